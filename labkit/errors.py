@@ -1,0 +1,73 @@
+"""What goes wrong, said so that a person can act on it: what happened, why, what to do next."""
+
+from __future__ import annotations
+
+
+class LabError(Exception):
+    """The root of every error `labkit` raises on purpose.
+
+    `message` says what happened, `hint` what to do next (may be empty). The cause, where there is one, is chained
+    with `raise ... from`.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  What to do: {self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook instead of a traceback: the two sentences a reader needs."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class SettingsError(LabError):
+    """A setting has a value that can't be used."""
+
+
+class NotRunningError(LabError):
+    """The embedded lab isn't running, or didn't start."""
+
+
+class TargetError(LabError):
+    """The target can't be reached or refuses: credentials, region, cluster, kubeconfig."""
+
+
+class StepError(LabError):
+    """A provisioning step failed."""
+
+
+class ExecError(LabError):
+    """A command could not be run in a pod (not: it ran and exited non-zero)."""
+
+
+class AlertTimeoutError(LabError):
+    """An expected alert did not arrive before its deadline; says which link of the chain is broken."""
+
+
+class RunError(LabError):
+    """A notebook failed while it was executed."""
+
+
+class RuleError(LabError):
+    """A rule file was refused. `code` is Falco's name for it (`LOAD_ERR_VALIDATE`, ...)."""
+
+    def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class ConditionError(RuleError):
+    """A condition can't be parsed. `line` and `column` count from 1; `excerpt` is the line and a caret."""
+
+    def __init__(self, message: str, *, line: int, column: int, excerpt: str = "") -> None:
+        super().__init__(message, code="LOAD_ERR_COMPILE_CONDITION")
+        self.line = line
+        self.column = column
+        self.excerpt = excerpt
+
+    def __str__(self) -> str:
+        where = f"{self.message} (line {self.line}, column {self.column})"
+        return f"{where}\n{self.excerpt}" if self.excerpt else where
