@@ -1,4 +1,4 @@
-"""Settings of a lab: defaults, then `LABKIT_*` variables, then keyword arguments (which papermill parameters become)."""
+"""Settings of a lab: defaults, then `LABKIT_*` variables, then keyword arguments (such as papermill parameters)."""
 
 from __future__ import annotations
 
@@ -53,6 +53,9 @@ class Settings:
     """Nodes of the embedded cluster."""
     idle_minutes: float = 240.0
     """The embedded lab ends by itself after this long without a request."""
+    aws_port: int = 0
+    """Port of the embedded AWS; 0 means any free one. Likewise `kubernetes_port`."""
+    kubernetes_port: int = 0
     home: Path = Path()
     """State folder: the embedded lab's files and the ledger. Default: `.labkit` in the workshop's folder."""
     root: Path = Path()
@@ -93,7 +96,8 @@ def _convert(name: str, kind: type, value: Any) -> Any:
     try:
         return kind(value)
     except (TypeError, ValueError):
+        default = Settings.__dataclass_fields__[name.lower().removeprefix("labkit_")].default
+        expected = "a whole number" if kind is int else "a number" if kind is float else f"a {kind.__name__}"
         raise SettingsError(
-            f"{name} is {value!r}, which is not {'a number' if kind in (int, float) else f'a {kind.__name__}'}.",
-            hint=f"Give {name} a value such as {Settings.__dataclass_fields__[name.lower().removeprefix('labkit_')].default!r}.",
+            f"{name} is {value!r}, which is not {expected}.", hint=f"Give it a value such as {default!r}."
         ) from None

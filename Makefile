@@ -1,0 +1,44 @@
+# The workshop's commands. Each does its own set-up in .venv, and repeats it only when the lock changed.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test lab bench lint notebooks browser clean help
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(READY): constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found on the PATH. Set PYTHON=/path/to/python3." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,test,lint]'
+	@touch $@
+
+run: $(READY)  ## run every chapter on the embedded lab; leaves a report in build/run
+	$(BIN)/labkit run --target embedded
+
+test: $(READY)  ## run every test, and compare the notebooks' stored outputs
+	$(BIN)/python -m pytest
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb
+
+bench: $(READY)  ## measure start-up, rules, delivery and reading
+	$(BIN)/python -m tests.bench
+
+lint: $(READY)  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(READY)  ## execute every chapter and store its outputs
+	$(BIN)/labkit run --target embedded --output build/notebooks --store
+
+browser: $(READY)  ## run a chapter in JupyterLab, in headless Chromium
+	$(BIN)/python -m pytest -m browser tests/notebooks
+
+clean:  ## stop the embedded lab; remove the environment and everything built
+	-@test ! -x $(BIN)/labkit || $(BIN)/labkit down
+	rm -rf $(VENV) build .labkit *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,79 @@
+"""`labkit up`, `down`, `status`, `env`: the embedded lab as a person starts, sees and stops it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+
+import click
+
+from labkit.embedded import client
+from labkit.errors import NotRunningError
+from labkit.settings import Settings
+
+
+@click.command()
+@click.option("--aws-port", type=int, help="Port of AWS (default: any free one).")
+@click.option("--kubernetes-port", type=int, help="Port of the Kubernetes API (default: any free one).")
+@click.option("--nodes", type=click.IntRange(1, 5), help="Nodes of the cluster (default: 2).")
+def up(aws_port: int | None, kubernetes_port: int | None, nodes: int | None) -> None:
+    """Start the embedded lab; harmless if it is running."""
+    settings = Settings.load(aws_port=aws_port, kubernetes_port=kubernetes_port, nodes=nodes)
+    running = client.find(settings.home) is not None
+    started = time.monotonic()
+    endpoints = client.ensure_running(settings)
+    click.echo("The embedded lab was running." if running else f"Started in {time.monotonic() - started:.1f} s.")
+    click.echo(f"  AWS         {endpoints.aws_url}  (region {endpoints.region}, account {endpoints.account_id})")
+    click.echo(f"  Kubernetes  {endpoints.kubernetes_url}  (cluster {endpoints.cluster})")
+    click.echo(f"  state       {endpoints.home}")
+    click.echo('For kubectl and the AWS CLI in this shell:  eval "$(labkit env)"')
+
+
+@click.command()
+def down() -> None:
+    """Stop the embedded lab and forget its state."""
+    settings = Settings.load()
+    stopped = client.stop(settings.home)
+    (settings.home / "ledger.json").unlink(missing_ok=True)  # what it tells of went with the lab
+    click.echo("Stopped." if stopped else f"No embedded lab is running in {settings.home}.")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def status(as_json: bool) -> None:
+    """Tell whether the embedded lab is running, and how it is. Exits 1 if it is not."""
+    home = Settings.load().home
+    endpoints = client.find(home)
+    report = client.health(endpoints) if endpoints else None
+    if endpoints is None or report is None:
+        click.echo(json.dumps({"running": False, "home": str(home)}) if as_json else f"Not running ({home}).")
+        raise SystemExit(1)
+    report = {
+        "running": True,
+        "home": str(home),
+        "aws_url": endpoints.aws_url,
+        "kubernetes_url": endpoints.kubernetes_url,
+        "region": endpoints.region,
+        "cluster": endpoints.cluster,
+        **report,
+    }
+    if as_json:
+        click.echo(json.dumps(report, indent=1))
+        return
+    click.echo(f"Running since {report['uptime']:.0f} s, pid {report['pid']}, {report['memory'] / 1e6:.0f} MB")
+    click.echo(f"  AWS         {endpoints.aws_url}  (region {endpoints.region})")
+    click.echo(f"  Kubernetes  {endpoints.kubernetes_url}  (cluster {endpoints.cluster})")
+    for pod in report["pods"]:
+        click.echo(f"  pod         {pod['namespace']}/{pod['name']}: {pod['status']}")
+
+
+@click.command()
+def env() -> None:
+    """Print shell exports with which kubectl, the AWS CLI and boto3 use the embedded lab."""
+    home = Settings.load().home
+    endpoints = client.find(home)
+    if endpoints is None:
+        raise NotRunningError(f"No embedded lab is running in {home}.", hint="Start it with `labkit up`.")
+    for name, value in endpoints.environment().items():
+        click.echo(f"export {name}={shlex.quote(value)}")

@@ -1,0 +1,184 @@
+"""Starts, finds and stops the embedded lab of a state folder. The one door between `labkit` and `labkit.embedded`."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from labkit.embedded import state
+from labkit.embedded.state import Endpoints
+from labkit.errors import NotRunningError
+from labkit.settings import Settings
+
+STARTUP_SECONDS = 30.0
+SHUTDOWN_SECONDS = 10.0
+HEALTH_PATH = "/_labkit/health"
+
+
+def ensure_running(settings: Settings) -> Endpoints:
+    """The running lab of `settings.home`, started if it isn't. Safe to call from several processes at once.
+
+    Raises `NotRunningError` with the end of the lab's log if it doesn't start.
+    """
+    found = find(settings.home)
+    if found is not None:
+        return _checked(found, settings)
+    with _lock(settings.home):
+        found = find(settings.home)  # another process may have started it while this one waited
+        if found is not None:
+            return _checked(found, settings)
+        return _start(settings)
+
+
+def find(home: Path) -> Endpoints | None:
+    """The lab of `home` if it is running and answers, else `None`."""
+    endpoints = state.read(home)
+    return endpoints if endpoints is not None and health(endpoints) is not None else None
+
+
+def health(endpoints: Endpoints) -> dict[str, Any] | None:
+    """What the lab says of itself (pid, uptime in seconds, memory in bytes, pods), or `None` if it doesn't answer.
+
+    The answer has to name the pid in the state file: another program may have taken the port.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", endpoints.aws_port, timeout=10)
+    try:
+        token = endpoints.credentials.kubernetes_token
+        connection.request("GET", HEALTH_PATH, headers={"Authorization": f"Bearer {token}"})
+        response = connection.getresponse()
+        body = response.read()
+        document: dict[str, Any] = json.loads(body) if response.status == 200 else {}
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return document if document.get("pid") == endpoints.pid else None
+
+
+def stop(home: Path) -> bool:
+    """Stop the lab of `home` and forget it. False if none was running."""
+    with _lock(home):
+        endpoints = find(home)
+        if endpoints is not None:
+            os.kill(endpoints.pid, signal.SIGTERM)
+            if not _wait_for_exit(endpoints.pid, SHUTDOWN_SECONDS):
+                os.kill(endpoints.pid, signal.SIGKILL)
+                _wait_for_exit(endpoints.pid, SHUTDOWN_SECONDS)
+        state.remove(home)
+        return endpoints is not None
+
+
+def log_file(home: Path) -> Path:
+    return home / "lab.log"
+
+
+def _checked(endpoints: Endpoints, settings: Settings) -> Endpoints:
+    running = {"region": endpoints.region, "cluster": endpoints.cluster}
+    wanted = {"region": settings.region, "cluster": settings.cluster}
+    # Another region or cluster is for AWS to answer (it finds nothing there, as on the real thing); only what can't
+    # be served at all is refused here.
+    for port, name in ((settings.aws_port, "aws_port"), (settings.kubernetes_port, "kubernetes_port")):
+        if port and port != getattr(endpoints, name):
+            raise NotRunningError(
+                f"The embedded lab in {endpoints.home} is already running, with {name} {getattr(endpoints, name)}, "
+                f"not {port} ({running if running == wanted else 'started with other settings'}).",
+                hint="Run `labkit down` first, or leave the port out.",
+            )
+    return endpoints
+
+
+@contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _start(settings: Settings) -> Endpoints:
+    home = settings.home
+    ready_read, ready_write = os.pipe()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MOTO_", "KUBE"))}
+    with log_file(home).open("ab") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "labkit.embedded.server"),
+                *("--home", str(home), "--region", settings.region, "--cluster", settings.cluster),
+                *("--nodes", str(settings.nodes), "--idle-minutes", str(settings.idle_minutes)),
+                *("--aws-port", str(settings.aws_port), "--kubernetes-port", str(settings.kubernetes_port)),
+                *("--ready-fd", str(ready_write)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[ready_write],
+            start_new_session=True,  # Ctrl-C in the caller's terminal is not for the lab
+            env=environment,
+        )
+    os.close(ready_write)
+    with os.fdopen(ready_read, "rb") as ready:
+        said = _read_until(ready.fileno(), STARTUP_SECONDS)
+    endpoints = state.read(home)
+    if said == b"ready" and endpoints is not None:
+        # The lab outlives this process on purpose; without this, Python would warn of a child left running.
+        process.returncode = 0
+        return endpoints
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    reason = said.decode(errors="replace") or _last_lines(log_file(home))
+    raise NotRunningError(
+        f"The embedded lab did not start: {reason}",
+        hint=f"Read {log_file(home)}; then try `labkit down` and `labkit up`.",
+    )
+
+
+def _read_until(descriptor: int, seconds: float) -> bytes:
+    """All that is written to a pipe until its other end is closed or the time is up."""
+    import select
+
+    deadline = time.monotonic() + seconds
+    said = b""
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([descriptor], [], [], left)[0]:
+            break
+        chunk = os.read(descriptor, 4096)
+        if not chunk:
+            break
+        said += chunk
+    return said
+
+
+def _wait_for_exit(pid: int, seconds: float) -> bool:
+    """Wait for a process that need not be a child of this one."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                return True
+        except ChildProcessError:
+            pass
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)  # there is no portable way to wait for another's child
+    return False
+
+
+def _last_lines(path: Path, count: int = 5) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return "it left no log."
+    return " / ".join(line.strip() for line in lines[-count:]) or "its log is empty."

@@ -1,0 +1,53 @@
+"""The embedded lab as one object: a network, nodes with the images they know, AWS, and the cluster on top."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labkit.embedded.aws import Aws
+from labkit.embedded.identity import ServiceAccountIssuer
+from labkit.embedded.images import registry
+from labkit.embedded.kubernetes import Cluster
+from labkit.embedded.node import Network, Node
+from labkit.embedded.state import Endpoints
+
+
+class EmbeddedLab:
+    """Everything that the lab's process simulates. All of it runs on one event loop."""
+
+    def __init__(self, endpoints: Endpoints, issuer: ServiceAccountIssuer, *, nodes: int = 2) -> None:
+        self.network = Network()
+        images = registry()
+        self.nodes = [
+            Node(f"ip-10-0-{index + 1}-{23 * (index + 1)}.ec2.internal", network=self.network, images=images)
+            for index in range(nodes)
+        ]
+        self.aws = Aws(
+            credentials=endpoints.credentials,
+            issuer=issuer,
+            region=endpoints.region,
+            account_id=endpoints.account_id,
+            cluster=endpoints.cluster,
+            kubernetes_url=endpoints.kubernetes_url,
+            kubernetes_ca=endpoints.certificate.certificate,
+        )
+        self.cluster = Cluster(
+            nodes=self.nodes,
+            credentials=endpoints.credentials,
+            issuer=issuer,
+            region=endpoints.region,
+            account_id=endpoints.account_id,
+            aws_authenticate=self.aws.authenticate_eks_token,
+        )
+        self.network.serve("*.amazonaws.com", self.aws.handle)
+
+    async def start(self) -> None:
+        """Start the controllers and kubelets; returns when the cluster accepts requests."""
+        await self.cluster.start()
+
+    async def stop(self) -> None:
+        await self.cluster.stop()
+
+    def describe(self) -> dict[str, Any]:
+        """What `labkit status` shows: the nodes' names and each pod's namespace, name and status."""
+        return {"nodes": [node.name for node in self.nodes], "pods": self.cluster.describe_pods()}

@@ -1,0 +1,193 @@
+"""The embedded lab's process: puts AWS, Kubernetes and the nodes together and serves them on two loopback ports.
+
+Started by `labkit.embedded.client`; in: command-line options, out: the state folder, and `ready` (or what went wrong)
+on a pipe. Ends on SIGTERM, or by itself after a long time without a request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import hmac
+import logging
+import os
+import resource
+import signal
+import socket
+import ssl
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from labkit.embedded import state
+from labkit.embedded.client import HEALTH_PATH
+from labkit.embedded.identity import Credentials, ServerCertificate, ServiceAccountIssuer
+from labkit.embedded.names import hex_id
+from labkit.embedded.state import Endpoints
+from labkit.versions import pinned
+
+ACCOUNT_ID = "111122223333"
+logger = logging.getLogger("labkit.embedded")
+
+
+class IdleClock:
+    """Remembers when the lab was last used."""
+
+    def __init__(self) -> None:
+        self.last_request = time.monotonic()
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.last_request = time.monotonic()
+        try:
+            response: web.StreamResponse = await handler(request)
+            return response
+        finally:
+            self.last_request = time.monotonic()  # a log that was followed for hours was in use all the time
+
+    async def wait_until_idle(self, minutes: float) -> None:
+        """Returns when there was no request for that long."""
+        while (left := self.last_request + minutes * 60 - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run the lab until SIGTERM or idleness."""
+    from labkit.embedded.lab import EmbeddedLab  # imports much: after the ports are known to be free
+
+    started = time.monotonic()
+    home: Path = options.home
+    previous = state.read(home)
+    credentials = previous.credentials if previous else Credentials()
+    certificate = previous.certificate if previous else ServerCertificate.for_loopback()
+    aws_socket = _listen(options.aws_port, previous.aws_port if previous else 0)
+    kubernetes_socket = _listen(options.kubernetes_port, previous.kubernetes_port if previous else 0)
+    endpoints = Endpoints(
+        pid=os.getpid(),
+        region=options.region,
+        cluster=options.cluster,
+        account_id=ACCOUNT_ID,
+        aws_port=aws_socket.getsockname()[1],
+        kubernetes_port=kubernetes_socket.getsockname()[1],
+        credentials=credentials,
+        certificate=certificate,
+        home=home,
+    )
+    issuer = f"https://oidc.eks.{options.region}.amazonaws.com/id/{hex_id(32, options.cluster, options.region).upper()}"
+    lab = EmbeddedLab(endpoints, ServiceAccountIssuer(issuer), nodes=options.nodes)
+
+    idle = IdleClock()
+    aws_app, kubernetes_app = lab.aws.web_app(), lab.cluster.web_app()
+    for app in (aws_app, kubernetes_app):
+        app.middlewares.insert(0, idle.middleware)
+
+    async def health(request: web.Request) -> web.Response:
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), credentials.kubernetes_token.encode()):
+            raise web.HTTPUnauthorized(text="This is the embedded lab's health check; it needs the lab's token.")
+        return web.json_response(
+            {
+                "pid": os.getpid(),
+                "uptime": round(time.monotonic() - started, 3),
+                "memory": _resident_memory(),
+                "kubernetes_version": pinned()["kubernetes"]["server"],
+                **lab.describe(),
+            }
+        )
+
+    aws_root = web.Application(middlewares=[idle.middleware], client_max_size=64 * 1024 * 1024)
+    aws_root.router.add_get(HEALTH_PATH, health)
+    aws_root.add_subapp("/", aws_app)
+
+    runners = [await _serve(aws_root, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
+    await lab.start()
+    state.write(endpoints)
+    os.write(options.ready_fd, b"ready")
+    os.close(options.ready_fd)
+    logger.info("ready after %.2f s: AWS %s, Kubernetes %s", time.monotonic() - started, endpoints.aws_url, home)
+
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(idle.wait_until_idle(options.idle_minutes))]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    logger.info("stopping: %s", "asked to" if stop.is_set() else f"idle for {options.idle_minutes:g} minutes")
+    for wait in waits:
+        wait.cancel()
+    state.remove(home)
+    await lab.stop()
+    for runner in runners:
+        await runner.cleanup()
+
+
+def _listen(wanted: int, preferred: int) -> socket.socket:
+    """A listening socket on loopback: the port asked for, else the one used last time if it is free, else any."""
+    for port in [wanted] if wanted else [preferred, 0]:
+        candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", port))
+            candidate.listen(128)
+        except OSError as error:
+            candidate.close()
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES) or port == wanted:
+                raise
+        else:
+            return candidate
+    raise AssertionError("port 0 can always be bound")
+
+
+async def _serve(
+    app: web.Application, where: socket.socket, certificate: ServerCertificate | None = None
+) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.SockSite(runner, where, ssl_context=_tls(certificate) if certificate else None).start()
+    return runner
+
+
+def _tls(certificate: ServerCertificate) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # the ssl module reads keys from files only
+        file.write(certificate.certificate + certificate.key)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+def _resident_memory() -> int:
+    """Bytes of memory this process holds now (Linux), or held at most (elsewhere)."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m labkit.embedded.server", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--region", default="us-east-1")
+    parser.add_argument("--cluster", default="falco-workshop")
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--idle-minutes", type=float, default=240.0)
+    parser.add_argument("--aws-port", type=int, default=0)
+    parser.add_argument("--kubernetes-port", type=int, default=0)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(serve(options))
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        ports = ", ".join(str(p) for p in (options.aws_port, options.kubernetes_port) if p)
+        os.write(options.ready_fd, f"a port is in use ({ports}): choose another, or 0 for any free one.".encode())
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""Runs the chapters end to end with papermill, and leaves executed notebooks, an HTML report and JUnit.
+
+In: the notebooks' folder and parameters. Out: `NN-*.ipynb` and `NN-*.html`, `index.html`, and a JUnit file. It stops
+at the first chapter that fails and says which cell it was and why.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import os
+import re
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labkit.errors import RunError
+from labkit.settings import Settings, workshop_root
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Chapter:
+    """One notebook of a run. `seconds` is wall time; `error` is empty if it passed or was not reached."""
+
+    path: Path
+    title: str
+    status: str = "not run"
+    seconds: float = 0.0
+    error: str = ""
+    cell: str = ""
+    cell_number: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+@dataclass
+class Run:
+    """What a run did, chapter by chapter."""
+
+    target: str
+    chapters: list[Chapter]
+    output: Path
+    started: float = field(default_factory=time.time)
+
+    @property
+    def passed(self) -> bool:
+        return all(chapter.status == "passed" for chapter in self.chapters)
+
+    @property
+    def failed_chapter(self) -> Chapter | None:
+        return next((chapter for chapter in self.chapters if chapter.status == "failed"), None)
+
+
+def find_chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
+    """The notebooks of `folder` in order; `only` keeps those whose name starts with one of its entries (`03`).
+
+    Raises `RunError` if there are none, or if an entry of `only` fits none.
+    """
+    found = sorted(folder.glob("[0-9][0-9]-*.ipynb"))
+    if not found:
+        raise RunError(f"There are no notebooks in {folder}.", hint="Run this from the workshop's folder.")
+    for wanted in only:
+        if not any(path.stem.startswith(wanted) for path in found):
+            raise RunError(
+                f"There is no chapter {wanted!r}.", hint="There are: " + ", ".join(path.stem for path in found) + "."
+            )
+    return [path for path in found if not only or path.stem.startswith(tuple(only))]
+
+
+def execute(
+    notebooks: Sequence[Path], output: Path, *, target: str = "embedded", parameters: dict[str, Any] | None = None
+) -> Iterator[Run]:
+    """Execute notebooks in order; yields the run before each chapter and after it. Stops at the first failure.
+
+    `parameters` go to each notebook's cell tagged `parameters`. Executed notebooks and their HTML are in `output`.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    output.mkdir(parents=True, exist_ok=True)
+    run = Run(target, [Chapter(path, _title(path)) for path in notebooks], output)
+    for chapter in run.chapters:
+        chapter.status = "running"
+        yield run
+        started = time.monotonic()
+        executed = output / chapter.path.name
+        try:
+            papermill.execute_notebook(
+                str(chapter.path),
+                str(executed),
+                parameters=parameters or {},
+                kernel_name="python3",
+                cwd=str(chapter.path.parent),
+                progress_bar=False,
+                execution_timeout=900,
+            )
+            chapter.status = "passed"
+        except PapermillExecutionError as error:
+            chapter.status = "failed"
+            chapter.error = _ANSI.sub("", f"{error.ename}: {error.evalue}")
+            chapter.cell, chapter.cell_number = error.source, error.cell_index
+        except KeyboardInterrupt:
+            chapter.status, chapter.error = "failed", "Interrupted."
+        except Exception as error:  # a kernel that died, a notebook that isn't one: the report has to say so
+            chapter.status, chapter.error = "failed", f"{type(error).__name__}: {error}"
+        chapter.seconds = time.monotonic() - started
+        if executed.exists():
+            executed.with_suffix(".html").write_text(_render(executed), encoding="utf-8")
+        yield run
+        if chapter.status == "failed":
+            return
+
+
+def write_index(run: Run) -> Path:
+    """`index.html` in the run's folder: each chapter, how it went, and links to what it left."""
+    rows = []
+    for chapter in run.chapters:
+        page = run.output / f"{chapter.name}.html"
+        title = html.escape(chapter.title)
+        link = f'<a href="{page.name}">{title}</a>' if page.exists() else title
+        notebook = f'<a href="{chapter.path.name}">notebook</a>' if page.exists() else ""
+        error = ""
+        if chapter.error:
+            where = f"cell {chapter.cell_number}" if chapter.cell else ""
+            error = f"<p>{where}</p><pre>{html.escape(chapter.cell)}</pre><pre>{html.escape(chapter.error)}</pre>"
+        rows.append(
+            f'<tr class="{chapter.status.replace(" ", "-")}"><td>{chapter.name[:2]}</td><td>{link}{error}</td>'
+            f"<td>{chapter.status}</td><td>{chapter.seconds:.1f} s</td><td>{notebook}</td></tr>"
+        )
+    passed = sum(chapter.status == "passed" for chapter in run.chapters)
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.started))
+    page = run.output / "index.html"
+    page.write_text(
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Workshop run</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24 }}
+table {{ border-collapse: collapse; width: 100% }}
+td, th {{ padding: .5rem .75rem; border-bottom: 1px solid #d0d7de; text-align: left; vertical-align: top }}
+.passed td:nth-child(3) {{ color: #116329; font-weight: 600 }}
+.failed td:nth-child(3) {{ color: #a40e26; font-weight: 600 }}
+pre {{ background: #f6f8fa; padding: .5rem; overflow-x: auto; white-space: pre-wrap }}
+</style></head><body>
+<h1>Container runtime security with Falco on Amazon EKS</h1>
+<p>{passed} of {len(run.chapters)} chapters passed on target <b>{html.escape(run.target)}</b>, {when},
+in {sum(chapter.seconds for chapter in run.chapters):.0f} s.</p>
+<table><thead><tr><th></th><th>Chapter</th><th>Status</th><th>Time</th><th></th></tr></thead>
+<tbody>{"".join(rows)}</tbody></table>
+</body></html>
+""",
+        encoding="utf-8",
+    )
+    return page
+
+
+def write_junit(run: Run, path: Path) -> None:
+    """One test case a chapter, in JUnit's XML form."""
+    failed = sum(chapter.status == "failed" for chapter in run.chapters)
+    skipped = sum(chapter.status == "not run" for chapter in run.chapters)
+    suite = ET.Element(
+        "testsuite",
+        name=f"workshop on {run.target}",
+        tests=str(len(run.chapters)),
+        failures=str(failed),
+        skipped=str(skipped),
+        time=f"{sum(chapter.seconds for chapter in run.chapters):.3f}",
+    )
+    for chapter in run.chapters:
+        case = ET.SubElement(suite, "testcase", classname="notebooks", name=chapter.name, time=f"{chapter.seconds:.3f}")
+        if chapter.status == "failed":
+            failure = ET.SubElement(case, "failure", message=_xml_text(chapter.error.splitlines()[0]))
+            failure.text = _xml_text(f"Cell {chapter.cell_number}:\n{chapter.cell}\n\n{chapter.error}")
+        elif chapter.status == "not run":
+            ET.SubElement(case, "skipped", message="a chapter before it failed")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def store_outputs(executed: Path, notebook: Path) -> None:
+    """Store an executed notebook's outputs and execution counts in its source, without papermill's own notes."""
+    import nbformat
+
+    done: NotebookNode = nbformat.read(executed, as_version=4)
+    done.metadata.pop("papermill", None)
+    for cell in done.cells:
+        for note in ("papermill", "execution"):
+            cell.metadata.pop(note, None)
+        # papermill adds an empty list of tags to each cell; a notebook without it is the same and easier to read
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]
+    source: NotebookNode = nbformat.read(notebook, as_version=4)
+    done.metadata.update(source.metadata)
+    nbformat.write(done, notebook)
+
+
+def _render(executed: Path) -> str:
+    from nbconvert.exporters import HTMLExporter
+
+    body: str = HTMLExporter(template_name="lab").from_filename(str(executed))[0]
+    return body
+
+
+def _title(path: Path) -> str:
+    import nbformat
+
+    notebook: NotebookNode = nbformat.read(path, as_version=4)
+    headings = (re.search(r"^# (.+)$", cell.source, re.M) for cell in notebook.cells if cell.cell_type == "markdown")
+    return next((heading[1].strip() for heading in headings if heading), path.stem)
+
+
+def _xml_text(text: str) -> str:
+    """`text` without the control characters that XML can't hold."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+
+
+@contextmanager
+def _lab_of_its_own(target: str, output: Path) -> Iterator[None]:
+    """On the embedded target, a fresh lab that is only for this run; `LABKIT_HOME` chooses another one to use."""
+    if target != "embedded" or "LABKIT_HOME" in os.environ:
+        yield
+        return
+    from labkit.embedded import client
+
+    home = output / ".labkit"
+    os.environ["LABKIT_HOME"] = str(home)
+    try:
+        client.stop(home)  # left over from a run that was killed
+        (home / "ledger.json").unlink(missing_ok=True)
+        client.ensure_running(Settings.load(target=target))
+        yield
+    finally:
+        client.stop(home)
+        del os.environ["LABKIT_HOME"]
+
+
+@click.command("run")
+@click.option(
+    "--target", type=click.Choice(["embedded", "eks"]), help="Where to run (default: LABKIT_TARGET, embedded)."
+)
+@click.option("--only", default="", metavar="NN,NN", help="Chapters to run, by number.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the report (default: build/run).")
+@click.option(
+    "--junit", type=click.Path(path_type=Path), help="Where to write JUnit (default: junit.xml in the output)."
+)
+@click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook parameter.")
+@click.option("--store", is_flag=True, help="Store the outputs in notebooks/ when all of it passed.")
+def run_command(
+    target: str | None,
+    only: str,
+    output: Path | None,
+    junit: Path | None,
+    parameters: tuple[tuple[str, str], ...],
+    store: bool,
+) -> None:
+    """Run the chapters in order and write a report; exits 1 at the first chapter that fails."""
+    settings = Settings.load(target=target)
+    root = workshop_root()
+    output = (output or root / "build" / "run").resolve()
+    notebooks = find_chapters(root / "notebooks", [part.strip() for part in only.split(",") if part.strip()])
+    given: dict[str, Any] = dict(parameters)
+    if target is not None and target != "embedded":
+        given["target"] = target
+    run = Run(settings.target, [], output)
+    with _lab_of_its_own(settings.target, output):
+        for run in execute(notebooks, output, target=settings.target, parameters=given):
+            for number, chapter in enumerate(run.chapters, 1):
+                if chapter.status == "running":
+                    click.echo(f"[{number}/{len(run.chapters)}] {chapter.name:<24}", nl=False)
+                    break
+            else:
+                chapter = [c for c in run.chapters if c.seconds][-1]
+                click.echo(f" {chapter.status} {chapter.seconds:6.1f} s")
+    index = write_index(run)
+    write_junit(run, junit or output / "junit.xml")
+    failed = run.failed_chapter
+    if failed is not None:
+        cell = f"in cell {failed.cell_number}:\n\n{_indented(failed.cell)}\n\n" if failed.cell else ""
+        raise RunError(f"{failed.name} failed {cell}{failed.error}", hint=f"Read {index}; then run the chapter again.")
+    if store:
+        for notebook in notebooks:
+            store_outputs(output / notebook.name, notebook)
+    click.echo(f"All {len(run.chapters)} chapters passed. Report: {index}")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
