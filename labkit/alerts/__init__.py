@@ -1,0 +1,9 @@
+"""From CloudWatch Logs to pandas: log events come in, typed DataFrames of Falco alerts go out."""
+
+from labkit.alerts.frame import to_frame
+from labkit.alerts.insights import query
+from labkit.alerts.live import follow, live_tail
+from labkit.alerts.parse import PRIORITIES, NotAlert, parse
+from labkit.alerts.reader import events, read
+
+__all__ = ["PRIORITIES", "NotAlert", "events", "follow", "live_tail", "parse", "query", "read", "to_frame"]

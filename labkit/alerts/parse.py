@@ -1,0 +1,137 @@
+"""Reads one log message, in whatever shape a log shipper left it: in comes its text, out comes a Falco alert or the
+reason why it isn't one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+Alert = dict[str, Any]
+"""Falco's own keys: `time`, `rule`, `priority`, `source`, `hostname`, `output`, `tags`, `output_fields`."""
+
+PRIORITIES = ("Debug", "Informational", "Notice", "Warning", "Error", "Critical", "Alert", "Emergency")
+"""Falco's priorities, least severe first."""
+
+
+class NotAlert(StrEnum):
+    """Why a message is no alert."""
+
+    LIFECYCLE = "lifecycle"
+    """A line of plain text: what Falco prints about itself when it starts or reloads its rules."""
+    MALFORMED = "malformed"
+    """It starts like JSON and isn't: cut short, or broken on its way."""
+    OTHER = "other"
+    """JSON from something else: it names no rule."""
+
+
+# Where shippers put the decoded line (Fluent Bit's Merge_Log_Key) and the undecoded one (CRI and docker parsers).
+_DECODED = ("log_processed", "data")
+_UNDECODED = ("log", "message")
+
+# A CRI line that nobody parsed: "<time> stdout F <what the container wrote>".
+_CRI = re.compile(r"^\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP] ")
+
+# Falco's text form (json_output: false): "04:20:15.177232855: Notice <message> | key=value key=value".
+_TEXT = re.compile(
+    r"^(?P<time>\d\d:\d\d:\d\d\.\d{9}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:?\d\d)): "
+    rf"(?P<priority>{'|'.join(PRIORITIES)}) (?P<message>.*)$",
+    re.DOTALL,
+)
+# The default rules shorten some field names in their text; all others only swap dots for underscores.
+_SHORT = {
+    "user": "user.name",
+    "process": "proc.name",
+    "parent": "proc.pname",
+    "command": "proc.cmdline",
+    "terminal": "proc.tty",
+    "exe_flags": "evt.arg.flags",
+    "container_image": "container.image.repository",
+    "container_image_repository": "container.image.repository",
+    "container_image_tag": "container.image.tag",
+    "k8s_pod_name": "k8s.pod.name",
+    "k8s_ns_name": "k8s.ns.name",
+    "file": "fd.name",
+    "connection": "fd.name",
+    "lport": "fd.lport",
+    "rport": "fd.rport",
+    "fd_type": "fd.type",
+    "fd_proto": "fd.l4proto",
+    "ggparent": "proc.aname[2]",
+    "gggparent": "proc.aname[3]",
+}
+_CLASSES = ("evt", "proc", "user", "group", "fd", "container", "k8s", "thread", "fs", "json", "ka", "jevt")
+_NUMBERS = frozenset({"proc.tty", "proc.pid", "proc.ppid", "user.uid", "user.loginuid", "fd.lport", "fd.rport"})
+_PAIR = re.compile(r"(?:^| )([a-z][a-z0-9_]*)=")
+
+
+def parse(message: str) -> Alert | NotAlert:
+    """The alert that `message` carries, or the reason why it carries none. Never raises.
+
+    Understands Falco's JSON line; the same line inside Fluent Bit's or docker's record (`log`), with its keys merged
+    into the record or under a key of their own (`log_processed`, `data`); a CRI line; and Falco's text form, whose
+    alerts have no rule name (`rule` is absent) and, unless Falco writes ISO times, no date (`time` is a time of day).
+    """
+    text = message.strip()
+    if not text.startswith("{"):
+        return _plain(text)
+    try:
+        record = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return NotAlert.MALFORMED
+    return _record(record)
+
+
+def _record(record: Mapping[str, Any]) -> Alert | NotAlert:
+    if "rule" in record and ("output_fields" in record or "output" in record):
+        return dict(record)
+    for key in _DECODED:
+        inner = record.get(key)
+        if isinstance(inner, dict):
+            return _record(inner)
+    for key in _UNDECODED:
+        inner = record.get(key)
+        if isinstance(inner, str):
+            return parse(inner)
+    return NotAlert.OTHER
+
+
+def _plain(text: str) -> Alert | NotAlert:
+    if cri := _CRI.match(text):
+        return parse(text[cri.end() :])
+    if found := _TEXT.match(text):
+        return _text(text, found)
+    return NotAlert.LIFECYCLE
+
+
+def _text(output: str, found: re.Match[str]) -> Alert:
+    pairs = found["message"].partition(" | ")[2]
+    fields: dict[str, Any] = {}
+    # A value may hold spaces ("command=sh -c id"): it ends where the next " key=" begins.
+    marks = [(name, mark) for mark in _PAIR.finditer(pairs) if (name := _field_name(mark[1]))]
+    ends = [mark.start() for _, mark in marks[1:]] + [len(pairs)]
+    for (name, mark), end in zip(marks, ends, strict=True):
+        value = pairs[mark.end() : end]
+        if value == "<NA>":
+            fields[name] = None
+        elif name in _NUMBERS and value.removeprefix("-").isdigit():
+            fields[name] = int(value)
+        else:
+            fields[name] = value
+    return {
+        "time": found["time"],
+        "priority": found["priority"],
+        "output": output,
+        "output_fields": fields,
+        "tags": [],
+    }
+
+
+def _field_name(key: str) -> str | None:
+    if key in _SHORT:
+        return _SHORT[key]
+    kind, _, rest = key.partition("_")
+    return f"{kind}.{rest}" if rest and kind in _CLASSES else None

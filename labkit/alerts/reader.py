@@ -1,0 +1,180 @@
+"""Reads alerts back from CloudWatch Logs: in comes a boto3 client and a time window, out come log events or a frame."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import pandas as pd
+from botocore.exceptions import BotoCoreError, ClientError
+
+from labkit.alerts.frame import Columns, unhurried_gc
+from labkit.alerts.times import When, epoch_ms
+from labkit.errors import LabError, TargetError
+
+Event = Mapping[str, Any]
+"""One event of FilterLogEvents: `message`, `timestamp` and `ingestionTime` (ms), `eventId`, `logStreamName`."""
+
+Progress = Callable[[int, "pd.Timestamp | None"], None]
+"""Called after each page with the number of events read so far and the latest event's time."""
+
+_THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "ServiceUnavailableException"})
+_PATIENCE = 8  # attempts on top of botocore's own; with doubling pauses that is about two minutes
+
+
+def read(
+    client: Any,
+    log_group: str = "falco",
+    start: When | None = None,
+    end: When | None = None,
+    *,
+    rule: str | None = None,
+    stream_prefix: str | None = None,
+    filter_pattern: str | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """The alerts of a log group as a DataFrame, one row per alert, ordered by `time`.
+
+    `client` is `boto3.client("logs")`. `start` and `end` bound the time at which the line was logged (an aware
+    datetime, an ISO string with its zone, or how long ago: `"1h"`); left out, they don't bound. `rule` keeps one
+    rule's alerts; `filter_pattern` is a CloudWatch Logs filter pattern; `stream_prefix` keeps streams by name.
+
+    Columns: `time` datetime64[ns, UTC] (Falco's own, exact); `rule`, `source`, `hostname` categorical; `priority`
+    ordered categorical from Debug to Emergency; `output` string; `tags` tuples; one column per output field under
+    Falco's name (`proc.cmdline` string, `user.uid` Int64, ...; a missing value is `<NA>`, which is normal); and
+    `eventId`, `logStreamName`, `timestamp`, `ingestionTime` as CloudWatch Logs knows the line. An empty result has
+    the same columns and dtypes. `df.attrs` counts: `events` read, `alerts` made of them, and `skipped` lines by reason
+    (`lifecycle`, `malformed`, `other`).
+
+    Raises `LabError` when the log group doesn't exist, when a time has no zone or when the service refuses.
+    """
+    if rule is not None and filter_pattern is None and '"' not in rule:
+        filter_pattern = f'"{rule}"'  # lets the service drop most of the others, in whichever shape the line is
+    columns = Columns()
+    with unhurried_gc():
+        for event in events(
+            client,
+            log_group,
+            start,
+            end,
+            stream_prefix=stream_prefix,
+            filter_pattern=filter_pattern,
+            progress=progress,
+        ):
+            columns.add(event)
+        df = columns.frame()
+    return df if rule is None else df[df["rule"] == rule].reset_index(drop=True)
+
+
+def events(
+    client: Any,
+    log_group: str = "falco",
+    start: When | None = None,
+    end: When | None = None,
+    *,
+    stream_prefix: str | None = None,
+    filter_pattern: str | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Event]:
+    """Every event of the window, once, page by page as FilterLogEvents returns them. Arguments and errors: `read`."""
+    request: dict[str, Any] = {"logGroupName": log_group}
+    if start is not None:
+        request["startTime"] = epoch_ms(start)
+    if end is not None:
+        request["endTime"] = epoch_ms(end)
+    if stream_prefix:
+        request["logStreamNamePrefix"] = stream_prefix
+    if filter_pattern:
+        request["filterPattern"] = filter_pattern
+    seen_events: set[str] = set()
+    seen_tokens: set[str] = set()
+    latest = 0
+    while True:
+        with explained(client, log_group), _quick_parse(client):
+            page = _patiently(client.filter_log_events, request)
+        # A page may be empty and yet have a successor: only the token tells whether there is more.
+        for event in page.get("events", ()):
+            if event["eventId"] not in seen_events:
+                seen_events.add(event["eventId"])
+                latest = max(latest, event["timestamp"])
+                yield event
+        if progress is not None:
+            progress(len(seen_events), pd.Timestamp(latest, unit="ms", tz="UTC") if latest else None)
+        token = page.get("nextToken")
+        if not token or token in seen_tokens:
+            return
+        seen_tokens.add(token)
+        request["nextToken"] = token
+
+
+def _patiently(call: Callable[..., Any], request: Mapping[str, Any]) -> Any:
+    """Calls, and waits longer and longer while the service says that it is asked too often."""
+    for attempt in range(_PATIENCE):
+        try:
+            return call(**request)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _THROTTLED:
+                raise
+            time.sleep(min(2.0**attempt * 0.5, 30.0) * random.uniform(0.5, 1.0))
+    return call(**request)
+
+
+@contextmanager
+def _quick_parse(client: Any) -> Iterator[None]:
+    """Decodes FilterLogEvents' body with orjson instead of botocore's parser, which costs several times as much."""
+    name = "before-parse.cloudwatch-logs.FilterLogEvents"
+    emitter = client.meta.events
+    emitter.register_first(name, _decode, unique_id="labkit-quick-parse")
+    try:
+        yield
+    finally:
+        emitter.unregister(name, _decode, unique_id="labkit-quick-parse")
+
+
+def _decode(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    if response_dict["status_code"] != 200 or "json" not in response_dict["headers"].get("content-type", ""):
+        return  # errors are for botocore to read
+    customized_response_dict.update(orjson.loads(response_dict["body"]))
+    response_dict["body"] = b"{}"
+
+
+@contextmanager
+def explained(client: Any, log_group: str) -> Iterator[None]:
+    """Turns what boto3 raises into an error that says what to do."""
+    try:
+        yield
+    except ClientError as error:
+        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        region = client.meta.region_name
+        if code == "ResourceNotFoundException":
+            raise LabError(
+                f"There is no log group {log_group!r} in {region}.",
+                hint="Create it with lab.apply('log-group'), or check log_group and the region (LABKIT_REGION).",
+            ) from error
+        if code in ("AccessDeniedException", "AccessDenied"):
+            raise TargetError(
+                f"These credentials may not read log group {log_group!r}: {message}",
+                hint="They need logs:FilterLogEvents (and logs:StartQuery, logs:GetQueryResults for Insights) on it.",
+            ) from error
+        if code in ("UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"):
+            raise TargetError(
+                f"AWS refuses these credentials ({code}): {message}",
+                hint="Refresh them (`aws sso login`, `aws configure`), or `eval $(labkit env)` for the embedded lab.",
+            ) from error
+        raise LabError(f"CloudWatch Logs answered {code}: {message}", hint=_HINTS.get(code, "")) from error
+    except BotoCoreError as error:
+        raise TargetError(
+            f"CloudWatch Logs can't be reached: {error}",
+            hint="Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials.",
+        ) from error
+
+
+_HINTS = {
+    "InvalidParameterException": "Check the filter pattern's quotes and braces, and that start is before end.",
+    "MalformedQueryException": "Check the query's commands: fields, filter, stats, sort, limit, separated by |.",
+    "ThrottlingException": "Wait a minute, or ask for a shorter window: the account's quota of requests is used up.",
+}
