@@ -1,0 +1,161 @@
+"""The embedded lab's process: starting, finding, losing and stopping it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from labkit.cli import main
+from labkit.embedded import client, state
+from labkit.embedded.state import Endpoints
+from labkit.errors import NotRunningError
+from labkit.settings import Settings
+
+NewLab = Callable[..., Endpoints]
+
+
+def test_starting_twice_gives_the_same_lab(embedded: Endpoints, new_lab: NewLab) -> None:
+    again = new_lab(home=embedded.home)
+    assert again == embedded
+
+
+def test_it_listens_on_loopback_only(embedded: Endpoints) -> None:
+    ports = {embedded.aws_port, embedded.kubernetes_port}
+    listening = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        address, port = line.split()[1].split(":")
+        if line.split()[3] == "0A":
+            listening[int(port, 16)] = address
+    assert {listening[port] for port in ports} == {"0100007F"}
+
+
+def test_its_files_are_private(embedded: Endpoints) -> None:
+    for name in ("lab.json", "kubeconfig", "ca.crt"):
+        assert stat.S_IMODE((embedded.home / name).stat().st_mode) == 0o600, name
+
+
+def test_the_health_check_needs_the_token(embedded: Endpoints) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", embedded.aws_port, timeout=10)
+    connection.request("GET", client.HEALTH_PATH, headers={"Authorization": "Bearer wrong"})
+    assert connection.getresponse().status == 401
+    report = client.health(embedded)
+    assert report is not None
+    assert report["pid"] == embedded.pid
+    assert report["memory"] < 250e6
+
+
+def test_two_folders_are_two_labs(embedded: Endpoints, new_lab: NewLab) -> None:
+    other = new_lab()
+    assert other.pid != embedded.pid
+    assert {other.aws_port, other.kubernetes_port}.isdisjoint({embedded.aws_port, embedded.kubernetes_port})
+    assert other.credentials != embedded.credentials
+    assert client.stop(other.home)
+    assert client.find(other.home) is None
+    assert client.find(embedded.home) == embedded
+
+
+def test_a_killed_lab_is_recovered_from_with_the_same_door(new_lab: NewLab) -> None:
+    killed = new_lab()
+    os.kill(killed.pid, signal.SIGKILL)
+    assert client._wait_for_exit(killed.pid, 10)
+    assert client.find(killed.home) is None
+    back = new_lab(home=killed.home)
+    assert back.pid != killed.pid
+    assert (back.aws_url, back.kubernetes_url, back.credentials) == (
+        killed.aws_url,
+        killed.kubernetes_url,
+        killed.credentials,
+    )
+    assert back.certificate == killed.certificate
+
+
+def test_a_state_file_of_nonsense_is_replaced(new_lab: NewLab, tmp_path: Path) -> None:
+    (tmp_path / "lab.json").write_text('{"pid": "x"')
+    endpoints = new_lab(home=tmp_path)
+    assert client.find(tmp_path) == endpoints
+
+
+def test_another_program_on_its_port_is_not_taken_for_it(new_lab: NewLab) -> None:
+    stopped = new_lab()
+    os.kill(stopped.pid, signal.SIGKILL)
+    assert client._wait_for_exit(stopped.pid, 10)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", stopped.aws_port))
+        other.listen()
+        back = new_lab(home=stopped.home)
+        assert back.aws_port != stopped.aws_port
+        assert client.health(back) is not None
+
+
+def test_a_port_in_use_is_named(new_lab: NewLab) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(NotRunningError, match=rf"a port is in use \({port}\)"):
+            new_lab(aws_port=port)
+
+
+def test_a_running_lab_does_not_move_to_another_port(embedded: Endpoints, new_lab: NewLab) -> None:
+    with pytest.raises(NotRunningError, match="already running"):
+        new_lab(home=embedded.home, aws_port=embedded.aws_port + 1)
+
+
+def test_it_ends_by_itself_when_nobody_uses_it(new_lab: NewLab) -> None:
+    endpoints = new_lab(idle_minutes=0.02)
+    assert client._wait_for_exit(endpoints.pid, 20)
+    assert state.read(endpoints.home) is None
+    assert "idle for 0.02 minutes" in client.log_file(endpoints.home).read_text()
+
+
+def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "lab"))
+    labkit = CliRunner()
+    assert labkit.invoke(main, ["status"]).exit_code == 1
+    assert "labkit up" in labkit.invoke(main, ["env"]).output
+    try:
+        started = labkit.invoke(main, ["up"])
+        assert started.exit_code == 0, started.output
+        assert "Started in" in started.output
+        assert "was running" in labkit.invoke(main, ["up"]).output
+        report = json.loads(labkit.invoke(main, ["status", "--json"]).output)
+        assert report["running"]
+        exports = labkit.invoke(main, ["env"]).output
+        values = dict(line.removeprefix("export ").split("=", 1) for line in exports.splitlines())
+        assert shlex.split(values["AWS_ENDPOINT_URL"]) == [report["aws_url"]]
+        assert Path(shlex.split(values["KUBECONFIG"])[0]).exists()
+    finally:
+        stopped = labkit.invoke(main, ["down"])
+    assert stopped.output == "Stopped.\n"
+    assert labkit.invoke(main, ["down"]).exit_code == 0
+    assert not (tmp_path / "lab" / "lab.json").exists()
+
+
+def test_a_lab_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(NotRunningError, match=r"did not start: .*nodes") as caught:
+        client.ensure_running(Settings.load(environ={}, home=tmp_path, nodes=-1))
+    assert "lab.log" in caught.value.hint
+
+
+def test_it_survives_the_end_of_the_process_that_started_it(new_lab: NewLab, tmp_path: Path) -> None:
+    code = (
+        "from labkit.embedded import client; from labkit.settings import Settings; "
+        "print(client.ensure_running(Settings.load()).pid)"
+    )
+    environment = os.environ | {"LABKIT_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found = new_lab(home=tmp_path)
+    assert str(found.pid) == done.stdout.strip()

@@ -1,0 +1,69 @@
+"""The package as it is installed: its lock, its conda twin, its command."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+CONDA_NAMES = {"python-kubernetes": "kubernetes", "playwright-python": "playwright"}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, list[Requirement]]:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = {"": document["dependencies"], **document["optional-dependencies"]}
+    return {name: [Requirement(line) for line in lines] for name, lines in groups.items()}
+
+
+@pytest.fixture(scope="module")
+def lock() -> dict[str, str]:
+    pins = re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def test_the_lock_pins_every_dependency_within_its_range(
+    project: dict[str, list[Requirement]], lock: dict[str, str]
+) -> None:
+    for requirement in (r for group in project.values() for r in group):
+        assert requirement.specifier.contains(lock[canonicalize_name(requirement.name)]), requirement
+
+
+def test_conda_gets_the_same_versions_and_the_tools(
+    project: dict[str, list[Requirement]], lock: dict[str, str]
+) -> None:
+    document = yaml.safe_load((ROOT / "environment.yml").read_text())
+    conda = dict(line.partition("=")[::2] for line in document["dependencies"] if isinstance(line, str))
+    pins = {canonicalize_name(CONDA_NAMES.get(name, name)): version for name, version in conda.items()}
+    for requirement in (r for group in project.values() for r in group):
+        name = canonicalize_name(requirement.name)
+        assert pins[name] == lock[name], name
+    assert {"awscli", "eksctl", "kubernetes-client", "kubernetes-helm"} <= set(conda)
+
+
+def test_importing_labkit_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from labkit import Lab; "
+        "print([m for m in ('pandas', 'boto3', 'kubernetes', 'matplotlib', 'moto', 'aiohttp') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_command_explains_itself() -> None:
+    from click.testing import CliRunner
+
+    from labkit.cli import COMMANDS, main
+
+    for name in COMMANDS:
+        result = CliRunner().invoke(main, [name, "--help"])
+        assert result.exit_code == 0, (name, result.output)
+        assert "Usage:" in result.output

@@ -1,0 +1,88 @@
+"""The runner: notebooks in order, a report, and what happens when a cell fails."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from labkit import runner
+from labkit.errors import RunError
+
+
+def _notebook(path: Path, *sources: str) -> None:
+    cells = [new_markdown_cell(f"# Chapter {path.stem}"), new_code_cell("who = 'nobody'")]
+    cells[1].metadata["tags"] = ["parameters"]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells + [new_code_cell(s) for s in sources], metadata=metadata), path)
+
+
+def _last(runs: Iterator[runner.Run]) -> runner.Run:
+    *_, last = runs
+    return last
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path / "notebooks"
+
+
+def test_chapters_are_found_in_order_and_chosen_by_number(folder: Path) -> None:
+    for name in ("03-c", "00-a", "01-b"):
+        _notebook(folder / f"{name}.ipynb")
+    (folder / "notes.ipynb").touch()
+    assert [p.stem for p in runner.find_chapters(folder)] == ["00-a", "01-b", "03-c"]
+    assert [p.stem for p in runner.find_chapters(folder, ["03", "00"])] == ["00-a", "03-c"]
+    with pytest.raises(RunError, match="no chapter '07'"):
+        runner.find_chapters(folder, ["07"])
+
+
+def test_a_folder_without_notebooks_is_an_error_that_says_where_to_be(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="workshop's folder"):
+        runner.find_chapters(tmp_path)
+
+
+def test_a_failing_cell_stops_the_run_and_is_in_every_report(folder: Path, tmp_path: Path) -> None:
+    _notebook(folder / "00-good.ipynb", "print('hello', who)")
+    _notebook(folder / "01-bad.ipynb", "broken = 1", "assert broken == 2, 'not <two>'")
+    _notebook(folder / "02-never.ipynb", "print('never')")
+    output = tmp_path / "out"
+    run = _last(runner.execute(runner.find_chapters(folder), output, parameters={"who": "you"}))
+    assert [c.status for c in run.chapters] == ["passed", "failed", "not run"]
+    assert not run.passed
+    failed = run.failed_chapter
+    assert failed is not None
+    assert failed.cell == "assert broken == 2, 'not <two>'"
+    assert failed.error == "AssertionError: not <two>"
+    assert "hello you" in (output / "00-good.html").read_text()
+
+    index = runner.write_index(run).read_text()
+    assert "not &lt;two&gt;" in index
+    assert '<a href="00-good.html">' in index
+    assert "02-never.html" not in index
+    runner.write_junit(run, tmp_path / "junit.xml")
+    suite = ET.parse(tmp_path / "junit.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert "not <two>" in (failure.text or "")
+
+
+def test_outputs_are_stored_without_notes_of_the_run(folder: Path, tmp_path: Path) -> None:
+    _notebook(folder / "00-a.ipynb", "print('hello')")
+    run = _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
+    assert run.passed
+    runner.store_outputs(tmp_path / "out" / "00-a.ipynb", folder / "00-a.ipynb")
+    stored = nbformat.read(folder / "00-a.ipynb", as_version=4)
+    assert [cell.execution_count for cell in stored.cells if cell.cell_type == "code"] == [1, 2]
+    assert stored.cells[-1].outputs[0].text == "hello\n"
+    assert "papermill" not in nbformat.writes(stored)
+    first = (folder / "00-a.ipynb").read_bytes()
+    _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
+    runner.store_outputs(tmp_path / "out" / "00-a.ipynb", folder / "00-a.ipynb")
+    assert (folder / "00-a.ipynb").read_bytes() == first
