@@ -89,6 +89,8 @@ class Settings:
             raise SettingsError(
                 f"target is {settings.target!r}.", hint="Use 'embedded' (no AWS account needed) or 'eks'."
             )
+        if settings.nodes < 1:
+            raise SettingsError(f"nodes is {settings.nodes}.", hint="A cluster needs at least one node.")
         return settings
 
 

@@ -99,8 +99,15 @@ def _checked(endpoints: Endpoints, settings: Settings) -> Endpoints:
 
 @contextmanager
 def _lock(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as file:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "lock").open("w")
+    except OSError as error:
+        raise NotRunningError(
+            f"The state folder {home} can't be used: {error.strerror}.",
+            hint="Set LABKIT_HOME to a folder that you may write to.",
+        ) from error
+    with lock as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -144,10 +144,11 @@ def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (tmp_path / "lab" / "lab.json").exists()
 
 
-def test_a_lab_that_cannot_start_says_why(tmp_path: Path) -> None:
-    with pytest.raises(NotRunningError, match=r"did not start: .*nodes") as caught:
-        client.ensure_running(Settings.load(environ={}, home=tmp_path, nodes=-1))
-    assert "lab.log" in caught.value.hint
+def test_a_state_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotRunningError, match="can't be used: Not a directory") as caught:
+        client.ensure_running(Settings.load(environ={}, home=tmp_path / "file" / "lab"))
+    assert "LABKIT_HOME" in caught.value.hint
 
 
 def test_it_survives_the_end_of_the_process_that_started_it(new_lab: NewLab, tmp_path: Path) -> None:
