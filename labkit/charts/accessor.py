@@ -1,0 +1,60 @@
+"""`df.falco`: what can be drawn or counted from a frame of alerts, as methods of the frame itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from labkit.charts.data import summary_data
+from labkit.charts.tree import Tree, process_tree
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NEEDED = ("time", "rule", "priority", "tags", "container.id", "k8s.pod.name", "k8s.ns.name", "proc.cmdline")
+
+
+@pd.api.extensions.register_dataframe_accessor("falco")
+class FalcoAccessor:
+    """Charts and summaries of Falco alerts. The frame is one that `labkit.alerts.read` made, or rows of it."""
+
+    def __init__(self, df: pd.DataFrame) -> None:
+        missing = [name for name in _NEEDED if name not in df.columns]
+        if missing:
+            raise AttributeError(
+                f"These are not Falco alerts: there is no column {missing[0]!r}. Use the frame that lab.alerts() gives."
+            )
+        self._df = df
+
+    def timeline(self) -> Figure:
+        """Alerts over time by priority."""
+        from labkit.charts.figures import timeline
+
+        return timeline(self._df)
+
+    def top_rules(self, n: int = 10) -> Figure:
+        """The rules with the most alerts."""
+        from labkit.charts.figures import top_rules
+
+        return top_rules(self._df, n)
+
+    def by_pod(self, n: int = 15) -> Figure:
+        """Alerts per pod by priority."""
+        from labkit.charts.figures import by_pod
+
+        return by_pod(self._df, n)
+
+    def tactics(self) -> Figure:
+        """Alerts per MITRE ATT&CK tactic."""
+        from labkit.charts.figures import tactics
+
+        return tactics(self._df)
+
+    def tree(self) -> Tree:
+        """Who started what, per pod, as text."""
+        return process_tree(self._df)
+
+    def summary(self) -> pd.DataFrame:
+        """One row per rule: priority, number of alerts and pods, first and last time."""
+        return summary_data(self._df)

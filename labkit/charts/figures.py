@@ -1,0 +1,269 @@
+"""Draws alerts: in comes the frame of `labkit.alerts.read`, out come matplotlib figures that a notebook shows once.
+
+Importing this module imports matplotlib; `labkit.charts` imports it when a chart is first drawn. pyplot is not used:
+nothing is kept in its global state, and nothing has to be closed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, date2num
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from labkit.charts import data
+
+# One colour per priority: grey and blues, then amber to purple and black, each darker than the one before, so that
+# they stay apart for colour-blind readers and in print.
+COLOURS = {
+    "Debug": "#d3d8de",
+    "Informational": "#9ecae1",
+    "Notice": "#5b9bd0",
+    "Warning": "#f2a93b",
+    "Error": "#d9601a",
+    "Critical": "#a5133b",
+    "Alert": "#5e1a6e",
+    "Emergency": "#141414",
+}
+_INK = "#222b36"
+_FAINT = "#5d6875"
+_GRID = "#e3e7ec"
+_WIDTH = 9.0
+
+
+class Chart(Figure):
+    """A figure that shows itself in a notebook whether or not pyplot's inline mode is on."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
+        png = io.BytesIO()
+        self.savefig(png, format="png", dpi=2 * 96, metadata={"Software": None})
+        width, height = self.get_size_inches() * 96
+        return png.getvalue(), {"width": int(width), "height": int(height)}
+
+
+def timeline(df: pd.DataFrame) -> Figure:
+    """Alerts over time as stacked bars, one colour per priority; times are UTC. Its data: `timeline_data`."""
+    counts = data.timeline_data(df)
+    title = "Alerts over time"
+    if counts.empty:
+        return _nothing(title)
+    fig, ax = _chart(3.8)
+    width: pd.Timedelta = counts.attrs["width"]
+    _heading(fig, title, f"{_n(int(counts.to_numpy().sum()), 'alert')}, one bar per {_span(width)}")
+    left = pd.DatetimeIndex(counts.index).tz_localize(None)
+    below = pd.Series(0, index=counts.index)
+    for priority in counts.columns:
+        ax.bar(
+            left.to_numpy(),
+            counts[priority].to_numpy(),
+            bottom=below.to_numpy(),
+            width=width.to_timedelta64(),
+            align="edge",
+            color=COLOURS[priority],
+            edgecolor="white",
+            linewidth=0.6,
+        )
+        below += counts[priority]
+    # A lone bar would fill the whole width and look like a crowd.
+    room = (max(0, 24 - len(counts)) / 2 + 0.5) * width
+    _time_axis(ax, left[0] - room, left[-1] + width + room)
+    ax.set_ylabel("alerts")
+    _count_axis(ax.yaxis)
+    ax.set_ylim(0, max(float(below.max()) * 1.08, 1.25))
+    ax.grid(axis="y", color=_GRID, linewidth=0.8)
+    _legend(fig, counts.columns)
+    return fig
+
+
+def top_rules(df: pd.DataFrame, n: int = 10) -> Figure:
+    """The rules with the most alerts, coloured by the highest priority each was raised with. Data: `top_rules_data`."""
+    table = data.top_rules_data(df, n)
+    title = "Rules that alerted most"
+    if table.empty:
+        return _nothing(title)
+    fig, ax = _chart(1.6 + 0.32 * len(table))
+    shown, total = int(table["alerts"].sum()), table.attrs["alerts"]
+    detail = f"{_n(total, 'alert')} from {_n(table.attrs['rules'], 'rule')}"
+    if table.attrs["rules"] > len(table):
+        detail += f"; the {len(table)} shown raised {shown / total:.0%} of them"
+    _heading(fig, title, detail)
+    priorities = table["priority"].astype("string").fillna("Debug")
+    bars = ax.barh(range(len(table)), table["alerts"].to_numpy(), color=[COLOURS[p] for p in priorities], height=0.72)
+    ax.bar_label(bars, labels=[f"{v:,}" for v in table["alerts"]], padding=4, color=_INK, fontsize=9)
+    _rows(ax, table.index)
+    ax.set_xlim(0, float(table["alerts"].max()) * 1.09)
+    ax.set_xlabel("alerts")
+    levels = table["priority"].cat.categories
+    _legend(fig, [p for p in levels if p in set(priorities)], "highest priority")
+    return fig
+
+
+def by_pod(df: pd.DataFrame, n: int = 15) -> Figure:
+    """Alerts per pod as stacked bars, one colour per priority. Its data: `by_pod_data`."""
+    counts = data.by_pod_data(df, n)
+    title = "Where alerts came from"
+    if counts.empty:
+        return _nothing(title)
+    fig, ax = _chart(1.6 + 0.32 * len(counts))
+    places = counts.attrs["pods"]
+    detail = f"{_n(len(df), 'alert')} from {_n(places, 'place')}"
+    if places > len(counts):
+        detail += f"; the {len(counts)} with the most are shown"
+    _heading(fig, title, detail)
+    left = pd.Series(0, index=counts.index)
+    for priority in counts.columns:
+        ax.barh(
+            range(len(counts)),
+            counts[priority].to_numpy(),
+            left=left.to_numpy(),
+            height=0.72,
+            color=COLOURS[priority],
+            edgecolor="white",
+            linewidth=0.6,
+        )
+        left += counts[priority]
+    for i, total in enumerate(left):
+        ax.annotate(
+            f"{total:,}", (total, i), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, color=_INK
+        )
+    _rows(ax, counts.index)
+    ax.set_xlim(0, float(left.max()) * 1.09)
+    ax.set_xlabel("alerts")
+    _legend(fig, counts.columns)
+    return fig
+
+
+def tactics(df: pd.DataFrame) -> Figure:
+    """Alerts per MITRE ATT&CK tactic, in the order of an intrusion, also those without any. Data: `tactics_data`."""
+    table = data.tactics_data(df)
+    title = "MITRE ATT&CK tactics, in the order of an intrusion"
+    if df.empty:
+        return _nothing(title)
+    fig, ax = _chart(5.4)
+    seen = table[table["alerts"] > 0]
+    untagged = table.attrs["untagged"]
+    detail = f"{len(seen)} of {len(table)} tactics seen"
+    _heading(fig, title, f"{detail}; {_n(untagged, 'alert')} without a tactic" if untagged else detail)
+    bars = ax.barh(range(len(table)), table["alerts"].to_numpy(), color="#3f6fa8", height=0.7)
+    counted = zip(table["alerts"], table["rules"], strict=True)
+    labels = [f"{alerts:,}  ({_n(rules, 'rule')})" if alerts else "–" for alerts, rules in counted]
+    texts = ax.bar_label(bars, labels=labels, padding=4, fontsize=9, color=_INK)
+    _rows(ax, [f"{name}  {tactic}" for name, tactic in zip(table.index, table["id"], strict=True)])
+    for text, label, count in zip(texts, ax.get_yticklabels(), table["alerts"], strict=True):
+        if not count:
+            text.set_color(_FAINT)
+            label.set_color(_FAINT)
+    ax.set_xlim(0, max(float(table["alerts"].max()) * 1.18, 1.0))
+    ax.set_xlabel("alerts")
+    return fig
+
+
+def _chart(height: float) -> tuple[Chart, Axes]:
+    fig = Chart(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1), facecolor="white")
+    ax = fig.add_subplot()
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color(_FAINT)
+    ax.tick_params(colors=_INK, labelsize=9, length=0)
+    ax.xaxis.label.set(color=_FAINT, size=9)
+    ax.yaxis.label.set(color=_FAINT, size=9)
+    ax.set_axisbelow(True)
+    return fig, ax
+
+
+def _nothing(title: str) -> Chart:
+    fig, ax = _chart(2.2)
+    _heading(fig, title, "no alerts")
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, "No alerts in this selection", ha="center", va="center", color=_FAINT, transform=ax.transAxes)
+    return fig
+
+
+def _heading(fig: Figure, title: str, detail: str) -> None:
+    fig.suptitle(title, x=0.014, ha="left", fontsize=12.5, fontweight="bold", color=_INK)
+    ax = fig.axes[0]
+    ax.set_title(" ", fontsize=9.5, pad=8)  # keeps the height free; the text itself starts below the title's start
+    subtitle = ax.annotate(
+        detail,
+        (0.014, 1),
+        xycoords=("figure fraction", "axes fraction"),
+        xytext=(0, 10),
+        textcoords="offset points",
+        fontsize=9.5,
+        color=_FAINT,
+        annotation_clip=False,
+    )
+    subtitle.set_in_layout(False)
+
+
+def _rows(ax: Axes, labels: Iterable[str]) -> None:
+    names = list(labels)
+    ax.set_yticks(range(len(names)), [_shortened(name) for name in names])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.spines["left"].set_visible(True)
+    ax.spines["left"].set_color(_FAINT)
+    ax.spines["bottom"].set_visible(False)
+    _count_axis(ax.xaxis)
+    ax.grid(axis="x", color=_GRID, linewidth=0.8)
+
+
+def _time_axis(ax: Axes, start: pd.Timestamp, end: pd.Timestamp) -> None:
+    """Times of day at the ticks, the date in the label; over several days, days at the ticks."""
+    ax.set_xlim(date2num(start), date2num(end))  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_locator(locator)
+    first, last = _day(start), _day(end)
+    if first == last:
+        seconds = end - start < pd.Timedelta(minutes=6)
+        ax.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if seconds else "%H:%M"))  # type: ignore[no-untyped-call]
+        ax.set_xlabel(f"time (UTC), {first}")
+    else:
+        formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
+        ax.xaxis.set_major_formatter(formatter)
+        ax.set_xlabel(f"time (UTC), {first} to {last}")
+
+
+def _day(stamp: pd.Timestamp) -> str:
+    return f"{stamp.day} {stamp:%B %Y}"
+
+
+def _count_axis(axis: Any) -> None:
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _legend(fig: Figure, priorities: Sequence[str] | pd.Index[Any], title: str = "priority") -> None:
+    """Most severe first, to the right of the bars, where it never covers one."""
+    handles = [Patch(color=COLOURS[p], label=p) for p in reversed(list(priorities))]
+    legend = fig.legend(
+        handles=handles, title=title, loc="outside right upper", frameon=False, fontsize=9, labelcolor=_INK
+    )
+    legend.get_title().set(fontsize=9, color=_FAINT)
+    legend.set_alignment("left")
+
+
+def _shortened(text: str, width: int = 52) -> str:
+    """Cut in the middle: a pod's name tells itself apart at its end."""
+    if len(text) <= width:
+        return text
+    tail = width // 3
+    return f"{text[: width - tail - 1]}…{text[-tail:]}"
+
+
+def _n(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _span(width: pd.Timedelta) -> str:
+    seconds = int(width.total_seconds())
+    for size, noun in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds % size == 0:
+            return noun if seconds == size else f"{seconds // size} {noun}s"
+    raise AssertionError(seconds)  # a width is a whole number of seconds
