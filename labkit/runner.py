@@ -119,7 +119,7 @@ def execute(
             chapter.status, chapter.error = "failed", f"{type(error).__name__}: {error}"
         chapter.seconds = time.monotonic() - started
         if executed.exists():
-            executed.with_suffix(".html").write_text(_render(executed), encoding="utf-8")
+            executed.with_suffix(".html").write_text(_render(executed, chapter.path.parent), encoding="utf-8")
         yield run
         if chapter.status == "failed":
             return
@@ -206,11 +206,17 @@ def store_outputs(executed: Path, notebook: Path) -> None:
     nbformat.write(done, notebook)
 
 
-def _render(executed: Path) -> str:
+def _render(executed: Path, folder: Path) -> str:
+    """A notebook as one HTML page; pictures are looked up from `folder` and become part of it."""
+    import nbformat
     from nbconvert.exporters import HTMLExporter
 
-    body: str = HTMLExporter(template_name="lab").from_filename(str(executed))[0]
-    return body
+    exporter = HTMLExporter(template_name="lab", embed_images=True)
+    notebook: NotebookNode = nbformat.read(executed, as_version=4)
+    page: str = exporter.from_notebook_node(
+        notebook, resources={"metadata": {"path": str(folder), "name": folder.name}}
+    )[0]
+    return page
 
 
 def _title(path: Path) -> str:
