@@ -1,0 +1,196 @@
+"""The front door of the emulated AWS: an HTTP request comes in, its signature is checked, the caller is authorised, a service answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from labkit.embedded import names
+from labkit.embedded.aws import iam_authorization, signature
+from labkit.embedded.aws.account import SUPPORTED, Account
+from labkit.embedded.aws.iam_authorization import Principal
+from labkit.embedded.aws.logs import Logs
+from labkit.embedded.aws.protocols import (
+    AwsError,
+    Call,
+    error_response,
+    json_response,
+    parse_call,
+    service_of_host,
+    unsupported,
+)
+from labkit.embedded.aws.sts import UNSIGNED, Sts
+from labkit.embedded.http import HttpRequest, HttpResponse
+from labkit.embedded.identity import Credentials, ServiceAccountIssuer
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+logger = logging.getLogger(__name__)
+
+EKS_TOKEN_PREFIX = "k8s-aws-v1."
+EKS_TOKEN_LIFETIME = 15 * 60  # seconds; what an EKS cluster grants, whatever the presigned URL says
+MAX_BODY = 64 * 1024 * 1024
+
+
+class Aws:
+    """One AWS account as the lab sees it. Lives on one event loop.
+
+    `kubernetes_ca` is PEM, `clock` gives seconds since the epoch. Constructing it is cheap: the emulation of IAM and
+    EKS is loaded by `warm_up`, or else by the first call that needs it.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials,
+        issuer: ServiceAccountIssuer,
+        region: str = "us-east-1",
+        account_id: str = "111122223333",
+        cluster: str = "falco-workshop",
+        kubernetes_url: str = "",
+        kubernetes_ca: bytes = b"",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.region = region
+        self.account_id = account_id
+        self._cluster = cluster
+        self._clock = clock
+        self._request_numbers = itertools.count(1)
+        self.account = Account(
+            account_id=account_id,
+            region=region,
+            cluster_name=cluster,
+            cluster_endpoint=kubernetes_url,
+            cluster_ca=kubernetes_ca,
+            issuer=issuer.issuer,
+            admin_user="workshop",
+        )
+        self.sts = Sts(
+            credentials=credentials,
+            issuer=issuer,
+            account=self.account,
+            admin_arn=f"arn:aws:iam::{account_id}:user/workshop",
+            clock=clock,
+        )
+        self.logs = Logs(account_id=account_id, clock=clock)
+
+    async def warm_up(self) -> None:
+        """Loads what the first call of IAM, EKS or STS would otherwise have to wait for, without blocking the loop."""
+        await asyncio.to_thread(self.account.load)
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """The answer to any AWS call, errors included, as the called service would put it."""
+        request_id = names.uid("aws request", next(self._request_numbers))
+        try:
+            call = parse_call(request, default_region=self.region)
+        except AwsError as error:
+            return error_response(error, "json", request_id)
+        try:
+            caller = self._authenticate(call)
+            self._authorize(call, caller)
+            return self._answer(call, caller, request_id)
+        except AwsError as error:
+            return error_response(_in_protocol(error, call), call.protocol, request_id)
+        except Exception:
+            logger.exception("%s failed", call.action)
+            error = AwsError("InternalFailure", f"The embedded lab failed at {call.action}; its log says why.")
+            return error_response(error, call.protocol, request_id)
+
+    def _authenticate(self, call: Call) -> Principal | None:
+        """Who calls; None for a call that needs no signature. Raises AwsError."""
+        if call.service == "sts" and call.operation in UNSIGNED:
+            return None
+        access_key_id = signature.verify(call, self.sts.key, self._clock())
+        named = service_of_host(call.request.host)
+        if named and call.scope and named[1] and named[1] != call.scope.region:
+            message = f"Credential should be scoped to a valid region, not '{call.scope.region}'. "
+            code = "SignatureDoesNotMatch" if call.protocol in ("query", "rest-xml") else "InvalidSignatureException"
+            raise AwsError(code, message.strip(), 403)
+        return self.sts.principal(access_key_id)
+
+    def _authorize(self, call: Call, caller: Principal | None) -> None:
+        """Raises AwsError unless the caller's policies allow the call."""
+        if caller is None or (call.service == "sts" and call.operation in ("GetCallerIdentity", "AssumeRole")):
+            return  # AWS asks for no permission for the first; the second is weighed together with the role's trust
+        context = {
+            "aws:PrincipalArn": caller.arn,
+            "aws:PrincipalAccount": self.account_id,
+            "aws:RequestedRegion": call.region,
+            "aws:userid": caller.user_id,
+            "aws:SecureTransport": "true",
+        }
+        resources = iam_authorization.resources_of(call, self.account_id)
+        iam_authorization.authorize(caller, call.action, resources, context)
+
+    def _answer(self, call: Call, caller: Principal | None, request_id: str) -> HttpResponse:
+        if call.service == "logs" and call.protocol == "json":
+            return json_response(self.logs.handle(call), request_id)
+        if call.service == "sts":
+            return self.sts.handle(call, caller)
+        if call.service in SUPPORTED:
+            return self.account.handle(call)
+        raise unsupported(call)
+
+    def authenticate_eks_token(self, token: str) -> str | None:
+        """The ARN of who presents a `k8s-aws-v1.` token (a presigned GetCallerIdentity); None if it doesn't hold."""
+        if not token.startswith(EKS_TOKEN_PREFIX):
+            return None
+        encoded = token.removeprefix(EKS_TOKEN_PREFIX)
+        try:
+            url = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+        except (binascii.Error, ValueError):
+            return None
+        parts = urlsplit(url)
+        named = service_of_host(parts.hostname or "")
+        query = dict(parse_qsl(parts.query))
+        # The cluster's authenticator follows such a URL, so it insists on where it leads and on what was signed.
+        loopback = parts.hostname in ("127.0.0.1", "localhost")
+        if not (loopback or (named and named[0] == "sts")) or query.get("Action") != "GetCallerIdentity":
+            return None
+        if "x-k8s-aws-id" not in query.get("X-Amz-SignedHeaders", "").split(";"):
+            return None
+        headers = {"host": parts.netloc, "x-k8s-aws-id": self._cluster}
+        try:
+            call = parse_call(HttpRequest("GET", url, headers), default_region=self.region)
+            if call.service != "sts":
+                return None
+            key = signature.verify(call, self.sts.key, self._clock(), presigned_lifetime=EKS_TOKEN_LIFETIME)
+        except AwsError:
+            return None
+        return self.sts.principal(key).arn
+
+    def web_app(self) -> web.Application:
+        """The same door for SDKs on loopback. Every path and method is an AWS call."""
+        from aiohttp import web
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            received = HttpRequest(
+                request.method,
+                # As it came on the wire: a signature covers the encoded form.
+                f"http://{request.host}{request.raw_path}",
+                dict(request.headers),
+                await request.read(),
+            )
+            response = await self.handle(received)
+            return web.Response(status=response.status, headers=dict(response.headers), body=response.body)
+
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_route("*", "/{path:.*}", serve)
+        return app
+
+
+def _in_protocol(error: AwsError, call: Call) -> AwsError:
+    """An access error as the call's protocol names it and with its status."""
+    if error.code == "AccessDeniedException" and call.protocol in ("query", "ec2", "rest-xml"):
+        return AwsError("UnauthorizedOperation" if call.protocol == "ec2" else "AccessDenied", error.message, 403)
+    if error.code == "AccessDeniedException" and call.protocol == "rest-json":
+        return AwsError(error.code, error.message, 403)
+    return error

@@ -1,0 +1,258 @@
+"""The protocols in which AWS is spoken: an HTTP request becomes a Call, an AwsError becomes the HTTP response of its protocol."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+import botocore.loaders
+import orjson
+
+from labkit.embedded.http import HttpRequest, HttpResponse
+
+Protocol = Literal["json", "query", "ec2", "rest-json", "rest-xml", "cbor"]
+
+# Signing names whose service has another name in botocore.
+BOTOCORE_NAMES = {"monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi", "states": "stepfunctions"}
+# Signing names whose actions have another prefix in IAM policies.
+IAM_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The credential scope of a SigV4 signature: who signs, for which day, region and service."""
+
+    access_key_id: str
+    date: str
+    region: str
+    service: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one operation. `parameters` are decoded for json (nested) and query (flat) protocols, else empty."""
+
+    request: HttpRequest
+    service: str
+    operation: str
+    protocol: Protocol
+    region: str
+    scope: Scope | None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    path_parameters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def action(self) -> str:
+        """The operation as IAM policies name it, e.g. `logs:PutLogEvents`."""
+        return f"{IAM_PREFIXES.get(self.service, self.service)}:{self.operation}"
+
+
+class AwsError(Exception):
+    """What a service answers instead of a result. `code` is the service's own name for it."""
+
+    def __init__(self, code: str, message: str, status: int = 400, *, members: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.members = dict(members or {})
+
+
+def unsupported(call: Call, detail: str = "") -> AwsError:
+    """The error for what the lab has no truthful answer to: a 4xx, so that no SDK retries it."""
+    message = f"{call.action} is not supported by the embedded lab{': ' + detail if detail else ''}."
+    code = "InvalidAction" if call.protocol in ("query", "ec2") else "UnknownOperationException"
+    return AwsError(code, message)
+
+
+def scope_of(request: HttpRequest) -> Scope | None:
+    """The credential scope, from the Authorization header or from a presigned URL; None for an unsigned request."""
+    authorization = request.header("authorization")
+    if authorization:
+        match = re.search(r"Credential=([^,\s]+)", authorization)
+        credential = match[1] if match else ""
+    else:
+        query = dict(parse_qsl(urlsplit(request.url).query))
+        credential = query.get("X-Amz-Credential", "")
+    parts = credential.split("/")
+    if len(parts) != 5 or parts[4] != "aws4_request":
+        return None
+    return Scope(parts[0], parts[1], parts[2], parts[3])
+
+
+_AWS_HOST = re.compile(
+    r"^(?:(?P<prefix>stream-|streaming-)?(?P<service>[a-z0-9-]+?))(?:\.(?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?"
+    r"\.amazonaws\.com(?:\.cn)?$"
+)
+
+
+def service_of_host(host: str) -> tuple[str, str] | None:
+    """(signing name, region or "") that a real AWS host name stands for; None for any other host."""
+    match = _AWS_HOST.match(host)
+    return (match["service"], match["region"] or "") if match else None
+
+
+def parse_call(request: HttpRequest, *, default_region: str) -> Call:
+    """Which operation of which service a request calls. Raises AwsError when its body can't be decoded."""
+    scope = scope_of(request)
+    url = urlsplit(request.url)
+    named = service_of_host(request.host)
+    target = request.header("x-amz-target")
+    content_type = request.header("content-type")
+    form: dict[str, str] = {}
+    if content_type.startswith("application/x-www-form-urlencoded"):
+        form = dict(parse_qsl(_body(request).decode("utf-8", "replace"), keep_blank_values=True))
+    query = dict(parse_qsl(url.query, keep_blank_values=True))
+    action = form.get("Action") or query.get("Action")
+
+    service = scope.service if scope else named[0] if named else ""
+    region = scope.region if scope else (named[1] if named else "") or default_region
+    if not service and (target or action):
+        service = _service_of_target(target) if target else "sts"
+
+    if request.header("smithy-protocol") == "rpc-v2-cbor" or "/operation/" in url.path:
+        return Call(request, service, url.path.rsplit("/", 1)[-1], "cbor", region, scope)
+    if target:
+        call = Call(request, service, target.rpartition(".")[2], "json", region, scope)
+        try:
+            parameters = orjson.loads(_body(request) or b"{}")
+        except orjson.JSONDecodeError as error:
+            raise AwsError("SerializationException", f"Could not decode the request body: {error}") from error
+        if not isinstance(parameters, dict):
+            raise AwsError("SerializationException", "Unexpected value type in payload")
+        return Call(request, service, call.operation, "json", region, scope, parameters)
+    if action:
+        parameters = {k: v for k, v in {**query, **form}.items() if not k.startswith("X-Amz-")}
+        return Call(request, service, action, "ec2" if service == "ec2" else "query", region, scope, parameters)
+    operation, path_parameters = _rest_operation(service, request.method, url.path, query)
+    protocol: Protocol = "rest-xml" if service in ("s3", "route53", "cloudfront", "") else "rest-json"
+    parameters = {}
+    if protocol == "rest-json" and request.body:
+        try:
+            parameters = orjson.loads(_body(request))
+        except orjson.JSONDecodeError:
+            parameters = {}
+    return Call(request, service, operation, protocol, region, scope, {**query, **parameters}, path_parameters)
+
+
+def decoded_body(request: HttpRequest) -> bytes:
+    """The body, uncompressed where the SDK compressed it."""
+    return _body(request)
+
+
+def _body(request: HttpRequest) -> bytes:
+    if request.header("content-encoding").lower() == "gzip":
+        try:
+            return gzip.decompress(request.body)
+        except (OSError, EOFError) as error:
+            raise AwsError("SerializationException", f"The request body is not valid gzip: {error}") from error
+    return request.body
+
+
+def _service_of_target(target: str) -> str:
+    prefix = target.partition(".")[0]
+    return {"Logs_20140328": "logs", "GraniteServiceVersion20100801": "monitoring"}.get(prefix, prefix.lower())
+
+
+@cache
+def service_model(name: str) -> dict[str, Any]:
+    """botocore's description of a service, by its signing name; an empty one for a service that botocore doesn't know."""
+    try:
+        model: dict[str, Any] = botocore.loaders.Loader().load_service_model(
+            BOTOCORE_NAMES.get(name, name), "service-2"
+        )
+    except Exception:
+        # botocore raises UnknownServiceError or DataNotFoundError, depending on the loader's search path.
+        return {"operations": {}, "shapes": {}, "metadata": {}}
+    return model
+
+
+@cache
+def _routes(service: str) -> list[tuple[str, re.Pattern[str], dict[str, str], str]]:
+    routes = []
+    for name, operation in service_model(service)["operations"].items():
+        uri = operation["http"]["requestUri"]
+        path, _, query = uri.partition("?")
+        pattern = re.sub(r"\\\{(\w+)\\\+\\\}", r"(?P<\1>.+)", re.escape(path))
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
+        required = dict(parse_qsl(query, keep_blank_values=True))
+        routes.append((operation["http"]["method"], re.compile(pattern + "/?"), required, name))
+    # The most literal template first: /clusters/{name}/updates before anything that a variable could swallow.
+    routes.sort(key=lambda route: (-len(route[2]), route[1].groups, -len(route[1].pattern)))
+    return routes
+
+
+def _rest_operation(service: str, method: str, path: str, query: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    if service:
+        for verb, pattern, required, name in _routes(service):
+            if verb == method and all(query.get(k) == v for k, v in required.items()):
+                match = pattern.fullmatch(path)
+                if match:
+                    return name, {key: unquote(value) for key, value in match.groupdict().items()}
+    return f"{method} {path}", {}
+
+
+def error_response(error: AwsError, protocol: Protocol, request_id: str) -> HttpResponse:
+    """The error in the shape in which the protocol's services send it."""
+    headers = {"x-amzn-RequestId": request_id}
+    match protocol:
+        case "json":
+            body = orjson.dumps({"__type": error.code, "message": error.message, **error.members})
+            headers["Content-Type"] = "application/x-amz-json-1.1"
+        case "rest-json":
+            body = orjson.dumps({"message": error.message, **error.members})
+            headers |= {"Content-Type": "application/json", "x-amzn-ErrorType": error.code}
+        case "cbor":
+            body = cbor_map({"__type": error.code, "message": error.message})
+            headers |= {
+                "Content-Type": "application/cbor",
+                "smithy-protocol": "rpc-v2-cbor",
+                "x-amzn-query-error": f"{error.code};Sender",
+            }
+        case "ec2":
+            body = (
+                f"<Response><Errors><Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+                f"</Error></Errors><RequestID>{request_id}</RequestID></Response>"
+            ).encode()
+            headers["Content-Type"] = "text/xml"
+        case "rest-xml":
+            body = (
+                f"<Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+                f"<RequestId>{request_id}</RequestId></Error>"
+            ).encode()
+            headers["Content-Type"] = "application/xml"
+        case "query":
+            body = (
+                f"<ErrorResponse><Error><Type>Sender</Type><Code>{escape(error.code)}</Code>"
+                f"<Message>{escape(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+            ).encode()
+            headers["Content-Type"] = "text/xml"
+    return HttpResponse(error.status, headers, body)
+
+
+def json_response(result: Mapping[str, Any], request_id: str) -> HttpResponse:
+    """A result of a service that speaks the json protocol."""
+    headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": request_id}
+    return HttpResponse(200, headers, orjson.dumps(result))
+
+
+def cbor_map(members: Mapping[str, str]) -> bytes:
+    """A CBOR map of text to text, all that an error needs."""
+
+    def head(major: int, length: int) -> bytes:
+        if length < 24:
+            return bytes([major << 5 | length])
+        return bytes([major << 5 | 25]) + struct.pack(">H", length)
+
+    def text(value: str) -> bytes:
+        data = value.encode()[:65535]
+        return head(3, len(data)) + data
+
+    return head(5, len(members)) + b"".join(text(key) + text(value) for key, value in members.items())
