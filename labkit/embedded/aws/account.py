@@ -1,67 +1,50 @@
-"""The emulated account's IAM, EKS and CloudWatch: moto's back ends, loaded on first use and corrected where they differ from AWS.
+"""The account's IAM and CloudWatch metrics: moto's back ends, loaded on first use and corrected where they differ from AWS.
 
 A Call goes in, the service's HTTP response comes out; only operations that moto answers truthfully are let through.
 """
 
 from __future__ import annotations
 
-import base64
 import io
+import json
 import os
 import threading
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
-from labkit import versions
-from labkit.embedded import names
 from labkit.embedded.aws.iam_authorization import Document, parse_document
 from labkit.embedded.aws.protocols import AwsError, Call, decoded_body, unsupported
 from labkit.embedded.http import HttpResponse
 
-# What moto answers as AWS does. Everything else is refused by name.
-SUPPORTED = {
-    "iam": frozenset(
-        """AddClientIDToOpenIDConnectProvider AttachRolePolicy AttachUserPolicy CreateAccountAlias
-        CreateOpenIDConnectProvider CreatePolicy CreatePolicyVersion CreateRole CreateUser DeleteAccountAlias
-        DeleteOpenIDConnectProvider DeletePolicy DeletePolicyVersion DeleteRole DeleteRolePermissionsBoundary
-        DeleteRolePolicy DeleteUser DeleteUserPolicy DetachRolePolicy DetachUserPolicy GetOpenIDConnectProvider
-        GetPolicy GetPolicyVersion GetRole GetRolePolicy GetUser GetUserPolicy ListAccountAliases
-        ListAttachedRolePolicies ListAttachedUserPolicies ListEntitiesForPolicy ListOpenIDConnectProviderTags
-        ListOpenIDConnectProviders ListPolicies ListPolicyTags ListPolicyVersions ListRolePolicies ListRoleTags
-        ListRoles ListUserPolicies ListUsers PutRolePermissionsBoundary PutRolePolicy PutUserPolicy
-        RemoveClientIDFromOpenIDConnectProvider SetDefaultPolicyVersion TagOpenIDConnectProvider TagPolicy TagRole
-        UntagOpenIDConnectProvider UntagPolicy UntagRole UpdateAssumeRolePolicy
-        UpdateOpenIDConnectProviderThumbprint UpdateRole UpdateRoleDescription""".split()
+# The roles of the workshop's cluster, and the AWS managed policies that EKS wants on them.
+_CLUSTER_ROLES = {
+    "cluster": ("eks.amazonaws.com", ("AmazonEKSClusterPolicy",)),
+    "node": (
+        "ec2.amazonaws.com",
+        ("AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryReadOnly"),
     ),
-    "eks": frozenset(
-        """DescribeCluster DescribeNodegroup ListClusters ListNodegroups ListTagsForResource TagResource
-        UntagResource""".split()
-    ),
-    "monitoring": frozenset("GetMetricStatistics ListMetrics PutMetricData".split()),
 }
+
+
+@cache
+def supported() -> dict[str, frozenset[str]]:
+    """The operations that moto answers as AWS does, by signing name: `supported.toml`."""
+    text = resources.files("labkit.embedded.aws").joinpath("supported.toml").read_text(encoding="utf-8")
+    return {service: frozenset(operations) for service, operations in tomllib.loads(text).items()}
 
 
 class Account:
     """One account's back ends. Not thread-safe except where it says so: calls come from the event loop's thread."""
 
-    def __init__(
-        self,
-        *,
-        account_id: str,
-        region: str,
-        cluster_name: str,
-        cluster_endpoint: str,
-        cluster_ca: bytes,
-        issuer: str,
-        admin_user: str,
-    ) -> None:
+    def __init__(self, *, account_id: str, region: str, admin_user: str, cluster_roles: Mapping[str, str]) -> None:
         self.account_id = account_id
         self.region = region
-        self._cluster = cluster_name
-        self._endpoint = cluster_endpoint
-        self._ca = cluster_ca
-        self._issuer = issuer
         self._admin_user = admin_user
+        self._cluster_roles = cluster_roles
         self._application: Any = None
         self._loading = threading.Lock()
 
@@ -77,64 +60,31 @@ class Account:
             from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
             mock_random.seed(f"labkit {self.account_id}")
-            for service in ("iam", "eks", "cloudwatch"):
-                # A lab starts empty, also when another one lived in this process before.
-                get_backend(service)[self.account_id].reset()
-            self._seed(get_backend)
+            iam = get_backend("iam")[self.account_id]
+            iam.reset()  # a lab starts empty, also when another one lived in this process before
+            self._seed(iam["aws"])
             self._application = DomainDispatcherApplication(create_backend_app)
 
-    def _seed(self, get_backend: Any) -> None:
-        iam = get_backend("iam")[self.account_id]["aws"]
+    def _seed(self, iam: Any) -> None:
         iam.create_user(self.region, self._admin_user)
         iam.attach_user_policy("arn:aws:iam::aws:policy/AdministratorAccess", self._admin_user)
-        cluster_role, node_role = (
-            iam.create_role(
-                role_name=name,
-                assume_role_policy_document=(
-                    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "%s"}, '
-                    '"Action": "sts:AssumeRole"}]}' % principal
-                ),
+        for part, (principal, policies) in _CLUSTER_ROLES.items():
+            statement = {"Effect": "Allow", "Principal": {"Service": principal}, "Action": "sts:AssumeRole"}
+            role = iam.create_role(
+                role_name=self._cluster_roles[part].rpartition("/")[2],
+                assume_role_policy_document=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
                 path="/",
                 permissions_boundary=None,
-                description=description,
+                description=f"The workshop's cluster: {part}",
                 tags=[],
                 max_session_duration="3600",
             )
-            for name, principal, description in (
-                (f"{self._cluster}-cluster", "eks.amazonaws.com", "The control plane of the workshop's cluster"),
-                (f"{self._cluster}-node", "ec2.amazonaws.com", "The nodes of the workshop's cluster"),
-            )
-        )
-        iam.attach_role_policy("arn:aws:iam::aws:policy/AmazonEKSClusterPolicy", cluster_role.name)
-        for policy in ("AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryReadOnly"):
-            iam.attach_role_policy(f"arn:aws:iam::aws:policy/{policy}", node_role.name)
-        eks = get_backend("eks")[self.account_id][self.region]
-        cluster = eks.create_cluster(
-            name=self._cluster,
-            role_arn=cluster_role.arn,
-            resources_vpc_config={
-                "subnetIds": [f"subnet-{names.hex_id(17, self._cluster, 'subnet', zone)}" for zone in "ab"],
-                "vpcId": f"vpc-{names.hex_id(17, self._cluster, 'vpc')}",
-                "endpointPublicAccess": True,
-            },
-            version=versions.pinned()["kubernetes"]["eks"],
-        )
-        cluster.identity = {"oidc": {"issuer": self._issuer}}
-        cluster.endpoint = self._endpoint
-        cluster.certificate_authority = {"data": base64.b64encode(self._ca).decode()}
-        eks.create_nodegroup(
-            cluster_name=self._cluster,
-            node_role=node_role.arn,
-            nodegroup_name="workshop",
-            subnets=list(cluster.resources_vpc_config["subnetIds"]),
-            scaling_config={"minSize": 1, "maxSize": 1, "desiredSize": 1},
-            instance_types=["m5.large"],
-            ami_type="AL2023_x86_64_STANDARD",
-        )
+            for policy in policies:
+                iam.attach_role_policy(f"arn:aws:iam::aws:policy/{policy}", role.name)
 
     def handle(self, call: Call) -> HttpResponse:
         """moto's answer to a supported call. Raises AwsError for any other, and where moto would be too lenient."""
-        if call.operation not in SUPPORTED.get(call.service, frozenset()):
+        if call.operation not in supported().get(call.service, frozenset()):
             raise unsupported(call)
         self.load()
         if call.service == "iam":

@@ -1,4 +1,7 @@
-"""The front door of the emulated AWS: an HTTP request comes in, its signature is checked, the caller is authorised, a service answers."""
+"""The front door of the emulated AWS: a signed HTTP request comes in, the called service's answer goes out.
+
+Between the two, the signature is checked and the caller's policies are asked.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from labkit.embedded import names
 from labkit.embedded.aws import iam_authorization, signature
-from labkit.embedded.aws.account import SUPPORTED, Account
+from labkit.embedded.aws.account import Account, supported
+from labkit.embedded.aws.eks import Eks
 from labkit.embedded.aws.iam_authorization import Principal
 from labkit.embedded.aws.logs import Logs
 from labkit.embedded.aws.protocols import (
@@ -64,14 +68,17 @@ class Aws:
         self._cluster = cluster
         self._clock = clock
         self._request_numbers = itertools.count(1)
-        self.account = Account(
+        self.eks = Eks(
             account_id=account_id,
             region=region,
-            cluster_name=cluster,
-            cluster_endpoint=kubernetes_url,
-            cluster_ca=kubernetes_ca,
+            cluster=cluster,
+            endpoint=kubernetes_url,
+            certificate_authority=kubernetes_ca,
             issuer=issuer.issuer,
-            admin_user="workshop",
+            clock=clock,
+        )
+        self.account = Account(
+            account_id=account_id, region=region, admin_user="workshop", cluster_roles=self.eks.roles
         )
         self.sts = Sts(
             credentials=credentials,
@@ -101,8 +108,8 @@ class Aws:
             return error_response(_in_protocol(error, call), call.protocol, request_id)
         except Exception:
             logger.exception("%s failed", call.action)
-            error = AwsError("InternalFailure", f"The embedded lab failed at {call.action}; its log says why.")
-            return error_response(error, call.protocol, request_id)
+            failure = AwsError("InternalFailure", f"The embedded lab failed at {call.action}; its log says why.")
+            return error_response(failure, call.protocol, request_id)
 
     def _authenticate(self, call: Call) -> Principal | None:
         """Who calls; None for a call that needs no signature. Raises AwsError."""
@@ -135,7 +142,9 @@ class Aws:
             return json_response(self.logs.handle(call), request_id)
         if call.service == "sts":
             return self.sts.handle(call, caller)
-        if call.service in SUPPORTED:
+        if call.service == "eks":
+            return self.eks.handle(call)
+        if call.service in supported():
             return self.account.handle(call)
         raise unsupported(call)
 

@@ -8,7 +8,7 @@ import functools
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ def trusts(document: Document, action: str, principals: Mapping[str, Iterable[st
 
 
 def authorize(principal: Principal, action: str, resources: Sequence[str], context: Context) -> None:
-    """Raises AwsError (AccessDeniedException, worded as AWS words it) unless the principal may act on every resource."""
+    """Raises AwsError (AccessDeniedException, in AWS's words) unless the principal may act on every resource."""
     if principal.policies is None:
         return
     for resource in resources:
@@ -221,7 +221,7 @@ def _context_values(key: str, context: Context) -> list[str]:
 
 
 def _matches_conditions(conditions: Mapping[str, Any], context: Context, *, deny: bool) -> bool:
-    """All operators and keys must hold. What can't be evaluated grants nothing: it fails an Allow, and holds for a Deny."""
+    """All operators and keys must hold. What can't be evaluated fails an Allow and holds for a Deny: it grants nothing."""
     for operator, keys in conditions.items():
         for key, wanted in keys.items():
             held = _condition(operator, key, [_text(value) for value in _list(wanted)], context)
@@ -270,7 +270,7 @@ def _date(text: str) -> dt.datetime:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
 
 
-_COMPARISONS = {
+_COMPARISONS: dict[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda want, got: want == got,
     "StringEqualsIgnoreCase": lambda want, got: want.lower() == got.lower(),
     "StringLike": _like,

@@ -1,4 +1,4 @@
-"""Where log events are kept: groups of streams, each stream ordered by time. Batches flow in, ordered slices flow out."""
+"""Where log events are kept: groups of streams, ordered by time. Batches flow in, ordered slices flow out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CloudWatch Logs of the lab's own. Calls flow in (already authorised), results flow out; events live in `log_store`."""
+"""CloudWatch Logs of the lab's own. Authorised calls flow in, results flow out; events live in `log_store`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -308,7 +309,7 @@ class Logs:
                 raise invalid(f"Log event too large: {size} bytes exceeds limit of {MAX_BATCH_BYTES}")
             raise invalid(f"Upload too large: {size} bytes exceeds limit of {MAX_BATCH_BYTES}")
         times = [timestamp for timestamp, _ in events]
-        if any(later < earlier for earlier, later in zip(times, times[1:], strict=False)):
+        if any(later < earlier for earlier, later in pairwise(times)):
             raise invalid("Log events in a single PutLogEvents request must be in chronological order.")
         group = self.group(region, p)
         stream = self._stream(group, p["logStreamName"])
@@ -429,7 +430,7 @@ class Logs:
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """A filter pattern's predicate over messages. Raises AwsError (InvalidParameterException) that says what is wrong."""
+    """A filter pattern's predicate over messages. Raises AwsError that says what is wrong, and where."""
     try:
         return patterns.compile_pattern(pattern)
     except patterns.PatternError as error:

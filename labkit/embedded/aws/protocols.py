@@ -1,4 +1,4 @@
-"""The protocols in which AWS is spoken: an HTTP request becomes a Call, an AwsError becomes the HTTP response of its protocol."""
+"""The protocols in which AWS is spoken: an HTTP request becomes a Call, an AwsError the response of its protocol."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _service_of_target(target: str) -> str:
 
 @cache
 def service_model(name: str) -> dict[str, Any]:
-    """botocore's description of a service, by its signing name; an empty one for a service that botocore doesn't know."""
+    """botocore's description of a service, by its signing name; an empty one where botocore has none."""
     try:
         model: dict[str, Any] = botocore.loaders.Loader().load_service_model(
             BOTOCORE_NAMES.get(name, name), "service-2"

@@ -1,4 +1,4 @@
-"""Signature Version 4, checked: a request and the secret its signer should have had go in, nothing or an AwsError comes out."""
+"""Signature Version 4, checked: a call and the keys that may sign go in, the signer or an AwsError comes out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""STS of the lab's own: identities and tokens go in, session credentials and principals come out, checked as AWS checks them."""
+"""STS of the lab's own, as strict as AWS: tokens and identities go in, session credentials and principals come out."""
 
 from __future__ import annotations
 
