@@ -1,9 +1,12 @@
 """From CloudWatch Logs to pandas: log events come in, typed DataFrames of Falco alerts go out."""
 
 from labkit.alerts.frame import to_frame
-from labkit.alerts.insights import query
 from labkit.alerts.live import follow, live_tail
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
+from labkit.alerts.query import insights
 from labkit.alerts.reader import events, read
+from labkit.charts import accessor as _accessor
 
-__all__ = ["PRIORITIES", "NotAlert", "events", "follow", "live_tail", "parse", "query", "read", "to_frame"]
+del _accessor  # imported for `df.falco`
+
+__all__ = ["PRIORITIES", "NotAlert", "events", "follow", "insights", "live_tail", "parse", "read", "to_frame"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
+from labkit.alerts.frame import to_frame
 from labkit.alerts.reader import Event, events, explained
 from labkit.alerts.times import When, utc
 
@@ -17,40 +18,60 @@ def follow(
     log_group: str = "falco",
     start: When | None = None,
     *,
+    rule: str | None = None,
     timeout: float | None = None,
-    poll: float = 1.0,
+    poll: float = 0.5,
     overlap: float = 30.0,
-    stream_prefix: str | None = None,
-    filter_pattern: str | None = None,
-    stop: Callable[[], bool] | None = None,
-) -> Iterator[Event]:
-    """Events from `start` (default: now) on, as they become readable, each once, until `timeout` seconds have passed.
+) -> Iterator[dict[str, Any]]:
+    """Alerts from `start` (default: the moment of this call) on, one by one as they become readable.
 
-    CloudWatch Logs makes lines readable late and out of order, so every `poll` seconds it reads a window again that
-    reaches `overlap` seconds back behind the latest event, and leaves out what it has given before. `stop` is asked
-    after each reading. Errors as for `labkit.alerts.read`.
+    Each is a dict of a frame's columns (`time`, `rule`, `priority`, `proc.cmdline`, ...) without the missing values.
+    Ends after `timeout` seconds; without one, when nobody asks any more. Arguments and errors as for `follow_events`.
     """
     since = utc(start) if start is not None else pd.Timestamp.now("UTC")
+    batches = follow_events(client, log_group, since, timeout=timeout, poll=poll, overlap=overlap)
+    return (
+        {str(name): value for name, value in row.items() if not _missing(value)}
+        for batch in batches
+        for row in to_frame(batch).to_dict("records")
+        if rule in (None, row["rule"])
+    )
+
+
+def follow_events(
+    client: Any,
+    log_group: str,
+    start: pd.Timestamp,
+    *,
+    timeout: float | None = None,
+    poll: float = 0.5,
+    overlap: float = 30.0,
+) -> Iterator[list[Event]]:
+    """Log events from `start` on, each once, in batches (the first may be empty); the rest is as for `follow`.
+
+    CloudWatch Logs makes lines readable late and out of order, so every `poll` seconds a window is read again that
+    reaches `overlap` seconds back behind the latest event, and what has been given before is left out.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
-    given: dict[str, int] = {}
-    latest = since
     back = pd.Timedelta(seconds=overlap)
+    latest = start
+    given: dict[str, int] | None = None
     while True:
-        window = max(since, latest - back)
-        for event in events(client, log_group, window, stream_prefix=stream_prefix, filter_pattern=filter_pattern):
-            if event["eventId"] not in given:
-                given[event["eventId"]] = event["timestamp"]
-                latest = max(latest, pd.Timestamp(event["timestamp"], unit="ms", tz="UTC"))
-                yield event
-        if stop is not None and stop():
-            return
-        # Only what the next window can contain needs to be remembered.
-        oldest = (latest - back).value // 1_000_000
-        given = {event_id: stamp for event_id, stamp in given.items() if stamp >= oldest}
+        found = list(events(client, log_group, max(start, latest - back)))
+        fresh = [event for event in found if given is None or event["eventId"] not in given]
+        if fresh or given is None:
+            yield fresh
+        # The next window can only repeat what this one had: nothing older needs to be remembered.
+        given = {event["eventId"]: event["timestamp"] for event in found}
+        latest = max(latest, pd.Timestamp(max(given.values(), default=0), unit="ms", tz="UTC"))
         pause = poll if deadline is None else min(poll, deadline - time.monotonic())
         if pause <= 0:
             return
         time.sleep(pause)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
 def live_tail(

@@ -18,7 +18,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}")
 _ENDED = {"Complete", "Failed", "Cancelled", "Timeout"}
 
 
-def query(
+def insights(
     client: Any,
     text: str,
     log_group: str = "falco",

@@ -1,0 +1,83 @@
+"""`labkit alerts`: a time window comes in, alerts as a table, as Falco's JSON lines or as CSV go out."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+
+import click
+import orjson
+import pandas as pd
+
+from labkit.alerts.frame import to_frame
+from labkit.alerts.live import follow_events
+from labkit.alerts.parse import NotAlert, parse
+from labkit.alerts.reader import Event, events
+from labkit.alerts.times import utc
+
+
+@click.command()
+@click.option("--since", default="1h", show_default=True, help='How long ago ("15m", "2d") or a time with its zone.')
+@click.option("--rule", help="Only this rule's alerts.")
+@click.option("--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True)
+@click.option("--follow", is_flag=True, help="Go on as alerts arrive, until Ctrl-C.")
+def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
+    """Read alerts from the log group."""
+    from labkit.lab import Lab
+
+    start = utc(since)
+    lab = Lab.connect()
+    client, group = lab.aws.client("logs"), lab.settings.log_group
+    batches: Iterable[list[Event]]
+    if follow:
+        batches = follow_events(client, group, start)
+    else:
+        batches = [list(events(client, group, start, progress=_progress if sys.stderr.isatty() else None))]
+    try:
+        for line in _lines(([e for e in batch if _is_of(e, rule)] for batch in batches), form):
+            click.echo(line)
+    except KeyboardInterrupt:
+        return
+
+
+def _is_of(event: Event, rule: str | None) -> bool:
+    alert = parse(event["message"])
+    return not isinstance(alert, NotAlert) and rule in (None, alert.get("rule"))
+
+
+def _lines(batches: Iterable[list[Event]], form: str) -> Iterator[str]:
+    columns: list[str] | None = None
+    for batch in batches:
+        if form == "jsonl":
+            yield from (orjson.dumps(parse(event["message"])).decode() for event in batch)
+            continue
+        df = to_frame(batch)
+        if form == "table":
+            yield from _table(df)
+            continue
+        # While following, later lines must have the columns that the first one announced.
+        first = columns is None
+        columns = list(df.columns) if columns is None else columns
+        df["tags"] = df["tags"].map(" ".join)
+        yield from df.reindex(columns=columns).to_csv(index=False, header=first).splitlines()
+
+
+def _table(df: pd.DataFrame) -> Iterator[str]:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    places = df["k8s.pod.name"].fillna(df["container.name"]).fillna("host")
+    commands = df["proc.cmdline"].fillna("")
+    for time, priority, rule, place, command in zip(
+        df["time"], df["priority"], df["rule"], places, commands, strict=True
+    ):
+        line = f"{time:%Y-%m-%d %H:%M:%S}  {priority!s:<13}  {rule!s:<44}  {place:<30}  {' '.join(command.split())}"
+        yield line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _progress(count: int, latest: pd.Timestamp | None) -> None:
+    """Says that something is happening, on a line that goes away."""
+    click.echo(
+        f"\r\033[K{count:,} events" + (f", the latest of {latest:%Y-%m-%d %H:%M:%S}" if latest else ""),
+        nl=False,
+        err=True,
+    )

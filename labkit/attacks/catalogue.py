@@ -1,0 +1,98 @@
+"""The attacks one can run: `catalogue.yaml` comes in, a tuple of `Attack` that a notebook shows as a table goes out."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from labkit.errors import LabError
+from labkit.provision.show import Table
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One entry; the comment at the top of `catalogue.yaml` says what each field means."""
+
+    name: str
+    title: str
+    rule: str | None
+    argv: tuple[str, ...]
+    why: str
+    needs: tuple[str, ...]
+    tier: str = ""
+    priority: str = ""
+    tactic: str = ""
+    technique: str = ""
+    tty: bool = False
+    stdin: str | None = None
+    also: tuple[str, ...] = ()
+    cleanup: tuple[str, ...] = ()
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it must not alert."""
+        return self.rule is None
+
+    @property
+    def command(self) -> str:
+        """The command as one would type it, with `RUN` for the id of a run."""
+        return typed(argument.replace("{run}", "RUN") for argument in self.argv)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> Attack:
+        """An entry of the YAML file; lists become tuples."""
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+        return cls(**values)
+
+
+def typed(argv: Iterable[str]) -> str:
+    """An argument vector as a person would type it: double quotes where they spare escaping single ones."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in argv
+    )
+
+
+class Catalogue(tuple[Attack, ...]):
+    """Attacks in the file's order."""
+
+    __slots__ = ()
+
+    def _table(self) -> Table:
+        rows = tuple(
+            (a.name, a.title, a.command + (" (terminal)" if a.tty else ""), a.rule or "none: a control") for a in self
+        )
+        return Table(f"{len(self)} attacks and controls", ("name", "what it does", "command", "expected alert"), rows)
+
+    def __repr__(self) -> str:
+        return repr(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
+
+@cache
+def catalogue() -> Catalogue:
+    """All attacks."""
+    text = resources.files("labkit.attacks").joinpath("catalogue.yaml").read_text(encoding="utf-8")
+    return Catalogue(Attack.from_dict(entry) for entry in yaml.safe_load(text))
+
+
+def find(name: str) -> Attack:
+    """The attack called `name`. Raises `LabError` that suggests the nearest names."""
+    by_name = {attack.name: attack for attack in catalogue()}
+    if name not in by_name:
+        near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.4)
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise LabError(f"There is no attack called {name!r}.", hint=f"{hint}`labkit attack list` shows all.")
+    return by_name[name]

@@ -1,0 +1,59 @@
+"""`labkit attack` and `labkit exec`: a name or a command comes in, what it did in the pod goes out."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import orjson
+
+from labkit.attacks.catalogue import catalogue
+from labkit.attacks.runner import run
+
+
+@click.group()
+def attack() -> None:
+    """Attacks that the rules detect, and controls that they don't."""
+
+
+@attack.command("list")
+@click.option("--json", "as_json", is_flag=True, help="The whole catalogue as JSON.")
+def list_command(as_json: bool) -> None:
+    """Show what can be run."""
+    if as_json:
+        click.echo(orjson.dumps([a.to_dict() for a in catalogue()], option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo(repr(catalogue()))
+
+
+@attack.command("run")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--target", default="deploy/nginx", show_default=True, help="Pod, namespace/pod or deploy/name.")
+@click.option("--timeout", type=float, help="Seconds to wait for an alert.")
+def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> None:
+    """Run attacks and print the alerts that they raised; exit 1 if one did not end as expected."""
+    from labkit.lab import Lab
+
+    outcomes = run(Lab.connect(), *names, target=target, timeout=timeout)
+    for outcome in outcomes.values():
+        if outcome.alert is not None:
+            click.echo(outcome.alert["output"])
+    click.echo(repr(outcomes), err=True)
+    if not all(outcome.passed for outcome in outcomes.values()):
+        sys.exit(1)
+
+
+@click.command("exec")
+@click.option("--tty", is_flag=True, help="Give the command a terminal.")
+@click.option("--stdin", help="Text that is typed into it.")
+@click.option("--container", "-c", default="", help="Container; by default the pod's first.")
+@click.argument("pod")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_command(tty: bool, stdin: str | None, container: str, pod: str, argv: tuple[str, ...]) -> None:
+    """Run ARGV in POD (a pod, namespace/pod or deploy/name) and exit with its exit code."""
+    from labkit.lab import Lab
+
+    result = Lab.connect().exec(pod, *argv, tty=tty, stdin=stdin, container=container)
+    click.echo(result.stdout, nl=False)
+    click.echo(result.stderr, nl=False, err=True)
+    sys.exit(result.exit_code)
