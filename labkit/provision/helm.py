@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import StepError, TargetError
+from labkit.versions import pinned
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Helm:
         version: str,
         namespace: str,
         values: Sequence[Path] = (),
-        repository: str = "",
         reuse_values: bool = False,
         create_namespace: bool = True,
         wait: bool = True,
@@ -59,8 +59,8 @@ class Helm:
     ) -> Release:
         """Installs `chart` as `release`, or upgrades it; the values files are merged in order, the last one wins.
 
-        Values of an earlier revision are kept only with `reuse_values`. `repository` is the chart repository's URL;
-        `chart` is then the chart's bare name. `timeout` is in seconds and counts only with `wait`.
+        Values of an earlier revision are kept only with `reuse_values`. A `falcosecurity/` chart is found without
+        `helm repo add`. `timeout` is in seconds and counts only with `wait`.
         """
         self._run(
             *upgrade_install_arguments(
@@ -69,7 +69,6 @@ class Helm:
                 version=version,
                 namespace=namespace,
                 values=values,
-                repository=repository,
                 reuse_values=reuse_values,
                 create_namespace=create_namespace,
                 wait=wait,
@@ -149,15 +148,16 @@ def upgrade_install_arguments(
     version: str,
     namespace: str,
     values: Sequence[Path | str] = (),
-    repository: str = "",
     reuse_values: bool = False,
     create_namespace: bool = True,
     wait: bool = True,
     timeout: float = 300.0,
 ) -> list[str]:
     """What comes after `helm` on the command line; also what a step shows as its equivalent command."""
-    arguments = ["upgrade", "--install", release, chart]
-    arguments += ["--repo", repository] if repository else []
+    known = pinned()["falco"]["chart"]
+    # Naming the repository's address leaves nothing behind in the user's Helm configuration.
+    source = [known["name"].rpartition("/")[2], "--repo", known["repository"]] if chart == known["name"] else [chart]
+    arguments = ["upgrade", "--install", release, *source]
     arguments += ["--version", version, "--namespace", namespace]
     arguments += ["--create-namespace"] if create_namespace else []
     for file in values:

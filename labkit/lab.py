@@ -1,0 +1,260 @@
+"""`Lab`: settings, clients and verbs; the one object that a notebook holds.
+
+    lab = Lab.connect()
+    lab.ensure("nginx", "fluent-bit", "falco")
+    lab.exec("deploy/nginx", "cat /etc/shadow")
+    lab.wait_for_alert("Read sensitive file untrusted")
+
+Nothing here knows which target it works on; `connect` is told by the settings.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import ExecError
+from labkit.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.alerts.times import When
+    from labkit.provision.audit import Audit
+    from labkit.provision.kube import ExecResult
+    from labkit.provision.preflight import Preflight
+    from labkit.provision.show import Table
+    from labkit.provision.steps import StepResult
+    from labkit.provision.target import Aws, Target
+
+
+class Lab:
+    """A target, connected. `Lab.connect(...)` is the way to get one.
+
+    `aws` makes boto3 clients, `kube` talks to the cluster, `helm` installs charts, `ledger` remembers what was made.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.settings = target.settings
+        self.aws = target.aws
+        self.kube = target.kube
+        self.helm = target.helm
+        self.ledger = target.ledger
+        self._since = self.kube.now()
+
+    @classmethod
+    def connect(cls, **settings: Any) -> Lab:
+        """The lab that the settings name (`LABKIT_*`, keyword arguments win); the embedded one is started if need be.
+
+        Raises `SettingsError`, `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError`, each
+        with what to do.
+        """
+        from labkit.provision.target import reach
+
+        return cls(reach(Settings.load(**settings)))
+
+    def __repr__(self) -> str:
+        s = self.settings
+        return f"Lab on {s.target}: cluster {s.cluster}, region {s.region}"
+
+    # Provisioning
+
+    def apply(self, step: str, **options: Any) -> StepResult:
+        """Applies one step; applied again, it changes nothing. `custom-rules` takes `files=[...]`.
+
+        Raises `StepError` with what is wrong, in the words of the part that refused.
+        """
+        from labkit.provision.steps import STEPS
+
+        return STEPS[step].apply(self, **options)
+
+    def ensure(self, *steps: str) -> Table:
+        """Applies steps and all that they need, in order; one row each. Without arguments: all steps."""
+        from labkit.provision.show import Table
+        from labkit.provision.steps import STEPS
+
+        chosen = STEPS.with_needs(steps or STEPS.ORDER)
+        rows = tuple((step.name, "ready", step.title) for step in chosen if step.apply(self))
+        return Table("In place", ("step", "state", "what"), rows)
+
+    def status(self) -> Table:
+        """Every step with what is there of it: `applied`, `partly` or `absent`."""
+        from labkit.provision.show import Table
+        from labkit.provision.steps import STEPS
+
+        found = [step.status(self) for step in STEPS]
+        return Table("Steps", ("step", "state", "what"), tuple((s.step, s.state, s.title) for s in found))
+
+    def cli(self, step: str) -> str:
+        """The commands that do by hand what a step does."""
+        from labkit.provision.show import Cli
+        from labkit.provision.steps import STEPS
+
+        return Cli(STEPS[step].cli(self))
+
+    def undo(self, step: str) -> StepResult:
+        """Takes away what the step made; what was there before the lab stays."""
+        from labkit.provision.steps import STEPS
+
+        return STEPS[step].undo(self)
+
+    def teardown(self) -> Table:
+        """Undoes every step, last first. Interrupted or run twice, it takes away what is left."""
+        from labkit.provision.show import Table
+        from labkit.provision.steps import STEPS
+
+        results = [step.undo(self) for step in reversed(list(STEPS))]
+        rows = tuple((c.action, c.kind, c.name) for result in results for c in result.changes if c.action != "absent")
+        return Table("Taken down" if rows else "Nothing to take down", ("action", "kind", "name"), rows)
+
+    def audit(self) -> Audit:
+        """What of the workshop is still there, by ledger, by tag and by name; `.clean` if nothing is."""
+        from labkit.provision.audit import audit
+
+        return audit(self)
+
+    def preflight(self) -> Preflight:
+        """Checks of tools, identity, region, cluster and nodes, before anything is made."""
+        from labkit.provision.preflight import preflight
+
+        return preflight(self)
+
+    @cached_property
+    def cluster(self) -> dict[str, Any]:
+        """EKS's description of the cluster. Raises `TargetError` if there is no such cluster."""
+        from labkit.provision.target import describe_cluster
+
+        return describe_cluster(self.aws, self.settings.cluster)
+
+    # Triggering
+
+    def exec(
+        self,
+        target: str,
+        *argv: str,
+        tty: bool = False,
+        stdin: str | None = None,
+        container: str = "",
+        namespace: str = "",
+        timeout: float = 60.0,
+    ) -> ExecResult:
+        """Runs a command in a pod and returns what it printed and its exit code.
+
+        `target` is `deploy/nginx`, a pod, `namespace/pod` or a bare name. Several arguments are the program and its
+        arguments; a single one is a command line, which `sh` runs if it takes a shell (`|`, `&&`, `>`, `$`...). `tty`
+        gives the command a terminal, as `kubectl exec -t` does at a terminal; `stdin` is its input. Raises `ExecError`
+        if it can't be run.
+        """
+        words = command(*argv)
+        pod = self.kube.resolve(target, namespace=namespace or self.settings.app_namespace)
+        meta = pod["metadata"]
+        self._since = self.kube.now()
+        return self.kube.exec(
+            meta["name"],
+            meta["namespace"],
+            words,
+            container=container or pod["spec"]["containers"][0]["name"],
+            tty=tty,
+            stdin=stdin,
+            timeout=timeout,
+        )
+
+    def attack(self, *names: str) -> Mapping[str, Any]:
+        """Runs attacks of the catalogue in the application's pod; outcomes by name, each with the alert it raised."""
+        from labkit.attacks import run
+
+        return run(self, *names)
+
+    def as_service_account(self, namespace: str, name: str) -> Aws:
+        """AWS as a service account sees it: the cluster's token for it, traded for its role's credentials.
+
+        Raises `TargetError` if STS refuses, `StepError` if the account isn't there or has no role.
+        """
+        from labkit.provision.iam import assume_role_of
+
+        return assume_role_of(self, namespace, name)
+
+    def falco_rules(self) -> pd.DataFrame:
+        """The rules that a running Falco has loaded, as it tells itself (`falco -L`): `rule`, `priority`, `tags`..."""
+        from labkit.provision.falco import loaded_rules
+
+        return loaded_rules(self)
+
+    # Alerts
+
+    def alerts(self, *, since: When | None = None, rule: str | None = None) -> pd.DataFrame:
+        """Alerts in the log group as a typed frame, oldest first; columns as in `labkit.alerts.read`.
+
+        `since` is a time with its zone, or how long ago (`"1h"`); by default, everything there is.
+        """
+        from labkit.alerts import read
+
+        return read(self.aws.client("logs"), self.settings.log_group, since, rule=rule)
+
+    def wait_for_alert(
+        self,
+        rule: str | None = None,
+        *,
+        where: Callable[[pd.Series[Any]], bool] | Mapping[str, Any] | None = None,
+        since: When | None = None,
+        timeout: float | None = None,
+    ) -> pd.Series[Any]:
+        """The latest alert of `rule` since the last command was run here, as soon as CloudWatch Logs has it.
+
+        `where` narrows it down: `{"proc.name": "cat"}`, or a function of the alert. `since` is a time with its zone or
+        how long ago; `timeout` is in seconds. The result holds the alert's fields that have a value, under Falco's
+        names. Raises `AlertTimeoutError` that says which link of the chain is broken.
+        """
+        from labkit.provision.waiting import wait_for_alert
+
+        return wait_for_alert(
+            self,
+            rule,
+            where=where,
+            since=self._since if since is None else since,
+            timeout=self.settings.alert_timeout if timeout is None else timeout,
+        )
+
+    def wait_for_log(
+        self, pattern: str, *, since: When | None = None, timeout: float | None = None
+    ) -> Mapping[str, Any]:
+        """The latest log event that a CloudWatch Logs filter pattern matches, alert or not, once it is there.
+
+        Keys as FilterLogEvents has them (`message`, `timestamp` in ms, `logStreamName`...). By default any age will do.
+        Raises `AlertTimeoutError` as `wait_for_alert` does.
+        """
+        from labkit.provision.waiting import wait_for_log
+
+        return wait_for_log(
+            self, pattern, since=since, timeout=self.settings.alert_timeout if timeout is None else timeout
+        )
+
+    @contextmanager
+    def follow(self, *, timeout: float | None = None) -> Iterator[Iterator[pd.Series[Any]]]:
+        """Alerts as they become readable, each once: `with lab.follow() as stream: first = next(stream)`.
+
+        The stream ends after `timeout` seconds (default: the setting `alert_timeout`).
+        """
+        from labkit.provision.waiting import follow
+
+        yield follow(self, self.kube.now(), self.settings.alert_timeout if timeout is None else timeout)
+
+
+def command(*argv: str) -> list[str]:
+    """The argument vector for what a person typed; a shell's, if a single line needs a shell. Raises `ExecError`."""
+    if not argv or not "".join(argv).strip():
+        raise ExecError("There is no command to run.", hint='Give one, e.g. lab.exec("deploy/nginx", "id").')
+    if len(argv) > 1:
+        return list(argv)
+    line = argv[0]
+    quoted = r"'[^']*'|\"(?:[^\"\\$`]|\\.)*\"|\\."
+    if re.search(r"[|&;<>()$`*?~\n]", re.sub(quoted, "", line.strip())):
+        return ["sh", "-c", line]
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise ExecError(f"{line!r} is no command line: {error}.", hint="Close the quotes.") from error

@@ -1,0 +1,87 @@
+"""Steps `nginx`, the application that the workshop opens shells in, and `canary`, one line through the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labkit.provision.kube import Object
+from labkit.provision.manifests import ManifestPart, SharedNamespace, manifest_parts
+from labkit.provision.steps import Part, Step
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+
+@dataclass(frozen=True)
+class App(ManifestPart):
+    """The Deployment. Applied means: rolled out."""
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        action = super().apply(lab, mine=mine)
+        meta = self.item["metadata"]
+        lab.kube.wait_rollout(self.kind, meta["name"], meta["namespace"], timeout=lab.settings.timeout)
+        return action
+
+
+def _parts(lab: Lab) -> list[Part]:
+    return [App(part.item) if part.kind == "Deployment" else part for part in manifest_parts(lab, "nginx")]
+
+
+def _cli(lab: Lab) -> str:
+    namespace = lab.settings.app_namespace
+    return (
+        f"kubectl -n {namespace} apply -f manifests/nginx/\n"
+        f"kubectl -n {namespace} rollout status deployment/nginx --timeout=5m"
+    )
+
+
+def _undo_cli(lab: Lab) -> str:
+    return f"kubectl -n {lab.settings.app_namespace} delete -f manifests/nginx/"
+
+
+@dataclass(frozen=True)
+class Canary(ManifestPart):
+    """A pod that prints its line and ends. Applied means: it has ended well."""
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        action = super().apply(lab, mine=mine)
+        meta = self.item["metadata"]
+
+        def unmet() -> str:
+            pod = lab.kube.get("Pod", meta["name"], meta["namespace"]) or {}
+            return "" if _phase(pod) == "Succeeded" else f"its phase is {_phase(pod)}"
+
+        pods = lab.kube.path("v1", "Pod", meta["namespace"])
+        lab.kube.wait(unmet, pods, timeout=lab.settings.timeout, what=f"pod {meta['name']} to end")
+        return action
+
+
+def _phase(pod: Object) -> str:
+    return str(pod.get("status", {}).get("phase", "unknown"))
+
+
+def _canary_parts(lab: Lab) -> list[Part]:
+    namespace = [SharedNamespace(part.item) for part in manifest_parts(lab, "falco", kinds=("Namespace",))]
+    return [*namespace, *(Canary(part.item) for part in manifest_parts(lab, "canary", kinds=("Pod",)))]
+
+
+def _canary_cli(lab: Lab) -> str:
+    return "kubectl apply -f manifests/falco/namespace.yaml -f manifests/canary/"
+
+
+def _canary_undo_cli(lab: Lab) -> str:
+    return "kubectl delete -f manifests/canary/"
+
+
+STEPS = [
+    Step("nginx", "nginx, the application to attack", (), _parts, _cli, _undo_cli),
+    Step(
+        "canary",
+        "A pod whose one line goes through the pipeline",
+        ("fluent-bit",),
+        _canary_parts,
+        _canary_cli,
+        _canary_undo_cli,
+    ),
+]

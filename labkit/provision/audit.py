@@ -1,0 +1,106 @@
+"""What of the workshop is left: asks AWS, Kubernetes and Helm for what the ledger, the tag or a name points at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labkit.errors import LabError
+from labkit.provision.kube import OURS
+from labkit.provision.show import Table
+from labkit.provision.steps import STEPS, TAG
+from labkit.provision.target import explained
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+# Where objects with the lab's label may be.
+_LABELLED = (
+    ("v1", "Namespace"),
+    ("v1", "ServiceAccount"),
+    ("v1", "ConfigMap"),
+    ("v1", "Service"),
+    ("v1", "Pod"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "Deployment"),
+)
+
+
+@dataclass(frozen=True)
+class Left:
+    """Something of the workshop that is still there."""
+
+    kind: str
+    name: str
+    why: str
+    """Why it counts: `made by step ...`, `has the workshop's name`, `carries the workshop's tag`."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} ({self.why})"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is left. `clean` if nothing is."""
+
+    left: tuple[Left, ...]
+
+    @property
+    def clean(self) -> bool:
+        return not self.left
+
+    @property
+    def _table(self) -> Table:
+        rows = tuple((item.kind, item.name, item.why) for item in self.left)
+        return Table("Left behind" if rows else "Nothing is left", ("kind", "name", "why"), rows)
+
+    def __repr__(self) -> str:
+        return repr(self._table)
+
+    def _repr_html_(self) -> str:
+        return self._table._repr_html_()
+
+
+def audit(lab: Lab) -> Audit:
+    """Looks for everything that any step answers for, and for anything else with the workshop's mark.
+
+    What the ledger says was there before the lab is not counted. Raises `TargetError` if something can't be asked.
+    """
+    left: dict[tuple[str, str], Left] = {}
+    found_before: set[tuple[str, str]] = set()
+    with explained(lab.aws.hint):
+        for step in STEPS:
+            try:
+                parts = step.parts(lab)
+            except LabError:
+                # Without a cluster there is no OIDC issuer, so nothing can be left of what is named after it.
+                continue
+            for part in parts:
+                record = lab.ledger.find(step.name, part.kind, part.name)
+                key = (part.kind, part.name)
+                if record is not None and not record.made:
+                    found_before.add(key)
+                elif key not in left and part.state(lab):
+                    mine = record is not None or part.ours(lab)
+                    why = f"made by step {step.name}" if mine else "has the workshop's name"
+                    left[key] = Left(*key, why)
+        for kind, name in _tagged(lab):
+            left.setdefault((kind, name), Left(kind, name, "carries the workshop's tag"))
+    return Audit(tuple(item for key, item in left.items() if key not in found_before))
+
+
+def _tagged(lab: Lab) -> list[tuple[str, str]]:
+    labels = ",".join(f"{key}={value}" for key, value in OURS.items())
+    found = []
+    for api_version, kind in _LABELLED:
+        for item in lab.kube.list(kind, api_version=api_version, labels=labels):
+            meta = item["metadata"]
+            name = f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else meta["name"]
+            found.append((kind, name))
+    iam = lab.aws.client("iam")
+    for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
+        arn = provider["Arn"]
+        tags = iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"]
+        if {"Key": TAG[0], "Value": TAG[1]} in tags:
+            found.append(("OIDC provider", arn.partition(":oidc-provider/")[2]))
+    return found

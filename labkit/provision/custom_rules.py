@@ -1,0 +1,74 @@
+"""Step `custom-rules`: rules of one's own, shipped by upgrading Falco's release with one more values file for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit.errors import StepError
+from labkit.provision.falco import CUSTOM_RULES_STEP, FalcoRelease, helm_command, shipped_rules, values_file
+from labkit.provision.steps import Part, Step
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+
+@dataclass(frozen=True)
+class CustomRules(FalcoRelease):
+    """What the release has under `customRules`. Deleting it leaves Falco with its default rules."""
+
+    kind: str = "custom rules"
+
+    def state(self, lab: Lab) -> str:
+        if lab.helm.status(self.name, self.namespace) is None:
+            return ""
+        return ", ".join(sorted(lab.helm.get_values(self.name, self.namespace).get("customRules") or {}))
+
+    def ours(self, lab: Lab) -> bool:
+        return True
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        if lab.helm.status(self.name, self.namespace) is None:
+            raise StepError("Falco isn't installed, so there is nothing to give rules to.", hint='Apply "falco" first.')
+        before = self.state(lab)
+        action = super().apply(lab, mine=mine)
+        return "created" if action == "updated" and not before else action
+
+    def delete(self, lab: Lab) -> bool:
+        plain = replace(self, values=(values_file(lab),))
+        return bool(self.state(lab)) and FalcoRelease.apply(plain, lab, mine=True) != "unchanged"
+
+
+def rule_files(lab: Lab) -> list[Path]:
+    """The workshop's own rule files: those directly in `custom-rules/`."""
+    return sorted((lab.settings.root / "custom-rules").glob("*.yaml"))
+
+
+def _parts(lab: Lab, files: Iterable[Path | str] | None = None) -> list[Part]:
+    """`files` are values files with rules under `customRules`; by default those shipped before, or the workshop's."""
+    if files is None:
+        chosen = shipped_rules(lab) or rule_files(lab)
+    else:
+        chosen = [_found(lab, Path(file)) for file in files]
+    details = {"files": [str(file) for file in chosen]}
+    return [CustomRules(lab.settings.falco_namespace, (values_file(lab), *chosen), details=details)]
+
+
+def _found(lab: Lab, file: Path) -> Path:
+    for candidate in (file, lab.settings.root / file):
+        if candidate.is_file():
+            return candidate.resolve()
+    raise StepError(f"There is no file {file}.", hint=f"Paths count from here or from {lab.settings.root}.")
+
+
+def _cli(lab: Lab) -> str:
+    return helm_command(lab, [values_file(lab), *(shipped_rules(lab) or rule_files(lab))])
+
+
+def _undo_cli(lab: Lab) -> str:
+    return helm_command(lab, [values_file(lab)])
+
+
+STEPS = [Step(CUSTOM_RULES_STEP, "Rules of our own", ("falco",), _parts, _cli, _undo_cli)]

@@ -1,0 +1,229 @@
+"""Finds the broken link when an alert doesn't arrive: event, rule, pod log, shipping or log group.
+
+It walks the way an alert travels, backwards: what has reached one place has passed all the places before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import LabError
+from labkit.provision import logs
+from labkit.provision.kube import Kube, Object, is_ready
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from labkit.lab import Lab
+
+# What Fluent Bit writes when it can't deliver -> what that means.
+SHIPPING_FAULTS = (
+    ("ResourceNotFoundException", "The log group or stream it writes to doesn't exist.", 'lab.apply("log-group")'),
+    (
+        "AccessDenied",
+        "CloudWatch Logs refuses what Fluent Bit's role may not do.",
+        'Give the role its policy back: lab.apply("fluent-bit-role"). What was held arrives then.',
+    ),
+    (
+        "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+        "STS refuses Fluent Bit's service account: the role's trust policy or the OIDC provider doesn't fit.",
+        'lab.apply("oidc-provider"), lab.apply("fluent-bit-role")',
+    ),
+    (
+        "InvalidIdentityToken",
+        "IAM doesn't know the cluster as an identity provider.",
+        'lab.apply("oidc-provider")',
+    ),
+    (
+        "credential",
+        "Fluent Bit has no AWS credentials: its service account has no role.",
+        'lab.apply("fluent-bit-role"), then lab.apply("fluent-bit") for pods that have it.',
+    ),
+    ("[error]", "Fluent Bit reports an error.", "Correct what the message names."),
+)
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the chain, found broken."""
+
+    name: str
+    """`event`, `rule`, `pod log`, `shipping` or `log group`."""
+    finding: str
+    hint: str
+
+
+def broken_link(lab: Lab, rule: str | None, since: dt.datetime, *, seen: int = 0) -> Link:
+    """Which link keeps an alert of `rule` since `since` from arriving. `seen` counts its alerts that did arrive."""
+    settings = lab.settings
+    if logs.describe(lab, settings.log_group) is None:
+        return Link(
+            "log group",
+            f"There is no log group {settings.log_group!r} in {settings.region}.",
+            'lab.apply("log-group"), or check `log_group` and `region`.',
+        )
+    if seen:
+        return Link(
+            "event",
+            f"{seen} of its alerts arrived, but none has the fields that were asked for.",
+            "Compare with lab.alerts(); correct `where`, or trigger it again.",
+        )
+    falco = lab.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
+    return (
+        _falco_missing(lab, falco)
+        or _in_pod_log(lab, falco, rule, since)
+        or _rule_missing(lab, falco, rule)
+        or _no_event(lab, rule, since)
+    )
+
+
+def _falco_missing(lab: Lab, pods: list[Object]) -> Link | None:
+    namespace = lab.settings.falco_namespace
+    if not pods:
+        return Link("event", f"No Falco is running in namespace {namespace}.", 'lab.apply("falco")')
+    unready = [pod for pod in pods if not is_ready(pod)]
+    if not unready:
+        return None
+    load_error = _load_error(_log(lab.kube, unready[0], tail=40) or _log(lab.kube, unready[0], tail=40, previous=True))
+    if load_error:
+        return Link(
+            "rule", f"Falco refuses its rules: {load_error}", "`labkit rules check FILE`; correct and ship again."
+        )
+    names = ", ".join(pod["metadata"]["name"] for pod in unready)
+    return Link("event", f"Falco isn't ready in {names}.", f"`kubectl -n {namespace} describe pods` says why.")
+
+
+def _in_pod_log(lab: Lab, pods: list[Object], rule: str | None, since: dt.datetime) -> Link | None:
+    """If Falco wrote the alert, the fault lies behind it: shipping."""
+    for pod in pods:
+        for alert in _alerts(_log(lab.kube, pod, since=since)):
+            if rule in (None, alert.get("rule")):
+                return _shipping(lab, since)
+    return None
+
+
+def _shipping(lab: Lab, since: dt.datetime) -> Link:
+    settings = lab.settings
+    wrote = "Falco wrote the alert, but it isn't in the log group."
+    pods = lab.kube.list("Pod", settings.logging_namespace, labels="app.kubernetes.io/name=fluent-bit")
+    if not pods:
+        return Link("shipping", f"{wrote} No Fluent Bit is running.", 'lab.apply("fluent-bit")')
+    for pod in pods:
+        if not is_ready(pod):
+            last = _log(lab.kube, pod, tail=3) or _log(lab.kube, pod, tail=3, previous=True)
+            name = pod["metadata"]["name"]
+            return Link(
+                "shipping", f"{wrote} Fluent Bit isn't ready in {name}: {last.strip()}", 'lab.apply("fluent-bit")'
+            )
+    for pod in pods:
+        log = _log(lab.kube, pod, since=since)
+        for sign, meaning, hint in SHIPPING_FAULTS:
+            line = next((line for line in reversed(log.splitlines()) if sign in line), "")
+            if line:
+                return Link("shipping", f"{wrote} {meaning} Fluent Bit's log: {line.strip()}", hint)
+    return Link(
+        "shipping",
+        f"{wrote} Fluent Bit reports no error.",
+        "It may be slow: wait again. Or it writes elsewhere: compare its ConfigMap's log_group_name and region.",
+    )
+
+
+def _rule_missing(lab: Lab, pods: list[Object], rule: str | None) -> Link | None:
+    log = _log(lab.kube, pods[0])
+    load_error = _load_error(log)
+    if load_error:
+        return Link(
+            "rule", f"Falco refuses its rules: {load_error}", "`labkit rules check FILE`; correct and ship again."
+        )
+    if rule is None:
+        return None
+    state = rule_state(lab, rule)
+    if state == "disabled":
+        return Link(
+            "rule", f"The rule {rule!r} is disabled.", "Enable it in the values file (falco.rules) or its own file."
+        )
+    if state == "unknown":
+        return Link(
+            "rule",
+            f"Falco has no rule {rule!r}: it is neither a stable rule nor in a rules file of its release.",
+            'Check the name; ship a rule of your own with lab.apply("custom-rules").',
+        )
+    return None
+
+
+def rule_state(lab: Lab, rule: str) -> str:
+    """`loaded`, `disabled` or `unknown`, from the rules in the release's ConfigMaps and the stable rules' names."""
+    import yaml
+
+    known = "loaded" if rule in stable_rules() else "unknown"
+    for config in lab.kube.list("ConfigMap", lab.settings.falco_namespace):
+        for name, text in (config.get("data") or {}).items():
+            if not name.endswith((".yaml", ".yml")) or "rule:" not in text:
+                continue
+            try:
+                items = yaml.safe_load(text)
+            except yaml.YAMLError:
+                continue
+            for item in items if isinstance(items, list) else []:
+                if isinstance(item, dict) and item.get("rule") == rule:
+                    known = "disabled" if item.get("enabled") is False else "loaded"
+    return known
+
+
+def stable_rules() -> frozenset[str]:
+    """Names of the 25 rules of maturity `stable`, which every Falco has unless told otherwise."""
+    from importlib import resources
+
+    text = resources.files("labkit.provision").joinpath("stable-rules.json").read_text(encoding="utf-8")
+    return frozenset(json.loads(text))
+
+
+def _no_event(lab: Lab, rule: str | None, since: dt.datetime) -> Link:
+    others = lab.alerts(since=since)
+    if len(others):
+        names = ", ".join(sorted({str(name) for name in others["rule"]}))
+        return Link(
+            "event",
+            f"The pipeline works (alerts of {names} arrived), but nothing matched {rule!r}.",
+            "Run the command again and compare it with the rule's condition. Rules about terminals need tty=True; "
+            "with rule_matching: first, another rule may have taken the event.",
+        )
+    return Link(
+        "event",
+        "Falco is running and has alerted for no rule since.",
+        "Run the command again. Rules about terminals need tty=True: a command without one raises nothing.",
+    )
+
+
+def _log(
+    kube: Kube, pod: Object, *, since: dt.datetime | None = None, tail: int | None = None, previous: bool = False
+) -> str:
+    meta = pod["metadata"]
+    container = pod["spec"]["containers"][0]["name"]
+    try:
+        return kube.logs(
+            meta["name"], meta["namespace"], container=container, since=since, tail=tail, previous=previous
+        )
+    except LabError:
+        return ""
+
+
+def _alerts(log: str) -> Iterator[dict[str, Any]]:
+    for line in log.splitlines():
+        if line.startswith("{"):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+
+def _load_error(log: str) -> str:
+    """The first line in which Falco says that it can't load its rules."""
+    for line in log.splitlines():
+        if re.search(r"LOAD_ERR_\w+|schema validation: failed|Error: .*rules?", line):
+            return line.strip()
+    return ""

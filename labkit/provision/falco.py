@@ -1,0 +1,180 @@
+"""Step `falco`: Falco on every node, by its Helm chart, with the values in `manifests/falco/`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import StepError
+from labkit.provision.helm import upgrade_install_arguments
+from labkit.provision.manifests import manifest_parts
+from labkit.provision.steps import Part, Step
+from labkit.versions import pinned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.lab import Lab
+
+RELEASE = "falco"
+CUSTOM_RULES_STEP = "custom-rules"
+
+
+def values_file(lab: Lab) -> Path:
+    return lab.settings.root / "manifests" / "falco" / "values.yaml"
+
+
+def shipped_rules(lab: Lab) -> list[Path]:
+    """The custom rules files that the release has now, as the ledger knows them."""
+    return [
+        Path(file)
+        for record in lab.ledger.records(CUSTOM_RULES_STEP)
+        for file in record.details.get("files", [])
+        if Path(file).is_file()
+    ]
+
+
+@dataclass(frozen=True)
+class FalcoRelease:
+    """The Helm release with some values files. Applied means: rolled out on every node."""
+
+    namespace: str
+    values: tuple[Path, ...]
+    kind: str = "Helm release"
+    name: str = RELEASE
+    details: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def state(self, lab: Lab) -> str:
+        release = lab.helm.status(RELEASE, self.namespace)
+        return f"revision {release.revision}, {release.status}" if release else ""
+
+    def ours(self, lab: Lab) -> bool:
+        from labkit.provision.kube import OURS
+
+        namespace = lab.kube.get("Namespace", self.namespace) or {"metadata": {}}
+        labels = namespace["metadata"].get("labels") or {}
+        return all(labels.get(key) == value for key, value in OURS.items())
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        chart = pinned()["falco"]["chart"]
+        release = lab.helm.status(RELEASE, self.namespace)
+        wanted = merged_values(self.values)
+        current = release is not None and (release.status, release.version) == ("deployed", chart["version"])
+        if current and lab.helm.get_values(RELEASE, self.namespace) == wanted:
+            self._wait(lab)
+            return "unchanged"
+        lab.helm.upgrade_install(
+            RELEASE,
+            chart["name"],
+            version=chart["version"],
+            namespace=self.namespace,
+            values=self.values,
+            # Helm would wait for the whole timeout and then say "timed out"; the rollout says what is wrong.
+            wait=False,
+        )
+        self._wait(lab)
+        return "created" if release is None else "updated"
+
+    def _wait(self, lab: Lab) -> None:
+        lab.kube.wait_rollout("DaemonSet", RELEASE, self.namespace, timeout=lab.settings.timeout)
+
+    def delete(self, lab: Lab) -> bool:
+        return lab.helm.uninstall(RELEASE, self.namespace)
+
+
+def merged_values(files: Sequence[Path]) -> dict[str, Any]:
+    """Values files as Helm merges them: maps key by key, anything else replaced by the later file."""
+    import yaml
+
+    merged: dict[str, Any] = {}
+    for file in files:
+        try:
+            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise StepError(f"{file} can't be read: {error.strerror}.", hint="Check its name.") from error
+        except yaml.YAMLError as error:
+            raise StepError(f"{file} is not YAML: {error}", hint="Correct its indentation.") from error
+        if not isinstance(document or {}, dict):
+            raise StepError(
+                f"{file} is a {type(document).__name__} at its top; Helm takes a map.",
+                hint="Put rules under `customRules:`, as a file name and a block of text.",
+            )
+        merged = _merge(merged, document or {})
+    return merged
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(under)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            result[key] = _merge(below, value)
+        elif value is None:
+            result.pop(key, None)
+        else:
+            result[key] = value
+    return result
+
+
+def loaded_rules(lab: Lab) -> pd.DataFrame:
+    """See `Lab.falco_rules`. Columns: `rule`, `priority`, `source`, `enabled`, `tags`, `description`, `condition`."""
+    import pandas as pd
+
+    pod = lab.kube.resolve(f"ds/{RELEASE}", namespace=lab.settings.falco_namespace)
+    meta = pod["metadata"]
+    said = lab.kube.exec(meta["name"], meta["namespace"], ["falco", "-L", "-o", "json_output=true"], container=RELEASE)
+    start = said.stdout.find("{")
+    if said.exit_code != 0 or start < 0:
+        raise StepError(
+            f"Falco did not list its rules: {(said.stderr or said.stdout).strip()}",
+            hint=f"`kubectl -n {meta['namespace']} logs {meta['name']} -c {RELEASE}` says how it is.",
+        )
+    rules = [rule["info"] for rule in json.loads(said.stdout[start:])["rules"]]
+    frame = pd.DataFrame(rules).rename(columns={"name": "rule"})
+    first = ["rule", "priority", "source", "enabled", "tags", "description", "condition"]
+    return frame[[column for column in first if column in frame]]
+
+
+def helm_command(lab: Lab, values: Sequence[Path]) -> str:
+    """The `helm upgrade --install` that brings the release about, with paths from the workshop's folder."""
+    chart = pinned()["falco"]["chart"]
+    root = lab.settings.root.resolve()
+    arguments = upgrade_install_arguments(
+        RELEASE,
+        chart["name"],
+        version=chart["version"],
+        namespace=lab.settings.falco_namespace,
+        values=[file.relative_to(root) if file.is_relative_to(root) else file for file in values],
+    )
+    lines: list[list[str]] = [["helm", *arguments[:4]]]
+    for argument in arguments[4:]:
+        lines[-1].append(argument) if not argument.startswith("--") else lines.append([argument])
+    return " \\\n    ".join(shlex.join(line) for line in lines)
+
+
+def _parts(lab: Lab) -> list[Part]:
+    namespace = lab.settings.falco_namespace
+    # Applying this step again must not take away rules that were shipped since.
+    values = (values_file(lab), *shipped_rules(lab))
+    return [*manifest_parts(lab, "falco", kinds=("Namespace",)), FalcoRelease(namespace, values)]
+
+
+def _cli(lab: Lab) -> str:
+    namespace = lab.settings.falco_namespace
+    return (
+        "kubectl apply -f manifests/falco/namespace.yaml\n"
+        f"{helm_command(lab, [values_file(lab), *shipped_rules(lab)])}\n"
+        f"kubectl -n {namespace} rollout status daemonset/{RELEASE} --timeout=5m"
+    )
+
+
+def _undo_cli(lab: Lab) -> str:
+    namespace = lab.settings.falco_namespace
+    return f"helm uninstall {RELEASE} --namespace {namespace} --wait\nkubectl delete namespace {namespace}"
+
+
+STEPS = [Step("falco", "Falco on every node", (), _parts, _cli, _undo_cli)]

@@ -1,0 +1,71 @@
+"""Step `fluent-bit`: on every node, what carries Falco's lines from the container log to CloudWatch Logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labkit.provision.iam import role_arn
+from labkit.provision.kube import Object
+from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.steps import Part, Step
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+NAME = "fluent-bit"
+
+
+@dataclass(frozen=True)
+class Shipper(ManifestPart):
+    """The DaemonSet. Applied means: every pod is ready, runs with the present configuration and has the role."""
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        namespace = self.item["metadata"]["namespace"]
+        action = super().apply(lab, mine=mine)
+        if action == "unchanged" and self._stale(lab, namespace):
+            lab.kube.restart("DaemonSet", NAME, namespace)
+            action = "updated"
+        lab.kube.wait_rollout("DaemonSet", NAME, namespace, timeout=lab.settings.timeout)
+        return action
+
+    def _stale(self, lab: Lab, namespace: str) -> bool:
+        """Whether a pod was made before its service account had the role, or before its configuration changed."""
+        arn = role_arn(lab) if lab.kube.get("ServiceAccount", NAME, namespace) else ""
+        config = lab.kube.get("ConfigMap", NAME, namespace) or {"metadata": {}}
+        changed = max((entry.get("time", "") for entry in config["metadata"].get("managedFields", [])), default="")
+        for pod in lab.kube.pods_of(self.item):
+            if _env(pod, "AWS_ROLE_ARN") != arn or pod["metadata"]["creationTimestamp"] < changed:
+                return True
+        return False
+
+
+def _env(pod: Object, name: str) -> str:
+    for container in pod["spec"]["containers"]:
+        for variable in container.get("env", []):
+            if variable["name"] == name:
+                return str(variable.get("value", ""))
+    return ""
+
+
+def _parts(lab: Lab) -> list[Part]:
+    parts = manifest_parts(lab, "fluent-bit")
+    return [
+        Shipper(part.item) if part.kind == "DaemonSet" else part
+        for part in parts
+        if part.kind not in ("Namespace", "ServiceAccount")  # these belong to the step `fluent-bit-role`
+    ]
+
+
+def _cli(lab: Lab) -> str:
+    return (
+        "kubectl apply -f manifests/fluent-bit/\n"
+        f"kubectl -n {lab.settings.logging_namespace} rollout status daemonset/{NAME} --timeout=5m"
+    )
+
+
+def _undo_cli(lab: Lab) -> str:
+    return f"kubectl -n {lab.settings.logging_namespace} delete daemonset/{NAME} configmap/{NAME}"
+
+
+STEPS = [Step("fluent-bit", "Fluent Bit on every node", ("fluent-bit-role",), _parts, _cli, _undo_cli)]

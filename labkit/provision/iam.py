@@ -1,0 +1,311 @@
+"""Steps `oidc-provider` and `fluent-bit-role`: IAM learns to trust the cluster, and one service account gets one role.
+
+The policies are the templates in `manifests/iam/`, filled in with account, partition, region and names.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import StepError
+from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.steps import TAG, Part, Step
+from labkit.provision.target import explained
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+    from labkit.provision.target import Aws
+
+AUDIENCE = "sts.amazonaws.com"
+SERVICE_ACCOUNT = "fluent-bit"
+POLICY_NAME = "write-falco-alerts"
+ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
+_TAGS = [{"Key": TAG[0], "Value": TAG[1]}]
+
+
+def issuer(lab: Lab) -> str:
+    """The cluster's OIDC issuer without its scheme, as IAM names the provider. Raises `StepError` if it has none."""
+    url = str(lab.cluster.get("identity", {}).get("oidc", {}).get("issuer", ""))
+    if not url:
+        raise StepError(
+            f"Cluster {lab.settings.cluster} has no OIDC issuer.",
+            hint="IAM roles for service accounts need one; EKS gives one to every cluster since 1.14.",
+        )
+    return url.removeprefix("https://")
+
+
+def provider_arn(lab: Lab) -> str:
+    identity = lab.aws.identity
+    return f"arn:{identity.partition}:iam::{identity.account_id}:oidc-provider/{issuer(lab)}"
+
+
+def role_arn(lab: Lab) -> str:
+    """ARN of Fluent Bit's role, whether or not the role is there."""
+    identity = lab.aws.identity
+    return f"arn:{identity.partition}:iam::{identity.account_id}:role/{lab.settings.role_name}"
+
+
+def policy(lab: Lab, template: str) -> dict[str, Any]:
+    """A policy document: the template of that name in `manifests/iam/`, filled in. Raises `StepError`."""
+    return fill(
+        lab.settings.root / "manifests" / "iam" / f"{template}.json",
+        partition=lab.aws.identity.partition,
+        account_id=lab.aws.identity.account_id,
+        region=lab.settings.region,
+        log_group=lab.settings.log_group,
+        oidc_provider=issuer(lab),
+        namespace=lab.settings.logging_namespace,
+        service_account=SERVICE_ACCOUNT,
+    )
+
+
+def fill(path: Path, **values: str) -> dict[str, Any]:
+    """A JSON template with its `${placeholders}` replaced. Raises `StepError` for one that has no value."""
+    try:
+        document: dict[str, Any] = json.loads(string.Template(path.read_text(encoding="utf-8")).substitute(values))
+    except OSError as error:
+        raise StepError(
+            f"{path} can't be read: {error.strerror}.", hint="Run from the workshop's folder, or set LABKIT_ROOT."
+        ) from error
+    except KeyError as error:
+        raise StepError(
+            f"{path} has a placeholder ${{{error.args[0]}}} that nothing fills in.",
+            hint=f"Use one of: {', '.join(values)}.",
+        ) from error
+    except ValueError as error:
+        raise StepError(f"{path} is not a valid template: {error}.", hint="Correct the file.") from error
+    return document
+
+
+@dataclass(frozen=True)
+class OidcProvider:
+    name: str
+    arn: str
+    kind: str = "OIDC provider"
+
+    def _get(self, lab: Lab) -> dict[str, Any] | None:
+        iam = lab.aws.client("iam")
+        try:
+            return dict(iam.get_open_id_connect_provider(OpenIDConnectProviderArn=self.arn))
+        except iam.exceptions.NoSuchEntityException:
+            return None
+
+    def state(self, lab: Lab) -> str:
+        found = self._get(lab)
+        return "" if found is None else f"for {', '.join(found['ClientIDList'])}"
+
+    def ours(self, lab: Lab) -> bool:
+        return _tagged(self._get(lab))
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        iam = lab.aws.client("iam")
+        found = self._get(lab)
+        if found is None:
+            # IAM reads the certificate chain itself; a thumbprint of our own would only go stale.
+            iam.create_open_id_connect_provider(Url=f"https://{self.name}", ClientIDList=[AUDIENCE], Tags=_TAGS)
+            return "created"
+        if AUDIENCE not in found["ClientIDList"]:
+            iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=self.arn, ClientID=AUDIENCE)
+            return "updated"
+        return "unchanged"
+
+    def delete(self, lab: Lab) -> bool:
+        if self._get(lab) is None:
+            return False
+        lab.aws.client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=self.arn)
+        return True
+
+
+@dataclass(frozen=True)
+class Role:
+    name: str
+    kind: str = "IAM role"
+
+    def _get(self, lab: Lab) -> dict[str, Any] | None:
+        iam = lab.aws.client("iam")
+        try:
+            return dict(iam.get_role(RoleName=self.name)["Role"])
+        except iam.exceptions.NoSuchEntityException:
+            return None
+
+    def state(self, lab: Lab) -> str:
+        return "there" if self._get(lab) else ""
+
+    def ours(self, lab: Lab) -> bool:
+        return _tagged(self._get(lab))
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        iam = lab.aws.client("iam")
+        trust = policy(lab, "fluent-bit-trust")
+        found = self._get(lab)
+        if found is None:
+            iam.create_role(
+                RoleName=self.name,
+                AssumeRolePolicyDocument=json.dumps(trust),
+                Description="Fluent Bit writes Falco's alerts to CloudWatch Logs",
+                Tags=_TAGS,
+            )
+            return "created"
+        if _document(found["AssumeRolePolicyDocument"]) == trust:
+            return "unchanged"
+        if not mine:
+            raise StepError(
+                f"There is an IAM role {self.name} that the lab didn't make and that doesn't trust this cluster.",
+                hint="Choose another name (LABKIT_ROLE_NAME), or delete that role if nothing uses it.",
+            )
+        iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=json.dumps(trust))
+        return "updated"
+
+    def delete(self, lab: Lab) -> bool:
+        iam = lab.aws.client("iam")
+        if self._get(lab) is None:
+            return False
+        # A role can't go while it has policies. The lab made the role, so what was attached since goes with it.
+        for page in iam.get_paginator("list_role_policies").paginate(RoleName=self.name):
+            for name in page["PolicyNames"]:
+                iam.delete_role_policy(RoleName=self.name, PolicyName=name)
+        for page in iam.get_paginator("list_attached_role_policies").paginate(RoleName=self.name):
+            for attached in page["AttachedPolicies"]:
+                iam.detach_role_policy(RoleName=self.name, PolicyArn=attached["PolicyArn"])
+        iam.delete_role(RoleName=self.name)
+        return True
+
+
+@dataclass(frozen=True)
+class RolePolicy:
+    role: str
+    name: str = POLICY_NAME
+    kind: str = "inline policy"
+
+    def _get(self, lab: Lab) -> dict[str, Any] | None:
+        iam = lab.aws.client("iam")
+        try:
+            return _document(iam.get_role_policy(RoleName=self.role, PolicyName=self.name)["PolicyDocument"])
+        except iam.exceptions.NoSuchEntityException:
+            return None
+
+    def state(self, lab: Lab) -> str:
+        found = self._get(lab)
+        if found is None:
+            return ""
+        return "as in manifests/iam" if found == policy(lab, "fluent-bit-permissions") else "changed"
+
+    def ours(self, lab: Lab) -> bool:
+        return True  # nothing else gives this role a policy of this name
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        found, wanted = self._get(lab), policy(lab, "fluent-bit-permissions")
+        if found == wanted:
+            return "unchanged"
+        lab.aws.client("iam").put_role_policy(
+            RoleName=self.role, PolicyName=self.name, PolicyDocument=json.dumps(wanted)
+        )
+        return "created" if found is None else "updated"
+
+    def delete(self, lab: Lab) -> bool:
+        if self._get(lab) is None:
+            return False
+        lab.aws.client("iam").delete_role_policy(RoleName=self.role, PolicyName=self.name)
+        return True
+
+
+def _tagged(found: dict[str, Any] | None) -> bool:
+    return any(tag == {"Key": TAG[0], "Value": TAG[1]} for tag in (found or {}).get("Tags", []))
+
+
+def _document(found: Any) -> dict[str, Any]:
+    """boto3 decodes policy documents; a service that leaves them as text is met halfway."""
+    document: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
+    return document
+
+
+def _provider_parts(lab: Lab) -> list[Part]:
+    return [OidcProvider(issuer(lab), provider_arn(lab))]
+
+
+def _role_parts(lab: Lab) -> list[Part]:
+    role = lab.settings.role_name
+    return [Role(role), RolePolicy(role), *service_account_parts(lab)]
+
+
+def service_account_parts(lab: Lab) -> list[ManifestPart]:
+    """Namespace and service account of Fluent Bit, the account annotated with the role: `eksctl` makes both too."""
+    parts = manifest_parts(lab, "fluent-bit", kinds=("Namespace", "ServiceAccount"))
+    for part in parts:
+        if part.item["kind"] == "ServiceAccount":
+            part.item["metadata"].setdefault("annotations", {})[ROLE_ANNOTATION] = role_arn(lab)
+    return parts
+
+
+def assume_role_of(lab: Lab, namespace: str, name: str) -> Aws:
+    """See `Lab.as_service_account`."""
+    account = lab.kube.get("ServiceAccount", name, namespace)
+    annotations = (account or {}).get("metadata", {}).get("annotations") or {}
+    if ROLE_ANNOTATION not in annotations:
+        what = "has no role" if account else "isn't there"
+        raise StepError(
+            f"Service account {namespace}/{name} {what}.",
+            hint='lab.apply("fluent-bit-role") makes it and gives it one.',
+        )
+    request = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"audiences": [AUDIENCE], "expirationSeconds": 3600},
+    }
+    path = lab.kube.path("v1", "ServiceAccount", namespace, name) + "/token"
+    token = lab.kube.request("POST", path, body=request)["status"]["token"]
+    with explained(lab.aws.hint):
+        answer = lab.aws.client("sts").assume_role_with_web_identity(
+            RoleArn=annotations[ROLE_ANNOTATION], RoleSessionName=f"{namespace}-{name}", WebIdentityToken=token
+        )
+    return lab.aws.with_keys(answer["Credentials"])
+
+
+def _provider_cli(lab: Lab) -> str:
+    s = lab.settings
+    return f"eksctl utils associate-iam-oidc-provider --region {s.region} --cluster {s.cluster} --approve"
+
+
+def _provider_undo_cli(lab: Lab) -> str:
+    return f"aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {provider_arn(lab)}"
+
+
+def _role_cli(lab: Lab) -> str:
+    s = lab.settings
+    files = "manifests/iam"
+    return (
+        "# fill in the ${placeholders} of both policies first\n"
+        f"aws iam create-role --role-name {s.role_name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
+        f"    --assume-role-policy-document file://{files}/fluent-bit-trust.json\n"
+        f"aws iam put-role-policy --role-name {s.role_name} --policy-name {POLICY_NAME} \\\n"
+        f"    --policy-document file://{files}/fluent-bit-permissions.json\n"
+        "kubectl apply -f manifests/fluent-bit/00-namespace.yaml -f manifests/fluent-bit/10-serviceaccount.yaml\n"
+        f"kubectl -n {s.logging_namespace} annotate --overwrite serviceaccount {SERVICE_ACCOUNT} \\\n"
+        f"    {ROLE_ANNOTATION}={role_arn(lab)}"
+    )
+
+
+def _role_undo_cli(lab: Lab) -> str:
+    s = lab.settings
+    return (
+        f"kubectl delete namespace {s.logging_namespace}\n"
+        f"aws iam delete-role-policy --role-name {s.role_name} --policy-name {POLICY_NAME}\n"
+        f"aws iam delete-role --role-name {s.role_name}"
+    )
+
+
+STEPS = [
+    Step("oidc-provider", "IAM trusts the cluster's tokens", (), _provider_parts, _provider_cli, _provider_undo_cli),
+    Step(
+        "fluent-bit-role",
+        "A role that may write to one log group, for one service account",
+        ("oidc-provider", "log-group"),
+        _role_parts,
+        _role_cli,
+        _role_undo_cli,
+    ),
+]

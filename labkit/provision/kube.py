@@ -1,0 +1,721 @@
+"""Kubernetes for people who know kubectl: plain objects in, plain objects out, over the official client's connection.
+
+The official client brings the kubeconfig, TLS and credentials (and renews them); requests are made on its connection
+pool with objects as dictionaries, because importing and validating its thousand models costs more than the requests.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from labkit.errors import ExecError, StepError, TargetError
+
+Object = dict[str, Any]
+Objects = list[Object]
+
+FIELD_MANAGER = "labkit"
+OURS = {"app.kubernetes.io/managed-by": "labkit"}
+"""The label on every object the lab makes."""
+
+# What has to exist before what: the order in which Helm installs, as far as the workshop's kinds go.
+ORDER = (
+    "Namespace",
+    "NetworkPolicy",
+    "ResourceQuota",
+    "ServiceAccount",
+    "Secret",
+    "ConfigMap",
+    "CustomResourceDefinition",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+    "Service",
+    "DaemonSet",
+    "Pod",
+    "ReplicaSet",
+    "Deployment",
+    "StatefulSet",
+    "Job",
+)
+
+# kubectl's short names for what a command can be run in.
+WORKLOADS = {
+    "po": "Pod",
+    "pod": "Pod",
+    "pods": "Pod",
+    "deploy": "Deployment",
+    "deployment": "Deployment",
+    "deployments": "Deployment",
+    "ds": "DaemonSet",
+    "daemonset": "DaemonSet",
+    "daemonsets": "DaemonSet",
+    "sts": "StatefulSet",
+    "statefulset": "StatefulSet",
+    "rs": "ReplicaSet",
+    "replicaset": "ReplicaSet",
+}
+_API_VERSIONS = {"Pod": "v1", "Deployment": "apps/v1", "DaemonSet": "apps/v1", "StatefulSet": "apps/v1"}
+_API_VERSIONS["ReplicaSet"] = "apps/v1"
+
+# A pod that waits for one of these gets nowhere by waiting.
+_STUCK = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+}
+
+
+class KubernetesError(StepError):
+    """The API server refused a request. `status` is the HTTP status, `reason` Kubernetes' word (`NotFound`...)."""
+
+    def __init__(self, message: str, *, status: int, reason: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """What a command in a pod printed, and how it ended. With a terminal, everything is in `stdout`."""
+
+    stdout: str
+    stderr: str
+    exit_code: int
+
+    def __str__(self) -> str:
+        return self.stdout + self.stderr
+
+    def __repr__(self) -> str:
+        """In a notebook: what a terminal would show, and the exit code if it isn't 0."""
+        shown = (self.stdout + self.stderr).replace("\r\n", "\n").rstrip("\n")
+        if self.exit_code:
+            shown += f"\n(exit code {self.exit_code})"
+        return shown.strip("\n") or "(no output)"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a pod isn't ready, in Kubernetes' own words."""
+
+    pod: str
+    container: str
+    reason: str
+    message: str
+    log: str = ""
+
+    def __str__(self) -> str:
+        text = f"pod {self.pod}, container {self.container}: {self.reason}"
+        text += f": {self.message}" if self.message else ""
+        return text + (f"\n    its log ends with:\n{_indented(self.log)}" if self.log else "")
+
+
+class Kube:
+    """One cluster. Raises `KubernetesError` for what the API server refuses, `TargetError` if it can't be reached."""
+
+    def __init__(self, *, kubeconfig: Path | None = None, context: str = "", hint: str = "") -> None:
+        """`hint` is what to do if the cluster doesn't answer."""
+        self.kubeconfig = kubeconfig
+        self.context = context
+        self._hint = hint or "Check the kubeconfig and its context: `kubectl cluster-info`."
+        self._skew = dt.timedelta()
+        self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
+
+    @cached_property
+    def client(self) -> Any:
+        """The official client's `ApiClient`, for `kubernetes.client.CoreV1Api(lab.kube.client)` and the like."""
+        from kubernetes import config
+        from kubernetes.config import ConfigException
+
+        try:
+            client = config.new_client_from_config(
+                config_file=str(self.kubeconfig) if self.kubeconfig else None, context=self.context or None
+            )
+        except (ConfigException, OSError) as error:
+            raise TargetError(f"The kubeconfig can't be used: {error}", hint=self._hint) from error
+        client.user_agent = "labkit"
+        return client
+
+    @cached_property
+    def core(self) -> Any:
+        """The official client's `CoreV1Api`: pods, nodes, config maps and the like, as typed objects."""
+        from kubernetes.client import CoreV1Api
+
+        return CoreV1Api(self.client)
+
+    # Requests
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout: float = 30.0,
+    ) -> Any:
+        """The parsed answer to one request; text if it isn't JSON."""
+        sent = dt.datetime.now(dt.UTC)
+        response = self._open(method, path, query=query, body=body, content_type=content_type, timeout=timeout)
+        data = response.data
+        self._note_clock(response.headers.get("Date"), sent)
+        if response.status >= 400:
+            raise _refused(response.status, data, method, path)
+        if "json" in response.headers.get("Content-Type", ""):
+            return json.loads(data)
+        return data.decode("utf-8", "replace")
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout: float = 30.0,
+        stream: bool = False,
+    ) -> Any:
+        import urllib3
+
+        configuration = self.client.configuration
+        url = configuration.host + path + (f"?{urlencode(query, doseq=True)}" if query else "")
+        headers = {"Accept": "application/json", "User-Agent": "labkit", **self._authorization()}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        try:
+            return self.client.rest_client.pool_manager.request(
+                method,
+                url,
+                body=None if body is None else json.dumps(body),
+                headers=headers,
+                preload_content=not stream,
+                # A request that never reached the server may be sent again; others are the caller's to repeat.
+                retries=urllib3.Retry(total=3, connect=2, read=0, redirect=0, status=0, backoff_factor=0.1),
+                timeout=urllib3.Timeout(connect=5.0, read=timeout),
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _authorization(self) -> dict[str, str]:
+        auth = self.client.configuration.auth_settings().get("BearerToken")
+        return {auth["key"]: auth["value"]} if auth and auth["value"] else {}
+
+    def _unreachable(self, error: Exception) -> TargetError:
+        host = self.client.configuration.host
+        return TargetError(f"The Kubernetes API at {host} does not answer ({_root_cause(error)}).", hint=self._hint)
+
+    def _note_clock(self, date: str | None, sent: dt.datetime) -> None:
+        if date:
+            # The header is cut to whole seconds, so the server's clock showed some time in this one second.
+            earliest = email.utils.parsedate_to_datetime(date)
+            received = dt.datetime.now(dt.UTC)
+            agrees = earliest <= received and sent < earliest + dt.timedelta(seconds=1)
+            self._skew = dt.timedelta() if agrees else earliest - received
+
+    def now(self) -> dt.datetime:
+        """The time (UTC) by the cluster's clock, so that alerts can be told from older ones when clocks differ."""
+        return dt.datetime.now(dt.UTC) + self._skew
+
+    # Objects
+
+    def path(self, api_version: str, kind: str, namespace: str = "", name: str = "") -> str:
+        """The URL path of a kind's collection, or of one object."""
+        plural, namespaced = self._resource(api_version, kind)
+        base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+        if namespaced and (namespace or name):
+            base += f"/namespaces/{namespace or 'default'}"
+        return f"{base}/{plural}" + (f"/{quote(name)}" if name else "")
+
+    def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
+        if api_version not in self._resources:
+            base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+            listed = self.request("GET", base)
+            self._resources[api_version] = {
+                item["kind"]: (item["name"], item["namespaced"])
+                for item in listed["resources"]
+                if "/" not in item["name"]
+            }
+        try:
+            return self._resources[api_version][kind]
+        except KeyError:
+            raise KubernetesError(
+                f"The cluster knows no {kind} in {api_version}.", status=404, reason="NotFound"
+            ) from None
+
+    def get(self, kind: str, name: str, namespace: str = "", *, api_version: str = "") -> Object | None:
+        """The object, or None if there is none. `namespace` defaults to `default` for kinds that have one."""
+        try:
+            found: Object = self.request(
+                "GET", self.path(api_version or _API_VERSIONS.get(kind, "v1"), kind, namespace, name)
+            )
+        except KubernetesError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def list(
+        self, kind: str, namespace: str = "", *, api_version: str = "", labels: str = "", fields: str = ""
+    ) -> Objects:
+        """Objects of a kind, in one namespace or all, sorted by namespace and name."""
+        query = {
+            key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields), ("limit", 500)) if value
+        }
+        path = self.path(api_version or _API_VERSIONS.get(kind, "v1"), kind, namespace)
+        items: Objects = []
+        while True:
+            page = self.request("GET", path, query=query)
+            items += page["items"]
+            following = page["metadata"].get("continue")
+            if not following:
+                break
+            query["continue"] = following
+        return sorted(items, key=lambda o: (o["metadata"].get("namespace", ""), o["metadata"]["name"]))
+
+    def find(self, item: Object) -> Object | None:
+        """The cluster's version of an object, or None."""
+        meta = item["metadata"]
+        return self.get(item["kind"], meta["name"], meta.get("namespace", ""), api_version=item["apiVersion"])
+
+    def apply_one(self, item: Object) -> str:
+        """Server-side apply of one object; tells what it did: `created`, `updated` or `unchanged`."""
+        before = self.find(item)
+        meta = item["metadata"]
+        after = self.request(
+            "PATCH",
+            self.path(item["apiVersion"], item["kind"], meta.get("namespace", ""), meta["name"]),
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=item,
+            content_type="application/apply-patch+yaml",
+        )
+        if before is None:
+            return "created"
+        same = before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
+        return "unchanged" if same else "updated"
+
+    def apply(self, objects: Iterable[Object]) -> Sequence[tuple[Object, str]]:
+        """Applies objects in dependency order; each with what happened to it."""
+        return [(item, self.apply_one(item)) for item in in_order(objects)]
+
+    def delete_one(self, item: Object, *, timeout: float = 60.0) -> bool:
+        """Deletes an object and waits until it and its pods are gone. False if it wasn't there."""
+        meta = item["metadata"]
+        path = self.path(item["apiVersion"], item["kind"], meta.get("namespace", ""), meta["name"])
+        current = self.find(item)
+        if current is None:
+            return False
+        try:
+            self.request("DELETE", path, query={"propagationPolicy": "Background"})
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+        self._wait_gone(item, current, timeout)
+        return True
+
+    def _wait_gone(self, item: Object, last: Object, timeout: float) -> None:
+        selector = last.get("spec", {}).get("selector", {})
+        labels = label_selector(selector) if item["kind"] in set(WORKLOADS.values()) - {"Pod"} else ""
+        namespace = item["metadata"].get("namespace", "default")
+
+        def left() -> str:
+            if self.find(item) is not None:
+                return f"{item['kind']} {item['metadata']['name']} is still being deleted"
+            pods = self.list("Pod", namespace, labels=labels) if labels else []
+            return f"{len(pods)} of its pods still end" if pods else ""
+
+        kind = "Pod" if labels else item["kind"]
+        watched = self.path("v1", "Pod", namespace) if labels else self.path(item["apiVersion"], kind, namespace)
+        self.wait(left, watched, timeout=timeout, what=f"{item['kind']} {item['metadata']['name']} to be gone")
+
+    def delete(self, objects: Iterable[Object]) -> Objects:
+        """Deletes objects in reverse dependency order; returns those that were there."""
+        return [item for item in reversed(in_order(objects)) if self.delete_one(item)]
+
+    def restart(self, kind: str, name: str, namespace: str) -> None:
+        """What `kubectl rollout restart` does: new pods, one after another."""
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
+        template = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}
+        self.request(
+            "PATCH",
+            self.path(_API_VERSIONS[kind], kind, namespace, name),
+            query={"fieldManager": "labkit-restart"},
+            body={"spec": {"template": template}},
+            content_type="application/strategic-merge-patch+json",
+        )
+
+    # Waiting
+
+    def wait(self, unmet: Any, path: str, *, timeout: float, what: str) -> None:
+        """Waits until `unmet()` returns an empty string; looks again whenever something at `path` changes.
+
+        Raises `StepError` with the last thing `unmet()` said after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            version = self._version(path)
+            reason = unmet()
+            if not reason:
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise StepError(f"Waited {timeout:.0f} s for {what}: {reason}.", hint="Run it again to keep waiting.")
+            self._until_change(path, version, min(left, 2.0))
+
+    def _version(self, path: str) -> str:
+        """A collection's resource version: changes after it are what a watch from it reports."""
+        found: str = self.request("GET", path, query={"limit": 1})["metadata"]["resourceVersion"]
+        return found
+
+    def _until_change(self, path: str, version: str, seconds: float) -> None:
+        import urllib3
+
+        query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": max(1, round(seconds))}
+        response = self._open("GET", path, query=query, stream=True, timeout=seconds + 5)
+        try:
+            response.read(1)
+        except urllib3.exceptions.HTTPError:
+            pass  # the watch ended without a change
+        finally:
+            response.close()
+
+    def wait_rollout(
+        self, kind: str, name: str, namespace: str, *, timeout: float = 300.0, patience: float = 15.0
+    ) -> None:
+        """Waits until every pod of a workload's current version is ready.
+
+        Raises `StepError` with Kubernetes' reasons after `timeout` seconds, or sooner if a pod has been stuck
+        (image can't be pulled, container crashes) for `patience` seconds.
+        """
+        stuck_since: dict[tuple[str, str], float] = {}
+        label = f"{kind} {namespace}/{name}"
+
+        def unmet() -> str:
+            item = self.get(kind, name, namespace)
+            if item is None:
+                raise StepError(f"There is no {label}.", hint="Apply the step that makes it.")
+            reason = rollout_unmet(item)
+            problems = self.problems(item) if reason else []
+            now = time.monotonic()
+            for key in set(stuck_since) - {(p.pod, p.container) for p in problems}:
+                del stuck_since[key]
+            for problem in problems:
+                since = stuck_since.setdefault((problem.pod, problem.container), now)
+                if now - since >= patience:
+                    raise _rollout_failed(label, reason, problems, namespace)
+            return reason
+
+        try:
+            self.wait(unmet, self.path("v1", "Pod", namespace), timeout=timeout, what=f"the rollout of {label}")
+        except StepError as error:
+            item = self.get(kind, name, namespace)
+            if item is None or not error.message.startswith("Waited"):
+                raise
+            raise _rollout_failed(label, rollout_unmet(item), self.problems(item), namespace) from None
+
+    def pods_of(self, item: Object) -> Objects:
+        """The pods that a workload selects, by name."""
+        return self.list("Pod", item["metadata"].get("namespace", ""), labels=label_selector(item["spec"]["selector"]))
+
+    def problems(self, item: Object) -> Sequence[Problem]:
+        """Containers of a workload's pods that are stuck, each with the end of its log if it ran at all."""
+        found = []
+        for pod in self.pods_of(item):
+            status = pod.get("status", {})
+            for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+                state = container.get("state", {})
+                stuck = state.get("waiting") or state.get("terminated") or {}
+                exit_code = stuck.get("exitCode", 0)
+                if stuck.get("reason") not in _STUCK and not exit_code:
+                    continue
+                found.append(
+                    Problem(
+                        pod=pod["metadata"]["name"],
+                        container=container["name"],
+                        reason=stuck.get("reason", "Error"),
+                        message=stuck.get("message", f"exit code {exit_code}" if exit_code else ""),
+                        log=self._last_log(pod, container),
+                    )
+                )
+        return found
+
+    def _last_log(self, pod: Object, container: Object) -> str:
+        ran = container.get("restartCount", 0) or container.get("lastState") or "terminated" in container["state"]
+        if not ran:
+            return ""
+        meta = pod["metadata"]
+        for previous in (False, True):
+            try:
+                text = self.logs(
+                    meta["name"], meta["namespace"], container=container["name"], tail=5, previous=previous
+                )
+            except KubernetesError:
+                continue
+            if text.strip():
+                return text
+        return ""
+
+    # Pods
+
+    def logs(
+        self,
+        target: str,
+        namespace: str = "default",
+        *,
+        container: str = "",
+        tail: int | None = None,
+        since: dt.datetime | None = None,
+        previous: bool = False,
+    ) -> str:
+        """What a container printed, or the end of it: the last `tail` lines, what came after `since`.
+
+        `target` is a pod or anything else that `resolve` takes.
+        """
+        if "/" in target:
+            meta = self.resolve(target, namespace=namespace)["metadata"]
+            target, namespace = meta["name"], meta["namespace"]
+        query = {
+            "container": container,
+            "tailLines": tail,
+            "sinceTime": since.astimezone(dt.UTC).isoformat().replace("+00:00", "Z") if since else None,
+            "previous": "true" if previous else None,
+        }
+        path = self.path("v1", "Pod", namespace, target) + "/log"
+        text = self.request("GET", path, query={key: value for key, value in query.items() if value})
+        return text if isinstance(text, str) else json.dumps(text)
+
+    def events(self, namespace: str) -> Objects:
+        """Events of a namespace, oldest first."""
+        return sorted(self.list("Event", namespace), key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
+
+    def resolve(self, target: str, *, namespace: str = "default") -> Object:
+        """The pod that `target` means: `deploy/nginx`, `ds/falco`, `pod/x`, `namespace/pod`, or a bare name.
+
+        A bare name is a pod, or else a workload. Of a workload's pods it is the first by name that is ready. Raises
+        `ExecError` if there is none.
+        """
+        parts = target.split("/")
+        if len(parts) == 3 or (len(parts) == 2 and parts[0].lower() not in WORKLOADS):
+            namespace, parts = parts[0], parts[1:]
+        if len(parts) > 2 or not all(parts):
+            raise ExecError(f"{target!r} names no pod.", hint="Write deploy/NAME, ds/NAME, POD or NAMESPACE/POD.")
+        name = parts[-1]
+        kinds = [WORKLOADS[parts[0].lower()]] if len(parts) == 2 and parts[0].lower() in WORKLOADS else []
+        if len(parts) == 2 and not kinds:
+            raise ExecError(f"{parts[0]!r} is no kind of workload.", hint=f"Use one of: {', '.join(WORKLOADS)}.")
+        for kind in kinds or ["Pod", "Deployment", "DaemonSet", "StatefulSet"]:
+            item = self.get(kind, name, namespace)
+            if item is None:
+                continue
+            if kind == "Pod":
+                return item
+            pods = self.pods_of(item)
+            ready = [pod for pod in pods if is_ready(pod)]
+            if ready:
+                return ready[0]
+            problems = "; ".join(str(problem) for problem in self.problems(item))
+            raise ExecError(
+                f"No pod of {kind} {namespace}/{name} is ready{f': {problems}' if problems else ''}.",
+                hint=f"Look at `kubectl get pods -n {namespace}`; wait for the rollout, or apply the step again.",
+            )
+        names = [pod["metadata"]["name"] for pod in self.list("Pod", namespace)]
+        there = f"Pods there: {', '.join(names[:10])}." if names else "There are no pods there."
+        raise ExecError(f"Namespace {namespace} has no {target.split('/')[-1]}. {there}", hint="Check the name.")
+
+    def exec(
+        self,
+        pod: str,
+        namespace: str,
+        argv: Sequence[str],
+        *,
+        container: str = "",
+        tty: bool = False,
+        stdin: str | bytes | None = None,
+        timeout: float = 60.0,
+    ) -> ExecResult:
+        """Runs a command in a container of a pod and returns when it has ended.
+
+        `tty` makes the API server's side allocate a terminal, whether or not this process has one. `stdin` is sent,
+        then closed. Raises `ExecError` if the command can't be started or doesn't end within `timeout` seconds.
+        """
+        query: dict[str, Any] = {"command": list(argv), "stdout": "true", "stderr": "false" if tty else "true"}
+        query |= {"tty": "true"} if tty else {}
+        query |= {"stdin": "true"} if stdin is not None or tty else {}
+        query |= {"container": container} if container else {}
+        path = f"{self.path('v1', 'Pod', namespace, pod)}/exec?{urlencode(query, doseq=True)}"
+        return self._run_exec(path, argv, stdin=stdin, tty=tty, timeout=timeout)
+
+    def _run_exec(
+        self, path: str, argv: Sequence[str], *, stdin: str | bytes | None, tty: bool, timeout: float
+    ) -> ExecResult:
+        from kubernetes.stream import ws_client
+        from websocket import WebSocketBadStatusException, WebSocketException
+
+        configuration = self.client.configuration
+        try:
+            socket = ws_client.WSClient(
+                configuration,
+                ws_client.get_websocket_url(configuration.host + path),
+                self._authorization(),
+                capture_all=False,
+                binary=True,
+            )
+        except WebSocketBadStatusException as error:
+            raise _exec_refused(error, argv) from error
+        except (OSError, WebSocketException) as error:
+            raise self._unreachable(error) from error
+        try:
+            if stdin is not None or tty:
+                data = stdin.encode() if isinstance(stdin, str) else (stdin or b"")
+                # At a terminal the end of input is a character (Ctrl-D) on a line of its own; a pipe is closed.
+                if tty and data and not data.endswith(b"\n"):
+                    data += b"\n"
+                socket.write_stdin(data + b"\x04" if tty else data)
+                if not tty:
+                    socket.close_channel(ws_client.STDIN_CHANNEL)
+            socket.run_forever(timeout=timeout)
+            if socket.is_open():
+                raise ExecError(
+                    f"`{' '.join(argv)}` was still running after {timeout:.0f} s.",
+                    hint="Give it an end (an argument, input on stdin), or a longer timeout.",
+                )
+            out = socket.read_channel(ws_client.STDOUT_CHANNEL) or b""
+            err = socket.read_channel(ws_client.STDERR_CHANNEL) or b""
+            status = json.loads(socket.read_channel(ws_client.ERROR_CHANNEL) or b"{}")
+        except (OSError, WebSocketException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            socket.close()
+        return ExecResult(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), _exit_code(status, argv))
+
+
+def in_order(objects: Iterable[Object]) -> Objects:
+    """Objects in the order in which they can be created; unknown kinds come last."""
+    rank = {kind: index for index, kind in enumerate(ORDER)}
+    return sorted(objects, key=lambda item: rank.get(item["kind"], len(ORDER)))
+
+
+def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
+    """The objects in YAML files (each may hold several) and in all `*.yaml` of folders, by file name."""
+    import yaml
+
+    for path in paths:
+        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+            try:
+                documents = list(yaml.load_all(file.read_text(encoding="utf-8"), Loader=_loader()))
+            except OSError as error:
+                raise StepError(
+                    f"{file} can't be read: {error.strerror}.",
+                    hint="Run from the workshop's folder, or set LABKIT_ROOT.",
+                ) from error
+            except yaml.YAMLError as error:
+                raise StepError(f"{file} is not YAML: {error}", hint="Correct the file; indentation counts.") from error
+            yield from (document for document in documents if document)
+
+
+def _loader() -> Any:
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def label_selector(selector: Mapping[str, Any]) -> str:
+    """A workload's `spec.selector` as the text that list requests take."""
+    labels = selector.get("matchLabels", {})
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def rollout_unmet(item: Object) -> str:
+    """What a workload's rollout still waits for, in kubectl's terms; empty when it is complete."""
+    status = item.get("status", {})
+    if status.get("observedGeneration", 0) < item["metadata"].get("generation", 0):
+        return "the controller hasn't seen the change yet"
+    if item["kind"] == "DaemonSet":
+        wanted, updated = status.get("desiredNumberScheduled", 0), status.get("updatedNumberScheduled", 0)
+        ready, total = status.get("numberReady", 0), wanted
+    else:
+        wanted, updated = item["spec"].get("replicas", 1), status.get("updatedReplicas", 0)
+        ready, total = status.get("readyReplicas", 0), status.get("replicas", 0)
+    if updated < wanted:
+        return f"{updated} of {wanted} pods have been updated"
+    if total > wanted:
+        return f"{total - wanted} old pods are still to end"
+    if ready < wanted:
+        return f"{ready} of {wanted} pods are ready"
+    return ""
+
+
+def _rollout_failed(label: str, reason: str, problems: Sequence[Problem], namespace: str) -> StepError:
+    why = "".join(f"\n  {problem}" for problem in problems)
+    hint = f"Correct it and apply again. `kubectl get pods,events -n {namespace}` shows more."
+    return StepError(f"{label} did not roll out: {reason}.{why}", hint=hint)
+
+
+def _refused(status: int, data: bytes, method: str, path: str) -> KubernetesError:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        document = {}
+    said = document.get("message") or data.decode("utf-8", "replace").strip()[:300] or f"HTTP {status}"
+    reason = document.get("reason", "")
+    hints = {
+        401: "The cluster doesn't accept these credentials: get new ones, then `Lab.connect()` again.",
+        403: "This identity may not do that: ask for the permission, or use another kubeconfig context.",
+        404: "Apply the step that makes it first: `labkit apply` lists the steps.",
+    }
+    return KubernetesError(
+        f"Kubernetes refused {method} {path}: {said}", status=status, reason=reason, hint=hints.get(status, "")
+    )
+
+
+def _exec_refused(error: Any, argv: Sequence[str]) -> ExecError:
+    body = error.resp_body or b""
+    try:
+        said = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        said = body.decode("utf-8", "replace").strip() or str(error)
+    return ExecError(f"`{' '.join(argv)}` could not be run: {said}", hint="Check the pod, the container and its state.")
+
+
+def _exit_code(status: Object, argv: Sequence[str]) -> int:
+    """The exit code in the Status object that ends an exec."""
+    if status.get("status") == "Success":
+        return 0
+    for cause in (status.get("details") or {}).get("causes", []):
+        if cause.get("reason") == "ExitCode":
+            return int(cause["message"])
+    said = status.get("message", "the connection ended without a status")
+    raise ExecError(f"`{' '.join(argv)}` could not be run: {said}", hint="Is the program in the image? Try `ls /bin`.")
+
+
+def _root_cause(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        return _root_cause(reason)
+    text = str(reason or error)
+    return text.rsplit(": ", 1)[-1] if "Errno" in text else text
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"      {line}" for line in text.rstrip("\n").splitlines())

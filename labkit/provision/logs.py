@@ -1,0 +1,87 @@
+"""Step `log-group`: the CloudWatch Logs group that alerts go to, with a retention so that it doesn't cost forever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from labkit.provision.steps import TAG, Step
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+# What PutRetentionPolicy takes, in days.
+RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+
+
+def describe(lab: Lab, name: str) -> dict[str, Any] | None:
+    """CloudWatch Logs' description of the group of exactly this name, or None."""
+    for page in lab.aws.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
+        for group in page["logGroups"]:
+            if group["logGroupName"] == name:
+                return dict(group)
+    return None
+
+
+@dataclass(frozen=True)
+class LogGroup:
+    name: str
+    retention_days: int
+    kind: str = "log group"
+
+    def state(self, lab: Lab) -> str:
+        group = describe(lab, self.name)
+        if group is None:
+            return ""
+        days = group.get("retentionInDays")
+        return f"keeps {days} days" if days else "keeps forever"
+
+    def ours(self, lab: Lab) -> bool:
+        arn = _arn(lab, self.name)
+        tags = lab.aws.client("logs").list_tags_for_resource(resourceArn=arn)["tags"]
+        return bool(tags.get(TAG[0]) == TAG[1])
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        logs = lab.aws.client("logs")
+        group = describe(lab, self.name)
+        action = "unchanged"
+        if group is None:
+            logs.create_log_group(logGroupName=self.name, tags=dict([TAG]))
+            action = "created"
+        # A shorter retention deletes logs: only the lab's own group gets one.
+        if mine and (group or {}).get("retentionInDays") != self.retention_days:
+            logs.put_retention_policy(logGroupName=self.name, retentionInDays=self.retention_days)
+            action = "created" if group is None else "updated"
+        return action
+
+    def delete(self, lab: Lab) -> bool:
+        logs = lab.aws.client("logs")
+        try:
+            logs.delete_log_group(logGroupName=self.name)
+        except logs.exceptions.ResourceNotFoundException:
+            return False
+        return True
+
+
+def _arn(lab: Lab, name: str) -> str:
+    identity = lab.aws.identity
+    return f"arn:{identity.partition}:logs:{lab.settings.region}:{identity.account_id}:log-group:{name}"
+
+
+def parts(lab: Lab) -> list[LogGroup]:
+    return [LogGroup(lab.settings.log_group, lab.settings.retention_days)]
+
+
+def cli(lab: Lab) -> str:
+    s = lab.settings
+    return (
+        f"aws logs create-log-group --log-group-name {s.log_group} --tags {TAG[0]}={TAG[1]}\n"
+        f"aws logs put-retention-policy --log-group-name {s.log_group} --retention-in-days {s.retention_days}"
+    )
+
+
+def undo_cli(lab: Lab) -> str:
+    return f"aws logs delete-log-group --log-group-name {lab.settings.log_group}"
+
+
+STEPS = [Step("log-group", "Log group with a retention", (), parts, cli, undo_cli)]

@@ -1,0 +1,91 @@
+"""Kubernetes objects of `manifests/` as parts of a step: files as kubectl takes them, names from the settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from labkit.provision.kube import OURS, WORKLOADS, Object, in_order, load_objects
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+# The namespaces that the files name; the settings may name others.
+_WRITTEN = {"logging": "logging_namespace", "falco": "falco_namespace", "default": "app_namespace"}
+
+
+@dataclass(frozen=True)
+class ManifestPart:
+    """One Kubernetes object."""
+
+    item: Object = field(hash=False)
+
+    @property
+    def kind(self) -> str:
+        return str(self.item["kind"])
+
+    @property
+    def name(self) -> str:
+        meta = self.item["metadata"]
+        return f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else str(meta["name"])
+
+    def state(self, lab: Lab) -> str:
+        found = lab.kube.find(self.item)
+        if found is None:
+            return ""
+        if self.kind in WORKLOADS.values():
+            from labkit.provision.kube import rollout_unmet
+
+            return rollout_unmet(found) or "ready"
+        return "being deleted" if "deletionTimestamp" in found["metadata"] else "there"
+
+    def ours(self, lab: Lab) -> bool:
+        found = lab.kube.find(self.item)
+        labels = (found or {}).get("metadata", {}).get("labels") or {}
+        return all(labels.get(key) == value for key, value in OURS.items())
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        item = self.item
+        if mine:
+            meta = item["metadata"]
+            item = {**item, "metadata": {**meta, "labels": {**meta.get("labels", {}), **OURS}}}
+        return lab.kube.apply_one(item)
+
+    def delete(self, lab: Lab) -> bool:
+        return lab.kube.delete_one(self.item, timeout=lab.settings.timeout)
+
+
+def manifest_parts(lab: Lab, folder: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
+    """The objects in `manifests/FOLDER`, all or of some kinds, in the order in which they can be created."""
+    objects = load_objects([lab.settings.root / "manifests" / folder])
+    return [ManifestPart(settle(item, lab)) for item in in_order(objects) if not kinds or item["kind"] in kinds]
+
+
+def settle(item: Object, lab: Lab) -> Object:
+    """The object with the settings' namespaces, log group and log stream in place of the ones in the file."""
+    settings = lab.settings
+    meta = item["metadata"]
+    if item["kind"] == "Namespace":
+        meta["name"] = _namespace(meta["name"], lab)
+    elif item["kind"] not in ("ClusterRole", "ClusterRoleBinding"):
+        meta["namespace"] = _namespace(meta.get("namespace", "default"), lab)
+    if item["kind"] == "ConfigMap":
+        for name, text in item.get("data", {}).items():
+            text = re.sub(r"(?m)^(\s*log_group_name:\s*)\S+", rf"\g<1>{settings.log_group}", text)
+            text = re.sub(r"(?m)^(\s*log_stream_name:\s*)\S+", rf"\g<1>{settings.log_stream}", text)
+            item["data"][name] = text.replace("*_falco_falco-*.log", f"*_{settings.falco_namespace}_falco-*.log")
+    return item
+
+
+def _namespace(written: str, lab: Lab) -> str:
+    setting = _WRITTEN.get(written)
+    return getattr(lab.settings, setting) if setting else written
+
+
+@dataclass(frozen=True)
+class SharedNamespace(ManifestPart):
+    """A namespace that several steps need. Deleted only when nothing runs in it any more."""
+
+    def delete(self, lab: Lab) -> bool:
+        return not lab.kube.list("Pod", self.name) and super().delete(lab)

@@ -1,0 +1,206 @@
+"""Checks before anything is made: tools, identity, region, cluster, nodes, permissions. Out comes a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labkit.errors import LabError
+from labkit.provision.kube import KubernetesError, Object
+from labkit.provision.show import Table
+from labkit.provision.target import explained
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+MINIMUM_KERNEL = (5, 8)
+"""What Falco's modern eBPF probe needs."""
+
+# What the steps do to the cluster: verb, API group, resource, subresource.
+_NEEDED = (
+    ("create", "", "namespaces", ""),
+    ("create", "apps", "daemonsets", ""),
+    ("create", "apps", "deployments", ""),
+    ("create", "", "configmaps", ""),
+    ("create", "", "serviceaccounts", ""),
+    ("create", "", "pods", "exec"),
+    ("get", "", "pods", "log"),
+    ("create", "rbac.authorization.k8s.io", "clusterroles", ""),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. `result` is `ok`, `warning` or `failed`."""
+
+    what: str
+    result: str
+    found: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """All checks. `passed` if none failed; `failures` says what to do about those that did."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.result != "failed" for check in self.checks)
+
+    @property
+    def failures(self) -> str:
+        return "\n".join(f"{c.what}: {c.found}\n  What to do: {c.hint}" for c in self.checks if c.result == "failed")
+
+    @property
+    def _table(self) -> Table:
+        rows = tuple((c.what, c.result, f"{c.found} {c.hint}" if c.hint else c.found) for c in self.checks)
+        return Table("Ready" if self.passed else "Not ready", ("check", "result", "found"), rows)
+
+    def __repr__(self) -> str:
+        return repr(self._table)
+
+    def _repr_html_(self) -> str:
+        return self._table._repr_html_()
+
+
+def preflight(lab: Lab) -> Preflight:
+    """Runs every check; one that can't be made counts as failed and says why."""
+    checks: list[Check] = []
+    for make in CHECKS:
+        try:
+            with explained(lab.aws.hint):
+                checks += make(lab)
+        except LabError as error:
+            checks.append(Check(make.__name__.strip("_"), "failed", error.message, error.hint))
+    return Preflight(tuple(checks))
+
+
+def _helm(lab: Lab) -> Iterator[Check]:
+    version = lab.helm.version()
+    good = re.match(r"v([3-9]|\d\d)\.", version) is not None
+    yield Check("helm", "ok" if good else "failed", version, "" if good else "Install Helm 3 or later.")
+
+
+def _identity(lab: Lab) -> Iterator[Check]:
+    identity = lab.aws.identity
+    root = identity.arn.endswith(":root")
+    yield Check(
+        "identity",
+        "warning" if root else "ok",
+        identity.arn,
+        "This is the account's root user: use a role or a user instead." if root else "",
+    )
+
+
+def _cluster(lab: Lab) -> Iterator[Check]:
+    cluster, settings = lab.cluster, lab.settings
+    active = cluster["status"] == "ACTIVE"
+    yield Check(
+        "cluster",
+        "ok" if active else "failed",
+        f"{cluster['name']} in {settings.region} is {cluster['status']}",
+        "" if active else "Wait until the cluster is ACTIVE.",
+    )
+    yield _support(lab, cluster["version"])
+    issuer = cluster.get("identity", {}).get("oidc", {}).get("issuer", "")
+    yield Check(
+        "OIDC issuer", "ok" if issuer else "failed", issuer or "none", "" if issuer else "EKS clusters have one."
+    )
+
+
+def _support(lab: Lab, version: str) -> Check:
+    """Support ends on a date that EKS knows best, so EKS is asked instead of a list in here."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        found = lab.aws.client("eks").describe_cluster_versions(clusterVersions=[version])["clusterVersions"]
+    except (ClientError, BotoCoreError, AttributeError):
+        return Check("version", "ok", f"{version} (EKS did not say how long it is supported)")
+    status = str(found[0].get("versionStatus") or found[0].get("status", "")).lower() if found else "unknown"
+    if "standard" in status:
+        return Check("version", "ok", f"{version}, in standard support")
+    words = status.replace("_", " ")
+    return Check("version", "warning", f"{version}, {words}", "Upgrade the cluster; extended support costs more.")
+
+
+def _nodes(lab: Lab) -> Iterator[Check]:
+    nodes = lab.kube.list("Node")
+    if not nodes:
+        yield Check("nodes", "failed", "none", "Add a node group of EC2 instances (manifests/eks/cluster.yaml).")
+        return
+    fargate = [n for n in nodes if n["metadata"].get("labels", {}).get("eks.amazonaws.com/compute-type") == "fargate"]
+    usable = [n for n in nodes if n not in fargate and _info(n, "operatingSystem") == "linux"]
+    unready = [n["metadata"]["name"] for n in usable if not _ready(n)]
+    if not usable:
+        hint = "Falco needs Linux nodes on EC2: it can't see into Fargate or Windows. Add a node group."
+        yield Check("nodes", "failed", f"{len(nodes)}, none of them Linux on EC2", hint)
+        return
+    if unready:
+        yield Check("nodes", "failed", f"not ready: {', '.join(unready)}", "`kubectl describe node` says why.")
+    elif len(usable) < len(nodes):
+        unseen = len(nodes) - len(usable)
+        yield Check("nodes", "warning", f"{len(usable)} usable", f"Falco can't run on {unseen} (Fargate or Windows).")
+    else:
+        yield Check("nodes", "ok", f"{len(nodes)} ready, {', '.join(sorted({_info(n, 'osImage') for n in nodes}))}")
+    old = sorted({_info(n, "kernelVersion") for n in usable if _kernel(_info(n, "kernelVersion")) < MINIMUM_KERNEL})
+    kernels = ", ".join(old or sorted({_info(n, "kernelVersion") for n in usable}))
+    hint = "Falco's modern eBPF probe needs 5.8 or later: use AL2023 or Bottlerocket." if old else ""
+    yield Check("kernel", "failed" if old else "ok", kernels, hint)
+    runtimes = sorted({_info(n, "containerRuntimeVersion") for n in usable})
+    other = [name for name in runtimes if not name.startswith("containerd://")]
+    hint = "Fluent Bit is set up for containerd's log format." if other else ""
+    yield Check("container runtime", "warning" if other else "ok", ", ".join(runtimes), hint)
+
+
+def _permissions(lab: Lab) -> Iterator[Check]:
+    denied = []
+    for verb, group, resource, subresource in _NEEDED:
+        attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {**attributes, "namespace": lab.settings.falco_namespace}},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        try:
+            allowed = lab.kube.request("POST", path, body=review)["status"].get("allowed", False)
+        except KubernetesError as error:
+            yield Check("in the cluster", "warning", f"can't be checked: {error.message}")
+            break
+        if not allowed:
+            denied.append(f"{verb} {resource}{f'/{subresource}' if subresource else ''}")
+    else:
+        hint = "Ask for cluster-admin for the workshop, or use another cluster." if denied else ""
+        found = f"may not: {', '.join(denied)}" if denied else f"{len(_NEEDED)} permissions"
+        yield Check("in the cluster", "failed" if denied else "ok", found, hint)
+    lab.aws.client("iam").list_open_id_connect_providers()
+    lab.aws.client("logs").describe_log_groups(logGroupNamePrefix=lab.settings.log_group, limit=1)
+    yield Check("in the account", "ok", "IAM and CloudWatch Logs can be read")
+
+
+def _other_falco(lab: Lab) -> Iterator[Check]:
+    own = lab.settings.falco_namespace
+    found = lab.kube.list("DaemonSet", labels="app.kubernetes.io/name=falco")
+    others = sorted({item["metadata"]["namespace"] for item in found} - {own})
+    hint = "Two Falcos alert twice: uninstall the other one." if others else ""
+    yield Check("other Falco", "warning" if others else "ok", f"in {', '.join(others)}" if others else "none", hint)
+
+
+CHECKS: tuple[Callable[[Lab], Iterator[Check]], ...] = (_helm, _identity, _cluster, _nodes, _permissions, _other_falco)
+
+
+def _info(node: Object, key: str) -> str:
+    return str(node["status"]["nodeInfo"].get(key, ""))
+
+
+def _ready(node: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+
+
+def _kernel(version: str) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

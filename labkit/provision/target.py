@@ -1,0 +1,298 @@
+"""Reaches the target that the settings name: AWS clients, Kubernetes, Helm and a ledger come out.
+
+This is the only place that knows the targets apart, and the only one outside `labkit.embedded` that imports from it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import LabError, TargetError
+from labkit.provision.helm import Helm
+from labkit.provision.kube import Kube
+from labkit.provision.ledger import Ledger
+from labkit.settings import Settings
+
+if TYPE_CHECKING:
+    import boto3
+
+LAB_UP = "Start it with `labkit up` (clients keep working, what was in the lab is gone), then run this again."
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who AWS says the caller is."""
+
+    account_id: str
+    arn: str
+
+    @property
+    def partition(self) -> str:
+        """`aws`, `aws-cn`, `aws-us-gov`..."""
+        return self.arn.split(":")[1]
+
+
+class Aws:
+    """boto3 clients of one account and region; each service's client is made once."""
+
+    def __init__(self, region: str, *, hint: str, endpoint: str = "", keys: Mapping[str, str] | None = None) -> None:
+        """Without `endpoint` and `keys`, boto3 finds them as it always does. `hint`: what to do if AWS doesn't answer.
+
+        `keys` are boto3's: `aws_access_key_id`, `aws_secret_access_key`, perhaps `aws_session_token`.
+        """
+        self.region = region
+        self.hint = hint
+        self._endpoint = endpoint
+        self._keys = dict(keys or {})
+        self._clients: dict[str, Any] = {}
+
+    def with_keys(self, credentials: Mapping[str, Any]) -> Aws:
+        """The same region and endpoint with other credentials, as STS returns them."""
+        keys = {
+            "aws_access_key_id": credentials["AccessKeyId"],
+            "aws_secret_access_key": credentials["SecretAccessKey"],
+            "aws_session_token": credentials["SessionToken"],
+        }
+        return Aws(self.region, hint=self.hint, endpoint=self._endpoint, keys=keys)
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """The boto3 session that clients are made from."""
+        import boto3
+
+        return boto3.Session(region_name=self.region, **self._keys)  # type: ignore[arg-type]
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service, e.g. `logs`."""
+        if service not in self._clients:
+            from importlib.metadata import version
+
+            from botocore.config import Config
+
+            elsewhere = bool(self._endpoint or os.environ.get("AWS_ENDPOINT_URL"))
+            config = Config(
+                retries={"mode": "adaptive", "total_max_attempts": 6},
+                connect_timeout=5,
+                read_timeout=30,
+                user_agent_extra=f"labkit/{version('labkit')}",
+                # A few operations put a prefix before the host name, which a lab on an IP address has no use for.
+                inject_host_prefix=not elsewhere,
+            )
+            with explained(self.hint):
+                self._clients[service] = self.session.client(
+                    service,  # type: ignore[call-overload]
+                    config=config,
+                    endpoint_url=self._endpoint or None,
+                )
+        return self._clients[service]
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Account and ARN of the caller. Raises `TargetError` if AWS knows no such caller."""
+        with explained(self.hint):
+            answer = self.client("sts").get_caller_identity()
+        return Identity(answer["Account"], answer["Arn"])
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a lab works with. Everything after `reach` is the same on every target."""
+
+    settings: Settings
+    aws: Aws
+    kube: Kube
+    helm: Helm
+    ledger: Ledger
+
+
+def reach(settings: Settings) -> Target:
+    """The target of `settings`, reached and checked: its AWS knows the caller and its cluster answers.
+
+    Raises `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError` (the embedded lab).
+    """
+    target = _embedded(settings) if settings.target == "embedded" else _eks(settings)
+    _ = target.aws.identity
+    with explained(target.aws.hint):
+        target.kube.request("GET", "/version", timeout=10)
+    return target
+
+
+def _embedded(settings: Settings) -> Target:
+    from labkit.embedded.client import ensure_running
+    from labkit.embedded.helm import Helm as HelmStandIn
+
+    lab = ensure_running(settings)
+    aws = Aws(
+        settings.region,
+        endpoint=lab.aws_url,
+        keys={"aws_access_key_id": lab.access_key_id, "aws_secret_access_key": lab.secret_access_key},
+        hint=LAB_UP,
+    )
+    return Target(
+        settings,
+        aws,
+        Kube(kubeconfig=lab.kubeconfig, hint=LAB_UP),
+        HelmStandIn(kubeconfig=lab.kubeconfig),
+        Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.pid}"),
+    )
+
+
+def _eks(settings: Settings) -> Target:
+    aws = Aws(
+        settings.region,
+        hint="Check the network, any proxy and AWS_ENDPOINT_URL; `aws sts get-caller-identity` should work.",
+    )
+    with explained(aws.hint):
+        region = settings.region or aws.session.region_name
+    if not region:
+        raise TargetError(
+            "No AWS region is set.", hint="Set LABKIT_REGION or AWS_REGION, or `region` in ~/.aws/config."
+        )
+    settings = replace(settings, region=region)
+    aws.region = region
+    identity = aws.identity
+    if settings.context:
+        kubeconfig, context = None, settings.context
+    else:
+        kubeconfig, context = write_eks_kubeconfig(aws, settings), ""
+    hint = (
+        f"Check the context {context}: `kubectl --context {context} cluster-info`."
+        if context
+        else f"Is the cluster's endpoint open to this network? `aws eks describe-cluster --name {settings.cluster}`."
+    )
+    name = re.sub(r"[^\w.-]", "_", f"ledger-{identity.account_id}-{region}-{context or settings.cluster}.json")
+    return Target(
+        settings,
+        aws,
+        Kube(kubeconfig=kubeconfig, context=context, hint=hint),
+        Helm(kubeconfig=kubeconfig, context=context),
+        Ledger(settings.home / name),
+    )
+
+
+def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
+    """EKS's description of the cluster. Raises `TargetError` that lists the clusters there are, if there is no such."""
+    from botocore.exceptions import ClientError
+
+    eks = aws.client("eks")
+    with explained(aws.hint):
+        try:
+            found: dict[str, Any] = eks.describe_cluster(name=cluster)["cluster"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+            names = [name for page in eks.get_paginator("list_clusters").paginate() for name in page["clusters"]]
+            there = f"Clusters there: {', '.join(sorted(names))}." if names else "There are no clusters there."
+            raise TargetError(
+                f"There is no EKS cluster {cluster!r} in region {aws.region}. {there}",
+                hint="Set LABKIT_CLUSTER and LABKIT_REGION to a cluster of yours (notebooks: `cluster`, `region`).",
+            ) from error
+    return found
+
+
+def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
+    """A kubeconfig for the cluster in the state folder. It holds no token: clients ask `labkit` for one each time."""
+    cluster = describe_cluster(aws, settings.cluster)
+    name = f"{settings.cluster}.{settings.region}.eks"
+    command = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1",
+        "command": sys.executable,
+        "args": ["-m", "labkit.provision.eks_token", "--cluster", settings.cluster, "--region", settings.region],
+        "interactiveMode": "Never",
+    }
+    certificate = cluster.get("certificateAuthority", {}).get("data", "")
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "clusters": [
+            {
+                "name": name,
+                "cluster": {"server": cluster["endpoint"], "certificate-authority-data": certificate},
+            }
+        ],
+        "users": [{"name": name, "user": {"exec": command}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+    }
+    path = settings.home / f"kubeconfig-{name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def eks_token(session: boto3.Session, cluster: str, region: str) -> str:
+    """A bearer token for an EKS cluster, good for 15 minutes: a presigned call of STS GetCallerIdentity.
+
+    What `aws eks get-token` prints; EKS makes the call to learn who is asking.
+    """
+    sts = session.client("sts", region_name=region)
+    header = "x-k8s-aws-id"
+
+    def name_cluster(request: Any, **_: Any) -> None:
+        request.headers.add_header(header, cluster)
+
+    sts.meta.events.register("before-sign.sts.GetCallerIdentity", name_cluster)
+    url = sts.generate_presigned_url("get_caller_identity", Params={}, ExpiresIn=60, HttpMethod="GET")
+    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+_CREDENTIALS = "Set AWS_PROFILE, or run `aws configure` or `aws sso login`; `aws sts get-caller-identity` should work."
+
+_REFUSED: Mapping[str, str] = {
+    "InvalidClientTokenId": _CREDENTIALS,
+    "UnrecognizedClientException": _CREDENTIALS,
+    "SignatureDoesNotMatch": "The secret key is not the one of this access key. " + _CREDENTIALS,
+    "InvalidSignatureException": "The secret key is not the one of this access key. " + _CREDENTIALS,
+    "ExpiredToken": "The session has ended: get new credentials, then `Lab.connect()` again.",
+    "ExpiredTokenException": "The session has ended: get new credentials, then `Lab.connect()` again.",
+    "RequestExpired": "Is this computer's clock right? Then get new credentials.",
+    "AccessDenied": "This identity may not do that: ask for the permission that the message names.",
+    "AccessDeniedException": "This identity may not do that: ask for the permission that the message names.",
+    "ThrottlingException": "AWS asks to slow down: wait a minute and run this again.",
+}
+
+
+@contextmanager
+def explained(hint: str) -> Iterator[None]:
+    """Turns boto3's errors into a `TargetError` that says what to do. `hint` is for a service that doesn't answer."""
+    try:
+        yield
+    except LabError:
+        raise
+    except Exception as error:
+        if "botocore" not in sys.modules:
+            raise
+        from botocore import exceptions as aws
+
+        if isinstance(error, aws.ClientError):
+            problem = error.response["Error"]
+            raise TargetError(
+                f"AWS refused {error.operation_name} ({problem['Code']}): {problem.get('Message', '')}",
+                hint=_REFUSED.get(problem["Code"], "Correct that and run this again."),
+            ) from error
+        if isinstance(
+            error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.ProfileNotFound | aws.TokenRetrievalError
+        ):
+            raise TargetError(f"There are no usable AWS credentials: {error}.", hint=_CREDENTIALS) from error
+        if isinstance(error, aws.NoRegionError | aws.InvalidRegionError):
+            raise TargetError(str(error), hint="Set LABKIT_REGION or AWS_REGION, e.g. us-east-1.") from error
+        if isinstance(error, aws.HTTPClientError):
+            raise TargetError(f"AWS does not answer: {error}.", hint=hint) from error
+        if isinstance(error, aws.BotoCoreError):
+            raise TargetError(
+                f"boto3 can't do that: {error}.", hint="Check the settings and the AWS configuration."
+            ) from error
+        raise

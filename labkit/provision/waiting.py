@@ -1,0 +1,162 @@
+"""Waiting for an alert: polls CloudWatch Logs until it is there, and if it isn't, tells why."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from labkit.errors import AlertTimeoutError, LabError
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import pandas as pd
+
+    from labkit.alerts.times import When
+    from labkit.lab import Lab
+
+Found = TypeVar("Found")
+
+# Polls start close together, because the embedded lab delivers at once, and grow apart, because AWS meters them.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+QUIET_SECONDS = 3.0
+"""A wait shorter than this shows nothing while it lasts, so that stored outputs stay the same."""
+
+
+def wait_for_alert(
+    lab: Lab,
+    rule: str | None,
+    *,
+    where: Callable[[pd.Series[Any]], bool] | Mapping[str, Any] | None,
+    since: When,
+    timeout: float,
+) -> pd.Series[Any]:
+    """See `Lab.wait_for_alert`."""
+    from labkit.alerts import read
+    from labkit.alerts.times import utc
+
+    start = utc(since)
+    label = f"an alert of {rule or 'any rule'}"
+    seen: list[pd.DataFrame] = []
+
+    def look() -> pd.Series[Any] | None:
+        seen[:] = [read(lab.aws.client("logs"), lab.settings.log_group, start, rule=rule)]
+        return latest(seen[0], where)
+
+    found = poll(look, label, timeout)
+    if found is not None:
+        return found
+    raise _broken(lab, label, timeout, rule, start, len(seen[0]) if seen else 0)
+
+
+def wait_for_log(lab: Lab, pattern: str, *, since: When | None, timeout: float) -> Mapping[str, Any]:
+    """See `Lab.wait_for_log`."""
+    from labkit.alerts import events
+    from labkit.alerts.times import utc
+
+    def look() -> Mapping[str, Any] | None:
+        found = events(lab.aws.client("logs"), lab.settings.log_group, since, filter_pattern=pattern)
+        return max(found, key=lambda event: event["timestamp"], default=None)
+
+    label = f"a log event with {pattern}"
+    found = poll(look, label, timeout)
+    if found is not None:
+        return found
+    raise _broken(lab, label, timeout, None, utc("1h" if since is None else since), 0)
+
+
+def follow(lab: Lab, since: When, timeout: float) -> Iterator[pd.Series[Any]]:
+    """See `Lab.follow`."""
+    from labkit.alerts import follow as follow_events
+    from labkit.alerts import to_frame
+
+    stream = follow_events(lab.aws.client("logs"), lab.settings.log_group, since, timeout=timeout, poll=0.2)
+    for event in stream:
+        frame = to_frame([event])
+        if len(frame):
+            yield frame.iloc[0].dropna()
+
+
+def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found | None:
+    """What `look()` finds, as soon as it finds something; None after `timeout` seconds. Ctrl-C ends it in one line."""
+    started = time.monotonic()
+    pause = FIRST_PAUSE
+    with Elapsed(f"Waiting for {label}", timeout) as elapsed:
+        try:
+            while True:
+                try:
+                    found = look()
+                except LabError as error:
+                    if "no log group" not in error.message:
+                        raise
+                    found = None  # said by the diagnosis, unless somebody makes the group in time
+                left = started + timeout - time.monotonic()
+                if found is not None or left <= 0:
+                    return found
+                time.sleep(min(pause, left))
+                pause = min(pause * 1.5, LONGEST_PAUSE)
+                elapsed.show()
+        except KeyboardInterrupt:
+            raise AlertTimeoutError(
+                f"Stopped waiting for {label}.",
+                hint="Nothing is broken by that: run the cell again to go on waiting.",
+            ) from None
+
+
+def _broken(lab: Lab, label: str, timeout: float, rule: str | None, since: dt.datetime, seen: int) -> AlertTimeoutError:
+    from labkit.provision.diagnose import broken_link
+
+    link = broken_link(lab, rule, since, seen=seen)
+    return AlertTimeoutError(
+        f"Waited {timeout:.0f} s for {label}, and it did not arrive. Broken link: {link.name}. {link.finding}",
+        hint=link.hint,
+    )
+
+
+def latest(
+    frame: pd.DataFrame, where: Callable[[pd.Series[Any]], bool] | Mapping[str, Any] | None
+) -> pd.Series[Any] | None:
+    """The last row that `where` accepts, without its missing values; None if there is none."""
+    for index in range(len(frame) - 1, -1, -1):
+        row = frame.iloc[index]
+        if where is None or (where(row) if callable(where) else _has(row, where)):
+            return row.dropna()
+    return None
+
+
+def _has(row: pd.Series[Any], fields: Mapping[str, Any]) -> bool:
+    import pandas as pd
+
+    return all(name in row.index and not pd.isna(row[name]) and row[name] == fields[name] for name in fields)
+
+
+class Elapsed:
+    """One line with the time gone by, written over itself and wiped at the end. Terminals and notebooks only."""
+
+    def __init__(self, what: str, timeout: float) -> None:
+        self.what = what
+        self.timeout = timeout
+        self._started = time.monotonic()
+        self._width = 0
+        self._live = sys.stderr.isatty() or _in_notebook()
+
+    def __enter__(self) -> Elapsed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._width:
+            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+
+    def show(self) -> None:
+        gone = time.monotonic() - self._started
+        if self._live and gone >= QUIET_SECONDS:
+            line = f"{self.what}: {gone:.0f} of {self.timeout:.0f} s"
+            self._width = max(self._width, len(line))
+            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and shell.get_ipython() is not None
