@@ -190,11 +190,12 @@ def _typed(values: list[Any], known: str | None) -> pd.Series[Any]:
     if kinds == {bool}:
         return pd.Series(values, dtype="boolean")
     if kinds == {int}:
-        try:
+        present = [v for v in values if v is not None]
+        if max(present) < 2**63:
             return pd.Series(values, dtype="Int64")
-        except OverflowError:
+        if min(present) >= 0:
             return pd.Series(values, dtype="UInt64")
-    if kinds <= {int, float}:
+    elif kinds <= {int, float}:
         return pd.Series(values, dtype="Float64")
     if kinds != {str}:
         values = [v if v is None or isinstance(v, str) else _text(v) for v in values]

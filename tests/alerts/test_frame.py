@@ -1,0 +1,126 @@
+"""Log events in, a typed frame out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from labkit.alerts import PRIORITIES, to_frame
+
+DATA = Path(__file__).parent / "data"
+SHIPPED = [json.loads(line)["message"] for line in (DATA / "shipped-messages.jsonl").read_text().splitlines()]
+LINES = (DATA / "falco-alerts.jsonl").read_text().splitlines()
+ALERTS = [json.loads(line) for line in LINES]
+
+
+def alert(**changes: Any) -> str:
+    fields = {**ALERTS[0]["output_fields"], **changes.pop("output_fields", {})}
+    return json.dumps({**ALERTS[0], **changes, "output_fields": fields})
+
+
+def event(message: str, timestamp: int = 1795407307836, n: int = 0) -> dict[str, Any]:
+    stream = {"eventId": f"{n:056d}", "logStreamName": "alerts", "ingestionTime": timestamp + 500}
+    return {"message": message, "timestamp": timestamp, **stream}
+
+
+def test_every_captured_alert_is_a_row_with_all_its_values() -> None:
+    df = to_frame(LINES)
+    assert df.attrs == {"events": 60, "alerts": 60, "skipped": {}}
+    expected = sorted(ALERTS, key=lambda a: a["time"])
+    for (_, row), captured in zip(df.iterrows(), expected, strict=True):
+        assert row["time"] == pd.Timestamp(captured["time"])
+        assert row[["rule", "priority", "source", "hostname", "output"]].to_dict() == {
+            name: captured[name] for name in ("rule", "priority", "source", "hostname", "output")
+        }
+        assert row["tags"] == tuple(captured["tags"])
+        for name, value in captured["output_fields"].items():
+            assert pd.isna(row[name]) if value in (None, "<NA>") else row[name] == value
+
+
+def test_every_shipped_message_is_a_row_or_counted() -> None:
+    df = to_frame([event(m) for m in SHIPPED])
+    assert len(df) == 6
+    assert df.attrs == {"events": 9, "alerts": 6, "skipped": {"lifecycle": 2, "malformed": 1}}
+    assert set(df["rule"]) == {"Terminal shell in container"}
+
+
+def test_columns_have_types() -> None:
+    df = to_frame([event(alert(output_fields={"ratio": 0.5, "container.privileged": True}))])
+    kinds = df.dtypes.astype(str)
+    assert kinds["time"] == kinds["timestamp"] == kinds["ingestionTime"] == "datetime64[ns, UTC]"
+    assert {kinds[name] for name in ("rule", "priority", "source", "hostname")} == {"category"}
+    assert df["priority"].cat.ordered
+    assert tuple(df["priority"].cat.categories) == PRIORITIES
+    assert kinds[["output", "proc.cmdline", "k8s.pod.name", "eventId"]].eq("string").all()
+    assert kinds[["proc.tty", "user.uid", "evt.time"]].eq("Int64").all()
+    assert (kinds["ratio"], kinds["container.privileged"]) == ("Float64", "boolean")
+    assert (df["priority"] >= "Notice").all()
+
+
+def test_no_alerts_give_the_same_columns_and_types() -> None:
+    empty, full = to_frame([]), to_frame(LINES)
+    assert empty.empty
+    assert set(empty.columns) <= set(full.columns)
+    pd.testing.assert_series_equal(empty.dtypes.astype(str), full[empty.columns].dtypes.astype(str))
+    assert empty["rule"].cat.categories.dtype == full["rule"].cat.categories.dtype
+
+
+def test_time_is_exact_to_the_nanosecond_and_rows_are_in_its_order() -> None:
+    times = ["2026-11-23T04:15:07.123456789Z", "2026-11-23T04:15:07.123456788Z", "2026-11-23T04:15:07Z"]
+    df = to_frame([alert(time=t) for t in times])
+    assert [t.isoformat() for t in df["time"]] == [
+        "2026-11-23T04:15:07+00:00",
+        "2026-11-23T04:15:07.123456788+00:00",
+        "2026-11-23T04:15:07.123456789+00:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2026-11-23T06:15:07.5+02:00", "2026-11-23T04:15:07.5Z"),
+        (None, "2026-11-23T04:15:07.836Z"),
+        ("nonsense", "2026-11-23T04:15:07.836Z"),
+    ],
+)
+def test_other_times_are_understood_or_replaced_by_the_time_of_logging(time: str | None, expected: str) -> None:
+    df = to_frame([event(alert(time=time)), event(alert(time="2026-11-23T04:15:09.000000001Z"))])
+    assert list(df["time"]) == [pd.Timestamp(expected), pd.Timestamp("2026-11-23T04:15:09.000000001Z")]
+
+
+@pytest.mark.parametrize(
+    ("logged", "expected"),
+    [
+        ("2026-11-23T04:20:16Z", "2026-11-23T04:20:15.177232855Z"),
+        ("2026-11-23T00:00:01Z", "2026-11-22T23:59:59.5Z"),
+    ],
+)
+def test_a_time_of_day_gets_its_date_from_the_time_of_logging(logged: str, expected: str) -> None:
+    stamp = pd.Timestamp(expected)
+    line = f"{stamp:%H:%M:%S}.{stamp.microsecond * 1000 + stamp.nanosecond:09d}: Notice A shell | command=bash"
+    df = to_frame([event(line, timestamp=int(pd.Timestamp(logged).timestamp() * 1000))])
+    assert df["time"][0] == stamp
+    assert df["rule"].isna().all()
+
+
+def test_missing_values_are_missing_however_they_are_written() -> None:
+    df = to_frame([alert(output_fields={"proc.tty": "<NA>", "fd.lport": None}), alert(output_fields={"fd.lport": 443})])
+    assert df["proc.tty"].dtype == "Int64"
+    assert sorted(df["proc.tty"].isna()) == [False, True]
+    assert df["fd.lport"].dropna().tolist() == [443]
+
+
+def test_values_that_fit_no_column_of_numbers_are_kept_as_text() -> None:
+    df = to_frame([alert(output_fields={"x": 1}), alert(output_fields={"x": "one"}), alert(output_fields={"x": [1, 2]})])
+    assert sorted(df["x"]) == ["1", "1, 2", "one"]
+    assert to_frame([alert(output_fields={"x": 2**63 + 1})])["x"][0] == 2**63 + 1
+
+
+@pytest.mark.parametrize(("written", "meant"), [("info", "Informational"), ("WARNING", "Warning"), ("?", None)])
+def test_priorities_are_known_in_any_case(written: str, meant: str | None) -> None:
+    found = to_frame([alert(priority=written)])["priority"][0]
+    assert pd.isna(found) if meant is None else found == meant
