@@ -1,0 +1,380 @@
+"""Falco: rules and settings from its files, system calls from the node's kernel, alerts on standard output.
+
+Reads what the Helm release mounted, evaluates every event with `labkit.rules`, and says and does what Falco 0.44 does
+when it starts, when a rule is wrong, when its files change and when it is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import posixpath
+import signal
+import time as clock
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from labkit.embedded.http import HttpRequest, HttpResponse
+from labkit.embedded.images.falco.config import DEFAULT_FILE, ConfigError, Settings, load, rules_files
+from labkit.embedded.node import Process, program
+from labkit.rules import Alert, Engine, Event, RuleError, check
+from labkit.versions import pinned
+
+_BLOCK = 4096
+"""Bytes that the C library collects before it writes to something that isn't a terminal."""
+_LEVELS = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"]
+_ENGINES = ("podman", "docker", "cri", "containerd", "lxc", "libvirt_lxc", "bpm")
+_SOCKETS = {
+    "podman": ("/run/podman/podman.sock",),
+    "docker": ("/var/run/docker.sock",),
+    "cri": ("/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock"),
+    "containerd": ("/run/host-containerd/containerd.sock",),
+}
+
+
+@dataclass
+class _Options:
+    config: str = DEFAULT_FILE
+    settings: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+    validate: list[str] = field(default_factory=list)
+    disabled: list[str] = field(default_factory=list)
+
+
+class _Exit(Exception):
+    """Falco ends with an error, which is the text."""
+
+
+@program("falco")
+async def falco(p: Process) -> int:
+    """Takes `-c`, `-o key=value`, `-r FILE`, `-V FILE`, `--disable-source` and `--version`; runs until SIGTERM."""
+    options = _Options()
+    takes = {
+        "-c": "config", "--config": "config", "-o": "settings", "--option": "settings", "-r": "rules",
+        "--rules": "rules", "-V": "validate", "--validate": "validate", "--disable-source": "disabled",
+    }  # fmt: skip
+    words = list(p.argv[1:])
+    while words:
+        word = words.pop(0)
+        name, separator, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if name == "--version":
+            return _version(p)
+        if name in ("-U", "--unbuffered"):
+            options.settings.append("buffered_outputs=false")
+        elif name in takes and (separator or words):
+            given = value if separator else words.pop(0)
+            if name in ("-c", "--config"):
+                options.config = given
+            else:
+                getattr(options, takes[name]).append(given)
+        elif name in takes:
+            p.stderr.write(f"Error: Option '{name.lstrip('-')}' is missing an argument\n")
+            return 1
+        else:
+            p.stderr.write(f"Error: Option '{name.lstrip('-')}' isn't emulated by the embedded lab, or doesn't exist\n")
+            return 1
+    try:
+        if options.validate:
+            return _validate(p, options)
+        return await _Falco(p, options).run()
+    except (ConfigError, _Exit) as error:
+        p.stderr.write(f"Error: {error}\n")
+        return 1
+
+
+def _version(p: Process) -> int:
+    versions = pinned()["falco"]
+    p.print(f"Falco version: {versions['version']}")
+    p.print("Libs version:  0.25.4")
+    p.print(f"Engine:        {versions['engine']}")
+    p.print("Driver:        modern_ebpf (built in)")
+    return 0
+
+
+def _validate(p: Process, options: _Options) -> int:
+    settings = load(p, options.config, options.settings) if p.exists(options.config) else Settings()
+    files = []
+    for path in options.validate:
+        try:
+            files.append((path, p.read_text(path)))
+        except OSError as error:
+            raise _Exit(f"Could not open {path}: {error.strerror}") from error
+    report = check(files)
+    p.print(report.to_json() if settings.flag("json_output") else report.to_text().rstrip("\n"))
+    return 1 if report.errors else 0
+
+
+class _Falco:
+    """One Falco process, over all its restarts on changed files."""
+
+    def __init__(self, process: Process, options: _Options) -> None:
+        self._p = process
+        self._options = options
+        self._settings = Settings()
+        self._buffer: list[str] = []
+        self._busy = False
+        self._by_rule: Counter[str] = Counter()
+        self._by_priority: Counter[str] = Counter()
+        self._posts: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        stop, again = asyncio.Event(), asyncio.Event()
+        ended_by = ""
+
+        def ending(number: int) -> None:
+            nonlocal ended_by
+            ended_by = signal.Signals(number).name
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._p.on_signal(number, lambda number=number: ending(number))
+        self._p.on_signal(signal.SIGHUP, again.set)
+        engine, texts = self._load()
+        try:
+            while True:
+                async with AsyncExitStack() as session:
+                    self._open(engine, session)
+                    reloaded = await self._wait(stop, again, texts)
+                if reloaded is None:
+                    break
+                engine, texts = reloaded
+                self._log("info", "SIGHUP received, restarting...")
+        finally:
+            self._flush()
+        # Falco names SIGINT whichever signal ended it.
+        self._log("info", "SIGINT received, exiting...")
+        self._statistics()
+        return 0
+
+    # -- starting
+
+    def _load(self, *, quiet: bool = False) -> tuple[Engine, dict[str, str]]:
+        """Reads all files; returns the engine and the texts it was made from. Raises `ConfigError` and `_Exit`."""
+        p = self._p
+        settings = load(p, self._options.config, self._options.settings)
+        if not quiet:
+            self._settings = settings
+            self._log("info", f"Falco version: {pinned()['falco']['version']} (x86_64)")
+            self._log("info", f"CLI args: {' '.join(p.argv)}")
+            self._log("info", "Falco initialized with configuration files:")
+            for name, outcome in settings.files:
+                self._log("info", f"   {name} | schema validation: {outcome}")
+            self._log("info", f"System info: {_system(p)}")
+            self._container_plugin()
+        paths = self._options.rules or rules_files(p, settings)
+        if not paths:
+            raise _Exit(
+                "You must specify at least one rules file/directory via a command line argument or in the configuration file"
+            )
+        texts = {path: p.read_text(path) for path in paths}
+        engine = self._engine(settings)
+        try:
+            report = engine.load(list(texts.items()))
+        except RuleError as error:
+            report = error.report
+        if not quiet:
+            self._log("info", "Loading rules from:")
+            bad = {name for name, ok in report.schema.items() if not ok}
+            for path, text in texts.items():
+                outcome = "failed" if path in bad else "ok" if text.strip() else "none"
+                self._log("info", f"   {path} | schema validation: {outcome}")
+        if report.errors:
+            raise _Exit(report.to_text().rstrip("\n"))
+        if report.warnings and not quiet:
+            self._log("warning", report.to_text().rstrip("\n"))
+        watched = {name: p.read_text(name) for name, _ in settings.files} | texts
+        self._settings = settings
+        return engine, watched
+
+    def _engine(self, settings: Settings) -> Engine:
+        append = [entry for entry in settings.get("append_output") or [] if isinstance(entry, dict)]
+        return Engine(
+            matching=settings.get("rule_matching", "first"),
+            priority=str(settings.get("priority", "debug")),
+            suggested_output=any(entry.get("suggested_output") for entry in append),
+            hostname=self._hostname(),
+        )
+
+    def _container_plugin(self) -> None:
+        if "container" not in (self._settings.get("load_plugins") or []):
+            return
+        plugin = next((x for x in self._settings.get("plugins") or [] if x.get("name") == "container"), {})
+        library = str(plugin.get("library_path", "libcontainer.so"))
+        path = library if library.startswith("/") else f"/usr/share/falco/plugins/{library}"
+        self._log("info", f"Loaded plugin 'container@{pinned()['falco']['plugins']['container']}' from file {path}")
+        engines = (plugin.get("init_config") or {}).get("engines") or {}
+        for name in _ENGINES:
+            given = engines.get(name) or {}
+            if given.get("enabled", True):
+                self._log("info", f"[libs]: container: Enabled '{name}' container engine.")
+                for socket in given.get("sockets", _SOCKETS.get(name, ())):
+                    self._log("info", f"[libs]: container: * enabled container runtime socket at '/host{socket}'")
+
+    def _hostname(self) -> str:
+        env = self._p.env
+        return env.get("FALCO_HOSTNAME") or env.get("HOSTNAME") or self._p.read_text("/etc/hostname").strip()
+
+    def _open(self, engine: Engine, session: AsyncExitStack) -> None:
+        settings = self._settings
+        if "FALCO_HOSTNAME" in self._p.env:
+            name = self._p.env["FALCO_HOSTNAME"]
+            self._log("info", f"Hostname value has been overridden via environment variable to: {name}")
+        self._log("info", "The chosen syscall buffer dimension is: 8388608 bytes (8 MBs)")
+        if settings.flag("webserver.enabled", True):
+            port = int(settings.get("webserver.listen_port", 8765))
+            address = settings.get("webserver.listen_address", "0.0.0.0")
+            self._log("info", f"Starting health webserver with threadiness 2, listening on {address}:{port}")
+            session.callback(self._p.listen(port, self._answer))
+        self._log("info", "Loaded event sources: syscall")
+        if "syscall" in self._options.disabled:
+            raise _Exit("Must enable at least one event source")
+        self._log("info", "Enabled event sources: syscall")
+        kind = settings.get("engine.kind", "modern_ebpf")
+        if kind != "modern_ebpf":
+            raise _Exit(f"[embedded lab] engine.kind is {kind}: the nodes of the lab have modern_ebpf only")
+        self._log("info", "Opening 'syscall' source with modern BPF probe.")
+        cpus = settings.get("engine.modern_ebpf.cpus_for_each_buffer", 2)
+        self._log("info", f"One ring buffer every '{cpus}' CPUs.")
+        self._log("info", "[libs]: Trying to open the right engine!")
+        try:
+            session.callback(self._p.kernel.subscribe(self._watcher(engine)))
+        except PermissionError as error:
+            self._log("error", "An error occurred in an event source, forcing termination...")
+            raise _Exit("Initialization issues during scap_init") from error
+
+    async def _wait(
+        self, stop: asyncio.Event, again: asyncio.Event, texts: dict[str, str]
+    ) -> tuple[Engine, dict[str, str]] | None:
+        """None when it is time to end; a new engine when files changed and can be used."""
+        while True:
+            tasks = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(again.wait())]
+            if self._settings.flag("watch_config_files", True):
+                folders = {posixpath.dirname(path) for path in texts}
+                tasks.append(asyncio.ensure_future(self._p.wait_for_change(*texts, *sorted(folders))))
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+            if stop.is_set():
+                return None
+            forced = again.is_set()
+            again.clear()
+            try:
+                engine, now = self._load(quiet=True)
+            except (ConfigError, _Exit, OSError) as error:
+                # What runs goes on running; Falco tries new files out before it restarts.
+                self._log("error", f"Unable to reload, the configuration or rules changed and are not valid: {error}")
+                texts = texts | {path: self._p.read_text(path) for path in texts if self._p.exists(path)}
+                continue
+            if forced or now != texts:
+                return engine, now
+
+    # -- alerting
+
+    def _watcher(self, engine: Engine) -> Callable[[Event], None]:
+        process = engine.process
+
+        def watch(event: Event) -> None:
+            # Writing an alert makes events of its own. Falco leaves out its own process, and so does this.
+            if self._busy:
+                return
+            self._busy = True
+            try:
+                for alert in process(event):
+                    self._alert(alert)
+            finally:
+                self._busy = False
+
+        return watch
+
+    def _alert(self, alert: Alert) -> None:
+        self._by_rule[alert.rule] += 1
+        self._by_priority[alert.priority.upper()] += 1
+        settings = self._settings
+        line = (self._json(alert) if settings.flag("json_output") else alert.to_text()) + "\n"
+        if settings.flag("stdout_output.enabled", True):
+            self._buffer.append(line)
+            held_back = settings.flag("buffered_outputs") and not self._p.isatty(1)
+            if not held_back or sum(map(len, self._buffer)) >= _BLOCK:
+                self._flush()
+        if settings.flag("file_output.enabled"):
+            self._p.append_text(settings.get("file_output.filename", "./events.txt"), line)
+        if settings.flag("http_output.enabled"):
+            task = asyncio.ensure_future(self._post(line))
+            self._posts.add(task)
+            task.add_done_callback(self._posts.discard)
+
+    def _json(self, alert: Alert) -> str:
+        line = alert.to_json()
+        left_out = [
+            key
+            for key, setting in (
+                ("output", "json_include_output_property"),
+                ("output_fields", "json_include_output_fields_property"),
+                ("tags", "json_include_tags_property"),
+            )
+            if not self._settings.flag(setting, True)
+        ]
+        if not left_out:
+            return line
+        values = {key: value for key, value in json.loads(line).items() if key not in left_out}
+        return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+
+    def _flush(self) -> None:
+        text, self._buffer = "".join(self._buffer), []
+        if text:
+            self._p.stdout.write(text)
+
+    async def _post(self, line: str) -> None:
+        url = str(self._settings.get("http_output.url", ""))
+        headers = {"Content-Type": "application/json", "User-Agent": "falcosecurity/falco"}
+        try:
+            await self._p.http("POST", url, headers, line.encode())
+        except (OSError, TimeoutError) as error:
+            self._log("error", f"libcurl failed to perform call: {error}")
+
+    # -- telling
+
+    def _log(self, level: str, text: str) -> None:
+        if not self._settings.flag("log_stderr", True):
+            return
+        if _LEVELS.index(level) > _LEVELS.index(str(self._settings.get("log_level", "info")).lower()):
+            return
+        iso = self._settings.flag("time_format_iso_8601")
+        form = "%Y-%m-%dT%H:%M:%S+0000" if iso else "%a %b %d %H:%M:%S %Y"
+        stamp = clock.strftime(form, clock.gmtime(self._p.kernel.now() // 1_000_000_000))
+        self._p.stderr.write(f"{stamp}: {text}\n")
+
+    def _statistics(self) -> None:
+        lines = [f"Events detected: {self._by_rule.total()}", "Rule counts by severity:"]
+        lines += [f"   {priority}: {count}" for priority, count in sorted(self._by_priority.items())]
+        lines += ["Triggered rules by rule name:"]
+        lines += [f"   {rule}: {count}" for rule, count in sorted(self._by_rule.items())]
+        self._p.stdout.write("\n".join(lines) + "\n")
+
+    async def _answer(self, request: HttpRequest) -> HttpResponse:
+        path = "/" + request.url.split("://", 1)[-1].partition("/")[2].partition("?")[0]
+        headers = {"Content-Type": "application/json"}
+        if path == self._settings.get("webserver.k8s_healthz_endpoint", "/healthz"):
+            return HttpResponse(200, headers, b'{"status": "ok"}')
+        if path == "/versions":
+            versions = pinned()["falco"]
+            body: dict[str, Any] = {
+                "default_driver_version": "10.2.0+driver",
+                "engine_version_semver": versions["engine"],
+                "falco_version": versions["version"],
+                "libs_version": "0.25.4",
+            }
+            return HttpResponse(200, headers, json.dumps(body).encode())
+        return HttpResponse(404, headers, b"")
+
+
+def _system(p: Process) -> str:
+    for path in ("/host/proc/version", "/proc/version"):
+        if p.exists(path):
+            return p.read_text(path).strip()
+    return "Linux"
