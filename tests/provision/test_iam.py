@@ -1,0 +1,59 @@
+"""The policies: what the templates become, and how narrow they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import StepError
+from labkit.provision.iam import fill
+
+VALUES = {
+    "partition": "aws-cn",
+    "account_id": "444455556666",
+    "region": "cn-north-1",
+    "log_group": "alerts-of-mine",
+    "oidc_provider": "oidc.eks.cn-north-1.amazonaws.com.cn/id/ABC",
+    "namespace": "logging",
+    "service_account": "fluent-bit",
+}
+
+
+def test_permissions_are_two_actions_on_one_log_group(workshop: Path) -> None:
+    document = fill(workshop / "manifests/iam/fluent-bit-permissions.json", **VALUES)
+    (statement,) = document["Statement"]
+    assert sorted(statement["Action"]) == ["logs:CreateLogStream", "logs:PutLogEvents"]
+    assert statement["Resource"] == ["arn:aws-cn:logs:cn-north-1:444455556666:log-group:alerts-of-mine:*"]
+
+
+def test_trust_is_for_one_service_account_of_this_cluster(workshop: Path) -> None:
+    document = fill(workshop / "manifests/iam/fluent-bit-trust.json", **VALUES)
+    (statement,) = document["Statement"]
+    provider = VALUES["oidc_provider"]
+    assert statement["Principal"] == {"Federated": f"arn:aws-cn:iam::444455556666:oidc-provider/{provider}"}
+    assert statement["Condition"]["StringEquals"] == {
+        f"{provider}:aud": "sts.amazonaws.com",
+        f"{provider}:sub": "system:serviceaccount:logging:fluent-bit",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('{"a": "${acount}"}', "placeholder \\$\\{acount\\}"), ("{", "not a valid template"), (None, "can't be read")],
+)
+def test_a_template_that_is_wrong_is_named(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "policy.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(StepError, match=said) as caught:
+        fill(path, account="1")
+    assert "policy.json" in caught.value.message
+
+
+def test_no_policy_of_the_workshop_grants_everything(workshop: Path) -> None:
+    for path in (workshop / "manifests/iam").glob("*.json"):
+        for statement in json.loads(path.read_text())["Statement"]:
+            assert "*" not in statement["Action"], path
+            assert statement.get("Resource") != "*", path
