@@ -1,6 +1,6 @@
 """EKS as far as a workshop reads it: the lab's one cluster and its node group. Calls flow in, descriptions flow out.
 
-The cluster can't be created or deleted through this API: behind it stands the lab's own Kubernetes, which is always there.
+The cluster can't be created or deleted here: behind it stands the lab's own Kubernetes, which is always there.
 """
 
 from __future__ import annotations

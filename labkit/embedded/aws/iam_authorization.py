@@ -221,7 +221,7 @@ def _context_values(key: str, context: Context) -> list[str]:
 
 
 def _matches_conditions(conditions: Mapping[str, Any], context: Context, *, deny: bool) -> bool:
-    """All operators and keys must hold. What can't be evaluated fails an Allow and holds for a Deny: it grants nothing."""
+    """All operators and keys must hold. What can't be evaluated fails an Allow, holds for a Deny."""
     for operator, keys in conditions.items():
         for key, wanted in keys.items():
             held = _condition(operator, key, [_text(value) for value in _list(wanted)], context)

@@ -396,29 +396,31 @@ class Logs:
 
         limit = p.get("limit", MAX_PAGE_EVENTS)
         found: list[Result] = []
-        size = scanned = 0
-        token: Result = {}
-        for event, stream in scan(streams, start, end, after=after, newest_first=newest_first):
-            if len(found) >= limit or scanned >= MAX_PAGE_SCAN:
-                token = {"nextToken": _token("b" if newest_first else "f", after or (0, 0))}
-                break
-            scanned += 1
-            if matches(event[3]):
+        size = 0
+        more = False
+        events = scan(streams, start, end, after=after, newest_first=newest_first)
+        for scanned, (event, stream) in enumerate(events):
+            more = len(found) >= limit or scanned >= MAX_PAGE_SCAN
+            if not more and matches(event[3]):
                 size += message_size(event[3]) + EVENT_OVERHEAD
-                if found and size > MAX_PAGE_BYTES:
-                    token = {"nextToken": _token("b" if newest_first else "f", after or (0, 0))}
-                    break
-                found.append(
-                    {
-                        "logStreamName": stream.name,
-                        "timestamp": event[0],
-                        "message": event[3],
-                        "ingestionTime": event[2],
-                        "eventId": stream.event_id(event),
-                    }
-                )
+                more = bool(found) and size > MAX_PAGE_BYTES
+                if not more:
+                    found.append(
+                        {
+                            "logStreamName": stream.name,
+                            "timestamp": event[0],
+                            "message": event[3],
+                            "ingestionTime": event[2],
+                            "eventId": stream.event_id(event),
+                        }
+                    )
+            if more:
+                break
             after = event[:2]
-        return {"events": found, "searchedLogStreams": [], **token}
+        result: Result = {"events": found, "searchedLogStreams": []}
+        if more and after is not None:
+            result["nextToken"] = _token("b" if newest_first else "f", after)
+        return result
 
     def streams(self, group: Group, wanted: list[str] | None, prefix: str | None) -> list[Stream]:
         """The streams of a group that a call selects. Raises AwsError for a stream that doesn't exist."""

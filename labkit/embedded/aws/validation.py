@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+
+import re2
 
 from labkit.embedded.aws.protocols import AwsError, service_model
 
@@ -51,9 +52,8 @@ def _structure(
     faults: list[str],
     skip: frozenset[str] = frozenset(),
 ) -> None:
-    for name in shape.get("required", ()):
-        if value.get(name) is None:
-            faults.append(_fault(None, path + name, "Member must not be null"))
+    missing = (name for name in shape.get("required", ()) if value.get(name) is None)
+    faults.extend(_fault(None, path + name, "Member must not be null") for name in missing)
     for name, member in shape["members"].items():
         if value.get(name) is not None:
             _check(shapes, shapes[member["shape"]], value[name], path + name, faults, deep=name not in skip)
@@ -105,8 +105,9 @@ def _fault(value: Any, path: str, constraint: str) -> str:
 
 
 @cache
-def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.ASCII)
+def _pattern(pattern: str) -> Any:
+    # botocore's patterns use Unicode classes (`\p{L}`), which Python's own `re` doesn't know.
+    return re2.compile(pattern)
 
 
 def _java_name(kind: str) -> str:
