@@ -87,9 +87,13 @@ class Account:
         if call.operation not in supported().get(call.service, frozenset()):
             raise unsupported(call)
         self.load()
-        if call.service == "iam":
-            self._refuse_what_iam_refuses(call)
-        return self._dispatch(call)
+        if call.service != "iam":
+            return self._dispatch(call)
+        self._refuse_what_iam_refuses(call)
+        response = self._dispatch(call)
+        if call.operation.startswith("Attach"):
+            self._recount_attachments(call.parameters.get("PolicyArn", ""))
+        return response
 
     def _dispatch(self, call: Call) -> HttpResponse:
         request = call.request
@@ -154,9 +158,26 @@ class Account:
         return iam_backends[self.account_id]["aws"]
 
     def _refuse_what_iam_refuses(self, call: Call) -> None:
-        """The conflicts moto doesn't see."""
+        """Raises the errors that moto doesn't, or words otherwise."""
+        from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
+
         iam, p = self._iam(), call.parameters
+        roles = {role.name for role in iam.roles.values()}
+        if call.operation != "CreateRole" and p.get("RoleName", "") not in roles | {""}:
+            raise AwsError("NoSuchEntity", f"The role with name {p['RoleName']} cannot be found.", 404)
         match call.operation:
+            case "CreateRole":
+                if p.get("RoleName") in roles:
+                    raise AwsError("EntityAlreadyExists", f"Role with name {p['RoleName']} already exists.", 409)
+                try:
+                    IAMTrustPolicyDocumentValidator(p.get("AssumeRolePolicyDocument", "")).validate()
+                except Exception as error:
+                    message = getattr(error, "message", "This policy contains invalid Json")
+                    raise AwsError("MalformedPolicyDocument", message) from error
+            case "PutRolePermissionsBoundary":
+                arn = p.get("PermissionsBoundary", "")
+                if arn not in iam.managed_policies:
+                    raise AwsError("NoSuchEntity", f"Scope ARN: {arn} does not exist or is not attachable.", 404)
             case "DeletePolicy":
                 policy = iam.managed_policies.get(p.get("PolicyArn"))
                 if policy is not None and policy.attachment_count > 0:
@@ -167,10 +188,21 @@ class Account:
                         "policy's versions. The default version is deleted with the policy."
                     )
                     raise AwsError("DeleteConflict", message, 409)
+            case "CreateOpenIDConnectProvider":
+                url = p.get("Url", "")
+                if self.oidc_provider(url) is not None:
+                    raise AwsError("EntityAlreadyExists", f"Provider with url {url} already exists.", 409)
             case "DeleteOpenIDConnectProvider":
                 arn = p.get("OpenIDConnectProviderArn", "")
                 if arn not in iam.open_id_providers:
                     raise AwsError("NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}", 404)
+
+    def _recount_attachments(self, arn: str) -> None:
+        """moto counts an attachment twice when it is made twice; IAM's second is without effect."""
+        iam = self._iam()
+        entities = [*iam.roles.values(), *iam.users.values(), *iam.groups.values()]
+        if arn in iam.managed_policies:
+            iam.managed_policies[arn].attachment_count = sum(arn in entity.managed_policies for entity in entities)
 
     def role(self, arn: str) -> Any | None:
         """moto's role with this ARN, or None."""
@@ -178,14 +210,13 @@ class Account:
 
     def role_policies(self, role: Any) -> list[Document]:
         """A role's inline and attached policies, parsed."""
-        texts = list(role.policies.values())
-        texts += [policy.document for policy in role.managed_policies.values()]
-        return [parse_document(text) if isinstance(text, str) else text for text in texts]
+        inline = [parse_document(text) for text in role.policies.values()]
+        return inline + [_default_version(policy) for policy in role.managed_policies.values()]
 
     def policy(self, arn: str) -> Document | None:
         """The default version of a managed policy, or None."""
         policy = self._iam().managed_policies.get(arn)
-        return parse_document(policy.document) if policy is not None else None
+        return _default_version(policy) if policy is not None else None
 
     def oidc_provider(self, issuer: str) -> tuple[str, list[str]] | None:
         """(ARN, client ids) of the IAM OIDC provider for an issuer URL, or None."""
@@ -194,3 +225,7 @@ class Account:
             if provider.url.rstrip("/") == wanted:
                 return arn, list(provider.client_id_list)
         return None
+
+
+def _default_version(policy: Any) -> Document:
+    return next(parse_document(v.document) for v in policy.versions if v.version_id == policy.default_version_id)

@@ -19,6 +19,7 @@ from labkit.embedded.aws import Aws
 from labkit.embedded.identity import Credentials, ServiceAccountIssuer
 
 ISSUER_URL = "https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
+SESSION = boto3.session.Session()  # shared: it keeps the service descriptions it has read
 OIDC_PROVIDER = ISSUER_URL.removeprefix("https://")
 SUBJECT = "system:serviceaccount:fluent-bit:fluent-bit"
 
@@ -51,7 +52,7 @@ class RunningAws:
                 "aws_access_key_id": self.credentials.access_key_id,
                 "aws_secret_access_key": self.credentials.secret_access_key,
             }
-        return boto3.session.Session().client(
+        return SESSION.client(
             service,
             region_name=region,
             endpoint_url=self.url,
