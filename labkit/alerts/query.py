@@ -70,13 +70,14 @@ def _wait(client: Any, query_id: str, text: str, timeout: float) -> Any:
             if status in _ENDED:
                 raise LabError(f"The query ended as {status}: {text}", hint="Try a shorter window or a simpler query.")
             if time.monotonic() > deadline:
+                _stop(client, query_id)
                 raise LabError(
                     f"The query is still {status} after {timeout:g} s: {text}",
                     hint="Give it a longer timeout=, or a shorter window.",
                 )
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
-    except BaseException:
+    except KeyboardInterrupt:
         _stop(client, query_id)
         raise
 

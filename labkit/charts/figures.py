@@ -23,9 +23,9 @@ from labkit.charts import data
 # One colour per priority: grey and blues, then amber to purple and black, each darker than the one before, so that
 # they stay apart for colour-blind readers and in print.
 COLOURS = {
-    "Debug": "#d3d8de",
-    "Informational": "#9ecae1",
-    "Notice": "#5b9bd0",
+    "Debug": "#dadee3",
+    "Informational": "#8cbfe0",
+    "Notice": "#4a8cc7",
     "Warning": "#f2a93b",
     "Error": "#d9601a",
     "Critical": "#a5133b",
@@ -73,7 +73,8 @@ def timeline(df: pd.DataFrame) -> Figure:
         below += counts[priority]
     # A lone bar would fill the whole width and look like a crowd.
     room = (max(0, 24 - len(counts)) / 2 + 0.5) * width
-    _time_axis(ax, left[0] - room, left[-1] + width + room)
+    ax.set_xlim(date2num(left[0] - room), date2num(left[-1] + width + room))  # type: ignore[no-untyped-call]
+    _time_axis(ax, left[0], left[-1])
     ax.set_ylabel("alerts")
     _count_axis(ax.yaxis)
     ax.set_ylim(0, max(float(below.max()) * 1.08, 1.25))
@@ -171,7 +172,7 @@ def _chart(height: float) -> tuple[Chart, Axes]:
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.spines["bottom"].set_color(_FAINT)
-    ax.tick_params(colors=_INK, labelsize=9, length=0)
+    ax.tick_params(colors=_INK, labelsize=9, length=0, pad=7)
     ax.xaxis.label.set(color=_FAINT, size=9)
     ax.yaxis.label.set(color=_FAINT, size=9)
     ax.set_axisbelow(True)
@@ -189,12 +190,12 @@ def _nothing(title: str) -> Chart:
 def _heading(fig: Figure, title: str, detail: str) -> None:
     fig.suptitle(title, x=0.014, ha="left", fontsize=12.5, fontweight="bold", color=_INK)
     ax = fig.axes[0]
-    ax.set_title(" ", fontsize=9.5, pad=8)  # keeps the height free; the text itself starts below the title's start
+    ax.set_title(" ", fontsize=9.5, pad=14)  # keeps the height free; the text itself starts below the title's start
     subtitle = ax.annotate(
         detail,
         (0.014, 1),
         xycoords=("figure fraction", "axes fraction"),
-        xytext=(0, 10),
+        xytext=(0, 16),
         textcoords="offset points",
         fontsize=9.5,
         color=_FAINT,
@@ -216,12 +217,11 @@ def _rows(ax: Axes, labels: Iterable[str]) -> None:
 
 def _time_axis(ax: Axes, start: pd.Timestamp, end: pd.Timestamp) -> None:
     """Times of day at the ticks, the date in the label; over several days, days at the ticks."""
-    ax.set_xlim(date2num(start), date2num(end))  # type: ignore[no-untyped-call]
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     ax.xaxis.set_major_locator(locator)
     first, last = _day(start), _day(end)
     if first == last:
-        seconds = end - start < pd.Timedelta(minutes=6)
+        seconds = end - start < pd.Timedelta(minutes=5)
         ax.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if seconds else "%H:%M"))  # type: ignore[no-untyped-call]
         ax.set_xlabel(f"time (UTC), {first}")
     else:

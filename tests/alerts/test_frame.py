@@ -115,7 +115,9 @@ def test_missing_values_are_missing_however_they_are_written() -> None:
 
 
 def test_values_that_fit_no_column_of_numbers_are_kept_as_text() -> None:
-    df = to_frame([alert(output_fields={"x": 1}), alert(output_fields={"x": "one"}), alert(output_fields={"x": [1, 2]})])
+    df = to_frame(
+        [alert(output_fields={"x": 1}), alert(output_fields={"x": "one"}), alert(output_fields={"x": [1, 2]})]
+    )
     assert sorted(df["x"]) == ["1", "1, 2", "one"]
     assert to_frame([alert(output_fields={"x": 2**63 + 1})])["x"][0] == 2**63 + 1
 

@@ -1,0 +1,64 @@
+"""Alerts are followed as they arrive in the embedded lab's CloudWatch Logs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pandas as pd
+import pytest
+from moto import mock_aws
+
+from labkit.alerts import follow, live_tail
+from labkit.errors import LabError
+
+TIMEOUT = 10.0  # seconds; each test ends as soon as it has seen what it waits for
+
+
+def test_alerts_come_one_by_one_as_they_are_logged(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.put([shell("before")], ago=60_000)
+    stream = follow(client, group.name, timeout=TIMEOUT, poll=0.02)
+    group.now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+    for command in ("first", "second"):
+        group.put(["not an alert", shell(command)])
+        alert = next(stream)
+        assert alert["proc.cmdline"] == command
+    assert alert["rule"] == "Terminal shell in container"
+    assert alert["time"] == pd.Timestamp("2026-11-23T04:20:15.177232855Z")
+    assert "fd.name" not in alert
+
+
+def test_late_and_out_of_order_alerts_are_not_missed_and_none_comes_twice(
+    client: Any, group: Any, shell: Callable[..., str]
+) -> None:
+    group.put([shell("first")])
+    late = threading.Timer(0.1, lambda: group.put([shell("late")], ago=10_000))
+    late.start()
+    seen = follow(client, group.name, "1m", timeout=1.0, poll=0.02, overlap=30)
+    assert [alert["proc.cmdline"] for alert in seen] == ["first", "late"]
+
+
+def test_one_rule_can_be_followed(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.put([shell("bash"), shell("cat", rule="Read sensitive file untrusted")])
+    found = list(follow(client, group.name, "1m", rule="Read sensitive file untrusted", timeout=0))
+    assert [alert["proc.cmdline"] for alert in found] == ["cat"]
+
+
+def test_following_a_missing_group_says_what_to_do(client: Any) -> None:
+    with pytest.raises(LabError, match="no log group"):
+        next(follow(client, "nowhere"))
+
+
+@mock_aws
+def test_live_tail_gives_what_the_service_pushes(shell: Callable[..., str]) -> None:
+    client = boto3.client("logs", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    client.create_log_group(logGroupName="falco")
+    client.create_log_stream(logGroupName="falco", logStreamName="alerts")
+    now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+    client.put_log_events(
+        logGroupName="falco", logStreamName="alerts", logEvents=[{"timestamp": now, "message": shell("bash")}]
+    )
+    arn = client.describe_log_groups()["logGroups"][0]["logGroupArn"]
+    assert [event["message"] for event in live_tail(client, arn)] == [shell("bash")]

@@ -1,0 +1,90 @@
+"""Logs Insights queries become typed frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+from botocore.stub import ANY, Stubber
+
+from labkit.alerts import insights
+from labkit.errors import LabError
+
+
+def cells(**values: str) -> list[dict[str, str]]:
+    return [{"field": name, "value": value} for name, value in values.items()]
+
+
+@pytest.fixture
+def stub(make_client: Callable[..., Any]) -> Iterator[Stubber]:
+    client = make_client()
+    with Stubber(client) as stub:
+        yield stub
+
+
+def started(stub: Stubber, **parameters: Any) -> None:
+    expected = {"logGroupName": ANY, "startTime": ANY, "endTime": ANY, "queryString": ANY, "limit": ANY}
+    stub.add_response("start_query", {"queryId": "q"}, {**expected, **parameters})
+
+
+def test_columns_get_types(stub: Stubber) -> None:
+    started(stub)
+    first = {"rule": "Terminal shell in container", "alerts": "12", "mean": "1.50"}
+    rows = [
+        cells(**first, **{"bin(5m)": "2026-11-23 04:15:00.000", "@ptr": "x"}),
+        cells(**{"rule": "007", "alerts": "3", "mean": "2", "@ptr": "y"}),
+    ]
+    statistics = {"recordsMatched": 15.0, "recordsScanned": 20.0, "bytesScanned": 900.0}
+    stub.add_response("get_query_results", {"status": "Running", "results": []})
+    stub.add_response("get_query_results", {"status": "Complete", "results": rows, "statistics": statistics})
+    df = insights(stub.client, "stats count(*) as alerts by rule", "falco", "1h")
+    assert df.dtypes.astype(str).to_dict() == {
+        "rule": "string",
+        "alerts": "Int64",
+        "mean": "Float64",
+        "bin(5m)": "datetime64[ns, UTC]",
+    }
+    assert df["bin(5m)"][0] == pd.Timestamp("2026-11-23T04:15:00Z")
+    assert df["bin(5m)"].isna()[1]
+    assert df.attrs == {"recordsMatched": 15, "recordsScanned": 20, "bytesScanned": 900}
+
+
+def test_the_window_is_given_in_seconds_and_holds_all_of_it(stub: Stubber) -> None:
+    start, end = pd.Timestamp("2026-11-23T04:00:00.9Z"), pd.Timestamp("2026-11-23T05:00:00.1Z")
+    started(stub, startTime=1795406400, endTime=1795410001)
+    stub.add_response("get_query_results", {"status": "Complete", "results": []})
+    assert insights(stub.client, "fields @message", "falco", start, end).empty
+
+
+def test_all_pages_of_a_result_are_read(stub: Stubber) -> None:
+    started(stub)
+    stub.add_response("get_query_results", {"status": "Complete", "results": [cells(n="1")], "nextToken": "t"})
+    stub.add_response(
+        "get_query_results", {"status": "Complete", "results": [cells(n="2")]}, {"queryId": "q", "nextToken": "t"}
+    )
+    assert list(insights(stub.client, "fields n")["n"]) == [1, 2]
+
+
+def test_a_failed_query_says_so(stub: Stubber) -> None:
+    started(stub)
+    stub.add_response("get_query_results", {"status": "Failed", "results": []})
+    with pytest.raises(LabError, match="ended as Failed"):
+        insights(stub.client, "fields n")
+
+
+def test_a_query_that_takes_too_long_is_stopped(stub: Stubber) -> None:
+    started(stub)
+    stub.add_response("get_query_results", {"status": "Running", "results": []})
+    stub.add_response("stop_query", {"success": True}, {"queryId": "q"})
+    with pytest.raises(LabError, match="still Running after 0 s"):
+        insights(stub.client, "fields n", timeout=0)
+    stub.assert_no_pending_responses()
+
+
+def test_a_malformed_query_says_what_the_service_says(stub: Stubber) -> None:
+    stub.add_client_error("start_query", "MalformedQueryException", "unexpected symbol found } at line 1 position 8")
+    with pytest.raises(LabError, match="unexpected symbol found } at line 1") as caught:
+        insights(stub.client, "fields }")
+    assert "filter" in caught.value.hint

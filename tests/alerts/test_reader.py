@@ -1,0 +1,126 @@
+"""Alerts are read back over HTTP from the embedded lab's CloudWatch Logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from labkit.alerts import events, read, reader, to_frame
+from labkit.errors import LabError, TargetError
+
+
+def test_every_alert_of_a_group_is_a_row(client: Any, group: Any, falco_lines: list[str]) -> None:
+    group.put(["Mon Nov 23 04:20:00 2026: Falco version: 0.44.1 (x86_64)", *falco_lines], ago=5000, step=1)
+    df = read(client, group.name)
+    assert df.attrs == {"events": 61, "alerts": 60, "skipped": {"lifecycle": 1}}
+    pd.testing.assert_frame_equal(
+        df.drop(columns=["eventId", "logStreamName", "timestamp", "ingestionTime"]),
+        to_frame(falco_lines).drop(columns=["eventId", "logStreamName", "timestamp", "ingestionTime"]),
+    )
+    assert df["eventId"].is_unique
+    assert set(df["logStreamName"]) == {"alerts"}
+    assert df["timestamp"].min() == pd.Timestamp(group.now - 4999, unit="ms", tz="UTC")
+    assert (df["ingestionTime"] >= df["timestamp"]).all()
+
+
+def test_pages_are_read_to_the_last(client: Any, group: Any, falco_lines: list[str]) -> None:
+    group.put(falco_lines * 60, ago=5000, step=1)
+    pages: list[int] = []
+    df = read(client, group.name, progress=lambda count, _: pages.append(count))
+    assert len(df) == 3600
+    assert len(pages) > 2
+    assert pages[-1] == 3600
+
+
+def test_the_quick_parser_gives_what_boto3_gives(client: Any, group: Any, falco_lines: list[str]) -> None:
+    group.put([*falco_lines, '{"text": "café ☃ \\u2603"}'], ago=1000)
+    pages = client.get_paginator("filter_log_events").paginate(logGroupName=group.name)
+    assert list(events(client, group.name)) == [event for page in pages for event in page["events"]]
+
+
+def test_an_empty_page_is_not_the_end(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.put(["noise"] * 20_500, ago=5000)
+    group.put([shell("bash")])
+    empty = client.filter_log_events(logGroupName=group.name, filterPattern='"Terminal shell"')
+    assert empty["events"] == []
+    assert empty["nextToken"]
+    assert len(read(client, group.name, filter_pattern='"Terminal shell"')) == 1
+
+
+def test_the_window_streams_rule_and_pattern_choose(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.stream("other")
+    group.put([shell("old")], ago=7_200_000)
+    group.put([shell("new"), shell("odd", rule="Terminal")], ago=60_000)
+    group.put([shell("elsewhere")], ago=60_000, stream="other")
+
+    def commands(**arguments: Any) -> set[str]:
+        return set(read(client, group.name, **arguments)["proc.cmdline"])
+
+    assert commands() == {"old", "new", "odd", "elsewhere"}
+    assert commands(start="1h") == {"new", "odd", "elsewhere"}
+    assert commands(end="1h") == {"old"}
+    assert commands(start=datetime.now(UTC) - timedelta(hours=3), end="1h") == {"old"}
+    assert commands(stream_prefix="oth") == {"elsewhere"}
+    assert commands(filter_pattern='{ $.rule = "Terminal" }') == {"odd"}
+    assert commands(rule="Terminal") == {"odd"}
+    assert commands(rule="Terminal shell in container", start="1h") == {"new", "elsewhere"}
+    assert read(client, group.name, rule="Nothing").dtypes.equals(read(client, group.name, start="1s").dtypes)
+
+
+def test_a_rule_s_alerts_are_found_in_wrapped_messages(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.put([json.dumps({"log": shell("bash"), "stream": "stdout"}), json.dumps({"log": shell("x", rule="Other")})])
+    assert list(read(client, group.name, rule="Terminal shell in container")["proc.cmdline"]) == ["bash"]
+
+
+def event(n: int) -> dict[str, Any]:
+    return {"eventId": str(n), "timestamp": n, "ingestionTime": n, "message": "-", "logStreamName": "alerts"}
+
+
+def test_a_repeated_token_ends_the_reading_and_a_repeated_event_counts_once(make_client: Callable[..., Any]) -> None:
+    client = make_client()
+    with Stubber(client) as stub:
+        for found, token in (([1, 2], "a"), ([2, 3], "b"), ([4], "a")):
+            stub.add_response("filter_log_events", {"events": [event(n) for n in found], "nextToken": token})
+        assert [e["eventId"] for e in events(client, "falco")] == ["1", "2", "3", "4"]
+        stub.assert_no_pending_responses()
+
+
+def test_throttling_is_waited_out(make_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    client, pauses = make_client(), []
+    monkeypatch.setattr(reader.time, "sleep", pauses.append)
+    with Stubber(client) as stub:
+        for _ in range(4):
+            stub.add_client_error("filter_log_events", "ThrottlingException")
+        stub.add_response("filter_log_events", {"events": [event(1)]})
+        assert len(list(events(client, "falco"))) == 1
+    assert len(pauses) == 4
+    assert pauses[3] > pauses[0]
+
+
+def test_a_missing_group_says_what_to_do(client: Any) -> None:
+    with pytest.raises(LabError, match="no log group 'nowhere' in us-east-1") as caught:
+        read(client, "nowhere")
+    assert "log-group" in caught.value.hint
+    assert isinstance(caught.value.__cause__, ClientError)
+
+
+def test_a_bad_pattern_says_so(client: Any, group: Any) -> None:
+    with pytest.raises(LabError, match="InvalidParameterException"):
+        read(client, group.name, filter_pattern="{ $.rule = ")
+
+
+def test_wrong_credentials_say_so(make_client: Callable[..., Any]) -> None:
+    with pytest.raises(TargetError, match="refuses these credentials"):
+        read(make_client(aws_access_key_id="AKIAIOSFODNN7EXAMPLE"), "falco")
+
+
+def test_nobody_there_says_so(make_client: Callable[..., Any]) -> None:
+    with pytest.raises(TargetError, match="can't be reached"):
+        read(make_client(endpoint_url="http://127.0.0.1:9"), "falco")

@@ -1,0 +1,42 @@
+"""Trees of processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from labkit.charts import process_tree
+
+
+def test_ancestors_lead_to_command_lines_and_those_to_rules(make: Any) -> None:
+    df = make(
+        {"rule": "shell", "fields": {"proc.cmdline": "bash", "proc.pname": "containerd-shim"}},
+        {"rule": "read", "fields": {"proc.cmdline": "cat /etc/shadow", "proc.pname": "bash", "proc.aname[2]": "runc"}},
+        {"rule": "read", "fields": {"proc.cmdline": "cat /etc/shadow", "proc.pname": "bash", "proc.aname[2]": "runc"}},
+        {"rule": "host", "fields": {"proc.cmdline": "nc", "k8s.pod.name": None, "container.id": "host"}},
+    )
+    assert str(process_tree(df)).splitlines() == [
+        "host",
+        "└─ containerd-shim",
+        "   └─ nc   ◄ host",
+        "shop/web-0",
+        "├─ containerd-shim",
+        "│  └─ bash   ◄ shell",
+        "└─ runc",
+        "   └─ bash",
+        "      └─ cat /etc/shadow   ◄ read ×2",
+    ]
+
+
+def test_ten_ancestors_are_in_their_order(make: Any) -> None:
+    names = {f"proc.aname[{i}]": f"p{i}" for i in range(2, 12)}
+    tree = str(process_tree(make({"fields": {**names, "proc.pname": "p1", "proc.cmdline": "p0"}})))
+    assert [line.split()[-1] for line in tree.splitlines()[1:11]] == [f"p{i}" for i in range(11, 1, -1)]
+
+
+def test_the_tree_is_text_and_safe_html(make: Any, empty: pd.DataFrame) -> None:
+    tree = process_tree(make({"fields": {"proc.cmdline": "sh -c <b>\nls</b>"}}))
+    assert "sh -c <b> ls</b>" in str(tree)
+    assert "<b>" not in tree._repr_html_()
+    assert "No alerts" in process_tree(empty)
