@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from labkit.embedded.aws.iam_authorization import Document, parse_document
-from labkit.embedded.aws.protocols import AwsError, Call, decoded_body, unsupported
+from labkit.embedded.aws.protocols import BOTOCORE_NAMES, AwsError, Call, decoded_body, unsupported
 from labkit.embedded.http import HttpResponse
 
 # The roles of the workshop's cluster, and the AWS managed policies that EKS wants on them.
@@ -46,6 +46,7 @@ class Account:
         self._admin_user = admin_user
         self._cluster_roles = cluster_roles
         self._application: Any = None
+        self._started: set[str] = set()
         self._loading = threading.Lock()
 
     def load(self) -> None:
@@ -60,10 +61,17 @@ class Account:
             from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
             mock_random.seed(f"labkit {self.account_id}")
-            iam = get_backend("iam")[self.account_id]
-            iam.reset()  # a lab starts empty, also when another one lived in this process before
-            self._seed(iam["aws"])
+            self._start_empty("iam")
+            self._seed(get_backend("iam")[self.account_id]["aws"])
             self._application = DomainDispatcherApplication(create_backend_app)
+
+    def _start_empty(self, service: str) -> None:
+        """Empties a service before its first use: another lab may have lived in this process before."""
+        from moto.backends import get_backend
+
+        if service not in self._started:
+            self._started.add(service)
+            get_backend(service)[self.account_id].reset()
 
     def _seed(self, iam: Any) -> None:
         iam.create_user(self.region, self._admin_user)
@@ -88,6 +96,7 @@ class Account:
             raise unsupported(call)
         self.load()
         if call.service != "iam":
+            self._start_empty(BOTOCORE_NAMES.get(call.service, call.service))
             return self._dispatch(call)
         self._refuse_what_iam_refuses(call)
         response = self._dispatch(call)
