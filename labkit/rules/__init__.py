@@ -1,0 +1,53 @@
+"""Falco's rule language: rule files and events in, reports and alerts out. Names are imported when they are used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.errors import ConditionError, RuleError
+    from labkit.rules.engine import Engine, LoadError, check
+    from labkit.rules.events import Event, RecordedEvent, read_events
+    from labkit.rules.loader import Rule
+    from labkit.rules.output import Alert
+    from labkit.rules.parser import parse_condition
+    from labkit.rules.report import Problem, Report
+
+__all__ = [
+    "Alert",
+    "ConditionError",
+    "Engine",
+    "Event",
+    "LoadError",
+    "Problem",
+    "RecordedEvent",
+    "Report",
+    "Rule",
+    "RuleError",
+    "check",
+    "parse_condition",
+    "read_events",
+]
+
+_WHERE = {
+    "ConditionError": "labkit.errors",
+    "RuleError": "labkit.errors",
+    "Engine": "labkit.rules.engine",
+    "LoadError": "labkit.rules.engine",
+    "check": "labkit.rules.engine",
+    "Event": "labkit.rules.events",
+    "RecordedEvent": "labkit.rules.events",
+    "read_events": "labkit.rules.events",
+    "Rule": "labkit.rules.loader",
+    "Alert": "labkit.rules.output",
+    "parse_condition": "labkit.rules.parser",
+    "Problem": "labkit.rules.report",
+    "Report": "labkit.rules.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)

@@ -1,0 +1,550 @@
+"""Turns conditions into one Python function per event type: shared parts once, a field extracted at most once."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import operator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from labkit.rules import values
+from labkit.rules.compile import Graph, Leaf, Operand
+from labkit.rules.fields import NETWORK_TYPES
+
+# Expressions nested deeper than this become functions of their own: Python's parser has limits.
+_MAX_NESTING = 16
+_MAX_INDENT = 40
+
+Matcher = Callable[[Any], "list[int]"]
+
+_ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def matcher(graph: Graph, roots: Sequence[int]) -> Matcher:
+    """A function from an event to the places in `roots` of the conditions that are true for it, ascending."""
+    return _Writer(graph).matcher(roots)
+
+
+class _Writer:
+    """Writes the source of one matcher."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = _merged(graph)
+        self.names: dict[str, Any] = {"U": object(), **_HELPERS}
+        self._constants: dict[tuple[str, Any], str] = {}
+        self._fields: dict[tuple[Any, ...], str] = {}
+        self._code: dict[int, str] = {}
+        self._depth: dict[int, int] = {}
+        self._hoisted: dict[int, str] = {}
+        self._shared: set[int] = set()
+        self._functions: list[str] = []
+
+    def matcher(self, roots: Sequence[int]) -> Matcher:
+        merged = [self.graph.merge(root) for root in roots]
+        uses: Counter[int] = Counter(merged)
+        for node in self.graph.reachable(merged):
+            uses.update(self.graph.below(node))
+        self._shared = {node for node, count in uses.items() if count > 1}
+        for node in self.graph.reachable(merged):
+            self._write(node)
+        body: list[str] = []
+        rules = [(place, self._conjuncts(root)) for place, root in enumerate(merged) if root != Graph.FALSE]
+        self._tree(rules, 1, body)
+        used = [node for line_nodes in self._used for node in line_nodes]
+        source = "\n".join(
+            [
+                *self._functions,
+                "def match(event):",
+                " g = event.get",
+                *self._locals(used),
+                " hits = []",
+                *body,
+                " return hits if len(hits) < 2 else sorted(hits)",
+            ]
+        )
+        exec(compile(source, "<conditions>", "exec"), self.names)
+        function: Matcher = self.names["match"]
+        return function
+
+    # The decision tree: rules that share a conjunct stand under one test of it.
+
+    def _conjuncts(self, root: int) -> tuple[int, ...]:
+        if root == Graph.TRUE:
+            return ()
+        node = self.graph.nodes[root]
+        children: tuple[int, ...] = node[1] if node[0] == "and" else (root,)
+        return children
+
+    _used: list[list[int]]
+
+    def _tree(self, rules: list[tuple[int, tuple[int, ...]]], indent: int, body: list[str]) -> None:
+        if indent == 1:
+            self._used = []
+        pad = " " * indent
+        while rules:
+            certain = [place for place, conjuncts in rules if not conjuncts]
+            body.extend(f"{pad}hits.append({place})" for place in certain)
+            rules = [rule for rule in rules if rule[1]]
+            counts = Counter(node for _, conjuncts in rules for node in conjuncts)
+            if not counts:
+                return
+            best, count = max(counts.items(), key=lambda item: (item[1], -item[0]))
+            if count == 1 or indent >= _MAX_INDENT:
+                for place, conjuncts in rules:
+                    self._used.append(list(conjuncts))
+                    body.append(f"{pad}if {' and '.join(self._code[node] for node in conjuncts)}: hits.append({place})")
+                return
+            self._used.append([best])
+            body.append(f"{pad}if {self._code[best]}:")
+            below = [(place, tuple(n for n in nodes if n != best)) for place, nodes in rules if best in nodes]
+            self._tree(below, indent + 1, body)
+            rules = [rule for rule in rules if best not in rule[1]]
+
+    # Expressions
+
+    def _write(self, node: int) -> None:
+        kind = self.graph.nodes[node]
+        below = self.graph.below(node)
+        depth = 1 + max((self._depth[child] for child in below), default=0)
+        match kind[0]:
+            case "true" | "false":
+                code = "True" if kind[0] == "true" else "False"
+            case "leaf":
+                code = self._leaf(kind[1])
+            case "not":
+                code = f"(not {self._code[kind[1]]})"
+            case "one":
+                code = f"(({' + '.join(f'bool({self._code[child]})' for child in below)}) == 1)"
+            case _:
+                code = f"({f' {kind[0]} '.join(self._code[child] for child in below)})"
+        if depth > _MAX_NESTING:
+            name = f"h{node}"
+            body = [f"def {name}(event):", " g = event.get", *self._locals([node], root=node), f" return {code}"]
+            self._functions.append("\n".join(body))
+            self._hoisted[node] = name
+            code, depth = f"{name}(event)", 1
+        if node in self._shared and node > 1:
+            code = f"(m{node} if m{node} is not U else (m{node} := {code}))"
+        self._code[node] = code
+        self._depth[node] = depth
+
+    def _locals(self, nodes: Sequence[int], root: int = -1) -> list[str]:
+        """The line that marks every field and shared result used in a function as not known yet."""
+        names: dict[str, None] = {}
+        seen: set[int] = set()
+        pending = list(nodes)
+        while pending:
+            node = pending.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node in self._shared and node > 1 and node != root:
+                names[f"m{node}"] = None
+            if node in self._hoisted and node != root:
+                continue
+            kind = self.graph.nodes[node]
+            if kind[0] == "leaf":
+                names.update(dict.fromkeys(self._fields_of(kind[1])))
+            pending.extend(self.graph.below(node))
+        return [f" {' = '.join(names)} = U"] if names else []
+
+    def _fields_of(self, leaf: Leaf) -> list[str]:
+        found: list[str] = []
+        pending = [leaf.operand.source]
+        if isinstance(leaf.constant, Operand):
+            pending.append(leaf.constant.source)
+        while pending:
+            source = pending.pop()
+            match source[0]:
+                case "field":
+                    found.append(self._fields[source])
+                case "sides":
+                    found.append(self._fields[source])
+                case "list":
+                    pending.extend(source[1])
+                case "call":
+                    pending.extend(source[2])
+        return found
+
+    def _constant(self, value: Any) -> str:
+        try:
+            key = (type(value).__name__, value)
+            name = self._constants.get(key)
+        except TypeError:
+            key, name = (str(id(value)), id(value)), None
+        if name is None:
+            name = self._constants[key] = f"k{len(self._constants)}"
+            self.names[name] = value
+        return name
+
+    def _load(self, source: tuple[Any, ...]) -> tuple[str, str]:
+        """Code that gets the value of an operand, and code that names it afterwards."""
+        match source[0]:
+            case "constant":
+                name = self._constant(source[1])
+                return name, name
+            case "field" | "sides":
+                name = self._fields.setdefault(source, f"f{len(self._fields)}")
+                return f"({name} if {name} is not U else ({name} := {_extraction(source)}))", name
+            case "list":
+                return f"(x := [{', '.join(self._load(item)[0] for item in source[1])}])", "x"
+            case _:
+                arguments = [self._load(item)[0] for item in source[2]]
+                if source[1] == "getopt":
+                    arguments.append(self._constant(source[3]))
+                return f"(x := t_{source[1]}({', '.join(arguments)}))", "x"
+
+    def _leaf(self, leaf: Leaf) -> str:
+        load, value = self._load(leaf.operand.source)
+        kind, constant = leaf.kind, leaf.constant
+        if isinstance(constant, Operand):
+            right, _ = self._load(constant.source)
+            compare = self._constant(_field_comparison(kind.removeprefix("field "), constant))
+            return f"{compare}({load}, {right})"
+        if leaf.operand.some:
+            return f"{self._constant(_several(kind, constant, leaf.operand.type))}({load})"
+        if leaf.operand.is_list:
+            members = self._constant(frozenset(constant)) if kind != "exists" else ""
+            match kind:
+                case "in":
+                    return f"({load} is not None and {members}.issuperset({value}))"
+                case "intersects":
+                    return f"({load} is not None and not {members}.isdisjoint({value}))"
+                case _:
+                    return f"({load} is not None)"
+        match kind:
+            case "exists":
+                return f"({load} is not None)"
+            case "in":
+                if len(constant) == 1:
+                    if leaf.operand.type in NETWORK_TYPES:
+                        return f"in_networks({load}, {self._constant(constant)})"
+                    return f"({load} == {self._constant(constant[0])})"
+                return f"({load} in {self._constant(frozenset(constant))})"
+            case "net in":
+                return f"in_networks({load}, {self._constant(constant)})"
+            case "!=":
+                if leaf.operand.type in NETWORK_TYPES:
+                    return f"({load} is not None and not in_networks({value}, {self._constant((constant,))}))"
+                return f"({load} is not None and {value} != {self._constant(constant)})"
+            case "<" | "<=" | ">" | ">=":
+                return f"({load} is not None and {value} {kind} {self._constant(constant)})"
+            case "contains":
+                return f"({load} is not None and {self._constant(constant)} in {value})"
+            case "startswith" | "endswith":
+                prefixes = constant[0] if len(constant) == 1 else constant
+                return f"({load} is not None and {value}.{kind}({self._constant(prefixes)}))"
+            case _:
+                test = self._constant(text_test(kind, constant))
+                return f"({load} is not None and {test}({value}))"
+
+
+class _merged(Graph):
+    """A copy of the needed part of a graph in which tests of one value against several constants are one test."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self._graph = graph
+        self._new: dict[int, int] = {0: 0, 1: 1}
+
+    def merge(self, root: int) -> int:
+        for node in self._graph.reachable([root]):
+            if node in self._new:
+                continue
+            kind = self._graph.nodes[node]
+            match kind[0]:
+                case "leaf":
+                    self._new[node] = self.leaf(kind[1])
+                case "type":
+                    self._new[node] = self.event_type(kind[1])
+                case "not":
+                    self._new[node] = self.negated(self._new[kind[1]])
+                case "one":
+                    self._new[node] = self.exactly_one([self._new[child] for child in kind[1]])
+                case _:
+                    self._new[node] = self._united(kind[0], [self._new[child] for child in kind[1]])
+        return self._new[root]
+
+    def _united(self, kind: str, children: list[int]) -> int:
+        """Or: `a = 1 or a = 2` is `a in (1, 2)`; and: the same under negation."""
+        groups: dict[tuple[Any, ...], list[Leaf]] = {}
+        out: list[tuple[Any, ...] | int] = []
+        for child in children:
+            node = self.nodes[child]
+            if kind == "and":
+                node = self.nodes[node[1]] if node[0] == "not" else ("",)
+            leaf = node[1] if node[0] == "leaf" else None
+            plain = leaf and not leaf.operand.some and not leaf.operand.is_list
+            if plain and leaf.kind in ("in", "startswith", "endswith", "net in"):
+                key = (leaf.operand.source, leaf.operand.type, leaf.kind)
+                if key not in groups:
+                    out.append(key)
+                groups.setdefault(key, []).append(leaf)
+            else:
+                out.append(child)
+        parts = []
+        for part in out:
+            if isinstance(part, int):
+                parts.append(part)
+                continue
+            leaves = groups[part]
+            constants = dict.fromkeys(constant for leaf in leaves for constant in leaf.constant)
+            united = self.leaf(Leaf(leaves[0].operand, leaves[0].kind, tuple(constants)))
+            parts.append(self.negated(united) if kind == "and" else united)
+        return self.joined(kind, parts)
+
+
+def _extraction(source: tuple[Any, ...]) -> str:
+    if source[0] == "sides":
+        names = source[1]
+        return f"sides({', '.join(f'g({name!r})' for name in names)})"
+    _, name, argument, conversion = source
+    get = f"g({name!r})" if argument is None else f"g({name!r}, {argument!r})"
+    if name == "evt.type" and not argument:
+        get = "event.type"
+    match conversion:
+        case "":
+            return get
+        case "ancestors":
+            return f"ancestors({get})"
+        case "address" | "bytes" | "hexadecimal":
+            return f"as_{conversion}({get})"
+        case _ if conversion.startswith("is "):
+            return f"int({get} == {conversion[3:]!r})"
+        case _:
+            return f"as_time({get}, {conversion!r})"
+
+
+# What the generated code calls
+
+
+def text_test(kind: str, constant: Any) -> Callable[[str], bool]:
+    """A test of a string for one of the operators that need more than Python's own."""
+    match kind:
+        case "icontains":
+            wanted = values.lower(constant)
+            return lambda text: wanted in values.lower(text)
+        case "glob":
+            return values.glob(constant)
+        case "iglob":
+            return values.glob(constant, fold_case=True)
+        case "regex":
+            return values.regex(constant)
+        case "pmatch":
+            return values.Paths(constant).match
+        case "startswith" | "endswith":
+            check = str.startswith if kind == "startswith" else str.endswith
+            return lambda text: check(text, constant)
+        case "contains":
+            return lambda text: constant in text
+    raise ValueError(f"not an operator on strings: {kind}")
+
+
+def _one(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
+    """A test of one present value."""
+    if type_ in NETWORK_TYPES:
+        networks = constant if isinstance(constant, tuple) and isinstance(constant[0], tuple) else (constant,)
+        if kind == "!=":
+            return lambda value: not in_networks(value, networks)
+        return lambda value: in_networks(value, networks)
+    match kind:
+        case "=":
+            return lambda value: bool(value == constant)
+        case "!=":
+            return lambda value: bool(value != constant)
+        case "in" | "intersects":
+            members = frozenset(constant)
+            return lambda value: value in members
+        case "exists":
+            return lambda value: True
+        case "<" | "<=" | ">" | ">=":
+            compare = _ORDERINGS[kind]
+            return lambda value: compare(value, constant)
+        case "startswith" | "endswith" | "contains" | "icontains" | "glob" | "iglob" | "regex" | "pmatch":
+            return text_test(kind, constant)
+    raise ValueError(f"not an operator: {kind}")
+
+
+def _several(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
+    """A test of values any of which may match: all ancestors, either side of a connection."""
+    if type_ in ("IPADDR", "PORT") or type_ in NETWORK_TYPES:
+        convert = values.address if type_ == "IPADDR" else None
+        test = _one(kind, constant, type_)
+        quantifier = all if kind == "!=" else any
+        return lambda found: bool(found and quantifier(test(convert(value) if convert else value) for value in found))
+    test = _one(kind, constant, type_)
+    return lambda found: bool(found) and any(map(test, found))
+
+
+def _field_comparison(kind: str, right: Operand) -> Callable[[Any, Any], bool]:
+    """A comparison of two fields; false if either is missing."""
+    if right.is_list:
+        if kind == "in":
+            return lambda a, b: a is not None and b is not None and set(b).issuperset(a)
+        return lambda a, b: a is not None and b is not None and not set(a).isdisjoint(b)
+    match kind:
+        case "=" | "in" | "intersects":
+            return lambda a, b: a is not None and b is not None and bool(a == b)
+        case "!=":
+            return lambda a, b: a is not None and b is not None and bool(a != b)
+        case "<" | "<=" | ">" | ">=":
+            compare = _ORDERINGS[kind]
+            return lambda a, b: a is not None and b is not None and compare(a, b)
+        case "contains" | "bcontains":
+            return lambda a, b: a is not None and b is not None and b in a
+        case "startswith" | "bstartswith":
+            return lambda a, b: a is not None and b is not None and bool(a.startswith(b))
+        case "endswith":
+            return lambda a, b: a is not None and b is not None and bool(a.endswith(b))
+        case _:
+            return lambda a, b: a is not None and b is not None and text_test(kind, b)(a)
+
+
+def in_networks(value: str | bytes | None, networks: tuple[tuple[int, int, int], ...]) -> bool:
+    if value is None:
+        return False
+    packed = values.address(value) if isinstance(value, str) else value
+    if packed is None:
+        return False
+    bits, length = int.from_bytes(packed, "big"), len(packed)
+    return any(length == size and bits & mask == network for network, mask, size in networks)
+
+
+def sides(client: Any, server: Any, local: Any, remote: Any) -> list[Any] | None:
+    found = [side for side in (client, server) if side is not None]
+    return found or [side for side in (local, remote) if side is not None] or None
+
+
+def ancestors(chain: Any) -> list[Any] | None:
+    """The recorded chain starts with the process itself; ancestors are what follows."""
+    return chain[1:] if isinstance(chain, list | tuple) else None
+
+
+def as_address(value: Any) -> bytes | None:
+    return values.address(value) if isinstance(value, str) else value
+
+
+def as_bytes(value: Any) -> bytes | None:
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+def as_hexadecimal(value: Any) -> int | None:
+    return int(value, 16) if isinstance(value, str) else value
+
+
+def as_time(value: Any, field: str) -> str | None:
+    """A time in nanoseconds as the text that `field` shows (UTC)."""
+    if not isinstance(value, int):
+        text: str | None = value
+        return text
+    seconds, nanoseconds = divmod(value, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    match field:
+        case "evt.time":
+            return f"{moment:%H:%M:%S}.{nanoseconds:09d}"
+        case "evt.time.s":
+            return f"{moment:%H:%M:%S}"
+        case "evt.time.iso8601":
+            return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}+0000"
+        case "evt.datetime":
+            return f"{moment:%Y-%m-%d %H:%M:%S}.{nanoseconds:09d}"
+        case _:
+            return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _mapped(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`function` on a value, on each of a list, or nothing where there is no value."""
+
+    def apply(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, list | tuple):
+            return [function(item) for item in value]
+        return function(value)
+
+    return apply
+
+
+def _decoded(text: str | bytes) -> Any:
+    """Base64 without padding; None where it isn't that."""
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    data = data.rstrip(b"=")
+    try:
+        out = base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return out.decode("utf-8", "surrogateescape") if isinstance(text, str) else out
+
+
+def t_len(value: Any) -> int | None:
+    if value is None:
+        return None
+    return len(value.encode("utf-8", "surrogateescape")) if isinstance(value, str) else len(value)
+
+
+def t_join(separator: Any, items: Any) -> str | None:
+    if separator is None or items is None or any(item is None for item in items):
+        return None
+    return str(separator).join(str(item) for item in items)
+
+
+def t_concat(*parts: Any) -> str | None:
+    return None if any(part is None for part in parts) else "".join(str(part) for part in parts)
+
+
+def t_getopt(arguments: Any, options: Any, wanted: str) -> str | None:
+    """The value of option `wanted` (its letter) among `arguments`; "" for one without value, None if it isn't there."""
+    if arguments is None or options is None or not wanted:
+        return None
+    takes_value = {
+        letter: options[place + 1 : place + 2] == ":" for place, letter in enumerate(options) if letter != ":"
+    }
+    pending = [argument for argument in arguments if argument is not None]
+    while pending:
+        argument = pending.pop(0)
+        if argument == "--":
+            return None
+        if not argument.startswith("-") or argument == "-":
+            continue
+        letters = argument[1:]
+        for place, letter in enumerate(letters):
+            if takes_value.get(letter):
+                value = letters[place + 1 :] or (pending.pop(0) if pending else None)
+                if letter == wanted:
+                    return value
+                break
+            if letter == wanted and letter in takes_value:
+                return ""
+    return None
+
+
+_HELPERS: dict[str, Any] = {
+    "in_networks": in_networks,
+    "sides": sides,
+    "ancestors": ancestors,
+    "as_address": as_address,
+    "as_bytes": as_bytes,
+    "as_hexadecimal": as_hexadecimal,
+    "as_time": as_time,
+    "t_tolower": _mapped(values.lower),
+    "t_toupper": _mapped(values.upper),
+    "t_basename": _mapped(lambda path: path.rpartition("/")[2]),
+    "t_b64": _mapped(_decoded),
+    "t_len": t_len,
+    "t_join": t_join,
+    "t_concat": t_concat,
+    "t_getopt": t_getopt,
+}
+
+TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    name.removeprefix("t_"): function for name, function in _HELPERS.items() if name.startswith("t_")
+}
+TIME_FIELDS = frozenset({"evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s"})

@@ -1,0 +1,213 @@
+"""Evaluates events against loaded rules and makes alerts of what matches."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from labkit.errors import RuleError
+from labkit.rules.events import Event
+from labkit.rules.loader import PRIORITIES, Loader, Rule
+from labkit.rules.output import Alert, BadFormat, Format
+from labkit.rules.report import FileReport, Location, Problem, Report
+
+Source: TypeAlias = "Path | str | tuple[str, str | bytes]"
+_Matcher: TypeAlias = Callable[[Any], "list[int]"]
+
+
+class LoadError(RuleError):
+    """Rules were refused; `report` says why and where."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        code = report.errors[0].code if report.errors else ""
+        super().__init__(message, code=code, hint="Correct the rule, then load it again.")
+        self.report = report
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+class Engine:
+    """Rules and what is done with their matches.
+
+    `matching` is "first" (of the rules that match an event only the one loaded first raises) or "all"; rules below
+    `priority` are left out; `suggested_output` appends the container's fields to every output; `extra_fields` maps
+    names to formats that are added to `output_fields`; `properties` are the optional parts of the JSON line.
+    """
+
+    def __init__(
+        self,
+        *,
+        matching: Literal["first", "all"] = "first",
+        priority: str = "debug",
+        suggested_output: bool = True,
+        append_output: Sequence[str] = (),
+        hostname: str = "",
+        extra_fields: Mapping[str, str] | None = None,
+        properties: Sequence[str] = ("output", "tags", "output_fields"),
+        time_iso_8601: bool = False,
+    ) -> None:
+        if matching not in ("first", "all"):
+            raise RuleError(f"Unknown rule matching {matching!r}", hint="It is 'first' or 'all'.")
+        self.matching = matching
+        self.hostname = hostname
+        self.properties = tuple(properties)
+        self._loader = Loader(suggested_output=suggested_output, append_output=append_output)
+        self._lowest = _priority_rank(priority)
+        self._prefix = Format.parse("%evt.time.iso8601: " if time_iso_8601 else "%evt.time: ")
+        self._extra = {name: _extra_format(name, text) for name, text in (extra_fields or {}).items()}
+        self._selection: list[tuple[bool, str, str]] = []
+        self._active: list[Rule] = []
+        self._matchers: dict[str, tuple[_Matcher, list[Rule]] | None] = {}
+
+    @property
+    def rules(self) -> list[Rule]:
+        """All loaded rules, in the order in which they were first defined."""
+        return self._loader.rules
+
+    @property
+    def active(self) -> list[Rule]:
+        """The rules that are evaluated: enabled, selected and of a sufficient priority."""
+        return self._active
+
+    @property
+    def loader(self) -> Loader:
+        return self._loader
+
+    def load(self, files: Iterable[Source]) -> Report:
+        """Loads rule files in order; raises LoadError, which carries the report, if any is invalid."""
+        report = load_files(self._loader, files)
+        if not report.successful:
+            first = report.errors[0] if report.errors else None
+            what = f"{first.location.name}: {first.message}" if first else report.refused
+            raise LoadError(f"Rules can't be loaded: {what}", report)
+        self._select()
+        return report
+
+    def select(self, selection: Iterable[Mapping[str, Mapping[str, str]]]) -> None:
+        """Enables and disables rules, as `rules:` in falco.yaml: `[{"disable": {"rule": "*"}}, {"enable": {"tag": "x"}}]`,
+        in order; a rule's name may have wildcards."""
+        for entry in selection:
+            for action, what in entry.items():
+                if action not in ("enable", "disable") or not isinstance(what, Mapping):
+                    raise RuleError(f"Unknown rule selection {entry!r}", hint="Use enable or disable, by rule or tag.")
+                for kind, name in what.items():
+                    if kind not in ("rule", "tag"):
+                        raise RuleError(f"Unknown rule selection {entry!r}", hint="Select by rule or by tag.")
+                    self._selection.append((action == "enable", kind, str(name)))
+        self._select()
+
+    def _select(self) -> None:
+        active = []
+        for rule in self._loader.rules:
+            enabled = rule.enabled
+            for enable, kind, name in self._selection:
+                if (kind == "tag" and name in rule.tags) or (kind == "rule" and fnmatch.fnmatchcase(rule.name, name)):
+                    enabled = enable
+            if enabled and _priority_rank(rule.priority) <= self._lowest:
+                active.append(rule)
+        self._active = active
+        self._matchers = {}
+
+    def process(self, event: Event) -> list[Alert]:
+        """The alerts that an event raises."""
+        try:
+            found = self._matchers[event.type]
+        except KeyError:
+            found = self._matchers[event.type] = self._matcher(event.type)
+        if found is None:
+            return []
+        match, rules = found
+        hits = match(event)
+        if not hits:
+            return []
+        if self.matching == "first":
+            hits = hits[:1]
+        return [self._alert(rules[hit], event) for hit in hits]
+
+    def matches(self, event: Event) -> list[Rule]:
+        """All rules that are true for an event, whatever `matching` says."""
+        try:
+            found = self._matchers[event.type]
+        except KeyError:
+            found = self._matchers[event.type] = self._matcher(event.type)
+        return [found[1][hit] for hit in found[0](event)] if found else []
+
+    def _matcher(self, event_type: str) -> tuple[_Matcher, list[Rule]] | None:
+        """The rules that can match events of a type, as one function."""
+        from labkit.rules.codegen import matcher
+
+        graph = self._loader.graph
+        roots = graph.specialised([rule.node for rule in self._active], event_type)
+        possible = [(rule, root) for rule, root in zip(self._active, roots, strict=True) if root != graph.FALSE]
+        if not possible:
+            return None
+        return matcher(graph, [root for _, root in possible]), [rule for rule, _ in possible]
+
+    def _alert(self, rule: Rule, event: Event) -> Alert:
+        def get(field: str, argument: str | None) -> Any:
+            value = event.get(field, argument)
+            return event.time if value is None and field in ("evt.time", "evt.time.iso8601") else value
+
+        message = rule.format.text(get)
+        fields = {**rule.format.values(get), **self._prefix.values(get)}
+        for name, extra in self._extra.items():
+            fields[name] = extra.text(get)
+        return Alert(
+            time=event.time,
+            rule=rule.name,
+            priority=rule.priority,
+            source=rule.source,
+            hostname=self.hostname,
+            output=f"{self._prefix.text(get)}{rule.priority} {message}",
+            tags=rule.tags,
+            output_fields=fields,
+            message=message,
+            properties=self.properties,
+        )
+
+
+def check(files: Iterable[Source]) -> Report:
+    """What Falco says about these files, loaded in order."""
+    return load_files(Loader(), files)
+
+
+def load_files(loader: Loader, files: Iterable[Source]) -> Report:
+    """Loads files one after the other; a file that can't be read is an error like any other."""
+    report = Report()
+    for file in files:
+        if isinstance(file, tuple):
+            name, text = file
+            content = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        else:
+            name = str(file)
+            try:
+                content = Path(file).read_bytes()
+            except OSError as error:
+                place = (Location("rules content", name=name),)
+                message = f"Could not read rules file {name}: {error.strerror}"
+                problem = Problem("LOAD_ERR_FILE_READ", message, place, "<No context available>\n")
+                report.files.append(FileReport(name, [problem]))
+                continue
+        report.files.append(loader.load(name, content))
+    if not report.errors:
+        report.refused = loader.missing_plugins()
+    return report
+
+
+def _priority_rank(name: str) -> int:
+    for rank, priority in enumerate(PRIORITIES):
+        if name.lower() == priority.lower() or (name.lower() == "info" and priority == "Informational"):
+            return rank
+    raise RuleError(f"Unknown priority {name!r}", hint=f"Priorities are {', '.join(PRIORITIES)}.")
+
+
+def _extra_format(name: str, text: str) -> Format:
+    try:
+        return Format.parse(text) if text else Format(())
+    except BadFormat as bad:
+        raise RuleError(
+            f"The extra field {name!r} can't be used: {bad.message}", code="LOAD_ERR_COMPILE_OUTPUT"
+        ) from None

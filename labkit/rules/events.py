@@ -1,0 +1,100 @@
+"""Events as rules see them: the interface, and events recorded as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from labkit.errors import LabError
+from labkit.rules.fields import ANCESTORS, event_parameters
+
+Value: TypeAlias = "str | int | float | bool | bytes | list[Any]"
+
+
+class Event(Protocol):
+    """One event. Fields are asked for by name when a rule needs them, so that an event can compute them lazily.
+
+    `get(field, argument)` returns the value, or None if the field is missing on this event. `%proc.aname[2]` asks for
+    ("proc.aname", "2"), `evt.arg.name` and `evt.arg[1]` for ("evt.arg", "name") and ("evt.arg", "1"). Without an
+    argument an ancestor field (proc.aname, proc.aexe, ...) is the list of the process itself and its ancestors.
+    Addresses are text, times are nanoseconds since the epoch (int), a list field is a list.
+    """
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def time(self) -> int: ...
+
+    def get(self, field: str, argument: str | None = None) -> Any: ...
+
+
+class RecordedEvent:
+    """An event from an object that maps field names to values: `{"evt.type": "openat", "fd.name": "/etc/shadow", ...}`.
+
+    What isn't there is missing. `evt.arg` is an object by parameter name; ancestor fields are lists that start with
+    the process itself.
+    """
+
+    __slots__ = ("_values", "source", "time", "type")
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self.type: str = values.get("evt.type", "")
+        self.time: int = values.get("evt.time", 0)
+        self.source: str = values.get("evt.source", "syscall")
+
+    def get(self, field: str, argument: str | None = None) -> Any:
+        if argument is None:
+            return self._values.get(field)
+        return self._argument(field, argument)
+
+    def _argument(self, field: str, argument: str) -> Any:
+        written = self._values.get(f"{field}[{argument}]")
+        if written is not None:
+            return written
+        value = self._values.get(field)
+        if field in ANCESTORS:
+            if not isinstance(value, list) or not argument.isdigit():
+                return None
+            level = int(argument)
+            return value[level] if level < len(value) else None
+        if isinstance(value, Mapping):
+            if argument in value:
+                return value[argument]
+            if field == "evt.arg" and argument.isdigit():
+                parameters = event_parameters().get(self.type, ())
+                place = int(argument)
+                return value.get(parameters[place][0]) if place < len(parameters) else None
+            return None
+        return self._values.get(f"{field}.{argument}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object it was made from."""
+        return dict(self._values)
+
+    def __repr__(self) -> str:
+        return f"<RecordedEvent {self.type} {self._values.get('proc.cmdline', '')}>"
+
+
+def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterator[RecordedEvent]:
+    """Events from JSON lines; raises LabError for a line that isn't one."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise LabError(f"{name}, line {number} is not JSON: {error}", hint="One JSON object per line.") from None
+        if not isinstance(values, dict) or not isinstance(values.get("evt.type"), str):
+            raise LabError(
+                f"{name}, line {number} is not an event",
+                hint='An event is an object of field names and values with at least "evt.type".',
+            )
+        if not isinstance(values.get("evt.time", 0), int):
+            raise LabError(f"{name}, line {number}: evt.time has to be a number of nanoseconds")
+        yield RecordedEvent(values)

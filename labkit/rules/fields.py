@@ -1,0 +1,169 @@
+"""What Falco knows about fields and event types: names, types, arguments; read once from the data files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+STRING_TYPES = frozenset({"CHARBUF", "FSPATH", "FSRELPATH"})
+NUMBER_TYPES = frozenset(
+    "INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 ERRNO FD PID SYSCALLID SIGTYPE RELTIME ABSTIME PORT UID GID "
+    "FLAGS8 FLAGS16 FLAGS32 DOUBLE MODE ENUMFLAGS8 ENUMFLAGS16 ENUMFLAGS32".split()
+)
+ADDRESS_TYPES = frozenset({"IPADDR", "IPV4ADDR", "IPV6ADDR"})
+NETWORK_TYPES = frozenset({"IPNET", "IPV4NET", "IPV6NET"})
+
+# Families of fields in which a dot introduces the argument: evt.arg.name is evt.arg with argument "name".
+_EVENT_ARGUMENTS = ("evt.arg", "evt.rawarg")
+# Ancestor fields take a level, or no argument in a condition, where they stand for all ancestors.
+ANCESTORS = frozenset({"proc.apid", "proc.aname", "proc.aexe", "proc.aexepath", "proc.acmdline"})
+_INDEXED = ANCESTORS | {"proc.aargs", "fd.types"}
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """A field as Falco's registry has it. `argument` is "required", "optional" or ""."""
+
+    name: str
+    type: str
+    is_list: bool = False
+    argument: str = ""
+    right_hand: bool = True
+    transformable: bool = True
+    filter_only: bool = False
+    deprecated: bool = False
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A field as a condition or an output names it: the field, its argument, and what type its value has."""
+
+    field: str
+    argument: str | None
+    info: FieldInfo
+    text: str
+
+
+class UnknownField(Exception):
+    """The text names no field, or not with this argument. `message` is in Falco's words."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def _data(name: str) -> Any:
+    return json.loads(resources.files("labkit.rules").joinpath("data", name).read_text("utf-8"))
+
+
+@cache
+def fields() -> Mapping[str, FieldInfo]:
+    """All fields by name."""
+    registry = {}
+    for name, text in _data("fields.json")["fields"].items():
+        kind, _, flags = text.partition(" ")
+        registry[name] = FieldInfo(
+            name,
+            kind,
+            is_list="*" in flags,
+            argument="required" if "!" in flags else "optional" if "?" in flags else "",
+            right_hand="r" not in flags,
+            transformable="r" not in flags,
+            filter_only="f" in flags,
+            deprecated="d" in flags,
+        )
+    return registry
+
+
+@cache
+def event_parameters() -> Mapping[str, tuple[tuple[str, str], ...]]:
+    """The parameters (name, type) of each event that has its own."""
+    return {
+        name: tuple((parameter.partition(":")[0], parameter.partition(":")[2]) for parameter in text.split())
+        for name, text in _data("events.json")["events"].items()
+    }
+
+
+@cache
+def event_types() -> frozenset[str]:
+    """Every name that `evt.type` can have."""
+    data = _data("events.json")
+    return frozenset((*data["events"], *data["generic"].split(), *data["other"].split()))
+
+
+@cache
+def generic_event_types() -> frozenset[str]:
+    """System calls without an event of their own: to Falco they are all one event."""
+    return frozenset(_data("events.json")["generic"].split())
+
+
+@cache
+def _parameter_types() -> Mapping[str, str]:
+    """The type of each event parameter, as in the first event that has it."""
+    types: dict[str, str] = {}
+    for parameters in event_parameters().values():
+        for name, kind in parameters:
+            types.setdefault(name, kind)
+    return types
+
+
+@cache
+def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Reference:
+    """The field that `name[argument]` stands for; raises UnknownField.
+
+    `in_output` is for output formats, where filter-only fields aren't allowed.
+    """
+    text = f"{name}[{argument}]" if argument else name
+    info = fields().get(name)
+    if info is not None and info.filter_only and in_output:
+        raise UnknownField(f"{text} is filter only and cannot be used as a display field")
+    for family in _EVENT_ARGUMENTS:
+        if name == family or name.startswith(f"{family}."):
+            return _event_argument(family, name[len(family) + 1 :], argument, text)
+    if name in ("evt.abspath", "evt.abspath.src", "evt.abspath.dst") and not argument:
+        return Reference("evt.abspath", name[12:] or None, fields()["evt.abspath"], text)
+    if name.startswith("evt.type.is."):
+        wanted = name.removeprefix("evt.type.is.")
+        if argument or not (wanted in event_types() or wanted.isdigit()):
+            raise UnknownField(f"filter_check called with nonexistent field {text}")
+        return Reference("evt.type.is", wanted, fields()["evt.type.is"], text)
+    if info is None:
+        raise UnknownField(f"filter_check called with nonexistent field {text}")
+    if argument and not info.argument:
+        raise UnknownField(f"filter_check called with nonexistent field {text}")
+    if not argument and info.argument == "required":
+        raise UnknownField(f"filter syntax error: {text}")
+    if argument and (name in _INDEXED or name == "evt.around") and not _is_number(argument):
+        raise UnknownField(f"{argument} is not a valid number")
+    return Reference(name, argument or None, info, text)
+
+
+def _event_argument(family: str, dotted: str, argument: str, text: str) -> Reference:
+    base = fields()[family]
+    if not dotted:
+        if not argument:
+            raise UnknownField(f"filter syntax error: {text}")
+        if family == "evt.rawarg":
+            raise UnknownField("evt.arg fields must be expressed explicitly")
+        if not _is_number(argument):
+            raise UnknownField(f"{argument} is not a valid number")
+        return Reference(family, argument, base, text)
+    if argument or dotted not in _parameter_types():
+        matching = any(dotted.startswith(name) for name in _parameter_types())
+        reason = (
+            f"filter_check called with nonexistent field {text}" if matching else f"unknown event argument {dotted}"
+        )
+        raise UnknownField(reason)
+    if family == "evt.arg":
+        return Reference(family, dotted, base, text)
+    kind = _parameter_types()[dotted]
+    return Reference(family, dotted, FieldInfo(family, kind, right_hand=False, transformable=False), text)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?[0-9]+", text) is not None

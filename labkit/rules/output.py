@@ -1,0 +1,228 @@
+"""Output formats: `%field`, `%field[arg]`, `%20field`, `%tolower(field)`; and alerts as Falco's text and JSON lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from labkit.rules.fields import UnknownField, fields, resolve
+from labkit.rules.parser import TRANSFORMERS
+
+_NUMBER = re.compile(r"[0-9]+")
+_TRANSFORMER = re.compile(rf"(?:{'|'.join(TRANSFORMERS)})\(")
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*(?:\.[a-zA-Z0-9_]+)*")
+MISSING = "<NA>"
+
+
+class BadFormat(Exception):
+    """An output format that can't be used. `unknown` is true where a field isn't known."""
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.unknown = unknown
+
+
+@dataclass(frozen=True)
+class Token:
+    """A field in a format. `name` is as written (without %), `width` pads or cuts (0: neither); `transformers` are
+    applied from the last to the first."""
+
+    name: str
+    field: str
+    argument: str | None
+    width: int = 0
+    transformers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """A parsed output format: text and tokens in turn."""
+
+    parts: tuple[str | Token, ...]
+
+    @staticmethod
+    def parse(text: str) -> Format:
+        """Raises BadFormat."""
+        if not text:
+            raise BadFormat("empty formatting token")
+        text = text.removeprefix("*")
+        parts: list[str | Token] = []
+        at = 0
+        while at < len(text):
+            found = text.find("%", at)
+            if found < 0:
+                parts.append(text[at:])
+                break
+            if found > at:
+                parts.append(text[at:found])
+            token, at = _token(text, found + 1)
+            parts.append(token)
+        return Format(tuple(parts))
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Token))
+
+    def text(self, get: Callable[[str, str | None], Any]) -> str:
+        """The format with values in place of the tokens; a missing value shows as <NA>."""
+        return "".join(part if isinstance(part, str) else _shown(part, get) for part in self.parts)
+
+    def values(self, get: Callable[[str, str | None], Any]) -> dict[str, Any]:
+        """The value of each token by its name, None where it is missing; transformed ones are left out."""
+        return {token.name: get(token.field, token.argument) for token in self.tokens if not token.transformers}
+
+
+def _token(text: str, at: int) -> tuple[Token, int]:
+    if at == len(text):
+        raise BadFormat("invalid formatting syntax: formatting cannot end with a %")
+    width = 0
+    if match := _NUMBER.match(text, at):
+        width, at = min(int(match[0]), 1 << 16), match.end()
+        if at == len(text):
+            raise BadFormat("invalid formatting syntax: formatting cannot end with a number")
+    start = at
+    transformers: list[str] = []
+    while match := _TRANSFORMER.match(text, at):
+        transformers.append(match[0][:-1])
+        at = match.end()
+    name, argument, dotted, at = _field(text, at)
+    for _ in transformers:
+        while text[at : at + 1] == " ":
+            at += 1
+        if text[at : at + 1] != ")":
+            raise BadFormat("expected a ')' token closing the transformer")
+        at += 1
+    return Token(text[start:at], name, argument, width, tuple(transformers)), at
+
+
+def _field(text: str, at: int) -> tuple[str, str | None, str, int]:
+    """The field with the longest name that the text goes on with."""
+    match = _NAME.match(text, at)
+    problem = ""
+    name = match[0] if match else ""
+    while name:
+        end = at + len(name)
+        argument = ""
+        if text[end : end + 1] == "[":
+            close = text.find("]", end)
+            if close < 0:
+                problem = problem or "expected a ']' token"
+            else:
+                argument = text[end + 1 : close].strip("'\"")
+        for candidate, stop in ((argument, end + len(argument) + 2), ("", end)) if argument else (("", end),):
+            if not _possible(name):
+                continue
+            try:
+                reference = resolve(name, candidate, in_output=True)
+            except UnknownField as unknown:
+                if "display field" in unknown.message:
+                    raise BadFormat(unknown.message) from None
+                continue
+            if candidate:
+                stop = text.find("]", end) + 1
+            return reference.field, reference.argument, name, stop
+        name = name[:-1]
+    raise BadFormat(problem or "unknown filter: unexpected token after '", unknown=not problem)
+
+
+def _possible(name: str) -> bool:
+    """Whether a name can be a field at all (a cheap test before the full one)."""
+    return name in fields() or name.startswith(("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is."))
+
+
+def _shown(token: Token, get: Callable[[str, str | None], Any]) -> str:
+    value = get(token.field, token.argument)
+    for transformer in reversed(token.transformers):
+        value = _transform(transformer, value)
+    shown = MISSING if value is None else as_text(value, token.field)
+    if token.width:
+        shown = shown[: token.width].ljust(token.width)
+    return shown
+
+
+def _transform(name: str, value: Any) -> Any:
+    from labkit.rules.codegen import TRANSFORMS
+
+    return TRANSFORMS[name](value)
+
+
+def as_text(value: Any, field: str = "") -> str:
+    """A value as Falco prints it in a message."""
+    if field.startswith("evt.") and isinstance(value, int) and not isinstance(value, bool):
+        from labkit.rules.codegen import TIME_FIELDS, as_time
+
+        if field in TIME_FIELDS:
+            return as_time(value, field) or MISSING
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, list | tuple):
+        return f"({','.join(as_text(item) for item in value)})"
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What a rule raised on an event. `time` is in ns since the epoch, `output` is the whole line with time and
+    priority, `output_fields` maps field names to values (None: missing)."""
+
+    time: int
+    rule: str
+    priority: str
+    source: str
+    hostname: str
+    output: str
+    tags: tuple[str, ...] = ()
+    output_fields: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+    # Which optional properties the JSON line has, in addition to the fixed ones.
+    properties: Sequence[str] = ("output", "tags", "output_fields")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that Falco's JSON line is, keys in its order."""
+        optional = {
+            "message": self.message,
+            "output": self.output,
+            "output_fields": dict(sorted(self.output_fields.items())),
+            "tags": list(self.tags),
+        }
+        everything = {
+            "hostname": self.hostname,
+            **{name: value for name, value in optional.items() if name in self.properties},
+            "priority": self.priority,
+            "rule": self.rule,
+            "source": self.source,
+            "time": iso8601(self.time),
+        }
+        return dict(sorted(everything.items()))
+
+    def to_json(self) -> str:
+        """Falco's JSON line (without the line break)."""
+        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False, default=_plain)
+
+    def to_text(self) -> str:
+        """Falco's text line (without the line break)."""
+        return self.output
+
+    def __str__(self) -> str:
+        return self.output
+
+
+def _plain(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def iso8601(time: int) -> str:
+    """Nanoseconds since the epoch as Falco's JSON has them."""
+    seconds, nanoseconds = divmod(time, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
