@@ -167,7 +167,8 @@ class _Falco:
         paths = self._options.rules or rules_files(p, settings)
         if not paths:
             raise _Exit(
-                "You must specify at least one rules file/directory via a command line argument or in the configuration file"
+                "You must specify at least one rules file/directory via a command line argument "
+                "or in the configuration file"
             )
         texts = {path: p.read_text(path) for path in paths}
         engine = self._engine(settings)

@@ -1,0 +1,111 @@
+"""Helm for the embedded lab: the same calls as `labkit.provision.helm.Helm`, for the one chart the workshop installs.
+
+It makes what Helm makes: the chart's objects, and a release in Secrets that a real `helm list` reads. On a cluster of
+your own the real Helm does this; `python -m labkit.embedded.helm` takes Helm's arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from labkit.embedded.helm import chart as charts
+from labkit.embedded.helm import release as releases
+from labkit.embedded.helm.errors import HelmError
+from labkit.embedded.helm.storage import Revision, revisions
+from labkit.embedded.helm.values import read
+from labkit.errors import StepError
+from labkit.provision.helm import Helm as RealHelm
+from labkit.provision.helm import Release
+from labkit.provision.kube import Kube
+
+VERSION = "v4.2.4"
+"""The Helm whose behaviour is followed."""
+
+_HINTS = {
+    "failed to parse": "A values file must be a map at its top: `customRules:`, below it file names and blocks of text.",
+    "wrong type for value": "Under `customRules`, each file name needs a block of text: put `|-` behind its colon.",
+    "no such file": "Check the file's name.",
+    "not found": "The embedded lab has the chart falcosecurity/falco in the version that versions.toml pins.",
+    "does not emulate": "Switch it off in the values, or use a real cluster (target=eks).",
+    "in progress": "An earlier call was interrupted: uninstall the release, then install it again.",
+    "deadline exceeded": "Pods did not become ready in time: `kubectl get pods,events` in the namespace says why.",
+}
+
+
+class Helm(RealHelm):
+    """The stand-in. Every method raises `StepError` with Helm's words when Helm would refuse."""
+
+    def upgrade_install(
+        self,
+        release: str,
+        chart: str,
+        *,
+        version: str,
+        namespace: str,
+        values: Sequence[Path] = (),
+        repository: str = "",
+        reuse_values: bool = False,
+        create_namespace: bool = True,
+        wait: bool = True,
+        timeout: float = 300.0,
+    ) -> Release:
+        try:
+            charts.locate(chart, version, repository)
+            made = releases.upgrade_install(
+                self._kube,
+                release,
+                namespace,
+                read(values),
+                keep="reuse" if reuse_values else "",
+                create_namespace=create_namespace,
+                wait=wait,
+                timeout=timeout,
+            )
+        except HelmError as error:
+            raise _step_error("upgrade --install", error) from error
+        return _summary(made)
+
+    def status(self, release: str, namespace: str) -> Release | None:
+        stored = revisions(self._kube, release, namespace)
+        return _summary(stored[-1]) if stored else None
+
+    def history(self, release: str, namespace: str) -> list[Release]:
+        return [_summary(revision) for revision in revisions(self._kube, release, namespace)]
+
+    def get_values(self, release: str, namespace: str) -> dict[str, Any]:
+        stored = revisions(self._kube, release, namespace)
+        if not stored:
+            raise _step_error("get values", HelmError("release: not found"))
+        return stored[-1].config
+
+    def uninstall(self, release: str, namespace: str) -> bool:
+        return releases.uninstall(self._kube, release, namespace)
+
+    def version(self) -> str:
+        return VERSION
+
+    @property
+    def _kube(self) -> Kube:
+        if not hasattr(self, "_connection"):
+            self._connection = Kube(kubeconfig=self.kubeconfig, context=self.context)
+        return self._connection
+
+
+def _summary(revision: Revision) -> Release:
+    return Release(
+        name=revision.name,
+        namespace=revision.namespace,
+        revision=revision.version,
+        status=revision.status,
+        chart=revision.chart["name"],
+        version=revision.chart["version"],
+        app_version=str(revision.chart.get("appVersion", "")),
+    )
+
+
+def _step_error(command: str, error: HelmError) -> StepError:
+    text = str(error)
+    hint = next((hint for part, hint in _HINTS.items() if part in text), "Correct that and run this again.")
+    return StepError(f"`helm {command}` failed: {text}", hint=hint)
