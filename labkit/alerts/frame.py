@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,17 +45,23 @@ _BY_NAME = {name.lower(): name for name in PRIORITIES} | {"info": "Informational
 
 
 class Columns:
-    """Collects alerts column by column; `frame()` makes the DataFrame."""
+    """Collects alerts; `frame()` makes the DataFrame.
+
+    Alerts of one rule have the same output fields in the same order. Kept by that order, their values can be turned
+    from rows into columns all at once, which is several times faster than field by field.
+    """
 
     def __init__(self) -> None:
         self.events = 0
         self.skipped: Counter[str] = Counter()
-        self._base: dict[str, list[Any]] = {name: [] for name in (*_ALERT, *_DELIVERY)}
-        self._fields: dict[str, list[Any]] = {}
-        self._rows = 0
+        # Most values repeat: kept once, they need a tenth of the memory, and what follows is faster for it.
+        self._strings: dict[str, str] = {}
+        self._alerts: list[tuple[Any, ...]] = []
+        self._deliveries: list[tuple[Any, ...]] = []
+        self._by_shape: dict[tuple[str, ...], tuple[list[int], list[tuple[Any, ...]]]] = {}
 
     def __len__(self) -> int:
-        return self._rows
+        return len(self._alerts)
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Adds one event of FilterLogEvents (or of its shape); a message that is no alert is only counted."""
@@ -64,46 +70,54 @@ class Columns:
         if isinstance(alert, NotAlert):
             self.skipped[alert.value] += 1
             return
-        base = self._base
-        for name in _ALERT:
-            base[name].append(alert.get(name))
-        for name in _DELIVERY:
-            base[name].append(event.get(name))
-        fields = self._fields
-        row = self._rows
-        for name, value in (alert.get("output_fields") or {}).items():
-            column = fields.get(name)
-            if column is None:
-                column = fields[name] = []
-            if len(column) < row:
-                column.extend([None] * (row - len(column)))
-            column.append(value)
-        self._rows = row + 1
+        same = self._strings.setdefault
+        fields = alert.get("output_fields") or {}
+        shape = tuple(fields)
+        group = self._by_shape.get(shape)
+        if group is None:
+            group = self._by_shape[shape] = ([], [])
+        group[0].append(len(self._alerts))
+        group[1].append(tuple([same(v, v) if type(v) is str else v for v in fields.values()]))
+        self._alerts.append(tuple(map(alert.get, _ALERT)))
+        self._deliveries.append(tuple(map(event.get, _DELIVERY)))
 
     def frame(self) -> pd.DataFrame:
         """The frame that `labkit.alerts.read` describes, ordered by `time`."""
-        base = self._base
-        timestamp = _milliseconds(base["timestamp"])
+        n = len(self._alerts)
+        logged = _milliseconds([delivery[2] for delivery in self._deliveries])
+        times = _times([alert[0] for alert in self._alerts], logged)
+        order = np.argsort(times.to_numpy(), kind="stable")
+        _, rule, priority, source, hostname, output, tags = _columns(self._alerts, order, len(_ALERT))
+        event_id, stream, _, ingestion = _columns(self._deliveries, order, len(_DELIVERY))
         columns: dict[str, Any] = {
-            "time": _times(base["time"], timestamp),
-            "rule": _category(base["rule"]),
-            "priority": pd.Categorical([_BY_NAME.get(str(p).lower()) for p in base["priority"]], dtype=PRIORITY),
-            "source": _category(base["source"]),
-            "hostname": _category(base["hostname"]),
-            "output": _strings(base["output"]),
-            "tags": _tags(base["tags"]),
+            "time": times.iloc[order].reset_index(drop=True),
+            "rule": _category(rule),
+            "priority": pd.Categorical([_BY_NAME.get(str(p).lower()) for p in priority], dtype=PRIORITY),
+            "source": _category(source),
+            "hostname": _category(hostname),
+            "output": _strings([(None, output)], n),
+            "tags": _tags(tags),
+            **self._fields(order),
+            "eventId": _strings([(None, event_id)], n),
+            "logStreamName": _category(stream),
+            "timestamp": logged.iloc[order].reset_index(drop=True),
+            "ingestionTime": _milliseconds(ingestion),
         }
-        for name in [*FIELDS, *sorted(set(self._fields) - set(FIELDS))]:
-            values = self._fields.get(name, [])
-            values.extend([None] * (self._rows - len(values)))
-            columns[name] = _typed(values, FIELDS.get(name))
-        columns["eventId"] = _strings(base["eventId"])
-        columns["logStreamName"] = _category(base["logStreamName"])
-        columns["timestamp"] = timestamp
-        columns["ingestionTime"] = _milliseconds(base["ingestionTime"])
-        df = pd.DataFrame(columns).sort_values("time", kind="stable", ignore_index=True)
-        df.attrs = {"events": self.events, "alerts": self._rows, "skipped": dict(self.skipped)}
+        df = pd.DataFrame(columns, copy=False)
+        df.attrs = {"events": self.events, "alerts": n, "skipped": dict(self.skipped)}
         return df
+
+    def _fields(self, order: Any) -> dict[str, Any]:
+        """Output fields as columns: first those that every frame has, then the others by name."""
+        n = len(order)
+        place = np.empty(n, dtype="int64")  # where the alert that came as the i-th goes
+        place[order] = np.arange(n)
+        parts: dict[str, list[_Part]] = {name: [] for name in FIELDS}
+        for shape, (rows, values) in self._by_shape.items():
+            where = place[rows]
+            for name, column in zip(shape, zip(*values, strict=True), strict=True):
+                parts.setdefault(name, []).append((where, column))
+        return {name: _typed(parts[name], n, FIELDS.get(name)) for name in [*FIELDS, *sorted(set(parts) - set(FIELDS))]}
 
 
 def to_frame(events: Iterable[Mapping[str, Any] | str]) -> pd.DataFrame:
@@ -127,13 +141,19 @@ def unhurried_gc() -> Iterator[None]:
             gc.enable()
 
 
-def _milliseconds(values: list[int | None]) -> pd.Series[Any]:
+def _columns(rows: list[tuple[Any, ...]], order: Any, width: int) -> list[tuple[Any, ...]]:
+    """Rows, put into this order, as `width` columns."""
+    return list(zip(*[rows[i] for i in order], strict=True)) if rows else [()] * width
+
+
+def _milliseconds(values: Sequence[int | None]) -> pd.Series[Any]:
     """Epoch milliseconds as UTC times; what is missing stays missing."""
-    stamps = np.array([np.iinfo(np.int64).min if v is None else v for v in values], dtype="datetime64[ms]")
+    missing = np.iinfo(np.int64).min  # what numpy takes for: not a time
+    stamps = np.array([missing if v is None else v for v in values], dtype="datetime64[ms]")
     return pd.Series(stamps.astype("datetime64[ns]")).dt.tz_localize("UTC")
 
 
-def _times(values: list[str | None], shipped: pd.Series[Any]) -> pd.Series[Any]:
+def _times(values: Sequence[str | None], shipped: pd.Series[Any]) -> pd.Series[Any]:
     """Falco's `time`, exact to the nanosecond. A time of day gets its date from `shipped`, as does no time."""
     try:
         # By far the usual case, and the fastest: every value ends in Z.
@@ -159,47 +179,61 @@ def _time(value: str | None, shipped: pd.Timestamp) -> pd.Timestamp:
     return shipped
 
 
-def _tags(values: list[list[str] | None]) -> pd.Series[Any]:
+def _tags(values: Sequence[list[str] | None]) -> pd.Series[Any]:
     """Tuples, one object for each distinct set of tags: there are only as many as there are rules."""
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    made = [known.setdefault(t, t) for t in (tuple(v or ()) for v in values)]
-    column = np.empty(len(made), dtype=object)
-    column[:] = made
-    return pd.Series(column, dtype=object)
+    return pd.Series([known.setdefault(t, t) for t in (tuple(v or ()) for v in values)], dtype=object)
 
 
-def _category(values: list[Any]) -> pd.Categorical:
+def _category(values: Sequence[Any]) -> pd.Categorical:
     # Categories are strings even where there is no value to tell: an empty frame has the dtypes of a full one.
     known = sorted({v for v in values if v is not None})
-    return pd.Categorical(values, categories=pd.Index(known, dtype="string"))
+    code = {name: i for i, name in enumerate(known)}
+    return pd.Categorical.from_codes([code.get(v, -1) for v in values], categories=pd.Index(known, dtype="string"))
 
 
-def _strings(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series(values, dtype="string")
+# Rows (None: all of them) and the values that they have.
+_Part = tuple[Any, Sequence[Any]]
 
 
-def _typed(values: list[Any], known: str | None) -> pd.Series[Any]:
-    """A column in the dtype that its values have: Int64, boolean, Float64, else string. `"<NA>"` is missing, too."""
-    kinds = set(map(type, values))
-    if str in kinds and "<NA>" in values:
-        values = [None if v == "<NA>" else v for v in values]
-        kinds = set(map(type, values))
-    kinds.discard(type(None))
+def _typed(parts: list[_Part], n: int, known: str | None) -> Any:
+    """A column of `n` rows in the dtype that its values have: Int64, boolean, Float64, else string."""
+    parts = [
+        (rows, [None if v == "<NA>" else v for v in values] if "<NA>" in values else values) for rows, values in parts
+    ]
+    kinds = set().union(*(map(type, values) for _, values in parts)) - {type(None)}
     if not kinds:
-        return pd.Series(values, dtype=known or "string")
-    if kinds == {bool}:
-        return pd.Series(values, dtype="boolean")
+        return pd.array([None] * n, dtype=known or "string")  # type: ignore[call-overload]
     if kinds == {int}:
-        present = [v for v in values if v is not None]
-        if max(present) < 2**63:
-            return pd.Series(values, dtype="Int64")
-        if min(present) >= 0:
-            return pd.Series(values, dtype="UInt64")
+        numbers = [v for _, values in parts for v in values if v is not None]
+        low, high = min(numbers), max(numbers)
+        if high < 2**63 or low >= 0:
+            return pd.arrays.IntegerArray(*_masked(parts, n, "int64" if high < 2**63 else "uint64"))
+    elif kinds == {bool}:
+        return pd.arrays.BooleanArray(*_masked(parts, n, "bool"))
     elif kinds <= {int, float}:
-        return pd.Series(values, dtype="Float64")
-    if kinds != {str}:
-        values = [v if v is None or isinstance(v, str) else _text(v) for v in values]
-    return _strings(values)
+        return pd.arrays.FloatingArray(*_masked(parts, n, "float64"))
+    return _strings(parts, n)
+
+
+def _masked(parts: list[_Part], n: int, dtype: str) -> tuple[Any, Any]:
+    """Values and the mask of what is missing: what pandas' nullable arrays are made of."""
+    data, mask = np.zeros(n, dtype=dtype), np.ones(n, dtype=bool)
+    for rows, values in parts:
+        missing = np.array([v is None for v in values]) if None in values else np.zeros(len(values), dtype=bool)
+        data[rows] = [0 if v is None else v for v in values]
+        mask[rows] = missing
+    return data, mask
+
+
+def _strings(parts: list[_Part], n: int) -> pd.arrays.StringArray:
+    data = np.full(n, pd.NA, dtype=object)
+    for rows, values in parts:
+        kinds = set(map(type, values))
+        if kinds != {str}:
+            values = [pd.NA if v is None else v if isinstance(v, str) else _text(v) for v in values]
+        data[slice(None) if rows is None else rows] = values
+    return pd.arrays.StringArray(data)
 
 
 def _text(value: Any) -> str:
