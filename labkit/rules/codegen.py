@@ -20,6 +20,7 @@ _MAX_INDENT = 40
 
 Matcher = Callable[[Any], "list[int]"]
 
+_UNITABLE = ("in", "startswith", "endswith", "net in")
 _ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -281,9 +282,8 @@ class _merged(Graph):
             node = self.nodes[child]
             if kind == "and":
                 node = self.nodes[node[1]] if node[0] == "not" else ("",)
-            leaf = node[1] if node[0] == "leaf" else None
-            plain = leaf and not leaf.operand.some and not leaf.operand.is_list
-            if plain and leaf.kind in ("in", "startswith", "endswith", "net in"):
+            leaf: Leaf | None = node[1] if node[0] == "leaf" else None
+            if leaf and leaf.kind in _UNITABLE and not leaf.operand.some and not leaf.operand.is_list:
                 key = (leaf.operand.source, leaf.operand.type, leaf.kind)
                 if key not in groups:
                     out.append(key)
@@ -425,7 +425,7 @@ def sides(client: Any, server: Any, local: Any, remote: Any) -> list[Any] | None
 
 def ancestors(chain: Any) -> list[Any] | None:
     """The recorded chain starts with the process itself; ancestors are what follows."""
-    return chain[1:] if isinstance(chain, list | tuple) else None
+    return list(chain[1:]) if isinstance(chain, list | tuple) else None
 
 
 def as_address(value: Any) -> bytes | None:

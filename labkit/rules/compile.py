@@ -505,11 +505,8 @@ def _suspect(text: str, operator: str, position: Position, warnings: list[tuple[
     if "." in stripped and _is_field(stripped):
         warnings.append((f"'{text}' may be a valid field misused as a const string value", position))
     if stripped.endswith(")"):
-        for name in ("val", *TRANSFORMERS):
-            if stripped.startswith(f"{name}("):
-                warnings.append(
-                    (f"'{text}' may be a valid field transformer misused as a const string value", position)
-                )
+        message = f"'{text}' may be a valid field transformer misused as a const string value"
+        warnings.extend((message, position) for name in ("val", *TRANSFORMERS) if stripped.startswith(f"{name}("))
 
 
 _FIELD_TEXT = re.compile(r"([a-zA-Z][a-zA-Z0-9_.]*)(?:\[(.*)\])?")

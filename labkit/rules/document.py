@@ -31,7 +31,7 @@ class YamlFault(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A YAML node. `kind` is "map", "sequence", "scalar" or "null"; `line`, `column`, `offset` count from 0 in bytes."""
+    """A YAML node. `kind` is "map", "sequence", "scalar" or "null"; places count from 0, in bytes."""
 
     kind: str
     line: int
@@ -164,7 +164,7 @@ def _compose(events: Iterator[Any], places: _Places, disguised: bool) -> list[No
             if opened.anchor:
                 anchors[opened.anchor] = node
         elif isinstance(event, yaml.AliasEvent):
-            node = anchors.get(event.anchor)
+            node = anchors.get(event.anchor or "")
             if node is None:
                 raise _fault("the referenced anchor is not defined", *places.of(event.start_mark))
         elif isinstance(event, yaml.DocumentStartEvent):
@@ -207,9 +207,9 @@ _ITEM_SCHEMA: dict[str, Any] = {
             "minimum": 1,
             "properties": dict.fromkeys(
                 (
-                    "items desc condition output priority enabled exceptions capture capture_duration tags "
-                    "warn_evttypes skip-if-unknown-filter"
-                ).split(),
+                    *("items", "desc", "condition", "output", "priority", "enabled", "exceptions", "capture"),
+                    *("capture_duration", "tags", "warn_evttypes", "skip-if-unknown-filter"),
+                ),
                 _OVERRIDE,
             ),
         },

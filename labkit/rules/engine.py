@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TextIO, TypeAlias
 
 from labkit.errors import RuleError
-from labkit.rules.events import Event
+from labkit.rules.events import Event, recorded
 from labkit.rules.loader import PRIORITIES, Loader, Rule
 from labkit.rules.output import Alert, BadFormat, Format
 from labkit.rules.report import FileReport, Location, Problem, Report
@@ -76,6 +78,19 @@ class Engine:
     def loader(self) -> Loader:
         return self._loader
 
+    def rule(self, name: str) -> Rule:
+        """The loaded rule of that name (case doesn't matter); raises RuleError."""
+        for rule in self.rules:
+            if rule.name.lower() == name.lower():
+                return rule
+        near = difflib.get_close_matches(name, [rule.name for rule in self.rules], 3, 0.4)
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "labkit rules list shows the rules."
+        raise RuleError(f"There is no rule {name!r}.", hint=hint)
+
+    def record(self, event: Event, stream: TextIO) -> None:
+        """Writes an event in its recorded form, as one JSON line."""
+        stream.write(json.dumps(recorded(event), separators=(",", ":"), ensure_ascii=False, default=str) + "\n")
+
     def load(self, files: Iterable[Source]) -> Report:
         """Loads rule files in order; raises LoadError, which carries the report, if any is invalid."""
         report = load_files(self._loader, files)
@@ -87,8 +102,8 @@ class Engine:
         return report
 
     def select(self, selection: Iterable[Mapping[str, Mapping[str, str]]]) -> None:
-        """Enables and disables rules, as `rules:` in falco.yaml: `[{"disable": {"rule": "*"}}, {"enable": {"tag": "x"}}]`,
-        in order; a rule's name may have wildcards."""
+        """Enables and disables rules as `rules:` in falco.yaml does, in order; a rule's name may have wildcards:
+        `[{"disable": {"rule": "*"}}, {"enable": {"tag": "network"}}]`."""
         for entry in selection:
             for action, what in entry.items():
                 if action not in ("enable", "disable") or not isinstance(what, Mapping):

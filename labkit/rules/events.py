@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from labkit.errors import LabError
-from labkit.rules.fields import ANCESTORS, event_parameters
+from labkit.rules.fields import ANCESTORS, event_parameters, fields
 
 Value: TypeAlias = "str | int | float | bool | bytes | list[Any]"
 
@@ -98,3 +100,33 @@ def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterat
         if not isinstance(values.get("evt.time", 0), int):
             raise LabError(f"{name}, line {number}: evt.time has to be a number of nanoseconds")
         yield RecordedEvent(values)
+
+
+def open_events(name: str) -> Iterator[RecordedEvent]:
+    """Events from a file of JSON lines; `.gz` is decompressed, "-" is standard input. Raises LabError."""
+    if name == "-":
+        yield from read_events(sys.stdin.buffer, name="standard input")
+        return
+    try:
+        with gzip.open(name, "rb") if name.endswith(".gz") else open(name, "rb") as lines:
+            yield from read_events(lines, name=name)
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LabError(f"Can't read events from {name}: {reason}") from error
+
+
+def recorded(event: Event) -> dict[str, Any]:
+    """An event in its recorded form: every field that it has, evaluated now."""
+    values: dict[str, Any] = {}
+    for name, info in fields().items():
+        if info.argument == "required" or info.filter_only or info.deprecated:
+            continue
+        value = event.get(name)
+        if value is not None:
+            values[name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    arguments = {
+        name: value
+        for name, _ in event_parameters().get(event.type, ())
+        if (value := event.get("evt.arg", name)) is not None
+    }
+    return {**values, "evt.type": event.type, "evt.time": event.time, "evt.source": event.source, "evt.arg": arguments}

@@ -7,13 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 STRING_TYPES = frozenset({"CHARBUF", "FSPATH", "FSRELPATH"})
 NUMBER_TYPES = frozenset(
-    "INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 ERRNO FD PID SYSCALLID SIGTYPE RELTIME ABSTIME PORT UID GID "
-    "FLAGS8 FLAGS16 FLAGS32 DOUBLE MODE ENUMFLAGS8 ENUMFLAGS16 ENUMFLAGS32".split()
+    (
+        *("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "DOUBLE", "RELTIME", "ABSTIME"),
+        *("FLAGS8", "FLAGS16", "FLAGS32", "ENUMFLAGS8", "ENUMFLAGS16", "ENUMFLAGS32", "MODE", "PORT", "UID", "GID"),
+        *("ERRNO", "FD", "PID", "SYSCALLID", "SIGTYPE"),
+    )
 )
 ADDRESS_TYPES = frozenset({"IPADDR", "IPV4ADDR", "IPV6ADDR"})
 NETWORK_TYPES = frozenset({"IPNET", "IPV4NET", "IPV6NET"})
@@ -58,7 +61,7 @@ class UnknownField(Exception):
 
 
 def _data(name: str) -> Any:
-    return json.loads(resources.files("labkit.rules").joinpath("data", name).read_text("utf-8"))
+    return json.loads((Path(__file__).parent / "data" / name).read_bytes())
 
 
 @cache

@@ -4,7 +4,7 @@ come rules with their expanded conditions, and for each file a report of errors 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labkit.rules import ast
@@ -577,8 +577,7 @@ class Loader:
             macros[macro.name] = self._parse(expander, macro.condition, macro.condition_trail)
         used_macros: set[str] = set()
         for macro in self._macros.values():
-            visible = {name: macros[name] for name, other in self._macros.items() if other.index < macro.visibility}
-            resolver = _Resolver(visible)
+            resolver = _Resolver(macros, self._defined_before(macro))
             macros[macro.name] = self._resolve(resolver, macros[macro.name], macro.condition, macro.trail)
             used_macros.update(resolver.used)
         rules = []
@@ -595,6 +594,9 @@ class Loader:
         for name, item in self._lists.items():
             if name not in used_lists:
                 self._warn("LOAD_UNUSED_LIST", "List not referred to by any other rule/macro", item.trail)
+
+    def _defined_before(self, macro: _MacroItem) -> Callable[[str], bool]:
+        return lambda name: self._macros[name].index < macro.visibility
 
     def _expanded_lists(self) -> tuple[dict[str, list[str]], set[str]]:
         """Each list with the lists defined before it in place of their names (one level), and the names used so."""
@@ -1041,8 +1043,11 @@ def _replace_list(condition: str, name: str, items: str) -> str | None:
 class _Resolver:
     """Replaces the names of macros in a condition by their conditions."""
 
-    def __init__(self, macros: Mapping[str, ast.Expression]) -> None:
+    def __init__(
+        self, macros: Mapping[str, ast.Expression], visible: Callable[[str], bool] = lambda name: True
+    ) -> None:
         self._macros = macros
+        self._visible = visible
         self._size = 0
         self.used: list[str] = []
         self.faults: list[tuple[str, Position]] = []
@@ -1103,7 +1108,7 @@ class _Resolver:
         unknown: list[tuple[str, Position]],
     ) -> ast.Expression:
         condition = self._macros.get(node.name)
-        if condition is None:
+        if condition is None or not self._visible(node.name):
             unknown.append((f"Undefined macro '{node.name}' used in filter.", node.position))
             return node
         if node.name in path or len(path) > 100:

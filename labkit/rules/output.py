@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from labkit.rules.fields import UnknownField, fields, resolve
@@ -46,6 +47,7 @@ class Format:
     parts: tuple[str | Token, ...]
 
     @staticmethod
+    @lru_cache(1024)
     def parse(text: str) -> Format:
         """Raises BadFormat."""
         if not text:
@@ -90,7 +92,7 @@ def _token(text: str, at: int) -> tuple[Token, int]:
     while match := _TRANSFORMER.match(text, at):
         transformers.append(match[0][:-1])
         at = match.end()
-    name, argument, dotted, at = _field(text, at)
+    name, argument, at = _field(text, at)
     for _ in transformers:
         while text[at : at + 1] == " ":
             at += 1
@@ -100,7 +102,7 @@ def _token(text: str, at: int) -> tuple[Token, int]:
     return Token(text[start:at], name, argument, width, tuple(transformers)), at
 
 
-def _field(text: str, at: int) -> tuple[str, str | None, str, int]:
+def _field(text: str, at: int) -> tuple[str, str | None, int]:
     """The field with the longest name that the text goes on with."""
     match = _NAME.match(text, at)
     problem = ""
@@ -125,7 +127,7 @@ def _field(text: str, at: int) -> tuple[str, str | None, str, int]:
                 continue
             if candidate:
                 stop = text.find("]", end) + 1
-            return reference.field, reference.argument, name, stop
+            return reference.field, reference.argument, stop
         name = name[:-1]
     raise BadFormat(problem or "unknown filter: unexpected token after '", unknown=not problem)
 

@@ -1,4 +1,4 @@
-"""Constants of a condition as values of a field's type, and the matching of values: globs, paths, addresses, regexes."""
+"""Constants of a condition as values of a field's type; matching of values: globs, paths, addresses, regexes."""
 
 from __future__ import annotations
 

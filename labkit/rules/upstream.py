@@ -1,0 +1,55 @@
+"""Fetches the rule files that the Falco project publishes, for those who have a network; the lab works without."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from labkit.errors import LabError
+
+# File -> the release it comes from.
+RELEASES = {
+    "falco_rules.yaml": "falco-rules-5.1.0",
+    "falco-incubating_rules.yaml": "falco-incubating-rules-6.0.1",
+    "falco-sandbox_rules.yaml": "falco-sandbox-rules-6.1.0",
+}
+URL = "https://raw.githubusercontent.com/falcosecurity/rules/{release}/rules/{file}"
+_TIMEOUT = 20.0
+
+
+def fetch(folder: Path | None = None, *, url: str | None = None) -> list[Path]:
+    """Downloads the published rule files and returns where they are.
+
+    `url` may have `{release}` and `{file}` in it; without, it is the folder that holds the files. Raises LabError
+    where the network doesn't allow it; then nothing is left behind.
+    """
+    if folder is None:
+        from labkit.settings import Settings
+
+        folder = Settings.load().home / "rules"
+    template = url or URL
+    if "{file}" not in template:
+        template = f"{template.rstrip('/')}/{{file}}"
+    contents = {file: _download(template.format(release=release, file=file)) for file, release in RELEASES.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for file, content in contents.items():
+        path = folder / file
+        path.write_bytes(content)
+        paths.append(path)
+    return paths
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+            content: bytes = response.read()
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise LabError(
+            f"Can't fetch {url}: {reason}",
+            hint="Nothing here needs these files: the lab has default rules of its own. With a network, "
+            "or with --url and a place that can be reached, try again.",
+        ) from error
+    return content
