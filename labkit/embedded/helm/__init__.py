@@ -24,7 +24,7 @@ VERSION = "v4.2.4"
 """The Helm whose behaviour is followed."""
 
 _HINTS = {
-    "failed to parse": "A values file must be a map at its top: `customRules:`, below it file names and blocks of text.",
+    "failed to parse": "A values file is a map at its top: `customRules:`, below it file names and blocks of text.",
     "wrong type for value": "Under `customRules`, each file name needs a block of text: put `|-` behind its colon.",
     "no such file": "Check the file's name.",
     "not found": "The embedded lab has the chart falcosecurity/falco in the version that versions.toml pins.",

@@ -410,7 +410,7 @@ def _sockets(context: _Context) -> list[str]:
 
 def _mounts(context: _Context) -> list[Object]:
     driver, loads = context["driver.enabled"], _loads_driver(context)
-    mounts = [
+    mounts: list[Object] = [
         {"mountPath": f"/host{socket}", "name": f"container-engine-socket-{number}"}
         for number, socket in enumerate(_sockets(context))
     ]

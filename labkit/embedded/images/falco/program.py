@@ -20,7 +20,8 @@ from typing import Any
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.images.falco.config import DEFAULT_FILE, ConfigError, Settings, load, rules_files
 from labkit.embedded.node import Process, program
-from labkit.rules import Alert, Engine, Event, RuleError, check
+from labkit.errors import RuleError
+from labkit.rules import Alert, Engine, Event, LoadError, check
 from labkit.versions import pinned
 
 _BLOCK = 4096
@@ -42,6 +43,7 @@ class _Options:
     rules: list[str] = field(default_factory=list)
     validate: list[str] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
+    list_rules: bool = False
 
 
 class _Exit(Exception):
@@ -64,6 +66,8 @@ async def falco(p: Process) -> int:
             return _version(p)
         if name in ("-U", "--unbuffered"):
             options.settings.append("buffered_outputs=false")
+        elif name == "-L":
+            options.list_rules = True
         elif name in takes and (separator or words):
             given = value if separator else words.pop(0)
             if name in ("-c", "--config"):
@@ -79,6 +83,8 @@ async def falco(p: Process) -> int:
     try:
         if options.validate:
             return _validate(p, options)
+        if options.list_rules:
+            return _list_rules(p, options)
         return await _Falco(p, options).run()
     except (ConfigError, _Exit) as error:
         p.stderr.write(f"Error: {error}\n")
@@ -103,8 +109,72 @@ def _validate(p: Process, options: _Options) -> int:
         except OSError as error:
             raise _Exit(f"Could not open {path}: {error.strerror}") from error
     report = check(files)
-    p.print(report.to_json() if settings.flag("json_output") else report.to_text().rstrip("\n"))
-    return 1 if report.errors else 0
+    p.print(report.to_json() if settings.flag("json_output") else str(report).rstrip("\n"))
+    return 0 if report.successful else 1
+
+
+def _list_rules(p: Process, options: _Options) -> int:
+    """`falco -L`: each loaded rule and its description; all there is to know of them with `-o json_output=true`."""
+    engine, _ = _Falco(p, options).load(quiet=True)
+    active = set(engine.active)
+    if not load(p, options.config, options.settings).flag("json_output"):
+        for rule in engine.rules:
+            p.print(f"{rule.name:<50} {rule.description.strip()}")
+        return 0
+    infos = [
+        {
+            "condition": str(rule.condition),
+            "description": rule.description.strip(),
+            "enabled": rule in active,
+            "name": rule.name,
+            "output": rule.output,
+            "priority": rule.priority,
+            "source": rule.source,
+            "tags": list(rule.tags),
+        }
+        for rule in engine.rules
+    ]
+    rules = [
+        {"details": {"events": sorted(rule.event_types), "macros": list(rule.macros)}, "info": info}
+        for rule, info in zip(engine.rules, infos, strict=True)
+    ]
+    p.print(json.dumps({"required_engine_version": pinned()["falco"]["engine"], "rules": rules}))
+    return 0
+
+
+def _engine(settings: Settings, hostname: str) -> Engine:
+    """The engine that the settings ask for. Raises `_Exit` for what the lab doesn't emulate."""
+    texts: list[str] = []
+    fields: dict[str, str] = {}
+    suggested = False
+    for entry in settings.get("append_output") or []:
+        if entry.get("match"):
+            raise _Exit("[embedded lab] append_output with `match` isn't emulated: append to all rules")
+        suggested = suggested or bool(entry.get("suggested_output"))
+        if entry.get("extra_output"):
+            texts.append(str(entry["extra_output"]))
+        for extra in entry.get("extra_fields") or []:
+            fields |= extra if isinstance(extra, dict) else {extra: f"%{extra}"}
+    if settings.get("static_fields"):
+        raise _Exit("[embedded lab] static_fields aren't emulated: use append_output with extra_fields")
+    properties = [
+        name
+        for name, default in (("output", True), ("message", False), ("output_fields", True), ("tags", True))
+        if settings.flag(f"json_include_{name}_property", default)
+    ]
+    try:
+        return Engine(
+            matching=settings.get("rule_matching", "first"),
+            priority=str(settings.get("priority", "debug")),
+            suggested_output=suggested,
+            append_output=texts,
+            hostname=hostname,
+            extra_fields=fields,
+            properties=properties,
+            time_iso_8601=settings.flag("time_format_iso_8601"),
+        )
+    except RuleError as error:
+        raise _Exit(error.message) from error
 
 
 class _Falco:
@@ -132,7 +202,7 @@ class _Falco:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._p.on_signal(number, lambda number=number: ending(number))
         self._p.on_signal(signal.SIGHUP, again.set)
-        engine, texts = self._load()
+        engine, texts = self.load()
         try:
             while True:
                 async with AsyncExitStack() as session:
@@ -151,7 +221,7 @@ class _Falco:
 
     # -- starting
 
-    def _load(self, *, quiet: bool = False) -> tuple[Engine, dict[str, str]]:
+    def load(self, *, quiet: bool = False) -> tuple[Engine, dict[str, str]]:
         """Reads all files; returns the engine and the texts it was made from. Raises `ConfigError` and `_Exit`."""
         p = self._p
         settings = load(p, self._options.config, self._options.settings)
@@ -171,38 +241,33 @@ class _Falco:
                 "or in the configuration file"
             )
         texts = {path: p.read_text(path) for path in paths}
-        engine = self._engine(settings)
+        engine = _engine(settings, self._hostname())
         try:
             report = engine.load(list(texts.items()))
-        except RuleError as error:
+        except LoadError as error:
             report = error.report
         if not quiet:
             self._log("info", "Loading rules from:")
-            bad = {name for name, ok in report.schema.items() if not ok}
-            for path, text in texts.items():
-                outcome = "failed" if path in bad else "ok" if text.strip() else "none"
-                self._log("info", f"   {path} | schema validation: {outcome}")
-        if report.errors:
-            raise _Exit(report.to_text().rstrip("\n"))
-        if report.warnings and not quiet:
-            self._log("warning", report.to_text().rstrip("\n"))
+        for file in report.files:
+            outcome = "none" if not texts[file.name].strip() else "failed" if file.schema_warnings else "ok"
+            if not quiet:
+                self._log("info", f"   {file.name} | schema validation: {outcome}")
+            if file.errors:
+                raise _Exit(str(file).rstrip("\n"))
+            if file.warnings and not quiet:
+                self._log("warning", str(file).rstrip("\n"))
+        if report.refused:
+            raise _Exit(report.refused)
+        engine.select(settings.get("rules") or [])
         watched = {name: p.read_text(name) for name, _ in settings.files} | texts
         self._settings = settings
         return engine, watched
 
-    def _engine(self, settings: Settings) -> Engine:
-        append = [entry for entry in settings.get("append_output") or [] if isinstance(entry, dict)]
-        return Engine(
-            matching=settings.get("rule_matching", "first"),
-            priority=str(settings.get("priority", "debug")),
-            suggested_output=any(entry.get("suggested_output") for entry in append),
-            hostname=self._hostname(),
-        )
-
     def _container_plugin(self) -> None:
         if "container" not in (self._settings.get("load_plugins") or []):
             return
-        plugin = next((x for x in self._settings.get("plugins") or [] if x.get("name") == "container"), {})
+        plugins: list[dict[str, Any]] = self._settings.get("plugins") or []
+        plugin: dict[str, Any] = next((x for x in plugins if x.get("name") == "container"), {})
         library = str(plugin.get("library_path", "libcontainer.so"))
         path = library if library.startswith("/") else f"/usr/share/falco/plugins/{library}"
         self._log("info", f"Loaded plugin 'container@{pinned()['falco']['plugins']['container']}' from file {path}")
@@ -265,7 +330,7 @@ class _Falco:
             forced = again.is_set()
             again.clear()
             try:
-                engine, now = self._load(quiet=True)
+                engine, now = self.load(quiet=True)
             except (ConfigError, _Exit, OSError) as error:
                 # What runs goes on running; Falco tries new files out before it restarts.
                 self._log("error", f"Unable to reload, the configuration or rules changed and are not valid: {error}")
@@ -296,7 +361,7 @@ class _Falco:
         self._by_rule[alert.rule] += 1
         self._by_priority[alert.priority.upper()] += 1
         settings = self._settings
-        line = (self._json(alert) if settings.flag("json_output") else alert.to_text()) + "\n"
+        line = (alert.to_json() if settings.flag("json_output") else alert.to_text()) + "\n"
         if settings.flag("stdout_output.enabled", True):
             self._buffer.append(line)
             held_back = settings.flag("buffered_outputs") and not self._p.isatty(1)
@@ -308,22 +373,6 @@ class _Falco:
             task = asyncio.ensure_future(self._post(line))
             self._posts.add(task)
             task.add_done_callback(self._posts.discard)
-
-    def _json(self, alert: Alert) -> str:
-        line = alert.to_json()
-        left_out = [
-            key
-            for key, setting in (
-                ("output", "json_include_output_property"),
-                ("output_fields", "json_include_output_fields_property"),
-                ("tags", "json_include_tags_property"),
-            )
-            if not self._settings.flag(setting, True)
-        ]
-        if not left_out:
-            return line
-        values = {key: value for key, value in json.loads(line).items() if key not in left_out}
-        return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
 
     def _flush(self) -> None:
         text, self._buffer = "".join(self._buffer), []

@@ -209,7 +209,7 @@ class Tail:
     def _emit(self, file: _File, events: list[Event]) -> None:
         if not events:
             return
-        extra = {}
+        extra: dict[str, str | int] = {}
         if self._section.get("path_key"):
             extra[self._section.get("path_key")] = file.path
         if self._section.get("offset_key"):
