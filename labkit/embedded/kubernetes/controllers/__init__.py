@@ -1,0 +1,1 @@
+"""Control loops: each watches some kinds of object and makes the cluster look like what they ask for."""

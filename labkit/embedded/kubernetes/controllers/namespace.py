@@ -1,0 +1,76 @@
+"""Namespaces: each has a default service account and the cluster's CA; a deleted one takes its contents along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from labkit.embedded.kubernetes import resources as r
+from labkit.embedded.kubernetes.controllers.base import Controller, Key
+from labkit.embedded.kubernetes.errors import ApiError
+from labkit.embedded.kubernetes.registry import Registry
+from labkit.embedded.kubernetes.resources import Object, Resource, name_of
+from labkit.embedded.kubernetes.store import Change
+
+
+class Namespaces(Controller):
+    name = "namespace-controller"
+
+    def __init__(self, registry: Registry, certificate: str) -> None:
+        super().__init__(registry)
+        self._certificate = certificate
+
+    def concerned(self, change: Change) -> Iterable[Key]:
+        if change.resource is r.NAMESPACES:
+            yield Key.of(change.object)
+        elif change.resource.namespaced and change.type == "DELETED":
+            yield Key("", change.object["metadata"]["namespace"])
+
+    def reconcile(self, key: Key) -> None:
+        namespace = self.store.get(r.NAMESPACES, "", key.name)
+        if namespace is None:
+            return
+        if namespace["metadata"].get("deletionTimestamp"):
+            self._empty(namespace)
+            return
+        self.provide(key.name)
+
+    def provide(self, namespace: str) -> None:
+        """Makes what every namespace has, if it isn't there."""
+        if self.store.get(r.SERVICE_ACCOUNTS, namespace, "default") is None:
+            self.registry.create(r.SERVICE_ACCOUNTS, namespace, {"metadata": {"name": "default"}})
+        if self.store.get(r.CONFIG_MAPS, namespace, "kube-root-ca.crt") is None:
+            why = (
+                "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such "
+                "as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across "
+                "distributions of Kubernetes clusters."
+            )
+            self.registry.create(
+                r.CONFIG_MAPS,
+                namespace,
+                {
+                    "metadata": {
+                        "name": "kube-root-ca.crt",
+                        "annotations": {"kubernetes.io/description": why},
+                    },
+                    "data": {"ca.crt": self._certificate},
+                },
+            )
+
+    def _empty(self, namespace: Object) -> None:
+        left = list(self._contents(name_of(namespace)))
+        for resource, obj in left:
+            if not obj["metadata"].get("deletionTimestamp"):
+                try:
+                    self.registry.delete(resource, name_of(namespace), name_of(obj))
+                except ApiError as error:
+                    if error.code != 404:
+                        raise
+        if not list(self._contents(name_of(namespace))):
+            # Emptying the finalizers removes it: `_store` drops a deleted object that nothing holds.
+            self.registry.change(r.NAMESPACES, namespace, lambda new: new["spec"].update(finalizers=[]))
+
+    def _contents(self, namespace: str) -> Iterable[tuple[Resource, Object]]:
+        for resource in r.RESOURCES:
+            if resource.namespaced:
+                for obj in self.store.list(resource, namespace):
+                    yield resource, obj

@@ -1,0 +1,254 @@
+"""The kinds the cluster knows: one row each, from which discovery, routes and the store's keys follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = dict[str, Any]
+"""A Kubernetes object as it travels: JSON."""
+
+_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind and what can be done with it.
+
+    `spec_fields` are the top-level fields whose change makes a new `metadata.generation` (empty: the kind has none).
+    `selectable` are the field selectors it takes besides `metadata.name` and `metadata.namespace`.
+    """
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    spec_fields: tuple[str, ...] = ()
+    selectable: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = field(default=_VERBS)
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """The name that messages use: `deployments.apps`, `pods`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def singular(self) -> str:
+        return self.kind.lower()
+
+    @property
+    def has_status(self) -> bool:
+        return "status" in self.subresources
+
+
+_SPEC = ("spec",)
+_RBAC = "rbac.authorization.k8s.io"
+_REVIEW = ("create",)
+
+NAMESPACES = Resource(
+    "",
+    "v1",
+    "Namespace",
+    "namespaces",
+    False,
+    ("ns",),
+    subresources=("status", "finalize"),
+    selectable=("status.phase",),
+)
+NODES = Resource(
+    "", "v1", "Node", "nodes", False, ("no",), subresources=("status",), selectable=("spec.unschedulable",)
+)
+PODS = Resource(
+    "",
+    "v1",
+    "Pod",
+    "pods",
+    short_names=("po",),
+    categories=("all",),
+    subresources=("status", "log", "exec", "eviction", "binding"),
+    selectable=(
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.nominatedNodeName",
+    ),
+)
+SERVICES = Resource(
+    "", "v1", "Service", "services", short_names=("svc",), categories=("all",), subresources=("status",),
+    selectable=("spec.clusterIP", "spec.type"),
+)  # fmt: skip
+SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", short_names=("sa",), subresources=("token",))
+CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", short_names=("cm",))
+SECRETS = Resource("", "v1", "Secret", "secrets", selectable=("type",))
+EVENTS = Resource(
+    "",
+    "v1",
+    "Event",
+    "events",
+    short_names=("ev",),
+    selectable=(
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ),
+)
+ENDPOINTS = Resource("", "v1", "Endpoints", "endpoints", short_names=("ep",))
+PERSISTENT_VOLUME_CLAIMS = Resource(
+    "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", short_names=("pvc",), subresources=("status",)
+)
+LIMIT_RANGES = Resource("", "v1", "LimitRange", "limitranges", short_names=("limits",))
+RESOURCE_QUOTAS = Resource(
+    "", "v1", "ResourceQuota", "resourcequotas", short_names=("quota",), subresources=("status",)
+)
+DEPLOYMENTS = Resource(
+    "apps", "v1", "Deployment", "deployments", short_names=("deploy",), categories=("all",),
+    subresources=("status", "scale"), spec_fields=_SPEC,
+)  # fmt: skip
+REPLICA_SETS = Resource(
+    "apps", "v1", "ReplicaSet", "replicasets", short_names=("rs",), categories=("all",),
+    subresources=("status", "scale"), spec_fields=_SPEC, selectable=("status.replicas",),
+)  # fmt: skip
+DAEMON_SETS = Resource(
+    "apps", "v1", "DaemonSet", "daemonsets", short_names=("ds",), categories=("all",),
+    subresources=("status",), spec_fields=_SPEC,
+)  # fmt: skip
+CONTROLLER_REVISIONS = Resource("apps", "v1", "ControllerRevision", "controllerrevisions")
+JOBS = Resource(
+    "batch", "v1", "Job", "jobs", categories=("all",), subresources=("status",), spec_fields=_SPEC,
+    selectable=("status.successful",),
+)  # fmt: skip
+ROLES = Resource(_RBAC, "v1", "Role", "roles")
+ROLE_BINDINGS = Resource(_RBAC, "v1", "RoleBinding", "rolebindings")
+CLUSTER_ROLES = Resource(_RBAC, "v1", "ClusterRole", "clusterroles", False)
+CLUSTER_ROLE_BINDINGS = Resource(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False)
+LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases")
+NETWORK_POLICIES = Resource(
+    "networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", short_names=("netpol",), spec_fields=_SPEC
+)
+INGRESSES = Resource(
+    "networking.k8s.io", "v1", "Ingress", "ingresses", short_names=("ing",), subresources=("status",), spec_fields=_SPEC
+)
+POD_DISRUPTION_BUDGETS = Resource(
+    "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", short_names=("pdb",), subresources=("status",),
+    spec_fields=_SPEC,
+)  # fmt: skip
+PRIORITY_CLASSES = Resource("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False, short_names=("pc",))
+SELF_SUBJECT_ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False, verbs=_REVIEW
+)
+SELF_SUBJECT_RULES_REVIEWS = Resource(
+    "authorization.k8s.io", "v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", False, verbs=_REVIEW
+)
+SUBJECT_ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", False, verbs=_REVIEW
+)
+TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", False, verbs=_REVIEW)
+SELF_SUBJECT_REVIEWS = Resource(
+    "authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", False, verbs=_REVIEW
+)
+
+RESOURCES: tuple[Resource, ...] = (
+    CONFIG_MAPS,
+    ENDPOINTS,
+    EVENTS,
+    LIMIT_RANGES,
+    NAMESPACES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    RESOURCE_QUOTAS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    CONTROLLER_REVISIONS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    REPLICA_SETS,
+    SELF_SUBJECT_REVIEWS,
+    TOKEN_REVIEWS,
+    SELF_SUBJECT_ACCESS_REVIEWS,
+    SELF_SUBJECT_RULES_REVIEWS,
+    SUBJECT_ACCESS_REVIEWS,
+    JOBS,
+    LEASES,
+    INGRESSES,
+    NETWORK_POLICIES,
+    POD_DISRUPTION_BUDGETS,
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    ROLE_BINDINGS,
+    ROLES,
+    PRIORITY_CLASSES,
+)
+
+_BY_PATH = {(r.group, r.version, r.plural): r for r in RESOURCES}
+_BY_KIND = {(r.api_version, r.kind): r for r in RESOURCES}
+
+
+def by_path(group: str, version: str, plural: str) -> Resource | None:
+    return _BY_PATH.get((group, version, plural))
+
+
+def by_kind(api_version: str, kind: str) -> Resource | None:
+    return _BY_KIND.get((api_version, kind))
+
+
+def groups() -> dict[str, list[Resource]]:
+    """Resources by API group, in discovery's order; the core group is the empty string."""
+    found: dict[str, list[Resource]] = {}
+    for resource in RESOURCES:
+        found.setdefault(resource.group, []).append(resource)
+    return found
+
+
+def name_of(obj: Object) -> str:
+    return str(obj["metadata"]["name"])
+
+
+def namespace_of(obj: Object) -> str:
+    """The object's namespace, empty for a cluster-scoped one."""
+    return str(obj["metadata"].get("namespace", ""))
+
+
+def uid_of(obj: Object) -> str:
+    return str(obj["metadata"]["uid"])
+
+
+def controller_of(obj: Object) -> dict[str, Any] | None:
+    """The owner reference of the object's controller, if it has one."""
+    for reference in obj["metadata"].get("ownerReferences", ()):
+        if reference.get("controller"):
+            return dict(reference)
+    return None
+
+
+def owner_reference(resource: Resource, owner: Object) -> dict[str, Any]:
+    """The reference with which `owner`'s controller marks what it makes."""
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "name": name_of(owner),
+        "uid": uid_of(owner),
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
