@@ -10,10 +10,13 @@ Nothing here knows which target it works on; `connect` is told by the settings.
 
 from __future__ import annotations
 
+import copy
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +58,10 @@ class Lab:
         """
         from labkit.provision.target import reach
 
-        return cls(reach(Settings.load(**settings)))
+        loaded = Settings.load(**settings)
+        if loaded.target == "eks" and settings.get("region") is None and "LABKIT_REGION" not in os.environ:
+            loaded = replace(loaded, region="")  # the default is the embedded lab's; here boto3 knows better
+        return cls(reach(loaded))
 
     def __repr__(self) -> str:
         s = self.settings
@@ -63,14 +69,19 @@ class Lab:
 
     # Provisioning
 
-    def apply(self, step: str, **options: Any) -> StepResult:
+    def apply(self, step: str, *, timeout: float | None = None, **options: Any) -> StepResult:
         """Applies one step; applied again, it changes nothing. `custom-rules` takes `files=[...]`.
 
-        Raises `StepError` with what is wrong, in the words of the part that refused.
+        `timeout` is for rollouts, in seconds (default: the setting). Raises `StepError` with what is wrong, in the
+        words of the part that refused.
         """
         from labkit.provision.steps import STEPS
 
-        return STEPS[step].apply(self, **options)
+        lab = self
+        if timeout is not None:
+            lab = copy.copy(self)
+            lab.settings = replace(self.settings, timeout=timeout)
+        return STEPS[step].apply(lab, **options)
 
     def ensure(self, *steps: str) -> Table:
         """Applies steps and all that they need, in order; one row each. Without arguments: all steps."""
