@@ -86,7 +86,7 @@ class Columns:
         n = len(self._alerts)
         logged = _milliseconds([delivery[2] for delivery in self._deliveries])
         times = _times([alert[0] for alert in self._alerts], logged)
-        order = np.argsort(times.to_numpy(), kind="stable")
+        order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
         _, rule, priority, source, hostname, output, tags = _columns(self._alerts, order, len(_ALERT))
         event_id, stream, _, ingestion = _columns(self._deliveries, order, len(_DELIVERY))
         columns: dict[str, Any] = {
@@ -115,8 +115,8 @@ class Columns:
         parts: dict[str, list[_Part]] = {name: [] for name in FIELDS}
         for shape, (rows, values) in self._by_shape.items():
             where = place[rows]
-            for name, column in zip(shape, zip(*values, strict=True), strict=True):
-                parts.setdefault(name, []).append((where, column))
+            for i, name in enumerate(shape):
+                parts.setdefault(name, []).append((where, [row[i] for row in values]))
         return {name: _typed(parts[name], n, FIELDS.get(name)) for name in [*FIELDS, *sorted(set(parts) - set(FIELDS))]}
 
 
@@ -141,9 +141,10 @@ def unhurried_gc() -> Iterator[None]:
             gc.enable()
 
 
-def _columns(rows: list[tuple[Any, ...]], order: Any, width: int) -> list[tuple[Any, ...]]:
+def _columns(rows: list[tuple[Any, ...]], order: Any, width: int) -> list[list[Any]]:
     """Rows, put into this order, as `width` columns."""
-    return list(zip(*[rows[i] for i in order], strict=True)) if rows else [()] * width
+    rows = [rows[i] for i in order.tolist()]
+    return [[row[i] for row in rows] for i in range(width)]
 
 
 def _milliseconds(values: Sequence[int | None]) -> pd.Series[Any]:
