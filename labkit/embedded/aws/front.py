@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import itertools
 import logging
 import time
@@ -20,6 +21,7 @@ from labkit.embedded.aws import iam_authorization, signature
 from labkit.embedded.aws.account import Account, supported
 from labkit.embedded.aws.eks import Eks
 from labkit.embedded.aws.iam_authorization import Principal
+from labkit.embedded.aws.live_tail import LiveTail
 from labkit.embedded.aws.logs import Logs
 from labkit.embedded.aws.protocols import (
     AwsError,
@@ -95,21 +97,28 @@ class Aws:
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """The answer to any AWS call, errors included, as the called service would put it."""
+        answer, call, request_id = self._respond(request)
+        if isinstance(answer, LiveTail):
+            assert call is not None
+            return error_response(unsupported(call, "only over a connection to the lab itself"), "json", request_id)
+        return answer
+
+    def _respond(self, request: HttpRequest) -> tuple[HttpResponse | LiveTail, Call | None, str]:
         request_id = names.uid("aws request", next(self._request_numbers))
         try:
             call = parse_call(request, default_region=self.region)
         except AwsError as error:
-            return error_response(error, "json", request_id)
+            return error_response(error, "json", request_id), None, request_id
         try:
             caller = self._authenticate(call)
             self._authorize(call, caller)
-            return self._answer(call, caller, request_id)
+            return self._answer(call, caller, request_id), call, request_id
         except AwsError as error:
-            return error_response(_in_protocol(error, call), call.protocol, request_id)
+            return error_response(_in_protocol(error, call), call.protocol, request_id), call, request_id
         except Exception:
             logger.exception("%s failed", call.action)
             failure = AwsError("InternalFailure", f"The embedded lab failed at {call.action}; its log says why.")
-            return error_response(failure, call.protocol, request_id)
+            return error_response(failure, call.protocol, request_id), call, request_id
 
     def _authenticate(self, call: Call) -> Principal | None:
         """Who calls; None for a call that needs no signature. Raises AwsError."""
@@ -137,9 +146,10 @@ class Aws:
         resources = iam_authorization.resources_of(call, self.account_id)
         iam_authorization.authorize(caller, call.action, resources, context)
 
-    def _answer(self, call: Call, caller: Principal | None, request_id: str) -> HttpResponse:
-        if call.service == "logs" and call.protocol == "json":
-            return json_response(self.logs.handle(call), request_id)
+    def _answer(self, call: Call, caller: Principal | None, request_id: str) -> HttpResponse | LiveTail:
+        if call.service == "logs" and call.protocol == "json" and caller is not None:
+            result = self.logs.handle(call, caller.arn)
+            return result if isinstance(result, LiveTail) else json_response(result, request_id)
         if call.service == "sts":
             return self.sts.handle(call, caller)
         if call.service == "eks":
@@ -188,8 +198,18 @@ class Aws:
                 dict(request.headers),
                 await request.read(),
             )
-            response = await self.handle(received)
-            return web.Response(status=response.status, headers=dict(response.headers), body=response.body)
+            answer, _, request_id = self._respond(received)
+            if isinstance(answer, HttpResponse):
+                return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
+            stream = web.StreamResponse(
+                headers={"Content-Type": "application/vnd.amazon.eventstream", "x-amzn-RequestId": request_id}
+            )
+            await stream.prepare(request)
+            async with contextlib.aclosing(answer.frames()) as frames:
+                with contextlib.suppress(ConnectionResetError):  # the reader went away, which ends a session
+                    async for frame in frames:
+                        await stream.write(frame)
+            return stream
 
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", serve)

@@ -12,7 +12,9 @@ from typing import Any
 
 import orjson
 
+from labkit.embedded import names
 from labkit.embedded.aws import patterns
+from labkit.embedded.aws.live_tail import LiveTail
 from labkit.embedded.aws.log_store import (
     DAY,
     EVENT_OVERHEAD,
@@ -24,6 +26,7 @@ from labkit.embedded.aws.log_store import (
     scan,
 )
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
+from labkit.embedded.aws.queries import Queries
 from labkit.embedded.aws.validation import validate
 
 MAX_BATCH_BYTES = 1_048_576
@@ -55,11 +58,13 @@ def not_found(what: str) -> AwsError:
 
 @dataclass
 class Region:
-    """The log groups of one region. `count` numbers its events in the order in which they came."""
+    """The log groups and queries of one region. `count` numbers its events in the order in which they came."""
 
     name: str
+    queries: Queries
     groups: dict[str, Group] = field(default_factory=dict)
     count: int = 0
+    sessions: int = 0
 
 
 class Logs:
@@ -88,6 +93,9 @@ class Logs:
             "TagLogGroup": self._tag_log_group,
             "UntagLogGroup": self._untag_log_group,
             "ListTagsLogGroup": self._list_tags_log_group,
+            "GetQueryResults": self._get_query_results,
+            "StopQuery": self._stop_query,
+            "DescribeQueries": self._describe_queries,
         }
 
     def now(self) -> int:
@@ -95,16 +103,26 @@ class Logs:
         return int(self.clock() * 1000)
 
     def region(self, name: str) -> Region:
-        return self._regions.setdefault(name, Region(name))
+        if name not in self._regions:
+            self._regions[name] = Region(name, Queries(self.now))
+        return self._regions[name]
 
-    def handle(self, call: Call) -> Result:
-        """The operation's result. Raises AwsError, named and worded as the service does."""
+    def handle(self, call: Call, user: str) -> Result | LiveTail:
+        """The operation's result; for StartLiveTail the session. `user` is the caller's ARN.
+
+        Raises AwsError, named and worded as the service does.
+        """
         operation = self._operations.get(call.operation)
-        if operation is None:
+        if operation is None and call.operation not in ("StartQuery", "StartLiveTail"):
             raise unsupported(call)
         # A batch's events are checked where they are stored: one pass over ten thousand is enough.
         validate("logs", call.operation, call.parameters, skip=frozenset({"logEvents"}))
-        return operation(self.region(call.region), call.parameters)
+        region = self.region(call.region)
+        if operation is not None:
+            return operation(region, call.parameters)
+        if call.operation == "StartLiveTail":
+            return self._start_live_tail(region, call.parameters)
+        return self._start_query(region, call, user)
 
     # -- groups --
 
@@ -421,6 +439,70 @@ class Logs:
         if more and after is not None:
             result["nextToken"] = _token("b" if newest_first else "f", after)
         return result
+
+    # -- queries and live tail --
+
+    def _start_query(self, region: Region, call: Call, user: str) -> Result:
+        p = call.parameters
+        if p.get("queryLanguage", "CWLI") != "CWLI":
+            raise unsupported(call, f"query language {p['queryLanguage']}")
+        given = [key for key in ("logGroupName", "logGroupNames", "logGroupIdentifiers") if p.get(key)]
+        if len(given) != 1:
+            raise invalid("Exactly one of logGroupName, logGroupNames and logGroupIdentifiers is required.")
+        named = p[given[0]]
+        groups = [self.group_named(region, name) for name in ([named] if isinstance(named, str) else named)]
+        if p["endTime"] < p["startTime"]:
+            raise invalid("endTime must be greater than or equal to startTime.")
+        for group in groups:
+            group.expire(self.now())
+        query_id = region.queries.start(
+            p["queryString"],
+            groups,
+            p["startTime"] * 1000,
+            p["endTime"] * 1000 + 999,  # the second that is named belongs to the range
+            limit=p.get("limit"),
+            user=user,
+            account=self.account_id,
+        )
+        return {"queryId": query_id}
+
+    def _get_query_results(self, region: Region, p: Parameters) -> Result:
+        return region.queries.results(p["queryId"], p.get("nextToken"), p.get("maxItems", 0))
+
+    def _stop_query(self, region: Region, p: Parameters) -> Result:
+        return {"success": region.queries.stop(p["queryId"])}
+
+    def _describe_queries(self, region: Region, p: Parameters) -> Result:
+        name = p.get("logGroupName")
+        if name is not None:
+            self.group_named(region, name)
+        return {"queries": region.queries.describe(name, p.get("status"), p.get("maxResults", 1000))}
+
+    def _start_live_tail(self, region: Region, p: Parameters) -> LiveTail:
+        identifiers = p["logGroupIdentifiers"]
+        wanted, prefixes = p.get("logStreamNames"), p.get("logStreamNamePrefixes")
+        if any(not identifier.startswith("arn:") or identifier.endswith("*") for identifier in identifiers):
+            raise invalid("Each log group identifier must be the ARN of a log group, without an asterisk at its end.")
+        if wanted is not None and prefixes is not None:
+            raise invalid("logStreamNames and logStreamNamePrefixes are mutually exclusive parameters.")
+        if (wanted or prefixes) and len(identifiers) > 1:
+            raise invalid("Log streams can be selected only when there is one log group.")
+        groups = [self.group_named(region, identifier) for identifier in dict.fromkeys(identifiers)]
+
+        def selects(stream: Stream) -> bool:
+            return (wanted is None or stream.name in wanted) and (
+                prefixes is None or stream.name.startswith(tuple(prefixes))
+            )
+
+        region.sessions += 1
+        start: Result = {
+            "requestId": names.uid("live tail request", region.name, region.sessions),
+            "sessionId": names.uid("live tail session", region.name, region.sessions),
+            **{key: p[key] for key in ("logGroupIdentifiers", "logStreamNames", "logStreamNamePrefixes") if key in p},
+            "logEventFilterPattern": p.get("logEventFilterPattern", ""),
+        }
+        matches = compile_pattern(p.get("logEventFilterPattern", ""))
+        return LiveTail(groups, selects=selects, matches=matches, start=start)
 
     def streams(self, group: Group, wanted: list[str] | None, prefix: str | None) -> list[Stream]:
         """The streams of a group that a call selects. Raises AwsError for a stream that doesn't exist."""
