@@ -276,13 +276,12 @@ def _provider_undo_cli(lab: Lab) -> str:
 
 def _role_cli(lab: Lab) -> str:
     s = lab.settings
-    files = "manifests/iam"
+    trust, permissions = (json.dumps(policy(lab, name)) for name in ("fluent-bit-trust", "fluent-bit-permissions"))
     return (
-        "# fill in the ${placeholders} of both policies first\n"
         f"aws iam create-role --role-name {s.role_name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
-        f"    --assume-role-policy-document file://{files}/fluent-bit-trust.json\n"
+        f"    --assume-role-policy-document '{trust}'\n"
         f"aws iam put-role-policy --role-name {s.role_name} --policy-name {POLICY_NAME} \\\n"
-        f"    --policy-document file://{files}/fluent-bit-permissions.json\n"
+        f"    --policy-document '{permissions}'\n"
         "kubectl apply -f manifests/fluent-bit/00-namespace.yaml -f manifests/fluent-bit/10-serviceaccount.yaml\n"
         f"kubectl -n {s.logging_namespace} annotate --overwrite serviceaccount {SERVICE_ACCOUNT} \\\n"
         f"    {ROLE_ANNOTATION}={role_arn(lab)}"
