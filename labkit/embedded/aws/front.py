@@ -205,13 +205,23 @@ class Aws:
                 headers={"Content-Type": "application/vnd.amazon.eventstream", "x-amzn-RequestId": request_id}
             )
             await stream.prepare(request)
-            async with contextlib.aclosing(answer.frames()) as frames:
-                with contextlib.suppress(ConnectionResetError):  # the reader went away, which ends a session
-                    async for frame in frames:
-                        await stream.write(frame)
+            sessions.add(answer)
+            try:
+                async with contextlib.aclosing(answer.frames()) as frames:
+                    with contextlib.suppress(ConnectionResetError):  # the reader went away, which ends a session
+                        async for frame in frames:
+                            await stream.write(frame)
+            finally:
+                sessions.discard(answer)
             return stream
 
+        async def end_sessions(app: web.Application) -> None:
+            for session in tuple(sessions):
+                session.close()
+
+        sessions: set[LiveTail] = set()
         app = web.Application(client_max_size=MAX_BODY)
+        app.on_shutdown.append(end_sessions)
         app.router.add_route("*", "/{path:.*}", serve)
         return app
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import contextlib
 import struct
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -51,6 +52,11 @@ class LiveTail:
         self._start = start
         self._buffer: list[dict[str, Any]] = []
         self._dropped = False
+        self._closed = asyncio.Event()
+
+    def close(self) -> None:
+        """Ends the session."""
+        self._closed.set()
 
     def _listen(self, group: Group, stream: Stream, batch: list[Event]) -> None:
         if not self._selects(stream):
@@ -71,7 +77,7 @@ class LiveTail:
             self._dropped = True
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """The encoded messages of the session, until it has lasted three hours or the reader goes away."""
+        """The encoded messages of the session, until it has lasted three hours, is closed, or the reader goes away."""
         for group in self._groups:
             group.listeners.append(self._listen)
         try:
@@ -80,7 +86,11 @@ class LiveTail:
             loop = asyncio.get_running_loop()
             end = loop.time() + MAX_SESSION
             while loop.time() < end:
-                await asyncio.sleep(INTERVAL)  # the service's own pace: an update each second, also an empty one
+                # The service's own pace: an update each second, also an empty one.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closed.wait(), INTERVAL)
+                if self._closed.is_set():
+                    return
                 yield _event("sessionUpdate", self._update())
             content = {"message": "The session has been open for three hours."}
             headers = {
