@@ -158,6 +158,7 @@ class Api:
         try:
             authorization = next((value for key, value in headers.items() if key.lower() == "authorization"), "")
             user = self._reviews.authenticator.user(authorization)
+            user = self._impersonated(user, headers)
             request = Request(method, path, pairs, headers, body, user)
             target = _target(path)
             self._authorize(request, target)
@@ -168,6 +169,19 @@ class Api:
             _log.exception("%s %s failed", method, path)
             status = ApiError(500, "InternalError", "Internal error occurred: see the lab's log").status()
             return _json(status, 500)
+
+    def _impersonated(self, user: User, headers: Mapping[str, str]) -> User:
+        """The user as whom the caller wants to act (`kubectl --as`), if the caller may."""
+        pairs = [(key.lower(), value) for key, value in (headers.items() if headers else ())]
+        name = next((value for key, value in pairs if key == "impersonate-user"), "")
+        if not name:
+            return user
+        self._reviews.authorizer.check(user, Attributes("impersonate", resource="users", name=name))
+        groups = [value for key, value in pairs if key == "impersonate-group"]
+        parts = name.split(":")
+        if name.startswith("system:serviceaccount:") and len(parts) == 4 and not groups:
+            groups = ["system:serviceaccounts", f"system:serviceaccounts:{parts[2]}"]
+        return User(name, (*groups, "system:authenticated"))
 
     def _authorize(self, request: Request, target: Target | None) -> None:
         if target is None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from labkit.embedded import names
 from labkit.embedded.kubernetes import resources as r
 from labkit.embedded.kubernetes.errors import ApiError
 from labkit.embedded.kubernetes.registry import Registry
@@ -15,6 +14,7 @@ from labkit.embedded.kubernetes.timestamps import parse, rfc3339
 
 _LIFETIME = 3600.0
 _AGGREGATE_SECONDS = 600.0
+_FIRST = 0x1880_0000_0000_0000
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class Recorder:
     registry: Registry
     component: str
     host: str = ""
+    _names: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def event(
-        self, resource: Resource, about: Object, reason: str, message: str, *, warning: bool = False, field: str = ""
+        self, resource: Resource, about: Object, reason: str, message: str, *, warning: bool = False, path: str = ""
     ) -> None:
         """Records that `reason` happened to `about`. Never fails: an event isn't worth an error."""
         store, now = self.registry.store, self.registry.clock()
@@ -40,19 +41,19 @@ class Recorder:
             "apiVersion": resource.api_version,
             "resourceVersion": about["metadata"].get("resourceVersion", ""),
         }
-        if field:
-            involved["fieldPath"] = field
+        if path:
+            involved["fieldPath"] = path
         if not involved["namespace"]:
             del involved["namespace"]
-        name = f"{name_of(about)}.{names.hex_id(16, involved['uid'], reason, message, field, self.component)}"
-        known = store.get(r.EVENTS, namespace, name)
+        same = (involved["uid"], kind, reason, message, path)
+        known = store.get(r.EVENTS, namespace, self._names.get(same, ""))
         if known is not None and now - parse(known["lastTimestamp"]) < _AGGREGATE_SECONDS:
             self.registry.change(
                 r.EVENTS, known, lambda event: event.update(count=event["count"] + 1, lastTimestamp=rfc3339(now))
             )
             return
-        if known is not None:
-            store.remove(r.EVENTS, known)
+        # As on a cluster, names of later events sort after those of earlier ones.
+        name = self._names[same] = f"{name_of(about)}.{_FIRST + store.revision:016x}"
         source = {"component": self.component, **({"host": self.host} if self.host else {})}
         event: Object = {
             "metadata": {"name": name},

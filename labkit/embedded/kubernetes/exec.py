@@ -11,6 +11,7 @@ from labkit.embedded.kubernetes.errors import ApiError, bad_request
 from labkit.embedded.kubernetes.kubelet import Kubelet
 from labkit.embedded.kubernetes.logs import container_named
 from labkit.embedded.kubernetes.resources import Object
+from labkit.embedded.names import hex_id
 from labkit.embedded.node import Container, Execution, OciError
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
@@ -85,7 +86,8 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet) -> web
         receiver = asyncio.create_task(_receive(socket, execution, stdin))
         status = _exit_status(await execution.wait())
     except OciError as error:
-        status = _start_error(str(error))
+        exec_id = hex_id(64, "exec", container.id, *command)
+        status = _start_error(f'failed to exec in container: failed to start exec "{exec_id}": {error}')
     finally:
         if receiver is not None:
             receiver.cancel()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,10 +198,19 @@ def track_update(old: Object | None, new: Object, manager: Manager, now: str) ->
     _write(new, [*entries, (manager, mine | changed, entry_of_mine)], now)
 
 
-def server_side_apply(live: Object | None, applied: Object, manager: Manager, *, force: bool, now: str) -> Object:
+def server_side_apply(
+    live: Object | None,
+    applied: Object,
+    manager: Manager,
+    *,
+    force: bool,
+    now: str,
+    complete: Callable[[Object], None],
+) -> Object:
     """`live` with `applied` in it, and without what `manager` applied before and nobody wants any more.
 
-    Raises a 409 error naming each field that another manager has set to another value, unless `force`.
+    `complete` fills in defaults: a value that only spells one out, or leaves it out, is no change. Raises a 409 error
+    naming each field that another manager has set to another value, unless `force`.
     """
     applied = copy.deepcopy(applied)
     applied.get("metadata", {}).pop("managedFields", None)
@@ -213,12 +222,11 @@ def server_side_apply(live: Object | None, applied: Object, manager: Manager, *,
     before = next((paths for owner, paths, _ in entries if owner == manager), set())
     before_entry = next((entry for owner, _, entry in entries if owner == manager), {})
     others = [(owner, paths, entry) for owner, paths, entry in entries if owner != manager]
-    disputed = {
-        owner: {path for path in paths & wanted if not _same(live, applied, path)} for owner, paths, _ in others
-    }
+    result: Object = _merge(copy.deepcopy(live), applied, ())
+    complete(result)
+    disputed = {owner: {path for path in paths & wanted if not _same(live, result, path)} for owner, paths, _ in others}
     if not force and any(disputed.values()):
         raise _apply_conflict(disputed)
-    result: Object = _merge(copy.deepcopy(live), applied, ())
     still_wanted = wanted.union(*(paths for _, paths, _ in others)) if others else wanted
     for path in sorted(before - still_wanted, key=len, reverse=True):
         _delete(result, path)

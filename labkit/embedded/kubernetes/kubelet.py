@@ -592,7 +592,7 @@ class _PodWorker:
         path = ""
         if state is not None:
             path = f"spec.{'initContainers' if state in self._init else 'containers'}{{{state.name}}}"
-        self.kubelet.recorder.event(r.PODS, self.pod, reason, message, warning=warning, field=path)
+        self.kubelet.recorder.event(r.PODS, self.pod, reason, message, warning=warning, path=path)
 
     def _publish(self, phase: str = "") -> None:
         """Writes the pod's status as it is now."""

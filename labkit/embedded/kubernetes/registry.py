@@ -10,6 +10,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from labkit.embedded import names
@@ -304,15 +305,16 @@ class Registry:
         metadata["name"] = name
         if resource.namespaced:
             metadata["namespace"] = namespace
+        complete = partial(set_defaults, resource)
         manager = Manager(call.manager, "Apply", str(applied["apiVersion"]), subresource)
         if old is None:
             if subresource:
                 raise not_found(resource, name)
             new = self._complete(resource, namespace, applied)
-            managed = server_side_apply(None, applied, manager, force=True, now=self.now())
+            managed = server_side_apply(None, applied, manager, force=True, now=self.now(), complete=complete)
             new["metadata"]["managedFields"] = managed["metadata"].get("managedFields", [])
             return self._insert(resource, new, call), True
-        merged = server_side_apply(old, applied, manager, force=call.force, now=self.now())
+        merged = server_side_apply(old, applied, manager, force=call.force, now=self.now(), complete=complete)
         new = self._successor(resource, old, merged, subresource)
         return (new if call.dry_run else self._store(resource, old, new)), False
 
