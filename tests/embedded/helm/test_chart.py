@@ -134,7 +134,9 @@ def test_a_file_that_is_no_map_is_refused_in_helms_words(tmp_path: Path, text: s
 
 
 def test_null_takes_a_default_away() -> None:
-    assert coalesce({"a": None, "b": {"c": 1}}, {"a": 1, "b": {"d": 2}}, warn=print, path="x") == {"b": {"c": 1, "d": 2}}
+    assert coalesce({"a": None, "b": {"c": 1}}, {"a": 1, "b": {"d": 2}}, warn=print, path="x") == {
+        "b": {"c": 1, "d": 2}
+    }
 
 
 def test_merging_leaves_its_arguments_alone() -> None:

@@ -127,14 +127,14 @@ class Tail:
                     status = self._process.stat(path)
                 except OSError:
                     continue
-                seen.add(status.st_ino)
-                known = self._files.get(status.st_ino)
+                seen.add(status.ino)
+                known = self._files.get(status.ino)
                 if known is None:
-                    self._open(path, status.st_ino, status.st_size, first)
-                elif status.st_size < known.offset:
+                    self._open(path, status.ino, status.size, first)
+                elif status.size < known.offset:
                     self._log.info(f"[{self._section.label}] file truncated {path}")
                     self._drop(known)
-                    self._open(path, status.st_ino, status.st_size, False)
+                    self._open(path, status.ino, status.size, False)
         for inode in set(self._files) - seen:
             gone = self._files[inode]
             self._read(gone)

@@ -1,0 +1,207 @@
+"""Fluent Bit on a node: container logs in, CloudWatch Logs out, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+ALERT = json.dumps(
+    {"rule": "Terminal shell in container", "priority": "Notice", "output": 'café "x"'}, ensure_ascii=False
+)
+
+
+def write_log(
+    lab: Any, *lines: str, pod: str = "falco-x7k2p", namespace: str = "falco", container: str = "falco"
+) -> None:
+    """Appends CRI lines to a container's log as containerd lays it out."""
+    real = f"/var/log/pods/{namespace}_{pod}_uid/{container}/0.log"
+    link = f"/var/log/containers/{pod}_{namespace}_{container}-{'0' * 64}.log"
+    files = lab.node.filesystem
+    if not files.exists(real):
+        files.mkdir(real.rsplit("/", 1)[0])
+        files.write_text(real, "")
+        files.symlink(real, link)
+    now = "2026-11-23T04:15:07.123456789Z"
+    import datetime as dt
+
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    files.append_bytes(real, "".join(f"{now} stdout F {line}\n" for line in lines).encode())
+
+
+async def test_alerts_arrive_unchanged_and_start_up_lines_do_not(lab: Any) -> None:
+    lab.grant()
+    write_log(lab, "Mon Nov 23 04:15:00 2026: Falco version: 0.44.1 (x86_64)", ALERT)
+    await lab.fluent_bit()
+    await lab.until(lab.delivered)
+    write_log(lab, ALERT + " ")
+    await lab.until(lambda: len(lab.delivered()) == 2)
+    assert lab.delivered() == [ALERT, ALERT + " "]
+
+
+async def test_only_falcos_own_container_is_read(lab: Any) -> None:
+    lab.grant()
+    write_log(lab, '{"from":"falcoctl"}', container="falcoctl-artifact-install")
+    write_log(lab, '{"from":"nginx"}', pod="nginx-1", namespace="default", container="nginx")
+    write_log(lab, ALERT)
+    await lab.fluent_bit()
+    await lab.until(lab.delivered)
+    assert lab.delivered() == [ALERT]
+
+
+async def test_it_says_what_it_does_as_fluent_bit_does(lab: Any) -> None:
+    lab.grant()
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit()
+    await lab.until(lab.delivered)
+    log = "\n".join(lab.log(shipper))
+    assert "[ info] [input:tail:tail.0] multiline core started" in log
+    assert "[ info] [output:cloudwatch_logs:cloudwatch_logs.0] Creating log stream alerts in log group falco" in log
+    assert "[ info] [output:cloudwatch_logs:cloudwatch_logs.0] Created log stream alerts" in log
+    assert "inotify_fs_add(): inode=" in log
+
+
+async def test_alerts_raised_while_access_is_denied_arrive_later(lab: Any) -> None:
+    lab.grant()
+    shipper = await lab.fluent_bit()
+    write_log(lab, ALERT)
+    await lab.until(lab.delivered)
+    lab.deny()
+    write_log(lab, '{"rule":"held"}')
+    said = await lab.until(lambda: [line for line in lab.log(shipper) if "AccessDeniedException" in line])
+    assert "[error] [output:cloudwatch_logs:cloudwatch_logs.0] PutLogEvents API responded with error=" in said[0]
+    assert any("[ warn] [engine] failed to flush chunk '" in line for line in lab.log(shipper))
+    assert lab.delivered() == [ALERT]
+    lab.allow()
+    await lab.until(lambda: len(lab.delivered()) == 2)
+    assert lab.delivered()[1] == '{"rule":"held"}'
+
+
+async def test_what_was_held_survives_a_restart_of_the_container(lab: Any) -> None:
+    lab.grant(policy=False)
+    write_log(lab, ALERT)
+    first = await lab.fluent_bit()
+    await lab.until(lambda: any("failed to flush chunk" in line for line in lab.log(first)))
+    await lab.node.runtime.stop(first, grace=10.0)
+    assert first.exit_code == 0
+    lab.allow()
+    second = await lab.fluent_bit()
+    await lab.until(lab.delivered)
+    write_log(lab, '{"rule":"later"}')
+    await lab.until(lambda: len(lab.delivered()) > 1)
+    assert lab.delivered() == [ALERT, '{"rule":"later"}']  # and the first isn't read again
+    assert any("register tail.0/" in line for line in lab.log(second))
+
+
+async def test_without_a_role_it_goes_on_and_says_so(lab: Any) -> None:
+    lab.grant()
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit(role=False)
+    await lab.until(lambda: any("Provider returned no credentials" in line for line in lab.log(shipper)))
+    assert shipper.state == "running"
+    assert lab.delivered() == []
+    await lab.node.runtime.stop(shipper, grace=10.0)
+    assert shipper.exit_code == 0
+
+
+async def test_without_a_region_it_ends_with_an_error(lab: Any) -> None:
+    shipper = await lab.fluent_bit(env={})
+    assert await shipper.wait() == 1
+    assert any("'region' is a required field" in line for line in lab.log(shipper))
+
+
+async def test_a_role_that_trusts_somebody_else_is_reported(lab: Any) -> None:
+    lab.grant()
+    lab.client("iam").update_assume_role_policy(
+        RoleName="fluent-bit",
+        PolicyDocument=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+                ],
+            }
+        ),
+    )
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit()
+    await lab.until(lambda: any("STS API responded with AccessDenied" in line for line in lab.log(shipper)))
+
+
+async def test_a_missing_log_group_is_reported_and_waited_for(lab: Any) -> None:
+    lab.grant()
+    lab.client("logs").delete_log_group(logGroupName="falco")
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit()
+    text = "Log Group falco not found and `auto_create_group` disabled."
+    await lab.until(lambda: any(text in line for line in lab.log(shipper)))
+    lab.client("logs").create_log_group(logGroupName="falco")
+    await lab.until(lab.delivered)
+
+
+async def test_a_log_group_that_is_made_anew_gets_its_stream_again(lab: Any) -> None:
+    lab.grant()
+    write_log(lab, ALERT)
+    await lab.fluent_bit()
+    await lab.until(lab.delivered)
+    lab.client("logs").delete_log_group(logGroupName="falco")
+    lab.client("logs").create_log_group(logGroupName="falco")
+    write_log(lab, '{"rule":"after"}')
+    await lab.until(lab.delivered)
+    assert lab.delivered() == ['{"rule":"after"}']
+
+
+async def test_the_default_retry_limit_drops_after_one_retry(lab: Any) -> None:
+    lab.grant(policy=False)
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit(lab.fluent_bit_config(lambda c: c["pipeline"]["outputs"][0].pop("retry_limit")))
+    await lab.until(lambda: any("cannot be retried" in line for line in lab.log(shipper)))
+    lab.allow()
+    write_log(lab, '{"rule":"later"}')
+    await lab.until(lab.delivered)
+    assert lab.delivered() == ['{"rule":"later"}']
+
+
+async def test_without_log_key_the_whole_record_is_the_message(lab: Any) -> None:
+    lab.grant()
+    write_log(lab, ALERT)
+    await lab.fluent_bit(lab.fluent_bit_config(lambda c: c["pipeline"]["outputs"][0].pop("log_key")))
+    await lab.until(lab.delivered)
+    (message,) = lab.delivered()
+    assert list(json.loads(message)) == ["time", "stream", "_p", "log"]
+    assert json.loads(message)["log"] == ALERT
+    assert "\\u00e9" in message  # Fluent Bit escapes what isn't ASCII
+
+
+async def test_log_key_compares_as_many_bytes_as_the_records_key_has(lab: Any) -> None:
+    lab.grant()
+    write_log(lab, ALERT)
+    await lab.fluent_bit(lab.fluent_bit_config(lambda c: c["pipeline"]["outputs"][0].update(log_key="log_processed")))
+    await lab.until(lab.delivered)
+    assert lab.delivered() == [ALERT]
+
+
+async def test_an_unsupported_plugin_stops_the_container(lab: Any) -> None:
+    shipper = await lab.fluent_bit(lab.fluent_bit_config(lambda c: c["pipeline"]["outputs"][0].update(name="es")))
+    assert await shipper.wait() == 1
+    assert any("[embedded lab] output plugin 'es'" in line for line in lab.log(shipper))
+
+
+async def test_lines_too_long_are_left_out_and_the_rest_goes_on(lab: Any) -> None:
+    lab.grant()
+    write_log(lab, '{"long":"' + "x" * 40_000 + '"}', ALERT)
+    shipper = await lab.fluent_bit()
+    await lab.until(lab.delivered)
+    assert lab.delivered() == [ALERT]
+    assert any("have long lines. Skipping long lines." in line for line in lab.log(shipper))
+
+
+async def test_the_probes_are_answered(lab: Any) -> None:
+    lab.grant()
+    shipper = await lab.fluent_bit()
+    await lab.ready(shipper, "stream processor started")
+    from labkit.embedded.http import HttpRequest
+
+    ip = shipper.spec.pod_ip
+    for path, status in (("/", 200), ("/api/v1/health", 200), ("/nope", 404)):
+        response = await lab.network.http(None, HttpRequest("GET", f"http://{ip}:2020{path}"))
+        assert response.status == status
