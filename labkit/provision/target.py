@@ -148,25 +148,19 @@ def _embedded(settings: Settings) -> Target:
 
 
 def _eks(settings: Settings) -> Target:
+    region = settings.region or _found_region()
+    settings = replace(settings, region=region)
     aws = Aws(
-        settings.region,
+        region,
         hint="Check the network, any proxy and AWS_ENDPOINT_URL; `aws sts get-caller-identity` should work.",
     )
-    with explained(aws.hint):
-        region = settings.region or aws.session.region_name
-    if not region:
-        raise TargetError(
-            "No AWS region is set.", hint="Set LABKIT_REGION or AWS_REGION, or `region` in ~/.aws/config."
-        )
-    settings = replace(settings, region=region)
-    aws.region = region
     identity = aws.identity
     if settings.context:
         kubeconfig, context = None, settings.context
     else:
         kubeconfig, context = write_eks_kubeconfig(aws, settings), ""
     hint = (
-        f"Check the context {context}: `kubectl --context {context} cluster-info`."
+        f"`kubectl config get-contexts` lists the contexts; `kubectl --context {context} cluster-info` should work."
         if context
         else f"Is the cluster's endpoint open to this network? `aws eks describe-cluster --name {settings.cluster}`."
     )
@@ -178,6 +172,19 @@ def _eks(settings: Settings) -> Target:
         Helm(kubeconfig=kubeconfig, context=context),
         Ledger(settings.home / name),
     )
+
+
+def _found_region() -> str:
+    """The region that the AWS CLI would use: boto3 alone doesn't read AWS_REGION."""
+    import boto3
+
+    with explained(""):
+        region = os.environ.get("AWS_REGION") or boto3.Session().region_name
+    if not region:
+        raise TargetError(
+            "No AWS region is set.", hint="Set LABKIT_REGION or AWS_REGION, or `region` in ~/.aws/config."
+        )
+    return region
 
 
 def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
@@ -289,7 +296,7 @@ def explained(hint: str) -> Iterator[None]:
             raise TargetError(f"There are no usable AWS credentials: {error}.", hint=_CREDENTIALS) from error
         if isinstance(error, aws.NoRegionError | aws.InvalidRegionError):
             raise TargetError(str(error), hint="Set LABKIT_REGION or AWS_REGION, e.g. us-east-1.") from error
-        if isinstance(error, aws.HTTPClientError):
+        if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
             raise TargetError(f"AWS does not answer: {error}.", hint=hint) from error
         if isinstance(error, aws.BotoCoreError):
             raise TargetError(
