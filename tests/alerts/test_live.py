@@ -6,10 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pandas as pd
 import pytest
-from moto import mock_aws
 
 from labkit.alerts import follow, live_tail
 from labkit.errors import LabError
@@ -51,14 +49,23 @@ def test_following_a_missing_group_says_what_to_do(client: Any) -> None:
         next(follow(client, "nowhere"))
 
 
-@mock_aws
-def test_live_tail_gives_what_the_service_pushes(shell: Callable[..., str]) -> None:
-    client = boto3.client("logs", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-    client.create_log_group(logGroupName="falco")
-    client.create_log_stream(logGroupName="falco", logStreamName="alerts")
-    now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
-    client.put_log_events(
-        logGroupName="falco", logStreamName="alerts", logEvents=[{"timestamp": now, "message": shell("bash")}]
-    )
-    arn = client.describe_log_groups()["logGroups"][0]["logGroupArn"]
-    assert [event["message"] for event in live_tail(client, arn)] == [shell("bash")]
+def test_live_tail_gives_what_the_service_pushes(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.put([shell("before")])
+    arn = client.describe_log_groups(logGroupNamePrefix=group.name)["logGroups"][0]["logGroupArn"]
+    stream = live_tail(client, arn, timeout=TIMEOUT)
+    later = threading.Timer(0.2, lambda: group.put(["not an alert", shell("bash")]))
+    later.start()
+    assert next(stream)["message"] == "not an alert"
+    assert next(stream)["message"] == shell("bash")
+    stream.close()
+
+
+def test_live_tail_ends_in_time(client: Any, group: Any) -> None:
+    arn = client.describe_log_groups(logGroupNamePrefix=group.name)["logGroups"][0]["logGroupArn"]
+    assert list(live_tail(client, arn, timeout=0.1)) == []
+
+
+def test_live_tail_of_a_missing_group_says_what_to_do(client: Any) -> None:
+    arn = "arn:aws:logs:us-east-1:111122223333:log-group:nowhere"
+    with pytest.raises(LabError, match="no log group"):
+        next(live_tail(client, arn))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from botocore.stub import ANY, Stubber
 
-from labkit.alerts import insights
+from labkit.alerts import insights, read
 from labkit.errors import LabError
 
 
@@ -88,3 +88,28 @@ def test_a_malformed_query_says_what_the_service_says(stub: Stubber) -> None:
     with pytest.raises(LabError, match="unexpected symbol found } at line 1") as caught:
         insights(stub.client, "fields }")
     assert "filter" in caught.value.hint
+
+
+def test_the_service_and_the_frame_count_the_same(client: Any, group: Any, falco_lines: list[str]) -> None:
+    group.put(["Falco version: 0.44.1", *falco_lines], ago=5000, step=1)
+    df = read(client, group.name)
+    counted = insights(client, "filter ispresent(rule) | stats count(*) as alerts by rule", group.name, "1h")
+    assert dict(zip(counted["rule"], counted["alerts"], strict=True)) == df["rule"].value_counts().to_dict()
+    assert counted["alerts"].dtype == "Int64"
+    assert counted.attrs["recordsScanned"] == 61
+    assert insights(client, "stats count(*) as alerts by rule", group.name, "2h", "1h").empty
+
+
+def test_times_of_the_service_are_times(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.put([shell("bash")])
+    df = insights(client, "fields @timestamp, rule", group.name, "1h")
+    assert df["@timestamp"][0] == pd.Timestamp(group.now, unit="ms", tz="UTC")
+    per_hour = insights(client, "stats count(*) as alerts by bin(1h) as hour", group.name, "1h")
+    assert per_hour["hour"][0] == pd.Timestamp(group.now, unit="ms", tz="UTC").floor("h")
+
+
+def test_what_the_service_says_of_a_bad_query_is_passed_on(client: Any, group: Any) -> None:
+    with pytest.raises(LabError, match="MalformedQueryException"):
+        insights(client, "stats count(* by", group.name)
+    with pytest.raises(LabError, match="no log group"):
+        insights(client, "fields @message", "nowhere")
