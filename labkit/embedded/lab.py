@@ -17,10 +17,11 @@ class EmbeddedLab:
 
     def __init__(self, endpoints: Endpoints, issuer: ServiceAccountIssuer, *, nodes: int = 2) -> None:
         self.network = Network()
-        images = registry()
+        images = registry(endpoints.home / "rules")
+        addresses = [f"10.0.{index + 1}.{23 * (index + 1)}" for index in range(nodes)]
         self.nodes = [
-            Node(f"ip-10-0-{index + 1}-{23 * (index + 1)}.ec2.internal", network=self.network, images=images)
-            for index in range(nodes)
+            Node(f"ip-{ip.replace('.', '-')}.ec2.internal", network=self.network, images=images, ip=ip)
+            for ip in addresses
         ]
         self.aws = Aws(
             credentials=endpoints.credentials,
@@ -37,6 +38,8 @@ class EmbeddedLab:
             issuer=issuer,
             region=endpoints.region,
             account_id=endpoints.account_id,
+            name=endpoints.cluster,
+            certificate=endpoints.certificate.certificate,
             aws_authenticate=self.aws.authenticate_eks_token,
         )
         self.network.serve("*.amazonaws.com", self.aws.handle)

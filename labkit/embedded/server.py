@@ -86,7 +86,11 @@ async def serve(options: argparse.Namespace) -> None:
     for app in (aws_app, kubernetes_app):
         app.middlewares.insert(0, idle.middleware)
 
-    async def health(request: web.Request) -> web.Response:
+    @web.middleware
+    async def health(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path != HEALTH_PATH:
+            response: web.StreamResponse = await handler(request)
+            return response
         sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(sent.encode(), credentials.kubernetes_token.encode()):
             raise web.HTTPUnauthorized(text="This is the embedded lab's health check; it needs the lab's token.")
@@ -100,11 +104,9 @@ async def serve(options: argparse.Namespace) -> None:
             }
         )
 
-    aws_root = web.Application(middlewares=[idle.middleware], client_max_size=64 * 1024 * 1024)
-    aws_root.router.add_get(HEALTH_PATH, health)
-    aws_root.add_subapp("/", aws_app)
+    aws_app.middlewares.insert(0, health)
 
-    runners = [await _serve(aws_root, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
+    runners = [await _serve(aws_app, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
     await lab.start()
     state.write(endpoints)
     os.write(options.ready_fd, b"ready")

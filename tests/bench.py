@@ -1,0 +1,108 @@
+"""`make bench`: how long the things take that people wait for. Prints a table; asserts nothing.
+
+python -m tests.bench [RULES.yaml ...]     rule files to load and replay besides the lab's default rules
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def row(what: str, value: float, unit: str) -> None:
+    print(f"{what:<58} {value:>12,.2f} {unit}")
+
+
+def seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def bench_import() -> None:
+    times = []
+    for _ in range(5):
+        code = "import time; t = time.perf_counter(); import labkit; labkit.Lab; print(time.perf_counter() - t)"
+        times.append(float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
+    row("import labkit", statistics.median(times), "s")
+
+
+def bench_rules(files: list[Path]) -> None:
+    from labkit import rules
+    from labkit.embedded.images import default_rules
+
+    mix = [
+        {"evt.type": "close", "proc.name": "bash", "container.id": "host"},
+        {"evt.type": "openat", "fd.name": "/etc/hostname", "evt.is_open_read": True, "fd.typechar": "f", "fd.num": 3}
+        | {"proc.name": "cat", "container.id": "6c87814e33bb", "proc.aname": ["cat", "bash"], "user.name": "root"},
+        {"evt.type": "execve", "proc.name": "ls", "container.id": "6c87814e33bb", "proc.args": "-l", "proc.tty": 0}
+        | {"proc.pname": "bash", "proc.aname": ["ls", "bash", "containerd-shim"], "proc.exe": "ls", "proc.cwd": "/"},
+        {"evt.type": "fcntl", "proc.name": "bash", "container.id": "host"},
+    ]
+    events = [rules.RecordedEvent({"evt.time": n, **mix[n % len(mix)]}) for n in range(100_000)]
+    for name, chosen in (("default rules", [default_rules()]), ("given files", files)):
+        if not chosen:
+            continue
+        engine = rules.Engine()
+        row(f"load {name}", seconds(lambda: engine.load(chosen)) * 1000, "ms")  # noqa: B023
+        spent = seconds(lambda: [engine.process(event) for event in events])  # noqa: B023
+        row(f"evaluate {name}, {len(events):,} events", len(events) / spent, "events/s")
+
+
+def bench_lab() -> None:
+    from labkit import Lab
+    from labkit.embedded import client
+    from labkit.settings import Settings
+
+    home = Path(tempfile.mkdtemp(prefix="labkit-bench-"))
+    settings = Settings.load(environ={}, home=home, root=ROOT)
+    row("labkit up", seconds(lambda: client.ensure_running(settings)), "s")
+    try:
+        endpoints = client.ensure_running(settings)
+        lab = Lab.connect(home=home, root=ROOT)
+        row("provision everything", seconds(lambda: lab.ensure("fluent-bit", "falco", "nginx", "custom-rules")), "s")
+        logs = lab.aws.client("logs")
+        delays = []
+        for _ in range(10):
+            since = int(time.time() * 1000)
+            started = time.perf_counter()
+            lab.exec("deploy/nginx", "bash", tty=True, stdin="exit\n")
+            while not logs.filter_log_events(logGroupName="falco", startTime=since)["events"]:
+                pass
+            delays.append(time.perf_counter() - started)
+        row("exec of a shell until its alert is readable, median", statistics.median(delays), "s")
+        row("exec of a shell until its alert is readable, worst", max(delays), "s")
+        fill(logs, 50_000)
+        start = datetime.now(UTC).replace(hour=0, minute=0, second=0)
+        spent = seconds(lambda: lab.alerts(since=start))
+        row("read alerts into a frame", 50_000 / spent, "alerts/s")
+        report = client.health(endpoints)
+        assert report is not None
+        row("memory of the lab, with 50,000 alerts", report["memory"] / 1e6, "MB")
+    finally:
+        client.stop(home)
+
+
+def fill(logs: object, count: int) -> None:
+    """Put copies of one alert into the log group, in batches as large as the service takes."""
+    newest = logs.filter_log_events(logGroupName="falco", limit=1)["events"][0]  # type: ignore[attr-defined]
+    logs.create_log_stream(logGroupName="falco", logStreamName="bench")  # type: ignore[attr-defined]
+    now = int(time.time() * 1000)
+    size = 900
+    for first in range(0, count, size):
+        batch = [{"timestamp": now, "message": newest["message"]} for _ in range(min(size, count - first))]
+        logs.put_log_events(logGroupName="falco", logStreamName="bench", logEvents=batch)  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    bench_import()
+    bench_rules([Path(name) for name in sys.argv[1:]])
+    bench_lab()
