@@ -23,6 +23,11 @@ def message_size(message: str) -> int:
     return len(message) if message.isascii() else len(message.encode())
 
 
+def stored_size(events: list[Event]) -> int:
+    """Bytes that AWS counts for events: their messages and an overhead for each."""
+    return sum(message_size(event[3]) for event in events) + EVENT_OVERHEAD * len(events)
+
+
 @dataclass(eq=False)
 class Stream:
     """One log stream. `events` is sorted at all times."""
@@ -32,18 +37,27 @@ class Stream:
     events: list[Event] = field(default_factory=list)
     last_ingestion: int | None = None
     id: int = 0
+    stored_bytes: int = 0
 
     def add(self, batch: list[Event]) -> None:
         """Adds a batch that is sorted in itself; costs what must be moved, nothing more."""
         if not batch:
             return
         self.last_ingestion = batch[-1][2]
+        self.stored_bytes += stored_size(batch)
         if not self.events or self.events[-1] < batch[0]:
             self.events += batch
             return
         # Late events: merge them with the part of the stream that is newer. Sorting two sorted runs is a merge.
         start = bisect_left(self.events, batch[0])
         self.events[start:] = sorted(self.events[start:] + batch)
+
+    def remove_before(self, limit: int) -> None:
+        """Forgets events with timestamp < limit."""
+        if self.events and self.events[0][0] < limit:
+            end = bisect_left(self.events, (limit,))
+            self.stored_bytes -= stored_size(self.events[:end])
+            del self.events[:end]
 
     def between(self, start: int, end: int) -> tuple[int, int]:
         """The index range of events with start <= timestamp <= end."""
@@ -91,12 +105,11 @@ class Group:
         """Forgets what has passed its retention."""
         limit = self.expired_before(now)
         for stream in self.streams.values():
-            if stream.events and stream.events[0][0] < limit:
-                del stream.events[: bisect_left(stream.events, (limit,))]
+            stream.remove_before(limit)
 
     @property
     def stored_bytes(self) -> int:
-        return sum(message_size(e[3]) + EVENT_OVERHEAD for stream in self.streams.values() for e in stream.events)
+        return sum(stream.stored_bytes for stream in self.streams.values())
 
 
 def scan(

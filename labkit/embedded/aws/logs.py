@@ -93,6 +93,8 @@ class Logs:
             "TagLogGroup": self._tag_log_group,
             "UntagLogGroup": self._untag_log_group,
             "ListTagsLogGroup": self._list_tags_log_group,
+            "DescribeMetricFilters": self._describe_metric_filters,
+            "DescribeSubscriptionFilters": self._describe_subscription_filters,
             "GetQueryResults": self._get_query_results,
             "StopQuery": self._stop_query,
             "DescribeQueries": self._describe_queries,
@@ -440,6 +442,17 @@ class Logs:
             result["nextToken"] = _token("b" if newest_first else "f", after)
         return result
 
+    # -- filters: none can be made, so there are none --
+
+    def _describe_metric_filters(self, region: Region, p: Parameters) -> Result:
+        if "logGroupName" in p:
+            self.group(region, p)
+        return {"metricFilters": []}
+
+    def _describe_subscription_filters(self, region: Region, p: Parameters) -> Result:
+        self.group(region, p)
+        return {"subscriptionFilters": []}
+
     # -- queries and live tail --
 
     def _start_query(self, region: Region, call: Call, user: str) -> Result:
@@ -524,7 +537,7 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
 def _checked_events(events: list[Any]) -> list[tuple[int, str]]:
     checked = []
     for index, event in enumerate(events, start=1):
-        timestamp, message = event.get("timestamp"), event.get("message")
+        timestamp, message = (event.get("timestamp"), event.get("message")) if isinstance(event, dict) else (None, None)
         if type(timestamp) is not int or type(message) is not str or timestamp < 0 or not message:
             # Slow, but it knows the right words.
             validate("logs", "PutLogEvents", {"logGroupName": "-", "logStreamName": "-", "logEvents": [event]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -136,13 +137,41 @@ def test_metrics_are_put_and_read_over_cbor(running: Any) -> None:
     assert metric["MetricName"] == "Alerts"
 
 
+def test_what_cannot_be_made_is_listed_as_empty(running: Any) -> None:
+    assert running.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert running.client("cloudwatch").list_dashboards()["DashboardEntries"] == []
+    logs = running.client("logs")
+    logs.create_log_group(logGroupName="falco")
+    assert logs.describe_metric_filters(logGroupName="falco")["metricFilters"] == []
+    assert logs.describe_subscription_filters(logGroupName="falco")["subscriptionFilters"] == []
+
+
+def test_metric_statistics_add_up(running: Any) -> None:
+    cloudwatch = running.client("cloudwatch")
+    now = dt.datetime.now(dt.UTC)
+    for rule, value in (("a", 2.0), ("b", 5.0), ("a", 3.0)):
+        dimensions = [{"Name": "rule", "Value": rule}]
+        data = {"MetricName": "Alerts", "Dimensions": dimensions, "Value": value, "Timestamp": now}
+        cloudwatch.put_metric_data(Namespace="Falco", MetricData=[data])
+    (point,) = cloudwatch.get_metric_statistics(
+        Namespace="Falco",
+        MetricName="Alerts",
+        Dimensions=[{"Name": "rule", "Value": "a"}],
+        StartTime=now - dt.timedelta(minutes=5),
+        EndTime=now + dt.timedelta(minutes=5),
+        Period=3600,
+        Statistics=["Sum", "SampleCount"],
+    )["Datapoints"]
+    assert (point["Sum"], point["SampleCount"]) == (5.0, 2.0)
+
+
 @pytest.mark.parametrize(
     ("service", "operation", "parameters", "action"),
     [
         ("logs", "get_transformer", {"logGroupIdentifier": "x"}, "logs:GetTransformer"),
         ("iam", "list_groups", {}, "iam:ListGroups"),
         ("eks", "create_cluster", {"name": "x", "roleArn": "y", "resourcesVpcConfig": {}}, "eks:CreateCluster"),
-        ("cloudwatch", "describe_alarms", {}, "cloudwatch:DescribeAlarms"),
+        ("cloudwatch", "delete_alarms", {"AlarmNames": ["x"]}, "cloudwatch:DeleteAlarms"),
         ("ec2", "describe_instances", {}, "ec2:DescribeInstances"),
         ("s3", "list_buckets", {}, "s3:ListBuckets"),
         ("s3", "get_object", {"Bucket": "b", "Key": "k"}, "s3:GetObject"),

@@ -113,8 +113,10 @@ def test_retention_removes_old_events(running: Any, logs: Any) -> None:
     now = running.clock.ms()
     put(logs, [(now - 5 * DAY, "old"), (now - 5 * DAY + 1, "old too")])
     put(logs, [(now - 2 * DAY, "young")])
+    assert logs.describe_log_groups()["logGroups"][0]["storedBytes"] == len("oldold tooyoung") + 3 * 26
     logs.put_retention_policy(logGroupName="falco", retentionInDays=3)
     assert [event["message"] for event in everything(logs)] == ["young"]
+    assert logs.describe_log_groups()["logGroups"][0]["storedBytes"] == len("young") + 26
 
 
 def test_tags_old_and_new_style(logs: Any) -> None:
