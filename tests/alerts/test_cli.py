@@ -1,0 +1,94 @@
+"""`labkit alerts` on the embedded lab's CloudWatch Logs."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from labkit.alerts import live
+from labkit.alerts.cli import alerts
+from labkit.cli import main
+from labkit.lab import Lab
+
+
+@pytest.fixture
+def labkit(client: Any, group: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs `labkit alerts` with these arguments on the group, returns what it printed."""
+    lab = SimpleNamespace(
+        aws=SimpleNamespace(client=lambda name: client), settings=SimpleNamespace(log_group=group.name)
+    )
+    monkeypatch.setattr(Lab, "connect", lambda **_: lab)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(alerts, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
+def logged(group: Any, shell: Callable[..., str]) -> None:
+    group.put([shell("old")], ago=7_200_000)
+    group.put(["Falco version: 0.44.1", shell("sh -c 'a\nb'"), shell("cat", rule="Other")], ago=60_000)
+
+
+@pytest.mark.usefixtures("logged")
+def test_a_table_has_a_line_for_each_alert(labkit: Callable[..., str]) -> None:
+    lines = labkit().splitlines()
+    assert len(lines) == 2
+    cells = ["2026-11-23 04:20:15", "Notice", "Terminal shell in container", "web-0", "sh -c 'a b'"]
+    assert re.split(r" {2,}", lines[0]) == cells
+
+
+@pytest.mark.usefixtures("logged")
+def test_json_lines_are_falco_s_own(labkit: Callable[..., str], shell: Callable[..., str]) -> None:
+    lines = labkit("--format", "jsonl", "--since", "3h").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        json.loads(shell("old")),
+        json.loads(shell("sh -c 'a\nb'")),
+        json.loads(shell("cat", rule="Other")),
+    ]
+
+
+@pytest.mark.usefixtures("logged")
+def test_csv_is_read_back_as_it_was(labkit: Callable[..., str]) -> None:
+    df = pd.read_csv(io.StringIO(labkit("--format", "csv", "--rule", "Other")))
+    assert df["proc.cmdline"].tolist() == ["cat"]
+    assert df["tags"].tolist() == ["T1059 container maturity_stable mitre_execution shell"]
+    assert labkit("--format", "csv", "--since", "1s").startswith("time,rule,priority,")
+
+
+@pytest.mark.usefixtures("logged")
+def test_following_prints_what_is_there_and_what_comes(
+    labkit: Callable[..., str], group: Any, shell: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threading.Timer(0.2, lambda: group.put([shell("later")])).start()
+    pauses = []
+
+    def until_it_came(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 1:
+            raise KeyboardInterrupt  # what Ctrl-C does
+        threading.Event().wait(0.5)
+
+    monkeypatch.setattr(live.time, "sleep", until_it_came)
+    lines = labkit("--follow", "--format", "csv", "--rule", "Terminal shell in container").splitlines()
+    df = pd.read_csv(io.StringIO("\n".join(lines)))
+    assert df["proc.cmdline"].tolist() == ["sh -c 'a b'".replace(" b", "\nb"), "later"]
+
+
+def test_a_time_that_is_none_is_an_error_of_two_sentences() -> None:
+    result = CliRunner().invoke(main, ["alerts", "--since", "yesterday-ish"])
+    assert result.exit_code == 1
+    assert "'yesterday-ish' is not a time" in result.stderr
+    assert "What to do" in result.stderr
