@@ -255,7 +255,8 @@ class _Falco:
             if file.errors:
                 raise _Exit(str(file).rstrip("\n"))
             if file.warnings and not quiet:
-                self._log("warning", str(file).rstrip("\n"))
+                warnings = "".join(map(str, file.warnings)).rstrip("\n")
+                self._log("warning", f"{file.name}: Ok, with warnings\n{len(file.warnings)} Warnings:\n{warnings}")
         if report.refused:
             raise _Exit(report.refused)
         engine.select(settings.get("rules") or [])
