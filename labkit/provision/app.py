@@ -62,7 +62,7 @@ def _phase(pod: Object) -> str:
 
 
 def _canary_parts(lab: Lab) -> list[Part]:
-    namespace = [SharedNamespace(part.item) for part in manifest_parts(lab, "falco", kinds=("Namespace",))]
+    namespace = [SharedNamespace(part.item) for part in manifest_parts(lab, "falco/namespace.yaml")]
     return [*namespace, *(Canary(part.item) for part in manifest_parts(lab, "canary", kinds=("Pod",)))]
 
 

@@ -37,8 +37,11 @@ class CustomRules(FalcoRelease):
         return "created" if action == "updated" and not before else action
 
     def delete(self, lab: Lab) -> bool:
-        plain = replace(self, values=(values_file(lab),))
-        return bool(self.state(lab)) and FalcoRelease.apply(plain, lab, mine=True) != "unchanged"
+        if not self.state(lab):
+            return False
+        # Falco need not be well for this, so its rollout isn't waited for.
+        replace(self, values=(values_file(lab),)).upgrade(lab)
+        return True
 
 
 def rule_files(lab: Lab) -> list[Path]:

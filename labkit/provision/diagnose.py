@@ -46,6 +46,8 @@ SHIPPING_FAULTS = (
     ("[error]", "Fluent Bit reports an error.", "Correct what the message names."),
 )
 
+CHECK_RULES = "`labkit rules check FILE` says where; correct the file and ship it again."
+
 
 @dataclass(frozen=True)
 class Link:
@@ -88,13 +90,17 @@ def _falco_missing(lab: Lab, pods: list[Object]) -> Link | None:
     unready = [pod for pod in pods if not is_ready(pod)]
     if not unready:
         return None
-    load_error = _load_error(_log(lab.kube, unready[0], tail=40) or _log(lab.kube, unready[0], tail=40, previous=True))
+    log = _log(lab.kube, unready[0], tail=40) or _log(lab.kube, unready[0], tail=40, previous=True)
+    load_error = _load_error(log)
     if load_error:
-        return Link(
-            "rule", f"Falco refuses its rules: {load_error}", "`labkit rules check FILE`; correct and ship again."
-        )
-    names = ", ".join(pod["metadata"]["name"] for pod in unready)
-    return Link("event", f"Falco isn't ready in {names}.", f"`kubectl -n {namespace} describe pods` says why.")
+        return Link("rule", f"Falco refuses its rules: {load_error}", CHECK_RULES)
+    return Link("event", f"Falco isn't ready: {_why(lab.kube, unready)}", f"`kubectl -n {namespace} describe pods`")
+
+
+def _why(kube: Kube, pods: list[Object]) -> str:
+    """Why pods aren't ready, as far as Kubernetes says."""
+    problems = [str(problem) for pod in pods for problem in kube.pod_problems(pod)]
+    return "; ".join(problems) or ", ".join(pod["metadata"]["name"] for pod in pods)
 
 
 def _in_pod_log(lab: Lab, pods: list[Object], rule: str | None, since: dt.datetime) -> Link | None:
@@ -112,13 +118,9 @@ def _shipping(lab: Lab, since: dt.datetime) -> Link:
     pods = lab.kube.list("Pod", settings.logging_namespace, labels="app.kubernetes.io/name=fluent-bit")
     if not pods:
         return Link("shipping", f"{wrote} No Fluent Bit is running.", 'lab.apply("fluent-bit")')
-    for pod in pods:
-        if not is_ready(pod):
-            last = _log(lab.kube, pod, tail=3) or _log(lab.kube, pod, tail=3, previous=True)
-            name = pod["metadata"]["name"]
-            return Link(
-                "shipping", f"{wrote} Fluent Bit isn't ready in {name}: {last.strip()}", 'lab.apply("fluent-bit")'
-            )
+    unready = [pod for pod in pods if not is_ready(pod)]
+    if unready:
+        return Link("shipping", f"{wrote} Fluent Bit isn't ready: {_why(lab.kube, unready)}", 'lab.apply("fluent-bit")')
     for pod in pods:
         log = _log(lab.kube, pod, since=since)
         for sign, meaning, hint in SHIPPING_FAULTS:
@@ -136,9 +138,7 @@ def _rule_missing(lab: Lab, pods: list[Object], rule: str | None) -> Link | None
     log = _log(lab.kube, pods[0])
     load_error = _load_error(log)
     if load_error:
-        return Link(
-            "rule", f"Falco refuses its rules: {load_error}", "`labkit rules check FILE`; correct and ship again."
-        )
+        return Link("rule", f"Falco refuses its rules: {load_error}", CHECK_RULES)
     if rule is None:
         return None
     state = rule_state(lab, rule)

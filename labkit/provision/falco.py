@@ -67,6 +67,13 @@ class FalcoRelease:
         if current and lab.helm.get_values(RELEASE, self.namespace) == wanted:
             self._wait(lab)
             return "unchanged"
+        self.upgrade(lab)
+        self._wait(lab)
+        return "created" if release is None else "updated"
+
+    def upgrade(self, lab: Lab) -> None:
+        """`helm upgrade --install` with these values; returns before Falco is rolled out."""
+        chart = pinned()["falco"]["chart"]
         lab.helm.upgrade_install(
             RELEASE,
             chart["name"],
@@ -76,8 +83,6 @@ class FalcoRelease:
             # Helm would wait for the whole timeout and then say "timed out"; the rollout says what is wrong.
             wait=False,
         )
-        self._wait(lab)
-        return "created" if release is None else "updated"
 
     def _wait(self, lab: Lab) -> None:
         lab.kube.wait_rollout("DaemonSet", RELEASE, self.namespace, timeout=lab.settings.timeout)
@@ -160,7 +165,7 @@ def _parts(lab: Lab) -> list[Part]:
     namespace = lab.settings.falco_namespace
     # Applying this step again must not take away rules that were shipped since.
     values = (values_file(lab), *shipped_rules(lab))
-    return [*manifest_parts(lab, "falco", kinds=("Namespace",)), FalcoRelease(namespace, values)]
+    return [*manifest_parts(lab, "falco/namespace.yaml"), FalcoRelease(namespace, values)]
 
 
 def _cli(lab: Lab) -> str:

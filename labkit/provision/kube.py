@@ -374,7 +374,7 @@ class Kube:
                 return
             left = deadline - time.monotonic()
             if left <= 0:
-                raise StepError(f"Waited {timeout:.0f} s for {what}: {reason}.", hint="Run it again to keep waiting.")
+                raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")
             self._until_change(path, version, min(left, 2.0))
 
     def _version(self, path: str) -> str:
@@ -434,24 +434,27 @@ class Kube:
 
     def problems(self, item: Object) -> Sequence[Problem]:
         """Containers of a workload's pods that are stuck, each with the end of its log if it ran at all."""
+        return [problem for pod in self.pods_of(item) for problem in self.pod_problems(pod)]
+
+    def pod_problems(self, pod: Object) -> Sequence[Problem]:
+        """Containers of one pod that are stuck."""
         found = []
-        for pod in self.pods_of(item):
-            status = pod.get("status", {})
-            for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
-                state = container.get("state", {})
-                stuck = state.get("waiting") or state.get("terminated") or {}
-                exit_code = stuck.get("exitCode", 0)
-                if stuck.get("reason") not in _STUCK and not exit_code:
-                    continue
-                found.append(
-                    Problem(
-                        pod=pod["metadata"]["name"],
-                        container=container["name"],
-                        reason=stuck.get("reason", "Error"),
-                        message=stuck.get("message", f"exit code {exit_code}" if exit_code else ""),
-                        log=self._last_log(pod, container),
-                    )
+        status = pod.get("status", {})
+        for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+            state = container.get("state", {})
+            stuck = state.get("waiting") or state.get("terminated") or {}
+            exit_code = stuck.get("exitCode", 0)
+            if stuck.get("reason") not in _STUCK and not exit_code:
+                continue
+            found.append(
+                Problem(
+                    pod=pod["metadata"]["name"],
+                    container=container["name"],
+                    reason=stuck.get("reason", "Error"),
+                    message=stuck.get("message", f"exit code {exit_code}" if exit_code else ""),
+                    log=self._last_log(pod, container),
                 )
+            )
         return found
 
     def _last_log(self, pod: Object, container: Object) -> str:
@@ -517,7 +520,7 @@ class Kube:
         name = parts[-1]
         kinds = [WORKLOADS[parts[0].lower()]] if len(parts) == 2 and parts[0].lower() in WORKLOADS else []
         if len(parts) == 2 and not kinds:
-            raise ExecError(f"{parts[0]!r} is no kind of workload.", hint=f"Use one of: {', '.join(WORKLOADS)}.")
+            raise ExecError(f"{parts[0]!r} is no kind of workload.", hint="Use deploy, ds, sts, rs or pod.")
         for kind in kinds or ["Pod", "Deployment", "DaemonSet", "StatefulSet"]:
             item = self.get(kind, name, namespace)
             if item is None:
@@ -625,7 +628,14 @@ def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
                 ) from error
             except yaml.YAMLError as error:
                 raise StepError(f"{file} is not YAML: {error}", hint="Correct the file; indentation counts.") from error
-            yield from (document for document in documents if document)
+            for document in documents:
+                if isinstance(document, dict) and {"apiVersion", "kind", "metadata"} <= document.keys():
+                    yield document
+                elif document is not None:
+                    raise StepError(
+                        f"{file} holds something that is no Kubernetes object.",
+                        hint="Each document needs `apiVersion`, `kind` and `metadata`.",
+                    )
 
 
 def _loader() -> Any:

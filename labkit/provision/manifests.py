@@ -56,9 +56,9 @@ class ManifestPart:
         return lab.kube.delete_one(self.item, timeout=lab.settings.timeout)
 
 
-def manifest_parts(lab: Lab, folder: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
-    """The objects in `manifests/FOLDER`, all or of some kinds, in the order in which they can be created."""
-    objects = load_objects([lab.settings.root / "manifests" / folder])
+def manifest_parts(lab: Lab, where: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
+    """The objects in a file or folder of `manifests/`, all or of some kinds, in an order to create them in."""
+    objects = load_objects([lab.settings.root / "manifests" / where])
     return [ManifestPart(settle(item, lab)) for item in in_order(objects) if not kinds or item["kind"] in kinds]
 
 

@@ -57,8 +57,8 @@ class Preflight:
 
     @property
     def _table(self) -> Table:
-        rows = tuple((c.what, c.result, f"{c.found} {c.hint}" if c.hint else c.found) for c in self.checks)
-        return Table("Ready" if self.passed else "Not ready", ("check", "result", "found"), rows)
+        rows = tuple((c.what, c.result, c.found, c.hint) for c in self.checks)
+        return Table("Ready" if self.passed else "Not ready", ("check", "result", "found", "what to do"), rows)
 
     def __repr__(self) -> str:
         return repr(self._table)

@@ -110,7 +110,7 @@ def _broken(lab: Lab, label: str, timeout: float, rule: str | None, since: dt.da
 
     link = broken_link(lab, rule, since, seen=seen)
     return AlertTimeoutError(
-        f"Waited {timeout:.0f} s for {label}, and it did not arrive. Broken link: {link.name}. {link.finding}",
+        f"Waited {timeout:g} s for {label}, and it did not arrive. Broken link: {link.name}. {link.finding}",
         hint=link.hint,
     )
 
