@@ -49,6 +49,10 @@ class Account:
         self._started: set[str] = set()
         self._loading = threading.Lock()
 
+    @property
+    def loaded(self) -> bool:
+        return self._application is not None
+
     def load(self) -> None:
         """Imports moto and makes what the account holds from the start. Takes about a second; safe from any thread."""
         with self._loading:
@@ -226,6 +230,17 @@ class Account:
         """The default version of a managed policy, or None."""
         policy = self._iam().managed_policies.get(arn)
         return _default_version(policy) if policy is not None else None
+
+    def policies_of(self, arn: str) -> tuple[dict[str, Document], list[Document]] | None:
+        """(policies by name, permissions boundary) of the role or user with this ARN; None if there is none."""
+        iam = self._iam()
+        entity = next((e for e in [*iam.roles.values(), *iam.users.values()] if e.arn == arn), None)
+        if entity is None:
+            return None
+        policies = {name: parse_document(text) for name, text in entity.policies.items()}
+        policies |= {policy.name: _default_version(policy) for policy in entity.managed_policies.values()}
+        boundary = self.policy(getattr(entity, "permissions_boundary_arn", None) or "")
+        return policies, [boundary] if boundary is not None else []
 
     def oidc_provider(self, issuer: str) -> tuple[str, list[str]] | None:
         """(ARN, client ids) of the IAM OIDC provider for an issuer URL, or None."""

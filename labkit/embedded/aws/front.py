@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from labkit.embedded import names
-from labkit.embedded.aws import iam_authorization, signature
+from labkit.embedded.aws import iam_authorization, policy_simulation, signature
 from labkit.embedded.aws.account import Account, supported
 from labkit.embedded.aws.eks import Eks
 from labkit.embedded.aws.iam_authorization import Principal
@@ -92,24 +92,27 @@ class Aws:
         self.logs = Logs(account_id=account_id, clock=clock)
 
     async def warm_up(self) -> None:
-        """Loads what the first call of IAM, EKS or STS would otherwise have to wait for, without blocking the loop."""
-        await asyncio.to_thread(self.account.load)
+        """Loads what the first call that needs IAM would otherwise wait for. The loop runs on meanwhile."""
+        if not self.account.loaded:
+            await asyncio.to_thread(self.account.load)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """The answer to any AWS call, errors included, as the called service would put it."""
-        answer, call, request_id = self._respond(request)
+        answer, call, request_id = await self._respond(request)
         if isinstance(answer, LiveTail):
             assert call is not None
             return error_response(unsupported(call, "only over a connection to the lab itself"), "json", request_id)
         return answer
 
-    def _respond(self, request: HttpRequest) -> tuple[HttpResponse | LiveTail, Call | None, str]:
+    async def _respond(self, request: HttpRequest) -> tuple[HttpResponse | LiveTail, Call | None, str]:
         request_id = names.uid("aws request", next(self._request_numbers))
         try:
             call = parse_call(request, default_region=self.region)
         except AwsError as error:
             return error_response(error, "json", request_id), None, request_id
         try:
+            if call.operation in supported().get(call.service, ()) or call.operation.startswith("AssumeRole"):
+                await self.warm_up()
             caller = self._authenticate(call)
             self._authorize(call, caller)
             return self._answer(call, caller, request_id), call, request_id
@@ -154,6 +157,8 @@ class Aws:
             return self.sts.handle(call, caller)
         if call.service == "eks":
             return self.eks.handle(call)
+        if call.service == "iam" and call.operation in policy_simulation.OPERATIONS:
+            return policy_simulation.simulate(call, self.account)
         if call.service in supported():
             return self.account.handle(call)
         raise unsupported(call)
@@ -198,7 +203,7 @@ class Aws:
                 dict(request.headers),
                 await request.read(),
             )
-            answer, _, request_id = self._respond(received)
+            answer, _, request_id = await self._respond(received)
             if isinstance(answer, HttpResponse):
                 return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
             stream = web.StreamResponse(

@@ -191,3 +191,53 @@ def test_a_deleted_roles_sessions_may_do_nothing(running: Any, pod: Any) -> None
     iam.delete_role_policy(RoleName="fluent-bit", PolicyName="permissions")
     iam.delete_role(RoleName="fluent-bit")
     denied(pod.create_log_stream, logGroupName="falco", logStreamName="alerts")
+
+
+def decisions(answer: Any) -> dict[tuple[str, str], str]:
+    results = answer["EvaluationResults"]
+    return {(r["EvalActionName"], r["EvalResourceName"]): r["EvalDecision"] for r in results}
+
+
+def test_the_simulator_says_what_will_happen(running: Any, pod: Any) -> None:
+    iam = running.client("iam")
+    answer = iam.simulate_principal_policy(
+        PolicySourceArn="arn:aws:iam::111122223333:role/fluent-bit",
+        ActionNames=["logs:PutLogEvents", "logs:DeleteLogGroup"],
+        ResourceArns=[STREAM, STREAM.replace("falco", "other")],
+    )
+    assert decisions(answer) == {
+        ("logs:PutLogEvents", STREAM): "allowed",
+        ("logs:PutLogEvents", STREAM.replace("falco", "other")): "implicitDeny",
+        ("logs:DeleteLogGroup", STREAM): "implicitDeny",
+        ("logs:DeleteLogGroup", STREAM.replace("falco", "other")): "implicitDeny",
+    }
+    assert answer["EvaluationResults"][0]["MatchedStatements"][0]["SourcePolicyId"] == "permissions"
+
+
+def test_the_simulator_takes_policies_that_are_nowhere_attached(running: Any) -> None:
+    iam = running.client("iam")
+    condition = {"StringEquals": {"aws:RequestedRegion": "us-east-1"}}
+    documents = [
+        json.dumps(policy(statement(action="logs:*", Condition=condition))),
+        json.dumps(policy(statement("Deny", "logs:Delete*"))),
+    ]
+    context = {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": ["us-east-1"], "ContextKeyType": "string"}
+    answer = iam.simulate_custom_policy(
+        PolicyInputList=documents,
+        ActionNames=["logs:PutLogEvents", "logs:DeleteLogGroup", "s3:GetObject"],
+        ContextEntries=[context],
+    )
+    assert list(decisions(answer).values()) == ["allowed", "explicitDeny", "implicitDeny"]
+    without = iam.simulate_custom_policy(PolicyInputList=documents, ActionNames=["logs:PutLogEvents"])
+    assert list(decisions(without).values()) == ["implicitDeny"]
+    limited = iam.simulate_custom_policy(
+        PolicyInputList=[json.dumps(policy(statement(action="*")))],
+        PermissionsBoundaryPolicyInputList=[json.dumps(policy(statement(action="s3:*")))],
+        ActionNames=["logs:PutLogEvents"],
+    )["EvaluationResults"][0]
+    assert limited["EvalDecision"] == "implicitDeny"
+    assert limited["PermissionsBoundaryDecisionDetail"] == {"AllowedByPermissionsBoundary": False}
+    with pytest.raises(iam.exceptions.NoSuchEntityException):
+        iam.simulate_principal_policy(
+            PolicySourceArn="arn:aws:iam::111122223333:role/nobody", ActionNames=["logs:PutLogEvents"]
+        )
