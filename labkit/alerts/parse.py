@@ -60,12 +60,21 @@ _SHORT = {
     "rport": "fd.rport",
     "fd_type": "fd.type",
     "fd_proto": "fd.l4proto",
-    "ggparent": "proc.aname[2]",
-    "gggparent": "proc.aname[3]",
+    "pcmdline": "proc.pcmdline",
+    "gparent": "proc.aname[2]",
+    "ggparent": "proc.aname[3]",
+    "gggparent": "proc.aname[4]",
+    "proc_exe_ino_ctime": "proc.exe_ino.ctime",
+    "proc_exe_ino_mtime": "proc.exe_ino.mtime",
+    "proc_exe_ino_ctime_duration_proc_start": "proc.exe_ino.ctime_duration_proc_start",
 }
-_CLASSES = ("evt", "proc", "user", "group", "fd", "container", "k8s", "thread", "fs", "json", "ka", "jevt")
-_NUMBERS = frozenset({"proc.tty", "proc.pid", "proc.ppid", "user.uid", "user.loginuid", "fd.lport", "fd.rport"})
-_PAIR = re.compile(r"(?:^| )([a-z][a-z0-9_]*)=")
+_KEY = re.compile(r"(evt|proc|user|group|fd|container|k8s|thread|fs|json|ka|jevt)[._](.+)")
+_NUMBERS = frozenset(
+    {"container.start_ts", "proc.tty", "proc.pid", "proc.ppid", "user.uid", "user.loginuid", "fd.lport", "fd.rport"}
+) | {f"proc.exe_ino.{name}" for name in ("ctime", "mtime", "ctime_duration_proc_start")}
+# Values that may hold what looks like a key.
+_FREE = frozenset({"proc.cmdline", "proc.pcmdline", "evt.args"})
+_PAIR = re.compile(r"(?:^| )([a-z][a-z0-9_.\[\]]*)=")
 
 
 def parse(message: str) -> Alert | NotAlert:
@@ -110,10 +119,12 @@ def _plain(text: str) -> Alert | NotAlert:
 def _text(output: str, found: re.Match[str]) -> Alert:
     pairs = found["message"].partition(" | ")[2]
     fields: dict[str, Any] = {}
-    # A value may hold spaces ("command=sh -c id"): it ends where the next " key=" begins.
-    marks = [(name, mark) for mark in _PAIR.finditer(pairs) if (name := _field_name(mark[1]))]
-    ends = [mark.start() for _, mark in marks[1:]] + [len(pairs)]
-    for (name, mark), end in zip(marks, ends, strict=True):
+    # A value ends where the next key begins; one that may hold what looks like a key ends at a key that is known.
+    every = list(_PAIR.finditer(pairs))
+    known = [(name, mark) for mark in every if (name := _field_name(mark[1]))]
+    for name, mark in known:
+        ends = [m for _, m in known] if name in _FREE else every
+        end = next((m.start() for m in ends if m.start() > mark.start()), len(pairs))
         value = pairs[mark.end() : end]
         if value == "<NA>":
             fields[name] = None
@@ -133,5 +144,7 @@ def _text(output: str, found: re.Match[str]) -> Alert:
 def _field_name(key: str) -> str | None:
     if key in _SHORT:
         return _SHORT[key]
-    kind, _, rest = key.partition("_")
-    return f"{kind}.{rest}" if rest and kind in _CLASSES else None
+    if key.startswith("aname["):
+        return f"proc.{key}"
+    found = _KEY.fullmatch(key)
+    return f"{found[1]}.{found[2]}" if found else None

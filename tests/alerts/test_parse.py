@@ -55,14 +55,19 @@ def test_an_alert_is_found_inside_of_what_shippers_wrap_it_in(wrap: Any) -> None
     assert parse(wrap(ALERTS[0])) == ALERT
 
 
-def test_falco_s_text_form_gives_fields_but_no_rule() -> None:
-    alert = parse(ALERT["output"])
+@pytest.mark.parametrize("line", ALERTS)
+def test_falco_s_text_form_gives_fields_but_no_rule(line: str) -> None:
+    original = json.loads(line)
+    alert = parse(original["output"])
     assert not isinstance(alert, NotAlert)
     assert "rule" not in alert
-    assert alert["priority"] == "Notice"
-    assert alert["time"] == "04:20:15.177232855"
-    for name in ("proc.cmdline", "proc.tty", "user.uid", "container.id", "k8s.pod.name", "container.image.tag"):
-        assert alert["output_fields"][name] == ALERT["output_fields"][name]
+    assert alert["priority"] == original["priority"]
+    assert alert["time"] == original["time"][11:-1]
+    fields = {name: None if value == "<NA>" else value for name, value in original["output_fields"].items()}
+    found = alert["output_fields"]
+    both = fields.keys() & found.keys()
+    assert {name: found[name] for name in both} == {name: fields[name] for name in both}
+    assert {"proc.cmdline", "proc.tty", "user.uid", "container.id", "k8s.pod.name", "evt.type"} <= both
 
 
 def test_text_values_keep_their_blanks_and_equal_signs() -> None:
