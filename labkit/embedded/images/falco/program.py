@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from labkit.embedded.http import HttpRequest, HttpResponse
@@ -200,7 +201,7 @@ class _Falco:
             stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._p.on_signal(number, lambda number=number: ending(number))
+            self._p.on_signal(number, partial(ending, number))
         self._p.on_signal(signal.SIGHUP, again.set)
         engine, texts = self.load()
         try:
@@ -317,7 +318,7 @@ class _Falco:
     ) -> tuple[Engine, dict[str, str]] | None:
         """None when it is time to end; a new engine when files changed and can be used."""
         while True:
-            tasks = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(again.wait())]
+            tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(again.wait())]
             if self._settings.flag("watch_config_files", True):
                 folders = {posixpath.dirname(path) for path in texts}
                 tasks.append(asyncio.ensure_future(self._p.wait_for_change(*texts, *sorted(folders))))

@@ -13,6 +13,7 @@ import posixpath
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from labkit.embedded.http import HttpRequest, HttpResponse
@@ -103,7 +104,7 @@ class Engine:
         """The exit code. Chunks that could not be sent are left in storage, those in memory are lost."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._process.on_signal(number, lambda number=number: self._stopping(number, stop))
+            self._process.on_signal(number, partial(self._stopping, number, stop))
         self._announce()
         close_http = self._serve_http()
         self._load_backlog()
