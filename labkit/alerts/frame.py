@@ -45,13 +45,14 @@ _BY_NAME = {name.lower(): name for name in PRIORITIES} | {"info": "Informational
 
 
 class Columns:
-    """Collects alerts; `frame()` makes the DataFrame.
+    """Collects alerts, all or only one `rule`'s; `frame()` makes the DataFrame.
 
     Alerts of one rule have the same output fields in the same order. Kept by that order, their values can be turned
     from rows into columns all at once, which is several times faster than field by field.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rule: str | None = None) -> None:
+        self._rule = rule
         self.events = 0
         self.skipped: Counter[str] = Counter()
         # Most values repeat: kept once, they need a tenth of the memory, and what follows is faster for it.
@@ -69,6 +70,8 @@ class Columns:
         alert = parse(event["message"])
         if isinstance(alert, NotAlert):
             self.skipped[alert.value] += 1
+            return
+        if self._rule is not None and alert.get("rule") != self._rule:
             return
         same = self._strings.setdefault
         fields = alert.get("output_fields") or {}

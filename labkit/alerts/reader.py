@@ -54,7 +54,7 @@ def read(
     """
     if rule is not None and filter_pattern is None and '"' not in rule:
         filter_pattern = f'"{rule}"'  # lets the service drop most of the others, in whichever shape the line is
-    columns = Columns()
+    columns = Columns(rule)
     with unhurried_gc():
         for event in events(
             client,
@@ -66,8 +66,7 @@ def read(
             progress=progress,
         ):
             columns.add(event)
-        df = columns.frame()
-    return df if rule is None else df[df["rule"] == rule].reset_index(drop=True)
+        return columns.frame()
 
 
 def events(
