@@ -113,17 +113,17 @@ class Helm:
 
     def version(self) -> str:
         """Helm's own version, e.g. `v4.2.4`."""
-        return self._run("version", "--template", "{{.Version}}").strip()
+        return self._run("version", "--template", "{{.Version}}", cluster=False).strip()
 
     def _json(self, *arguments: str) -> Any:
         return json.loads(self._run(*arguments, "--output", "json"))
 
-    def _run(self, *arguments: str, deadline: float = 120.0) -> str:
+    def _run(self, *arguments: str, deadline: float = 120.0, cluster: bool = True) -> str:
         program = shutil.which("helm")
         if program is None:
             raise TargetError("There is no `helm` on the PATH.", hint="Install it: https://helm.sh/docs/intro/install/")
-        where = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig else []
-        where += ["--kube-context", self.context] if self.context else []
+        where = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig and cluster else []
+        where += ["--kube-context", self.context] if self.context and cluster else []
         try:
             done = subprocess.run(
                 [program, *arguments, *where], capture_output=True, text=True, timeout=deadline, check=False

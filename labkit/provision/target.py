@@ -56,6 +56,9 @@ class Aws:
         self._keys = dict(keys or {})
         self._clients: dict[str, Any] = {}
 
+    def __repr__(self) -> str:
+        return f"AWS in {self.region}, as {self.identity.arn}"
+
     def with_keys(self, credentials: Mapping[str, Any]) -> Aws:
         """The same region and endpoint with other credentials, as STS returns them."""
         keys = {
