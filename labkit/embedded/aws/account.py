@@ -11,6 +11,7 @@ import os
 import threading
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -37,13 +38,25 @@ def supported() -> dict[str, frozenset[str]]:
     return {service: frozenset(operations) for service, operations in tomllib.loads(text).items()}
 
 
+@dataclass(frozen=True)
+class Administrator:
+    """The IAM user that the lab's own key belongs to."""
+
+    name: str
+    arn: str
+    user_id: str
+    access_key_id: str
+
+
 class Account:
     """One account's back ends. Not thread-safe except where it says so: calls come from the event loop's thread."""
 
-    def __init__(self, *, account_id: str, region: str, admin_user: str, cluster_roles: Mapping[str, str]) -> None:
+    def __init__(
+        self, *, account_id: str, region: str, administrator: Administrator, cluster_roles: Mapping[str, str]
+    ) -> None:
         self.account_id = account_id
         self.region = region
-        self._admin_user = admin_user
+        self.administrator = administrator
         self._cluster_roles = cluster_roles
         self._application: Any = None
         self._started: set[str] = set()
@@ -78,8 +91,10 @@ class Account:
             get_backend(service)[self.account_id].reset()
 
     def _seed(self, iam: Any) -> None:
-        iam.create_user(self.region, self._admin_user)
-        iam.attach_user_policy("arn:aws:iam::aws:policy/AdministratorAccess", self._admin_user)
+        user = iam.create_user(self.region, self.administrator.name)
+        user.id = self.administrator.user_id
+        iam.create_access_key(user.name).access_key_id = self.administrator.access_key_id
+        iam.attach_user_policy("arn:aws:iam::aws:policy/AdministratorAccess", user.name)
         for part, (principal, policies) in _CLUSTER_ROLES.items():
             statement = {"Effect": "Allow", "Principal": {"Service": principal}, "Action": "sts:AssumeRole"}
             role = iam.create_role(
@@ -187,6 +202,10 @@ class Account:
                 except Exception as error:
                     message = getattr(error, "message", "This policy contains invalid Json")
                     raise AwsError("MalformedPolicyDocument", message) from error
+            case "GetUser":
+                scope = call.scope
+                if not p.get("UserName") and scope and scope.access_key_id != self.administrator.access_key_id:
+                    raise AwsError("ValidationError", "Must specify userName when calling with non-User credentials")
             case "PutRolePermissionsBoundary":
                 arn = p.get("PermissionsBoundary", "")
                 if arn not in iam.managed_policies:

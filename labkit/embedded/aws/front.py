@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from labkit.embedded import names
 from labkit.embedded.aws import iam_authorization, policy_simulation, signature
-from labkit.embedded.aws.account import Account, supported
+from labkit.embedded.aws.account import Account, Administrator, supported
 from labkit.embedded.aws.eks import Eks
 from labkit.embedded.aws.iam_authorization import Principal
 from labkit.embedded.aws.live_tail import LiveTail
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ADMINISTRATOR = "workshop"
 EKS_TOKEN_PREFIX = "k8s-aws-v1."
 EKS_TOKEN_LIFETIME = 15 * 60  # seconds; what an EKS cluster grants, whatever the presigned URL says
 MAX_BODY = 64 * 1024 * 1024
@@ -79,14 +80,18 @@ class Aws:
             issuer=issuer.issuer,
             clock=clock,
         )
+        arn = f"arn:aws:iam::{account_id}:user/{ADMINISTRATOR}"
+        user_id = "AIDA" + names.hex_id(16, arn).upper()
         self.account = Account(
-            account_id=account_id, region=region, admin_user="workshop", cluster_roles=self.eks.roles
+            account_id=account_id,
+            region=region,
+            administrator=Administrator(ADMINISTRATOR, arn, user_id, credentials.access_key_id),
+            cluster_roles=self.eks.roles,
         )
         self.sts = Sts(
             credentials=credentials,
             issuer=issuer,
             account=self.account,
-            admin_arn=f"arn:aws:iam::{account_id}:user/workshop",
             clock=clock,
         )
         self.logs = Logs(account_id=account_id, clock=clock)
@@ -111,9 +116,9 @@ class Aws:
         except AwsError as error:
             return error_response(error, "json", request_id), None, request_id
         try:
-            if call.operation in supported().get(call.service, ()) or call.operation.startswith("AssumeRole"):
-                await self.warm_up()
             caller = self._authenticate(call)
+            if call.service in supported() or call.operation.startswith("AssumeRole"):
+                await self.warm_up()
             self._authorize(call, caller)
             return self._answer(call, caller, request_id), call, request_id
         except AwsError as error:

@@ -52,7 +52,6 @@ class Sts:
         credentials: Credentials,
         issuer: ServiceAccountIssuer,
         account: Account,
-        admin_arn: str,
         clock: Callable[[], float],
     ) -> None:
         self._credentials = credentials
@@ -61,7 +60,7 @@ class Sts:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._issued = 0
-        self.admin = Principal(admin_arn, "AIDA" + names.hex_id(16, admin_arn).upper())
+        self.admin = Principal(account.administrator.arn, account.administrator.user_id)
 
     def key(self, access_key_id: str) -> SigningKey | None:
         """The secret behind an access key id, or None if there is no such key."""

@@ -105,6 +105,14 @@ def test_roles_with_inline_policies_cannot_be_deleted(running: Any) -> None:
     assert error_of(iam.get_role, RoleName="r")[0] == "NoSuchEntity"
 
 
+def test_the_labs_key_belongs_to_an_administrator(running: Any) -> None:
+    user = running.client("iam").get_user()["User"]
+    identity = running.client("sts").get_caller_identity()
+    assert (user["Arn"], user["UserId"]) == (identity["Arn"], identity["UserId"])
+    attached = running.client("iam").list_attached_user_policies(UserName=user["UserName"])["AttachedPolicies"]
+    assert [policy["PolicyName"] for policy in attached] == ["AdministratorAccess"]
+
+
 def test_documents_that_are_not_policies_are_refused(running: Any) -> None:
     iam = running.client("iam")
     assert error_of(iam.create_policy, PolicyName="p", PolicyDocument="{")[0] == "MalformedPolicyDocument"
