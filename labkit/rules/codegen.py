@@ -320,7 +320,7 @@ def _extraction(source: tuple[Any, ...]) -> str:
         case _ if conversion.startswith("is "):
             return f"int({get} == {conversion[3:]!r})"
         case _:
-            return f"as_time({get}, {conversion!r})"
+            return f"as_time(event.time, {conversion!r})"
 
 
 # What the generated code calls
@@ -544,7 +544,7 @@ _HELPERS: dict[str, Any] = {
     "t_getopt": t_getopt,
 }
 
-TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+TRANSFORMS: dict[str, Callable[..., Any]] = {
     name.removeprefix("t_"): function for name, function in _HELPERS.items() if name.startswith("t_")
 }
 TIME_FIELDS = frozenset({"evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s"})

@@ -330,7 +330,7 @@ def _constant(text: str, operator: str, left: Operand) -> Any:
     if left.source[0] == "field" and left.source[1] == "evt.around" and operator != "=":
         raise BadValue("evt.around supports only '=' comparison operator")
     constant = values.convert(text, left.type)
-    if left.source[:2] == ("field", "evt.type") and constant not in event_types():
+    if left.source == ("field", "evt.type", None, "") and constant not in event_types():
         raise BadValue(f"unknown event type {text}")
     if operator == "regex":
         values.regex(text)
@@ -409,6 +409,11 @@ def _operand(node: ast.Operand, *, in_check: bool = False) -> Operand:
                 arguments = [done[id(argument)] for argument in current.arguments]
                 done[id(current)] = _transformed(current, arguments)
     return done[id(node)]
+
+
+def check_operand(node: ast.Operand) -> None:
+    """Raises ConditionFault unless a transformer can be applied to what it is applied to."""
+    _operand(node)
 
 
 def field_operand(reference: Reference, *, in_check: bool = False) -> Operand:

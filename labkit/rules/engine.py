@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
 
 from labkit.errors import RuleError
-from labkit.rules.events import Event, recorded
+from labkit.rules.events import Event, TypedEvent, recorded
 from labkit.rules.loader import PRIORITIES, Loader, Rule
 from labkit.rules.output import Alert, BadFormat, Format
 from labkit.rules.report import FileReport, Location, Problem, Report
 
 Source: TypeAlias = "Path | str | tuple[str, str | bytes]"
 _Matcher: TypeAlias = Callable[[Any], "list[int]"]
+
+# What comparing a value of a wrong type raises; events have them right, so that nothing is checked beforehand.
+_WRONG_TYPE = (TypeError, AttributeError, ValueError, OverflowError)
 
 
 class LoadError(RuleError):
@@ -135,7 +138,10 @@ class Engine:
         if found is None:
             return []
         match, rules = found
-        hits = match(event)
+        try:
+            hits = match(event)
+        except _WRONG_TYPE:
+            hits = match(TypedEvent(event))
         if not hits:
             return []
         if self.matching == "first":
@@ -148,7 +154,7 @@ class Engine:
             found = self._matchers[event.type]
         except KeyError:
             found = self._matchers[event.type] = self._matcher(event.type)
-        return [found[1][hit] for hit in found[0](event)] if found else []
+        return [found[1][hit] for hit in found[0](TypedEvent(event))] if found else []
 
     def _matcher(self, event_type: str) -> tuple[_Matcher, list[Rule]] | None:
         """The rules that can match events of a type, as one function."""

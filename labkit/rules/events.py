@@ -9,7 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from labkit.errors import LabError
-from labkit.rules.fields import ANCESTORS, event_parameters, fields
+from labkit.rules.fields import (
+    ADDRESS_TYPES,
+    ANCESTORS,
+    NETWORK_TYPES,
+    NUMBER_TYPES,
+    STRING_TYPES,
+    event_parameters,
+    fields,
+)
 
 Value: TypeAlias = "str | int | float | bool | bytes | list[Any]"
 
@@ -81,6 +89,40 @@ class RecordedEvent:
 
     def __repr__(self) -> str:
         return f"<RecordedEvent {self.type} {self._values.get('proc.cmdline', '')}>"
+
+
+class TypedEvent:
+    """An event whose values have the types that their fields should have; what doesn't is missing."""
+
+    __slots__ = ("_event", "source", "time", "type")
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+        self.type = event.type
+        self.time = event.time
+        self.source = event.source
+
+    def get(self, field: str, argument: str | None = None) -> Any:
+        value = self._event.get(field, argument)
+        info = fields().get(field)
+        if value is None or info is None:
+            return value
+        if info.is_list or (argument is None and field in ANCESTORS and isinstance(value, list)):
+            items = value if isinstance(value, list | tuple) else [value]
+            return [item for item in items if _is_of(item, info.type)]
+        return value if _is_of(value, info.type) else None
+
+
+def _is_of(value: Any, kind: str) -> bool:
+    if kind in STRING_TYPES or kind in ADDRESS_TYPES or kind in NETWORK_TYPES:
+        return isinstance(value, str)
+    if kind == "BYTEBUF":
+        return isinstance(value, str | bytes)
+    if kind == "BOOL":
+        return isinstance(value, bool)
+    if kind in NUMBER_TYPES:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return True
 
 
 def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterator[RecordedEvent]:

@@ -1017,27 +1017,43 @@ class _Expander:
 def _replace_list(condition: str, name: str, items: str) -> str | None:
     """`condition` with the list's name replaced wherever it stands between delimiters; None if it doesn't."""
     delimiters = f"{_BLANKS}(),="
-    found = False
-    start = condition.find(name) if name else -1
-    while start >= 0:
-        end = start + len(name)
-        if (start == 0 or condition[start - 1] in delimiters) and (
-            end >= len(condition) or condition[end] in delimiters
+    out: list[str] = []
+    rest = 0  # what follows here hasn't been looked at
+    size = 0
+    found = condition.find(name) if name else -1
+    changed = False
+    while found >= 0 and size <= _MAX_TEXT:
+        end = found + len(name)
+        if (found <= rest or condition[found - 1] in delimiters) and (
+            end == len(condition) or condition[end] in delimiters
         ):
-            head = condition[:start].rstrip(_BLANKS)
-            tail = condition[end:].lstrip(_BLANKS)
+            out.append(condition[rest:found])
+            _strip_end(out)
+            rest = end
+            while rest < len(condition) and condition[rest] in _BLANKS:
+                rest += 1
             if not items:  # then a comma beside the name has to go too
-                if head.endswith(","):
-                    head = head[:-1]
-                elif tail.startswith(","):
-                    tail = tail[1:]
-            condition = f"{head} {items} {tail}" if head else f"{items} {tail}"
-            start = len(head) + len(items) + 1
-            found = True
-            if len(condition) > _MAX_TEXT:
-                break
-        start = condition.find(name, start + 1)
-    return condition if found else None
+                if out and out[-1].endswith(","):
+                    out[-1] = out[-1][:-1]
+                elif condition[rest : rest + 1] == ",":
+                    rest += 1
+            first = not any(out)
+            out.append(f"{items} " if first else f" {items} ")
+            size += len(out[-1])
+            changed = True
+            found = condition.find(name, rest + first)
+        else:
+            found = condition.find(name, found + 1)
+    return "".join([*out, condition[rest:]]) if changed else None
+
+
+def _strip_end(pieces: list[str]) -> None:
+    """Removes the blanks at the end of a text in pieces."""
+    while pieces:
+        pieces[-1] = pieces[-1].rstrip(_BLANKS)
+        if pieces[-1]:
+            return
+        pieces.pop()
 
 
 class _Resolver:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
+from labkit.rules import ast
+from labkit.rules.ast import Position
+from labkit.rules.compile import ConditionFault, check_operand
 from labkit.rules.fields import UnknownField, fields, resolve
-from labkit.rules.parser import TRANSFORMERS
+from labkit.rules.parser import ParseFailure, Parser
 
 _NUMBER = re.compile(r"[0-9]+")
-_TRANSFORMER = re.compile(rf"(?:{'|'.join(TRANSFORMERS)})\(")
-_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*(?:\.[a-zA-Z0-9_]+)*")
+_OPEN_FAMILIES = ("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is.")
+Getter: TypeAlias = Callable[[str, "str | None"], Any]
 MISSING = "<NA>"
 
 
@@ -30,14 +33,14 @@ class BadFormat(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """A field in a format. `name` is as written (without %), `width` pads or cuts (0: neither); `transformers` are
-    applied from the last to the first."""
+    """A field or transformer in a format. `name` is as written (without %), `width` pads or cuts (0: neither); `field`
+    and `argument` are what to ask an event for (of a transformer's: "")."""
 
     name: str
-    field: str
-    argument: str | None
+    operand: ast.Operand
+    field: str = ""
+    argument: str | None = None
     width: int = 0
-    transformers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,13 @@ class Format:
     def tokens(self) -> tuple[Token, ...]:
         return tuple(part for part in self.parts if isinstance(part, Token))
 
-    def text(self, get: Callable[[str, str | None], Any]) -> str:
+    def text(self, get: Getter) -> str:
         """The format with values in place of the tokens; a missing value shows as <NA>."""
         return "".join(part if isinstance(part, str) else _shown(part, get) for part in self.parts)
 
-    def values(self, get: Callable[[str, str | None], Any]) -> dict[str, Any]:
+    def values(self, get: Getter) -> dict[str, Any]:
         """The value of each token by its name, None where it is missing; transformed ones are left out."""
-        return {token.name: get(token.field, token.argument) for token in self.tokens if not token.transformers}
+        return {token.name: get(token.field, token.argument) for token in self.tokens if token.field}
 
 
 def _token(text: str, at: int) -> tuple[Token, int]:
@@ -87,70 +90,67 @@ def _token(text: str, at: int) -> tuple[Token, int]:
         width, at = min(int(match[0]), 1 << 16), match.end()
         if at == len(text):
             raise BadFormat("invalid formatting syntax: formatting cannot end with a number")
-    start = at
-    transformers: list[str] = []
-    while match := _TRANSFORMER.match(text, at):
-        transformers.append(match[0][:-1])
-        at = match.end()
-    name, argument, at = _field(text, at)
-    for _ in transformers:
-        while text[at : at + 1] == " ":
-            at += 1
-        if text[at : at + 1] != ")":
-            raise BadFormat("expected a ')' token closing the transformer")
-        at += 1
-    return Token(text[start:at], name, argument, width, tuple(transformers)), at
+    parser = Parser(text, at)
+    try:
+        if transformer := parser.transformer():
+            check_operand(transformer)
+            return Token(text[at : parser.at], transformer, width=width), parser.at
+    except (ParseFailure, ConditionFault) as fault:
+        raise BadFormat(f"unknown filter: {fault.message}", unknown=True) from None
+    for candidate in _candidates(text, at):
+        try:
+            reference = resolve(candidate.name, candidate.argument, in_output=True)
+        except UnknownField as unknown:
+            if "display field" in unknown.message:
+                raise BadFormat(unknown.message) from None
+            continue
+        end = candidate.position.offset
+        return Token(text[at:end], candidate, reference.field, reference.argument, width), end
+    raise BadFormat("unknown filter: unexpected token after '", unknown=True)
 
 
-def _field(text: str, at: int) -> tuple[str, str | None, int]:
-    """The field with the longest name that the text goes on with."""
-    match = _NAME.match(text, at)
-    problem = ""
-    name = match[0] if match else ""
+def _candidates(text: str, at: int) -> Iterator[ast.Field]:
+    """What the text may name as a field, the longest first; the position of each is where it ends."""
+    parser = Parser(text, at)
+    try:
+        found = parser.field()
+    except ParseFailure:
+        parser = Parser(text.replace("[", " "), at)
+        found = parser.field()
+    if found is None:
+        return
+    if found.argument:
+        yield ast.Field(found.name, found.argument, Position(parser.at))
+    name = found.name
     while name:
-        end = at + len(name)
-        argument = ""
-        if text[end : end + 1] == "[":
-            close = text.find("]", end)
-            if close < 0:
-                problem = problem or "expected a ']' token"
-            else:
-                argument = text[end + 1 : close].strip("'\"")
-        for candidate, stop in ((argument, end + len(argument) + 2), ("", end)) if argument else (("", end),):
-            if not _possible(name):
-                continue
-            try:
-                reference = resolve(name, candidate, in_output=True)
-            except UnknownField as unknown:
-                if "display field" in unknown.message:
-                    raise BadFormat(unknown.message) from None
-                continue
-            if candidate:
-                stop = text.find("]", end) + 1
-            return reference.field, reference.argument, stop
+        if name in fields() or name.startswith(_OPEN_FAMILIES):
+            yield ast.Field(name, "", Position(at + len(name)))
         name = name[:-1]
-    raise BadFormat(problem or "unknown filter: unexpected token after '", unknown=not problem)
 
 
-def _possible(name: str) -> bool:
-    """Whether a name can be a field at all (a cheap test before the full one)."""
-    return name in fields() or name.startswith(("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is."))
-
-
-def _shown(token: Token, get: Callable[[str, str | None], Any]) -> str:
-    value = get(token.field, token.argument)
-    for transformer in reversed(token.transformers):
-        value = _transform(transformer, value)
+def _shown(token: Token, get: Getter) -> str:
+    value = get(token.field, token.argument) if token.field else _evaluated(token.operand, get)
     shown = MISSING if value is None else as_text(value, token.field)
     if token.width:
         shown = shown[: token.width].ljust(token.width)
     return shown
 
 
-def _transform(name: str, value: Any) -> Any:
+def _evaluated(operand: ast.Operand, get: Getter) -> Any:
     from labkit.rules.codegen import TRANSFORMS
 
-    return TRANSFORMS[name](value)
+    match operand:
+        case ast.Field(name, argument):
+            reference = resolve(name, argument)
+            return get(reference.field, reference.argument)
+        case ast.Value(text):
+            return text
+        case ast.TransformerList(items):
+            return [_evaluated(item, get) for item in items]
+        case ast.Transformer(name, arguments, argument):
+            values = [_evaluated(item, get) for item in arguments]
+            return TRANSFORMS[name](*values, argument) if name == "getopt" else TRANSFORMS[name](*values)
+    return None
 
 
 def as_text(value: Any, field: str = "") -> str:

@@ -31,7 +31,7 @@ OPERATORS = (*UNARY_OPERATORS, *NUMBER_OPERATORS, *STRING_OPERATORS, *LIST_OPERA
 TRANSFORMERS = ("tolower", "toupper", "b64", "basename", "len", "join", "concat", "getopt")
 
 # Nested parentheses beyond this are refused rather than built: nobody writes them, and memory is finite.
-MAX_DEPTH = 1000
+MAX_DEPTH = 2500
 
 _SPACE = r"\t\n\v\f\r "
 _NOT = re.compile(rf"not[{_SPACE}]+")
@@ -105,11 +105,11 @@ class _Call:
 class Parser:
     """One text being read. After a ParseFailure, `position()` is the place Falco reports."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, at: int = 0) -> None:
         self.size = len(text)
         # Falco's lexer stops at a NUL, and then finds text left over.
         self.text = text.split("\0", 1)[0]
-        self.at = 0
+        self.at = at
         self.last = ""
         self._breaks = [match.start() for match in _LINE_BREAK.finditer(text)]
 
@@ -126,6 +126,16 @@ class Parser:
         if self.at != self.size:
             raise ParseFailure(f"unexpected token after '{self.last}', expecting 'or', 'and'")
         return expression
+
+    def field(self) -> ast.Field | None:
+        """The field that the text goes on with, if it does; raises ParseFailure for a bad argument."""
+        position = self.position()
+        return self._field(position) if self._token(_FIELD) else None
+
+    def transformer(self) -> ast.Transformer | None:
+        """The transformer that the text goes on with, if it does; raises ParseFailure."""
+        position = self.position()
+        return self._transformer(position) if self._token(_TRANSFORMER) else None
 
     # Expressions. The grammar is or > and > not > check > ( or ); instead of calling each other, the rules push a
     # frame, so that deep nesting costs memory and not stack.

@@ -1,0 +1,132 @@
+"""The `labkit rules` commands."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from labkit.errors import LabError
+from labkit.rules.cli import rules
+from labkit.rules.upstream import RELEASES, fetch
+
+DATA = Path(__file__).parent / "data"
+RULES = """
+- rule: Shadow
+  desc: d
+  condition: evt.type = openat and fd.name = /etc/shadow
+  output: shadow %proc.name
+  priority: WARNING
+  tags: [a]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES)
+    return str(path)
+
+
+def _run(*arguments: str, stdin: str = "") -> tuple[int, str]:
+    result = CliRunner().invoke(rules, arguments, input=stdin)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def test_check(file: str, tmp_path: Path) -> None:
+    assert _run("check", file) == (0, f"{file}: Ok\n")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(RULES.replace("fd.name", "fd.nme"))
+    code, output = _run("check", str(broken))
+    assert code == 1
+    assert "LOAD_ERR_COMPILE_CONDITION (Error compiling condition): filter_check called with nonexistent" in output
+    code, output = _run("check", "--json", file, str(broken))
+    assert code == 1
+    assert [result["successful"] for result in json.loads(output)["falco_load_results"]] == [True, False]
+
+
+def test_check_without_the_needed_plugin(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.yaml"
+    path.write_text("- required_plugin_versions: [{name: json, version: 0.7.0}]\n")
+    code, output = _run("check", str(path))
+    assert code == 1
+    assert "Error: Plugin requirement not satisfied, must load one of: json (>= 0.7.0)" in output
+
+
+def test_replay(file: str) -> None:
+    code, output = _run("replay", file, "--events", str(DATA / "events.jsonl.gz"))
+    assert code == 0
+    alerts = [json.loads(line) for line in output.splitlines()]
+    assert {alert["rule"] for alert in alerts} == {"Shadow"}
+    assert len(alerts) >= 2
+    code, output = _run(
+        "replay", file, "--text", "--events", "-", stdin='{"evt.type":"openat","fd.name":"/etc/shadow"}\n\n'
+    )
+    assert (code, output.split(" container_id")[0]) == (0, "00:00:00.000000000: Warning shadow <NA>")
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"evt.time": 1}', '{"evt.type": "open", "evt.time": "now"}'])
+def test_replay_of_what_is_not_an_event(file: str, line: str) -> None:
+    with pytest.raises(LabError, match="standard input, line 1"):
+        _run("replay", file, "--events", "-", stdin=line)
+
+
+def test_replay_of_a_file_that_is_not_there(file: str) -> None:
+    with pytest.raises(LabError, match="Can't read events from /nowhere: No such file"):
+        _run("replay", file, "--events", "/nowhere")
+
+
+def test_list_and_explain(file: str) -> None:
+    assert _run("list", file) == (0, "Warning       Shadow\n              tags: a\n              events: openat\n")
+    code, output = _run("explain", "shadow", file)
+    assert code == 0
+    assert "fields       evt.type, fd.name" in output
+
+
+def test_why(file: str) -> None:
+    events = str(DATA / "events.jsonl.gz")
+    code, output = _run("why", "Shadow", file, "--events", events)
+    assert code == 0
+    assert "✓ fd.name = /etc/shadow    [/etc/shadow]" in output
+    code, output = _run("why", "Shadow", file, "--events", events, "--number", "3250")
+    assert output.startswith("✗ all of\n  ✗ evt.type = openat    [container]")
+    with pytest.raises(LabError, match="No such event"):
+        _run("why", "Shadow", file, "--events", events, "--number", "1")
+
+
+def test_fields() -> None:
+    code, output = _run("fields", "proc.an*")
+    assert (code, output) == (0, f"{'proc.aname[argument, optional]':<48} charbuf\n")
+    assert "fd.ip" in _run("fields", "ip")[1]
+    with pytest.raises(LabError, match="No field matches"):
+        _run("fields", "nothing")
+
+
+def test_fetch(tmp_path: Path) -> None:
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.path.encode())
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        paths = fetch(tmp_path / "rules", url=url)
+        assert [path.read_text() for path in paths] == [f"/{name}" for name in RELEASES]
+        code, output = _run("fetch", "--to", str(tmp_path / "more"), "--url", f"{url}/{{release}}/{{file}}")
+        server.shutdown()
+    assert code == 0
+    assert "falco_rules.yaml" in output
+    with pytest.raises(LabError, match="Can't fetch"):
+        fetch(tmp_path / "none", url=url)
+    assert not (tmp_path / "none").exists()
