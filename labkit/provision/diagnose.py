@@ -149,37 +149,22 @@ def _rule_missing(lab: Lab, pods: list[Object], rule: str | None) -> Link | None
     if state == "unknown":
         return Link(
             "rule",
-            f"Falco has no rule {rule!r}: it is neither a stable rule nor in a rules file of its release.",
-            'Check the name; ship a rule of your own with lab.apply("custom-rules").',
+            f"Falco has loaded no rule {rule!r}.",
+            'lab.falco_rules() lists those it has; ship a rule of your own with lab.apply("custom-rules").',
         )
     return None
 
 
 def rule_state(lab: Lab, rule: str) -> str:
-    """`loaded`, `disabled` or `unknown`, from the rules in the release's ConfigMaps and the stable rules' names."""
-    import yaml
-
-    known = "loaded" if rule in stable_rules() else "unknown"
-    for config in lab.kube.list("ConfigMap", lab.settings.falco_namespace):
-        for name, text in (config.get("data") or {}).items():
-            if not name.endswith((".yaml", ".yml")) or "rule:" not in text:
-                continue
-            try:
-                items = yaml.safe_load(text)
-            except yaml.YAMLError:
-                continue
-            for item in items if isinstance(items, list) else []:
-                if isinstance(item, dict) and item.get("rule") == rule:
-                    known = "disabled" if item.get("enabled") is False else "loaded"
-    return known
-
-
-def stable_rules() -> frozenset[str]:
-    """Names of the 25 rules of maturity `stable`, which every Falco has unless told otherwise."""
-    from importlib import resources
-
-    text = resources.files("labkit.provision").joinpath("stable-rules.json").read_text(encoding="utf-8")
-    return frozenset(json.loads(text))
+    """`loaded`, `disabled` or `unknown`, as a running Falco tells itself; empty if it can't be asked."""
+    try:
+        rules = lab.falco_rules()
+    except LabError:
+        return ""
+    found = rules[rules["rule"] == rule]
+    if not len(found):
+        return "unknown"
+    return "loaded" if found["enabled"].all() else "disabled"
 
 
 def _no_event(lab: Lab, rule: str | None, since: dt.datetime) -> Link:

@@ -198,7 +198,7 @@ def test_no_terminal_no_alert_and_the_event_is_named(lab: Lab) -> None:
 
 
 def test_an_unknown_rule_is_named(lab: Lab) -> None:
-    with pytest.raises(AlertTimeoutError, match=r"Broken link: rule\. Falco has no rule 'Terminal shell'"):
+    with pytest.raises(AlertTimeoutError, match=r"Broken link: rule\. Falco has loaded no rule 'Terminal shell'"):
         lab.wait_for_alert("Terminal shell", timeout=0.5)
 
 
