@@ -228,7 +228,7 @@ def server_side_apply(
     if not force and any(disputed.values()):
         raise _apply_conflict(disputed)
     still_wanted = wanted.union(*(paths for _, paths, _ in others)) if others else wanted
-    for path in sorted(before - still_wanted, key=len, reverse=True):
+    for path in sorted(before - still_wanted, key=len):  # an item goes before the fields that identify it
         _delete(result, path)
     kept = []
     for owner, paths, entry in others:

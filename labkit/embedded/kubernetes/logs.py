@@ -39,7 +39,7 @@ def container_named(pod: Object, wanted: str) -> str:
         if wanted not in main and wanted not in init:
             raise bad_request(f"container {wanted} is not valid for pod {name_of(pod)}")
         return wanted
-    if len(main) == 1 and not init:
+    if len(main) == 1:
         return str(main[0])
     default = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
     if default in main:

@@ -42,6 +42,21 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 _PROTECTED_NAMESPACES = ("default", "kube-system", "kube-public")
 _DELETED_OBJECT_IS_RETURNED = (r.PODS, r.SERVICES, r.SERVICE_ACCOUNTS, r.PERSISTENT_VOLUME_CLAIMS, r.RESOURCE_QUOTAS)
+# What the API server puts into the status of a new object; clients insist on these fields.
+_FIRST_STATUS: dict[Resource, Object] = {
+    r.PODS: {"phase": "Pending"},
+    r.NAMESPACES: {"phase": "Active"},
+    r.SERVICES: {"loadBalancer": {}},
+    r.INGRESSES: {"loadBalancer": {}},
+    r.PERSISTENT_VOLUME_CLAIMS: {"phase": "Pending"},
+    r.REPLICA_SETS: {"replicas": 0},
+    r.DAEMON_SETS: dict.fromkeys(
+        ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"), 0
+    ),
+    r.POD_DISRUPTION_BUDGETS: dict.fromkeys(
+        ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"), 0
+    ),
+}
 _SYSTEM_METADATA = (
     "uid",
     "creationTimestamp",
@@ -192,7 +207,7 @@ class Registry:
 
     def _complete(self, resource: Resource, namespace: str, obj: Object) -> Object:
         """A copy of `obj` with everything that the server gives a new object, but not yet admitted."""
-        new: Object = _without_nulls(copy.deepcopy(obj))
+        new: Object = _decoded(copy.deepcopy(obj))
         _check_type(resource, new)
         metadata = new.setdefault("metadata", {})
         if resource.namespaced:
@@ -216,9 +231,7 @@ class Registry:
         if resource.spec_fields:
             metadata["generation"] = 1
         if resource.has_status and resource is not r.NODES:
-            new["status"] = {}
-        if resource is r.PODS:
-            new["status"] = {"phase": "Pending"}
+            new["status"] = copy.deepcopy(_FIRST_STATUS.get(resource, {}))
         return new
 
     def _insert(self, resource: Resource, new: Object, call: Call) -> Object:
@@ -249,7 +262,7 @@ class Registry:
 
     def _successor(self, resource: Resource, old: Object, obj: Object, subresource: str) -> Object:
         """What may follow `old` when a client asks for `obj`: checked, completed, not stored."""
-        new: Object = _without_nulls(copy.deepcopy(obj))
+        new: Object = _decoded(copy.deepcopy(obj))
         _check_type(resource, new)
         name = name_of(old)
         metadata = new.setdefault("metadata", {})
@@ -300,7 +313,7 @@ class Registry:
         if not call.manager:
             cause = Cause.required("fieldManager", "is required for apply patch")
             raise invalid(resource, "", [cause])
-        applied: Object = _without_nulls(copy.deepcopy(patch))
+        applied: Object = _decoded(copy.deepcopy(patch))
         metadata = applied.setdefault("metadata", {})
         metadata["name"] = name
         if resource.namespaced:
@@ -423,10 +436,10 @@ def _deleted(resource: Resource, obj: Object) -> Object:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-def _without_nulls(value: Any) -> Any:
-    """What Go's decoder makes of a null: the field isn't there."""
+def _decoded(value: Any) -> Any:
+    """What Go's types make of a null or an empty list: the field isn't there."""
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: _decoded(item) for key, item in value.items() if item is not None and item != []}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [_decoded(item) for item in value]
     return value

@@ -64,15 +64,22 @@ class Controller:
         raise AssertionError("a controller reconciles")
 
     def enqueue(self, key: Key, *, delay: float = 0.0) -> None:
-        """Reconciles a key soon, or after `delay` seconds."""
+        """Reconciles a key soon, or within `delay` seconds."""
         loop = asyncio.get_running_loop()
         if delay > 0:
-            if (timer := self._timers.pop(key, None)) is not None:
+            timer = self._timers.get(key)
+            if timer is not None:
+                if timer.when() <= loop.time() + delay:
+                    return
                 timer.cancel()
-            self._timers[key] = loop.call_later(delay, self.enqueue, key)
+            self._timers[key] = loop.call_later(delay, self._wake, key)
         elif key not in self._queued:
             self._queued.add(key)
             loop.call_soon(self._process, key)
+
+    def _wake(self, key: Key) -> None:
+        del self._timers[key]
+        self.enqueue(key)
 
     def _on_change(self, change: Change) -> None:
         for key in self.concerned(change):

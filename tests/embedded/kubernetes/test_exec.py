@@ -1,0 +1,117 @@
+"""Commands in containers over WebSocket: output, input, terminals, exit statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+
+import aiohttp
+import pytest
+from kubernetes.client.exceptions import ApiException
+from kubernetes.stream import stream
+
+
+@pytest.fixture
+def pod(core, namespace, pod_manifest, eventually):
+    core.create_namespaced_pod(namespace, pod_manifest("web"))
+    eventually(lambda: core.read_namespaced_pod("web", namespace).status.phase == "Running")
+    return "web"
+
+
+@pytest.fixture
+def execute(core, namespace, pod):
+    """Runs a command by the official client; gives back its stream, ended."""
+
+    def run(*command, **options):
+        streams = stream(
+            core.connect_get_namespaced_pod_exec,
+            pod,
+            namespace,
+            command=list(command),
+            stdout=True,
+            stderr=True,
+            _preload_content=False,
+            **options,
+        )
+        streams.run_forever(timeout=5)
+        return streams
+
+    return run
+
+
+def test_output_and_errors_come_apart(execute):
+    streams = execute("exit", "0")
+    assert streams.read_stdout() == "about to exit\n"
+    assert streams.read_stderr() == "with an error\n"
+    assert streams.returncode == 0
+
+
+def test_the_exit_status_comes_back(execute):
+    assert execute("exit", "4").returncode == 4
+
+
+def test_a_terminal_mixes_both_and_has_a_size(execute):
+    streams = execute("exit", "0", tty=True, stdin=True)
+    assert streams.read_stdout() == "about to exit\r\nwith an error\r\n"
+    assert execute("tty", tty=True, stdin=True).read_stdout() == "24x80\r\n"
+    assert execute("tty").read_stdout() == "not a tty\n"
+
+
+def test_a_missing_program_is_an_error_in_runc_s_words(execute):
+    streams = execute("nosuch")
+    status = json.loads(streams.read_channel(3) or "{}")
+    assert status["reason"] == "InternalError"
+    assert status["message"].startswith(
+        "Internal error occurred: error executing command in container: failed to exec in container: failed to start"
+    )
+    assert 'exec: "nosuch": executable file not found in $PATH' in status["message"]
+
+
+def test_a_wrong_container_is_refused_before_the_upgrade(core, namespace, pod):
+    with pytest.raises(ApiException) as error:
+        stream(core.connect_get_namespaced_pod_exec, pod, namespace, container="other", command=["env"], stdout=True)
+    assert "container other is not valid for pod web" in str(error.value)
+
+
+async def _talk(running, path: str, protocol: str, *frames: bytes) -> tuple[str | None, list[bytes]]:
+    """Sends frames to a WebSocket; the protocol agreed on and everything that came back."""
+    context = ssl.create_default_context(cafile=str(running.ca))
+    headers = {"Authorization": f"Bearer {running.credentials.kubernetes_token}"}
+    received = []
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(running.url + path, headers=headers, protocols=[protocol], ssl=context) as socket,
+    ):
+        for frame in frames:
+            await socket.send_bytes(frame)
+        async for message in socket:
+            received.append(message.data)
+    return socket.protocol, received
+
+
+def _exec_path(namespace: str, *command: str, **flags: str) -> str:
+    query = "&".join([f"command={part}" for part in command] + [f"{key}={value}" for key, value in flags.items()])
+    return f"/api/v1/namespaces/{namespace}/pods/web/exec?{query}"
+
+
+async def test_input_ends_with_the_close_frame_of_version_5(running, namespace, pod):
+    path = _exec_path(namespace, "cat", stdin="true", stdout="true", stderr="true")
+    protocol, received = await asyncio.wait_for(
+        _talk(running, path, "v5.channel.k8s.io", b"\x00hello ", b"\x00world", b"\xff\x00"), 5
+    )
+    assert protocol == "v5.channel.k8s.io"
+    assert received[0] == b"\x01"
+    assert b"".join(frame[1:] for frame in received if frame[:1] == b"\x01") == b"hello world"
+    assert json.loads(received[-1][1:]) == {"metadata": {}, "status": "Success"}
+
+
+async def test_a_terminal_is_resized_by_channel_4(running, namespace, pod):
+    path = _exec_path(namespace, "cat", stdin="true", stdout="true", tty="true")
+    resize = b"\x04" + json.dumps({"Width": 100, "Height": 40}).encode()
+    protocol, received = await asyncio.wait_for(
+        _talk(running, path, "v4.channel.k8s.io", resize, b"\x00typed\n\x04"), 5
+    )
+    assert protocol == "v4.channel.k8s.io"
+    shown = b"".join(frame[1:] for frame in received if frame[:1] == b"\x01")
+    assert shown.replace(b"\r", b"") == b"typed\ntyped\n"

@@ -1,0 +1,210 @@
+"""kubectl, as people type it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+MANIFEST = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  labels: {app: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: toolbox:1
+        ports: [{containerPort: 80}]
+        env: [{name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
+        volumeMounts: [{name: config, mountPath: /config}]
+      volumes:
+      - name: config
+        configMap: {name: web}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web}
+data: {greeting: hello}
+"""
+
+
+@pytest.fixture
+def web(kubectl):
+    kubectl("apply", "-f", "-", stdin=MANIFEST)
+    kubectl("rollout", "status", "deploy/web", "--timeout=10s")
+    return kubectl
+
+
+def test_applying_twice_says_unchanged_and_there_is_no_difference(web):
+    said = web("apply", "-f", "-", stdin=MANIFEST).splitlines()
+    assert said == ["deployment.apps/web unchanged", "service/web unchanged", "configmap/web unchanged"]
+    assert web.run("diff", "-f", "-", stdin=MANIFEST).stdout == ""
+
+
+def test_applying_a_change_configures_and_diff_shows_it(web):
+    changed = MANIFEST.replace("replicas: 2", "replicas: 1").replace("hello", "goodbye")
+    difference = web.run("diff", "-f", "-", stdin=changed, check=False)
+    assert difference.returncode == 1
+    assert "-  replicas: 2" in difference.stdout
+    assert "+  replicas: 1" in difference.stdout
+    said = web("apply", "-f", "-", stdin=changed).splitlines()
+    assert said == ["deployment.apps/web configured", "service/web unchanged", "configmap/web configured"]
+
+
+def test_server_side_apply_and_its_conflict(web):
+    assert "serverside-applied" in web("apply", "--server-side", "-f", "-", stdin=MANIFEST)
+    other = MANIFEST.replace("replicas: 2", "replicas: 3")
+    refused = web.run("apply", "--server-side", "--field-manager=other", "-f", "-", stdin=other, check=False)
+    assert 'conflict with "kubectl" using apps/v1: .spec.replicas' in refused.stderr
+    web("apply", "--server-side", "--field-manager=other", "--force-conflicts", "-f", "-", stdin=other)
+    assert web("get", "deploy", "web", "-o", "jsonpath={.spec.replicas}") == "3"
+
+
+def test_get_prints_the_usual_columns(web):
+    header, row = web("get", "deploy").splitlines()
+    assert header.split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+    assert row.split()[:4] == ["web", "2/2", "2", "2"]
+    header, *rows = web("get", "pods", "-o", "wide").splitlines()
+    assert header.split()[:7] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE"]
+    assert all(row.split()[1:4] == ["1/1", "Running", "0"] for row in rows)
+    assert json.loads(web("get", "deploy", "web", "-o", "json"))["kind"] == "Deployment"
+    assert "kind: Deployment" in web("get", "deploy", "web", "-o", "yaml")
+    assert "replicaset.apps/web-" in web("get", "all")
+    header = web("get", "nodes", "-o", "wide").splitlines()[0]
+    assert "KERNEL-VERSION" in header
+    assert "CONTAINER-RUNTIME" in header
+
+
+def test_describe(web):
+    text = web("describe", "deploy", "web")
+    assert "2 desired | 2 updated | 2 total | 2 available | 0 unavailable" in text
+    assert "ScalingReplicaSet" in text
+    text = web("describe", "pod", "-l", "app=web")
+    for part in ("Controlled By:  ReplicaSet/web-", "Container ID:   containerd://", "Started container web"):
+        assert part in text
+    text = web("describe", "node", "ip-10-0-1-10.ec2.internal")
+    assert "Amazon Linux 2023" in text
+    assert "web-" in text
+    assert "Name:                default" in web("describe", "sa", "default")
+
+
+def test_rollouts(web):
+    web("set", "image", "deploy/web", "web=toolbox:2")
+    assert "successfully rolled out" in web("rollout", "status", "deploy/web", "--timeout=10s")
+    web("rollout", "restart", "deploy/web")
+    web("rollout", "status", "deploy/web", "--timeout=10s")
+    assert [line.split()[0] for line in web("rollout", "history", "deploy/web").splitlines()[2:5]] == ["1", "2", "3"]
+    web("rollout", "undo", "deploy/web", "--to-revision=1")
+    web("rollout", "status", "deploy/web", "--timeout=10s")
+    image = web("get", "deploy", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+    assert image == "toolbox:1"
+
+
+def test_a_daemon_set_rolls_back(kubectl):
+    manifest = MANIFEST.partition("---")[0].replace("Deployment", "DaemonSet").replace("  replicas: 2\n", "")
+    manifest = manifest.replace("configMap: {name: web}", "emptyDir: {}")
+    kubectl("apply", "-f", "-", stdin=manifest)
+    kubectl("rollout", "status", "ds/web", "--timeout=10s")
+    kubectl("apply", "-f", "-", stdin=manifest.replace("toolbox:1", "toolbox:2"))
+    kubectl("rollout", "status", "ds/web", "--timeout=10s")
+    kubectl("rollout", "undo", "ds/web")
+    kubectl("rollout", "status", "ds/web", "--timeout=10s")
+    assert kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}") == "toolbox:1 toolbox:1"
+
+
+def test_scale_label_annotate_patch(web):
+    web("scale", "deploy/web", "--replicas=3")
+    web("wait", "--for=jsonpath={.status.availableReplicas}=3", "deploy/web", "--timeout=10s")
+    web("label", "deploy", "web", "tier=front")
+    web("annotate", "deploy", "web", "note=seen")
+    assert web("get", "deploy", "-l", "tier=front", "-o", "name").strip() == "deployment.apps/web"
+    web("label", "deploy", "web", "tier-")
+    assert web("get", "deploy", "-l", "tier=front", "-o", "name") == ""
+    web("patch", "svc", "web", "--type=json", "-p", '[{"op":"add","path":"/spec/ports/0/name","value":"http"}]')
+    assert web("get", "svc", "web", "-o", "jsonpath={.spec.ports[0].name}") == "http"
+
+
+def test_exec_without_a_terminal(web):
+    assert "KUBERNETES_SERVICE_HOST=10.100.0.1" in web("exec", "deploy/web", "--", "env")
+    assert web("exec", "-i", "deploy/web", "--", "cat", stdin="some input") == "some input"
+    assert web("exec", "deploy/web", "--", "tty") == "not a tty\n"
+    failed = web.run("exec", "deploy/web", "--", "exit", "5", check=False)
+    assert failed.returncode == 5
+    assert failed.stderr.endswith("command terminated with exit code 5\n")
+    missing = web.run("exec", "deploy/web", "--", "nosuch", check=False)
+    assert 'exec: "nosuch": executable file not found in $PATH' in missing.stderr
+
+
+def test_exec_with_a_terminal(web):
+    assert "not a tty" not in web.terminal("exec -it deploy/web -- tty")
+
+
+def test_logs(web):
+    assert web("logs", "deploy/web") == "serving\n"
+    assert web("logs", "-l", "app=web", "--tail=1").splitlines() == ["serving", "serving"]
+
+
+def test_run_wait_delete(kubectl):
+    kubectl("run", "one", "--image=toolbox:1")
+    kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=10s")
+    assert kubectl("delete", "pod", "one").startswith('pod "one" deleted')
+    assert (
+        kubectl.run("get", "pod", "one", check=False).stderr == 'Error from server (NotFound): pods "one" not found\n'
+    )
+
+
+def test_what_may_i_do(kubectl):
+    assert kubectl("auth", "can-i", "create", "pods") == "yes\n"
+    refused = kubectl.run("auth", "can-i", "create", "pods", "--as=system:serviceaccount:default:default", check=False)
+    assert refused.stdout == "no\n"
+    assert "kubernetes-admin" in kubectl("auth", "whoami")
+
+
+def test_creating_things_by_command(kubectl):
+    kubectl("create", "configmap", "c", "--from-literal=a=b")
+    kubectl("create", "secret", "generic", "s", "--from-literal=a=b")
+    kubectl("create", "serviceaccount", "robot")
+    kubectl("create", "role", "reader", "--verb=get,list", "--resource=pods")
+    kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={kubectl._namespace}:robot")
+    account = f"system:serviceaccount:{kubectl._namespace}:robot"
+    assert kubectl("auth", "can-i", "list", "pods", f"--as={account}") == "yes\n"
+    assert kubectl("create", "token", "robot").startswith("eyJ")
+    kubectl("create", "deployment", "d", "--image=toolbox:1")
+    kubectl("expose", "deployment", "d", "--port=80")
+    assert kubectl("get", "svc", "d", "-o", "jsonpath={.spec.selector.app}") == "d"
+
+
+def test_a_pod_that_breaks_the_namespace_s_level_is_refused(kubectl):
+    kubectl("label", "ns", kubectl._namespace, "pod-security.kubernetes.io/enforce=restricted")
+    refused = kubectl.run("run", "one", "--image=toolbox:1", check=False)
+    assert (
+        'pods "one" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation' in refused.stderr
+    )
+    warned = kubectl.run("create", "deployment", "d", "--image=toolbox:1")
+    assert 'Warning: would violate PodSecurity "restricted:latest"' in warned.stderr
+
+
+def test_cordon(kubectl):
+    node = "ip-10-0-1-10.ec2.internal"
+    kubectl("cordon", node)
+    try:
+        assert "Ready,SchedulingDisabled" in kubectl("get", "node", node)
+        for name in ("a", "b"):
+            kubectl("run", name, "--image=toolbox:1")
+        kubectl("wait", "--for=condition=Ready", "pod/a", "pod/b", "--timeout=10s")
+        nodes = kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}").split()
+        assert nodes == ["ip-10-0-2-20.ec2.internal"] * 2
+    finally:
+        kubectl("uncordon", node)
