@@ -133,7 +133,8 @@ Node: TypeAlias = "Expression | Operand"
 
 def quote(text: str) -> str:
     """`text` as it has to be written in a condition: bare where that is one token, else in double quotes."""
-    if BARE_STRING.fullmatch(text) and text not in MODIFIERS:
+    # A backspace is a blank between tokens, though it may stand in one.
+    if BARE_STRING.fullmatch(text) and text not in MODIFIERS and "\b" not in text:
         return text
     escaped = "".join(_ESCAPES.get(character, character) for character in text)
     if escaped.endswith("\\\\"):
