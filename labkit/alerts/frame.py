@@ -119,7 +119,9 @@ class Columns:
         for shape, (rows, values) in self._by_shape.items():
             where = place[rows]
             for i, name in enumerate(shape):
-                parts.setdefault(name, []).append((where, [row[i] for row in values]))
+                # Falco lets one add fields of any name (`append_output.extra_fields`).
+                column = f"output_fields.{name}" if name in _ALERT or name in _DELIVERY else name
+                parts.setdefault(column, []).append((where, [row[i] for row in values]))
         return {name: _typed(parts[name], n, FIELDS.get(name)) for name in [*FIELDS, *sorted(set(parts) - set(FIELDS))]}
 
 
@@ -186,7 +188,7 @@ def _time(value: str | None, shipped: pd.Timestamp) -> pd.Timestamp:
 def _tags(values: Sequence[list[str] | None]) -> pd.Series[Any]:
     """Tuples, one object for each distinct set of tags: there are only as many as there are rules."""
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    return pd.Series([known.setdefault(t, t) for t in (tuple(v or ()) for v in values)], dtype=object)
+    return pd.Series([known.setdefault(t, t) for t in (tuple(map(str, v or ())) for v in values)], dtype=object)
 
 
 def _category(values: Sequence[Any]) -> pd.Categorical:

@@ -4,7 +4,6 @@ reason why it isn't one."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -27,6 +26,8 @@ class NotAlert(StrEnum):
     OTHER = "other"
     """JSON from something else: it names no rule."""
 
+
+_TEXTS = ("time", "priority", "source", "hostname", "output")
 
 # Where shippers put the decoded line (Fluent Bit's Merge_Log_Key) and the undecoded one (CRI and docker parsers).
 _DECODED = ("log_processed", "data")
@@ -94,9 +95,9 @@ def parse(message: str) -> Alert | NotAlert:
     return _record(record)
 
 
-def _record(record: Mapping[str, Any]) -> Alert | NotAlert:
+def _record(record: Alert) -> Alert | NotAlert:
     if "rule" in record and ("output_fields" in record or "output" in record):
-        return dict(record)
+        return record if _is_alert(record) else NotAlert.OTHER
     for key in _DECODED:
         inner = record.get(key)
         if isinstance(inner, dict):
@@ -106,6 +107,16 @@ def _record(record: Mapping[str, Any]) -> Alert | NotAlert:
         if isinstance(inner, str):
             return parse(inner)
     return NotAlert.OTHER
+
+
+def _is_alert(record: Alert) -> bool:
+    """Whether the values are of the kinds that Falco writes: whoever reads on may rely on it."""
+    return (
+        isinstance(record["rule"], str)
+        and isinstance(record.get("output_fields", {}), dict)
+        and isinstance(record.get("tags") or [], list)
+        and all(isinstance(record.get(key), str | None) for key in _TEXTS)
+    )
 
 
 def _plain(text: str) -> Alert | NotAlert:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from labkit.alerts import PRIORITIES, to_frame
 
@@ -126,3 +128,26 @@ def test_values_that_fit_no_column_of_numbers_are_kept_as_text() -> None:
 def test_priorities_are_known_in_any_case(written: str, meant: str | None) -> None:
     found = to_frame([alert(priority=written)])["priority"][0]
     assert pd.isna(found) if meant is None else found == meant
+
+
+def test_an_added_field_never_takes_a_column_s_place() -> None:
+    df = to_frame([alert(output_fields={"hostname": "mine", "cluster": "blue"})])
+    assert df["hostname"][0] == "vm"
+    assert df["output_fields.hostname"][0] == "mine"
+    assert df["cluster"][0] == "blue"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(ALERTS[0])), JSON), max_size=4))
+def test_no_message_breaks_the_others(changes: list[dict[str, Any]]) -> None:
+    messages = [json.dumps({**ALERTS[0], **change}) for change in changes]
+    df = to_frame([*messages, LINES[0]])
+    assert len(df) + sum(df.attrs["skipped"].values()) == len(messages) + 1
+    assert "Terminal shell in container" in set(df["rule"])
