@@ -153,6 +153,15 @@ class Aws:
         }
         resources = iam_authorization.resources_of(call, self.account_id)
         iam_authorization.authorize(caller, call.action, resources, context)
+        if call.action == "logs:CreateLogGroup" and call.parameters.get("tags"):
+            group = resources[0].removesuffix(":log-stream:")
+            try:
+                iam_authorization.authorize(caller, "logs:TagResource", [group], context)
+            except AwsError as error:
+                message = (
+                    f"User with accountId: {self.account_id} is not authorized to perform CreateLogGroup with Tags"
+                )
+                raise AwsError("AccessDeniedException", message) from error
 
     def _answer(self, call: Call, caller: Principal | None, request_id: str) -> HttpResponse | LiveTail:
         if call.service == "logs" and call.protocol == "json" and caller is not None:

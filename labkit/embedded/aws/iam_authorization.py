@@ -90,8 +90,8 @@ def _denied(principal: Principal, action: str, resource: str, why: str) -> AwsEr
     return AwsError("AccessDeniedException", message)
 
 
-# Calls whose group is in the parameters but that AWS authorises on the account as a whole.
-_GROUPLESS_LOGS = {"DescribeLogGroups", "DescribeQueries", "GetQueryResults", "StopQuery", "ListLogGroups"}
+# Calls about queries have no resource: a query isn't one, and its group isn't named.
+_UNRESTRICTED_LOGS = {"DescribeQueries", "GetQueryResults", "StopQuery"}
 _STREAM_LOGS = {"PutLogEvents", "GetLogEvents", "CreateLogStream", "DeleteLogStream"}
 _TAGGING_LOGS = {"TagResource", "UntagResource", "ListTagsForResource"}
 
@@ -129,8 +129,8 @@ def _log_resources(call: Call, account_id: str) -> list[str]:
     prefix = f"arn:aws:logs:{call.region}:{account_id}:log-group:"
     if call.operation in _TAGGING_LOGS:
         return [str(p.get("resourceArn", "*")).removesuffix(":*")]
-    if call.operation in _GROUPLESS_LOGS:
-        return [f"{prefix}:log-stream:"]
+    if call.operation in _UNRESTRICTED_LOGS:
+        return ["*"]
     groups = [p.get("logGroupName"), p.get("logGroupIdentifier")]
     for several in (p.get("logGroupNames"), p.get("logGroupIdentifiers")):
         groups += several if isinstance(several, list) else []

@@ -186,6 +186,32 @@ def test_a_session_policy_limits_the_session(running: Any) -> None:
     assert "no session policy allows" in denied(pod.create_log_group, logGroupName="x")
 
 
+def test_a_group_with_tags_needs_leave_to_tag(running: Any) -> None:
+    pod = running.as_session("logs", running.session(policy(statement(action="logs:CreateLogGroup"))))
+    pod.create_log_group(logGroupName="plain")
+    assert denied(pod.create_log_group, logGroupName="tagged", tags={"a": "b"}) == (
+        "User with accountId: 111122223333 is not authorized to perform CreateLogGroup with Tags"
+    )
+    iam = running.client("iam")
+    tagging = json.dumps(policy(statement(action="logs:TagResource", resource=f"{GROUP[:-5]}tagged")))
+    iam.put_role_policy(RoleName="fluent-bit", PolicyName="tag", PolicyDocument=tagging)
+    pod.create_log_group(logGroupName="tagged", tags={"a": "b"})
+
+
+def test_reading_is_granted_by_group(running: Any) -> None:
+    for name in ("falco", "other"):
+        running.client("logs").create_log_group(logGroupName=name)
+    read = statement(action=["logs:StartQuery", "logs:FilterLogEvents"], resource=f"{GROUP}:*")
+    pod = running.as_session("logs", running.session(policy(read, statement(action="logs:GetQueryResults"))))
+    wanted = {"startTime": 0, "endTime": 1, "queryString": ""}
+    query_id = pod.start_query(logGroupName="falco", **wanted)["queryId"]
+    assert pod.get_query_results(queryId=query_id)["status"] == "Complete"
+    assert pod.start_query(logGroupIdentifiers=[GROUP], **wanted)["queryId"]
+    assert "log-group:other:" in denied(pod.start_query, logGroupNames=["falco", "other"], **wanted)
+    assert pod.filter_log_events(logGroupIdentifier=GROUP)["events"] == []
+    assert "log-group:other:" in denied(pod.filter_log_events, logGroupName="other")
+
+
 def test_a_deleted_roles_sessions_may_do_nothing(running: Any, pod: Any) -> None:
     iam = running.client("iam")
     iam.delete_role_policy(RoleName="fluent-bit", PolicyName="permissions")
