@@ -78,15 +78,13 @@ async def _talk(running, path: str, protocol: str, *frames: bytes) -> tuple[str 
     """Sends frames to a WebSocket; the protocol agreed on and everything that came back."""
     context = ssl.create_default_context(cafile=str(running.ca))
     headers = {"Authorization": f"Bearer {running.credentials.kubernetes_token}"}
-    received = []
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(running.url + path, headers=headers, protocols=[protocol], ssl=context) as socket,
     ):
         for frame in frames:
             await socket.send_bytes(frame)
-        async for message in socket:
-            received.append(message.data)
+        received = [message.data async for message in socket]
     return socket.protocol, received
 
 

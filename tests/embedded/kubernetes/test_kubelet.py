@@ -356,6 +356,7 @@ def test_pod_security_refuses_in_its_own_words(core, namespace, pod_manifest):
         core.create_namespaced_pod(namespace, spec)
     assert error.value.status == 403
     assert (
-        'pods \\"evil\\" is forbidden: violates PodSecurity \\"baseline:latest\\": hostPath volumes (volume \\"root\\"), '
+        'pods \\"evil\\" is forbidden: violates PodSecurity \\"baseline:latest\\": '
+        'hostPath volumes (volume \\"root\\"), '
         'privileged (container \\"main\\" must not set securityContext.privileged=true)'
     ) in error.value.body
