@@ -87,3 +87,84 @@ Kernel: node.kernel
     A KernelEvent implements labkit.rules.Event: source "syscall", type, time, get(field, arg); fields are computed when asked
     for, at the moment of the system call: keep `event.recorded(fields)` instead of the event if you look later.
 """
+
+from labkit.embedded.node import shell as _shell
+from labkit.embedded.node.filesystem import EmptyDir, Files, Filesystem, HostPath, Mount
+from labkit.embedded.node.images import Image, ImagePullError, ImageRegistry, Layer
+from labkit.embedded.node.kernel import Kernel, Process
+from labkit.embedded.node.network import Network
+from labkit.embedded.node.node import Node
+from labkit.embedded.node.programs import elf, program
+from labkit.embedded.node.runtime import Container, ContainerSpec, Execution, OciError, Runtime
+
+del _shell  # imported for the programs that it registers
+
+__all__ = [
+    "Container",
+    "ContainerSpec",
+    "EmptyDir",
+    "Execution",
+    "Files",
+    "Filesystem",
+    "HostPath",
+    "Image",
+    "ImagePullError",
+    "ImageRegistry",
+    "Kernel",
+    "Layer",
+    "Mount",
+    "Network",
+    "Node",
+    "OciError",
+    "Process",
+    "Runtime",
+    "elf",
+    "program",
+]
+
+from labkit.embedded.node.abi import (
+    O_APPEND,
+    O_CREAT,
+    O_EXCL,
+    O_RDONLY,
+    O_RDWR,
+    O_TRUNC,
+    O_WRONLY,
+)
+from labkit.embedded.node.debian import debian_userland
+from labkit.embedded.node.events import KernelEvent
+from labkit.embedded.node.filesystem import Stat, Watch
+
+__all__ = [
+    "O_APPEND",
+    "O_CREAT",
+    "O_EXCL",
+    "O_RDONLY",
+    "O_RDWR",
+    "O_TRUNC",
+    "O_WRONLY",
+    "Container",
+    "ContainerSpec",
+    "EmptyDir",
+    "Execution",
+    "Files",
+    "Filesystem",
+    "HostPath",
+    "Image",
+    "ImagePullError",
+    "ImageRegistry",
+    "Kernel",
+    "KernelEvent",
+    "Layer",
+    "Mount",
+    "Network",
+    "Node",
+    "OciError",
+    "Process",
+    "Runtime",
+    "Stat",
+    "Watch",
+    "debian_userland",
+    "elf",
+    "program",
+]

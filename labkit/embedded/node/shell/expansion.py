@@ -1,0 +1,485 @@
+"""What becomes of a word: variables, command substitution, arithmetic, splitting into fields, file name patterns."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from labkit.embedded.node.shell.parser import Arithmetic, Part, Substitution, Text, Variable, Word
+
+if TYPE_CHECKING:
+    from labkit.embedded.node.kernel import Process
+    from labkit.embedded.node.shell.interpreter import Shell
+
+# A field while it is put together: pieces of text, and whether each is quoted.
+_Field = list[tuple[str, bool]]
+
+
+class ExpansionError(Exception):
+    """A word can't be expanded (`${x:?}`, `set -u`, a bad number); the command isn't run."""
+
+
+async def fields(shell: Shell, words: tuple[Word, ...]) -> list[str]:
+    """The arguments that a command's words become."""
+    result: list[str] = []
+    for word in words:
+        for field in await _split(shell, word):
+            result += await _names(shell.process, field) if shell.globbing else [_plain(field)]
+    return result
+
+
+async def text(shell: Shell, word: Word) -> str:
+    """A word as one string, without splitting or file names: an assignment's value, a redirect's target."""
+    return _plain(await _joined(shell, word))
+
+
+async def pattern(shell: Shell, word: Word) -> str:
+    """A word as a pattern in which quoted characters stand for themselves."""
+    return _pattern(await _joined(shell, word))
+
+
+def _plain(field: _Field) -> str:
+    return "".join(piece for piece, _ in field)
+
+
+def _pattern(field: _Field) -> str:
+    return "".join(re.sub(r"([*?\[\]\\])", r"\\\1", piece) if quoted else piece for piece, quoted in field)
+
+
+async def _joined(shell: Shell, word: Word) -> _Field:
+    field: _Field = []
+    for index, part in enumerate(word):
+        if isinstance(part, Text):
+            value = part.value
+            if index == 0 and not part.quoted:
+                value = _tilde(shell, value)
+            field.append((value, part.quoted))
+        else:
+            values = await _values(shell, part)
+            field.append((" ".join(values), part.quoted))
+    return field
+
+
+def _tilde(shell: Shell, value: str) -> str:
+    if not value.startswith("~"):
+        return value
+    user, slash, rest = value[1:].partition("/")
+    if not user:
+        return shell.get("HOME", "/") + slash + rest
+    for line in _read(shell.process, "/etc/passwd").splitlines():
+        entry = line.split(":")
+        if entry[0] == user and len(entry) > 5:
+            return entry[5] + slash + rest
+    return value
+
+
+def _read(process: Process, path: str) -> str:
+    try:
+        return process.filesystem.read_text(path)
+    except OSError:
+        return ""
+
+
+async def _split(shell: Shell, word: Word) -> list[_Field]:
+    """Splits what unquoted expansions gave at IFS."""
+    done: list[_Field] = []
+    current: _Field = []
+    started = False
+    separators = shell.get("IFS", " \t\n")
+    for index, part in enumerate(word):
+        if isinstance(part, Text):
+            value = _tilde(shell, part.value) if index == 0 and not part.quoted else part.value
+            current.append((value, part.quoted))
+            started = True
+            continue
+        values = await _values(shell, part)
+        if part.quoted:
+            every = isinstance(part, Variable) and part.name == "@" and not part.op
+            if every and not values:
+                continue
+            for number, value in enumerate(values):
+                if number:
+                    done.append(current)
+                    current = []
+                current.append((value, True))
+                started = True
+            continue
+        for number, value in enumerate(values):
+            if number and started:
+                done.append(current)
+                current, started = [], False
+            pieces, leading, trailing = _pieces(value, separators)
+            if leading and started:
+                done.append(current)
+                current, started = [], False
+            for at, piece in enumerate(pieces):
+                if at:
+                    done.append(current)
+                    current = []
+                current.append((piece, False))
+                started = True
+            if trailing and started:
+                done.append(current)
+                current, started = [], False
+    if started:
+        done.append(current)
+    return done
+
+
+def _pieces(value: str, separators: str) -> tuple[list[str], bool, bool]:
+    """The fields of a value, and whether it starts and ends with a separator."""
+    if not separators:
+        return ([value] if value else []), False, False
+    blanks = "".join(character for character in separators if character in " \t\n")
+    others = "".join(character for character in separators if character not in " \t\n")
+    if not others:
+        pieces = [piece for piece in re.split(f"[{re.escape(blanks)}]+", value) if piece]
+    else:
+        stripped = value.strip(blanks)
+        pieces = re.split(
+            f"[{re.escape(blanks)}]*[{re.escape(others)}][{re.escape(blanks)}]*|[{re.escape(separators)}]+", stripped
+        )
+        if pieces and pieces[-1] == "":
+            pieces.pop()
+    return pieces, value[:1] in tuple(separators) and bool(value), value[-1:] in tuple(separators) and bool(value)
+
+
+async def _values(shell: Shell, part: Part) -> list[str]:
+    """What an expansion gives: one string, or several for `$@`."""
+    if isinstance(part, Substitution):
+        return [await shell.substitute(part.body)]
+    if isinstance(part, Arithmetic):
+        return [str(evaluate(shell, await text(shell, part.word)))]
+    assert isinstance(part, Variable)
+    if part.name in ("@", "*") and not part.op:
+        if part.name == "*" and part.quoted:
+            return [shell.get("IFS", " \t\n")[:1].join(shell.positional)]
+        return list(shell.positional)
+    return [await _variable(shell, part)]
+
+
+async def _variable(shell: Shell, part: Variable) -> str:
+    value = shell.parameter(part.name)
+    op = part.op
+    if op == "length":
+        if part.name in ("@", "*"):
+            return str(len(shell.positional))
+        return str(len(value or ""))
+    if op == "indirect":
+        return shell.parameter(value or "") or ""
+    if op in (":-", "-", ":=", "=", ":?", "?", ":+", "+"):
+        absent = value is None or (op.startswith(":") and value == "")
+        kind = op[-1]
+        if kind == "+":
+            return "" if absent else await text(shell, part.word or ())
+        if not absent:
+            return value or ""
+        given = await text(shell, part.word or ())
+        if kind == "=":
+            shell.set(part.name, given)
+        elif kind == "?":
+            raise ExpansionError(
+                f"{part.name}: {given or 'parameter not set' if not op.startswith(':') else given or 'parameter null or not set'}"
+            )
+        return given
+    if value is None:
+        if shell.options.get("nounset") and part.name not in "@*":
+            message = "unbound variable" if shell.bash else "parameter not set"
+            raise ExpansionError(f"{part.name}: {message}")
+        value = ""
+    if not op:
+        return value
+    if op in ("#", "##", "%", "%%"):
+        return _trimmed(value, await pattern(shell, part.word or ()), op)
+    if op in ("/", "//"):
+        expression = translate(await pattern(shell, part.word or ()))
+        replacement = await text(shell, part.word2 or ())
+        return re.sub(expression, lambda _: replacement, value, count=0 if op == "//" else 1, flags=re.DOTALL)
+    if op == ":":
+        start = evaluate(shell, await text(shell, part.word or ()) or "0")
+        length = evaluate(shell, await text(shell, part.word2)) if part.word2 is not None else None
+        begin = max(len(value) + start, 0) if start < 0 else start
+        if length is None:
+            return value[begin:]
+        return value[begin : begin + length] if length >= 0 else value[begin:length]
+    if op in ("^^", ",,"):
+        return value.upper() if op == "^^" else value.lower()
+    return (value[:1].upper() if op == "^" else value[:1].lower()) + value[1:]
+
+
+def _trimmed(value: str, glob: str, op: str) -> str:
+    expression = re.compile(translate(glob), re.DOTALL)
+    ends = range(len(value) + 1)
+    if op == "#":
+        return next((value[end:] for end in ends if expression.fullmatch(value[:end])), value)
+    if op == "##":
+        return next((value[end:] for end in reversed(ends) if expression.fullmatch(value[:end])), value)
+    if op == "%":
+        return next((value[:start] for start in reversed(ends) if expression.fullmatch(value[start:])), value)
+    return next((value[:start] for start in ends if expression.fullmatch(value[start:])), value)
+
+
+# -- patterns ----------------------------------------------------------------------------------------------------------
+
+
+def has_magic(glob: str) -> bool:
+    """Whether a pattern has a character that stands for others."""
+    return bool(re.search(r"(?<!\\)(?:\\\\)*[*?\[]", glob))
+
+
+def translate(glob: str) -> str:
+    """A shell pattern as a regular expression."""
+    out = []
+    at = 0
+    while at < len(glob):
+        character = glob[at]
+        at += 1
+        if character == "*":
+            out.append(".*")
+        elif character == "?":
+            out.append(".")
+        elif character == "\\" and at < len(glob):
+            out.append(re.escape(glob[at]))
+            at += 1
+        elif character == "[":
+            end = at + 1 if glob[at : at + 1] in ("!", "^") else at
+            end = glob.find("]", end + 1)
+            if end < 0:
+                out.append(r"\[")
+                continue
+            inside = glob[at:end]
+            negated = inside[:1] in ("!", "^")
+            body = inside[1:] if negated else inside
+            for name, members in _CLASSES.items():
+                body = body.replace(f"[:{name}:]", members)
+            body = body.replace("\\", r"\\").replace("[", r"\[")
+            out.append(f"[{'^' if negated else ''}{body}]")
+            at = end + 1
+        else:
+            out.append(re.escape(character))
+    return "".join(out)
+
+
+_CLASSES = {
+    "alpha": "a-zA-Z",
+    "digit": "0-9",
+    "alnum": "a-zA-Z0-9",
+    "upper": "A-Z",
+    "lower": "a-z",
+    "space": r"\s",
+    "xdigit": "0-9a-fA-F",
+    "punct": "!-/:-@\\[-`{-~",
+}
+
+
+def matches(value: str, glob: str) -> bool:
+    return re.fullmatch(translate(glob), value, re.DOTALL) is not None
+
+
+async def _names(process: Process, field: _Field) -> list[str]:
+    """The files that a field's pattern matches, or the field itself when there is none."""
+    glob = _pattern(field)
+    if not has_magic(glob):
+        return [_plain(field)]
+    found = sorted(_match_files(process, glob))
+    return found or [_plain(field)]
+
+
+def _match_files(process: Process, glob: str) -> list[str]:
+    absolute = glob.startswith("/")
+    bases = ["/" if absolute else ""]
+    components = [component for component in glob.split("/") if component]
+    for index, component in enumerate(components):
+        last = index == len(components) - 1
+        following: list[str] = []
+        for base in bases:
+            if not has_magic(component):
+                path = posixpath.join(base, re.sub(r"\\(.)", r"\1", component))
+                if process.exists(path) or (last and _is_link(process, path)):
+                    following.append(path)
+                continue
+            try:
+                names = process.listdir(base or ".")
+            except OSError:
+                continue
+            for name in names:
+                if matches(name, component) and (not name.startswith(".") or component.startswith((".", "\\."))):
+                    path = posixpath.join(base, name)
+                    if last or process.isdir(path):
+                        following.append(path)
+        bases = following
+    return [f"{base}/" for base in bases if process.isdir(base)] if glob.endswith("/") else bases
+
+
+def _is_link(process: Process, path: str) -> bool:
+    try:
+        process.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(
+    r"\s*(0[xX][0-9a-fA-F]+|\d+|[A-Za-z_]\w*|<<=|>>=|\*\*|<<|>>|<=|>=|==|!=|&&|\|\||\+\+|--|[-+*/%&|^]=|[-+*/%<>=!~&|^?:(),])"
+)
+_BINARY = (
+    ("||",),
+    ("&&",),
+    ("|",),
+    ("^",),
+    ("&",),
+    ("==", "!="),
+    ("<=", ">=", "<", ">"),
+    ("<<", ">>"),
+    ("+", "-"),
+    ("*", "/", "%"),
+)
+
+
+def evaluate(shell: Shell, expression: str) -> int:
+    """The value of an arithmetic expression. Raises ExpansionError."""
+    tokens: list[str] = []
+    at = 0
+    expression = expression.rstrip()
+    while at < len(expression):
+        match = _TOKEN.match(expression, at)
+        if match is None:
+            raise ExpansionError(f"arithmetic expression: expecting EOF: {expression!r}".replace("'", '"'))
+        tokens.append(match[1])
+        at = match.end()
+    if not tokens:
+        return 0
+    calculator = _Calculator(shell, tokens, expression)
+    value = calculator.assignment()
+    if calculator.tokens:
+        raise calculator.error()
+    return value
+
+
+class _Calculator:
+    def __init__(self, shell: Shell, tokens: list[str], expression: str) -> None:
+        self.shell = shell
+        self.tokens = tokens
+        self.expression = expression
+
+    def error(self) -> ExpansionError:
+        return ExpansionError(f'arithmetic expression: syntax error: "{self.expression}"')
+
+    def _next(self) -> str:
+        return self.tokens[0] if self.tokens else ""
+
+    def _take(self) -> str:
+        if not self.tokens:
+            raise self.error()
+        return self.tokens.pop(0)
+
+    def assignment(self) -> int:
+        following = self.tokens[1] if len(self.tokens) > 1 else ""
+        if self._next()[:1].isidentifier() and following in (
+            "=",
+            "+=",
+            "-=",
+            "*=",
+            "/=",
+            "%=",
+            "&=",
+            "|=",
+            "^=",
+            "<<=",
+            ">>=",
+        ):
+            name, operator = self._take(), self._take()
+            value = self.assignment()
+            if operator != "=":
+                value = self._apply(operator[:-1], self._name(name), value)
+            self.shell.set(name, str(value))
+            return value
+        return self._conditional()
+
+    def _conditional(self) -> int:
+        condition = self._binary(0)
+        if self._next() != "?":
+            return condition
+        self._take()
+        yes = self.assignment()
+        if self._take() != ":":
+            raise self.error()
+        no = self.assignment()
+        return yes if condition else no
+
+    def _binary(self, level: int) -> int:
+        if level == len(_BINARY):
+            return self._unary()
+        left = self._binary(level + 1)
+        while self._next() in _BINARY[level]:
+            operator = self._take()
+            left = self._apply(operator, left, self._binary(level + 1))
+        return left
+
+    def _apply(self, operator: str, left: int, right: int) -> int:
+        if operator in ("/", "%"):
+            if right == 0:
+                raise ExpansionError("division by 0" if self.shell.bash else "arithmetic expression: division by zero")
+            quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
+            return quotient if operator == "/" else left - quotient * right
+        operations = {
+            "||": lambda: int(bool(left or right)),
+            "&&": lambda: int(bool(left and right)),
+            "|": lambda: left | right,
+            "^": lambda: left ^ right,
+            "&": lambda: left & right,
+            "==": lambda: int(left == right),
+            "!=": lambda: int(left != right),
+            "<=": lambda: int(left <= right),
+            ">=": lambda: int(left >= right),
+            "<": lambda: int(left < right),
+            ">": lambda: int(left > right),
+            "<<": lambda: left << (right & 63),
+            ">>": lambda: left >> (right & 63),
+            "+": lambda: left + right,
+            "-": lambda: left - right,
+            "*": lambda: left * right,
+        }
+        value = operations[operator]()
+        return (value + (1 << 63)) % (1 << 64) - (1 << 63)  # 64 bits, as the shells have it
+
+    def _unary(self) -> int:
+        token = self._take()
+        if token in ("-", "+", "!", "~"):
+            value = self._unary()
+            return {"-": -value, "+": value, "!": int(not value), "~": ~value}[token]
+        if token in ("++", "--"):
+            name = self._take()
+            value = self._name(name) + (1 if token == "++" else -1)
+            self.shell.set(name, str(value))
+            return value
+        if token == "(":
+            value = self.assignment()
+            if self._take() != ")":
+                raise self.error()
+            return value
+        if token[0].isdigit():
+            return _number(token)
+        if token[0].isidentifier():
+            value = self._name(token)
+            if self._next() in ("++", "--"):
+                self.shell.set(token, str(value + (1 if self._take() == "++" else -1)))
+            return value
+        raise self.error()
+
+    def _name(self, name: str) -> int:
+        value = (self.shell.get(name, "") or "0").strip()
+        if re.fullmatch(r"[-+]?(0[xX][0-9a-fA-F]+|\d+)", value):
+            return -_number(value[1:]) if value[0] == "-" else _number(value.lstrip("+"))
+        raise ExpansionError(f"Illegal number: {value}")
+
+
+def _number(text: str) -> int:
+    if text[:2] in ("0x", "0X"):
+        return int(text, 16)
+    if text.startswith("0") and len(text) > 1 and all(digit in "01234567" for digit in text):
+        return int(text, 8)
+    return int(text)

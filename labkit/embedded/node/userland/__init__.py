@@ -1,0 +1,18 @@
+"""The programs of a Debian image, as coroutines over a process's system calls: one module per family.
+
+A program supports the options it names; any other is refused in the program's own words, never ignored.
+"""
+
+from labkit.embedded.node.userland import (
+    files,
+    identity,
+    network,
+    packages,
+    processes,
+    search,
+    show,
+    system,
+    text,
+)
+
+__all__ = ["files", "identity", "network", "packages", "processes", "search", "show", "system", "text"]
