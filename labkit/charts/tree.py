@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -31,8 +32,8 @@ class Tree(str):
 def process_tree(df: pd.DataFrame) -> Tree:
     """A tree per pod: ancestors that the alerts name (`proc.aname[n]`, `proc.pname`), the command line, its rules.
 
-    Rules differ in how many ancestors they put out, so a branch begins with the oldest one known. A container's first
-    process has no ancestor inside of it.
+    Rules differ in how many ancestors they put out, so a branch begins with the oldest one that
+    any alert of the pod knows of.
     """
     if df.empty:
         return Tree("No alerts: no processes to show.")
@@ -41,22 +42,37 @@ def process_tree(df: pd.DataFrame) -> Tree:
         key=lambda c: int(c[11:-1]),
         reverse=True,
     )
-    lineage = [*ancestors, "proc.pname"]
     columns = [where(df).astype(object), df["rule"].astype("string").fillna(UNKNOWN).astype(object)]
-    columns += [df[name].astype(object) for name in ("proc.cmdline", "proc.name", *lineage)]
-    root = _Node()
+    columns += [df[name].astype(object) for name in ("proc.cmdline", "proc.name", *ancestors, "proc.pname")]
+    chains: list[tuple[str, str, tuple[str, ...], str]] = []
     for pod, rule, cmdline, name, *names in zip(*columns, strict=True):
+        leaf = next((text for text in (cmdline, name) if isinstance(text, str) and text), "?")
+        chains.append((pod, rule, tuple(n for n in names if isinstance(n, str) and n), _one_line(leaf)))
+    above = _above(chains)
+    root = _Node()
+    for pod, rule, chain, leaf in chains:
         node = root.children.setdefault(pod, _Node())
-        for step in [n for n in names if isinstance(n, str) and n]:
+        for step in (*above.get((pod, chain[0]), ()), *chain, leaf) if chain else (leaf,):
             node = node.children.setdefault(step, _Node())
-        leaf = cmdline if isinstance(cmdline, str) and cmdline else name if isinstance(name, str) else "?"
-        node = node.children.setdefault(_one_line(leaf), _Node())
         node.alerts[rule] = node.alerts.get(rule, 0) + 1
     lines: list[str] = []
     for pod, node in sorted(root.children.items()):
         lines.append(pod)
         lines += _lines(node, "")
     return Tree("\n".join(lines))
+
+
+def _above(chains: Iterable[tuple[str, str, tuple[str, ...], str]]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """What other alerts of the pod know to be above a process, for those of which they don't know different things."""
+    found: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for pod, _, chain, _ in chains:
+        for i in range(1, len(chain)):
+            found.setdefault((pod, chain[i]), set()).add(chain[:i])
+    # A shorter chain that is the end of a longer one says nothing new.
+    longest = {
+        key: {c for c in tops if not any(o != c and o[-len(c) :] == c for o in tops)} for key, tops in found.items()
+    }
+    return {key: next(iter(tops)) for key, tops in longest.items() if len(tops) == 1}
 
 
 def _lines(node: _Node, indent: str) -> list[str]:

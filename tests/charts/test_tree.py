@@ -29,6 +29,24 @@ def test_ancestors_lead_to_command_lines_and_those_to_rules(make: Any) -> None:
     ]
 
 
+def test_what_one_alert_knows_of_the_ancestors_holds_for_the_pod_s_others(make: Any) -> None:
+    def alert(cmdline: str, *ancestors: str) -> dict[str, Any]:
+        names = {f"proc.aname[{i}]": name for i, name in enumerate(ancestors[1:], start=2)}
+        return {"rule": "r", "fields": {"proc.cmdline": cmdline, "proc.pname": ancestors[0], **names}}
+
+    tree = process_tree(make(alert("ls", "bash"), alert("cat", "bash", "runc"), alert("id", "bash", "runc", "systemd")))
+    assert str(tree).splitlines()[1:] == [
+        "└─ systemd",
+        "   └─ runc",
+        "      └─ bash",
+        "         ├─ ls   ◄ r",
+        "         ├─ cat   ◄ r",
+        "         └─ id   ◄ r",
+    ]
+    ambiguous = process_tree(make(alert("ls", "bash"), alert("cat", "bash", "runc"), alert("id", "bash", "sshd")))
+    assert str(ambiguous).splitlines()[1:3] == ["├─ bash", "│  └─ ls   ◄ r"]
+
+
 def test_ten_ancestors_are_in_their_order(make: Any) -> None:
     names = {f"proc.aname[{i}]": f"p{i}" for i in range(2, 12)}
     tree = str(process_tree(make({"fields": {**names, "proc.pname": "p1", "proc.cmdline": "p0"}})))
