@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
+from labkit.embedded import names
 from labkit.embedded.aws.iam_authorization import Document, parse_document
 from labkit.embedded.aws.protocols import BOTOCORE_NAMES, AwsError, Call, decoded_body, unsupported
 from labkit.embedded.http import HttpResponse
@@ -60,6 +62,7 @@ class Account:
         self._cluster_roles = cluster_roles
         self._application: Any = None
         self._started: set[str] = set()
+        self._made: Counter[str] = Counter()
         self._loading = threading.Lock()
 
     @property
@@ -77,9 +80,10 @@ class Account:
             from moto.moto_api._internal import mock_random
             from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-            mock_random.seed(f"labkit {self.account_id}")
             self._start_empty("iam")
-            self._seed(get_backend("iam")[self.account_id]["aws"])
+            iam = get_backend("iam")[self.account_id]["aws"]
+            mock_random.seed(self.account_id)
+            self._seed(iam)
             self._application = DomainDispatcherApplication(create_backend_app)
 
     def _start_empty(self, service: str) -> None:
@@ -118,6 +122,7 @@ class Account:
             self._start_empty(BOTOCORE_NAMES.get(call.service, call.service))
             return self._dispatch(call)
         self._refuse_what_iam_refuses(call)
+        self._make_ids_reproducible(call)
         response = self._dispatch(call)
         if call.operation.startswith("Attach"):
             self._recount_attachments(call.parameters.get("PolicyArn", ""))
@@ -228,6 +233,14 @@ class Account:
                 arn = p.get("OpenIDConnectProviderArn", "")
                 if arn not in iam.open_id_providers:
                     raise AwsError("NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}", 404)
+
+    def _make_ids_reproducible(self, call: Call) -> None:
+        """The ids that a call makes depend on what it makes, and on how often it was made before: on nothing else."""
+        from moto.moto_api._internal import mock_random
+
+        what = names.hex_id(32, call.action, call.request.body)
+        self._made[what] += 1
+        mock_random.seed(f"{what} {self._made[what]}")
 
     def _recount_attachments(self, arn: str) -> None:
         """moto counts an attachment twice when it is made twice; IAM's second is without effect."""

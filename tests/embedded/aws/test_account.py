@@ -130,12 +130,27 @@ def test_oidc_providers_are_made_once_and_deleted_once(running: Any) -> None:
     assert error_of(iam.delete_open_id_connect_provider, OpenIDConnectProviderArn=arn)[0] == "NoSuchEntity"
 
 
-def test_ids_are_the_same_in_every_lab(make_aws: Any) -> None:
-    def role_id() -> str:
-        iam = make_aws().client("iam")
-        return str(iam.create_role(RoleName="r", AssumeRolePolicyDocument=TRUST)["Role"]["RoleId"])
+def test_ids_are_the_same_in_every_lab_whatever_was_called_before(make_aws: Any) -> None:
+    def role_id(*calls: str) -> str:
+        lab = make_aws()
+        for call in calls:
+            service, operation = call.split()
+            getattr(lab.client(service), operation)()
+        role = lab.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=TRUST)["Role"]
+        return str(role["RoleId"])
 
-    assert role_id() == role_id()
+    first = role_id()
+    assert first.startswith("AROA")
+    assert role_id("cloudwatch list_metrics", "iam list_roles", "iam list_roles") == first
+
+
+def test_a_role_made_again_is_another_one(running: Any) -> None:
+    iam = running.client("iam")
+    ids = set()
+    for _ in range(2):
+        ids.add(iam.create_role(RoleName="r", AssumeRolePolicyDocument=TRUST)["Role"]["RoleId"])
+        iam.delete_role(RoleName="r")
+    assert len(ids) == 2
 
 
 def test_metrics_are_put_and_read_over_cbor(running: Any) -> None:
@@ -206,5 +221,18 @@ def test_constructing_the_account_imports_no_moto() -> None:
         "from labkit.embedded.identity import Credentials, ServiceAccountIssuer\n"
         "Aws(credentials=Credentials(), issuer=ServiceAccountIssuer('https://issuer'))\n"
         "assert not [name for name in sys.modules if name.split('.')[0] in ('moto', 'boto3', 'flask')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_first_lab_of_a_process_has_the_same_ids_as_a_later_one() -> None:
+    code = (
+        "from labkit.embedded.aws import Aws\n"
+        "from labkit.embedded.identity import Credentials, ServiceAccountIssuer\n"
+        "def role_id():\n"
+        "    aws = Aws(credentials=Credentials(), issuer=ServiceAccountIssuer('https://issuer'))\n"
+        "    aws.account.load()\n"
+        "    return aws.account.role('arn:aws:iam::111122223333:role/falco-workshop-node').id\n"
+        "assert role_id() == role_id()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
