@@ -68,6 +68,7 @@ class Lab:
         self.state = EmptyDir()
         self._started: list[Container] = []
         self._restarts: dict[str, int] = {}
+        self._loop = asyncio.get_running_loop()
 
     # -- AWS
 
@@ -89,39 +90,52 @@ class Lab:
         call = self.aws.handle(
             HttpRequest(request.method, request.url, headers, body if isinstance(body, bytes) else body.encode())
         )
-        try:
-            call.send(None)
-        except StopIteration as done:
-            response = done.value
+        response = asyncio.run_coroutine_threadsafe(call, self._loop).result(30)
         raw = io.BytesIO(response.body)
         raw.stream = lambda: iter([response.body])  # type: ignore[attr-defined]
         return AWSResponse(request.url, response.status, dict(response.headers), raw)
 
-    def grant(self, *, policy: bool = True) -> None:
+    async def call(self, service: str, operation: str, **parameters: Any) -> Any:
+        """One AWS call, made in a thread as any program would make it."""
+        return await asyncio.to_thread(getattr(self.client(service), operation), **parameters)
+
+    async def grant(self, *, policy: bool = True) -> None:
         """The log group, the OIDC provider and the role, from the repository's own policies."""
-        iam, logs = self.client("iam"), self.client("logs")
-        logs.create_log_group(logGroupName="falco")
-        iam.create_open_id_connect_provider(
-            Url=ISSUER, ClientIDList=["sts.amazonaws.com"], ThumbprintList=["9e99a48a9960b14926bb7f3b02e22da2b0ab7280"]
+        await self.call("logs", "create_log_group", logGroupName="falco")
+        await self.call(
+            "iam",
+            "create_open_id_connect_provider",
+            Url=ISSUER,
+            ClientIDList=["sts.amazonaws.com"],
+            ThumbprintList=["9e99a48a9960b14926bb7f3b02e22da2b0ab7280"],
         )
         trust = Template((ROOT / "manifests/iam/fluent-bit-trust.json").read_text()).substitute(NAMES)
-        iam.create_role(RoleName="fluent-bit", AssumeRolePolicyDocument=trust)
+        await self.call("iam", "create_role", RoleName="fluent-bit", AssumeRolePolicyDocument=trust)
         if policy:
-            self.allow()
+            await self.allow()
 
-    def allow(self) -> None:
+    async def allow(self) -> None:
         document = Template((ROOT / "manifests/iam/fluent-bit-permissions.json").read_text()).substitute(NAMES)
-        self.client("iam").put_role_policy(RoleName="fluent-bit", PolicyName="write", PolicyDocument=document)
+        await self.call("iam", "put_role_policy", RoleName="fluent-bit", PolicyName="write", PolicyDocument=document)
 
-    def deny(self) -> None:
-        self.client("iam").delete_role_policy(RoleName="fluent-bit", PolicyName="write")
+    async def deny(self) -> None:
+        await self.call("iam", "delete_role_policy", RoleName="fluent-bit", PolicyName="write")
 
-    def delivered(self) -> list[str]:
-        """The messages in log group `falco`."""
-        try:
-            return [e["message"] for e in self.client("logs").filter_log_events(logGroupName="falco")["events"]]
-        except self.client("logs").exceptions.ResourceNotFoundException:
-            return []
+    async def delivered(self, count: int = 1) -> list[str]:
+        """The messages in log group `falco`, as soon as there are `count`; at once with 0."""
+        client = self.client("logs")
+
+        def messages() -> list[str]:
+            try:
+                return [event["message"] for event in client.filter_log_events(logGroupName="falco")["events"]]
+            except client.exceptions.ResourceNotFoundException:
+                return []
+
+        deadline = time.monotonic() + 15
+        while len(found := await asyncio.to_thread(messages)) < count:
+            assert time.monotonic() < deadline, {c.spec.name: self.log(c)[-25:] for c in self._started}
+            await asyncio.sleep(0.02)
+        return found
 
     # -- containers
 

@@ -29,30 +29,30 @@ def write_log(
 
 
 async def test_alerts_arrive_unchanged_and_start_up_lines_do_not(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     write_log(lab, "Mon Nov 23 04:15:00 2026: Falco version: 0.44.1 (x86_64)", ALERT)
     await lab.fluent_bit()
-    await lab.until(lab.delivered)
+    await lab.delivered()
     write_log(lab, ALERT + " ")
-    await lab.until(lambda: len(lab.delivered()) == 2)
-    assert lab.delivered() == [ALERT, ALERT + " "]
+    await lab.delivered(2)
+    assert await lab.delivered() == [ALERT, ALERT + " "]
 
 
 async def test_only_falcos_own_container_is_read(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     write_log(lab, '{"from":"falcoctl"}', container="falcoctl-artifact-install")
     write_log(lab, '{"from":"nginx"}', pod="nginx-1", namespace="default", container="nginx")
     write_log(lab, ALERT)
     await lab.fluent_bit()
-    await lab.until(lab.delivered)
-    assert lab.delivered() == [ALERT]
+    await lab.delivered()
+    assert await lab.delivered() == [ALERT]
 
 
 async def test_it_says_what_it_does_as_fluent_bit_does(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     write_log(lab, ALERT)
     shipper = await lab.fluent_bit()
-    await lab.until(lab.delivered)
+    await lab.delivered()
     log = "\n".join(lab.log(shipper))
     assert "[ info] [input:tail:tail.0] multiline core started" in log
     assert "[ info] [output:cloudwatch_logs:cloudwatch_logs.0] Creating log stream alerts in log group falco" in log
@@ -61,44 +61,44 @@ async def test_it_says_what_it_does_as_fluent_bit_does(lab: Any) -> None:
 
 
 async def test_alerts_raised_while_access_is_denied_arrive_later(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     shipper = await lab.fluent_bit()
     write_log(lab, ALERT)
-    await lab.until(lab.delivered)
-    lab.deny()
+    await lab.delivered()
+    await lab.deny()
     write_log(lab, '{"rule":"held"}')
     said = await lab.until(lambda: [line for line in lab.log(shipper) if "AccessDeniedException" in line])
     assert "[error] [output:cloudwatch_logs:cloudwatch_logs.0] PutLogEvents API responded with error=" in said[0]
     assert any("[ warn] [engine] failed to flush chunk '" in line for line in lab.log(shipper))
-    assert lab.delivered() == [ALERT]
-    lab.allow()
-    await lab.until(lambda: len(lab.delivered()) == 2)
-    assert lab.delivered()[1] == '{"rule":"held"}'
+    assert await lab.delivered() == [ALERT]
+    await lab.allow()
+    await lab.delivered(2)
+    assert (await lab.delivered())[1] == '{"rule":"held"}'
 
 
 async def test_what_was_held_survives_a_restart_of_the_container(lab: Any) -> None:
-    lab.grant(policy=False)
+    await lab.grant(policy=False)
     write_log(lab, ALERT)
     first = await lab.fluent_bit()
     await lab.until(lambda: any("failed to flush chunk" in line for line in lab.log(first)))
     await lab.node.runtime.stop(first, grace=10.0)
     assert first.exit_code == 0
-    lab.allow()
+    await lab.allow()
     second = await lab.fluent_bit()
-    await lab.until(lab.delivered)
+    await lab.delivered()
     write_log(lab, '{"rule":"later"}')
-    await lab.until(lambda: len(lab.delivered()) > 1)
-    assert lab.delivered() == [ALERT, '{"rule":"later"}']  # and the first isn't read again
+    await lab.delivered(2)
+    assert await lab.delivered() == [ALERT, '{"rule":"later"}']  # and the first isn't read again
     assert any("register tail.0/" in line for line in lab.log(second))
 
 
 async def test_without_a_role_it_goes_on_and_says_so(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     write_log(lab, ALERT)
     shipper = await lab.fluent_bit(role=False)
     await lab.until(lambda: any("Provider returned no credentials" in line for line in lab.log(shipper)))
     assert shipper.state == "running"
-    assert lab.delivered() == []
+    assert await lab.delivered(0) == []
     await lab.node.runtime.stop(shipper, grace=10.0)
     assert shipper.exit_code == 0
 
@@ -110,8 +110,10 @@ async def test_without_a_region_it_ends_with_an_error(lab: Any) -> None:
 
 
 async def test_a_role_that_trusts_somebody_else_is_reported(lab: Any) -> None:
-    lab.grant()
-    lab.client("iam").update_assume_role_policy(
+    await lab.grant()
+    await lab.call(
+        "iam",
+        "update_assume_role_policy",
         RoleName="fluent-bit",
         PolicyDocument=json.dumps(
             {
@@ -128,56 +130,56 @@ async def test_a_role_that_trusts_somebody_else_is_reported(lab: Any) -> None:
 
 
 async def test_a_missing_log_group_is_reported_and_waited_for(lab: Any) -> None:
-    lab.grant()
-    lab.client("logs").delete_log_group(logGroupName="falco")
+    await lab.grant()
+    await lab.call("logs", "delete_log_group", logGroupName="falco")
     write_log(lab, ALERT)
     shipper = await lab.fluent_bit()
     text = "Log Group falco not found and `auto_create_group` disabled."
     await lab.until(lambda: any(text in line for line in lab.log(shipper)))
-    lab.client("logs").create_log_group(logGroupName="falco")
-    await lab.until(lab.delivered)
+    await lab.call("logs", "create_log_group", logGroupName="falco")
+    await lab.delivered()
 
 
 async def test_a_log_group_that_is_made_anew_gets_its_stream_again(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     write_log(lab, ALERT)
     await lab.fluent_bit()
-    await lab.until(lab.delivered)
-    lab.client("logs").delete_log_group(logGroupName="falco")
-    lab.client("logs").create_log_group(logGroupName="falco")
+    await lab.delivered()
+    await lab.call("logs", "delete_log_group", logGroupName="falco")
+    await lab.call("logs", "create_log_group", logGroupName="falco")
     write_log(lab, '{"rule":"after"}')
-    await lab.until(lab.delivered)
-    assert lab.delivered() == ['{"rule":"after"}']
+    await lab.delivered()
+    assert await lab.delivered() == ['{"rule":"after"}']
 
 
 async def test_the_default_retry_limit_drops_after_one_retry(lab: Any) -> None:
-    lab.grant(policy=False)
+    await lab.grant(policy=False)
     write_log(lab, ALERT)
     shipper = await lab.fluent_bit(lab.fluent_bit_config(lambda c: c["pipeline"]["outputs"][0].pop("retry_limit")))
     await lab.until(lambda: any("cannot be retried" in line for line in lab.log(shipper)))
-    lab.allow()
+    await lab.allow()
     write_log(lab, '{"rule":"later"}')
-    await lab.until(lab.delivered)
-    assert lab.delivered() == ['{"rule":"later"}']
+    await lab.delivered()
+    assert await lab.delivered() == ['{"rule":"later"}']
 
 
 async def test_without_log_key_the_whole_record_is_the_message(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     write_log(lab, ALERT)
     await lab.fluent_bit(lab.fluent_bit_config(lambda c: c["pipeline"]["outputs"][0].pop("log_key")))
-    await lab.until(lab.delivered)
-    (message,) = lab.delivered()
+    await lab.delivered()
+    (message,) = await lab.delivered()
     assert list(json.loads(message)) == ["time", "stream", "_p", "log"]
     assert json.loads(message)["log"] == ALERT
     assert "\\u00e9" in message  # Fluent Bit escapes what isn't ASCII
 
 
 async def test_log_key_compares_as_many_bytes_as_the_records_key_has(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     write_log(lab, ALERT)
     await lab.fluent_bit(lab.fluent_bit_config(lambda c: c["pipeline"]["outputs"][0].update(log_key="log_processed")))
-    await lab.until(lab.delivered)
-    assert lab.delivered() == [ALERT]
+    await lab.delivered()
+    assert await lab.delivered() == [ALERT]
 
 
 async def test_an_unsupported_plugin_stops_the_container(lab: Any) -> None:
@@ -187,16 +189,16 @@ async def test_an_unsupported_plugin_stops_the_container(lab: Any) -> None:
 
 
 async def test_lines_too_long_are_left_out_and_the_rest_goes_on(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     write_log(lab, '{"long":"' + "x" * 40_000 + '"}', ALERT)
     shipper = await lab.fluent_bit()
-    await lab.until(lab.delivered)
-    assert lab.delivered() == [ALERT]
+    await lab.delivered()
+    assert await lab.delivered() == [ALERT]
     assert any("have long lines. Skipping long lines." in line for line in lab.log(shipper))
 
 
 async def test_the_probes_are_answered(lab: Any) -> None:
-    lab.grant()
+    await lab.grant()
     shipper = await lab.fluent_bit()
     await lab.ready(shipper, "stream processor started")
     from labkit.embedded.http import HttpRequest

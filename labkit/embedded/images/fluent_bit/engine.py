@@ -68,7 +68,8 @@ class Engine:
         self._filled = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], _Chunk] = {}
         """Chunks being sent, or waiting for their next try."""
-        self._chunks = 0
+        self._broken: asyncio.Future[asyncio.Task[None]] = self._loop.create_future()
+        """Holds a task that ended with an error nobody foresaw; the process then ends with it."""
         self._started = process.kernel.now()
         self._counts: dict[str, dict[str, dict[str, int]]] = {}
         service = config.service
@@ -113,9 +114,12 @@ class Engine:
         flusher = self._loop.create_task(self._flush_often())
         stopped = self._loop.create_task(stop.wait())
         try:
-            done, _ = await asyncio.wait({stopped, flusher, *inputs}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopped}:
-                task.result()  # an input that ended did so by an error
+            running: set[asyncio.Future[Any]] = {stopped, flusher, self._broken, *inputs}
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            if self._broken in done:
+                self._broken.result().result()
+            for ended in done - {stopped}:
+                ended.result()  # an input that ended did so by an error
             for task in inputs:
                 task.cancel()
             self._flush_now()
@@ -124,8 +128,8 @@ class Engine:
             self._log.info(f"[engine] service has stopped ({len(self._tasks)} pending tasks)")
             return 0
         finally:
-            for task in (*inputs, flusher, stopped, *self._tasks):
-                task.cancel()
+            for left in (*inputs, flusher, stopped, *self._tasks):
+                left.cancel()
             close_http()
             for tail in self._tails:
                 tail.close()
@@ -260,7 +264,12 @@ class Engine:
         chunk.task = _lowest_free({other.task for other in self._tasks.values()})
         task = self._loop.create_task(self._send_to_all(chunk, targets))
         self._tasks[task] = chunk
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and task.exception() is not None and not self._broken.done():
+            self._broken.set_result(task)
 
     async def _send_to_all(self, chunk: _Chunk, targets: list[_Target]) -> None:
         await asyncio.gather(*(self._send(chunk, target) for target in targets))
@@ -297,7 +306,7 @@ class Engine:
 
     def _back_off(self, name: str, attempt: int) -> int:
         """Whole seconds between the base and a limit that doubles with each attempt, spread so that nodes differ."""
-        limit = min(self._cap, self._base * 2**attempt)
+        limit = min(self._cap, self._base * 2.0**attempt)
         spread = int.from_bytes(digest(name, attempt)[:4], "big") / 2**32
         return round(self._base + spread * (limit - self._base))
 
