@@ -245,14 +245,16 @@ class Lab:
         )
 
     @contextmanager
-    def follow(self, *, timeout: float | None = None) -> Iterator[Iterator[pd.Series[Any]]]:
-        """Alerts as they become readable, each once: `with lab.follow() as stream: first = next(stream)`.
+    def follow(self, *, timeout: float | None = None) -> Iterator[Iterator[dict[str, Any]]]:
+        """Alerts from now on, one by one as they become readable: `with lab.follow() as stream: first = next(stream)`.
 
-        The stream ends after `timeout` seconds (default: the setting `alert_timeout`).
+        Each is a dict of its fields that have a value. The stream ends after `timeout` seconds (default: the setting
+        `alert_timeout`).
         """
-        from labkit.provision.waiting import follow
+        from labkit.alerts import follow
 
-        yield follow(self, self.kube.now(), self.settings.alert_timeout if timeout is None else timeout)
+        seconds = self.settings.alert_timeout if timeout is None else timeout
+        yield follow(self.aws.client("logs"), self.settings.log_group, self.kube.now(), timeout=seconds, poll=0.2)
 
 
 def command(*argv: str) -> list[str]:

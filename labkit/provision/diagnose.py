@@ -207,8 +207,6 @@ def _alerts(log: str) -> Iterator[dict[str, Any]]:
 
 
 def _load_error(log: str) -> str:
-    """The first line in which Falco says that it can't load its rules."""
-    for line in log.splitlines():
-        if re.search(r"LOAD_ERR_\w+|schema validation: failed|Error: .*rules?", line):
-            return line.strip()
-    return ""
+    """The line in which Falco says why it can't load its rules; empty if it can."""
+    lines = [line.strip() for line in log.splitlines() if re.search(r"LOAD_ERR_\w+|Error: .*rules", line)]
+    return next((line for line in lines if "LOAD_ERR" in line), lines[0] if lines else "")

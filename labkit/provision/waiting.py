@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.errors import AlertTimeoutError, LabError
@@ -65,18 +65,6 @@ def wait_for_log(lab: Lab, pattern: str, *, since: When | None, timeout: float) 
     if found is not None:
         return found
     raise _broken(lab, label, timeout, None, utc("1h" if since is None else since), 0)
-
-
-def follow(lab: Lab, since: When, timeout: float) -> Iterator[pd.Series[Any]]:
-    """See `Lab.follow`."""
-    from labkit.alerts import follow as follow_events
-    from labkit.alerts import to_frame
-
-    stream = follow_events(lab.aws.client("logs"), lab.settings.log_group, since, timeout=timeout, poll=0.2)
-    for event in stream:
-        frame = to_frame([event])
-        if len(frame):
-            yield frame.iloc[0].dropna()
 
 
 def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found | None:
