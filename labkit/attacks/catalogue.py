@@ -57,10 +57,14 @@ class Attack:
 
 
 def typed(argv: Iterable[str]) -> str:
-    """An argument vector as a person would type it: double quotes where they spare escaping single ones."""
-    return " ".join(
-        f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in argv
-    )
+    """An argument vector as a person would type it: in double quotes what holds single ones."""
+    return " ".join(_quoted(word) for word in argv)
+
+
+def _quoted(word: str) -> str:
+    if "'" not in word or set(word) & set("$`\\!"):
+        return shlex.quote(word)
+    return '"' + word.replace('"', '\\"') + '"'
 
 
 class Catalogue(tuple[Attack, ...]):

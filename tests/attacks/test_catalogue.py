@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,8 @@ def test_the_catalogue_shows_itself_as_a_table() -> None:
     html = catalogue()._repr_html_()
     assert html.count("<tr>") == len(catalogue()) + 1
     assert "&gt; /var/log/labkit-RUN.log" in html
+
+
+@entries
+def test_a_command_as_typed_is_what_is_run(attack: Attack) -> None:
+    assert shlex.split(attack.command) == [word.replace("{run}", "RUN") for word in attack.argv]

@@ -1,0 +1,94 @@
+"""Every attack and every control, in a pod of the embedded lab, from the command to the alert in CloudWatch Logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from labkit.attacks import Attack, catalogue, run
+from labkit.embedded.state import Endpoints
+from labkit.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def home(embedded: Endpoints) -> Path:
+    return embedded.home
+
+
+@pytest.fixture(scope="module")
+def lab(home: Path, workshop: Path) -> Lab:
+    lab = Lab.connect(home=home, root=workshop)
+    lab.ensure("fluent-bit", "falco", "nginx", "custom-rules")
+    return lab
+
+
+@pytest.mark.parametrize("attack", catalogue(), ids=lambda a: a.name)
+def test_what_was_expected_is_seen(lab: Lab, attack: Attack) -> None:
+    outcome = run(lab, attack.name, timeout=10)[attack.name]
+    assert outcome.passed, outcome.problem
+    assert outcome.exit_code == (1 if attack.argv[0] == "grep" else 0), outcome.stderr  # grep has found nothing
+    if not attack.is_control:
+        alert = outcome.alert
+        assert alert["rule"] == attack.rule
+        assert alert["priority"] == attack.priority
+        assert {attack.tactic, attack.technique} <= set(alert["tags"])
+        assert alert["k8s.ns.name"] == "default"
+
+
+def test_nothing_is_left_in_the_pod(lab: Lab) -> None:
+    left = lab.exec("deploy/nginx", "sh", "-c", "ls -d /tmp/labkit* /dev/shm/labkit* /var/log/labkit*").stdout
+    assert left == ""
+
+
+@pytest.fixture
+def labkit(home: Path, workshop: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the `labkit` command."""
+    environ = {**os.environ, "LABKIT_HOME": str(home), "LABKIT_ROOT": str(workshop)}
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "labkit.cli", *arguments]
+        return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+    return command
+
+
+Labkit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_passes_on_output_and_exit_code(labkit: Labkit) -> None:
+    done = labkit("exec", "deploy/nginx", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 3)
+    done = labkit("exec", "--tty", "--stdin", "tty\nexit\n", "deploy/nginx", "--", "bash")
+    assert "/dev/pts/" in done.stdout
+    done = labkit("exec", "deploy/nowhere", "--", "id")
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+
+
+@pytest.mark.usefixtures("lab")
+def test_attack_run_prints_the_alert(labkit: Labkit) -> None:
+    done = labkit("attack", "run", "read-shadow")
+    assert done.returncode == 0, done.stderr
+    assert "file=/etc/shadow" in done.stdout
+    assert "1 of 1 as expected" in done.stderr
+    assert labkit("attack", "run", "nonsense").returncode == 1
+
+
+def test_attack_list_is_the_catalogue(labkit: Labkit) -> None:
+    listed = json.loads(labkit("attack", "list", "--json").stdout)
+    assert [entry["name"] for entry in listed] == [attack.name for attack in catalogue()]
+    assert "read-shadow" in labkit("attack", "list").stdout
+
+
+@pytest.mark.usefixtures("lab")
+def test_alerts_are_read_back(labkit: Labkit) -> None:
+    done = labkit("alerts", "--format", "jsonl", "--rule", "Read sensitive file untrusted")
+    rules = {json.loads(line)["rule"] for line in done.stdout.splitlines()}
+    assert rules == {"Read sensitive file untrusted"}
