@@ -36,15 +36,15 @@ class OpenFile:
     `name` is the absolute path that Falco shows, `typechar` and `type` are its words for the kind of file.
     """
 
-    typechar = "f"
-    type = "file"
+    typechar: str = "f"
+    type: str = "file"
     inode: Inode | None = None
 
     def __init__(self, name: str = "", name_raw: str = "", flags: int = 0) -> None:
-        self.name = name
-        self.name_raw = name_raw
-        self.flags = flags
-        self.references = 1
+        self.name: str = name
+        self.name_raw: str = name_raw
+        self.flags: int = flags
+        self.references: int = 1
 
     @property
     def readable(self) -> bool:

@@ -398,7 +398,31 @@ _ARGUMENT_FIELDS: dict[str, Callable[[KernelEvent, str | None], Value | None]] =
 
 _NET = frozenset({"socket", "connect", "bind", "listen", "accept", "accept4", "sendto", "recvfrom", "getsockopt"})
 _FILE = frozenset(
-    ["open", "openat", "openat2", "close", "unlink", "unlinkat", "mkdir", "rmdir", "rename", "renameat2", "link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat", "fchown", "fchownat", "chdir", "dup2", "dup3", "memfd_create"]
+    [
+        "open",
+        "openat",
+        "openat2",
+        "close",
+        "unlink",
+        "unlinkat",
+        "mkdir",
+        "rmdir",
+        "rename",
+        "renameat2",
+        "link",
+        "linkat",
+        "symlink",
+        "symlinkat",
+        "chmod",
+        "fchmod",
+        "fchmodat",
+        "fchown",
+        "fchownat",
+        "chdir",
+        "dup2",
+        "dup3",
+        "memfd_create",
+    ]
 )
 _PROCESS = frozenset({"execve", "execveat", "clone", "clone3", "fork", "vfork", "procexit", "unshare", "ptrace"})
 _OPEN = frozenset({"open", "openat", "openat2"})
@@ -756,7 +780,7 @@ def _directory(event: KernelEvent) -> str | None:
 _FIELDS.update(
     {
         "fd.num": lambda e: e.fd,
-        "fd.type": _open_file(lambda f: f.type or None),
+        "fd.type": _open_file(lambda f: f.type or "<NA>"),
         "fd.typechar": lambda e: e.file.typechar if e.file is not None else "f" if e.fd == -1 else None,
         "fd.types": _types,
         "fd.name": _fd_name,
@@ -773,7 +797,9 @@ _FIELDS.update(
         "fd.uid": lambda e: f"{e.process.pid}{e.fd}" if e.fd is not None else None,
         "fd.containername": lambda e: _container_prefix(e) + (_fd_name(e) or "") if e.fd is not None else None,
         "fd.containerdirectory": lambda e: _container_prefix(e) + (_directory(e) or "") if _directory(e) else None,
-        "fd.l4proto": _open_file(lambda f: getattr(f, "protocol", "") if f.name else None),
+        "fd.l4proto": _open_file(
+            lambda f: getattr(f, "protocol", "") if f.name and f.type in ("ipv4", "ipv6") else "<NA>"
+        ),
         "fd.sockfamily": _sock_family,
         "fd.connected": _open_file(lambda f: getattr(f, "server", None) is not None),
         "fd.is_server": _open_file(lambda f: getattr(f, "server", None) is not None),

@@ -124,32 +124,34 @@ class Process:
         groups: Sequence[int] = (),
         capabilities: frozenset[str] = abi.ALL_CAPABILITIES,
     ) -> None:
-        self.kernel = kernel
-        self.parent = parent
-        self.filesystem = filesystem
-        self.container = container
-        self.argv = list(argv)
-        self.env = dict(env or {})
-        self.cwd = cwd
-        self.uid = self.euid = uid
-        self.gid = self.egid = gid
-        self.groups = list(groups)
-        self.bounding_capabilities = capabilities
-        self.umask = 0o022
+        self.kernel: Kernel = kernel
+        self.parent: Process | None = parent
+        self.filesystem: Filesystem = filesystem
+        self.container: Container | None = container
+        self.argv: list[str] = list(argv)
+        self.env: dict[str, str] = dict(env or {})
+        self.cwd: str = cwd
+        self.uid: int = uid
+        self.euid: int = uid
+        self.gid: int = gid
+        self.egid: int = gid
+        self.groups: list[int] = list(groups)
+        self.bounding_capabilities: frozenset[str] = capabilities
+        self.umask: int = 0o022
         self.tty: Tty | None = None
         self.fds: dict[int, OpenFile] = {}
         self.close_on_exec: set[int] = set()
-        self.name = posixpath.basename(argv[0])[:15] if argv else ""
-        self.exe = argv[0] if argv else ""
-        self.exe_path = ""
+        self.name: str = posixpath.basename(argv[0])[:15] if argv else ""
+        self.exe: str = argv[0] if argv else ""
+        self.exe_path: str = ""
         self.exe_inode: Inode | None = None
-        self.from_memfd = False
+        self.from_memfd: bool = False
         self.session_leader: Process = self
         self.group_leader: Process = self
         self.children: list[Process] = []
-        self.started_at = kernel.now()
-        self.pid = kernel.new_pid()
-        self.vpid = container.new_pid() if container is not None else self.pid
+        self.started_at: int = kernel.now()
+        self.pid: int = kernel.new_pid()
+        self.vpid: int = container.new_pid() if container is not None else self.pid
         self.status: int | None = None
         self.task: asyncio.Task[None] | None = None
         self.program = ""
@@ -1156,9 +1158,16 @@ class Process:
 
     def unshare(self, flags: str) -> None:
         """`flags` are Linux's names, e.g. CLONE_NEWNET; EPERM without CAP_SYS_ADMIN, except for a user namespace."""
-        allowed = flags == "CLONE_NEWUSER" or "CAP_SYS_ADMIN" in self.capabilities
+        allowed = "CLONE_NEWUSER" in flags or "CAP_SYS_ADMIN" in self.capabilities
+        if "CLONE_NEWUSER" in flags:
+            self.bounding_capabilities = abi.ALL_CAPABILITIES  # in a user namespace of its own it may do everything
         result = 0 if allowed else -abi.errno_number("EPERM")
-        self._emit("unshare", result, result_argument(result), flags_argument("flags", _UNSHARE.get(flags, 0), flags))
+        self._emit(
+            "unshare",
+            result,
+            result_argument(result),
+            flags_argument("flags", sum(_UNSHARE.get(flag, 0) for flag in flags.split("|")), flags),
+        )
         if not allowed:
             raise error("EPERM")
 
@@ -1312,7 +1321,7 @@ class Kernel:
             if process.group_leader.pid == group:
                 process.signal(number)
 
-    def open_tty(self, output: Callable[[bytes], None]) -> Tty:
+    def open_tty(self, output: Callable[[bytes], object]) -> Tty:
         """A new pseudo-terminal with the lowest free number."""
         number = next(number for number in itertools.count() if number not in self.ttys)
         tty = self.ttys[number] = Tty(self, number, output)
@@ -1362,4 +1371,12 @@ _PTRACE = {
     "PTRACE_DETACH": 17,
     "PTRACE_SEIZE": 0x4206,
 }
-_UNSHARE = {"CLONE_NEWNS": 0x400, "CLONE_NEWUSER": 0x800000, "CLONE_NEWPID": 0x100000, "CLONE_NEWNET": 0x80000}
+# Falco's own numbers for clone's flags.
+_UNSHARE = {
+    "CLONE_NEWIPC": 1 << 7,
+    "CLONE_NEWNET": 1 << 8,
+    "CLONE_NEWNS": 1 << 9,
+    "CLONE_NEWPID": 1 << 10,
+    "CLONE_NEWUTS": 1 << 11,
+    "CLONE_NEWUSER": 1 << 19,
+}

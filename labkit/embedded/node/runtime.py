@@ -103,15 +103,15 @@ class Container:
     def __init__(
         self, spec: ContainerSpec, image: Image, id: str, filesystem: Filesystem, hostname: str, now: int
     ) -> None:
-        self.spec = spec
-        self.image = image
-        self.id = id
-        self.filesystem = filesystem
-        self.hostname = hostname
-        self.created_at = now
-        self.started_at = 0
-        self.finished_at = 0
-        self.state = "created"
+        self.spec: ContainerSpec = spec
+        self.image: Image = image
+        self.id: str = id
+        self.filesystem: Filesystem = filesystem
+        self.hostname: str = hostname
+        self.created_at: int = now
+        self.started_at: int = 0
+        self.finished_at: int = 0
+        self.state: str = "created"
         self.exit_code: int | None = None
         self.reason = ""
         self.init: Process | None = None
@@ -119,8 +119,8 @@ class Container:
             f"/var/log/pods/{spec.pod_namespace}_{spec.pod_name}_{spec.pod_uid}/{spec.name}/{spec.restart_count}.log"
         )
         repository, tag, _ = normalized(spec.image)
-        self.image_tag = tag or image.tags[0]
-        self.image_reference = f"{repository}:{self.image_tag}"
+        self.image_tag: str = tag or image.tags[0]
+        self.image_reference: str = f"{repository}:{self.image_tag}"
         self._pids = itertools.count(1)
         self._finished = asyncio.Event()
 

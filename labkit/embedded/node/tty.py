@@ -18,7 +18,7 @@ _INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = 0x03, 0x1C, 0x0
 class Tty:
     """A pseudo-terminal. `input` takes what is typed; `output` is called with what the terminal shows."""
 
-    def __init__(self, kernel: Kernel, number: int, output: Callable[[bytes], None]) -> None:
+    def __init__(self, kernel: Kernel, number: int, output: Callable[[bytes], object]) -> None:
         self.kernel = kernel
         self.number = number
         self.output = output

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.filesystem import Stat
-from labkit.embedded.node.kernel import ProcessExit
+from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.shell.expansion import ExpansionError
 from labkit.embedded.node.shell.interpreter import BUILTINS, SPECIAL, Builtin, Shell
 from labkit.embedded.node.shell.parser import is_name, unescape
@@ -442,7 +442,7 @@ async def _wait(shell: Shell, argv: list[str]) -> int:
         return 0
     status = 0
     for word in argv[1:]:
-        job = next((job for job in shell.jobs if str(job.vpid) == word), None)
+        job: Process | None = next((known for known in shell.jobs if str(known.vpid) == word), None)
         if word.startswith("%") and word[1:].isdigit() and 0 < int(word[1:]) <= len(shell.jobs):
             job = shell.jobs[int(word[1:]) - 1]
         if job is None:
@@ -532,11 +532,8 @@ async def _kill(shell: Shell, argv: list[str]) -> int:
     return kill(shell.process, argv, lambda message: shell.complain(f"kill: {message}"), shell.jobs)
 
 
-def kill(process: object, argv: list[str], complain: Callable[[str], None], jobs: list[object] | None = None) -> int:
+def kill(process: Process, argv: list[str], complain: Callable[[str], object], jobs: Sequence[Process] = ()) -> int:
     """kill as a built-in and as a program have it."""
-    from labkit.embedded.node.kernel import Process
-
-    assert isinstance(process, Process)
     words = argv[1:]
     number = abi.SIGTERM
     if words and words[0] in ("-l", "-L"):
@@ -573,7 +570,6 @@ def kill(process: object, argv: list[str], complain: Callable[[str], None], jobs
         target = word
         if word.startswith("%") and word[1:].isdigit() and jobs and 0 < int(word[1:]) <= len(jobs):
             job = jobs[int(word[1:]) - 1]
-            assert isinstance(job, Process)
             target = str(job.vpid)
         if not re.fullmatch(r"-?\d+", target):
             complain(f"{word}: arguments must be process or job IDs")

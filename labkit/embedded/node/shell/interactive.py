@@ -155,7 +155,7 @@ def expanded_prompt(shell: Shell, prompt: str) -> str:
         "e": lambda: "\x1b",
         "a": lambda: "\a",
     }
-    return re.sub(r"\\(.)", lambda match: values.get(match[1], lambda: match[0])(), prompt)
+    return re.sub(r"\\(.)", lambda match: values[match[1]]() if match[1] in values else match[0], prompt)
 
 
 class LineEditor:

@@ -169,7 +169,9 @@ class Test:
 
 Command = Simple | Subshell | Group | If | For | While | Case | Function | Test
 
-_RESERVED = frozenset(["if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until", "case", "esac", "{", "}", "!"])
+_RESERVED = frozenset(
+    ["if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until", "case", "esac", "{", "}", "!"]
+)
 _CLOSERS = frozenset(["then", "elif", "else", "fi", "do", "done", "esac", "}"])
 _OPERATORS = ("<<-", "&&", "||", ";;", "<<", ">>", "<&", ">&", "<>", ">|", "&>", ";", "&", "|", "<", ">", "(", ")")
 _META = set(" \t\n;&|<>()")

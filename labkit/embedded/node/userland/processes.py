@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process
@@ -32,7 +33,7 @@ def _start(process: Process) -> str:
     return time.strftime("%H:%M", time.gmtime(process.started_at // 1_000_000_000))
 
 
-_COLUMNS = {
+_COLUMNS: dict[str, tuple[str, int, Callable[[Process, Process], object]]] = {
     "pid": ("PID", 7, lambda v, p: _pid(v, p)[0]),
     "ppid": ("PPID", 7, lambda v, p: _pid(v, p)[1]),
     "user": ("USER", -8, lambda v, p: (v.user_name(p.euid) or str(p.euid))[:8]),
@@ -248,11 +249,7 @@ async def printenv(p: Process) -> int:
 
 @program("kill")
 async def kill(p: Process) -> int:
-    return send(p, p.argv, lambda message: void(p.fail(message)))
-
-
-def void(_: object) -> None:
-    """Forgets a value, for callbacks that must not have one."""
+    return send(p, p.argv, p.fail)
 
 
 @program("timeout")

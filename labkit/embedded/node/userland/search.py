@@ -58,7 +58,7 @@ class _Find:
 
     # -- the expression -------------------------------------------------------------------------------------------
 
-    def expression(self, words: list[str]) -> Callable[[_Entry], object]:
+    def expression(self, words: list[str]) -> object:
         tree = self._or(words)
         if words:
             self.error(
@@ -68,7 +68,7 @@ class _Find:
             )
         return tree
 
-    def _or(self, words: list[str]) -> object:  # type: ignore[override]
+    def _or(self, words: list[str]) -> object:
         branches = [self._and(words)]
         while words[:1] in (["-o"], ["-or"]):
             words.pop(0)
@@ -269,7 +269,7 @@ class _Find:
 
             return leave
         if name in ("-exec", "-execdir"):
-            argv = []
+            argv: list[str] = []
             while words and words[0] != ";" and not (words[0] == "+" and argv[-1:] == ["{}"]):
                 argv.append(words.pop(0))
             if not words or not argv:

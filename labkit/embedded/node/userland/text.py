@@ -6,6 +6,8 @@ import base64 as _base64
 import hashlib
 import re
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process, ProcessExit
@@ -60,7 +62,8 @@ async def sort(p: Process) -> int:
     for letter in "dRg":
         if letter in options:
             return p.fail(f"option -{letter} is not simulated in this lab", 2)
-    lines, status = [], 0
+    lines: list[bytes] = []
+    status = 0
     for name in options.operands or ["-"]:
         try:
             data = await whole(p, name)
@@ -72,7 +75,7 @@ async def sort(p: Process) -> int:
         lines += part
     key = _sort_key(p, options.values.get("k", ""), options.values.get("t"), set(options.flags))
     if "c" in options:
-        disordered = next((b for a, b in zip(lines, lines[1:], strict=False) if key(b) < key(a)), None)
+        disordered = next((b for a, b in pairwise(lines) if key(b) < key(a)), None)
         return (
             p.fail(
                 f"{options.operands[0] if options.operands else '-'}: disorder: {disordered.decode(errors='replace')}"
@@ -99,7 +102,7 @@ async def sort(p: Process) -> int:
     return status
 
 
-def _sort_key(p: Process, specification: str, separator: str | None, flags: set[str]) -> Callable[[bytes], object]:
+def _sort_key(p: Process, specification: str, separator: str | None, flags: set[str]) -> Callable[[bytes], Any]:
     match = (
         re.fullmatch(r"(\d+)(?:\.\d+)?([bfhnrV]*)(?:,(\d+)(?:\.\d+)?([bfhnrV]*))?", specification)
         if specification
@@ -111,7 +114,7 @@ def _sort_key(p: Process, specification: str, separator: str | None, flags: set[
     own = set((match[2] or "") + (match[4] or "")) if match is not None else set()
     kinds = own or flags
 
-    def key(line: bytes) -> object:
+    def key(line: bytes) -> Any:
         text = line
         if match is not None:
             fields = line.split(separator.encode()) if separator else re.findall(rb"\s*\S+", line)
@@ -378,7 +381,8 @@ class _Edit:
 
     def _substitution(self, text: str, rest: str) -> None:
         separator = rest[:1]
-        parts, current, at = [], "", 1
+        parts: list[str] = []
+        current, at = "", 1
         while at < len(rest) and len(parts) < 2:
             if rest[at] == "\\" and at + 1 < len(rest):
                 current += rest[at + 1] if rest[at + 1] == separator else rest[at : at + 2]
