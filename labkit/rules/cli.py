@@ -123,6 +123,7 @@ def fields(pattern: str) -> None:
     found = [
         info
         for info in all_fields().values()
+        if not info.hidden
         if fnmatch.fnmatchcase(info.name, pattern) or ("*" not in pattern and pattern in info.name)
     ]
     if not found:

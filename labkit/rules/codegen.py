@@ -317,6 +317,8 @@ def _extraction(source: tuple[Any, ...]) -> str:
             return f"ancestors({get})"
         case "address" | "bytes" | "hexadecimal":
             return f"as_{conversion}({get})"
+        case _ if conversion.startswith("around "):
+            return f"abs(event.time - {int(conversion[7:])})"
         case _ if conversion.startswith("is "):
             return f"int({get} == {conversion[3:]!r})"
         case _:

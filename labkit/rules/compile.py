@@ -300,6 +300,8 @@ def _comparison(graph: Graph, left: Operand, operator: str, constant: Any) -> in
         return graph.negated(node) if operator == "!=" else node
     if left.is_list or left.some:
         return graph.leaf(Leaf(left, operator, constant))
+    if left.name == "evt.around":  # the operand is the distance in time; the constant is in milliseconds
+        return graph.leaf(Leaf(left, "<=", constant * 1_000_000))
     match operator:
         case "=":
             return graph.leaf(Leaf(left, "in", (constant,)))
@@ -327,9 +329,9 @@ def _text(value: ast.Operand) -> str:
 def _constant(text: str, operator: str, left: Operand) -> Any:
     if operator in ("bcontains", "bstartswith"):
         return values.unhex(text)
-    if left.source[0] == "field" and left.source[1] == "evt.around" and operator != "=":
-        raise BadValue("evt.around supports only '=' comparison operator")
     constant = values.convert(text, left.type)
+    if left.name == "evt.around" and operator != "=":
+        raise BadValue("evt.around supports only '=' comparison operator")
     if left.source == ("field", "evt.type", None, "") and constant not in event_types():
         raise BadValue(f"unknown event type {text}")
     if operator == "regex":
@@ -425,6 +427,8 @@ def field_operand(reference: Reference, *, in_check: bool = False) -> Operand:
         return Operand(("field", name, None, "ancestors"), info.type, some=True, info=info)
     if name in _ADDRESS_OF:
         return Operand(("field", _ADDRESS_OF[name], None, ""), info.type, info=info)
+    if name == "evt.around":
+        return Operand(("field", "evt.time", None, f"around {reference.argument}"), info.type, info=info)
     if name == "evt.dir":
         return Operand(("constant", "<"), info.type, info=info)
     if name == "evt.type.is":
@@ -573,6 +577,8 @@ def _event_types(root: ast.Expression) -> tuple[frozenset[str], int]:
             types = _types_of_check(node, negated, everything)
         else:
             types = everything
+            if isinstance(node, ast.Exists):
+                _reject_untraceable(node)
             if isinstance(node, ast.Exists) and negated and _is_event_type(node.operand):
                 types = frozenset()
         done[id(node), negated] = types
@@ -582,6 +588,8 @@ def _event_types(root: ast.Expression) -> tuple[frozenset[str], int]:
 
 
 def _types_of_check(node: ast.Check, negated: bool, everything: frozenset[str]) -> frozenset[str]:
+    if node.operator in ("=", "==", "!=", "in") and not node.modifier:
+        _reject_untraceable(node)
     if not _is_event_type(node.operand) or node.operator not in ("=", "==", "!=", "in") or node.modifier:
         return everything
     names = node.value.items if isinstance(node.value, ast.ValueList) else (_text(node.value),)
@@ -592,5 +600,15 @@ def _types_of_check(node: ast.Check, negated: bool, everything: frozenset[str]) 
     return everything - named if negated is not (node.operator == "!=") else named
 
 
-def _is_event_type(operand: ast.Operand) -> bool:
+def _reject_untraceable(node: ast.Check | ast.Exists) -> None:
+    """Raises ConditionFault where Falco can't tell which event types a check is about."""
+    if isinstance(node.operand, ast.Transformer) and any(map(_is_event_type, ast.walk(node.operand))):
+        message = "event code search does not support `evt.type` checks with transformers"
+        raise ConditionFault(message, node.position)
+    if _is_event_type(node.operand) and isinstance(node, ast.Check) and isinstance(node.value, ast.Transformer):
+        message = "right-hand field comparisons on `evt.type` checks are not supported by event code search"
+        raise ConditionFault(message, node.position)
+
+
+def _is_event_type(operand: ast.Node) -> bool:
     return isinstance(operand, ast.Field) and operand.name == "evt.type" and not operand.argument

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from labkit.errors import LabError
@@ -68,11 +69,8 @@ class RecordedEvent:
         if written is not None:
             return written
         value = self._values.get(field)
-        if field in ANCESTORS:
-            if not isinstance(value, list) or not argument.isdigit():
-                return None
-            level = int(argument)
-            return value[level] if level < len(value) else None
+        if isinstance(value, list):
+            return value[int(argument)] if argument.isdigit() and int(argument) < len(value) else None
         if isinstance(value, Mapping):
             if argument in value:
                 return value[argument]
@@ -81,6 +79,9 @@ class RecordedEvent:
                 place = int(argument)
                 return value.get(parameters[place][0]) if place < len(parameters) else None
             return None
+        whole = _PARTS.get(field)
+        if whole is not None:
+            return whole[1](self._values.get(whole[0]), argument)
         return self._values.get(f"{field}.{argument}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,6 +90,39 @@ class RecordedEvent:
 
     def __repr__(self) -> str:
         return f"<RecordedEvent {self.type} {self._values.get('proc.cmdline', '')}>"
+
+
+def _word(text: Any, argument: str) -> str | None:
+    words = text.split(" ") if isinstance(text, str) else []
+    return words[int(argument)] if argument.isdigit() and int(argument) < len(words) else None
+
+
+def _variable(text: Any, name: str) -> str | None:
+    """A variable of an environment printed as `A=1 B=2`; empty if it isn't set, as Falco has it."""
+    if not isinstance(text, str):
+        return None
+    match = re.search(rf"(?:^| ){re.escape(name)}=(.*?)(?= [A-Za-z_][A-Za-z0-9_]*=|$)", text, re.DOTALL)
+    return match[1] if match else ""
+
+
+def _label(text: Any, name: str) -> str | None:
+    labels = text.split(", ") if isinstance(text, str) else []
+    return next((label[len(name) + 1 :] for label in labels if label.startswith(f"{name}:")), None)
+
+
+def _cgroup(text: Any, name: str) -> str | None:
+    groups = text.split(" ") if isinstance(text, str) else []
+    return next((group[len(name) + 1 :] for group in groups if group.startswith(f"{name}=")), None)
+
+
+# Fields with an argument, of which a recording has only the whole: where that is, and how a part is found in it.
+_PARTS: dict[str, tuple[str, Callable[[Any, str], str | None]]] = {
+    "proc.args": ("proc.args", _word),
+    "proc.env": ("proc.env", _variable),
+    "container.label": ("container.labels", _label),
+    "k8s.pod.label": ("k8s.pod.labels", _label),
+    "thread.cgroup": ("thread.cgroups", _cgroup),
+}
 
 
 class TypedEvent:
@@ -161,7 +195,7 @@ def recorded(event: Event) -> dict[str, Any]:
     """An event in its recorded form: every field that it has, evaluated now."""
     values: dict[str, Any] = {}
     for name, info in fields().items():
-        if info.argument == "required" or info.filter_only or info.deprecated:
+        if info.argument == "required" or info.filter_only or info.deprecated or info.hidden:
             continue
         value = event.get(name)
         if value is not None:

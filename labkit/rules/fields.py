@@ -25,7 +25,9 @@ NETWORK_TYPES = frozenset({"IPNET", "IPV4NET", "IPV6NET"})
 _EVENT_ARGUMENTS = ("evt.arg", "evt.rawarg")
 # Ancestor fields take a level, or no argument in a condition, where they stand for all ancestors.
 ANCESTORS = frozenset({"proc.apid", "proc.aname", "proc.aexe", "proc.aexepath", "proc.acmdline"})
-_INDEXED = ANCESTORS | {"proc.aargs", "fd.types"}
+_INDEXED = ANCESTORS | {"proc.args", "proc.aargs"}
+# Fields of the container plugin, whose arguments are checked in its own words.
+_PLUGIN = ("container.", "k8s.", "proc.is_container_")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class FieldInfo:
     transformable: bool = True
     filter_only: bool = False
     deprecated: bool = False
+    # Not listed, but there.
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,10 @@ def fields() -> Mapping[str, FieldInfo]:
             is_list="*" in flags,
             argument="required" if "!" in flags else "optional" if "?" in flags else "",
             right_hand="r" not in flags,
-            transformable="r" not in flags,
+            transformable="t" not in flags,
             filter_only="f" in flags,
             deprecated="d" in flags,
+            hidden="h" in flags,
         )
     return registry
 
@@ -135,15 +140,37 @@ def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Refere
         if argument or not (wanted in event_types() or wanted.isdigit()):
             raise UnknownField(f"filter_check called with nonexistent field {text}")
         return Reference("evt.type.is", wanted, fields()["evt.type.is"], text)
+    if name.startswith("thread.cgroup.") and not argument:
+        subsystem = name.removeprefix("thread.cgroup.")
+        if not re.fullmatch("[a-zA-Z_]+", subsystem):
+            raise UnknownField(f"filter_check called with nonexistent field {text}")
+        return Reference("thread.cgroup", subsystem, fields()["thread.cgroup"], text)
     if info is None:
         raise UnknownField(f"filter_check called with nonexistent field {text}")
-    if argument and not info.argument:
+    if name.startswith(_PLUGIN):
+        _check_plugin_argument(info, argument, text)
+    elif argument and (not info.argument or name == "thread.cgroup" or not _is_index(name, argument)):
         raise UnknownField(f"filter_check called with nonexistent field {text}")
-    if not argument and info.argument == "required":
+    elif not argument and info.argument == "required":
         raise UnknownField(f"filter syntax error: {text}")
-    if argument and (name in _INDEXED or name == "evt.around") and not _is_number(argument):
+    elif argument and name in ("fd.types", "evt.around") and not _is_number(argument):
         raise UnknownField(f"{argument} is not a valid number")
     return Reference(name, argument or None, info, text)
+
+
+def _is_index(name: str, argument: str) -> bool:
+    return name not in _INDEXED or _is_number(argument)
+
+
+def _check_plugin_argument(info: FieldInfo, argument: str, text: str) -> None:
+    if not argument and info.argument == "required":
+        raise UnknownField(f"filter '{text}': {info.name} requires an argument but none provided")
+    if argument and not info.argument:
+        raise UnknownField(
+            f"filter '{text}': {info.name} does not allow nor require an argument but one is provided: {argument}"
+        )
+    if " " in argument:
+        raise UnknownField(f"filter '{text}': {info.name} has unbalanced argument brackets")
 
 
 def _event_argument(family: str, dotted: str, argument: str, text: str) -> Reference:

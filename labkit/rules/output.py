@@ -17,7 +17,7 @@ from labkit.rules.fields import UnknownField, fields, resolve
 from labkit.rules.parser import ParseFailure, Parser
 
 _NUMBER = re.compile(r"[0-9]+")
-_OPEN_FAMILIES = ("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is.")
+_OPEN_FAMILIES = ("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is.", "thread.cgroup.")
 Getter: TypeAlias = Callable[[str, "str | None"], Any]
 MISSING = "<NA>"
 
