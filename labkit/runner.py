@@ -107,6 +107,7 @@ def execute(
                 cwd=str(chapter.path.parent),
                 progress_bar=False,
                 execution_timeout=900,
+                kernel_manager_class=_local_kernels(),
             )
             chapter.status = "passed"
         except PapermillExecutionError as error:
@@ -204,6 +205,16 @@ def store_outputs(executed: Path, notebook: Path) -> None:
     source: NotebookNode = nbformat.read(notebook, as_version=4)
     done.metadata.update(source.metadata)
     nbformat.write(done, notebook)
+
+
+def _local_kernels() -> type:
+    """Kernels behind Unix sockets: nobody else on the computer can connect, and ipykernel has nothing to warn of."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class LocalKernelManager(AsyncKernelManager):
+        transport = "ipc"
+
+    return LocalKernelManager
 
 
 def _render(executed: Path, folder: Path) -> str:
