@@ -88,12 +88,7 @@ class Aws:
             administrator=Administrator(ADMINISTRATOR, arn, user_id, credentials.access_key_id),
             cluster_roles=self.eks.roles,
         )
-        self.sts = Sts(
-            credentials=credentials,
-            issuer=issuer,
-            account=self.account,
-            clock=clock,
-        )
+        self.sts = Sts(credentials=credentials, issuer=issuer, account=self.account, clock=clock)
         self.logs = Logs(account_id=account_id, clock=clock)
 
     async def warm_up(self) -> None:
@@ -125,6 +120,7 @@ class Aws:
             return error_response(_in_protocol(error, call), call.protocol, request_id), call, request_id
         except Exception:
             logger.exception("%s failed", call.action)
+            # Not a server error: SDKs would retry it, and the person would wait for the same answer.
             failure = AwsError("InternalFailure", f"The embedded lab failed at {call.action}; its log says why.")
             return error_response(failure, call.protocol, request_id), call, request_id
 
@@ -135,9 +131,9 @@ class Aws:
         access_key_id = signature.verify(call, self.sts.key, self._clock())
         named = service_of_host(call.request.host)
         if named and call.scope and named[1] and named[1] != call.scope.region:
-            message = f"Credential should be scoped to a valid region, not '{call.scope.region}'. "
+            message = f"Credential should be scoped to a valid region, not '{call.scope.region}'."
             code = "SignatureDoesNotMatch" if call.protocol in ("query", "rest-xml") else "InvalidSignatureException"
-            raise AwsError(code, message.strip(), 403)
+            raise AwsError(code, message, 403)
         return self.sts.principal(access_key_id)
 
     def _authorize(self, call: Call, caller: Principal | None) -> None:

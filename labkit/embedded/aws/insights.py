@@ -174,7 +174,7 @@ class Stats(Stage):
             if aggregate.function == "count_distinct":
                 state[index].add(value)
                 continue
-            accumulate(state[index], aggregate.function, value)
+            _accumulate(state[index], aggregate.function, value)
         return None
 
     def finish(self) -> list[Row]:
@@ -189,7 +189,7 @@ class Stats(Stage):
         return rows
 
 
-def accumulate(state: list[Any], function: str, value: Value) -> None:
+def _accumulate(state: list[Any], function: str, value: Value) -> None:
     """Takes one value into `state` ([how many, what so far])."""
     if function == "count":
         state[0] += 1
@@ -452,7 +452,7 @@ class _Parser:
         if start.text.lower() == "bin" and following.text == "(":
             self._at += 2
             period = self._next()
-            if period.kind != "duration":
+            if period.kind != "duration" or not period.text.lstrip("0")[:1].isdigit():
                 raise self._fail(period)
             end = self._expect(")")
             name, expression = self._text[start.start : end.end], _bin(period.text)
@@ -554,7 +554,7 @@ def _getter(name: str) -> Expression:
 def _bin(period: str) -> Expression:
     match = re.fullmatch(r"(\d+)([a-z]+)", period)
     assert match is not None
-    width = max(int(match[1]), 1) * _BIN_UNITS[match[2]]
+    width = int(match[1]) * _BIN_UNITS[match[2]]
 
     def floor(row: Row) -> Value:
         timestamp = row["@timestamp"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -37,7 +38,11 @@ class Scope:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one operation. `parameters` are decoded for json (nested) and query (flat) protocols, else empty."""
+    """One call of one operation.
+
+    `parameters` are the request's members: nested for the JSON protocols, flat as sent for query and ec2, empty for
+    cbor and rest-xml bodies. `path_parameters` are those that a REST path carries.
+    """
 
     request: HttpRequest
     service: str
@@ -108,7 +113,7 @@ def parse_call(request: HttpRequest, *, default_region: str) -> Call:
     content_type = request.header("content-type")
     form: dict[str, str] = {}
     if content_type.startswith("application/x-www-form-urlencoded"):
-        form = dict(parse_qsl(_body(request).decode("utf-8", "replace"), keep_blank_values=True))
+        form = dict(parse_qsl(decoded_body(request).decode("utf-8", "replace"), keep_blank_values=True))
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     action = form.get("Action") or query.get("Action")
 
@@ -120,34 +125,28 @@ def parse_call(request: HttpRequest, *, default_region: str) -> Call:
     if request.header("smithy-protocol") == "rpc-v2-cbor" or "/operation/" in url.path:
         return Call(request, service, url.path.rsplit("/", 1)[-1], "cbor", region, scope)
     if target:
-        call = Call(request, service, target.rpartition(".")[2], "json", region, scope)
         try:
-            parameters = orjson.loads(_body(request) or b"{}")
+            parameters = orjson.loads(decoded_body(request) or b"{}")
         except orjson.JSONDecodeError as error:
             raise AwsError("SerializationException", f"Could not decode the request body: {error}") from error
         if not isinstance(parameters, dict):
             raise AwsError("SerializationException", "Unexpected value type in payload")
-        return Call(request, service, call.operation, "json", region, scope, parameters)
+        return Call(request, service, target.rpartition(".")[2], "json", region, scope, parameters)
     if action:
         parameters = {k: v for k, v in {**query, **form}.items() if not k.startswith("X-Amz-")}
         return Call(request, service, action, "ec2" if service == "ec2" else "query", region, scope, parameters)
     operation, path_parameters = _rest_operation(service, request.method, url.path, query)
     protocol: Protocol = "rest-xml" if service in ("s3", "route53", "cloudfront", "") else "rest-json"
-    parameters = {}
+    body: Any = None
     if protocol == "rest-json" and request.body:
-        try:
-            parameters = orjson.loads(_body(request))
-        except orjson.JSONDecodeError:
-            parameters = {}
-    return Call(request, service, operation, protocol, region, scope, {**query, **parameters}, path_parameters)
+        with contextlib.suppress(orjson.JSONDecodeError):
+            body = orjson.loads(decoded_body(request))
+    parameters = {**query, **(body if isinstance(body, dict) else {})}
+    return Call(request, service, operation, protocol, region, scope, parameters, path_parameters)
 
 
 def decoded_body(request: HttpRequest) -> bytes:
-    """The body, uncompressed where the SDK compressed it."""
-    return _body(request)
-
-
-def _body(request: HttpRequest) -> bytes:
+    """The body, uncompressed where the SDK compressed it. Raises AwsError if it can't be."""
     if request.header("content-encoding").lower() == "gzip":
         try:
             return gzip.decompress(request.body)
@@ -161,20 +160,21 @@ def _service_of_target(target: str) -> str:
     return {"Logs_20140328": "logs", "GraniteServiceVersion20100801": "monitoring"}.get(prefix, prefix.lower())
 
 
-@cache
 def service_model(name: str) -> dict[str, Any]:
     """botocore's description of a service, by its signing name; an empty one where botocore has none."""
+    if re.fullmatch(r"[a-z0-9-]+", name) is None:  # it becomes part of a path
+        return {"operations": {}, "shapes": {}}
     try:
         model: dict[str, Any] = botocore.loaders.Loader().load_service_model(
             BOTOCORE_NAMES.get(name, name), "service-2"
         )
     except Exception:
         # botocore raises UnknownServiceError or DataNotFoundError, depending on the loader's search path.
-        return {"operations": {}, "shapes": {}, "metadata": {}}
+        return {"operations": {}, "shapes": {}}
     return model
 
 
-@cache
+@lru_cache(maxsize=16)
 def _routes(service: str) -> list[tuple[str, re.Pattern[str], dict[str, str], str]]:
     routes = []
     for name, operation in service_model(service)["operations"].items():

@@ -31,7 +31,7 @@ def validate(
     Members named in `skip` are only checked for presence and length. Raises AwsError: SerializationException for a
     wrong type, else InvalidParameterException that lists every fault as the service does.
     """
-    model = service_model(service)
+    model = _model(service)
     input_shape = model["operations"][operation].get("input")
     if input_shape is None:
         return
@@ -102,6 +102,11 @@ def _fault(value: Any, path: str, constraint: str) -> str:
     shown = shown if len(shown) <= 1000 else shown[:1000] + "..."
     quoted = shown if value is None else f"'{shown}'"
     return f"Value {quoted} at '{path}' failed to satisfy constraint: {constraint}"
+
+
+@cache
+def _model(service: str) -> dict[str, Any]:
+    return service_model(service)
 
 
 @cache

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.embedded.aws.insights import MalformedQuery, Record, parse
 
 ALERTS = [
     ("Terminal shell in container", "Notice", "default", 12),
@@ -160,6 +165,7 @@ def test_filters_after_statistics_see_their_columns(logs: Any) -> None:
         ("filter rule ~ 'x'", 12, "unexpected symbol found ~"),
         ("filter rule = ", 14, "the end of the query"),
         ("stats median(x)", 6, "unexpected symbol found median"),
+        ("stats count(*) by bin(0m)", 22, "unexpected symbol found 0m"),
         ("stats count(*) by bin(5)", 22, "unexpected symbol found 5"),
         ("stats count(*) by rule | sort @timestamp desc", 30, "Unknown symbols found in or after stats: @timestamp"),
         ("fields rule |", 13, "unexpected symbol found"),
@@ -175,6 +181,30 @@ def test_what_cannot_be_answered_is_malformed_with_its_position(logs: Any, text:
     assert response["Error"]["Code"] == "MalformedQueryException"
     assert words in response["Error"]["Message"]
     assert response["queryCompileError"]["location"]["startCharOffset"] == offset
+
+
+WORDS = re.findall(
+    r"""\S+""",
+    r"""
+    fields filter stats sort limit display by as and or not in like =~ = != < >= ( ) [ ] , | * bin count
+    sum ispresent @timestamp rule a.b `x y` 'text' 5 -1.5 5m /re/ asc desc #
+    """,
+)
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join) | st.text(max_size=30))
+@settings(max_examples=400, deadline=None)
+def test_any_text_is_a_query_or_is_malformed_somewhere_in_it(text: str) -> None:
+    records = [Record(60_000, 0, '{"rule": "r", "a": {"b": 1}}', "s", "1:g", "p"), Record(0, 0, "x", "s", "1:g", "p")]
+    try:
+        parsed = parse(text)
+    except MalformedQuery as error:
+        place = (0, error.start, error.end, len(text))
+    else:
+        parsed.push(records)
+        assert all(isinstance(cell["value"], str) for row in parsed.finish() for cell in row)
+        return
+    assert list(place) == sorted(place)
 
 
 def test_large_results_come_by_pages_and_large_queries_let_others_in(running: Any, logs: Any) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from labkit.embedded.aws.patterns import PatternError, compile_pattern
 
@@ -141,3 +144,25 @@ def test_errors_say_what_and_where(pattern: str, position: int, words: str) -> N
         compile_pattern(pattern)
     assert words in str(caught.value)
     assert caught.value.position == position
+
+
+PIECES = re.findall(
+    r"""\S+""",
+    r"""
+    { } ( ) [ ] $ $.a .b ["k.x"] [0] = != > <= && || "x*" "q %r% % ? - IS TRUE NOT EXISTS NULL 5 1e3
+    word \ *
+    """,
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map(" ".join) | st.text(max_size=25))
+@settings(max_examples=400, deadline=None)
+def test_any_text_is_a_pattern_or_has_an_error_somewhere_in_it(text: str) -> None:
+    try:
+        matches = compile_pattern(text)
+    except PatternError as error:
+        position = error.position
+    else:
+        assert all(isinstance(matches(message), bool) for message in (ALERT, TEXT, "", "{}", '{"a": [1, {"b": null}]}'))
+        return
+    assert 1 <= position <= len(text) + 1
