@@ -422,7 +422,8 @@ class Api:
         if query.get("dryRun", "All") != "All":
             raise bad_request(f'invalid dryRun value "{query["dryRun"]}": supported values: "All"')
         manager = query.get("fieldManager") or request.header("user-agent").partition("/")[0] or "unknown"
-        return Call(manager, "dryRun" in query, request.flag("force"), request.warnings)
+        strict = query.get("fieldValidation") == "Strict"
+        return Call(manager, "dryRun" in query, request.flag("force"), strict, request.warnings)
 
     def _shown(self, resource: Resource, obj: Object, accept: _Accept, request: Request) -> Object:
         """An object in the form the client asked for."""

@@ -31,6 +31,7 @@ from labkit.embedded.kubernetes.errors import (
 from labkit.embedded.kubernetes.fields import Manager, server_side_apply, track_update
 from labkit.embedded.kubernetes.patch import json_patch, merge_patch, strategic_merge
 from labkit.embedded.kubernetes.resources import Object, Resource, name_of, namespace_of
+from labkit.embedded.kubernetes.schema import TypeMismatch, decode
 from labkit.embedded.kubernetes.store import Store
 from labkit.embedded.kubernetes.timestamps import rfc3339
 from labkit.embedded.kubernetes.validation import validate
@@ -41,7 +42,7 @@ STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 _PROTECTED_NAMESPACES = ("default", "kube-system", "kube-public")
-_DELETED_OBJECT_IS_RETURNED = (r.PODS, r.SERVICES, r.SERVICE_ACCOUNTS, r.PERSISTENT_VOLUME_CLAIMS, r.RESOURCE_QUOTAS)
+_DELETED_OBJECT_IS_RETURNED = (r.PODS, r.SERVICES, r.SERVICE_ACCOUNTS, r.PERSISTENT_VOLUME_CLAIMS)
 # What the API server puts into the status of a new object; clients insist on these fields.
 _FIRST_STATUS: dict[Resource, Object] = {
     r.PODS: {"phase": "Pending"},
@@ -70,11 +71,15 @@ _SYSTEM_METADATA = (
 
 @dataclass
 class Call:
-    """How an object is written; `manager` is noted in managedFields (nobody when empty), `warnings` come back."""
+    """How an object is written; `manager` is noted in managedFields (nobody when empty), `warnings` come back.
+
+    `strict` refuses fields that the kind doesn't have; otherwise they are left out with a warning.
+    """
 
     manager: str = ""
     dry_run: bool = False
     force: bool = False
+    strict: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -101,7 +106,7 @@ class Registry:
     def create(self, resource: Resource, namespace: str, obj: Object, call: Call | None = None) -> Object:
         """Stores a new object and returns it. Raises 404, 409, 403 and 422 errors as the API server does."""
         call = call or Call()
-        new = self._complete(resource, namespace, obj)
+        new = self._complete(resource, namespace, obj, call)
         if call.manager:
             track_update(None, new, Manager(call.manager, "Update", resource.api_version), self.now())
         return self._insert(resource, new, call)
@@ -205,10 +210,9 @@ class Registry:
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         return self._store(resource, old, new)
 
-    def _complete(self, resource: Resource, namespace: str, obj: Object) -> Object:
+    def _complete(self, resource: Resource, namespace: str, obj: Object, call: Call) -> Object:
         """A copy of `obj` with everything that the server gives a new object, but not yet admitted."""
-        new: Object = _decoded(copy.deepcopy(obj))
-        _check_type(resource, new)
+        new = _decoded(resource, obj, call)
         metadata = new.setdefault("metadata", {})
         if resource.namespaced:
             if metadata.setdefault("namespace", namespace) != namespace:
@@ -254,16 +258,15 @@ class Registry:
         return self.store.put(resource, new)
 
     def _replace(self, resource: Resource, old: Object, obj: Object, call: Call, subresource: str) -> Object:
-        new = self._successor(resource, old, obj, subresource)
+        new = self._successor(resource, old, obj, call, subresource)
         if call.manager:
             manager = Manager(call.manager, "Update", resource.api_version, subresource)
             track_update(old, new, manager, self.now())
         return new if call.dry_run else self._store(resource, old, new)
 
-    def _successor(self, resource: Resource, old: Object, obj: Object, subresource: str) -> Object:
+    def _successor(self, resource: Resource, old: Object, obj: Object, call: Call, subresource: str) -> Object:
         """What may follow `old` when a client asks for `obj`: checked, completed, not stored."""
-        new: Object = _decoded(copy.deepcopy(obj))
-        _check_type(resource, new)
+        new = _decoded(resource, obj, call)
         name = name_of(old)
         metadata = new.setdefault("metadata", {})
         if metadata.get("name", name) != name:
@@ -313,7 +316,11 @@ class Registry:
         if not call.manager:
             cause = Cause.required("fieldManager", "is required for apply patch")
             raise invalid(resource, "", [cause])
-        applied: Object = _decoded(copy.deepcopy(patch))
+        applied, unknown = _typed(resource, patch)
+        if unknown:
+            about = f"{namespace}/{name}; {applied['apiVersion']}, Kind={applied['kind']}"
+            said = f"failed to create typed patch object ({about}): .{unknown[0]}: field not declared in schema"
+            raise ApiError(500, "InternalError", said)
         metadata = applied.setdefault("metadata", {})
         metadata["name"] = name
         if resource.namespaced:
@@ -323,12 +330,12 @@ class Registry:
         if old is None:
             if subresource:
                 raise not_found(resource, name)
-            new = self._complete(resource, namespace, applied)
+            new = self._complete(resource, namespace, applied, call)
             managed = server_side_apply(None, applied, manager, force=True, now=self.now(), complete=complete)
             new["metadata"]["managedFields"] = managed["metadata"].get("managedFields", [])
             return self._insert(resource, new, call), True
         merged = server_side_apply(old, applied, manager, force=call.force, now=self.now(), complete=complete)
-        new = self._successor(resource, old, merged, subresource)
+        new = self._successor(resource, old, merged, call, subresource)
         return (new if call.dry_run else self._store(resource, old, new)), False
 
     def _store(self, resource: Resource, old: Object, new: Object) -> Object:
@@ -383,7 +390,7 @@ def _same(old: Object, new: Object) -> bool:
 
 
 def _check_type(resource: Resource, obj: Object) -> None:
-    given = (obj.setdefault("apiVersion", resource.api_version), obj.setdefault("kind", resource.kind))
+    given = (obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind)
     if given != (resource.api_version, resource.kind):
         raise bad_request(
             f"the object provided is unrecognized (must be of type {resource.kind}): "
@@ -436,10 +443,24 @@ def _deleted(resource: Resource, obj: Object) -> Object:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-def _decoded(value: Any) -> Any:
-    """What Go's types make of a null or an empty list: the field isn't there."""
-    if isinstance(value, dict):
-        return {key: _decoded(item) for key, item in value.items() if item is not None and item != []}
-    if isinstance(value, list):
-        return [_decoded(item) for item in value]
-    return value
+def _typed(resource: Resource, obj: Object) -> tuple[Object, list[str]]:
+    """The object by its kind's types, and its unknown fields. Raises a 400 error."""
+    _check_type(resource, obj)
+    try:
+        return decode(resource, {**obj, "apiVersion": resource.api_version, "kind": resource.kind})
+    except TypeMismatch as mismatch:
+        raise _unhandled(resource, str(mismatch)) from mismatch
+
+
+def _decoded(resource: Resource, obj: Object, call: Call) -> Object:
+    decoded, unknown = _typed(resource, obj)
+    said = [f'unknown field "{path}"' for path in unknown]
+    if said and call.strict:
+        raise _unhandled(resource, f"strict decoding error: {', '.join(said)}")
+    call.warnings += said
+    return decoded
+
+
+def _unhandled(resource: Resource, why: str) -> ApiError:
+    kind, version = resource.kind, resource.version
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')

@@ -23,13 +23,11 @@ _CORE_READ = [
     "configmaps",
     "endpoints",
     "events",
-    "limitranges",
     "namespaces",
     "persistentvolumeclaims",
     "pods",
     "pods/log",
     "pods/status",
-    "resourcequotas",
     "serviceaccounts",
     "services",
 ]
