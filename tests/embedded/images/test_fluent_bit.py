@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any
+
+from labkit.embedded.http import HttpRequest, HttpResponse
 
 ALERT = json.dumps(
     {"rule": "Terminal shell in container", "priority": "Notice", "output": 'café "x"'}, ensure_ascii=False
@@ -21,9 +24,6 @@ def write_log(
         files.mkdir(real.rsplit("/", 1)[0])
         files.write_text(real, "")
         files.symlink(real, link)
-    now = "2026-11-23T04:15:07.123456789Z"
-    import datetime as dt
-
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     files.append_bytes(real, "".join(f"{now} stdout F {line}\n" for line in lines).encode())
 
@@ -201,9 +201,96 @@ async def test_the_probes_are_answered(lab: Any) -> None:
     await lab.grant()
     shipper = await lab.fluent_bit()
     await lab.ready(shipper, "stream processor started")
-    from labkit.embedded.http import HttpRequest
-
     ip = shipper.spec.pod_ip
     for path, status in (("/", 200), ("/api/v1/health", 200), ("/nope", 404)):
         response = await lab.network.http(None, HttpRequest("GET", f"http://{ip}:2020{path}"))
         assert response.status == status
+
+
+POD = {
+    "metadata": {
+        "name": "falco-x7k2p",
+        "namespace": "falco",
+        "uid": "11111111-2222-3333-4444-555555555555",
+        "labels": {"app.kubernetes.io/name": "falco"},
+        "annotations": {"checksum/config": "deadbeef"},
+    },
+    "spec": {"nodeName": "ip-10-0-1-23.ec2.internal"},
+    "status": {
+        "podIP": "10.0.1.99",
+        "containerStatuses": [
+            {
+                "name": "falco",
+                "image": "docker.io/falcosecurity/falco:0.44.1",
+                "imageID": "docker.io/falcosecurity/falco@sha256:0000",
+            }
+        ],
+    },
+}
+KUBERNETES = [
+    "pod_name",
+    "namespace_name",
+    "pod_id",
+    "labels",
+    "annotations",
+    "host",
+    "pod_ip",
+    "container_name",
+    "docker_id",
+    "container_hash",
+    "container_image",
+]
+FALCO = '{"output":"o","rule":"r","time":"2026-11-23T04:15:07.123456789Z"}'
+
+
+async def with_kubernetes_filter(lab: Any, *, api: bool = True, **properties: str) -> dict[str, Any]:
+    """The message that arrives when the kubernetes filter is in the pipeline."""
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        assert request.url.endswith("/api/v1/namespaces/falco/pods/falco-x7k2p")
+        return HttpResponse(200, {"Content-Type": "application/json"}, json.dumps(POD).encode())
+
+    if api:
+        lab.network.serve("kubernetes.default.svc", answer, ip="172.20.0.1", port=443)
+
+    def change(config: dict[str, Any]) -> None:
+        config["pipeline"]["inputs"][0]["tag"] = "kube.*"
+        config["pipeline"]["filters"] = [{"name": "kubernetes", "match": "kube.*"} | properties]
+        config["pipeline"]["outputs"][0]["match"] = "kube.*"
+        del config["pipeline"]["outputs"][0]["log_key"]
+
+    await lab.grant()
+    write_log(lab, FALCO)
+    await lab.fluent_bit(lab.fluent_bit_config(change))
+    (message,) = await lab.delivered()
+    found: dict[str, Any] = json.loads(message)
+    return found
+
+
+async def test_the_kubernetes_filter_adds_the_pod(lab: Any) -> None:
+    record = await with_kubernetes_filter(lab)
+    assert list(record) == ["time", "stream", "_p", "log", "kubernetes"]
+    assert list(record["kubernetes"]) == KUBERNETES
+    assert record["kubernetes"]["docker_id"] == "0" * 64
+
+
+async def test_without_the_api_server_the_key_is_missing(lab: Any) -> None:
+    record = await with_kubernetes_filter(lab, api=False)
+    assert list(record) == ["time", "stream", "_p", "log"]
+
+
+async def test_merge_log_puts_falcos_keys_on_top_and_falcos_time_wins(lab: Any) -> None:
+    record = await with_kubernetes_filter(lab, merge_log="on")
+    assert list(record) == ["stream", "_p", "log", "output", "rule", "time", "kubernetes"]
+    assert record["time"] == "2026-11-23T04:15:07.123456789Z"
+
+
+async def test_keep_log_off_leaves_the_log_out(lab: Any) -> None:
+    record = await with_kubernetes_filter(lab, merge_log="on", keep_log="off")
+    assert list(record) == ["stream", "_p", "output", "rule", "time", "kubernetes"]
+
+
+async def test_merge_log_key_nests_them(lab: Any) -> None:
+    record = await with_kubernetes_filter(lab, merge_log="on", merge_log_key="log_processed")
+    assert list(record) == ["time", "stream", "_p", "log", "log_processed", "kubernetes"]
+    assert record["log_processed"]["rule"] == "r"

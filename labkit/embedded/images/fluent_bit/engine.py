@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.images.fluent_bit.cloudwatch import CloudWatchLogs, Result
 from labkit.embedded.images.fluent_bit.config import Config, ConfigError, Section, parse_size
-from labkit.embedded.images.fluent_bit.filters import build, matches
+from labkit.embedded.images.fluent_bit.filters import Filter, build, matches
+from labkit.embedded.images.fluent_bit.kubernetes import Kubernetes
 from labkit.embedded.images.fluent_bit.log import Log
 from labkit.embedded.images.fluent_bit.records import Event
 from labkit.embedded.images.fluent_bit.tail import Tail
@@ -68,6 +69,7 @@ class Engine:
         self._filled = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], _Chunk] = {}
         """Chunks being sent, or waiting for their next try."""
+        self._lookups: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[asyncio.Task[None]] = self._loop.create_future()
         """Holds a task that ended with an error nobody foresaw; the process then ends with it."""
         self._started = process.kernel.now()
@@ -87,13 +89,20 @@ class Engine:
                 raise ConfigError(
                     ("error", "[storage] storage.type filesystem requires storage.path in the service section")
                 )
-        self._filters = [(section, build(section, config.parsers)) for section in config.filters]
+        self._filters = [(section, self._filter(section)) for section in config.filters]
+        self._waiting: dict[tuple[str, str], list[Event]] = {}
+        """Events whose pod is being looked up, by input and tag."""
         self._tails = [
             Tail(process, section, log, self._ingest_from(section))
             for section in config.inputs
             if section.plugin == "tail"
         ]
         self._targets = [_Target(s, _output(process, s, log), i) for i, s in enumerate(config.outputs)]
+
+    def _filter(self, section: Section) -> Filter | Kubernetes:
+        if section.plugin == "kubernetes":
+            return Kubernetes(self._process, section, self._log)
+        return build(section, self._config.parsers)
 
     def _number(self, name: str, default: float) -> float:
         try:
@@ -122,13 +131,15 @@ class Engine:
                 ended.result()  # an input that ended did so by an error
             for task in inputs:
                 task.cancel()
+            if self._lookups:
+                await asyncio.wait(list(self._lookups), timeout=self._grace)
             self._flush_now()
             if self._tasks:
                 await asyncio.wait(list(self._tasks), timeout=self._grace)
             self._log.info(f"[engine] service has stopped ({len(self._tasks)} pending tasks)")
             return 0
         finally:
-            for left in (*inputs, flusher, stopped, *self._tasks):
+            for left in (*inputs, flusher, stopped, *self._tasks, *self._lookups):
                 left.cancel()
             close_http()
             for tail in self._tails:
@@ -154,6 +165,9 @@ class Engine:
             self._log.info(f"[{section.label}] storage_strategy={how}")
             if section.get("multiline.parser"):
                 self._log.info(f"[{section.label}] multiline core started")
+        for _, apply in self._filters:
+            if isinstance(apply, Kubernetes):
+                apply.announce()
         for target in self._targets:
             self._log.info(f"[{target.section.label}] worker #0 started")
         self._log.info("[sp] stream processor started")
@@ -165,9 +179,32 @@ class Engine:
 
     def _ingest(self, section: Section, tag: str, events: list[Event]) -> None:
         self._count("input", section.instance, records=len(events))
+        key = (section.instance, tag)
+        if key in self._waiting:
+            self._waiting[key] += events
+            return
+        pods = [f for s, f in self._filters if isinstance(f, Kubernetes) and matches(s, tag) and not f.knows(tag)]
+        if not pods:
+            self._filter_and_keep(section, tag, events)
+            return
+        self._waiting[key] = events
+        task = self._loop.create_task(self._look_up(section, tag, pods))
+        self._lookups.add(task)
+        task.add_done_callback(self._looked_up)
+
+    async def _look_up(self, section: Section, tag: str, pods: list[Kubernetes]) -> None:
+        for pod in pods:
+            await pod.look_up(tag)
+        self._filter_and_keep(section, tag, self._waiting.pop((section.instance, tag)))
+
+    def _looked_up(self, task: asyncio.Task[None]) -> None:
+        self._lookups.discard(task)
+        self._end_if_broken(task)
+
+    def _filter_and_keep(self, section: Section, tag: str, events: list[Event]) -> None:
         for filtered, apply in self._filters:
             if events and matches(filtered, tag):
-                events = apply(events)
+                events = apply.apply(tag, events) if isinstance(apply, Kubernetes) else apply(events)
         if not events:
             return
         chunk = self._open.get((section.instance, tag))
@@ -268,6 +305,9 @@ class Engine:
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
+        self._end_if_broken(task)
+
+    def _end_if_broken(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None and not self._broken.done():
             self._broken.set_result(task)
 
