@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import requests
 
@@ -94,6 +96,6 @@ def test_the_client_can_read_quantities_that_were_given_as_numbers(post, core, n
 
 
 def test_kubectl_hears_of_a_typo(kubectl):
-    manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, dat: {k: v}}"
+    manifest = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "dat": {"k": "v"}})
     refused = kubectl.run("apply", "-f", "-", stdin=manifest, check=False)
     assert 'strict decoding error: unknown field "dat"' in refused.stderr
