@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from typing import Any
@@ -127,6 +128,18 @@ async def test_a_role_that_trusts_somebody_else_is_reported(lab: Any) -> None:
     write_log(lab, ALERT)
     shipper = await lab.fluent_bit()
     await lab.until(lambda: any("STS API responded with AccessDenied" in line for line in lab.log(shipper)))
+
+
+async def test_expired_credentials_are_replaced(lab: Any) -> None:
+    await lab.grant()
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit()
+    await lab.delivered()
+    sessions = lab.aws.sts._sessions
+    sessions |= {key: dataclasses.replace(session, expires=0.0) for key, session in sessions.items()}
+    write_log(lab, '{"rule":"later"}')
+    assert await lab.delivered(2) == [ALERT, '{"rule":"later"}']
+    assert not any("[error]" in line for line in lab.log(shipper))  # nothing but a new session was needed
 
 
 async def test_a_missing_log_group_is_reported_and_waited_for(lab: Any) -> None:
