@@ -1,4 +1,4 @@
-"""The root file system of a Debian 12 image: the files people look at, and the userland's programs where Debian has them."""
+"""The root file system of a Debian 12 image: the files people look at, and programs where Debian has them."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.embedded.node import abi
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from labkit.embedded.node.kernel import Process
 
 _PIPE_SIZE = 65_536
+_PIPE_LIMIT = 64 << 20  # for a writer that never waits for its reader
 
 
 class InputStream(Protocol):
@@ -25,7 +26,7 @@ class InputStream(Protocol):
 
 
 class OutputStream(Protocol):
-    """Where a process's output goes when it leaves the node."""
+    """Where a process's output goes when it leaves the node. `async drain()`, if it has one, is awaited."""
 
     def write(self, data: bytes) -> object: ...
 
@@ -166,6 +167,8 @@ class Pipe(Inode):
     def write(self, data: bytes) -> int:
         if not self.readers:
             raise error("EPIPE")
+        if len(self.buffer) > _PIPE_LIMIT:
+            raise error("EAGAIN")
         self.buffer.extend(data)
         self._wake.set()
         return len(data)
@@ -237,11 +240,21 @@ class Sink(OpenFile):
 
     typechar, type = "p", "pipe"
 
-    def __init__(self, write: Callable[[bytes], object], on_close: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        on_close: Callable[[], None] | None = None,
+        drain: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         super().__init__(flags=abi.O_WRONLY)
         self.inode = Pipe()
         self._write = write
         self._on_close = on_close
+        self._drain = drain
+
+    async def drain(self) -> None:
+        if self._drain is not None:
+            await self._drain()
 
     def write(self, data: bytes, now: int) -> int:
         self._write(data)

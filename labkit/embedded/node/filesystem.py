@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _inode_numbers = itertools.count(131_072)
 _device_numbers = itertools.count(0x27)
 _MAX_LINKS = 40
+_LARGEST_FILE = 64 << 20  # files live in memory: a full disk comes early
 
 Layer = Literal["lower", "upper"] | None
 
@@ -140,6 +141,8 @@ class File(Inode):
         return bytes(self.data)
 
     def write_at(self, offset: int, data: bytes, now: int) -> None:
+        if offset + len(data) > _LARGEST_FILE:
+            raise error("ENOSPC")
         if not isinstance(self.data, bytearray):
             self.data = bytearray(self.data)
         if offset > len(self.data):
@@ -148,6 +151,8 @@ class File(Inode):
         self.touched(now)
 
     def truncate(self, size: int, now: int) -> None:
+        if size > _LARGEST_FILE:
+            raise error("ENOSPC")
         self.data = bytearray(self.data[:size].ljust(size, b"\x00"))
         self.touched(now)
 

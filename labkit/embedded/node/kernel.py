@@ -49,6 +49,7 @@ Main = Callable[["Process"], Awaitable[int]]
 Subscriber = Callable[[KernelEvent], object]
 
 _AT_FDCWD = Argument("dirfd", "-100(AT_FDCWD)", "AT_FDCWD")
+_MOST_PROCESSES = 512  # per container
 _TURN = 0.002  # seconds a busy program may run before others get their turn
 
 
@@ -844,7 +845,12 @@ class Process:
         new_group: bool = False,
         call: str = "clone",
     ) -> Process:
-        """Starts a child that runs an async function with the same files, environment and directory."""
+        """Starts a child that runs an async function with the same files, environment and directory.
+
+        EAGAIN when the container has as many processes as it may.
+        """
+        if sum(process.container is self.container for process in self.kernel.processes.values()) >= _MOST_PROCESSES:
+            raise error("EAGAIN")
         child = Process(
             self.kernel,
             parent=self,
@@ -895,6 +901,9 @@ class Process:
             # A program that doesn't handle an error ends as one that says what its last call returned.
             self._complain(f"{self.name}: {_describe(exc)}\n")
             status = 1
+        except RecursionError:
+            self._complain("Segmentation fault (core dumped)\n")
+            status = 139
         except Exception:
             log.exception("the program %r failed", " ".join(self.argv))
             self._complain(f"{self.name}: internal error of the simulated program\n")
@@ -1142,7 +1151,7 @@ class Process:
         await asyncio.sleep(_TURN if self._turn_ends else 0)
         self._turn_ends = time.monotonic() + _TURN
 
-    # -- other calls that rules ask about ------------------------------------------------------------------------------
+    # -- other calls that rules ask about -----------------------------------------------------------------------------
 
     def ptrace(self, request: str, vpid: int = 0) -> None:
         """`request` is Linux's name, e.g. PTRACE_ATTACH; nothing is traced, but the call is seen."""
@@ -1246,7 +1255,7 @@ class Kernel:
     def __init__(
         self, hostname: str, *, network: Network, ip: str = "127.0.0.1", clock: Callable[[], int] = time.time_ns
     ) -> None:
-        self.hostname = hostname
+        self.hostname: str = hostname
         self.network = network
         self.ip = ip
         self.processes: dict[int, Process] = {}
@@ -1258,7 +1267,7 @@ class Kernel:
         self._event_number = itertools.count(1)
         self._subscribers: list[tuple[Subscriber, frozenset[str] | None]] = []
         self._wanted: frozenset[str] | None = frozenset()
-        self.boot_time = self.now()
+        self.boot_time: int = self.now()
 
     def now(self) -> int:
         """Nanoseconds since the epoch; never the same twice."""

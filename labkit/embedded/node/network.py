@@ -310,7 +310,7 @@ class Network:
         return fd
 
     def unix_connect(self, process: Process, path: str) -> None:
-        """A connection attempt to a local socket that isn't there, as the C library makes to nscd before it reads files."""
+        """An attempt to reach a local socket that isn't there, as the C library makes with nscd's."""
         fd = self.socket(process, "AF_UNIX", 526_337, 0)
         sock = process.fds[fd]
         number = -abi.errno_number("ENOENT")

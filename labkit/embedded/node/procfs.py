@@ -140,7 +140,8 @@ def _status(process: Process, inside: bool) -> str:
     bound = sum(1 << bit for bit, name in enumerate(abi.CAPABILITIES) if name in process.bounding_capabilities)
     groups = " ".join(str(group) for group in process.groups)
     return (
-        f"Name:\t{process.name}\nUmask:\t{process.umask:04o}\nState:\tS (sleeping)\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\n"
+        f"Name:\t{process.name}\nUmask:\t{process.umask:04o}\nState:\tS (sleeping)\n"
+        f"Tgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\n"
         f"PPid:\t{ppid}\nTracerPid:\t0\nUid:\t{process.uid}\t{process.euid}\t{process.euid}\t{process.euid}\n"
         f"Gid:\t{process.gid}\t{process.egid}\t{process.egid}\t{process.egid}\nFDSize:\t64\nGroups:\t{groups} \n"
         f"Threads:\t1\nCapInh:\t{0:016x}\nCapPrm:\t{mask:016x}\nCapEff:\t{mask:016x}\nCapBnd:\t{bound:016x}\n"
@@ -154,7 +155,8 @@ def _cpuinfo() -> bytes:
 
 
 def _meminfo() -> bytes:
-    return f"MemTotal:        {MEMORY_KIB} kB\nMemFree:         {MEMORY_KIB // 2} kB\nMemAvailable:    {MEMORY_KIB * 3 // 4} kB\n".encode()
+    rows = (("MemTotal:", MEMORY_KIB), ("MemFree:", MEMORY_KIB // 2), ("MemAvailable:", MEMORY_KIB * 3 // 4))
+    return "".join(f"{name:<16} {size} kB\n" for name, size in rows).encode()
 
 
 def mount_table(filesystem: Filesystem) -> str:

@@ -23,7 +23,7 @@ def program(*names: str) -> Callable[[_P], _P]:
 
     def register(function: _P) -> _P:
         for name in names:
-            if name in _programs and _programs[name].__qualname__ != function.__qualname__:  # type: ignore[attr-defined]
+            if name in _programs and _programs[name].__qualname__ != function.__qualname__:
                 raise ValueError(f"a program named {name!r} is registered already")
             _programs[name] = function
         return function

@@ -250,7 +250,7 @@ class Runtime:
         self._attempts: dict[tuple[str, str], int] = {}
         self._watchers: set[asyncio.Task[None]] = set()
 
-    # -- containers ----------------------------------------------------------------------------------------------------
+    # -- containers ---------------------------------------------------------------------------------------------------
 
     async def create(self, spec: ContainerSpec) -> Container:
         """Makes a container: its root over the image's layer, its mounts, its log file. Raises ImagePullError."""
@@ -388,7 +388,7 @@ class Runtime:
                 shim.signal(abi.SIGKILL)
             self.filesystem.remove(posixpath.dirname(posixpath.dirname(container.log_path)))
 
-    # -- processes -----------------------------------------------------------------------------------------------------
+    # -- processes ----------------------------------------------------------------------------------------------------
 
     def _shim(self, sandbox_id: str) -> Process:
         """The process on the node that is the parent of everything in a pod."""
@@ -457,7 +457,8 @@ class Runtime:
         entry = next((line for line in passwd if name in (line[0], line[2])), None)
         if entry is None and not name.isdigit():
             raise OciError(
-                f"failed to create containerd container: unable to find user {name}: no matching entries in passwd file",
+                "failed to create containerd container: "
+                f"unable to find user {name}: no matching entries in passwd file",
                 128,
             )
         uid = int(entry[2]) if entry is not None else int(name)
@@ -529,7 +530,9 @@ class Runtime:
         terminal = self.kernel.open_tty(_writer(stdout)) if tty else None
         if terminal is not None and size is not None:
             terminal.rows, terminal.columns = size
-        outputs: list[OpenFile] = [Sink(_writer(stdout)), Sink(_writer(stderr))]
+        outputs: list[OpenFile] = [
+            Sink(_writer(stream), drain=getattr(stream, "drain", None)) for stream in (stdout, stderr)
+        ]
         process = self._process(container, terminal, stdin, outputs, env)
         try:
             self._run(container, process, list(argv), "exec")

@@ -436,8 +436,8 @@ async def _read(shell: Shell, argv: list[str]) -> int:
 @builtin("wait")
 async def _wait(shell: Shell, argv: list[str]) -> int:
     if len(argv) == 1:
-        for job in shell.jobs:
-            await shell.process.wait(job)
+        for each in shell.jobs:
+            await shell.process.wait(each)
         shell.jobs.clear()
         return 0
     status = 0
@@ -635,7 +635,7 @@ async def _quiet(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
-# -- test --------------------------------------------------------------------------------------------------------------
+# -- test ------------------------------------------------------------------------------------------------------------
 
 
 @builtin("test", "[")

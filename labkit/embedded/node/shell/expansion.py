@@ -179,9 +179,8 @@ async def _variable(shell: Shell, part: Variable) -> str:
         if kind == "=":
             shell.set(part.name, given)
         elif kind == "?":
-            raise ExpansionError(
-                f"{part.name}: {given or 'parameter not set' if not op.startswith(':') else given or 'parameter null or not set'}"
-            )
+            default = "parameter null or not set" if op.startswith(":") else "parameter not set"
+            raise ExpansionError(f"{part.name}: {given or default}")
         return given
     if value is None:
         if shell.options.get("nounset") and part.name not in "@*":
@@ -220,7 +219,7 @@ def _trimmed(value: str, glob: str, op: str) -> str:
     return next((value[:start] for start in ends if expression.fullmatch(value[start:])), value)
 
 
-# -- patterns ----------------------------------------------------------------------------------------------------------
+# -- patterns --------------------------------------------------------------------------------------------------------
 
 
 def has_magic(glob: str) -> bool:
@@ -320,7 +319,7 @@ def _is_link(process: Process, path: str) -> bool:
     return True
 
 
-# -- arithmetic --------------------------------------------------------------------------------------------------------
+# -- arithmetic ------------------------------------------------------------------------------------------------------
 
 _TOKEN = re.compile(
     r"\s*(0[xX][0-9a-fA-F]+|\d+|[A-Za-z_]\w*|<<=|>>=|\*\*|<<|>>|<=|>=|==|!=|&&|\|\||\+\+|--|[-+*/%&|^]=|[-+*/%<>=!~&|^?:(),])"

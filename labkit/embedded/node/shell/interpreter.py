@@ -57,7 +57,7 @@ SPECIAL = frozenset(
         "unset",
     }
 )
-_DEPTH = 200  # nested calls and substitutions before "maximum recursion" - far below Python's own limit
+_DEPTH = 64  # nested calls, substitutions and compound commands: each takes a dozen of Python's own frames
 _CAPTURE = 16 << 20  # bytes that one command substitution may collect
 
 
@@ -128,7 +128,7 @@ class Shell:
         else:
             self.exported.add("PWD")
 
-    # -- variables -----------------------------------------------------------------------------------------------------
+    # -- variables ----------------------------------------------------------------------------------------------------
 
     @property
     def globbing(self) -> bool:
@@ -198,7 +198,7 @@ class Shell:
         env.update(assignments or {})
         return env
 
-    # -- errors --------------------------------------------------------------------------------------------------------
+    # -- errors -------------------------------------------------------------------------------------------------------
 
     def complain(self, message: str, *, where: bool = True) -> None:
         """An error message of the shell's own, in its own form."""
@@ -216,7 +216,7 @@ class Shell:
         except OSError:
             return  # its standard error is closed
 
-    # -- text to commands ------------------------------------------------------------------------------------------------
+    # -- text to commands ---------------------------------------------------------------------------------------------
 
     async def run_text(self, text: str, *, tail: bool = False) -> int:
         """Parses and runs a text; with `tail` its last command may take this process over (`bash -c`)."""
@@ -428,7 +428,7 @@ class Shell:
             self._depth = 0
             raise ExpansionError("maximum recursion reached")
 
-    # -- commands --------------------------------------------------------------------------------------------------------
+    # -- commands -----------------------------------------------------------------------------------------------------
 
     async def command(self, command: Command, *, tail: bool = False) -> int:
         if isinstance(command, Simple):
@@ -538,7 +538,7 @@ class Shell:
                     return await self.run(body)
         return 0
 
-    # -- simple commands -------------------------------------------------------------------------------------------------
+    # -- simple commands ----------------------------------------------------------------------------------------------
 
     async def _simple(self, command: Simple, *, tail: bool) -> int:
         self.line = command.line
@@ -725,7 +725,7 @@ class Shell:
             self.complain(f"{name}: {text}")
         return 127 if error in ("ENOENT", "ENOTDIR") else 126
 
-    # -- redirections ----------------------------------------------------------------------------------------------------
+    # -- redirections -------------------------------------------------------------------------------------------------
 
     async def _redirect(self, redirects: tuple[Redirect, ...], *, keep: bool = False) -> list[tuple[int, int | None]]:
         """Makes redirections; what `_restore` needs to undo them (nothing with `keep`)."""
@@ -761,9 +761,7 @@ class Shell:
                     process.close(fd)
                 return
             if int(target) not in process.fds:
-                raise ExpansionError(
-                    f"{target}: Bad file descriptor" if not self.bash else f"{target}: Bad file descriptor"
-                )
+                raise ExpansionError(f"{target}: Bad file descriptor")
             process.dup2(int(target), fd)
             return
         if op in ("<&", ">&") and (not self.bash or op == "<&" or redirect.fd is not None):
@@ -812,7 +810,7 @@ class Shell:
                 process.dup2(copy, fd)
                 process.close(copy)
 
-    # -- [[ ]] -------------------------------------------------------------------------------------------------------------
+    # -- [[ ]] --------------------------------------------------------------------------------------------------------
 
     async def _double_bracket(self, command: Test) -> int:
         evaluator = _DoubleBracket(self, list(command.words))
@@ -923,14 +921,10 @@ def _redirect_error(exc: OSError, target: str, op: str, bash: bool, network: boo
         return ExpansionError(f"connect: {why}\nbash: {target}: {why}")
     if bash:
         return ExpansionError(f"{target}: {why}")
+    absent = why == "No such file or directory"
     if op == "<":
-        return ExpansionError(f"cannot open {target}: {_DASH_WORDS.get(why, why)}")
-    return ExpansionError(
-        f"cannot create {target}: {_DASH_WORDS.get(why, why) if why != 'No such file or directory' else 'Directory nonexistent'}"
-    )
-
-
-_DASH_WORDS = {"No such file or directory": "No such file"}
+        return ExpansionError(f"cannot open {target}: {'No such file' if absent else why}")
+    return ExpansionError(f"cannot create {target}: {'Directory nonexistent' if absent else why}")
 
 
 def _quoted(word: str) -> str:

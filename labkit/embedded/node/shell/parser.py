@@ -6,6 +6,7 @@ never something else than what was written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,7 +22,7 @@ class ShellSyntaxError(Exception):
         self.message = message
 
 
-# -- words -------------------------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Arithmetic:
 Part = Text | Variable | Substitution | Arithmetic
 Word = tuple[Part, ...]
 
-# -- commands ----------------------------------------------------------------------------------------------------------
+# -- commands ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -196,7 +197,7 @@ class Parser:
     line: int = 1
     _pending: list[HereDocument] = field(default_factory=list)
 
-    # -- characters and tokens -----------------------------------------------------------------------------------------
+    # -- characters and tokens ----------------------------------------------------------------------------------------
 
     def _error(self, token: str | None = None) -> ShellSyntaxError:
         if token is None:
@@ -276,7 +277,7 @@ class Parser:
         if not self._reserved(word):
             raise self._error()
 
-    # -- commands ------------------------------------------------------------------------------------------------------
+    # -- commands -----------------------------------------------------------------------------------------------------
 
     def parse(self) -> Sequence:
         """The whole text."""
@@ -336,14 +337,15 @@ class Parser:
             if not self._take(")"):
                 raise self._error()
             return Subshell(body, self._redirects())
-        compound = {
+        compounds: dict[str, Callable[[], Command]] = {
             "{": self._group,
             "if": self._if,
             "for": self._for,
             "while": self._while,
             "until": self._while,
             "case": self._case,
-        }.get(word)
+        }
+        compound = compounds.get(word)
         if compound is not None:
             return compound()
         if self.bash and word == "[[":
@@ -581,7 +583,7 @@ class Parser:
             value = (Variable(name, True), *value)
         return name, value
 
-    # -- words ---------------------------------------------------------------------------------------------------------
+    # -- words --------------------------------------------------------------------------------------------------------
 
     def word(self, *, assignment: bool = False, regex: bool = False) -> Word:
         """A word, up to a blank or an operator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 
@@ -11,7 +12,7 @@ from labkit.embedded.node.filesystem import Stat
 from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.options import Options, number, parse, quoted, usage
-from labkit.embedded.node.userland.show import chunks, full_time
+from labkit.embedded.node.userland.show import chunks
 
 
 def selinux(p: Process) -> None:
@@ -122,7 +123,7 @@ def _touch_time(p: Process, text: str) -> int:
         raise ProcessExit(1) from None
 
 
-# -- cp ----------------------------------------------------------------------------------------------------------------
+# -- cp --------------------------------------------------------------------------------------------------------------
 
 
 @program("cp")
@@ -247,10 +248,8 @@ class _Copier:
 
     def _preserve(self, target: str, found: Stat) -> None:
         p = self.p
-        try:
+        with contextlib.suppress(OSError):  # without the right to, cp keeps its own user as owner
             p.chown(target, found.uid, found.gid)
-        except OSError:
-            p.filesystem  # without the right to, cp keeps its own user as owner
         p.chmod(target, found.mode & 0o7777)
         p.utime(target, found.mtime)
 
@@ -279,7 +278,7 @@ class _Copier:
             self._preserve(target, found)
 
 
-# -- mv ----------------------------------------------------------------------------------------------------------------
+# -- mv --------------------------------------------------------------------------------------------------------------
 
 
 @program("mv")
@@ -355,7 +354,7 @@ async def _move_across(p: Process, source: str, target: str) -> bool:
     return not remover.status
 
 
-# -- rm ----------------------------------------------------------------------------------------------------------------
+# -- rm --------------------------------------------------------------------------------------------------------------
 
 
 @program("rm")
@@ -461,7 +460,7 @@ async def unlink(p: Process) -> int:
     return 0
 
 
-# -- ln, mkdir, rmdir ----------------------------------------------------------------------------------------------------
+# -- ln, mkdir, rmdir ------------------------------------------------------------------------------------------------
 
 
 @program("ln")
@@ -512,11 +511,9 @@ def _link(p: Process, target: str, name: str, options: Options) -> int:
     symbolic = "s" in options
     kind = "symbolic link" if symbolic else "hard link"
     if "f" in options:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             if not p.lstat(name).is_dir:
                 p.unlink(name)
-        except OSError:
-            p.filesystem  # there was nothing to replace
     try:
         if symbolic:
             p.symlink(target, name)
@@ -589,7 +586,7 @@ async def rmdir(p: Process) -> int:
     return status
 
 
-# -- chmod, chown --------------------------------------------------------------------------------------------------------
+# -- chmod, chown ----------------------------------------------------------------------------------------------------
 
 
 def _mode(p: Process, text: str, old: int, *, is_dir: bool) -> int:
@@ -690,9 +687,9 @@ async def chown(p: Process) -> int:
     if len(options.operands) < 2:
         usage(p, "missing operand" if not options.operands else f"missing operand after {quoted(options.operands[0])}")
     wanted = options.operands[0]
-    user, colon, group = wanted.partition(":")
+    user, _, group = wanted.partition(":")
     if p.name == "chgrp":
-        user, colon, group = "", ":", wanted
+        user, group = "", wanted
     uid = _identity(p, "/etc/passwd", user, wanted, "user") if user else -1
     gid = _identity(p, "/etc/group", group, wanted, "group") if group else -1
     status = 0
@@ -718,7 +715,7 @@ def _identity(p: Process, path: str, name: str, wanted: str, what: str) -> int:
     raise ProcessExit(1)
 
 
-# -- shred, tee, truncate, mktemp ------------------------------------------------------------------------------------------
+# -- shred, tee, truncate, mktemp ------------------------------------------------------------------------------------
 
 
 @program("shred")
@@ -827,9 +824,8 @@ async def mktemp(p: Process) -> int:
         except FileExistsError:
             continue
         except OSError as exc:
-            return p.fail(
-                f"failed to create {'directory' if 'd' in options else 'file'} via template {quoted(path)}: {exc.strerror}"
-            )
+            what = "directory" if "d" in options else "file"
+            return p.fail(f"failed to create {what} via template {quoted(path)}: {exc.strerror}")
         p.print(path)
         return 0
     return p.fail("too many attempts")
@@ -868,7 +864,6 @@ async def dd(p: Process) -> int:
         if total > 64 << 20:
             return p.fail(f"error writing {quoted(settings.get('of', 'standard output'))}: No space left on device")
     if settings.get("status") != "none":
-        p.stderr.write(
-            f"{full}+{partial} records in\n{full}+{partial} records out\n{total} bytes copied, at {full_time(p.kernel.now())}\n"
-        )
+        records = f"{full}+{partial} records"
+        p.stderr.write(f"{records} in\n{records} out\n{total} bytes copied\n")
     return 0

@@ -260,7 +260,11 @@ async def nc(p: Process) -> int:
         return 1
     if len(words) < 2:
         p.stderr.write(
-            "usage: nc [-46CDdFhklNnrStUuvZz] [-I length] [-i interval] [-M ttl]\n\t  [-m minttl] [-O length] [-P proxy_username] [-p source_port]\n\t  [-q seconds] [-s sourceaddr] [-T keyword] [-V rtable] [-W recvlimit]\n\t  [-w timeout] [-X proxy_protocol] [-x proxy_address[:port]]\n\t  [destination] [port]\n"
+            "usage: nc [-46CDdFhklNnrStUuvZz] [-I length] [-i interval] [-M ttl]\n"
+            "\t  [-m minttl] [-O length] [-P proxy_username] [-p source_port]\n"
+            "\t  [-q seconds] [-s sourceaddr] [-T keyword] [-V rtable] [-W recvlimit]\n"
+            "\t  [-w timeout] [-X proxy_protocol] [-x proxy_address[:port]]\n"
+            "\t  [destination] [port]\n"
         )
         return 1
     if "u" in options:

@@ -149,13 +149,15 @@ async def dpkg(p: Process) -> int:
             p.stderr.write(f"dpkg-query: no packages found matching {words[1]}\n")
             return 1
         p.print(
-            "Desired=Unknown/Install/Remove/Purge/Hold\n| Status=Not/Inst/Conf-files/Unpacked/halF-conf/Half-inst/trig-aWait/Trig-pend\n|/ Err?=(none)/Reinst-required (Status,Err: uppercase=bad)"
+            "Desired=Unknown/Install/Remove/Purge/Hold\n"
+            "| Status=Not/Inst/Conf-files/Unpacked/halF-conf/Half-inst/trig-aWait/Trig-pend\n"
+            "|/ Err?=(none)/Reinst-required (Status,Err: uppercase=bad)"
         )
         p.print(f"||/ {'Name':<16} {'Version':<20} {'Architecture':<12} Description")
         for package in rows:
-            p.print(
-                f"ii  {package['Package']:<16} {package.get('Version', ''):<20} {package.get('Architecture', ''):<12} {package.get('Description', '')}".rstrip()
-            )
+            version, architecture = package.get("Version", ""), package.get("Architecture", "")
+            row = f"ii  {package['Package']:<16} {version:<20} {architecture:<12} {package.get('Description', '')}"
+            p.print(row.rstrip())
         return 0
     if words[:1] in (["-s"], ["--status"]) and len(words) > 1:
         for package in installed(p):

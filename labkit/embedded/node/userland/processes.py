@@ -16,7 +16,7 @@ from labkit.embedded.node.shell.expansion import ExpansionError
 from labkit.embedded.node.shell.interpreter import Shell
 from labkit.embedded.node.userland.options import parse, quoted, usage
 
-# -- ps ----------------------------------------------------------------------------------------------------------------
+# -- ps ---------------------------------------------------------------------------------------------------------------
 
 
 def _tty(process: Process) -> str:
@@ -86,7 +86,8 @@ async def ps(p: Process) -> int:
             chosen = re.split("[, ]+", rest.pop(0))
         else:
             p.stderr.write(
-                "error: unsupported option (BSD syntax)\n\nUsage:\n ps [options]\n\n Try 'ps --help <simple|list|output|threads|misc|all>'\n"
+                "error: unsupported option (BSD syntax)\n\nUsage:\n ps [options]\n\n"
+                " Try 'ps --help <simple|list|output|threads|misc|all>'\n"
             )
             return 1
     # ps looks at every process of the namespace in /proc.
@@ -122,7 +123,8 @@ async def ps(p: Process) -> int:
             pid, ppid = _pid(p, process)
             user = (p.user_name(process.euid) or str(process.euid))[:8]
             p.print(
-                f"{user:<8} {pid:>7} {ppid:>7}  0 {_start(process)} {_tty(process):<8} 00:00:00 {' '.join(process.argv)}"
+                f"{user:<8} {pid:>7} {ppid:>7}  0 {_start(process)} {_tty(process):<8} 00:00:00 "
+                f"{' '.join(process.argv)}"
             )
     else:
         p.print(f"{'PID':>7} {'TTY':<8} {'TIME':>8} CMD")
@@ -141,8 +143,8 @@ def _bsd(p: Process, everyone: list[Process]) -> None:
         user = (p.user_name(process.euid) or str(process.euid))[:8]
         state = "R+" if process is p and p.tty else "R" if process is p else _state(process)
         p.print(
-            f"{user:<8} {_pid(p, process)[0]:>7}  0.0  0.0   4188  3456 {_tty(process):<8} {state:<4} {_start(process)}   0:00 "
-            f"{' '.join(process.argv)}"
+            f"{user:<8} {_pid(p, process)[0]:>7}  0.0  0.0   4188  3456 {_tty(process):<8} {state:<4} "
+            f"{_start(process)}   0:00 {' '.join(process.argv)}"
         )
 
 
@@ -194,7 +196,7 @@ async def pgrep(p: Process) -> int:
     return 0 if found else 1
 
 
-# -- env, kill, timeout ------------------------------------------------------------------------------------------------
+# -- env, kill, timeout ----------------------------------------------------------------------------------------------
 
 
 @program("env")
@@ -344,7 +346,7 @@ async def unshare(p: Process) -> int:
     return await p.exec(options.operands or [p.env.get("SHELL", "/bin/sh")])
 
 
-# -- the shell's built-ins as programs -----------------------------------------------------------------------------------
+# -- the shell's built-ins as programs -------------------------------------------------------------------------------
 
 
 @program("true")

@@ -16,7 +16,7 @@ from labkit.embedded.node.shell.expansion import translate
 from labkit.embedded.node.userland.options import parse, quoted, usage
 from labkit.embedded.node.userland.show import list_time, mode_text
 
-# -- find --------------------------------------------------------------------------------------------------------------
+# -- find -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -440,7 +440,7 @@ async def run(p: Process, argv: list[str], caller: str) -> int:
     return await p.wait(child)
 
 
-# -- grep --------------------------------------------------------------------------------------------------------------
+# -- grep ------------------------------------------------------------------------------------------------------------
 
 
 def to_python(pattern: str, *, extended: bool) -> str:
@@ -760,7 +760,7 @@ class _Grep:
         self.p.write(1, bytes(out))
 
 
-# -- xargs, which --------------------------------------------------------------------------------------------------------
+# -- xargs, which ----------------------------------------------------------------------------------------------------
 
 
 @program("xargs")

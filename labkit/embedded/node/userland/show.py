@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import posixpath
 import time
 from collections.abc import AsyncIterator
@@ -126,7 +127,7 @@ class _Numbering:
         return bytes(out)
 
 
-# -- ls ----------------------------------------------------------------------------------------------------------------
+# -- ls --------------------------------------------------------------------------------------------------------------
 
 _TYPES = {
     abi.S_IFDIR: "d",
@@ -156,13 +157,11 @@ def human(size: int, *, base: int = 1024) -> str:
     """`4.0K` as -h shows sizes."""
     if size < base:
         return str(size)
-    value = float(size)
-    for unit in "KMGTP":
+    value, unit = float(size), ""
+    for unit in "KMGTP":  # noqa: B007 - the last one is used
         value /= base
         if value < base:
             break
-    import math
-
     return f"{math.ceil(value * 10) / 10:.1f}{unit}" if value < 10 else f"{math.ceil(value)}{unit}"
 
 
@@ -376,7 +375,7 @@ def full_time(nanoseconds: int) -> str:
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(seconds))}.{rest:09d} +0000"
 
 
-# -- head, tail, wc ------------------------------------------------------------------------------------------------------
+# -- head, tail, wc --------------------------------------------------------------------------------------------------
 
 
 def _old_style(p: Process) -> list[str]:
@@ -552,7 +551,7 @@ def _count(data: bytes, letter: str) -> int:
     return len(data)
 
 
-# -- stat, file --------------------------------------------------------------------------------------------------------
+# -- stat, file ------------------------------------------------------------------------------------------------------
 
 _KINDS = {
     abi.S_IFDIR: "directory",
@@ -633,8 +632,10 @@ def _stat_text(p: Process, name: str, found: Stat) -> str:
         f"  File: {shown}\n"
         f"  Size: {found.size:<10}\tBlocks: {(found.size + 511) // 512:<10} IO Block: 4096   {kind_text(found)}\n"
         f"Device: {found.dev >> 8},{found.dev & 0xFF}\tInode: {found.ino:<11} Links: {found.nlink}{device}\n"
-        f"Access: ({found.mode & 0o7777:04o}/{mode_text(found.mode)})  Uid: ({found.uid:5d}/{user:>8})   Gid: ({found.gid:5d}/{group:>8})\n"
-        f"Access: {full_time(found.atime)}\nModify: {full_time(found.mtime)}\nChange: {full_time(found.ctime)}\n Birth: -\n"
+        f"Access: ({found.mode & 0o7777:04o}/{mode_text(found.mode)})  Uid: ({found.uid:5d}/{user:>8})   "
+        f"Gid: ({found.gid:5d}/{group:>8})\n"
+        f"Access: {full_time(found.atime)}\nModify: {full_time(found.mtime)}\n"
+        f"Change: {full_time(found.ctime)}\n Birth: -\n"
     )
 
 

@@ -10,7 +10,7 @@ from labkit.embedded.node.procfs import KERNEL_RELEASE, KERNEL_VERSION, MEMORY_K
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.files import parse_date
 from labkit.embedded.node.userland.options import parse, quoted, usage
-from labkit.embedded.node.userland.show import full_time, human
+from labkit.embedded.node.userland.show import human
 
 
 def host_name(p: Process) -> str:
@@ -159,12 +159,14 @@ async def df(p: Process) -> int:
     if "i" in options:
         return p.fail("option -i is not simulated in this lab")
     total, used = 20_893_676, 6_268_104
-    rows = [["overlay" if p.container else "/dev/nvme0n1p1", "overlay" if p.container else "xfs", total, used, "/"]]
+    rows: list[tuple[str, str, int, int, str]] = [
+        ("overlay" if p.container else "/dev/nvme0n1p1", "overlay" if p.container else "xfs", total, used, "/")
+    ]
     for mount in p.filesystem.mounts.values():
         if mount.kind in ("proc", "sysfs", "devpts", "mqueue") and "a" not in options:
             continue
         size, taken = (total, used) if mount.kind == "xfs" else (65_536, 0) if mount.kind == "tmpfs" else (0, 0)
-        rows.append([mount.source, mount.kind, size, taken, mount.path])
+        rows.append((mount.source, mount.kind, size, taken, mount.path))
     if options.operands:
         wanted = []
         for name in options.operands:
@@ -188,11 +190,9 @@ async def df(p: Process) -> int:
         ]
     ]
     for source, kind, size, taken, path in rows:
-        assert isinstance(size, int)
-        assert isinstance(taken, int)
         numbers = [size, taken, size - taken]
-        cells = [human(value * 1024) if "h" in options else str(value) for value in numbers]
-        table.append([str(source), str(kind), *cells, f"{-(-taken * 100 // size) if size else 0}%", str(path)])
+        shown = [human(value * 1024) if "h" in options else str(value) for value in numbers]
+        table.append([source, kind, *shown, f"{-(-taken * 100 // size) if size else 0}%", path])
     if "T" not in options:
         table = [[row[0], *row[2:]] for row in table]
     widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
@@ -341,6 +341,4 @@ async def modprobe(p: Process) -> int:
         return p.fail("ERROR: missing module name")
     if "CAP_SYS_MODULE" not in p.capabilities:
         return p.fail(f"ERROR: could not insert module {p.argv[1]}: Operation not permitted")
-    return p.fail(
-        f"FATAL: Module {p.argv[1]} not found in directory /lib/modules/{KERNEL_RELEASE} ({full_time(p.kernel.now())[:10]})"
-    )
+    return p.fail(f"FATAL: Module {p.argv[1]} not found in directory /lib/modules/{KERNEL_RELEASE}")
