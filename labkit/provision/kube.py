@@ -306,8 +306,7 @@ class Kube:
         )
         if before is None:
             return "created"
-        same = before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
-        return "unchanged" if same else "updated"
+        return "unchanged" if _wanted(before) == _wanted(after) else "updated"
 
     def apply(self, objects: Iterable[Object]) -> Sequence[tuple[Object, str]]:
         """Applies objects in dependency order; each with what happened to it."""
@@ -611,6 +610,13 @@ def in_order(objects: Iterable[Object]) -> Objects:
     """Objects in the order in which they can be created; unknown kinds come last."""
     rank = {kind: index for index, kind in enumerate(ORDER)}
     return sorted(objects, key=lambda item: rank.get(item["kind"], len(ORDER)))
+
+
+def _wanted(item: Object) -> Object:
+    """What people and tools ask for in an object, without what the cluster notes down on its own."""
+    noted = ("resourceVersion", "generation", "managedFields")
+    metadata = {key: value for key, value in item["metadata"].items() if key not in noted}
+    return {**{key: value for key, value in item.items() if key != "status"}, "metadata": metadata}
 
 
 def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
