@@ -13,7 +13,6 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-import botocore.loaders
 import orjson
 
 from labkit.embedded.http import HttpRequest, HttpResponse
@@ -164,6 +163,8 @@ def service_model(name: str) -> dict[str, Any]:
     """botocore's description of a service, by its signing name; an empty one where botocore has none."""
     if re.fullmatch(r"[a-z0-9-]+", name) is None:  # it becomes part of a path
         return {"operations": {}, "shapes": {}}
+    import botocore.loaders  # a tenth of a second that the lab's start doesn't have to wait for
+
     try:
         model: dict[str, Any] = botocore.loaders.Loader().load_service_model(
             BOTOCORE_NAMES.get(name, name), "service-2"

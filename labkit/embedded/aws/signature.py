@@ -10,10 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from botocore.auth import S3SigV4Auth, SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials as SigningCredentials
-
 from labkit.embedded.aws.protocols import AwsError, Call, Protocol
 from labkit.embedded.http import HttpRequest
 
@@ -126,6 +122,11 @@ def _check_clock(call: Call, timestamp: str, now: float, lifetime: int) -> None:
 
 
 def _compare(call: Call, key: SigningKey, timestamp: str, signed: list[str], url: str, signature: str) -> None:
+    # Imported by the first request: the lab's start needn't wait for it.
+    from botocore.auth import S3SigV4Auth, SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials as SigningCredentials
+
     scope = call.scope
     assert scope is not None
     headers = {name: _header(call.request, name) for name in signed}
