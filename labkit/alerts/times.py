@@ -30,6 +30,8 @@ def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
             return now - pd.Timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))
         if text == "now":
             return now if now is not None else pd.Timestamp.now("UTC")
+    if isinstance(when, int | float):
+        raise LabError(f"{when!r} is a number, not a time.", hint='Use pd.Timestamp(..., unit="ms", tz="UTC").')
     try:
         stamp = pd.Timestamp(when)
     except (TypeError, ValueError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.charts import accessor as _accessor  # noqa: F401  registers df.falco
 from labkit.charts.data import by_pod_data, summary_data, tactics_data, timeline_data, top_rules_data
 from labkit.charts.tree import process_tree
+from labkit.errors import LabError
 
 if TYPE_CHECKING:
     from labkit.charts.figures import by_pod, tactics, timeline, top_rules
@@ -32,5 +33,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("by_pod", "tactics", "timeline", "top_rules"):
-        return getattr(importlib.import_module("labkit.charts.figures"), name)
+        try:
+            return getattr(importlib.import_module("labkit.charts.figures"), name)
+        except ModuleNotFoundError as error:
+            hint = "pip install 'labkit[notebooks]'. The numbers are there without it: df.falco.summary()."
+            raise LabError(f"Charts need {error.name}, which isn't installed.", hint=hint) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from labkit import charts
 from labkit.charts.data import summary_data
 from labkit.charts.tree import Tree, process_tree
 
@@ -25,31 +26,28 @@ class FalcoAccessor:
             raise AttributeError(
                 f"These are not Falco alerts: there is no column {missing[0]!r}. Use the frame that lab.alerts() gives."
             )
+        if not isinstance(df["priority"].dtype, pd.CategoricalDtype):
+            raise AttributeError(
+                "The columns have lost their types, as they do in a CSV file. "
+                "Use the frame that lab.alerts() gives, or keep it as a pickle."
+            )
         self._df = df
 
     def timeline(self) -> Figure:
         """Alerts over time by priority."""
-        from labkit.charts.figures import timeline
-
-        return timeline(self._df)
+        return charts.timeline(self._df)
 
     def top_rules(self, n: int = 10) -> Figure:
         """The rules with the most alerts."""
-        from labkit.charts.figures import top_rules
-
-        return top_rules(self._df, n)
+        return charts.top_rules(self._df, n)
 
     def by_pod(self, n: int = 15) -> Figure:
         """Alerts per pod by priority."""
-        from labkit.charts.figures import by_pod
-
-        return by_pod(self._df, n)
+        return charts.by_pod(self._df, n)
 
     def tactics(self) -> Figure:
         """Alerts per MITRE ATT&CK tactic."""
-        from labkit.charts.figures import tactics
-
-        return tactics(self._df)
+        return charts.tactics(self._df)
 
     def tree(self) -> Tree:
         """Who started what, per pod, as text."""

@@ -72,7 +72,7 @@ def timeline(df: pd.DataFrame) -> Figure:
         )
         below += counts[priority]
     # A lone bar would fill the whole width and look like a crowd.
-    room = (max(0, 24 - len(counts)) / 2 + 0.5) * width
+    room = (max(0, 12 - len(counts)) / 2 + 0.5) * width
     ax.set_xlim(date2num(left[0] - room), date2num(left[-1] + width + room))  # type: ignore[no-untyped-call]
     _time_axis(ax, left[0], left[-1])
     ax.set_ylabel("alerts")

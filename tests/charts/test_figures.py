@@ -137,3 +137,19 @@ def test_priorities_get_darker_as_they_get_worse() -> None:
 def test_matplotlib_is_imported_when_something_is_drawn_and_not_before() -> None:
     code = "import sys, labkit.alerts, labkit.charts; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_matplotlib_one_is_told_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["matplotlib"] = None  # as if it weren't installed
+from labkit.alerts import to_frame
+from labkit.errors import LabError
+try:
+    to_frame([]).falco.timeline()
+except LabError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Charts need matplotlib, which isn't installed.")
+    assert "labkit[notebooks]" in done.stdout
