@@ -37,5 +37,6 @@ def __getattr__(name: str) -> Any:
             return getattr(importlib.import_module("labkit.charts.figures"), name)
         except ModuleNotFoundError as error:
             hint = "pip install 'labkit[notebooks]'. The numbers are there without it: df.falco.summary()."
-            raise LabError(f"Charts need {error.name}, which isn't installed.", hint=hint) from error
+            missing = (error.name or "matplotlib").partition(".")[0]
+            raise LabError(f"Charts need {missing}, which isn't installed.", hint=hint) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
