@@ -7,12 +7,13 @@ import binascii
 import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from labkit.rules import values
+from labkit.rules.ast import MODIFIERS
 from labkit.rules.compile import Graph, Leaf, Operand
 from labkit.rules.fields import NETWORK_TYPES
+from labkit.rules.output import moment_of
 
 # Expressions nested deeper than this become functions of their own: Python's parser has limits.
 _MAX_NESTING = 16
@@ -352,6 +353,11 @@ def text_test(kind: str, constant: Any) -> Callable[[str], bool]:
 
 def _one(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
     """A test of one present value."""
+    if kind.endswith(MODIFIERS):
+        kind, modifier = kind.split(" ")
+        tests = [_one(kind, each, type_) for each in constant]
+        wanted = {"oneof": (1,), "anyof": range(1, len(tests) + 1), "allof": (len(tests),)}[modifier]
+        return lambda value: sum(test(value) for test in tests) in wanted
     if type_ in NETWORK_TYPES:
         networks = constant if isinstance(constant, tuple) and isinstance(constant[0], tuple) else (constant,)
         if kind == "!=":
@@ -447,8 +453,7 @@ def as_time(value: Any, field: str) -> str | None:
     if not isinstance(value, int):
         text: str | None = value
         return text
-    seconds, nanoseconds = divmod(value, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC)
+    moment, nanoseconds = moment_of(value)
     match field:
         case "evt.time":
             return f"{moment:%H:%M:%S}.{nanoseconds:09d}"

@@ -286,6 +286,8 @@ def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) 
 def _modified(graph: Graph, left: Operand, operator: str, modifier: str, constants: list[Any]) -> int:
     if not constants:
         return graph.FALSE
+    if left.some:  # each of its values is compared with all constants
+        return graph.leaf(Leaf(left, f"{operator} {modifier}", tuple(constants)))
     each = [_comparison(graph, left, operator, constant) for constant in constants]
     if modifier == "oneof":
         return graph.exactly_one(each)
@@ -457,6 +459,8 @@ def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
         _check_several(node, arguments)
     elif len(arguments) != 1:
         raise ConditionFault(f"filter error: '{name}' transformer takes exactly one argument", node.position)
+    elif first.source[0] in ("constant", "list") and not first.info:
+        raise ConditionFault(f"filter error: found null child node on '{name}' transformer", node.position)
     elif name == "len":
         if not first.is_list and first.type not in STRING_TYPES and first.type != "BYTEBUF":
             raise ConditionFault(_unsupported(node, first), node.position)
@@ -465,13 +469,11 @@ def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
         allowed = {"CHARBUF", "BYTEBUF"} if name == "b64" else STRING_TYPES
         if first.type not in allowed:
             raise ConditionFault(_unsupported(node, first), node.position)
-        if first.source[0] in ("constant", "list") and not first.info:
-            raise ConditionFault(f"filter error: found null child node on '{name}' transformer", node.position)
         kind, is_list = first.type, first.is_list
     if node.argument and name != "getopt":
         raise ConditionFault(f"filter error: '{name}' transformer takes no argument in brackets", node.position)
     source = ("call", name, tuple(argument.source for argument in arguments), node.argument)
-    info = first.info and FieldInfo(first.info.name, kind, is_list)
+    info = first.info and FieldInfo(first.info.name, kind, is_list, right_hand=first.info.right_hand)
     return Operand(source, kind, is_list, info=info)
 
 

@@ -189,7 +189,7 @@ class Loader:
         self._next_index = 0
         self._report = FileReport("")
         self._parsed: dict[str, ast.Expression] = {}
-        self._compiled: dict[str, Compiled] = {}
+        self._compiled: dict[tuple[str, str], Compiled] = {}
 
     def load(self, name: str, content: bytes) -> FileReport:
         """Reads one file and compiles everything defined so far; `rules` holds the result if nothing is wrong."""
@@ -664,7 +664,7 @@ class Loader:
         expression = self._resolve(resolver, parsed, condition, rule.trail)
         used_macros.update(resolver.used)
         self._warn_of_fields(expression, condition, rule)
-        key = condition if not self._macros else str(expression)
+        key = (condition, str(expression))  # the tree decides, and the text has the places of its warnings
         compiled = self._compiled.get(key)
         try:
             if compiled is None:

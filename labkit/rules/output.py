@@ -20,6 +20,7 @@ _NUMBER = re.compile(r"[0-9]+")
 _OPEN_FAMILIES = ("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is.", "thread.cgroup.")
 Getter: TypeAlias = Callable[[str, "str | None"], Any]
 MISSING = "<NA>"
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 class BadFormat(Exception):
@@ -210,7 +211,8 @@ class Alert:
 
     def to_json(self) -> str:
         """Falco's JSON line (without the line break)."""
-        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False, default=_plain)
+        line = json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False, default=_plain)
+        return line if line.isascii() else line.encode("utf-8", "replace").decode("utf-8")
 
     def to_text(self) -> str:
         """Falco's text line (without the line break)."""
@@ -226,5 +228,11 @@ def _plain(value: Any) -> Any:
 
 def iso8601(time: int) -> str:
     """Nanoseconds since the epoch as Falco's JSON has them."""
+    moment, nanoseconds = moment_of(time)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def moment_of(time: int) -> tuple[datetime, int]:
+    """Nanoseconds since the epoch as a moment to the second (UTC) and the rest; what no calendar has is its start."""
     seconds, nanoseconds = divmod(time, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+    return datetime.fromtimestamp(seconds if 0 <= seconds <= _LAST_SECOND else 0, UTC), nanoseconds

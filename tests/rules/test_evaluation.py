@@ -204,6 +204,10 @@ def test_addresses_networks_and_ports_match_either_side(matches: Matches, condit
         ("proc.aname startswith ss", True),
         ("proc.aname exists", True),
         ("proc.aname pmatch (/x)", False),
+        ("proc.aname = oneof (bash, sshd)", True),  # bash is one of them
+        ("proc.aname startswith allof (b, ba)", True),
+        ("proc.aname startswith allof (b, s)", False),
+        ("proc.aname contains anyof (zz, sh)", True),
         ("proc.aname[0] = cat", True),
         ("proc.aname[1] = bash", True),
         ("proc.aname[9] = bash", False),

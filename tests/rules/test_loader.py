@@ -178,6 +178,8 @@ def test_an_error_has_falcos_code_and_words(report_on: ReportOn, text: str, code
         ("concat(proc.name) = x", "concat() requires at least 2 arguments"),
         ("join(proc.name, proc.exe) = x", "join() requires a list of strings as argument 2"),
         ("tolower('x') = x", "found null child node"),
+        ("len((proc.name)) = 1", "found null child node"),
+        ("proc.cmdnargs = len(fd.types)", "can't be used as a right-hand side field"),
     ],
 )
 def test_a_condition_that_cannot_be_compiled(report_on: ReportOn, condition: str, message: str) -> None:

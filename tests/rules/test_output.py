@@ -127,6 +127,16 @@ def test_missing_fields_are_null_and_numbers_stay_numbers() -> None:
     )
 
 
+def test_times_and_texts_that_cannot_be_are_printed_all_the_same() -> None:
+    engine = Engine(suggested_output=False)
+    rule = "- rule: R\n  desc: d\n  condition: evt.type = open and evt.time exists\n  output: '%proc.name'\n"
+    engine.load([("r.yaml", f"{rule}  priority: info\n")])
+    for time in (-1, 1 << 70):
+        (alert,) = engine.process(RecordedEvent({"evt.type": "open", "evt.time": time, "proc.name": "\ud800"}))
+        assert "\ufffd" not in alert.output
+        assert json.loads(alert.to_json())["output_fields"]["proc.name"] == "?"
+
+
 def test_the_parts_of_the_json_line_can_be_chosen() -> None:
     engine = Engine(properties=("message",), time_iso_8601=True)
     engine.load([("shell.yaml", SHELL)])
