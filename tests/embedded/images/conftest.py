@@ -199,7 +199,7 @@ class Lab:
             args=("/usr/bin/falco",),
             env={"HOST_ROOT": "/host", "FALCO_HOSTNAME": self.node.name},
             tty=tty,
-            privileged=True,
+            privileged=not dict(values or {}).get("unprivileged"),
             mounts=tuple(mounts),
         )
 

@@ -75,6 +75,19 @@ async def test_a_rule_that_is_wrong_ends_it_with_falcos_error(lab: Any) -> None:
     assert "filter_check called with nonexistent field proc.nope" in log
 
 
+async def test_without_privileges_it_cannot_open_the_probe(lab: Any) -> None:
+    falco = await lab.falco(values={"unprivileged": True})
+    assert await falco.wait() == 1
+    assert "Error: Initialization issues during scap_init" in lab.log(falco)
+
+
+async def test_the_stable_rules_need_the_container_plugin(lab: Any) -> None:
+    falco = await lab.falco(values={"falco": {"load_plugins": [], "plugins": [{"name": "container"}]}})
+    assert await falco.wait() == 1
+    text = "Error: Plugin requirement not satisfied, must load one of: container (>= 0.4.0)"
+    assert text in lab.log(falco)
+
+
 async def test_deprecated_fields_are_warned_of(lab: Any) -> None:
     rule = WHOAMI.replace("spawned_process and", "evt.type = execve and evt.dir = < and")
     falco = await lab.falco({"whoami.yaml": rule})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labkit.embedded.images.falco import program as _program  # noqa: F401  (registers the program)
-from labkit.embedded.images.falco.artifacts import Artifacts, artifacts_layer
+from labkit.embedded.images.falco.artifacts import Artifacts, artifacts_layer, plugin
 from labkit.embedded.node import Image, Layer, debian_userland
 from labkit.versions import pinned
 
@@ -23,6 +23,7 @@ def images(rules: Path | None = None) -> list[Image]:
     falco = (
         debian_userland()
         .program("/usr/bin/falco", "falco")
+        .file("/usr/share/falco/plugins/libcontainer.so", plugin("container"))
         .directory("/etc/falco/config.d")
         .directory("/etc/falco/rules.d")
         .file("/etc/falco/falco.yaml", _FALCO_YAML)

@@ -45,6 +45,11 @@ class Artifacts:
                 self.rules[name] = (folder / file).read_text(encoding="utf-8")
 
 
+def plugin(name: str) -> str:
+    """What stands for a plugin's library in the lab's file systems."""
+    return f"plugin {name} {_VERSIONS[name]}\n"
+
+
 def artifacts_layer(layer: Layer, artifacts: Artifacts) -> Layer:
     """`layer` with the rule files in it, where the `falcoctl` program looks for them."""
     layer.directory(_STORE)
@@ -66,6 +71,7 @@ async def falcoctl(p: Process) -> int:
         return 1
     section: dict[str, Any] = (config.get("artifact") or {}).get(words[1]) or {}
     refs = [*words[2:]] or list(section.get("refs") or [])
+    allowed = (config.get("artifact") or {}).get("allowedTypes") or ["rulesfile", "plugin"]
     if words[1] == "follow":
         for ref in refs:
             _log(p, "INFO", "Creating follower", artifact=ref, check=str(section.get("every", "6h")))
@@ -75,18 +81,22 @@ async def falcoctl(p: Process) -> int:
     _log(p, "INFO", "Resolving dependencies ...")
     _log(p, "INFO", "Installing artifacts", refs=[_full(ref) for ref in refs])
     for ref in refs:
-        if (code := _install(p, ref, section)) != 0:
+        if (code := _install(p, ref, section, allowed)) != 0:
             return code
     return 0
 
 
-def _install(p: Process, ref: str, section: dict[str, Any]) -> int:
+def _install(p: Process, ref: str, section: dict[str, Any], allowed: list[str]) -> int:
     full = _full(ref)
     name, _, tag = full.rsplit("/", 1)[1].partition(":")
     _log(p, "INFO", "Preparing to pull artifact", ref=full)
     newest = _VERSIONS.get(name)
     if newest is None or not (tag in ("", "latest") or newest == tag or newest.startswith(tag + ".")):
         _log(p, "ERROR", f"unable to get descriptor for {full}: {full}: not found (the embedded lab has {_have()})")
+        return 1
+    kind = "rulesfile" if name in _FILES else "plugin"
+    if kind not in allowed:
+        _log(p, "ERROR", f'cannot download artifact of type "{kind}": type not permitted')
         return 1
     if name in _FILES:
         source = f"{_STORE}/{_FILES[name]}"
@@ -100,11 +110,9 @@ def _install(p: Process, ref: str, section: dict[str, Any]) -> int:
             return 1
         folder = str(section.get("rulesfilesDir", "/etc/falco"))
         p.write_bytes(posixpath.join(folder, _FILES[name]), p.read_bytes(source))
-        kind = "rulesfile"
     else:
         folder = str(section.get("pluginsDir", "/usr/share/falco/plugins"))
-        p.write_text(posixpath.join(folder, f"lib{name}.so"), f"plugin {name} {newest}\n")
-        kind = "plugin"
+        p.write_text(posixpath.join(folder, f"lib{name}.so"), plugin(name))
     _log(p, "INFO", "Artifact successfully installed", name=full, type=kind, directory=folder)
     return 0
 

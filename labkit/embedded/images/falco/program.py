@@ -28,6 +28,8 @@ from labkit.versions import pinned
 _BLOCK = 4096
 """Bytes that the C library collects before it writes to something that isn't a terminal."""
 _LEVELS = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"]
+# What the modern eBPF probe needs where the container isn't privileged.
+_LEAST_PRIVILEGE = {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_RESOURCE", "CAP_SYS_PTRACE"}
 _ENGINES = ("podman", "docker", "cri", "containerd", "lxc", "libvirt_lxc", "bpm")
 _SOCKETS = {
     "podman": ("/run/podman/podman.sock",),
@@ -260,18 +262,24 @@ class _Falco:
                 self._log("warning", f"{file.name}: Ok, with warnings\n{len(file.warnings)} Warnings:\n{warnings}")
         if report.refused:
             raise _Exit(report.refused)
+        for alternatives in engine.loader.requirements:
+            if not _has_container_plugin(settings) and any(name == "container" for name, _ in alternatives):
+                wanted = ", or ".join(f"{name} (>= {version})" for name, version in alternatives)
+                raise _Exit(f"Plugin requirement not satisfied, must load one of: {wanted}")
         engine.select(settings.get("rules") or [])
         watched = {name: p.read_text(name) for name, _ in settings.files} | texts
         self._settings = settings
         return engine, watched
 
     def _container_plugin(self) -> None:
-        if "container" not in (self._settings.get("load_plugins") or []):
+        if not _has_container_plugin(self._settings):
             return
         plugins: list[dict[str, Any]] = self._settings.get("plugins") or []
         plugin: dict[str, Any] = next((x for x in plugins if x.get("name") == "container"), {})
         library = str(plugin.get("library_path", "libcontainer.so"))
         path = library if library.startswith("/") else f"/usr/share/falco/plugins/{library}"
+        if not self._p.exists(path):
+            raise _Exit(f"cannot load plugin {path}: can't find plugin dynamic library: {path}")
         self._log("info", f"Loaded plugin 'container@{pinned()['falco']['plugins']['container']}' from file {path}")
         engines = (plugin.get("init_config") or {}).get("engines") or {}
         for name in _ENGINES:
@@ -307,11 +315,10 @@ class _Falco:
         cpus = settings.get("engine.modern_ebpf.cpus_for_each_buffer", 2)
         self._log("info", f"One ring buffer every '{cpus}' CPUs.")
         self._log("info", "[libs]: Trying to open the right engine!")
-        try:
-            session.callback(self._p.kernel.subscribe(self._watcher(engine)))
-        except PermissionError as error:
+        if not ("CAP_SYS_ADMIN" in self._p.capabilities or self._p.capabilities >= _LEAST_PRIVILEGE):
             self._log("error", "An error occurred in an event source, forcing termination...")
-            raise _Exit("Initialization issues during scap_init") from error
+            raise _Exit("Initialization issues during scap_init")
+        session.callback(self._p.kernel.subscribe(self._watcher(engine)))
 
     async def _wait(
         self, stop: asyncio.Event, again: asyncio.Event, texts: dict[str, str]
@@ -423,6 +430,10 @@ class _Falco:
             }
             return HttpResponse(200, headers, json.dumps(body).encode())
         return HttpResponse(404, headers, b"")
+
+
+def _has_container_plugin(settings: Settings) -> bool:
+    return "container" in (settings.get("load_plugins") or [])
 
 
 def _system(p: Process) -> str:
