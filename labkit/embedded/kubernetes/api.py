@@ -72,6 +72,14 @@ class Request:
     def flag(self, name: str) -> bool:
         return self.query.get(name, "").lower() in ("true", "1")
 
+    def number(self, name: str) -> int:
+        """An integer parameter, 0 if it isn't there. Raises a 400 error."""
+        value = self.query.get(name) or "0"
+        try:
+            return int(value)
+        except ValueError:
+            raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+
     def header(self, name: str) -> str:
         return next((value for key, value in self.headers.items() if key.lower() == name), "")
 
@@ -215,6 +223,7 @@ class Api:
                 target.namespace,
                 keep,
                 lambda obj: self._shown(target.resource, obj, accept, request),
+                timeout=float(request.number("timeoutSeconds")),
             )
         if target.resource is r.PODS and target.subresource == "exec":
             pod = self._registry.get(r.PODS, target.namespace, target.name)
@@ -320,7 +329,7 @@ class Api:
         if token := query.get("continue"):
             start = _continue_from(token)
             found = [obj for obj in found if (namespace_of(obj), name_of(obj)) > start]
-        limit = int(query.get("limit") or 0)
+        limit = request.number("limit")
         if limit and len(found) > limit:
             last = found[limit - 1]
             key = json.dumps([namespace_of(last), name_of(last)])
@@ -368,7 +377,7 @@ class Api:
         if "propagationPolicy" in query:
             options.setdefault("propagationPolicy", query["propagationPolicy"])
         if "gracePeriodSeconds" in query:
-            options.setdefault("gracePeriodSeconds", int(query["gracePeriodSeconds"]))
+            options.setdefault("gracePeriodSeconds", request.number("gracePeriodSeconds"))
         if "orphanDependents" in query:
             options.setdefault("orphanDependents", request.flag("orphanDependents"))
         return options

@@ -19,6 +19,7 @@ from labkit.embedded.kubernetes.controllers.daemonset import DaemonSets
 from labkit.embedded.kubernetes.controllers.deployment import Deployments
 from labkit.embedded.kubernetes.controllers.endpoints import Endpoints
 from labkit.embedded.kubernetes.controllers.garbage import Garbage
+from labkit.embedded.kubernetes.controllers.job import Jobs
 from labkit.embedded.kubernetes.controllers.namespace import Namespaces
 from labkit.embedded.kubernetes.controllers.replicaset import ReplicaSets
 from labkit.embedded.kubernetes.controllers.scheduler import Scheduler
@@ -75,6 +76,7 @@ class Cluster:
             Deployments(self.registry),
             ReplicaSets(self.registry),
             DaemonSets(self.registry),
+            Jobs(self.registry),
             Scheduler(self.registry),
             *(Endpoints(self.registry, network) for network in self._networks),
         ]

@@ -111,14 +111,14 @@ class Kubelet:
             _log.error("kubelet of %s: %r", self.node.name, error, exc_info=error)
 
     def address_for(self, pod: Object) -> str:
-        """The pod's IP: the node's own, or the next free one of its subnet."""
+        """The pod's IP: the node's own, or one of its subnet that depends on the pod and not on who came first."""
         if pod["spec"].get("hostNetwork"):
             return self.ip
-        prefix, _, last = self.ip.rpartition(".")
+        prefix = self.ip.rpartition(".")[0]
         taken = set(self._addresses.values())
-        host = int(last)
-        for step in range(1, 250):
-            candidate = f"{prefix}.{(host + step * 7) % 250 + 4}"
+        first = names.digest("pod-ip", pod["metadata"]["uid"])[0]
+        for step in range(250):
+            candidate = f"{prefix}.{(first + step) % 250 + 4}"
             if candidate not in taken and candidate != self.ip:
                 self._addresses[pod["metadata"]["uid"]] = candidate
                 return candidate
@@ -178,6 +178,7 @@ class _PodWorker:
         self._mounted = False
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
+        self._changed = asyncio.Event()
         self._terminating = False
         self._sandbox = names.hex_id(64, "sandbox", pod["metadata"]["uid"])
 
@@ -233,22 +234,40 @@ class _PodWorker:
         self._publish()
         if not await self._mount():
             return
+        sidecars = []
         for state in self._init:
-            state.state = {"waiting": {"reason": "PodInitializing"}}
+            if state.spec.get("restartPolicy") == "Always":
+                sidecars.append(self.kubelet.spawn(self._supervise(state, "Always")))
+                await self._sidecar_started(state)
+                continue
             policy = "OnFailure" if self._policy == "Always" else self._policy
             await self._supervise(state, policy)
             if self._stopping.is_set():
-                return
+                break
             terminated = state.state.get("terminated")
             if not terminated or terminated["exitCode"] != 0:
+                await self._end_sidecars(sidecars)
                 self._publish(phase="Failed")
                 return
             state.ready = True
-        self._initialized = True
-        await asyncio.gather(*(self._supervise(state, self._policy) for state in self._main))
         if not self._stopping.is_set():
+            self._initialized = True
+            await asyncio.gather(*(self._supervise(state, self._policy) for state in self._main))
+        await self._end_sidecars(sidecars)
+        if not self._terminating:
             failed = any((s.state.get("terminated") or {}).get("exitCode", 0) != 0 for s in self._main)
             self._publish(phase="Failed" if failed else "Succeeded")
+
+    async def _sidecar_started(self, state: _ContainerState) -> None:
+        """Waits until a container that runs beside the others is up."""
+        while not state.started and not self._stopping.is_set():
+            await self._changed.wait()
+
+    async def _end_sidecars(self, sidecars: list[asyncio.Task[Any]]) -> None:
+        self._stopping.set()
+        running = [s for s in self._init if s.current is not None and s.current.state == "running"]
+        await asyncio.gather(*(self._stop_container(state, self._grace) for state in running))
+        await asyncio.gather(*sidecars)
 
     @property
     def _full_name(self) -> str:
@@ -329,6 +348,11 @@ class _PodWorker:
             container = await runtime.create(spec)
         except ImagePullError as error:
             await self._pull_failed(state, image, error)
+            return None
+        except OSError as error:  # a mount that can't be made: a path in the way, a part of a volume that isn't there
+            message = f"failed to create containerd container: {error}"
+            self._event("Failed", f"Error: {message}", state, warning=True)
+            await self._waiting(state, "CreateContainerError", message)
             return None
         if not (known and policy == "IfNotPresent"):
             self.kubelet.images.add(image)
@@ -416,7 +440,7 @@ class _PodWorker:
         state.state = {"running": {"startedAt": rfc3339(container.started_at / 1e9)}}
         probes = self._probes(state, container)
         state.started = "startupProbe" not in state.spec
-        state.ready = state.started and "readinessProbe" not in state.spec and state in self._main
+        state.ready = state.started and "readinessProbe" not in state.spec
         self._publish()
         try:
             code = int(await container.wait())
@@ -512,6 +536,7 @@ class _PodWorker:
 
     async def _stop_containers(self, grace: float) -> None:
         self._stopping.set()
+        self._changed.set()
         running = [s for s in (*self._init, *self._main) if s.current is not None and s.current.state == "running"]
         await asyncio.gather(*(self._stop_container(state, grace) for state in running))
         await self._ended.wait()
@@ -596,6 +621,8 @@ class _PodWorker:
 
     def _publish(self, phase: str = "") -> None:
         """Writes the pod's status as it is now."""
+        self._changed.set()
+        self._changed.clear()
         pod = self.kubelet.registry.store.get(r.PODS, namespace_of(self.pod), name_of(self.pod))
         if pod is None or pod["metadata"]["uid"] != self.pod["metadata"]["uid"]:
             return

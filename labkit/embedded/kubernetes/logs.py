@@ -54,7 +54,10 @@ def log_request(pod: Object, query: Mapping[str, str]) -> LogRequest:
     """The request in a query string. Raises a 400 error."""
 
     def number(name: str) -> int | None:
-        return int(query[name]) if query.get(name) else None
+        value = query.get(name)
+        if value and not value.isdigit():
+            raise bad_request(f'{name}: Invalid value: "{value}": must be greater than or equal to 0')
+        return int(value) if value else None
 
     def flag(name: str) -> bool:
         return query.get(name, "").lower() in ("true", "1")

@@ -293,7 +293,7 @@ class Registry:
         if resource.has_status:
             new["status"] = copy.deepcopy(old.get("status", {}))
         if resource is r.SERVICES and "clusterIP" not in new.get("spec", {}) and "clusterIP" in old["spec"]:
-            new["spec"].update({key: old["spec"][key] for key in ("clusterIP", "clusterIPs")})
+            new.setdefault("spec", {}).update({key: old["spec"][key] for key in ("clusterIP", "clusterIPs")})
         set_defaults(resource, new)
         if causes := validate(resource, new, old):
             raise invalid(resource, name, causes)
@@ -365,6 +365,19 @@ class Registry:
                 attempt += 1
             spec["clusterIP"] = address
         spec["clusterIPs"] = [spec["clusterIP"]]
+        if spec["type"] in ("NodePort", "LoadBalancer"):
+            taken = {p.get("nodePort") for other in self.store.list(r.SERVICES) for p in other["spec"].get("ports", ())}
+            for port in spec.get("ports") or ():
+                number = (
+                    30_000
+                    + int.from_bytes(
+                        names.digest("node-port", namespace_of(service), name_of(service), port["port"])[:2]
+                    )
+                    % 2_768
+                )
+                while number in taken:
+                    number += 1
+                taken.add(port.setdefault("nodePort", number))
 
 
 def quality_of_service(spec: Object) -> str:

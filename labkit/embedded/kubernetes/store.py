@@ -40,7 +40,7 @@ Listeners = list[Listener]
 class Store:
     """Objects by resource, namespace and name. `history` is how many changes a watch can look back."""
 
-    def __init__(self, *, history: int = 10_000) -> None:
+    def __init__(self, *, history: int = 2_000) -> None:
         self.revision = 1
         self._objects: dict[Resource, dict[tuple[str, str], Object]] = {}
         self._changes: deque[Change] = deque(maxlen=history)

@@ -83,7 +83,8 @@ class Volumes:
             return self._host_path(volume["hostPath"])
         if "emptyDir" in volume:
             return EmptyDir()
-        return Files(self._files(volume))
+        spec = next(volume[kind] for kind in volume if kind != "name")
+        return Files(self._files(volume), mode=int((spec or {}).get("defaultMode", 0o644)))
 
     def _host_path(self, spec: Object) -> HostPath:
         path, kind = spec["path"], spec.get("type") or ""

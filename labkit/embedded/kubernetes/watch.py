@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import orjson
 from aiohttp import web
 
-from labkit.embedded.kubernetes.errors import ApiError
+from labkit.embedded.kubernetes.errors import ApiError, bad_request
 from labkit.embedded.kubernetes.resources import Object, Resource, namespace_of
 from labkit.embedded.kubernetes.selectors import Predicate
 from labkit.embedded.kubernetes.store import Change, Store
@@ -25,17 +25,20 @@ async def serve_watch(
     namespace: str,
     keep: Predicate,
     shown: Callable[[Object], Object],
+    *,
+    timeout: float,
 ) -> web.StreamResponse:
     """Streams changes of the objects that `keep` holds for, each in the form `shown` gives it.
 
-    Without a resourceVersion (or with "0") it starts with what is there. Ends after `timeoutSeconds`.
+    Without a resourceVersion (or with "0") it starts with what is there. It ends after
+    `timeout` seconds, half an hour if that is 0.
     """
     query = request.query
     version = query.get("resourceVersion", "")
     bookmarks = query.get("allowWatchBookmarks", "").lower() in ("true", "1")
     initial = query.get("sendInitialEvents", "").lower() == "true" or version in ("", "0")
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + float(query.get("timeoutSeconds") or _DEFAULT_TIMEOUT)
+    deadline = loop.time() + (timeout or _DEFAULT_TIMEOUT)
     queue: asyncio.Queue[Change] = asyncio.Queue()
 
     def note(change: Change) -> None:
@@ -52,7 +55,9 @@ async def serve_watch(
                 if query.get("sendInitialEvents", "").lower() == "true":
                     first.append(_bookmark(resource, store.revision, end=True))
             else:
-                first += _lines((c for c in store.since(resource, int(version))), namespace, keep, shown)
+                if not version.isdigit():
+                    raise bad_request(f'Invalid value: "{version}": strconv.ParseUint: invalid syntax')
+                first += _lines(store.since(resource, int(version)), namespace, keep, shown)
         except ApiError as error:
             first.append(_line("ERROR", error.status()))
             deadline = 0.0

@@ -7,6 +7,9 @@ import time
 import jwt
 import pytest
 from kubernetes.client.exceptions import ApiException
+from kubernetes.stream import stream
+
+from labkit.embedded.kubernetes.resources import PODS
 
 
 @pytest.fixture
@@ -126,17 +129,11 @@ def test_a_changed_config_map_shows_up_in_the_container(run, core, namespace, ru
         container={"volumeMounts": [{"name": "c", "mountPath": "/c"}]},
     )
     kubelet = running.cluster.kubelets[pod.spec.node_name]
-    stored = running.cluster.store.get(_pods(), namespace, "live")
+    stored = running.cluster.store.get(PODS, namespace, "live")
     files = kubelet.container(stored, "main").filesystem
     assert files.read_text("/c/k") == "old"
     core.patch_namespaced_config_map("c", namespace, {"data": {"k": "new", "more": "x"}})
     eventually(lambda: files.read_text("/c/k") == "new" and files.exists("/c/more"))
-
-
-def _pods():
-    from labkit.embedded.kubernetes.resources import PODS
-
-    return PODS
 
 
 def test_a_missing_config_map_holds_the_pod_until_it_is_there(core, namespace, pod_manifest, eventually):
@@ -278,8 +275,6 @@ def test_readiness_follows_the_probe(run, core, namespace, eventually):
     pod = core.read_namespaced_pod("slow", namespace)
     assert not pod.status.container_statuses[0].ready
     assert {c.type: c.message for c in pod.status.conditions}["Ready"] == "containers with unready status: [main]"
-    from kubernetes.stream import stream
-
     stream(
         core.connect_get_namespaced_pod_exec, "slow", namespace, command=["touch", "/tmp/ready"],
         stdout=True, stderr=True,
@@ -360,3 +355,31 @@ def test_pod_security_refuses_in_its_own_words(core, namespace, pod_manifest):
         'hostPath volumes (volume \\"root\\"), '
         'privileged (container \\"main\\" must not set securityContext.privileged=true)'
     ) in error.value.body
+
+
+def test_a_sidecar_starts_first_and_ends_last(run, core, namespace, eventually):
+    sidecar = {
+        "name": "side",
+        "image": "toolbox:1",
+        "restartPolicy": "Always",
+        "env": [{"name": "PORT", "value": "81"}],
+    }
+    run("pair", initContainers=[sidecar])
+    pod = core.read_namespaced_pod("pair", namespace)
+    assert pod.status.init_container_statuses[0].state.running
+    assert pod.status.container_statuses[0].ready
+    run("ends", "exit", "0", phase="Succeeded", restartPolicy="Never", initContainers=[sidecar])
+    core.delete_namespaced_pod("pair", namespace)
+    eventually(lambda: [p.metadata.name for p in core.list_namespaced_pod(namespace).items] == ["ends"])
+
+
+def test_modes_of_mounted_files(run, core, namespace, running):
+    core.create_namespaced_secret(namespace, {"metadata": {"name": "s"}, "stringData": {"k": "x"}})
+    pod = run(
+        "modes",
+        volumes=[{"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}}],
+        container={"volumeMounts": [{"name": "s", "mountPath": "/s"}]},
+    )
+    stored = running.cluster.store.get(PODS, namespace, "modes")
+    files = running.cluster.kubelets[pod.spec.node_name].container(stored, "main").filesystem
+    assert files.stat("/s/k").mode & 0o777 == 0o400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 
@@ -205,7 +206,6 @@ def test_a_daemon_set_renews_its_pods(daemons, apps, core, namespace, eventually
     eventually(lambda: daemon_status(apps, namespace, 2))
     after = {p.metadata.uid for p in pods(core, namespace, "app=agent")}
     assert before.isdisjoint(after)
-    assert [rev.revision for rev in apps.list_namespaced_controller_revision(namespace).items].sort() is None
     assert {rev.revision for rev in apps.list_namespaced_controller_revision(namespace).items} == {1, 2}
 
 
@@ -219,3 +219,30 @@ def test_on_delete_waits_until_somebody_deletes_the_pod(daemons, apps, core, nam
     for name in before:
         core.delete_namespaced_pod(name, namespace)
     eventually(lambda: daemon_status(apps, namespace, 2))
+
+
+def _job(*command, **spec):
+    container = {"name": "main", "image": "toolbox:1", "command": list(command)}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    return {"metadata": {"name": "once"}, "spec": {"template": template, **spec}}
+
+
+def test_a_job_runs_to_its_completions(api, core, namespace, eventually):
+    batch = client.BatchV1Api(api)
+    batch.create_namespaced_job(namespace, _job("exit", "0", completions=3, parallelism=2))
+    status = eventually(lambda: _finished(batch, namespace))
+    assert status.succeeded == 3
+    assert status.conditions[0].type == "Complete"
+    assert len(core.list_namespaced_pod(namespace, label_selector="job-name=once").items) == 3
+
+
+def test_a_job_gives_up_after_its_limit(api, namespace, eventually):
+    batch = client.BatchV1Api(api)
+    batch.create_namespaced_job(namespace, _job("exit", "1", backoffLimit=2))
+    status = eventually(lambda: _finished(batch, namespace))
+    assert (status.failed, status.conditions[0].reason) == (3, "BackoffLimitExceeded")
+
+
+def _finished(batch, namespace):
+    status = batch.read_namespaced_job("once", namespace).status
+    return status if status.conditions else None

@@ -76,6 +76,7 @@ def _scheduled(now: str, status: str) -> Object:
 def _like(pod: Object, running: list[Object]) -> tuple[int, int]:
     """Pods of the same controller on a node, then all pods on it: the fewer the better."""
     owners = {o["uid"] for o in pod["metadata"].get("ownerReferences") or ()}
+    running = [other for other in running if not other["metadata"].get("deletionTimestamp")]
     same = sum(any(o["uid"] in owners for o in p["metadata"].get("ownerReferences") or ()) for p in running)
     return same, len(running)
 
