@@ -126,7 +126,8 @@ class Tty:
             self.echo = echo
             return
         self.canonical, self.echo = canonical, echo
-        pending, self._ready = b"".join(self._ready) + bytes(self._line), deque()
+        pending = b"".join(data or bytes([_END]) for data in self._ready) + bytes(self._line)
+        self._ready.clear()
         self._line.clear()
         if pending:
             # What was typed ahead is edited and echoed by whoever reads it, as a real terminal does at a mode change.

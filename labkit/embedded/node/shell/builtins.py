@@ -624,7 +624,7 @@ async def _trap(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
-@builtin("hash", "ulimit", "bind", "shopt", "alias", "unalias", "complete", "stty")
+@builtin("hash", "ulimit", "bind", "shopt", "alias", "unalias", "complete")
 async def _quiet(shell: Shell, argv: list[str]) -> int:
     """Settings without an effect on what the lab shows."""
     if argv[0] in ("bind", "shopt", "complete") and not shell.bash:

@@ -136,10 +136,8 @@ def _pieces(value: str, separators: str) -> tuple[list[str], bool, bool]:
     if not others:
         pieces = [piece for piece in re.split(f"[{re.escape(blanks)}]+", value) if piece]
     else:
-        stripped = value.strip(blanks)
-        pieces = re.split(
-            f"[{re.escape(blanks)}]*[{re.escape(others)}][{re.escape(blanks)}]*|[{re.escape(separators)}]+", stripped
-        )
+        blank = f"[{re.escape(blanks)}]" if blanks else "(?!)"
+        pieces = re.split(f"{blank}*[{re.escape(others)}]{blank}*|{blank}+", value.strip(blanks))
         if pieces and pieces[-1] == "":
             pieces.pop()
     return pieces, value[:1] in tuple(separators) and bool(value), value[-1:] in tuple(separators) and bool(value)
