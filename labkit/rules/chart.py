@@ -1,0 +1,28 @@
+"""Rule files inside a values file of the Falco chart: what the chart will mount into Falco's `rules.d`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from labkit.errors import RuleError
+
+
+def from_values(path: Path | str) -> list[tuple[str, str]]:
+    """Names and texts of the rule files that a values file holds under `customRules`, in the order Falco loads them.
+
+    That is what `check` and `Engine.load` take. Raises `RuleError` if the file isn't one, or holds no rules.
+    """
+    path = Path(path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RuleError(f"{path} can't be read as YAML: {error}", hint="Correct the file; indentation counts.") from error
+    rules = document.get("customRules") if isinstance(document, dict) else None
+    if not isinstance(rules, dict) or not rules or not all(isinstance(text, str) for text in rules.values()):
+        raise RuleError(
+            f"{path} holds no rules for the Falco chart.",
+            hint="Put them under `customRules:`, as a file name and a block of text (`lab.yaml: |-`).",
+        )
+    return sorted((str(name), text) for name, text in rules.items())
