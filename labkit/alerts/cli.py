@@ -31,6 +31,7 @@ def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
     client, group = lab.aws.client("logs"), lab.settings.log_group
     batches: Iterable[list[Event]]
     if follow:
+        click.echo(f"Following log group {group}; Ctrl-C ends it.", err=True)
         batches = follow_events(client, group, start)
     else:
         batches = [list(events(client, group, start, progress=_progress if sys.stderr.isatty() else None))]

@@ -52,8 +52,9 @@ def read(
 
     Raises `LabError` when the log group doesn't exist, when a time has no zone or when the service refuses.
     """
-    if rule is not None and filter_pattern is None and '"' not in rule:
-        filter_pattern = f'"{rule}"'  # lets the service drop most of the others, in whichever shape the line is
+    if rule is not None and filter_pattern is None and rule.isascii() and not set(rule) & set('"\\'):
+        # Lets the service drop most of the others. A name that JSON may escape would be missed in some shapes.
+        filter_pattern = f'"{rule}"'
     columns = Columns(rule)
     with unhurried_gc():
         for event in events(

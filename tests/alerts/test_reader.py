@@ -79,6 +79,12 @@ def test_a_rule_s_alerts_are_found_in_wrapped_messages(client: Any, group: Any, 
     assert list(read(client, group.name, rule="Terminal shell in container")["proc.cmdline"]) == ["bash"]
 
 
+@pytest.mark.parametrize("rule", ['A "quoted" rule', "Une règle", "back\\slash"])
+def test_a_rule_whose_name_json_escapes_is_found(client: Any, group: Any, shell: Callable[..., str], rule: str) -> None:
+    group.put([shell("bash", rule=rule), shell("bash")])
+    assert list(read(client, group.name, rule=rule)["rule"]) == [rule]
+
+
 def event(n: int) -> dict[str, Any]:
     return {"eventId": str(n), "timestamp": n, "ingestionTime": n, "message": "-", "logStreamName": "alerts"}
 

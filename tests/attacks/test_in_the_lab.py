@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,14 +47,23 @@ def test_nothing_is_left_in_the_pod(lab: Lab) -> None:
     assert left == ""
 
 
+LABKIT = [sys.executable, "-m", "labkit.cli"]
+
+
 @pytest.fixture
-def labkit(home: Path, workshop: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def environ(home: Path, workshop: Path) -> dict[str, str]:
+    """What makes the `labkit` command use this lab."""
+    return {**os.environ, "LABKIT_HOME": str(home), "LABKIT_ROOT": str(workshop)}
+
+
+@pytest.fixture
+def labkit(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the `labkit` command."""
-    environ = {**os.environ, "LABKIT_HOME": str(home), "LABKIT_ROOT": str(workshop)}
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "labkit.cli", *arguments]
-        return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            [*LABKIT, *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
 
     return command
 
@@ -92,3 +102,15 @@ def test_alerts_are_read_back(labkit: Labkit) -> None:
     done = labkit("alerts", "--format", "jsonl", "--rule", "Read sensitive file untrusted")
     rules = {json.loads(line)["rule"] for line in done.stdout.splitlines()}
     assert rules == {"Read sensitive file untrusted"}
+
+
+def test_alerts_are_followed_until_ctrl_c(lab: Lab, environ: dict[str, str]) -> None:
+    argv = [*LABKIT, "alerts", "--follow", "--format", "jsonl", "--since", "now", "--rule", "Find AWS Credentials"]
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        assert following.stderr is not None
+        assert "Following" in following.stderr.readline()
+        assert run(lab, "search-aws-credentials")["search-aws-credentials"].passed
+        assert json.loads(following.stdout.readline())["rule"] == "Find AWS Credentials"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 0
