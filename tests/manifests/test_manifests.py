@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from labkit.rules import check
+from labkit.embedded.helm import chart
+from labkit.rules import Engine, RecordedEvent, check
 from labkit.versions import pinned
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +118,7 @@ def test_the_cluster_has_nodes_that_falco_runs_on() -> None:
     assert "fargateProfiles" not in cluster
 
 
-@pytest.mark.parametrize("name", ["whoami.yaml", "exercise/passwd-lookup.yaml", "solution/passwd-lookup.yaml"])
+@pytest.mark.parametrize("name", ["whoami.yaml", "solution/passwd-lookup.yaml"])
 def test_custom_rules_load_after_the_stable_ones(name: str) -> None:
     report = check([STABLE, *rules_of(ROOT / "custom-rules" / name)])
     assert report.successful
@@ -137,6 +138,31 @@ def test_the_first_attempts_fail_where_the_readme_says() -> None:
     with pytest.raises(yaml.YAMLError, match="mapping values are not allowed here"):
         yaml.safe_load((broken / "1-as-printed.yaml").read_text())
     assert isinstance(yaml.safe_load((broken / "2-indented.yaml").read_text()), list)
-    report = check([STABLE, *rules_of(broken / "3-under-a-key.yaml")])
+    report = check([STABLE, broken / "2-indented.yaml"])
     assert report.successful
     assert {problem.code for problem in report.warnings} == {"LOAD_DEPRECATED_ITEM"}
+    ignored = yaml.safe_load((broken / "3-under-a-key.yaml").read_text())
+    objects = chart.render("falco", "falco", ignored, warn=print)
+    assert "falco-rules" not in {item["metadata"]["name"] for item in objects}
+
+
+def started(command: str, **more: Any) -> RecordedEvent:
+    name, _, arguments = command.partition(" ")
+    event = {"evt.type": "execve", "container.id": "6c87814e33bb", "proc.name": name, "proc.args": arguments}
+    return RecordedEvent(event | {key.replace("_", "."): value for key, value in more.items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "fires", "stays_silent"),
+    [
+        ("whoami.yaml", "whoami", "locate passwd"),
+        ("solution/passwd-lookup.yaml", "getent passwd root", "getent hosts nginx"),
+    ],
+)
+def test_a_custom_rule_fires_by_itself_and_beside_the_stable_ones(name: str, fires: str, stays_silent: str) -> None:
+    for files in ([], [STABLE]):
+        engine = Engine()
+        engine.load([*files, *rules_of(ROOT / "custom-rules" / name)])
+        assert len(engine.process(started(fires))) == 1
+        assert engine.process(started(stays_silent)) == []
+        assert engine.process(started(fires, container_id="host")) == []
