@@ -19,13 +19,14 @@ from aiohttp import web
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.kubernetes import discovery
 from labkit.embedded.kubernetes import resources as r
-from labkit.embedded.kubernetes.auth import Attributes, User
+from labkit.embedded.kubernetes.auth import ANONYMOUS, Attributes, User
 from labkit.embedded.kubernetes.errors import (
     ApiError,
     bad_request,
     gone,
     method_not_allowed,
     no_such_path,
+    unauthorized,
     unsupported_media_type,
 )
 from labkit.embedded.kubernetes.exec import serve_exec
@@ -40,6 +41,7 @@ from labkit.embedded.kubernetes.watch import serve_watch
 
 _log = logging.getLogger(__name__)
 
+_HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to somebody without a token
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -166,6 +168,8 @@ class Api:
         try:
             authorization = next((value for key, value in headers.items() if key.lower() == "authorization"), "")
             user = self._reviews.authenticator.user(authorization)
+            if user is ANONYMOUS and path.split("/")[1] not in _HEALTH:
+                raise unauthorized()
             user = self._impersonated(user, headers)
             request = Request(method, path, pairs, headers, body, user)
             target = _target(path)
@@ -322,6 +326,8 @@ class Api:
         )
 
     def _list(self, request: Request, target: Target) -> HttpResponse:
+        if request.flag("watch"):
+            raise ApiError(501, "NotImplemented", "a simulated pod can list but not watch: repeat the list instead")
         resource, store, query = target.resource, self._registry.store, request.query
         keep = selection(resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         found = [obj for obj in store.list(resource, target.namespace) if keep(obj)]

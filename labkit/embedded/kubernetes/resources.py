@@ -138,6 +138,7 @@ ROLE_BINDINGS = Resource(_RBAC, "v1", "RoleBinding", "rolebindings")
 CLUSTER_ROLES = Resource(_RBAC, "v1", "ClusterRole", "clusterroles", False)
 CLUSTER_ROLE_BINDINGS = Resource(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False)
 LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases")
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 NETWORK_POLICIES = Resource(
     "networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", short_names=("netpol",), spec_fields=_SPEC
 )
@@ -185,6 +186,7 @@ RESOURCES: tuple[Resource, ...] = (
     SUBJECT_ACCESS_REVIEWS,
     JOBS,
     LEASES,
+    ENDPOINT_SLICES,
     INGRESSES,
     NETWORK_POLICIES,
     POD_DISRUPTION_BUDGETS,

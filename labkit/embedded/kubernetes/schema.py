@@ -28,6 +28,8 @@ _ACCEPTED: dict[str, tuple[type, ...]] = {
 }
 _QUANTITIES = {"limits", "requests", "capacity", "allocatable", "sizeLimit", "divisor", "podFixed"}
 
+_KEPT_EMPTY = {"endpoints"}  # an EndpointSlice always has the list
+
 
 class TypeMismatch(Exception):
     """A value has a type that its field can't hold; the message is that of Go's JSON decoder."""
@@ -80,7 +82,7 @@ def _decode(value: Any, kind: str, path: str, go_path: str, unknown: list[str]) 
         inner = f"{path}.{key}" if path else key
         if key not in fields:
             unknown.append(inner)
-        elif item is not None and item != []:
+        elif item is not None and (item != [] or key in _KEPT_EMPTY):
             struct, _, above = go_path.partition(".")
             below = f"{kind}.{above}.{key}" if struct and above else f"{kind}.{key}"
             decoded[key] = _decode(item, fields[key], inner, below, unknown)

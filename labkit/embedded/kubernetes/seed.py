@@ -151,6 +151,16 @@ def seed(registry: Registry) -> None:
             ],
         },
     )
+    registry.create(
+        r.ENDPOINT_SLICES,
+        "default",
+        {
+            "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.100"], "conditions": {"ready": True}}],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP"}],
+        },
+    )
 
 
 def node_address(node: Node) -> str:

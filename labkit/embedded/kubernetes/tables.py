@@ -286,6 +286,13 @@ def _endpoints(obj: Object, now: float) -> list[Any]:
     return [name_of(obj), (",".join(shown[:3]) + more) or _NONE, _age(obj, now)]
 
 
+def _endpoint_slice(obj: Object, now: float) -> list[Any]:
+    ports = ",".join(str(port["port"]) for port in obj.get("ports") or ()) or "<unset>"
+    addresses = [address for endpoint in obj.get("endpoints") or () for address in endpoint["addresses"]]
+    more = f" + {len(addresses) - 3} more..." if len(addresses) > 3 else ""
+    return [name_of(obj), obj["addressType"], ports, (",".join(addresses[:3]) + more) or "<unset>", _age(obj, now)]
+
+
 def _role_binding(obj: Object, now: float) -> list[Any]:
     def named(kind: str) -> str:
         found = [s for s in obj.get("subjects") or () if s["kind"] == kind]
@@ -429,6 +436,7 @@ _TABLES: dict[Resource, tuple[list[tuple[str, int]], Cells]] = {
         lambda obj, now: [name_of(obj), str(len(obj.get("secrets") or ())), _age(obj, now)],
     ),
     r.ENDPOINTS: (_columns("Name", "Endpoints", "Age"), _endpoints),
+    r.ENDPOINT_SLICES: (_columns("Name", "AddressType", "Ports", "Endpoints", "Age"), _endpoint_slice),
     r.CONTROLLER_REVISIONS: (_columns("Name", "Controller", "Revision", "Age"), _controller_revision),
     r.ROLES: (_columns("Name", "Created At"), _role),
     r.CLUSTER_ROLES: (_columns("Name", "Created At"), _role),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -98,6 +99,7 @@ def test_describe(web):
     assert "Amazon Linux 2023" in text
     assert "web-" in text
     assert "Name:                default" in web("describe", "sa", "default")
+    assert re.search(r"Endpoints: +10\.0\.\d\.\d+:80,10\.0\.\d\.\d+:80", web("describe", "svc", "web"))
 
 
 def test_rollouts(web):

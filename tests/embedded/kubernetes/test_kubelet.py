@@ -6,6 +6,7 @@ import time
 
 import jwt
 import pytest
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 
@@ -307,12 +308,14 @@ def test_a_pod_that_fits_nowhere_stays_pending(core, namespace, pod_manifest, ev
     eventually(lambda: message in [e.message for e in core.list_namespaced_event(namespace).items])
 
 
-def test_a_service_leads_to_its_ready_pods(run, output, core, namespace, eventually):
+def test_a_service_leads_to_its_ready_pods(run, output, api, core, namespace, eventually):
     body = {
         "metadata": {"name": "web"},
         "spec": {"selector": {"app": "web"}, "ports": [{"port": 8080, "targetPort": 80}]},
     }
     core.create_namespaced_service(namespace, body)
+    slices = client.DiscoveryV1Api(api)
+    eventually(lambda: slices.list_namespaced_endpoint_slice(namespace).items)
     run("server")
     core.patch_namespaced_pod("server", namespace, {"metadata": {"labels": {"app": "web"}}})
 

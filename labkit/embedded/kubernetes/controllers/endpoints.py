@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 from labkit.embedded.http import Handler, HttpRequest, HttpResponse
 from labkit.embedded.kubernetes import resources as r
-from labkit.embedded.kubernetes.controllers.base import Controller, Key, ready_since
+from labkit.embedded.kubernetes.controllers.base import Controller, Key, owned_by, ready_since
 from labkit.embedded.kubernetes.registry import Registry
-from labkit.embedded.kubernetes.resources import Object, name_of, namespace_of
+from labkit.embedded.kubernetes.resources import Object, name_of, namespace_of, owner_reference
 from labkit.embedded.kubernetes.store import Change
 from labkit.embedded.node import Network
 
@@ -46,6 +46,7 @@ class Endpoints(Controller):
         if not service["spec"].get("selector"):
             return
         subsets = self._subsets(service)
+        self._slice(key, service, subsets)
         if endpoints is None:
             labels = dict(service["metadata"].get("labels") or {})
             self.registry.create(
@@ -55,6 +56,38 @@ class Endpoints(Controller):
             )
         else:
             self.registry.change(r.ENDPOINTS, endpoints, lambda new: new.update(subsets=subsets))
+
+    def _slice(self, key: Key, service: Object, subsets: list[Object]) -> None:
+        """The same as an EndpointSlice, which belongs to the service and goes with it."""
+        endpoints = [
+            {
+                "addresses": [address["ip"]],
+                "conditions": {"ready": ready, "serving": ready, "terminating": False},
+                "nodeName": address["nodeName"],
+                "targetRef": address["targetRef"],
+            }
+            for subset in subsets
+            for ready, group in ((True, "addresses"), (False, "notReadyAddresses"))
+            for address in subset.get(group, ())
+        ]
+        ports = [{"name": "", **port} for subset in subsets for port in subset["ports"]]
+        known = owned_by(self.store.list(r.ENDPOINT_SLICES, key.namespace), service)
+        if known:
+            self.registry.change(r.ENDPOINT_SLICES, known[0], lambda new: new.update(endpoints=endpoints, ports=ports))
+            return
+        metadata = {
+            "generateName": f"{key.name}-",
+            "labels": {
+                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+                "kubernetes.io/service-name": key.name,
+            },
+            "ownerReferences": [owner_reference(r.SERVICES, service)],
+        }
+        self.registry.create(
+            r.ENDPOINT_SLICES,
+            key.namespace,
+            {"metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": ports},
+        )
 
     def _subsets(self, service: Object) -> list[Object]:
         addresses: list[Object] = []
