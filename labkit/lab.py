@@ -195,6 +195,12 @@ class Lab:
 
         return loaded_rules(self)
 
+    def default_rules(self) -> tuple[str, str]:
+        """Name and text of the default rule file as a running Falco has it: what custom rules are loaded after."""
+        from labkit.provision.falco import default_rules
+
+        return default_rules(self)
+
     # Alerts
 
     def alerts(self, *, since: When | None = None, rule: str | None = None) -> pd.DataFrame:

@@ -125,6 +125,9 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+DEFAULT_RULES = "/etc/falco/falco_rules.yaml"
+
+
 def loaded_rules(lab: Lab) -> pd.DataFrame:
     """See `Lab.falco_rules`. Columns: `rule`, `priority`, `source`, `enabled`, `tags`, `description`, `condition`."""
     import pandas as pd
@@ -142,6 +145,19 @@ def loaded_rules(lab: Lab) -> pd.DataFrame:
     frame = pd.DataFrame(rules).rename(columns={"name": "rule"})
     first = ["rule", "priority", "source", "enabled", "tags", "description", "condition"]
     return frame[[column for column in first if column in frame]]
+
+
+def default_rules(lab: Lab) -> tuple[str, str]:
+    """See `Lab.default_rules`."""
+    pod = lab.kube.resolve(f"ds/{RELEASE}", namespace=lab.settings.falco_namespace)
+    meta = pod["metadata"]
+    said = lab.kube.exec(meta["name"], meta["namespace"], ["cat", DEFAULT_RULES], container=RELEASE)
+    if said.exit_code != 0:
+        raise StepError(
+            f"Falco's default rules can't be read: {said.stderr.strip()}",
+            hint=f"`kubectl -n {meta['namespace']} logs {meta['name']} -c {RELEASE}` says which files it loads.",
+        )
+    return DEFAULT_RULES.rpartition("/")[2], said.stdout
 
 
 def helm_command(lab: Lab, values: Sequence[Path]) -> str:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.errors import ConditionError, RuleError
+    from labkit.rules.chart import from_values
     from labkit.rules.engine import Engine, LoadError, check
-    from labkit.rules.events import Event, RecordedEvent, read_events
+    from labkit.rules.events import Event, RecordedEvent, open_events, read_events
+    from labkit.rules.explain import Explanation, Truth, closest, explain_event
     from labkit.rules.loader import Rule
     from labkit.rules.output import Alert
     from labkit.rules.parser import parse_condition
@@ -19,13 +21,18 @@ __all__ = [
     "ConditionError",
     "Engine",
     "Event",
+    "Explanation",
     "LoadError",
     "Problem",
     "RecordedEvent",
     "Report",
     "Rule",
     "RuleError",
+    "Truth",
     "check",
+    "closest",
+    "explain_event",
+    "open_events",
     "parse_condition",
     "read_events",
 ]
@@ -36,9 +43,15 @@ _WHERE = {
     "Engine": "labkit.rules.engine",
     "LoadError": "labkit.rules.engine",
     "check": "labkit.rules.engine",
+    "from_values": "labkit.rules.chart",
     "Event": "labkit.rules.events",
     "RecordedEvent": "labkit.rules.events",
+    "open_events": "labkit.rules.events",
     "read_events": "labkit.rules.events",
+    "Explanation": "labkit.rules.explain",
+    "Truth": "labkit.rules.explain",
+    "closest": "labkit.rules.explain",
+    "explain_event": "labkit.rules.explain",
     "Rule": "labkit.rules.loader",
     "Alert": "labkit.rules.output",
     "parse_condition": "labkit.rules.parser",

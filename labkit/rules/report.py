@@ -174,7 +174,7 @@ class FileReport:
         return f"{''.join(parts)}\n"
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """The reports of several rules files, in the order in which they were loaded.
 
@@ -207,6 +207,9 @@ class Report:
     def __str__(self) -> str:
         """As `falco -V FILE` prints it."""
         return "" if self.refused else "".join(map(str, self.files))
+
+    def __repr__(self) -> str:
+        return (self.refused or str(self)).rstrip()
 
     def _repr_html_(self) -> str:
         head = "<tr><th>File</th><th>Line</th><th>What</th><th>Code</th><th>Message</th></tr>"
