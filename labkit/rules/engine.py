@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
 
@@ -196,9 +196,10 @@ def check(files: Iterable[Source]) -> Report:
 
 
 def load_files(loader: Loader, files: Iterable[Source]) -> Report:
-    """Loads files one after the other; a file that can't be read is an error like any other."""
+    """Loads files one after the other (of a folder: its YAML files, by name); a file that can't be read is an error
+    like any other."""
     report = Report()
-    for file in files:
+    for file in _files(files):
         if isinstance(file, tuple):
             name, text = file
             content = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
@@ -216,6 +217,14 @@ def load_files(loader: Loader, files: Iterable[Source]) -> Report:
     if not report.errors:
         report.refused = loader.missing_plugins()
     return report
+
+
+def _files(files: Iterable[Source]) -> Iterator[Source]:
+    for file in files:
+        if not isinstance(file, tuple) and Path(file).is_dir():
+            yield from sorted(path for path in Path(file).iterdir() if path.suffix in (".yaml", ".yml"))
+        else:
+            yield file
 
 
 def _priority_rank(name: str) -> int:

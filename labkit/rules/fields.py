@@ -90,18 +90,18 @@ def fields() -> Mapping[str, FieldInfo]:
 
 @cache
 def event_parameters() -> Mapping[str, tuple[tuple[str, str], ...]]:
-    """The parameters (name, type) of each event that has its own."""
+    """The parameters (name, type) of each event that has its own, in order."""
+    data = _data("events.json")
     return {
         name: tuple((parameter.partition(":")[0], parameter.partition(":")[2]) for parameter in text.split())
-        for name, text in _data("events.json")["events"].items()
+        for name, text in (data["events"] | data["other"]).items()
     }
 
 
 @cache
 def event_types() -> frozenset[str]:
     """Every name that `evt.type` can have."""
-    data = _data("events.json")
-    return frozenset((*data["events"], *data["generic"].split(), *data["other"].split()))
+    return frozenset(event_parameters()) | generic_event_types()
 
 
 @cache

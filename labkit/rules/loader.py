@@ -486,6 +486,8 @@ class Loader:
             raise _Refused("LOAD_ERR_VALIDATE", message, trail)
         names = {"desc": "description", "skip-if-unknown-filter": "skip_if_unknown"}
         for key, value in update.values.items():
+            for exception in value if isinstance(value, list) else ():
+                _validate_exception(exception, check_fields=not known.unknown_source)
             setattr(known, names.get(key, key), value)
         known.visibility = self._index()
 

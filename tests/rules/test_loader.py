@@ -359,6 +359,15 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert caught.value.report.errors == report.errors
 
 
+def test_a_folder_stands_for_its_files_by_name(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(_rule("B", condition="one and evt.type = open"))
+    (tmp_path / "a.yml").write_text("- macro: one\n  condition: evt.num = 1\n")
+    (tmp_path / "notes.txt").write_text("not: rules")
+    report = check([tmp_path])
+    assert [Path(file.name).name for file in report.files] == ["a.yml", "b.yaml"]
+    assert report.successful
+
+
 def test_positions_count_bytes() -> None:
     text = '- rule: é\n  desc: "ü"\n  condition: evt.type = execve and proc.name = é and proc.nö = 1\n'
     place = check([("a.yaml", text + "  output: o\n  priority: INFO\n")]).errors[0].location
