@@ -26,7 +26,7 @@ library's text.
                stat lstat fstat -> Stat   listdir readlink access mkdir rmdir unlink rename link symlink(target, path)
                chmod chown utime truncate chdir
     shortcuts  exists isdir isfile read_bytes read_text write_bytes write_text append_text; paths may be relative
-               stdin.read() .readline() .lines() (async)   stdout.write(str | bytes)  stderr.write   await stdout.drain()
+               stdin.read() .readline() .lines() (async)   stdout.write(str | bytes) stderr.write  await stdout.drain()
                print(*values) = a line on stdout    fail(message, code=1) = "<argv0>: message" on stderr, returns code
                await wait_for_change(*paths, timeout=None) -> bool; watch(*paths) for a lasting Watch
     processes  spawn(argv, env=, cwd=, stdin=, stdout=, stderr=, uid=, gid=) -> Process; argv[0] is looked up in PATH

@@ -66,7 +66,9 @@ async def test_removing_a_container_removes_its_log(node, pod):
 
 
 async def test_an_image_that_nobody_has_cant_be_pulled(node, make_spec):
-    with pytest.raises(ImagePullError, match='failed to resolve reference "docker.io/library/ngnix:latest"') as caught:
+    with pytest.raises(
+        ImagePullError, match=r'failed to resolve reference "docker\.io/library/ngnix:latest"'
+    ) as caught:
         await node.runtime.create(make_spec(image="ngnix"))
     assert caught.value.reason == "ErrImagePull"
     with pytest.raises(ImagePullError, match=r"nginx:9: not found"):

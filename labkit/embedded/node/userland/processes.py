@@ -346,6 +346,29 @@ async def unshare(p: Process) -> int:
     return await p.exec(options.operands or [p.env.get("SHELL", "/bin/sh")])
 
 
+@program("setpriv")
+async def setpriv(p: Process) -> int:
+    names = {"reuid": "reuid=", "regid": "regid=", "clear-groups": "clear-groups", "no-new-privs": "no-new-privs"}
+    options = parse(p, "", names, stop_at_operand=True, status=127)
+    if not options.operands:
+        usage(p, "No program specified", 127)
+    for name in ("regid", "reuid"):
+        if not options.values.get(name, "0").isdigit():
+            usage(p, f"failed to parse {name}", 127)
+    try:
+        if "clear-groups" in options.flags:
+            p.groups = []
+        if "regid" in options.values:
+            p.setgid(int(options.values["regid"]))
+        if "reuid" in options.values:
+            p.setuid(int(options.values["reuid"]))
+        return await p.exec(options.operands)
+    except FileNotFoundError as exc:
+        return p.fail(f"failed to execute {options.operands[0]}: {exc.strerror}", 127)
+    except OSError as exc:
+        return p.fail(f"setresuid failed: {exc.strerror}", 127)
+
+
 # -- the shell's built-ins as programs -------------------------------------------------------------------------------
 
 
