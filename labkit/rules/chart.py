@@ -18,7 +18,9 @@ def from_values(path: Path | str) -> list[tuple[str, str]]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RuleError(f"{path} can't be read as YAML: {error}", hint="Correct the file; indentation counts.") from error
+        raise RuleError(
+            f"{path} can't be read as YAML: {error}", hint="Correct the file; indentation counts."
+        ) from error
     rules = document.get("customRules") if isinstance(document, dict) else None
     if not isinstance(rules, dict) or not rules or not all(isinstance(text, str) for text in rules.values()):
         raise RuleError(

@@ -359,7 +359,7 @@ def _one(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
         wanted = {"oneof": (1,), "anyof": range(1, len(tests) + 1), "allof": (len(tests),)}[modifier]
         return lambda value: sum(test(value) for test in tests) in wanted
     if type_ in NETWORK_TYPES:
-        networks = constant if isinstance(constant, tuple) and isinstance(constant[0], tuple) else (constant,)
+        networks = constant if kind in ("in", "intersects") else (constant,)
         if kind == "!=":
             return lambda value: not in_networks(value, networks)
         return lambda value: in_networks(value, networks)
