@@ -63,6 +63,7 @@ _PROGRAMS = [
     "rmdir",
     "sed",
     "seq",
+    "setpriv",
     "setsid",
     "sha1sum",
     "sha256sum",

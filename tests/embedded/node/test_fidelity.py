@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,13 @@ async def uffd(p: Process) -> int:
     return 0
 
 
+@cache
+def engine_with(rules: Path) -> Engine:
+    engine = Engine(matching="first")
+    engine.load([rules])
+    return engine
+
+
 def comparable(rule: str, priority: str, fields: dict[str, object]) -> tuple[str, str, dict[str, object]]:
     kept = {}
     for name, value in fields.items():
@@ -95,8 +103,7 @@ def comparable(rule: str, priority: str, fields: dict[str, object]) -> tuple[str
 @pytest.mark.parametrize("captured", CAPTURED, ids=[command["name"] for command in CAPTURED])
 async def test_a_recorded_command_raises_the_recorded_alerts(pod, captured, rules):
     await pod.sh("cp /bin/ls /usr/bin/ls2; echo > /var/log/syslog")
-    engine = Engine(matching="first")
-    engine.load([rules])
+    engine = engine_with(rules)
     raised = []
     pod.node.kernel.subscribe(lambda event: raised.extend(engine.process(event)))
     await pod.run(*captured["argv"], stdin=captured["stdin"], tty=captured["tty"])
