@@ -122,6 +122,7 @@ async def test_rules_that_change_on_disk_are_loaded_again(lab: Any) -> None:
     await lab.ready(falco, OPENED)
     files.update({"whoami.yaml": WHOAMI.replace("= whoami", "= id")})
     await lab.until(lambda: sum(OPENED in line for line in lab.log(falco)) == 2)
+    assert any("SIGHUP received, restarting..." in line for line in lab.log(falco))
     await lab.exec(nginx, "whoami")
     await lab.exec(nginx, "id")
     await lab.until(lambda: lab.alerts(falco))

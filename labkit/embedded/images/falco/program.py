@@ -15,14 +15,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.images.falco.config import DEFAULT_FILE, ConfigError, Settings, load, rules_files
 from labkit.embedded.node import Process, program
 from labkit.errors import RuleError
-from labkit.rules import Alert, Engine, Event, LoadError, check
+from labkit.rules import Alert, Engine, Event, LoadError, Report, check
 from labkit.versions import pinned
 
 _BLOCK = 4096
@@ -118,9 +117,13 @@ def _validate(p: Process, options: _Options) -> int:
 
 def _list_rules(p: Process, options: _Options) -> int:
     """`falco -L`: each loaded rule and its description; all there is to know of them with `-o json_output=true`."""
-    engine, _ = _Falco(p, options).load(quiet=True)
+    settings = load(p, options.config, options.settings)
+    loaded = _load_rules(p, options, settings, "")
+    if loaded.refusal:
+        raise _Exit(loaded.refusal)
+    engine = loaded.engine
     active = set(engine.active)
-    if not load(p, options.config, options.settings).flag("json_output"):
+    if not settings.flag("json_output"):
         for rule in engine.rules:
             p.print(f"{rule.name:<50} {rule.description.strip()}")
         return 0
@@ -180,6 +183,51 @@ def _engine(settings: Settings, hostname: str) -> Engine:
         raise _Exit(error.message) from error
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """Settings and rules as they were read; with a `refusal`, the engine has no rules."""
+
+    settings: Settings
+    texts: dict[str, str]
+    """Every file that was read, and what was in it."""
+    engine: Engine
+    report: Report
+    refusal: str
+
+
+def _texts(p: Process, options: _Options, settings: Settings) -> dict[str, str]:
+    paths = [*(name for name, _ in settings.files), *(options.rules or rules_files(p, settings))]
+    return {path: p.read_text(path) for path in paths}
+
+
+def _load_rules(p: Process, options: _Options, settings: Settings, hostname: str) -> _Loaded:
+    """The engine with the rules that the settings name. Raises `_Exit` for settings that can't be used."""
+    paths = options.rules or rules_files(p, settings)
+    if not paths:
+        raise _Exit(
+            "You must specify at least one rules file/directory via a command line argument "
+            "or in the configuration file"
+        )
+    texts = _texts(p, options, settings)
+    engine = _engine(settings, hostname)
+    try:
+        report = engine.load([(path, texts[path]) for path in paths])
+    except LoadError as error:
+        report = error.report
+    refusal = next((str(file).rstrip("\n") for file in report.files if file.errors), report.refused)
+    if not refusal and not _has_container_plugin(settings):
+        for alternatives in engine.loader.requirements:
+            if any(name == "container" for name, _ in alternatives):
+                wanted = ", or ".join(f"{name} (>= {version})" for name, version in alternatives)
+                refusal = f"Plugin requirement not satisfied, must load one of: {wanted}"
+    if not refusal:
+        try:
+            engine.select(settings.get("rules") or [])
+        except RuleError as error:
+            raise _Exit(error.message) from error
+    return _Loaded(settings, texts, engine, report, refusal)
+
+
 class _Falco:
     """One Falco process, over all its restarts on changed files."""
 
@@ -195,26 +243,22 @@ class _Falco:
 
     async def run(self) -> int:
         stop, again = asyncio.Event(), asyncio.Event()
-        ended_by = ""
-
-        def ending(number: int) -> None:
-            nonlocal ended_by
-            ended_by = signal.Signals(number).name
-            stop.set()
-
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._p.on_signal(number, partial(ending, number))
+            self._p.on_signal(number, stop.set)
         self._p.on_signal(signal.SIGHUP, again.set)
-        engine, texts = self.load()
+        loaded: _Loaded | None = None
         try:
-            while True:
+            while not stop.is_set():
+                if loaded is None:
+                    loaded = self._first_load()
+                else:
+                    self._log("info", "SIGHUP received, restarting...")
+                    self._settings = loaded.settings
+                    self._introduce()
+                    self._report(loaded)
                 async with AsyncExitStack() as session:
-                    self._open(engine, session)
-                    reloaded = await self._wait(stop, again, texts)
-                if reloaded is None:
-                    break
-                engine, texts = reloaded
-                self._log("info", "SIGHUP received, restarting...")
+                    self._open(loaded.engine, session)
+                    loaded = await self._changed(stop, again, loaded)
         finally:
             self._flush()
         # Falco names SIGINT whichever signal ended it.
@@ -224,52 +268,37 @@ class _Falco:
 
     # -- starting
 
-    def load(self, *, quiet: bool = False) -> tuple[Engine, dict[str, str]]:
-        """Reads all files; returns the engine and the texts it was made from. Raises `ConfigError` and `_Exit`."""
-        p = self._p
-        settings = load(p, self._options.config, self._options.settings)
-        if not quiet:
-            self._settings = settings
-            self._log("info", f"Falco version: {pinned()['falco']['version']} (x86_64)")
-            self._log("info", f"CLI args: {' '.join(p.argv)}")
-            self._log("info", "Falco initialized with configuration files:")
-            for name, outcome in settings.files:
-                self._log("info", f"   {name} | schema validation: {outcome}")
-            self._log("info", f"System info: {_system(p)}")
-            self._container_plugin()
-        paths = self._options.rules or rules_files(p, settings)
-        if not paths:
-            raise _Exit(
-                "You must specify at least one rules file/directory via a command line argument "
-                "or in the configuration file"
-            )
-        texts = {path: p.read_text(path) for path in paths}
-        engine = _engine(settings, self._hostname())
-        try:
-            report = engine.load(list(texts.items()))
-        except LoadError as error:
-            report = error.report
-        if not quiet:
-            self._log("info", "Loading rules from:")
-        for file in report.files:
-            outcome = "none" if not texts[file.name].strip() else "failed" if file.schema_warnings else "ok"
-            if not quiet:
-                self._log("info", f"   {file.name} | schema validation: {outcome}")
+    def _first_load(self) -> _Loaded:
+        """What the files say, told step by step: a refusal comes after what went well. Raises as `_load_rules`."""
+        self._settings = load(self._p, self._options.config, self._options.settings)
+        self._introduce()
+        loaded = _load_rules(self._p, self._options, self._settings, self._hostname())
+        self._report(loaded)
+        if loaded.refusal:
+            raise _Exit(loaded.refusal)
+        return loaded
+
+    def _introduce(self) -> None:
+        self._log("info", f"Falco version: {pinned()['falco']['version']} (x86_64)")
+        self._log("info", f"CLI args: {' '.join(self._p.argv)}")
+        self._log("info", "Falco initialized with configuration files:")
+        for name, outcome in self._settings.files:
+            self._log("info", f"   {name} | schema validation: {outcome}")
+        self._log("info", f"System info: {_system(self._p)}")
+        self._container_plugin()
+
+    def _report(self, loaded: _Loaded) -> None:
+        """Tells of each rules file, up to the first that is refused."""
+        self._log("info", "Loading rules from:")
+        for file in loaded.report.files:
+            empty = not loaded.texts[file.name].strip()
+            outcome = "none" if empty else "failed" if file.schema_warnings else "ok"
+            self._log("info", f"   {file.name} | schema validation: {outcome}")
             if file.errors:
-                raise _Exit(str(file).rstrip("\n"))
-            if file.warnings and not quiet:
+                return
+            if file.warnings:
                 warnings = "".join(map(str, file.warnings)).rstrip("\n")
                 self._log("warning", f"{file.name}: Ok, with warnings\n{len(file.warnings)} Warnings:\n{warnings}")
-        if report.refused:
-            raise _Exit(report.refused)
-        for alternatives in engine.loader.requirements:
-            if not _has_container_plugin(settings) and any(name == "container" for name, _ in alternatives):
-                wanted = ", or ".join(f"{name} (>= {version})" for name, version in alternatives)
-                raise _Exit(f"Plugin requirement not satisfied, must load one of: {wanted}")
-        engine.select(settings.get("rules") or [])
-        watched = {name: p.read_text(name) for name, _ in settings.files} | texts
-        self._settings = settings
-        return engine, watched
 
     def _container_plugin(self) -> None:
         if not _has_container_plugin(self._settings):
@@ -320,33 +349,38 @@ class _Falco:
             raise _Exit("Initialization issues during scap_init")
         session.callback(self._p.kernel.subscribe(self._watcher(engine)))
 
-    async def _wait(
-        self, stop: asyncio.Event, again: asyncio.Event, texts: dict[str, str]
-    ) -> tuple[Engine, dict[str, str]] | None:
-        """None when it is time to end; a new engine when files changed and can be used."""
+    async def _changed(self, stop: asyncio.Event, again: asyncio.Event, loaded: _Loaded) -> _Loaded:
+        """Waits until it is time to end, or until files have changed into something that can be used."""
+        known = loaded.texts
         while True:
             tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(again.wait())]
             if self._settings.flag("watch_config_files", True):
-                folders = {posixpath.dirname(path) for path in texts}
-                tasks.append(asyncio.ensure_future(self._p.wait_for_change(*texts, *sorted(folders))))
+                folders = sorted({posixpath.dirname(path) for path in known})
+                tasks.append(asyncio.ensure_future(self._p.wait_for_change(*known, *folders)))
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in tasks:
                     task.cancel()
             if stop.is_set():
-                return None
+                return loaded
             forced = again.is_set()
             again.clear()
             try:
-                engine, now = self.load(quiet=True)
+                settings = load(self._p, self._options.config, self._options.settings)
+                texts = _texts(self._p, self._options, settings)
+                if texts == known and not forced:
+                    continue
+                known = texts
+                new = _load_rules(self._p, self._options, settings, self._hostname())
             except (ConfigError, _Exit, OSError) as error:
-                # What runs goes on running; Falco tries new files out before it restarts.
-                self._log("error", f"Unable to reload, the configuration or rules changed and are not valid: {error}")
-                texts = texts | {path: self._p.read_text(path) for path in texts if self._p.exists(path)}
-                continue
-            if forced or now != texts:
-                return engine, now
+                refusal = str(error)
+            else:
+                refusal = new.refusal
+            if not refusal:
+                return new
+            # What runs goes on running: Falco tries new files out before it restarts.
+            self._log("error", f"Unable to reload, the configuration or rules changed and are not valid: {refusal}")
 
     # -- alerting
 
