@@ -32,6 +32,7 @@ __all__ = [
     "check",
     "closest",
     "explain_event",
+    "from_values",
     "open_events",
     "parse_condition",
     "read_events",
