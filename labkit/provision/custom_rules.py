@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.errors import StepError
 from labkit.provision.falco import CUSTOM_RULES_STEP, FalcoRelease, helm_command, shipped_rules, values_file
@@ -24,17 +24,17 @@ class CustomRules(FalcoRelease):
     def state(self, lab: Lab) -> str:
         if lab.helm.status(self.name, self.namespace) is None:
             return ""
-        return ", ".join(sorted(lab.helm.get_values(self.name, self.namespace).get("customRules") or {}))
+        return _names(lab.helm.get_values(self.name, self.namespace))
 
     def ours(self, lab: Lab) -> bool:
         return True
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
-        if lab.helm.status(self.name, self.namespace) is None:
+        release = lab.helm.status(self.name, self.namespace)
+        if release is None:
             raise StepError("Falco isn't installed, so there is nothing to give rules to.", hint='Apply "falco" first.')
-        before = self.state(lab)
-        action = super().apply(lab, mine=mine)
-        return "created" if action == "updated" and not before else action
+        values = lab.helm.get_values(self.name, self.namespace)
+        return self.settle(lab, release, values, "updated" if _names(values) else "created")
 
     def delete(self, lab: Lab) -> bool:
         if not self.state(lab):
@@ -42,6 +42,10 @@ class CustomRules(FalcoRelease):
         # Falco need not be well for this, so its rollout isn't waited for.
         replace(self, values=(values_file(lab),)).upgrade(lab)
         return True
+
+
+def _names(values: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(values.get("customRules") or {}))
 
 
 def rule_files(lab: Lab) -> list[Path]:

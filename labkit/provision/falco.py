@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import StepError
-from labkit.provision.helm import upgrade_install_arguments
+from labkit.provision.helm import Release, upgrade_install_arguments
 from labkit.provision.manifests import manifest_parts
 from labkit.provision.steps import Part, Step
 from labkit.versions import pinned
@@ -60,16 +60,21 @@ class FalcoRelease:
         return all(labels.get(key) == value for key, value in OURS.items())
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
-        chart = pinned()["falco"]["chart"]
         release = lab.helm.status(RELEASE, self.namespace)
+        values = lab.helm.get_values(RELEASE, self.namespace) if release is not None else {}
+        action = "created" if release is None else "updated"
+        return self.settle(lab, release, values, action)
+
+    def settle(self, lab: Lab, release: Release | None, values: Mapping[str, Any], action: str) -> str:
+        """Upgrades unless the release is as it should be, and waits for the rollout: `action` or `unchanged`."""
         wanted = merged_values(self.values)
-        current = release is not None and (release.status, release.version) == ("deployed", chart["version"])
-        if current and lab.helm.get_values(RELEASE, self.namespace) == wanted:
-            self._wait(lab)
-            return "unchanged"
-        self.upgrade(lab)
-        self._wait(lab)
-        return "created" if release is None else "updated"
+        version = pinned()["falco"]["chart"]["version"]
+        if release and (release.status, release.version) == ("deployed", version) and values == wanted:
+            action = "unchanged"
+        else:
+            self.upgrade(lab)
+        lab.kube.wait_rollout("DaemonSet", RELEASE, self.namespace, timeout=lab.settings.timeout)
+        return action
 
     def upgrade(self, lab: Lab) -> None:
         """`helm upgrade --install` with these values; returns before Falco is rolled out."""
@@ -83,9 +88,6 @@ class FalcoRelease:
             # Helm would wait for the whole timeout and then say "timed out"; the rollout says what is wrong.
             wait=False,
         )
-
-    def _wait(self, lab: Lab) -> None:
-        lab.kube.wait_rollout("DaemonSet", RELEASE, self.namespace, timeout=lab.settings.timeout)
 
     def delete(self, lab: Lab) -> bool:
         return lab.helm.uninstall(RELEASE, self.namespace)

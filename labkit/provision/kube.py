@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,9 +142,11 @@ class Kube:
         from kubernetes import config
         from kubernetes.config import ConfigException
 
+        # The client looks at KUBECONFIG once, when it is imported; a notebook may set it later.
+        file = self.kubeconfig or os.environ.get("KUBECONFIG") or None
         try:
             client = config.new_client_from_config(
-                config_file=str(self.kubeconfig) if self.kubeconfig else None, context=self.context or None
+                config_file=str(file) if file else None, context=self.context or None
             )
         except (ConfigException, OSError) as error:
             raise TargetError(f"The kubeconfig can't be used: {error}", hint=self._hint) from error
