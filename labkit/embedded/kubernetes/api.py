@@ -42,6 +42,7 @@ from labkit.embedded.kubernetes.watch import serve_watch
 _log = logging.getLogger(__name__)
 
 _HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to somebody without a token
+_STREAMED = ("exec", "attach")
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -229,9 +230,9 @@ class Api:
                 lambda obj: self._shown(target.resource, obj, accept, request),
                 timeout=float(request.number("timeoutSeconds")),
             )
-        if target.resource is r.PODS and target.subresource == "exec":
+        if target.resource is r.PODS and target.subresource in _STREAMED:
             pod = self._registry.get(r.PODS, target.namespace, target.name)
-            return serve_exec(web_request, pod, self._kubelet(pod))
+            return serve_exec(web_request, pod, self._kubelet(pod), attach=target.subresource == "attach")
         if target.resource is r.PODS and target.subresource == "log" and request.flag("follow"):
             pod = self._registry.get(r.PODS, target.namespace, target.name)
             return stream_log(web_request, self._kubelet(pod), pod, log_request(pod, request.query), self._registry)
@@ -509,7 +510,7 @@ def _path_verb(method: str) -> str:
 
 
 def _verb(request: Request, target: Target) -> str:
-    if target.subresource == "exec":
+    if target.subresource in _STREAMED:
         return "create"
     if request.method == "GET" and not target.name:
         return "watch" if request.flag("watch") else "list"

@@ -11,6 +11,7 @@ _SUBRESOURCE_KINDS = {
     "token": ("authentication.k8s.io", "v1", "TokenRequest"),
     "binding": ("", "v1", "Binding"),
     "exec": ("", "v1", "PodExecOptions"),
+    "attach": ("", "v1", "PodAttachOptions"),
 }
 _SUBRESOURCE_VERBS = {
     "status": ("get", "patch", "update"),
@@ -18,6 +19,7 @@ _SUBRESOURCE_VERBS = {
     "finalize": ("update",),
     "log": ("get",),
     "exec": ("create", "get"),
+    "attach": ("create", "get"),
     "eviction": ("create",),
     "binding": ("create",),
     "token": ("create",),

@@ -1,18 +1,21 @@
-"""`exec` over a WebSocket: frames whose first byte is a channel, in and out of a process in a container."""
+"""`exec` and `attach` over a WebSocket: frames whose first byte is a channel, in and out of a container's process."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
 
 from labkit.embedded.kubernetes.errors import ApiError, bad_request
 from labkit.embedded.kubernetes.kubelet import Kubelet
-from labkit.embedded.kubernetes.logs import container_named
+from labkit.embedded.kubernetes.logs import container_named, follow_log
 from labkit.embedded.kubernetes.resources import Object
 from labkit.embedded.names import hex_id
 from labkit.embedded.node import Container, Execution, OciError
+from labkit.embedded.node.tty import Tty
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
@@ -41,20 +44,99 @@ class _Stdin:
         return data
 
 
+class _Outbox:
+    """Frames on their way to the client, in order; None ends them. Who writes much waits for room."""
+
+    _LIMIT = 64
+
+    def __init__(self) -> None:
+        self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def put(self, frame: bytes | None) -> None:
+        self._frames.put_nowait(frame)
+        if self._frames.qsize() >= self._LIMIT:
+            self._room.clear()
+
+    async def get(self) -> bytes | None:
+        frame = await self._frames.get()
+        if self._frames.qsize() < self._LIMIT:
+            self._room.set()
+        return frame
+
+    async def room(self) -> None:
+        await self._room.wait()
+
+
 class _Channel:
     """An output of the process: what it writes goes to the client in order with everything else."""
 
-    def __init__(self, number: int, frames: asyncio.Queue[bytes | None]) -> None:
+    def __init__(self, number: int, frames: _Outbox) -> None:
         self._prefix = bytes((number,))
         self._frames = frames
+        self.closed = False
 
     def write(self, data: bytes) -> None:
+        if self.closed:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
         if data:
-            self._frames.put_nowait(self._prefix + data)
+            self._frames.put(self._prefix + data)
+
+    async def drain(self) -> None:
+        await self._frames.room()
 
 
-async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet) -> web.StreamResponse:
-    """Runs a command in a container of the pod, until it ends or the client goes away.
+class _Attachment:
+    """A client that looks on while a container's own process runs, and types into its terminal if it has one."""
+
+    def __init__(self, container: Container, kubelet: Kubelet, stdin: _Stdin | None, stdout: _Channel | None) -> None:
+        self._container = container
+        self._tty = container.init.tty if container.init is not None else None
+        self._tasks: list[asyncio.Task[None]] = []
+        if self._tty is not None:
+            self._before = self._tty.output
+            if stdout is not None:
+                self._tty.output = self._both(stdout)
+            if stdin is not None:
+                self._tasks.append(asyncio.create_task(self._type(self._tty, stdin)))
+        elif stdout is not None:
+            self._tasks.append(asyncio.create_task(follow_log(kubelet, container, stdout.write)))
+
+    def _both(self, stdout: _Channel) -> Callable[[bytes], object]:
+        def write(data: bytes) -> None:
+            self._before(data)
+            if not stdout.closed:
+                stdout.write(data)
+
+        return write
+
+    @staticmethod
+    async def _type(tty: Tty, stdin: _Stdin) -> None:
+        while data := await stdin.read(4096):
+            tty.input(data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        if self._tty is not None:
+            self._tty.resize(rows, columns)
+
+    def hang_up(self) -> None:
+        """The client went away; the container goes on."""
+        if self._tty is not None:
+            self._tty.output = self._before
+        for task in self._tasks:
+            task.cancel()
+
+    async def wait(self) -> int:
+        code = int(await self._container.wait())
+        if self._tty is None:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.hang_up()
+        return code
+
+
+async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, attach: bool) -> web.StreamResponse:
+    """Runs a command in a container of the pod, or attaches to its own process, until that ends.
 
     Raises 400 and 404 errors before the connection is upgraded.
     """
@@ -62,7 +144,9 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet) -> web
     command = query.getall("command", [])
     wants = {name: query.get(name, "").lower() in ("true", "1") for name in ("stdin", "stdout", "stderr", "tty")}
     container = _running(pod, kubelet, query.get("container", ""))
-    if not command:
+    if attach and wants["stdin"] and not container.spec.tty:
+        raise bad_request("the embedded cluster attaches input to terminals only: run the pod with a terminal (--tty)")
+    if not attach and not command:
         raise bad_request("you must specify at least 1 command for the container")
     if not any(wants[name] for name in ("stdin", "stdout", "stderr")):
         raise bad_request("you must specify at least one of stdin, stdout, stderr")
@@ -72,18 +156,25 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet) -> web
             400, "BadRequest", "the embedded cluster runs commands over WebSocket only: use kubectl 1.30 or later"
         )
     await socket.prepare(request)
-    frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+    frames = _Outbox()
     sender = asyncio.create_task(_send(socket, frames))
     first = _STDOUT if wants["stdout"] else _STDERR if wants["stderr"] else _ERROR
-    frames.put_nowait(bytes((first,)))  # tells the client that the streams are there
+    frames.put(bytes((first,)))  # tells the client that the streams are there
     stdin = _Stdin() if wants["stdin"] else None
     stdout = _Channel(_STDOUT, frames) if wants["stdout"] else None
     stderr = _Channel(_STDERR, frames) if wants["stderr"] and not wants["tty"] else None
     runtime = kubelet.node.runtime
     receiver: asyncio.Task[None] | None = None
     try:
-        execution = runtime.start_exec(container, command, tty=wants["tty"], stdin=stdin, stdout=stdout, stderr=stderr)
-        receiver = asyncio.create_task(_receive(socket, execution, stdin))
+        execution: Execution | _Attachment
+        if attach:
+            execution = _Attachment(container, kubelet, stdin, stdout)
+        else:
+            execution = runtime.start_exec(
+                container, command, tty=wants["tty"], stdin=stdin, stdout=stdout, stderr=stderr
+            )
+        outputs = [channel for channel in (stdout, stderr) if channel is not None]
+        receiver = asyncio.create_task(_receive(socket, execution, stdin, outputs))
         status = _exit_status(await execution.wait())
     except OciError as error:
         exec_id = hex_id(64, "exec", container.id, *command)
@@ -91,8 +182,8 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet) -> web
     finally:
         if receiver is not None:
             receiver.cancel()
-    frames.put_nowait(bytes((_ERROR,)) + json.dumps(status).encode())
-    frames.put_nowait(None)
+    frames.put(bytes((_ERROR,)) + json.dumps(status).encode())
+    frames.put(None)
     await sender
     await socket.close()
     return socket
@@ -114,15 +205,22 @@ def _running(pod: Object, kubelet: Kubelet, wanted: str) -> Container:
     return container
 
 
-async def _send(socket: web.WebSocketResponse, frames: asyncio.Queue[bytes | None]) -> None:
+async def _send(socket: web.WebSocketResponse, frames: _Outbox) -> None:
+    there = True
     while (frame := await frames.get()) is not None:
-        try:
-            await socket.send_bytes(frame)
-        except (ConnectionResetError, RuntimeError):  # the client went away; the process may go on
-            continue
+        if there and not socket.closed:
+            try:
+                await socket.send_bytes(frame)
+            except (ConnectionResetError, RuntimeError):  # the client went away; the process may go on
+                there = False
 
 
-async def _receive(socket: web.WebSocketResponse, execution: Execution, stdin: _Stdin | None) -> None:
+async def _receive(
+    socket: web.WebSocketResponse,
+    execution: Execution | _Attachment,
+    stdin: _Stdin | None,
+    outputs: list[_Channel],
+) -> None:
     """Hands the client's frames to the process until the connection ends; then its input ends too."""
     async for message in socket:
         if message.type is WSMsgType.TEXT:
@@ -143,6 +241,8 @@ async def _receive(socket: web.WebSocketResponse, execution: Execution, stdin: _
             stdin.end()
     if stdin is not None:
         stdin.end()
+    for channel in outputs:
+        channel.closed = True
     execution.hang_up()
 
 

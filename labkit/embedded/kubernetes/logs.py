@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -139,6 +139,23 @@ def read_log(kubelet: Kubelet, pod: Object, wanted: LogRequest, registry: Regist
     filesystem = kubelet.node.filesystem
     data = filesystem.read_bytes(path) if filesystem.exists(path) else b""
     return _chosen(data, wanted, _Lines(wanted.timestamps, _since(wanted, registry)))
+
+
+async def follow_log(kubelet: Kubelet, container: Container, write: Callable[[bytes], object]) -> None:
+    """Writes what a container's log gets from now on, until the container ends."""
+    filesystem, path = kubelet.node.filesystem, container.log_path
+    lines = _Lines(False, None)
+    position = filesystem.size(path)
+    while filesystem.exists(path):
+        over = container.state == "exited"
+        if filesystem.size(path) > position:
+            data = filesystem.read_bytes(path)[position:]
+            position += len(data)
+            write(b"".join(lines.feed(data)))
+        elif over:
+            break
+        else:
+            await filesystem.wait_for_change(path, timeout=_CHECK_SECONDS)
 
 
 async def stream_log(

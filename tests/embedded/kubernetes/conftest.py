@@ -90,6 +90,13 @@ async def _count(p: Process) -> int:
     return 0
 
 
+@program("toolbox-forever")
+async def _forever(p: Process) -> int:
+    while True:
+        p.print("still here")
+        await p.sleep(0.01)
+
+
 @program("toolbox-tty")
 async def _tty(p: Process) -> int:
     p.print(f"{p.tty.rows}x{p.tty.columns}" if p.tty else "not a tty")
@@ -110,7 +117,7 @@ async def _fetch(p: Process) -> int:
 def _images() -> ImageRegistry:
     layer = Layer().file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nweb:x:101:101::/:/bin/false\n")
     layer.directory("/tmp", 0o1777)
-    for name in ("serve", "env", "cat", "ls", "exit", "touch", "count", "tty", "fetch"):
+    for name in ("serve", "env", "cat", "ls", "exit", "touch", "count", "tty", "fetch", "forever"):
         layer.program(f"/usr/bin/{name}", f"toolbox-{name}")
     return ImageRegistry(
         [Image(repository="docker.io/library/toolbox", tags=("1", "2", "latest"), layer=layer, entrypoint=("serve",))]

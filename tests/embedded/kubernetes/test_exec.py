@@ -113,3 +113,48 @@ async def test_a_terminal_is_resized_by_channel_4(running, namespace, pod):
     assert protocol == "v4.channel.k8s.io"
     shown = b"".join(frame[1:] for frame in received if frame[:1] == b"\x01")
     assert shown.replace(b"\r", b"") == b"typed\ntyped\n"
+
+
+def test_attaching_shows_and_types_into_a_container_s_terminal(core, namespace, pod_manifest, eventually):
+    core.create_namespaced_pod(
+        namespace, pod_manifest("echo", "cat", restartPolicy="Never", container={"tty": True, "stdin": True})
+    )
+    eventually(lambda: core.read_namespaced_pod("echo", namespace).status.phase == "Running")
+    streams = stream(
+        core.connect_get_namespaced_pod_attach,
+        "echo",
+        namespace,
+        stdin=True,
+        stdout=True,
+        tty=True,
+        _preload_content=False,
+    )
+    streams.write_stdin("typed\n\x04")
+    streams.run_forever(timeout=5)
+    assert streams.read_stdout().replace("\r", "") == "typed\ntyped\n"
+    assert streams.returncode == 0
+    assert "typed" in core.read_namespaced_pod_log("echo", namespace)
+
+
+def test_a_process_whose_client_left_gets_a_broken_pipe(running, core, namespace, pod, eventually):
+    async def leave() -> None:
+        context = ssl.create_default_context(cafile=str(running.ca))
+        headers = {"Authorization": f"Bearer {running.credentials.kubernetes_token}"}
+        path = _exec_path(namespace, "forever", stdout="true")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(running.url + path, headers=headers, ssl=context) as socket,
+        ):
+            await socket.receive()
+            assert running.call(processes)
+
+    def processes() -> list[str]:
+        return [
+            process.name
+            for kubelet in running.cluster.kubelets.values()
+            for process in kubelet.node.kernel.processes.values()
+            if process.name == "forever"
+        ]
+
+    asyncio.run(leave())
+    eventually(lambda: not running.call(processes))
