@@ -56,7 +56,8 @@ class Columns:
         self.events = 0
         self.skipped: Counter[str] = Counter()
         # Most values repeat: kept once, they need a tenth of the memory, and what follows is faster for it.
-        self._strings: dict[str, str] = {}
+        self._strings: dict[Any, Any] = {}
+        self._tags: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._alerts: list[tuple[Any, ...]] = []
         self._deliveries: list[tuple[Any, ...]] = []
         self._by_shape: dict[tuple[str, ...], tuple[list[int], list[tuple[Any, ...]]]] = {}
@@ -81,8 +82,12 @@ class Columns:
             group = self._by_shape[shape] = ([], [])
         group[0].append(len(self._alerts))
         group[1].append(tuple([same(v, v) if type(v) is str else v for v in fields.values()]))
-        self._alerts.append(tuple(map(alert.get, _ALERT)))
-        self._deliveries.append(tuple(map(event.get, _DELIVERY)))
+        time, rule, priority, source, hostname, output, tags = map(alert.get, _ALERT)
+        marks = tuple(map(str, tags or ()))
+        shared = same(rule, rule), same(priority, priority), same(source, source), same(hostname, hostname)
+        self._alerts.append((time, *shared, output, self._tags.setdefault(marks, marks)))
+        event_id, stream, timestamp, ingestion = map(event.get, _DELIVERY)
+        self._deliveries.append((event_id, same(stream, stream), timestamp, ingestion))
 
     def frame(self) -> pd.DataFrame:
         """The frame that `labkit.alerts.read` describes, ordered by `time`."""
@@ -99,7 +104,7 @@ class Columns:
             "source": _category(source),
             "hostname": _category(hostname),
             "output": _strings([(None, output)], n),
-            "tags": _tags(tags),
+            "tags": pd.Series(tags, dtype=object),
             **self._fields(order),
             "eventId": _strings([(None, event_id)], n),
             "logStreamName": _category(stream),
@@ -183,12 +188,6 @@ def _time(value: str | None, shipped: pd.Timestamp) -> pd.Timestamp:
     except (ValueError, TypeError):
         pass
     return shipped
-
-
-def _tags(values: Sequence[list[str] | None]) -> pd.Series[Any]:
-    """Tuples, one object for each distinct set of tags: there are only as many as there are rules."""
-    known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    return pd.Series([known.setdefault(t, t) for t in (tuple(map(str, v or ())) for v in values)], dtype=object)
 
 
 def _category(values: Sequence[Any]) -> pd.Categorical:

@@ -28,6 +28,8 @@ class NotAlert(StrEnum):
 
 
 _TEXTS = ("time", "priority", "source", "hostname", "output")
+_TEXT_OR_MISSING = {str, type(None)}
+_NO_FIELDS: dict[str, Any] = {}
 
 # Where shippers put the decoded line (Fluent Bit's Merge_Log_Key) and the undecoded one (CRI and docker parsers).
 _DECODED = ("log_processed", "data")
@@ -111,11 +113,12 @@ def _record(record: Alert) -> Alert | NotAlert:
 
 def _is_alert(record: Alert) -> bool:
     """Whether the values are of the kinds that Falco writes: whoever reads on may rely on it."""
+    get = record.get
     return (
-        isinstance(record["rule"], str)
-        and isinstance(record.get("output_fields", {}), dict)
-        and isinstance(record.get("tags") or [], list)
-        and all(isinstance(record.get(key), str | None) for key in _TEXTS)
+        type(record["rule"]) is str
+        and type(get("output_fields", _NO_FIELDS)) is dict
+        and type(get("tags") or []) is list
+        and {*map(type, map(get, _TEXTS))} <= _TEXT_OR_MISSING
     )
 
 
