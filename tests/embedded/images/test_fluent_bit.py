@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
 import json
@@ -307,3 +308,68 @@ async def test_merge_log_key_nests_them(lab: Any) -> None:
     record = await with_kubernetes_filter(lab, merge_log="on", merge_log_key="log_processed")
     assert list(record) == ["time", "stream", "_p", "log", "log_processed", "kubernetes"]
     assert record["log_processed"]["rule"] == "r"
+
+
+def with_room(config: dict[str, Any]) -> None:
+    config["pipeline"]["inputs"][0]["buffer_max_size"] = "5M"
+
+
+async def test_an_event_that_is_too_long_is_cut_and_a_massive_one_left_out(lab: Any) -> None:
+    await lab.grant()
+    write_log(lab, json.dumps({"n": 1, "x": "a" * 1_100_000}), json.dumps({"n": 2, "x": "a" * 1_300_000}), ALERT)
+    shipper = await lab.fluent_bit(lab.fluent_bit_config(with_room))
+    cut, last = await lab.delivered(2)
+    assert cut.startswith('{"n": 1, "x": "aaa')
+    assert len(json.dumps(cut)) - 2 == 1_000_000
+    assert last == ALERT
+    assert any("Discarding massive log record" in line for line in lab.log(shipper))
+
+
+async def test_many_events_go_in_several_requests_and_keep_their_order(lab: Any) -> None:
+    await lab.grant()
+    write_log(lab, *(f'{{"n":{number}}}' for number in range(12_000)))
+    await lab.fluent_bit()
+    await lab.delivered(10_000)
+    pages = lab.client("logs").get_paginator("filter_log_events").paginate(logGroupName="falco")
+
+    def all_messages() -> list[str]:
+        return [event["message"] for page in pages for event in page["events"]]
+
+    messages = await asyncio.to_thread(all_messages)
+    assert [json.loads(message)["n"] for message in messages] == list(range(12_000))
+
+
+async def test_stdout_shows_records_as_fluent_bit_prints_them(lab: Any) -> None:
+    write_log(lab, ALERT)
+    config = lab.fluent_bit_config(lambda c: c["pipeline"].update(outputs=[{"name": "stdout", "match": "*"}]))
+    shipper = await lab.fluent_bit(config)
+    line = await lab.until(lambda: [line for line in lab.log(shipper) if line.startswith("[0] falco.alerts: [[")])
+    assert '"stream"=>"stdout", "_p"=>"F", "log"=>"{' in line[0]
+
+
+async def test_a_chunk_goes_to_every_output_that_wants_it(lab: Any) -> None:
+    await lab.grant()
+    write_log(lab, ALERT)
+    config = lab.fluent_bit_config(
+        lambda c: c["pipeline"]["outputs"].append({"name": "stdout", "match": "falco.*", "format": "json_lines"})
+    )
+    shipper = await lab.fluent_bit(config)
+    assert await lab.delivered() == [ALERT]
+    (line,) = await lab.until(lambda: [line for line in lab.log(shipper) if line.startswith('{"date":')])
+    assert json.loads(line)["log"] == ALERT
+
+
+async def test_what_exceeds_the_storage_limit_is_dropped_oldest_first(lab: Any) -> None:
+    await lab.grant(policy=False)
+    shipper = await lab.fluent_bit(
+        lab.fluent_bit_config(lambda c: c["pipeline"]["outputs"][0].update({"storage.total_limit_size": "2k"}))
+    )
+    await lab.ready(shipper, "stream processor started")
+    for number in range(4):
+        write_log(lab, json.dumps({"n": number, "x": "a" * 900}))
+        await lab.until(lambda number=number: sum("Creating log stream" in x for x in lab.log(shipper)) > number)
+    await lab.until(lambda: any("remove chunk" in line for line in lab.log(shipper)))
+    await lab.allow()
+    numbers = [json.loads(message)["n"] for message in await lab.delivered(2)]
+    assert 0 not in numbers
+    assert 3 in numbers
