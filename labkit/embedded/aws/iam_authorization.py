@@ -91,7 +91,7 @@ def _denied(principal: Principal, action: str, resource: str, why: str) -> AwsEr
 
 
 # Calls about queries have no resource: a query isn't one, and its group isn't named.
-_UNRESTRICTED_LOGS = {"DescribeQueries", "GetQueryResults", "StopQuery"}
+_UNRESTRICTED_LOGS = {"DescribeQueries", "GetQueryResults", "StopQuery", "TestMetricFilter"}
 _STREAM_LOGS = {"PutLogEvents", "GetLogEvents", "CreateLogStream", "DeleteLogStream"}
 _TAGGING_LOGS = {"TagResource", "UntagResource", "ListTagsForResource"}
 

@@ -405,13 +405,23 @@ class _Parser:
     def _sort_keys(self) -> list[tuple[str, bool]]:
         keys = []
         while True:
-            name = self._field()
+            name = self._column() or self._field()
             descending = self._keyword("desc") is not None
             if not descending:
                 self._keyword("asc")
             keys.append((name, descending))
             if not self._symbol(","):
                 return keys
+
+    def _column(self) -> str | None:
+        """A column of the statistics that is named by its expression, like `bin(5m)` or `count(*)`."""
+        for column in self.columns or ():
+            if "(" in column and self._text.startswith(column, self._token.start):
+                end = self._token.start + len(column)
+                while self._token.start < end:
+                    self._next()
+                return column
+        return None
 
     # stats
 

@@ -95,6 +95,7 @@ class Logs:
             "ListTagsLogGroup": self._list_tags_log_group,
             "DescribeMetricFilters": self._describe_metric_filters,
             "DescribeSubscriptionFilters": self._describe_subscription_filters,
+            "TestMetricFilter": self._test_metric_filter,
             "GetQueryResults": self._get_query_results,
             "StopQuery": self._stop_query,
             "DescribeQueries": self._describe_queries,
@@ -408,7 +409,7 @@ class Logs:
         if newest_first and start < NEWEST_FIRST_SINCE:
             raise invalid("startFromHead=false is supported only when startTime is on or after 2024-01-01T00:00:00Z.")
         streams = self.streams(group, p.get("logStreamNames"), p.get("logStreamNamePrefix"))
-        matches = compile_pattern(p.get("filterPattern", ""))
+        matches = compile_pattern(p.get("filterPattern", "")).matches
         after = None
         if "nextToken" in p:
             direction, after = _position(p["nextToken"])
@@ -452,6 +453,16 @@ class Logs:
     def _describe_subscription_filters(self, region: Region, p: Parameters) -> Result:
         self.group(region, p)
         return {"subscriptionFilters": []}
+
+    def _test_metric_filter(self, region: Region, p: Parameters) -> Result:
+        pattern = compile_pattern(p["filterPattern"])
+        return {
+            "matches": [
+                {"eventNumber": number, "eventMessage": message, "extractedValues": pattern.extracted(message)}
+                for number, message in enumerate(p["logEventMessages"], start=1)
+                if pattern.matches(message)
+            ]
+        }
 
     # -- queries and live tail --
 
@@ -514,7 +525,7 @@ class Logs:
             **{key: p[key] for key in ("logGroupIdentifiers", "logStreamNames", "logStreamNamePrefixes") if key in p},
             "logEventFilterPattern": p.get("logEventFilterPattern", ""),
         }
-        matches = compile_pattern(p.get("logEventFilterPattern", ""))
+        matches = compile_pattern(p.get("logEventFilterPattern", "")).matches
         return LiveTail(groups, selects=selects, matches=matches, start=start)
 
     def streams(self, group: Group, wanted: list[str] | None, prefix: str | None) -> list[Stream]:
@@ -526,12 +537,12 @@ class Logs:
         return [stream for name, stream in group.streams.items() if name.startswith(prefix or "")]
 
 
-def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """A filter pattern's predicate over messages. Raises AwsError that says what is wrong, and where."""
+def compile_pattern(pattern: str) -> patterns.Pattern:
+    """A filter pattern. Raises AwsError that says what is wrong, and where."""
     try:
         return patterns.compile_pattern(pattern)
     except patterns.PatternError as error:
-        raise invalid(f"{error}.") from error
+        raise invalid(str(error)) from error
 
 
 def _checked_events(events: list[Any]) -> list[tuple[int, str]]:

@@ -1,413 +1,623 @@
-"""CloudWatch's filter pattern language: a pattern goes in, a predicate over messages comes out.
+"""CloudWatch's filter pattern language: a pattern goes in, what tells matching messages from others comes out.
 
-Terms, `?`, `-`, phrases and JSON selectors as the CloudWatch Logs user guide describes them. What isn't covered
-(space-delimited patterns) is refused by name: a pattern never answers wrongly.
+Terms, `?`, `-`, phrases, regular expressions, JSON selectors and space-delimited fields, as the service was seen to
+treat them (TestMetricFilter), odd corners and error messages included; the position of an error is added.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
 
 import orjson
 
-Matcher = Callable[[str], bool]
-_MISSING = object()
+Test = Callable[[Any], bool]
 MAX_REGEXES = 2
+MAX_WILDCARDS = 3
+_MISSING = object()
 
 
 class PatternError(ValueError):
-    """A pattern that can't be used. `position` counts characters from 1."""
+    """A pattern that the service refuses. `position` counts characters from 1."""
 
     def __init__(self, message: str, position: int) -> None:
-        super().__init__(f"{message} at position {position}")
+        super().__init__(f"{message} (position {position})")
         self.position = position
 
 
+class Pattern(Protocol):
+    """A pattern that was understood."""
+
+    def matches(self, message: str) -> bool:
+        """Whether the pattern selects a message."""
+        ...
+
+    def extracted(self, message: str) -> dict[str, str]:
+        """The fields of a matching message by name (`$status`); empty unless the pattern is space-delimited."""
+        ...
+
+
 @functools.lru_cache(maxsize=256)
-def compile_pattern(pattern: str) -> Matcher:
-    """The predicate a pattern stands for. Raises PatternError."""
-    text = pattern.strip()
-    if not text:
-        return lambda message: True
-    offset = len(pattern) - len(pattern.lstrip())
-    if text[0] == "[":
-        raise PatternError("Space-delimited patterns are not supported by the embedded lab", offset + 1)
-    if text[0] == "{":
-        return _json_matcher(_JsonParser(pattern, offset).parse())
-    return _terms_matcher(_parse_terms(pattern))
+def compile_pattern(text: str) -> Pattern:
+    """The pattern that a text stands for. Raises PatternError."""
+    start = len(text) - len(text.lstrip())
+    stripped = text.strip()
+    for opening, closing in ("{}", "[]", "%%"):
+        if stripped.startswith(opening) and (len(stripped) == 1 or not stripped.endswith(closing)):
+            raise PatternError(
+                f"If a filter pattern starts with '{opening}' it must end with '{closing}'", start + len(stripped)
+            )
+    if not stripped:
+        return TermPattern(())
+    if stripped[0] == "%":
+        parser = _Parser(text, start)
+        search = parser.regex()
+        if parser.at < start + len(stripped):
+            raise parser.invalid(text[parser.at], parser.at)
+        return RegexPattern(search)
+    if stripped[0] == "{":
+        return _JsonParser(text, start).parse()
+    if stripped[0] == "[":
+        return _SpaceParser(text, start).parse()
+    return _parse_terms(text)
 
 
-# -- regular expressions --
-
-_REGEX_LITERALS = set(":_#=@/;,- ")
-_REGEX_OPERATORS = set("^$?[]{}|\\*+.")
+# -- what all forms share --
 
 
-def _regex(source: str, position: int) -> Callable[[str], bool]:
-    import re2  # linear in the message's length, whatever the pattern
+class _Parser:
+    """A place in a pattern's text, and the readers of its smallest parts."""
 
-    index = 0
-    while index < len(source):
-        char = source[index]
-        if char == "\\":
-            index += 2
-            continue
-        if not (char.isascii() and (char.isalnum() or char in _REGEX_LITERALS or char in _REGEX_OPERATORS)):
-            raise PatternError(f"Unsupported character '{char}' in regular expression", position + index)
-        index += 1
-    try:
-        compiled = re2.compile(source)
-    except re2.error as error:
-        raise PatternError(f"Invalid regular expression: {error}", position) from error
-    return lambda message: compiled.search(message) is not None
+    def __init__(self, text: str, start: int) -> None:
+        self.text = text
+        self.at = start
+        self._regexes = 0
+
+    def invalid(self, term: str, position: int) -> PatternError:
+        return PatternError(f"Invalid character(s) in term '{term}'", position + 1)
+
+    def malformed(self, detail: str) -> PatternError:
+        return PatternError(f"Invalid metric filter pattern: {detail}", self.at + 1)
+
+    def skip(self) -> None:
+        while self.at < len(self.text) and self.text[self.at].isspace():
+            self.at += 1
+
+    def take(self, literal: str) -> bool:
+        self.skip()
+        if self.text.startswith(literal, self.at):
+            self.at += len(literal)
+            return True
+        return False
+
+    def read(self, pattern: str) -> str:
+        """The text that matches here, "" if none does."""
+        match = re.compile(pattern).match(self.text, self.at)
+        if match is None:
+            return ""
+        self.at = match.end()
+        return match[0]
+
+    def quoted(self) -> str:
+        """The string that the quote here opens."""
+        start = self.at
+        value: list[str] = []
+        self.at += 1
+        while self.at < len(self.text):
+            char = self.text[self.at]
+            self.at += 1
+            if char == "\\" and self.at < len(self.text):
+                # Only a quote and a backslash need escaping; any other backslash stands for itself.
+                following = self.text[self.at]
+                value.append(following if following in '"\\' else char + following)
+                self.at += 1
+            elif char == '"':
+                if not value:
+                    raise self.invalid('""', start)
+                return "".join(value)
+            else:
+                value.append(char)
+        raise self.invalid(self.text[start:].rstrip(), start)
+
+    def regex(self) -> Callable[[str], bool]:
+        """A search by the regular expression that the percent sign here opens."""
+        import re2  # linear in the message's length, whatever the pattern
+
+        start = self.at
+        self.at += 1
+        while self.at < len(self.text) and self.text[self.at] != "%":
+            char = self.text[self.at]
+            if not (char.isascii() and (char.isalnum() or char in ":_#=@/;,- ^$?[]{}|\\*+.")):
+                raise self.invalid(self.text[start : self.at + 1], self.at)
+            self.at += 1
+        if self.at >= len(self.text):
+            raise PatternError("If a filter pattern starts with '%' it must end with '%'", len(self.text))
+        source = self.text[start + 1 : self.at]
+        self.at += 1
+        if not source:
+            raise self.invalid("%%", start)
+        self._regexes += 1
+        if self._regexes > MAX_REGEXES:
+            message = f"Your input has exceeded the maximum of {MAX_REGEXES} regular expressions per filter pattern."
+            raise PatternError(message, start + 1)
+        if re.search(r"(?<!\\)(?:\\\\)*\\[A-Za-ce-rt-vy-zBE-RT-VX-Z]", source):  # all letters but those of d, s, w, x
+            raise PatternError("Failed to compile regular expression.", start + 1)
+        try:
+            compiled = re2.compile(source)
+        except re2.error as error:
+            raise PatternError("Failed to compile regular expression.", start + 1) from error
+        return lambda text: compiled.search(text) is not None
+
+    def any_of(self, condition: Callable[[], Condition]) -> Condition:
+        """Conditions with `&&`, `||` and parentheses; `&&` binds tighter."""
+        alternatives = [self._all_of(condition)]
+        while self.take("||"):
+            alternatives.append(self._all_of(condition))
+        if len(alternatives) == 1:
+            return alternatives[0]
+        return lambda subject: any(alternative(subject) for alternative in alternatives)
+
+    def _all_of(self, condition: Callable[[], Condition]) -> Condition:
+        parts = [self._one(condition)]
+        while self.take("&&"):
+            parts.append(self._one(condition))
+        return parts[0] if len(parts) == 1 else lambda subject: all(part(subject) for part in parts)
+
+    def _one(self, condition: Callable[[], Condition]) -> Condition:
+        if not self.take("("):
+            return condition()
+        inner = self.any_of(condition)
+        if not self.take(")"):
+            raise self.malformed("expected ')'")
+        return inner
+
+    def operator(self) -> str | None:
+        self.skip()
+        return self.read(r"!=|<=|>=|=|<|>") or None
+
+    def operand(self) -> Operand:
+        """What a field is compared with."""
+        self.skip()
+        start = self.at
+        if self.at < len(self.text) and self.text[self.at] == '"':
+            return Operand(self.quoted(), start, quoted=True)
+        if self.at < len(self.text) and self.text[self.at] == "%":
+            return Operand("", start, search=self.regex())
+        word = self.read(r"[\w.*+-]+")
+        if not word:
+            raise self.malformed("expected a value")
+        if self.at < len(self.text) and not re.match(r"[\s)},&|\]]", self.text[self.at]):
+            raise self.invalid(self.text[self.at], self.at)
+        if word.lower() == "null":
+            self.at = start
+            raise self.malformed("null can't be compared with; use IS NULL")
+        number = Decimal(word) if re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", word) else None
+        if number is None and re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)[eE][+-]?\d+", word):
+            self.at = start
+            raise self.malformed("the exponent is too large")
+        return Operand(word, start, number=number)
 
 
-def _end_of_regex(text: str, start: int) -> int:
-    """The index of the `%` that closes the regular expression opened at `start`."""
-    index = start + 1
-    while index < len(text):
-        if text[index] == "\\":
-            index += 2
-            continue
-        if text[index] == "%":
-            return index
-        index += 1
-    raise PatternError("Regular expression without a closing %", start + 1)
-
-
-def _quoted(text: str, start: int) -> tuple[str, int]:
-    """The string that a quote at `start` opens, and the index behind its closing quote."""
-    value: list[str] = []
-    index = start + 1
-    while index < len(text):
-        char = text[index]
-        if char == "\\" and index + 1 < len(text):
-            # Only a quote and a backslash need escaping; any other backslash stands for itself.
-            value.append(text[index + 1] if text[index + 1] in '"\\' else text[index : index + 2])
-            index += 2
-            continue
-        if char == '"':
-            return "".join(value), index + 1
-        value.append(char)
-        index += 1
-    raise PatternError("Quoted string without a closing quote", start + 1)
-
-
-# -- terms --
+Condition = Callable[[Any], bool]
 
 
 @dataclass(frozen=True)
-class Term:
-    """One term of an unstructured pattern. `kind` is "" (must appear), "-" (must not) or "?" (any of these)."""
+class Operand:
+    """The right side of a comparison: a string (perhaps with wildcards), a number, or a regular expression."""
 
-    kind: str
-    matches: Matcher
+    text: str
+    position: int
+    quoted: bool = False
+    number: Decimal | None = None
+    search: Callable[[str], bool] | None = None
+
+    @functools.cached_property
+    def matches_text(self) -> Callable[[str], bool]:
+        """The comparison for equality with a text."""
+        if self.search is not None:
+            return self.search
+        if "*" not in self.text:
+            return lambda found: found == self.text
+        wildcard = re.compile(".*".join(re.escape(part) for part in self.text.split("*")), re.DOTALL)
+        return lambda found: wildcard.fullmatch(found) is not None
 
 
-def _parse_terms(text: str) -> list[Term]:
-    terms: list[Term] = []
-    index = regexes = 0
-    while index < len(text):
-        if text[index].isspace():
-            index += 1
-            continue
-        kind = text[index] if text[index] in "?-" else ""
-        start = index = index + len(kind)
-        if index < len(text) and text[index] == '"':
-            value, index = _quoted(text, index)
-            matches = _contains(value)
-        elif index < len(text) and text[index] == "%":
-            end = _end_of_regex(text, index)
-            matches = _regex(text[index + 1 : end], index + 2)
-            index = end + 1
-            regexes += 1
-            if regexes > MAX_REGEXES:
-                raise PatternError(f"More than {MAX_REGEXES} regular expressions", start + 1)
+def _ordered(operator: str, found: Decimal, limit: Decimal) -> bool:
+    if operator == "<":
+        return found < limit
+    if operator == "<=":
+        return found <= limit
+    return found > limit if operator == ">" else found >= limit
+
+
+# -- terms and a regular expression by itself --
+
+
+@dataclass(frozen=True)
+class RegexPattern:
+    search: Callable[[str], bool]
+
+    def matches(self, message: str) -> bool:
+        return self.search(message)
+
+    def extracted(self, message: str) -> dict[str, str]:
+        return {}
+
+
+@dataclass(frozen=True)
+class TermPattern:
+    """`terms` are (kind, text): "" must appear, "-" must not, "?" any of these, which count only among themselves."""
+
+    terms: Sequence[tuple[str, str]]
+
+    def matches(self, message: str) -> bool:
+        optional = True
+        found = False
+        for kind, text in self.terms:
+            if kind == "?":
+                found = found or text in message
+            else:
+                optional = False
+                if (text in message) != (kind == ""):
+                    return False
+        return found or not optional or not self.terms
+
+    def extracted(self, message: str) -> dict[str, str]:
+        return {}
+
+
+def _parse_terms(text: str) -> TermPattern:
+    parser = _Parser(text, 0)
+    terms: list[tuple[str, str]] = []
+    while True:
+        parser.skip()
+        if parser.at >= len(text):
+            return TermPattern(tuple(terms))
+        # A sign begins a term wherever it stands: `a-b` is `a` without `b`.
+        kind = parser.read(r"[?-]")
+        if text[parser.at : parser.at + 1] == '"':
+            terms.append((kind, parser.quoted()))
+            if re.match(r"[\w.\"]", text[parser.at :]):
+                raise parser.malformed("expected a space after a phrase")
+        elif word := parser.read(r"[\w.]+"):
+            terms.append((kind, word))
         else:
-            while index < len(text) and not text[index].isspace():
-                index += 1
-            value = text[start:index]
-            if not value or not all(c.isalnum() or c == "_" for c in value):
-                raise PatternError(f"Invalid character(s) in term '{value}'", start + 1)
-            matches = _contains(value)
-        terms.append(Term(kind, matches))
-    return terms
-
-
-def _contains(value: str) -> Matcher:
-    return lambda message: value in message
-
-
-def _terms_matcher(terms: Sequence[Term]) -> Matcher:
-    wanted = [term.matches for term in terms if term.kind == ""]
-    unwanted = [term.matches for term in terms if term.kind == "-"]
-    optional = [term.matches for term in terms if term.kind == "?"]
-    if wanted or unwanted:
-        # The service ignores `?` beside other terms.
-        return lambda m: all(term(m) for term in wanted) and not any(term(m) for term in unwanted)
-    return lambda m: any(term(m) for term in optional)
+            raise parser.invalid(text[parser.at : parser.at + 1].strip() or kind, min(parser.at, len(text) - 1))
 
 
 # -- JSON --
 
-Selector = tuple[str | int, ...]
+
+class _Wildcard:
+    """The step `[*]` or `.*`: every element of an array or an object."""
 
 
-class Condition(Protocol):
-    """A node of a JSON pattern's tree."""
-
-    def holds(self, document: dict[str, Any]) -> bool: ...
-
-
-@dataclass(frozen=True)
-class And:
-    parts: tuple[Condition, ...]
-
-    def holds(self, document: dict[str, Any]) -> bool:
-        return all(part.holds(document) for part in self.parts)
+Step = str | int | _Wildcard
 
 
 @dataclass(frozen=True)
-class Or:
-    parts: tuple[Condition, ...]
+class Selector:
+    """Where a value is: names, indices, and at most one wildcard."""
 
-    def holds(self, document: dict[str, Any]) -> bool:
-        return any(part.holds(document) for part in self.parts)
+    steps: tuple[Step, ...]
 
+    @functools.cached_property
+    def wildcard(self) -> int | None:
+        """The index of the wildcard among the steps."""
+        return next((i for i, step in enumerate(self.steps) if isinstance(step, _Wildcard)), None)
 
-@dataclass(frozen=True)
-class Is:
-    """`IS TRUE`, `IS FALSE`, `IS NULL`, `NOT EXISTS`."""
+    def find(self, document: Any) -> list[Any]:
+        """The values it leads to; without a wildcard one at most."""
+        if self.wildcard is None:
+            value = _walk(document, self.steps)
+            return [] if value is _MISSING else [value]
+        base = _walk(document, self.steps[: self.wildcard])
+        children = base if isinstance(base, list) else base.values() if isinstance(base, dict) else ()
+        found = (_walk(child, self.steps[self.wildcard + 1 :]) for child in children)
+        return [value for value in found if value is not _MISSING]
 
-    selector: Selector
-    what: str
-
-    _VALUES: ClassVar[dict[str, Any]] = {"IS TRUE": True, "IS FALSE": False, "IS NULL": None, "NOT EXISTS": _MISSING}
-
-    def holds(self, document: dict[str, Any]) -> bool:
-        return select(document, self.selector) is self._VALUES[self.what]
-
-
-@dataclass(frozen=True)
-class Compare:
-    """A value that exists, compared. `test` gets the JSON value and never raises."""
-
-    selector: Selector
-    test: Callable[[Any], bool]
-
-    def holds(self, document: dict[str, Any]) -> bool:
-        value = select(document, self.selector)
-        return value is not _MISSING and value is not None and self.test(value)
+    def base_exists(self, document: Any) -> bool:
+        """Whether the part before the wildcard leads somewhere."""
+        return self.wildcard is None or _walk(document, self.steps[: self.wildcard]) is not _MISSING
 
 
-def select(document: Any, selector: Selector) -> Any:
-    """The value a selector leads to; a private marker when it leads nowhere."""
-    value = document
-    for step in selector:
+def _walk(value: Any, steps: Sequence[Step]) -> Any:
+    for step in steps:
         if isinstance(step, str):
-            if not isinstance(value, dict) or step not in value:
-                return _MISSING
-            value = value[step]
-        else:
-            if not isinstance(value, list) or step >= len(value):
-                return _MISSING
-            value = value[step]
+            value = value.get(step, _MISSING) if isinstance(value, dict) else _MISSING
+        elif isinstance(step, int):
+            value = value[step] if isinstance(value, list) and step < len(value) else _MISSING
     return value
 
 
-def _json_matcher(condition: Condition) -> Matcher:
-    def matches(message: str) -> bool:
+@dataclass(frozen=True)
+class JsonPattern:
+    condition: Condition
+
+    def matches(self, message: str) -> bool:
         if not message.lstrip().startswith("{"):
             return False
         try:
             document = orjson.loads(message)
         except orjson.JSONDecodeError:
-            return False
-        return isinstance(document, dict) and condition.holds(document)
+            try:
+                document = json.loads(message)  # knows numbers that are larger than a double
+            except ValueError:
+                return False
+        return self.condition(document)
 
-    return matches
+    def extracted(self, message: str) -> dict[str, str]:
+        return {}  # the service shows none for JSON
 
 
-class _JsonParser:
-    """Recursive descent over `{ condition }`; && binds tighter than ||."""
+class _JsonParser(_Parser):
+    """`{ condition }`"""
 
     def __init__(self, text: str, start: int) -> None:
-        self._text = text
-        self._at = start
-        self._regexes = 0
+        super().__init__(text, start + 1)
+        self._wildcards = 0
 
-    def parse(self) -> Condition:
-        self._expect("{")
-        condition = self._any_of()
-        self._expect("}")
-        self._skip()
-        if self._at < len(self._text):
-            raise self._error(f"Unexpected '{self._text[self._at :]}' after the closing brace")
-        return condition
-
-    def _error(self, message: str) -> PatternError:
-        return PatternError(message, self._at + 1)
-
-    def _skip(self) -> None:
-        while self._at < len(self._text) and self._text[self._at].isspace():
-            self._at += 1
-
-    def _take(self, literal: str) -> bool:
-        self._skip()
-        if self._text.startswith(literal, self._at):
-            self._at += len(literal)
-            return True
-        return False
-
-    def _expect(self, literal: str) -> None:
-        if not self._take(literal):
-            found = f"'{self._text[self._at]}'" if self._at < len(self._text) else "the end of the pattern"
-            raise self._error(f"Expected '{literal}', found {found}")
-
-    def _word(self, *words: str) -> bool:
-        """Takes a sequence of keywords, if they come next."""
-        self._skip()
-        match = re.compile(r"\s+".join(words) + r"(?![A-Za-z0-9_])", re.IGNORECASE).match(self._text, self._at)
-        if match is None:
-            return False
-        self._at = match.end()
-        return True
-
-    def _any_of(self) -> Condition:
-        parts = [self._all_of()]
-        while self._take("||"):
-            parts.append(self._all_of())
-        return parts[0] if len(parts) == 1 else Or(tuple(parts))
-
-    def _all_of(self) -> Condition:
-        parts = [self._condition()]
-        while self._take("&&"):
-            parts.append(self._condition())
-        return parts[0] if len(parts) == 1 else And(tuple(parts))
+    def parse(self) -> JsonPattern:
+        condition = self.any_of(self._condition)
+        if not self.take("}") or self.text[self.at :].strip():
+            raise self.malformed("expected '&&', '||' or '}'")
+        return JsonPattern(condition)
 
     def _condition(self) -> Condition:
-        if self._take("("):
-            condition = self._any_of()
-            self._expect(")")
-            return condition
         selector = self._selector()
-        for what in ("IS TRUE", "IS FALSE", "IS NULL", "NOT EXISTS"):
-            if self._word(*what.split()):
-                return Is(selector, what)
-        for operator in ("!=", "<=", ">=", "=", "<", ">"):
-            if self._take(operator):
-                return Compare(selector, self._test(operator))
-        raise self._error("Expected =, !=, <, <=, >, >=, IS TRUE, IS FALSE, IS NULL or NOT EXISTS")
+        self.skip()
+        if keyword := self.read(r"(?i:IS|NOT)\b"):
+            return self._state(selector, keyword.upper())
+        operator = self.operator()
+        if operator is None:
+            raise self.malformed("expected =, !=, <, <=, >, >=, IS or NOT EXISTS")
+        operand = self.operand()
+        if operator in ("=", "!="):
+            equals = functools.partial(_equals, operand)
+            if operator == "=":
+                return lambda document: any(equals(value) is True for value in selector.find(document))
+            if selector.wildcard is None:
+                return lambda document: any(equals(value) is False for value in selector.find(document))
+            return lambda document: (
+                selector.base_exists(document) and not any(equals(value) is True for value in selector.find(document))
+            )
+        limit = operand.number
+        if limit is None:
+            raise self.invalid(f'"{operand.text}"' if operand.quoted else operand.text or "%", operand.position)
+        return lambda document: any(
+            (number := _number(value)) is not None and _ordered(operator, number, limit)
+            for value in selector.find(document)
+        )
+
+    def _state(self, selector: Selector, keyword: str) -> Condition:
+        self.skip()
+        start = self.at
+        word = self.read(r"\w+")
+        if keyword == "NOT" and word.upper() == "EXISTS":
+            return lambda document: not selector.find(document)
+        if keyword == "IS" and word.upper() in ("TRUE", "FALSE"):
+            wanted = word.upper() == "TRUE"
+            return lambda document: any(value is wanted for value in selector.find(document))
+        if keyword == "IS" and word.upper() == "NULL":
+            return lambda document: any(
+                value is None or (selector.wildcard is None and isinstance(value, list) and None in value)
+                for value in selector.find(document)
+            )
+        if not word:
+            raise self.malformed("expected NULL, TRUE or FALSE" if keyword == "IS" else "expected EXISTS")
+        raise self.invalid(word, start)
 
     def _selector(self) -> Selector:
-        if not self._take("$"):
-            raise self._error("Expected a selector that begins with $")
-        steps: list[str | int] = []
-        while self._at < len(self._text):
-            char = self._text[self._at]
-            if char == ".":
-                match = re.compile(r"[\w-]+").match(self._text, self._at + 1)
-                if match is None:
-                    raise self._error("Expected a property name")
-                steps.append(match[0])
-                self._at = match.end()
-            elif char == "[":
-                steps.append(self._bracket())
+        self.skip()
+        start = self.at
+        if not self.read(r"\$"):
+            raise self.malformed("expected a selector, which begins with $.")
+        if self.text[self.at : self.at + 1] != ".":
+            raise self.invalid(self.text[start : self.at + 1], start)
+        steps: list[Step] = []
+        while True:
+            begin = self.at
+            if self.read(r"\.\*|\[\*\]"):
+                steps.append(_Wildcard())
+            elif index := self.read(r"\[\d{1,9}\]"):
+                steps.append(int(index[1:-1]))
+            elif name := self.read(r"\.\['[^']+'\]"):
+                steps.append(name[3:-2])
+            elif name := self.read(r"\.[\w-]+"):
+                steps.append(name[1:])
+            elif bad := self.read(r"\.\[.|\[.|\."):
+                shown = "$" + bad if not steps else bad
+                hint = ": a key in brackets is written .['key']" if "[" in bad else ""
+                raise PatternError(f"Invalid character(s) in term '{shown}'{hint}", begin + 1)
             else:
                 break
-        if not steps:
-            raise self._error("Expected a property after $")
-        return tuple(steps)
-
-    def _bracket(self) -> str | int:
-        match = re.compile(r"\[\s*(?:(?P<index>\d+)|\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')\s*\]").match(
-            self._text, self._at
-        )
-        if match is None:
-            raise self._error("Expected an array index or a quoted property name in brackets")
-        self._at = match.end()
-        if match["index"] is not None:
-            return int(match["index"])
-        return match["double"] if match["double"] is not None else match["single"]
-
-    def _test(self, operator: str) -> Callable[[Any], bool]:
-        self._skip()
-        start = self._at
-        if start >= len(self._text):
-            raise self._error("Expected a value")
-        if self._text[start] == '"':
-            value, self._at = _quoted(self._text, start)
-            if operator not in ("=", "!="):
-                raise PatternError(f"{operator} needs a number, not a string", start + 1)
-            return _negated(_string_test(value), operator)
-        if self._text[start] == "%":
-            end = _end_of_regex(self._text, start)
-            search = _regex(self._text[start + 1 : end], start + 2)
-            self._at = end + 1
-            self._regexes += 1
-            if self._regexes > MAX_REGEXES:
-                raise PatternError(f"More than {MAX_REGEXES} regular expressions", start + 1)
-            if operator not in ("=", "!="):
-                raise PatternError(f"{operator} needs a number, not a regular expression", start + 1)
-            return _negated(lambda found: isinstance(found, str) and search(found), operator)
-        match = re.compile(r"(?:(?!&&|\|\|)[^\s(){}\"%])+").match(self._text, start)
-        if match is None:
-            raise self._error("Expected a value")
-        self._at = match.end()
-        word = match[0]
-        number = _number(word)
-        if operator in ("=", "!="):
-            if number is None:
-                return _negated(_string_test(word), operator)
-            return _negated(_number_or_text_test(number, word), operator)
-        if number is None:
-            raise PatternError(f"{operator} needs a number, not '{word}'", start + 1)
-        limit, compare = number, _NUMERIC[operator]
-        return lambda found: isinstance(found, int | float) and not isinstance(found, bool) and compare(found, limit)
+        wildcards = sum(isinstance(step, _Wildcard) for step in steps)
+        self._wildcards += wildcards
+        if wildcards > 1:
+            raise PatternError(
+                "Your filter pattern has a JSON path selector that exceeds the maximum of 1 wildcard allowed per json "
+                "selector.",
+                start + 1,
+            )
+        if self._wildcards > MAX_WILDCARDS:
+            message = f"Your filter pattern exceeds the maximum of {MAX_WILDCARDS} wildcard selectors."
+            raise PatternError(message, start + 1)
+        return Selector(tuple(steps))
 
 
-_NUMERIC: dict[str, Callable[[float, float], bool]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
-
-
-def _number(word: str) -> float | None:
-    if re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", word) is None:
-        return None
-    return int(word) if re.fullmatch(r"[+-]?\d+", word) else float(word)
-
-
-def _negated(test: Callable[[Any], bool], operator: str) -> Callable[[Any], bool]:
-    return test if operator == "=" else lambda found: not test(found)
-
-
-def _string_test(value: str) -> Callable[[Any], bool]:
-    if "*" not in value:
-        return lambda found: found == value if isinstance(found, str) else _text(found) == value
-    wildcard = re.compile(".*".join(re.escape(part) for part in value.split("*")), re.DOTALL)
-    if not value.strip("*"):
-        return lambda found: True
-    return lambda found: wildcard.fullmatch(_text(found) or "") is not None
-
-
-def _number_or_text_test(number: float, word: str) -> Callable[[Any], bool]:
-    def test(found: Any) -> bool:
-        if isinstance(found, bool):
-            return False
-        return found == number if isinstance(found, int | float) else found == word
-
-    return test
-
-
-def _text(found: Any) -> str | None:
-    """A scalar as the message spells it; None for an object or an array, which no string equals."""
+def _equals(operand: Operand, found: Any) -> bool | None:
+    """Whether a JSON value equals the operand; None where the two can't be compared, which is neither = nor !=."""
     if isinstance(found, str):
-        return found
-    return None if isinstance(found, dict | list) else orjson.dumps(found).decode()
+        return operand.matches_text(found)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    if operand.number is None:
+        return operand.matches_text(_number_text(found))
+    number = _number(found)
+    return None if number is None else number == operand.number
+
+
+def _number(found: Any) -> Decimal | None:
+    """A JSON number as it is written; None for other values, and for what is larger than a double."""
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    if isinstance(found, int):
+        return Decimal(found)
+    return Decimal(repr(found)) if math.isfinite(found) else None
+
+
+def _number_text(found: int | float) -> str:
+    """A number as the service spells it when it is compared as text: 1e3 is 1000.0, 1e7 is 1.0E7."""
+    if isinstance(found, int):
+        return str(found)
+    if not math.isfinite(found):
+        return "Infinity" if found > 0 else "-Infinity"
+    if found == 0 or 1e-3 <= abs(found) < 1e7:
+        return repr(found)
+    digits, _, exponent = f"{Decimal(repr(found)):e}".partition("e")
+    return f"{digits if '.' in digits else digits + '.0'}E{int(exponent)}"
+
+
+# -- space-delimited --
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a space-delimited pattern."""
+
+    name: str
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True)
+class SpacePattern:
+    """`before` and `after` an ellipsis; without one (`ellipsis` false) the last field takes the rest of the line."""
+
+    before: Sequence[Field]
+    after: Sequence[Field] = field(default=())
+    ellipsis: bool = False
+
+    def matches(self, message: str) -> bool:
+        return self._fields(message) is not None
+
+    def extracted(self, message: str) -> dict[str, str]:
+        return self._fields(message) or {}
+
+    def _fields(self, message: str) -> dict[str, str] | None:
+        values: dict[str, str] = {}
+        tokens = _tokens(message)
+        count = len(self.before) + len(self.after)
+        if len(tokens) < count:
+            return None
+        if self.ellipsis:
+            last = len(tokens) - len(self.after)
+            names = [*self.before, *(Field(str(n + 1)) for n in range(len(self.before), last)), *self.after]
+            texts = [text for text, _ in tokens]
+        else:
+            names = list(self.before)
+            texts = [text for text, _ in tokens[: count - 1]]
+            # The last field holds what is left as it stands, but a single word without its quotes.
+            single = len(tokens) == count
+            texts.append(tokens[-1][0] if single else message[tokens[count - 1][1] :])
+        for wanted, text in zip(names, texts, strict=True):
+            if wanted.condition is not None and not wanted.condition(text):
+                return None
+            values["$" + wanted.name] = text
+        return values
+
+
+def _tokens(message: str) -> list[tuple[str, int]]:
+    """The words of a message and where each begins; what is in quotes or brackets is one word."""
+    found = []
+    for match in re.finditer(r"\"([^\"]*)\"|\[([^\]]*)\]|[^\s\"\[]\S*|[\"\[]\S*", message):
+        inner = match[1] if match[1] is not None else match[2]
+        found.append((match[0] if inner is None else inner, match.start()))
+    return found
+
+
+class _SpaceParser(_Parser):
+    """`[field, field = value, ...]`"""
+
+    def __init__(self, text: str, start: int) -> None:
+        super().__init__(text, start + 1)
+        self._end = len(text.rstrip()) - 1
+
+    def parse(self) -> SpacePattern:
+        groups: list[list[Field]] = [[]]
+        seen: set[str] = set()
+        if not self.text[self.at : self._end].strip():
+            return SpacePattern((), (), ellipsis=True)
+        position = 0
+        while True:
+            position += 1
+            self.skip()
+            start = self.at
+            if self.take("..."):
+                name = "..."
+                groups.append([])
+            elif self.at == self._end or self.text[self.at] == ",":
+                name = str(position)  # an unnamed field goes by its place
+                groups[-1].append(Field(name))
+            else:
+                wanted = self._field()
+                name = wanted.name
+                groups[-1].append(wanted)
+            if name in seen:
+                raise PatternError(f"Duplicate field '{name}'", start + 1)
+            seen.add(name)
+            if self.take(","):
+                continue
+            self.skip()
+            if self.at == self._end:
+                break
+            raise self.malformed("expected ',' or ']'")
+        if len(groups) == 1:
+            return SpacePattern(tuple(groups[0]))
+        return SpacePattern(tuple(groups[0]), tuple(groups[1]), ellipsis=True)
+
+    def _field(self) -> Field:
+        names: list[str] = []
+
+        def condition() -> Condition:
+            self.skip()
+            start = self.at
+            name = self.read(r"[\w-]+")
+            if not re.fullmatch(r"[A-Za-z_]\w*", name):
+                raise self.invalid(name or self.text[self.at : self.at + 1], start)
+            if names and name != names[0]:
+                message = f"Multiple variables used in a single filter. Var1 : {names[0]}, Var2 : {name}"
+                raise PatternError(message, start + 1)
+            names.append(name)
+            operator = self.operator()
+            if operator is None:
+                return _anything
+            operand = self.operand()
+            if operator not in ("=", "!=") and operand.number is None:
+                self.at = operand.position
+                raise self.malformed(f"{operator} needs a number")
+            return functools.partial(_compare_word, operator, operand)
+
+        test = self.any_of(condition)
+        return Field(names[0], None if test is _anything else test)
+
+
+def _anything(text: str) -> bool:
+    return True
+
+
+def _compare_word(operator: str, operand: Operand, text: str) -> bool:
+    """A word compared; with a number by its value, if it is one itself."""
+    number = Decimal(text) if re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", text) else None
+    if operator in ("=", "!="):
+        if operand.number is not None and number is not None:
+            equal = number == operand.number
+        else:
+            equal = operand.matches_text(text)
+        return equal == (operator == "=")
+    return number is not None and operand.number is not None and _ordered(operator, number, operand.number)

@@ -153,6 +153,8 @@ def test_filters_after_statistics_see_their_columns(logs: Any) -> None:
     rows = query(logs, "filter ispresent(rule) | stats count(*) as n by rule | filter n > 1")
     assert rows == [{"rule": "Terminal shell in container", "n": "3"}]
     assert query(logs, "stats count(*) as n") == [{"n": "6"}]
+    rows = query(logs, "filter ispresent(rule) | stats count(*) by bin(1m) | sort bin(1m) desc, count(*) asc")
+    assert [row["bin(1m)"] for row in rows] == sorted((row["bin(1m)"] for row in rows), reverse=True)
     assert query(logs, "filter nothing = 1 | stats count(*) as n") == [{"n": "0"}]
 
 

@@ -407,3 +407,14 @@ def test_unsupported_operations_are_refused_by_name_and_not_retried(logs: Any) -
     code, message = error_of(logs.describe_deliveries)
     assert code == "UnknownOperationException"
     assert message == "logs:DescribeDeliveries is not supported by the embedded lab."
+
+
+def test_a_metric_filters_pattern_can_be_tried_on_messages(logs: Any) -> None:
+    answer = logs.test_metric_filter(filterPattern="[level=ERROR, rest]", logEventMessages=["INFO x", "ERROR one two"])
+    assert answer["matches"] == [
+        {
+            "eventNumber": 2,
+            "eventMessage": "ERROR one two",
+            "extractedValues": {"$level": "ERROR", "$rest": "one two"},
+        }
+    ]
