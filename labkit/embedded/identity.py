@@ -27,8 +27,8 @@ class Credentials:
     """What a person needs to use a running lab. Random for each lab."""
 
     access_key_id: str = field(default_factory=lambda: "LKIA" + secrets.token_hex(8).upper())
-    secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
-    kubernetes_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30), repr=False)
+    kubernetes_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
 
 class ServiceAccountIssuer:
@@ -85,8 +85,8 @@ class ServiceAccountIssuer:
 class ServerCertificate:
     """A self-signed certificate for loopback, PEM encoded; it is its own CA."""
 
-    certificate: bytes
-    key: bytes
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
 
     @classmethod
     def for_loopback(cls) -> ServerCertificate:
