@@ -231,7 +231,7 @@ class KernelEvent:
     def recorded(self, fields: Iterable[str] | None = None) -> dict[str, object]:
         """The event as plain data, Falco field name -> value, in the form that `labkit rules replay` reads."""
         if fields is None:
-            fields = [*_FIELDS, *_ANCESTORS, "proc.env"]
+            fields = [*_FIELDS, *_ANCESTORS, "proc.aargs", "proc.aenv", "proc.env"]
         values: dict[str, object] = {}
         for field in fields:
             value = self.get(field)
@@ -545,7 +545,6 @@ _FIELDS.update(
         "evt.count": lambda e: 1,
         "evt.count.exit": lambda e: 1,
         "evt.count.error": lambda e: int(e.result < 0),
-        "evt.abspath": lambda e: e.process.absolute(e.path) if e.path is not None else None,
         "evt.is_open_read": lambda e: bool(_open_number(e) & _READ),
         "evt.is_open_write": lambda e: bool(_open_number(e) & _WRITE),
         "evt.is_open_exec": _open_exec,
@@ -557,7 +556,7 @@ _FIELDS.update(
         "proc.cmdline": lambda e: _command_line(e.process),
         "proc.cmdnargs": lambda e: len(e.process.argv) - 1,
         "proc.cmdlenargs": lambda e: sum(len(argument) for argument in e.process.argv[1:]),
-        "proc.exeline": lambda e: " ".join([e.process.exe, *e.process.argv[1:]]),
+        "proc.exeline": lambda e: f"{e.process.exe} {' '.join(e.process.argv[1:])}",
         "proc.cwd": lambda e: _cwd(e.process),
         "proc.tty": _tty,
         "proc.loginshellid": _login_shell,
@@ -596,6 +595,7 @@ _FIELDS.update(
         "proc.exe_ino.ctime": _exe_inode("ctime"),
         "proc.exe_ino.mtime": _exe_inode("mtime"),
         "proc.exe_ino.ctime_duration_proc_start": _ctime_duration,
+        "proc.pidns_init_start_ts": lambda e: e.container.init.started_at if e.container and e.container.init else None,
         "proc.fdopencount": lambda e: len(e.process.fds),
         "proc.fdlimit": _fd_limit,
         "proc.fdusage": lambda e: 100.0 * len(e.process.fds) / _fd_limit(e),
@@ -610,9 +610,6 @@ _FIELDS.update(
         "proc.stdin.name": _standard(0, "name"),
         "proc.stdout.name": _standard(1, "name"),
         "proc.stderr.name": _standard(2, "name"),
-        "proc.is_container_healthcheck": lambda e: False,
-        "proc.is_container_liveness_probe": lambda e: False,
-        "proc.is_container_readiness_probe": lambda e: False,
         "thread.tid": lambda e: e.process.pid,
         "thread.vtid": lambda e: e.process.vpid,
         "thread.ismain": lambda e: True,
@@ -623,7 +620,8 @@ _FIELDS.update(
         "user.uid": lambda e: e.process.euid,
         "user.name": lambda e: e.process.user_name(e.process.euid) or "<NA>",
         "user.homedir": lambda e: _passwd(e, 5) or "<NA>",
-        "user.shell": lambda e: _passwd(e, 6) or "<NA>",
+        # Falco takes a container's users from the image, without their shells.
+        "user.shell": lambda e: (_passwd(e, 6) if e.container is None else None) or "<NA>",
         "user.loginuid": lambda e: -1,
         "user.loginname": lambda e: "<NA>",
         "group.gid": lambda e: e.process.egid,
@@ -643,9 +641,7 @@ _ANCESTORS: dict[str, Callable[[Process], Value]] = {
     "proc.aexe": lambda p: p.exe,
     "proc.aexepath": lambda p: p.exe_path,
     "proc.apid": lambda p: p.pid,
-    "proc.aargs": lambda p: " ".join(p.argv[1:]),
     "proc.acmdline": _command_line,
-    "proc.aenv": lambda p: " ".join(_environment(p)),
 }
 
 
@@ -661,7 +657,23 @@ def _ancestor_field(read: Callable[[Process], Value]) -> Callable[[KernelEvent, 
     return extract
 
 
+def _ancestor_text(
+    read: Callable[[Process], str], *, itself: bool
+) -> Callable[[KernelEvent, str | None], Value | None]:
+    """Fields that are one text without an index: the process's own, or all ancestors' joined."""
+
+    def extract(event: KernelEvent, index: str | None) -> Value | None:
+        line = list(ancestors(event.process))
+        if index is not None:
+            return read(line[int(index)]) if index.isdigit() and int(index) < len(line) else None
+        return read(event.process) if itself else " ".join(read(process) for process in line[1:])
+
+    return extract
+
+
 _ARGUMENT_FIELDS.update({field: _ancestor_field(read) for field, read in _ANCESTORS.items()})
+_ARGUMENT_FIELDS["proc.aargs"] = _ancestor_text(lambda p: " ".join(p.argv[1:]), itself=False)
+_ARGUMENT_FIELDS["proc.aenv"] = _ancestor_text(lambda p: " ".join(_environment(p)), itself=True)
 _ARGUMENT_FIELDS["evt.arg"] = lambda e, name: e.argument(name)
 _ARGUMENT_FIELDS["evt.rawarg"] = lambda e, name: e.argument(name)
 _ARGUMENT_FIELDS["proc.env"] = _env
@@ -768,7 +780,9 @@ def _fs_path(read: Callable[[KernelEvent], str | None], raw: bool) -> Extract:
     return extract
 
 
-def _types(event: KernelEvent) -> list[str]:
+def _types(event: KernelEvent) -> list[str] | None:
+    if event.fd is None:
+        return None
     return list(dict.fromkeys(file.type for file in event.process.fds.values()))
 
 
@@ -793,7 +807,9 @@ _FIELDS.update(
         "fd.dev.minor": _fd_inode(lambda i: i.dev & 0xFF),
         "fd.is_upper_layer": _layer("upper"),
         "fd.is_lower_layer": _layer("lower"),
-        "fd.name_changed": lambda e: e.type in (*_OPEN, "connect") if e.file is not None else None,
+        "fd.name_changed": lambda e: (
+            e.type in (*_OPEN, "connect") and bool(e.file.name) if e.file is not None else None
+        ),
         "fd.uid": lambda e: f"{e.process.pid}{e.fd}" if e.fd is not None else None,
         "fd.containername": lambda e: _container_prefix(e) + (_fd_name(e) or "") if e.fd is not None else None,
         "fd.containerdirectory": lambda e: _container_prefix(e) + (_directory(e) or "") if _directory(e) else None,
@@ -880,7 +896,6 @@ _FIELDS.update(
         "k8s.pod.full_sandbox_id": _contained(lambda c: c.spec.sandbox_id, ""),
         "k8s.pod.labels": _contained(lambda c: _labels(c.spec.pod_labels.items()), ""),
         "k8s.pod.ip": _contained(lambda c: c.spec.pod_ip, ""),
-        "k8s.pod.cni.json": lambda e: "",
     }
 )
 _ARGUMENT_FIELDS.update(

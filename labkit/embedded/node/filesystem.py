@@ -389,6 +389,8 @@ class Filesystem:
         self.root_source = root_source
         self.now = clock
         self.mounts: dict[int, MountPoint] = {}
+        # What the kernel read from /etc/passwd and /etc/group: file, its ctime, number -> name.
+        self.account_names: dict[str, tuple[Inode, int, dict[int, str]]] = {}
 
     # -- lookup ----------------------------------------------------------------------------------------------------
 

@@ -1357,15 +1357,22 @@ def _signal_name(number: int) -> str:
 
 
 def _database_name(filesystem: Filesystem, path: str, number: int) -> str | None:
+    """The name that /etc/passwd or /etc/group gives a number; read again only when the file has changed."""
     try:
-        text = filesystem.read_text(path)
+        inode = filesystem.walk(path).inode
     except OSError:
+        inode = None
+    if not isinstance(inode, File):
         return "root" if number == 0 else None
-    for line in text.splitlines():
-        fields = line.split(":")
-        if len(fields) > 2 and fields[2] == str(number):
-            return fields[0]
-    return None
+    known = filesystem.account_names.get(path)
+    if known is None or known[0] is not inode or known[1] != inode.ctime:
+        names: dict[int, str] = {}
+        for line in inode.content().decode(errors="replace").splitlines():
+            fields = line.split(":")
+            if len(fields) > 2 and fields[2].isdigit():
+                names.setdefault(int(fields[2]), fields[0])
+        known = filesystem.account_names[path] = (inode, inode.ctime, names)
+    return known[2].get(number)
 
 
 _PTRACE = {

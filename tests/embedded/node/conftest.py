@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 
@@ -64,13 +65,13 @@ class Result:
 
 
 class Pod:
-    """A running container and the events that its kernel makes."""
+    """A running container and the events that its kernel makes, until it should `look_away`."""
 
     def __init__(self, node: Node, container: Container) -> None:
         self.node = node
         self.container = container
         self.events: list[dict[str, object]] = []
-        node.kernel.subscribe(self._note)
+        self.look_away = node.kernel.subscribe(self._note)
 
     def _note(self, event: KernelEvent) -> None:
         if event.container is self.container:
@@ -99,6 +100,7 @@ class Pod:
         ]
 
 
+@cache
 def image() -> Image:
     layer = debian_userland()
     layer.program("/usr/bin/test-wait", "test-wait").directory("/root/.ssh", 0o700)

