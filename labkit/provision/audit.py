@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.errors import LabError
 from labkit.provision.kube import OURS
 from labkit.provision.show import Table
 from labkit.provision.steps import STEPS, TAG
-from labkit.provision.target import explained
+from labkit.provision.target import NoClusterError, explained
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -72,8 +71,8 @@ def audit(lab: Lab) -> Audit:
         for step in STEPS:
             try:
                 parts = step.parts(lab)
-            except LabError:
-                # Without a cluster there is no OIDC issuer, so nothing can be left of what is named after it.
+            except NoClusterError:
+                # The OIDC provider is named after the cluster; without one it is found by its tag, below.
                 continue
             for part in parts:
                 record = lab.ledger.find(step.name, part.kind, part.name)

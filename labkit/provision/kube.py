@@ -369,15 +369,19 @@ class Kube:
         Raises `StepError` with the last thing `unmet()` said after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        while True:
-            version = self._version(path)
-            reason = unmet()
-            if not reason:
-                return
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")
-            self._until_change(path, version, min(left, 2.0))
+        try:
+            while True:
+                version = self._version(path)
+                reason = unmet()
+                if not reason:
+                    return
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._until_change(path, version, min(left, 2.0))
+        except KeyboardInterrupt:
+            raise StepError(f"Stopped waiting for {what}.", hint="Run it again to go on waiting.") from None
+        raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")
 
     def _version(self, path: str) -> str:
         """A collection's resource version: changes after it are what a watch from it reports."""
@@ -602,6 +606,8 @@ class Kube:
             out = socket.read_channel(ws_client.STDOUT_CHANNEL) or b""
             err = socket.read_channel(ws_client.STDERR_CHANNEL) or b""
             status = json.loads(socket.read_channel(ws_client.ERROR_CHANNEL) or b"{}")
+        except KeyboardInterrupt:
+            raise ExecError(f"Stopped `{' '.join(argv)}`.", hint="It may still be running in the pod.") from None
         except (OSError, WebSocketException) as error:
             raise self._unreachable(error) from error
         finally:

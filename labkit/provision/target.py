@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 LAB_UP = "Start it with `labkit up` (clients keep working, what was in the lab is gone), then run this again."
 
 
+class NoClusterError(TargetError):
+    """AWS answers, but has no EKS cluster of that name in that region."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """Who AWS says the caller is."""
@@ -191,7 +195,7 @@ def _found_region() -> str:
 
 
 def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
-    """EKS's description of the cluster. Raises `TargetError` that lists the clusters there are, if there is no such."""
+    """EKS's description of the cluster. Raises `NoClusterError` with those there are."""
     from botocore.exceptions import ClientError
 
     eks = aws.client("eks")
@@ -203,7 +207,7 @@ def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
                 raise
             names = [name for page in eks.get_paginator("list_clusters").paginate() for name in page["clusters"]]
             there = f"Clusters there: {', '.join(sorted(names))}." if names else "There are no clusters there."
-            raise TargetError(
+            raise NoClusterError(
                 f"There is no EKS cluster {cluster!r} in region {aws.region}. {there}",
                 hint="Set LABKIT_CLUSTER and LABKIT_REGION to a cluster of yours (notebooks: `cluster`, `region`).",
             ) from error

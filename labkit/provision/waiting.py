@@ -129,20 +129,21 @@ class Elapsed:
         self._started = time.monotonic()
         self._width = 0
         self._live = sys.stderr.isatty() or _in_notebook()
+        self._out = sys.stdout if _in_notebook() else sys.stderr  # Jupyter paints stderr red
 
     def __enter__(self) -> Elapsed:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+            print("\r" + " " * self._width + "\r", end="", file=self._out, flush=True)
 
     def show(self) -> None:
         gone = time.monotonic() - self._started
         if self._live and gone >= QUIET_SECONDS:
             line = f"{self.what}: {gone:.0f} of {self.timeout:.0f} s"
             self._width = max(self._width, len(line))
-            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+            print("\r" + line.ljust(self._width), end="", file=self._out, flush=True)
 
 
 def _in_notebook() -> bool:

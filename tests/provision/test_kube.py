@@ -100,3 +100,15 @@ def test_a_clock_that_differs_is_allowed_for() -> None:
 def test_a_missing_kubeconfig_is_said(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="kubeconfig can't be used"):
         Kube(kubeconfig=tmp_path / "none").request("GET", "/version")
+
+
+def test_ctrl_c_while_waiting_is_two_plain_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    kube = Kube()
+    monkeypatch.setattr(kube, "_version", lambda path: "1")
+
+    def unmet() -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(StepError, match="Stopped waiting for the rollout") as caught:
+        kube.wait(unmet, "/api/v1/pods", timeout=1, what="the rollout")
+    assert caught.value.hint
