@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from botocore.exceptions import EventStreamError
 
 ARN = "arn:aws:logs:us-east-1:111122223333:log-group:falco"
 
@@ -97,3 +98,11 @@ def test_sessions_need_arns_and_existing_groups(logs: Any) -> None:
         logs.start_live_tail(logGroupIdentifiers=[ARN + "-2"])
     with pytest.raises(logs.exceptions.InvalidParameterException):
         logs.start_live_tail(logGroupIdentifiers=[ARN], logEventFilterPattern="{ nonsense }")
+
+
+def test_a_session_ends_with_an_error_when_its_time_is_over(logs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.embedded.aws.live_tail.MAX_SESSION", 0.05)
+    monkeypatch.setattr("labkit.embedded.aws.live_tail.INTERVAL", 0.02)
+    stream = logs.start_live_tail(logGroupIdentifiers=[ARN])["responseStream"]
+    with pytest.raises(EventStreamError, match="SessionTimeoutException"):
+        list(stream)
