@@ -21,6 +21,7 @@ from labkit.embedded.kubernetes.controllers.endpoints import Endpoints
 from labkit.embedded.kubernetes.controllers.garbage import Garbage
 from labkit.embedded.kubernetes.controllers.job import Jobs
 from labkit.embedded.kubernetes.controllers.namespace import Namespaces
+from labkit.embedded.kubernetes.controllers.node import Nodes
 from labkit.embedded.kubernetes.controllers.replicaset import ReplicaSets
 from labkit.embedded.kubernetes.controllers.scheduler import Scheduler
 from labkit.embedded.kubernetes.events import Recorder, forget_old
@@ -77,6 +78,7 @@ class Cluster:
             ReplicaSets(self.registry),
             DaemonSets(self.registry),
             Jobs(self.registry),
+            Nodes(self.registry),
             Scheduler(self.registry),
             *(Endpoints(self.registry, network) for network in self._networks),
         ]

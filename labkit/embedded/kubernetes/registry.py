@@ -222,10 +222,7 @@ class Registry:
         else:
             metadata.pop("namespace", None)
         if not metadata.get("name") and metadata.get("generateName"):
-            prefix = metadata["generateName"]
-            key = (resource.qualified, namespace, prefix)
-            self._generated[key] += 1
-            metadata["name"] = prefix[:58] + names.suffix(5, *key, self._generated[key])
+            metadata["name"] = self._generate_name(resource, namespace, metadata["generateName"])
         for name in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             metadata.pop(name, None)
         name = metadata.get("name", "")
@@ -237,6 +234,15 @@ class Registry:
         if resource.has_status and resource is not r.NODES:
             new["status"] = copy.deepcopy(_FIRST_STATUS.get(resource, {}))
         return new
+
+    def _generate_name(self, resource: Resource, namespace: str, prefix: str) -> str:
+        """The next name with that prefix: the same until an object with it is stored, however often one is refused."""
+        key = (resource.qualified, namespace, prefix)
+        while True:
+            name = prefix[:58] + names.suffix(5, *key, self._generated[key] + 1)
+            if (resource.qualified, namespace, name) not in self._created:
+                return name
+            self._generated[key] += 1
 
     def _insert(self, resource: Resource, new: Object, call: Call) -> Object:
         name = new["metadata"].get("name", "")

@@ -13,7 +13,7 @@ _UNITS = {
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
 }  # fmt: skip
 
-_CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
 def quantity(text: Any) -> float:
@@ -76,10 +76,10 @@ def refusal(pod: Object, node: Object, running: list[Object]) -> str:
     """Why the node can't take the pod, in the scheduler's words; empty if it can."""
     spec = pod["spec"]
     tolerations = spec.get("tolerations") or ()
-    if node["spec"].get("unschedulable") and not tolerates(tolerations, _CORDONED):
+    if node["spec"].get("unschedulable") and not tolerates(tolerations, CORDONED):
         return "node(s) were unschedulable"
     taint = untolerated(tolerations, node, ("NoSchedule", "NoExecute"))
-    if taint is not None:
+    if taint is not None and taint["key"] != CORDONED["key"]:
         value = taint.get("value", "")
         return f"node(s) had untolerated taint {{{taint['key']}: {value}}}"
     if not selects_node(spec, node):

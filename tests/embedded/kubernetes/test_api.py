@@ -158,17 +158,17 @@ def test_a_watch_ends_after_its_timeout(core, namespace):
     assert list(watch.Watch().stream(core.list_namespaced_secret, namespace, timeout_seconds=1)) == []
 
 
-def test_a_watch_from_too_long_ago_is_told_so(running):
+def test_a_watch_that_wants_the_state_first_is_told_when_it_has_it(running):
     response = requests.get(
-        f"{running.url}/api/v1/pods?watch=1&resourceVersion=notanumber0".replace("notanumber0", "0"),
+        f"{running.url}/api/v1/nodes?watch=1",
         headers={"Authorization": f"Bearer {running.credentials.kubernetes_token}"},
         params={"timeoutSeconds": "1", "sendInitialEvents": "true", "allowWatchBookmarks": "true"},
         verify=str(running.ca),
         timeout=10,
     )
-    last = json.loads(response.text.strip().splitlines()[-1])
-    assert last["type"] == "BOOKMARK"
-    assert last["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    events = [json.loads(line) for line in response.text.splitlines()]
+    assert [event["type"] for event in events] == ["ADDED", "ADDED", "BOOKMARK"]
+    assert events[-1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
 def test_finalizers_hold_a_deleted_object(core, namespace):

@@ -203,6 +203,7 @@ def test_cordon(kubectl):
     kubectl("cordon", node)
     try:
         assert "Ready,SchedulingDisabled" in kubectl("get", "node", node)
+        assert "node.kubernetes.io/unschedulable:NoSchedule" in kubectl("describe", "node", node)
         for name in ("a", "b"):
             kubectl("run", name, "--image=toolbox:1")
         kubectl("wait", "--for=condition=Ready", "pod/a", "pod/b", "--timeout=10s")
@@ -210,3 +211,4 @@ def test_cordon(kubectl):
         assert nodes == ["ip-10-0-2-20.ec2.internal"] * 2
     finally:
         kubectl("uncordon", node)
+    assert "unschedulable" not in kubectl("get", "node", node, "-o", "yaml")

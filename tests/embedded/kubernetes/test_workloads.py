@@ -246,3 +246,22 @@ def test_a_job_gives_up_after_its_limit(api, namespace, eventually):
 def _finished(batch, namespace):
     status = batch.read_namespaced_job("once", namespace).status
     return status if status.conditions else None
+
+
+def test_pods_that_are_refused_are_reported_and_made_once_they_may_be(apps, core, namespace, workload, eventually):
+    level = "pod-security.kubernetes.io/enforce"
+    core.patch_namespace(namespace, {"metadata": {"labels": {level: "restricted"}}})
+    apps.create_namespaced_deployment(namespace, workload("Deployment", "web", replicas=1))
+
+    def told():
+        return [e for e in core.list_namespaced_event(namespace).items if e.reason == "FailedCreate"]
+
+    (event,) = eventually(told)
+    assert event.message.startswith('Error creating: pods "web-')
+    assert 'violates PodSecurity "restricted:latest"' in event.message
+    conditions = {c.type: c.reason for c in apps.read_namespaced_deployment("web", namespace).status.conditions}
+    assert conditions["ReplicaFailure"] == "FailedCreate"
+    core.patch_namespace(namespace, {"metadata": {"labels": {level: None}}})
+    settled(apps, namespace, eventually)
+    (pod,) = pods(core, namespace)
+    assert f'"{pod.metadata.name}"' in event.message
