@@ -127,11 +127,20 @@ def _shipping(lab: Lab, since: dt.datetime) -> Link:
             line = next((line for line in reversed(log.splitlines()) if sign in line), "")
             if line:
                 return Link("shipping", f"{wrote} {meaning} Fluent Bit's log: {line.strip()}", hint)
-    return Link(
-        "shipping",
-        f"{wrote} Fluent Bit reports no error.",
-        "It may be slow: wait again. Or it writes elsewhere: compare its ConfigMap's log_group_name and region.",
-    )
+    elsewhere = _other_group(lab)
+    if elsewhere:
+        return Link("log group", f"{wrote} Fluent Bit writes to {elsewhere!r} instead.", 'lab.apply("fluent-bit")')
+    return Link("shipping", f"{wrote} Fluent Bit reports no error.", "It may be slow: wait again.")
+
+
+def _other_group(lab: Lab) -> str:
+    """The log group that Fluent Bit's configuration names, if it isn't the lab's."""
+    for config in lab.kube.list("ConfigMap", lab.settings.logging_namespace):
+        for text in (config.get("data") or {}).values():
+            found = re.search(r"(?m)^\s*log_group_name:?\s+(\S+)", text)
+            if found and found[1] != lab.settings.log_group:
+                return found[1]
+    return ""
 
 
 def _rule_missing(lab: Lab, pods: list[Object], rule: str | None) -> Link | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.provision.iam import role_arn
+from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT
 from labkit.provision.kube import Object
 from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.steps import Part, Step
@@ -31,7 +31,8 @@ class Shipper(ManifestPart):
 
     def _stale(self, lab: Lab, namespace: str) -> bool:
         """Whether a pod was made before its service account had the role, or before its configuration changed."""
-        arn = role_arn(lab) if lab.kube.get("ServiceAccount", NAME, namespace) else ""
+        account = lab.kube.get("ServiceAccount", SERVICE_ACCOUNT, namespace) or {"metadata": {}}
+        arn = (account["metadata"].get("annotations") or {}).get(ROLE_ANNOTATION, "")
         config = lab.kube.get("ConfigMap", NAME, namespace) or {"metadata": {}}
         changed = max((entry.get("time", "") for entry in config["metadata"].get("managedFields", [])), default="")
         for pod in lab.kube.pods_of(self.item):

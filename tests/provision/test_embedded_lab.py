@@ -218,6 +218,29 @@ def test_without_its_policy_shipping_is_the_broken_link_and_nothing_is_lost(lab:
     assert lab.wait_for_alert(SHADOW, since=since, timeout=30)["proc.name"] == "cat"
 
 
+def test_a_log_group_that_is_not_the_one_looked_at_is_named(lab: Lab) -> None:
+    lab.aws.client("logs").create_log_group(logGroupName="elsewhere")
+    path = lab.kube.path("v1", "ConfigMap", "logging", "fluent-bit")
+    text = lab.kube.request("GET", path)["data"]["fluent-bit.yaml"]
+    role = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}]}
+    lab.aws.client("iam").put_role_policy(
+        RoleName=lab.settings.role_name, PolicyName="elsewhere", PolicyDocument=json.dumps(role)
+    )
+    changed = {"data": {"fluent-bit.yaml": text.replace("log_group_name: falco", "log_group_name: elsewhere")}}
+    lab.kube.request("PATCH", path, body=changed, content_type="application/merge-patch+json")
+    lab.kube.restart("DaemonSet", "fluent-bit", "logging")
+    lab.kube.wait_rollout("DaemonSet", "fluent-bit", "logging", timeout=30)
+    try:
+        lab.exec("deploy/nginx", "cat /etc/shadow")
+        with pytest.raises(AlertTimeoutError, match=r"Broken link: log group.*writes to 'elsewhere'"):
+            lab.wait_for_alert(SHADOW, timeout=2)
+    finally:
+        lab.aws.client("iam").delete_role_policy(RoleName=lab.settings.role_name, PolicyName="elsewhere")
+        lab.aws.client("logs").delete_log_group(logGroupName="elsewhere")
+        mended = lab.apply("fluent-bit")
+    assert [(c.kind, c.action) for c in mended.changes] == [("ConfigMap", "updated"), ("DaemonSet", "updated")]
+
+
 def test_without_falco_the_event_is_the_broken_link(fresh: Lab) -> None:
     fresh.ensure("nginx", "log-group")
     fresh.exec("deploy/nginx", "cat /etc/shadow")
