@@ -12,7 +12,6 @@ from labkit.embedded import names
 from labkit.embedded.identity import ServiceAccountIssuer
 from labkit.embedded.kubernetes import resources as r
 from labkit.embedded.kubernetes.environment import ConfigError, environment, expand
-from labkit.embedded.kubernetes.errors import ApiError
 from labkit.embedded.kubernetes.events import Recorder
 from labkit.embedded.kubernetes.probes import Probe, ProbeFailure
 from labkit.embedded.kubernetes.registry import Registry
@@ -554,9 +553,10 @@ class _PodWorker:
 
     async def _clean_up(self) -> None:
         for state in (*self._init, *self._main):
-            for container in (state.previous, state.current):
-                if container is not None:
-                    await self.kubelet.node.runtime.remove(container)
+            containers = [c for c in (state.previous, state.current) if c is not None]
+            state.previous = state.current = None  # a forced deletion may come while a graceful one is on its way
+            for container in containers:
+                await self.kubelet.node.runtime.remove(container)
         self.kubelet.forget(self.pod["metadata"]["uid"])
 
     async def _pause(self, seconds: float) -> None:
@@ -639,10 +639,7 @@ class _PodWorker:
         }
         if self._init:
             status["initContainerStatuses"] = [self._container_status(state) for state in self._init]
-        try:
-            self.kubelet.registry.set_status(r.PODS, pod, status)
-        except ApiError:  # pragma: no cover - the pod went away between reading and writing
-            return
+        self.kubelet.registry.set_status(r.PODS, pod, status)
 
     def _container_status(self, state: _ContainerState) -> Object:
         container = state.current or state.previous
