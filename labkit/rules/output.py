@@ -17,6 +17,7 @@ from labkit.rules.fields import UnknownField, fields, resolve
 from labkit.rules.parser import ParseFailure, Parser
 
 _NUMBER = re.compile(r"[0-9]+")
+_LONGEST_NAME = 100
 _OPEN_FAMILIES = ("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is.", "thread.cgroup.")
 Getter: TypeAlias = Callable[[str, "str | None"], Any]
 MISSING = "<NA>"
@@ -58,6 +59,7 @@ class Format:
             raise BadFormat("empty formatting token")
         text = text.removeprefix("*")
         parts: list[str | Token] = []
+        parser = Parser(text)
         at = 0
         while at < len(text):
             found = text.find("%", at)
@@ -66,7 +68,7 @@ class Format:
                 break
             if found > at:
                 parts.append(text[at:found])
-            token, at = _token(text, found + 1)
+            token, at = _token(parser, text, found + 1)
             parts.append(token)
         return Format(tuple(parts))
 
@@ -83,7 +85,7 @@ class Format:
         return {token.name: get(token.field, token.argument) for token in self.tokens if token.field}
 
 
-def _token(text: str, at: int) -> tuple[Token, int]:
+def _token(parser: Parser, text: str, at: int) -> tuple[Token, int]:
     if at == len(text):
         raise BadFormat("invalid formatting syntax: formatting cannot end with a %")
     width = 0
@@ -91,14 +93,14 @@ def _token(text: str, at: int) -> tuple[Token, int]:
         width, at = min(int(match[0]), 1 << 16), match.end()
         if at == len(text):
             raise BadFormat("invalid formatting syntax: formatting cannot end with a number")
-    parser = Parser(text, at)
+    parser.at = at
     try:
         if transformer := parser.transformer():
             check_operand(transformer)
             return Token(text[at : parser.at], transformer, width=width), parser.at
     except (ParseFailure, ConditionFault) as fault:
         raise BadFormat(f"unknown filter: {fault.message}", unknown=True) from None
-    for candidate in _candidates(text, at):
+    for candidate in _candidates(parser, at):
         try:
             reference = resolve(candidate.name, candidate.argument, in_output=True)
         except UnknownField as unknown:
@@ -110,19 +112,20 @@ def _token(text: str, at: int) -> tuple[Token, int]:
     raise BadFormat("unknown filter: unexpected token after '", unknown=True)
 
 
-def _candidates(text: str, at: int) -> Iterator[ast.Field]:
+def _candidates(parser: Parser, at: int) -> Iterator[ast.Field]:
     """What the text may name as a field, the longest first; the position of each is where it ends."""
-    parser = Parser(text, at)
+    parser.at = at
+    name = parser.field_name()
+    if not name:
+        return
+    parser.at = at
     try:
         found = parser.field()
     except ParseFailure:
-        parser = Parser(text.replace("[", " "), at)
-        found = parser.field()
-    if found is None:
-        return
-    if found.argument:
+        found = None
+    if found and found.argument:
         yield ast.Field(found.name, found.argument, Position(parser.at))
-    name = found.name
+    name = name[:_LONGEST_NAME]
     while name:
         if name in fields() or name.startswith(_OPEN_FAMILIES):
             yield ast.Field(name, "", Position(at + len(name)))

@@ -105,11 +105,11 @@ class _Call:
 class Parser:
     """One text being read. After a ParseFailure, `position()` is the place Falco reports."""
 
-    def __init__(self, text: str, at: int = 0) -> None:
+    def __init__(self, text: str) -> None:
         self.size = len(text)
         # Falco's lexer stops at a NUL, and then finds text left over.
         self.text = text.split("\0", 1)[0]
-        self.at = at
+        self.at = 0
         self.last = ""
         self._breaks = [match.start() for match in _LINE_BREAK.finditer(text)]
 
@@ -131,6 +131,10 @@ class Parser:
         """The field that the text goes on with, if it does; raises ParseFailure for a bad argument."""
         position = self.position()
         return self._field(position) if self._token(_FIELD) else None
+
+    def field_name(self) -> str:
+        """The name of a field that the text goes on with; "" if it doesn't."""
+        return self.last if self._token(_FIELD) else ""
 
     def transformer(self) -> ast.Transformer | None:
         """The transformer that the text goes on with, if it does; raises ParseFailure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def _text(format_: str, **values: Any) -> str:
     ],
 )
 def test_a_format_with_values_in_place(format_: str, expected: str) -> None:
-    time = 1795407615177232855
-    times = dict.fromkeys(("evt__time", "evt__time__s", "evt__time__iso8601", "evt__datetime"), time)
+    now = 1795407615177232855
+    times = dict.fromkeys(("evt__time", "evt__time__s", "evt__time__iso8601", "evt__datetime"), now)
     values: dict[str, Any] = {
         "evt__type": "openat",
         "proc__name": "cat",
@@ -80,6 +81,13 @@ def test_a_format_that_cannot_be_used(format_: str, message: str) -> None:
         Format.parse(format_)
 
 
+def test_long_formats_take_time_in_proportion() -> None:
+    started = time.process_time()
+    assert len(Format.parse("%proc.name " * 20_000).tokens) == 20_000
+    assert Format.parse("%proc.name" + "x" * 200_000 + ".y" * 100_000).tokens[0].field == "proc.name"
+    assert time.process_time() - started < 10
+
+
 SHELL = """
 - rule: Terminal shell in container
   desc: d
@@ -111,8 +119,8 @@ def test_published_formats_give_all_recorded_alerts(
     for recorded in recorded_alerts:
         event = RecordedEvent(recorded["output_fields"])
         text = engine.rule(recorded["rule"]).format.text(event.get)
-        time = Format.parse("%evt.time: ").text(event.get)
-        assert f"{time}{recorded['priority']} {text}" == recorded["output"]
+        prefix = Format.parse("%evt.time: ").text(event.get)
+        assert f"{prefix}{recorded['priority']} {text}" == recorded["output"]
 
 
 def test_missing_fields_are_null_and_numbers_stay_numbers() -> None:
@@ -131,8 +139,8 @@ def test_times_and_texts_that_cannot_be_are_printed_all_the_same() -> None:
     engine = Engine(suggested_output=False)
     rule = "- rule: R\n  desc: d\n  condition: evt.type = open and evt.time exists\n  output: '%proc.name'\n"
     engine.load([("r.yaml", f"{rule}  priority: info\n")])
-    for time in (-1, 1 << 70):
-        (alert,) = engine.process(RecordedEvent({"evt.type": "open", "evt.time": time, "proc.name": "\ud800"}))
+    for moment in (-1, 1 << 70):
+        (alert,) = engine.process(RecordedEvent({"evt.type": "open", "evt.time": moment, "proc.name": "\ud800"}))
         assert "\ufffd" not in alert.output
         assert json.loads(alert.to_json())["output_fields"]["proc.name"] == "?"
 
