@@ -256,6 +256,7 @@ def _base() -> Layer:
             layer.program(f"/usr/bin/{path}", name or path)
     for name in _SBIN:
         layer.program(f"/usr/sbin/{name}", "useradd" if name != "groupadd" else "groupadd")
+    layer.program("/usr/sbin/nologin", "nologin")
     for path, name in _EXTRA.items():
         layer.program(f"/usr/bin/{path}", name)
     layer.program("/usr/bin/dash", "dash").symlink("/usr/bin/sh", "dash").symlink("/usr/bin/rbash", "bash")

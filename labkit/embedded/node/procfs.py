@@ -209,6 +209,9 @@ def new_dev(kernel: Kernel) -> Directory:
         ("ptmx", "pts/ptmx"),
     ):
         dev.entries[name] = Symlink(target, dev=dev.dev)
+    for inode in dev.entries.values():
+        if inode is not None:
+            inode.atime = inode.mtime = inode.ctime = dev.ctime
     return dev
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from labkit.embedded.node.tty import Tty
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FIRST_READ = 0.25  # seconds that a terminal's program has to get ready for what is typed
 _LOG_LINE = 16_384  # containerd splits longer lines
 
 
@@ -570,6 +571,7 @@ class Runtime:
 
 async def _pump(stdin: InputStream, tty: Tty) -> None:
     """Types into a terminal what a client sends; at the client's end of input, Ctrl-D."""
+    await tty.used(_FIRST_READ)
     while data := await stdin.read(4096):
         tty.input(data)
     tty.input(b"\x04")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ class Tty:
         self._line = bytearray()
         self._ready: deque[bytes] = deque()  # b"" stands for Ctrl-D on an empty line
         self._interrupted = False
+        self._used = asyncio.Event()
         self._wake = asyncio.Event()
 
     @property
@@ -147,6 +149,7 @@ class Tty:
     async def read(self, size: int) -> bytes:
         """What was typed: a line in canonical mode, else whatever there is; b"" at the end of input."""
         self._interrupted = False
+        self._used.set()
         while not self._ready:
             if self._interrupted:
                 self._interrupted = False
@@ -160,6 +163,11 @@ class Tty:
             self._ready.appendleft(data[size:])
             data = data[:size]
         return data
+
+    async def used(self, timeout: float) -> None:
+        """Waits until a program reads from the terminal, so that what is typed is echoed by who reads it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._used.wait(), timeout)
 
     def write(self, data: bytes) -> None:
         self.output(data.replace(b"\n", b"\r\n"))

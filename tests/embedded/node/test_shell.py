@@ -72,6 +72,11 @@ async def test_sh_prints(pod, command, printed):
         ("ls /nowhere &> /tmp/o; wc -l < /tmp/o", "1"),
         ("false | true; echo $?; set -o pipefail; false | true; echo $?", "0\n1"),
         ("echo $BASH_VERSION", "5.2.15(1)-release"),
+        ("echo {a,b}c x{1..3} '{a,b}' {a b{,.bak} {x,{y,z}}1", "ac bc x1 x2 x3 {a,b} {a b b.bak x1 y1 z1"),
+        (
+            "((x = 3 * 2)) && echo $x; ((0)) || echo zero; let y=x+1; echo $y; ((echo sub); echo shell)",
+            "6\nzero\n7\nsub\nshell",
+        ),
     ],
 )
 async def test_bash_prints(pod, command, printed):
@@ -139,6 +144,12 @@ async def test_ctrl_c_ends_the_foreground_command_only(pod, shown):
     )
     assert code == 0
     assert "status 130" in shown.text
+
+
+async def test_what_is_typed_is_echoed_once_and_multi_line_commands_go_on(pod):
+    result = await pod.run("bash", stdin="cat <<X\nab\nX\nsleep 9 &\nkill %1\nwait\nhistory 1\nexit\n", tty=True)
+    assert result.out.splitlines()[:5] == ["root@web-0:/# cat <<X", "> ab", "> X", "ab", "root@web-0:/# sleep 9 &"]
+    assert "    5  history 1" in result.out
 
 
 async def test_keys_edit_the_line(pod):

@@ -29,7 +29,7 @@ import pytest
         ),
         (
             "grep -c : /etc/group; grep -rl nobody /etc | sort; grep -in ROOT /etc/passwd | head -1",
-            "30\n/etc/passwd\n/etc/shadow\n1:root:x:0:0:root:/root:/bin/bash",
+            "31\n/etc/passwd\n/etc/shadow\n1:root:x:0:0:root:/root:/bin/bash",
         ),
         (
             "echo 'foo bar' | grep -o 'b.*'; echo ab | grep -E '^(a|b)+$';echo a.c | grep -F a.c; grep zz /etc/issue",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from labkit.embedded.node import abi
 from labkit.embedded.node.filesystem import Stat
 from labkit.embedded.node.kernel import Process, ProcessExit
-from labkit.embedded.node.shell.expansion import ExpansionError
+from labkit.embedded.node.shell.expansion import ExpansionError, evaluate
 from labkit.embedded.node.shell.interpreter import BUILTINS, SPECIAL, Builtin, Shell
 from labkit.embedded.node.shell.parser import is_name, unescape
 
@@ -624,7 +624,41 @@ async def _trap(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
-@builtin("hash", "ulimit", "bind", "shopt", "alias", "unalias", "complete")
+@builtin("let")
+async def _let(shell: Shell, argv: list[str]) -> int:
+    if not shell.bash:
+        shell.complain("let: not found")
+        return 127
+    value = 0
+    for word in argv[1:]:
+        value = evaluate(shell, word)
+    return int(value == 0)
+
+
+@builtin("history")
+async def _history(shell: Shell, argv: list[str]) -> int:
+    if not shell.bash:
+        shell.complain("history: not found")
+        return 127
+    if argv[1:] == ["-c"]:
+        shell.history.clear()
+        return 0
+    count = int(argv[1]) if len(argv) > 1 and argv[1].isdigit() else len(shell.history)
+    first = max(len(shell.history) - count, 0)
+    for number, line in enumerate(shell.history[first:], first + 1):
+        shell.process.print(f"{number:5}  {line}")
+    return 0
+
+
+@builtin("alias")
+async def _alias(shell: Shell, argv: list[str]) -> int:
+    if len(argv) > 1:
+        shell.complain("alias: not simulated by the lab's shell")
+        return 1
+    return 0
+
+
+@builtin("hash", "ulimit", "bind", "shopt", "unalias", "complete")
 async def _quiet(shell: Shell, argv: list[str]) -> int:
     """Settings without an effect on what the lab shows."""
     if argv[0] in ("bind", "shopt", "complete") and not shell.bash:

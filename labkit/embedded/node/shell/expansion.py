@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from labkit.embedded.node.shell.parser import Arithmetic, Part, Substitution, Text, Variable, Word
@@ -23,10 +24,77 @@ class ExpansionError(Exception):
 async def fields(shell: Shell, words: tuple[Word, ...]) -> list[str]:
     """The arguments that a command's words become."""
     result: list[str] = []
-    for word in words:
+    for word in _braces(words) if shell.bash else words:
         for field in await _split(shell, word):
             result += await _names(shell.process, field) if shell.globbing else [_plain(field)]
     return result
+
+
+def _braces(words: tuple[Word, ...]) -> list[Word]:
+    """bash's `{a,b}` and `{1..3}`: each word as the words that it stands for."""
+    return [expanded for word in words for expanded in _brace(word)]
+
+
+def _brace(word: Word) -> list[Word]:
+    # One piece per unquoted character, so that braces and commas are told from quoted ones.
+    pieces: list[Part] = []
+    for part in word:
+        if isinstance(part, Text) and not part.quoted:
+            pieces += [Text(character, False) for character in part.value]
+        else:
+            pieces.append(part)
+    marks = ["" if not isinstance(piece, Text) or piece.quoted else piece.value for piece in pieces]
+    for start, mark in enumerate(marks):
+        if mark != "{":
+            continue
+        depth, cuts, end = 0, [start], -1
+        for at in range(start, len(marks)):
+            depth += (marks[at] == "{") - (marks[at] == "}")
+            if marks[at] == "," and depth == 1:
+                cuts.append(at)
+            if depth == 0:
+                end = at
+                break
+        if end < 0:
+            continue
+        inside = "".join(marks[start + 1 : end])
+        choices: list[tuple[Part, ...]]
+        if len(cuts) > 1:
+            bounds = [*cuts, end]
+            choices = [tuple(pieces[a + 1 : b]) for a, b in pairwise(bounds)]
+        elif (sequence := _sequence(inside)) and len(inside) == end - start - 1:
+            choices = [(Text(value, False),) for value in sequence]
+        else:
+            continue
+        before, after = tuple(pieces[:start]), tuple(pieces[end + 1 :])
+        return [found for choice in choices for found in _brace(_joined_text((*before, *choice, *after)))]
+    return [word]
+
+
+def _sequence(inside: str) -> list[str]:
+    numbers = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", inside)
+    if numbers is not None:
+        first, last = int(numbers[1]), int(numbers[2])
+        step = 1 if last >= first else -1
+        return [str(number) for number in range(first, last + step, step)][:10_000]
+    letters = re.fullmatch(r"([a-zA-Z])\.\.([a-zA-Z])", inside)
+    if letters is None:
+        return []
+    first, last = ord(letters[1]), ord(letters[2])
+    step = 1 if last >= first else -1
+    return [chr(code) for code in range(first, last + step, step)]
+
+
+def _joined_text(parts: tuple[Part, ...]) -> Word:
+    """Neighbouring unquoted characters as one text again."""
+    joined: list[Part] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if isinstance(part, Text) and not part.quoted and isinstance(last, Text) and not last.quoted:
+            joined[-1] = Text(last.value + part.value, False)
+        else:
+            joined.append(part)
+    return tuple(joined) or (Text("", True),)
 
 
 async def text(shell: Shell, word: Word) -> str:

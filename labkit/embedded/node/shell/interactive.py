@@ -26,7 +26,7 @@ async def interactive(shell: Shell) -> int:
             tty.interrupt()
 
     process.on_signal(abi.SIGINT, interrupt)
-    history: list[str] = []
+    history = shell.history
     if shell.bash:
         await _start_bash(shell)
     editor = LineEditor(process, tty, history if shell.bash else None) if tty is not None else None
@@ -93,7 +93,7 @@ async def _loop(shell: Shell, editor: LineEditor | None, history: list[str]) -> 
             return shell.status
         pending += line + "\n"
         try:
-            tree = parse(pending, bash=shell.bash)
+            tree = parse(pending, bash=shell.bash, prompting=True)
         except ShellSyntaxError as exc:
             if exc.incomplete:
                 continue

@@ -107,6 +107,7 @@ class Shell:
         self.line = 1
         self.shell_pid = process.vpid
         self.in_script = ""
+        self.history: list[str] = []
         self._depth = 0
         self._loops = 0
         self._conditions = 0
@@ -366,6 +367,9 @@ class Shell:
 
     def in_child(self, child: Process) -> Shell:
         """The state of a subshell."""
+        if self.interactive:
+            for number in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
+                child.default_signal(number)
         shell = object.__new__(Shell)
         shell.__dict__.update(self.__dict__)
         shell.process = child

@@ -193,6 +193,7 @@ class Parser:
 
     text: str
     bash: bool = False
+    prompting: bool = False  # more lines can be asked for
     pos: int = 0
     line: int = 1
     _pending: list[HereDocument] = field(default_factory=list)
@@ -331,6 +332,11 @@ class Parser:
 
     def _command(self) -> Command:
         word = self._peek_word()
+        if self.bash and self.text.startswith("((", self.pos):
+            self.pos -= 1  # as if it were the end of `$((`
+            if self._is_arithmetic():
+                return self._let()
+            self.pos += 1
         if self._operator() == "(":
             self._take("(")
             body = self._body()
@@ -361,6 +367,14 @@ class Parser:
         if word in _CLOSERS:
             raise self._error(word)
         return self._simple()
+
+    def _let(self) -> Simple:
+        """`((expression))`, which is `let "expression"`."""
+        parts: list[Part] = []
+        self._arithmetic(parts, True)
+        arithmetic = parts[0]
+        assert isinstance(arithmetic, Arithmetic)
+        return Simple((), ((Text("let", False),), arithmetic.word), self._redirects(), self.line)
 
     def _body(self) -> Sequence:
         body = self._sequence()
@@ -512,6 +526,8 @@ class Parser:
             lines = []
             while True:
                 if self.pos >= len(self.text):
+                    if self.prompting:
+                        raise self._incomplete("here-document")
                     break
                 end = self.text.find("\n", self.pos)
                 end = len(self.text) if end < 0 else end
@@ -883,6 +899,6 @@ def _digits(text: str, start: int, most: int, allowed: str) -> str:
     return text[start:end]
 
 
-def parse(text: str, *, bash: bool = False) -> Sequence:
+def parse(text: str, *, bash: bool = False, prompting: bool = False) -> Sequence:
     """The tree of a text. Raises ShellSyntaxError."""
-    return Parser(text, bash).parse()
+    return Parser(text, bash, prompting).parse()

@@ -122,6 +122,12 @@ async def getent(p: Process) -> int:
     return 0 if found else 2
 
 
+@program("nologin")
+async def nologin(p: Process) -> int:
+    p.print("This account is currently not available.")
+    return 1
+
+
 @program("su")
 async def su(p: Process) -> int:
     words = p.argv[1:]
