@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-import yaml
-
 from labkit.embedded.helm import chart
 from labkit.embedded.helm.errors import HelmError
 from labkit.embedded.helm.storage import Revision, revisions, save
@@ -101,7 +99,7 @@ def uninstall(kube: Kube, name: str, namespace: str) -> bool:
     stored = revisions(kube, name, namespace)
     if not stored:
         return False
-    kube.delete(_objects(stored[-1].manifest))
+    kube.delete(chart.objects_of(stored[-1].manifest))
     for revision in stored:
         kube.request("DELETE", kube.path("v1", "Secret", namespace, revision.secret_name))
     return True
@@ -133,7 +131,7 @@ def _apply(kube: Kube, objects: Iterable[Object]) -> None:
 
 def _remove_left_over(kube: Kube, last: Revision | None, objects: Iterable[Object]) -> None:
     kept = {(item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) for item in objects}
-    for item in _objects(last.manifest) if last is not None else []:
+    for item in chart.objects_of(last.manifest) if last is not None else []:
         if (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) not in kept:
             kube.delete_one(item)
 
@@ -152,10 +150,6 @@ def _wait(kube: Kube, objects: Iterable[Object], timeout: float) -> None:
                     f"resource {item['kind']}/{meta['namespace']}/{meta['name']} not ready. {error.message}: "
                     "context deadline exceeded"
                 ) from error
-
-
-def _objects(manifest: str) -> list[Object]:
-    return [item for item in yaml.safe_load_all(manifest) if item]
 
 
 def _save(kube: Kube, revision: Revision) -> None:
