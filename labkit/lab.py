@@ -89,8 +89,9 @@ class Lab:
         from labkit.provision.steps import STEPS
 
         chosen = STEPS.with_needs(steps or STEPS.ORDER)
-        rows = tuple((step.name, "ready", step.title) for step in chosen if step.apply(self))
-        return Table("In place", ("step", "state", "what"), rows)
+        for step in chosen:
+            step.apply(self)
+        return Table("In place", ("step", "state", "what"), tuple((s.name, "ready", s.title) for s in chosen))
 
     def status(self) -> Table:
         """Every step with what is there of it: `applied`, `partly` or `absent`."""
@@ -120,7 +121,8 @@ class Lab:
 
         results = [step.undo(self) for step in reversed(list(STEPS))]
         rows = tuple((c.action, c.kind, c.name) for result in results for c in result.changes if c.action != "absent")
-        return Table("Taken down" if rows else "Nothing to take down", ("action", "kind", "name"), rows)
+        title = "Taken down" if any(action == "removed" for action, _, _ in rows) else "Nothing to take down"
+        return Table(title, ("action", "kind", "name"), rows)
 
     def audit(self) -> Audit:
         """What of the workshop is still there, by ledger, by tag and by name; `.clean` if nothing is."""

@@ -7,6 +7,7 @@ itself and go away; what is the same for all - order, the ledger, who made what 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -115,6 +116,11 @@ class Step:
 
     def apply(self, lab: Lab, **options: Any) -> StepResult:
         """Brings every part about, in order. Raises `StepError` or `TargetError`; what was done until then stays."""
+        unknown = set(options) - set(inspect.signature(self.parts).parameters)
+        if unknown:
+            raise StepError(
+                f"Step {self.name} takes no {', '.join(sorted(unknown))}.", hint="Only custom-rules takes files=[...]."
+            )
         changes = []
         with explained(lab.aws.hint):
             for part in self.parts(lab, **options):
