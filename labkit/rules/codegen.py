@@ -40,7 +40,7 @@ class _Writer:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = _merged(graph)
-        self.names: dict[str, Any] = {"U": object(), **_HELPERS}
+        self.names: dict[str, Any] = {"U": object(), **_CALLED}
         self._constants: dict[tuple[str, Any], str] = {}
         self._fields: dict[tuple[Any, ...], str] = {}
         self._code: dict[int, str] = {}
@@ -533,7 +533,7 @@ def t_getopt(arguments: Any, options: Any, wanted: str) -> str | None:
     return None
 
 
-_HELPERS: dict[str, Any] = {
+_CALLED: dict[str, Any] = {
     "in_networks": in_networks,
     "sides": sides,
     "ancestors": ancestors,
@@ -552,6 +552,6 @@ _HELPERS: dict[str, Any] = {
 }
 
 TRANSFORMS: dict[str, Callable[..., Any]] = {
-    name.removeprefix("t_"): function for name, function in _HELPERS.items() if name.startswith("t_")
+    name.removeprefix("t_"): function for name, function in _CALLED.items() if name.startswith("t_")
 }
 TIME_FIELDS = frozenset({"evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -404,6 +405,28 @@ def test_deep_and_broken_files_are_refused(report_on: ReportOn) -> None:
     assert check([("a.yaml", b"\xff\xfe\x00")]).files[0].name == "a.yaml"
     nested = "(" * 600 + "evt.num = 1" + ")" * 600
     assert report_on(_rule(condition=nested)).successful
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "proc.name = " + "'" * 5_000,
+        "proc.name in (" + "'a" * 5_000,
+        "not " * 5_000 + "a",
+        "not(" * 5_000,
+        "proc.env[" * 5_000,
+        "tolower(" * 5_000,
+        "\n" * 20_000 + "x y",
+        "proc.name glob " + "*a" * 60,
+        "proc.name glob " + "[" * 100,
+        " or ".join(f"(evt.num = {number} and proc.name = x{number})" for number in range(1_000)),
+    ],
+)
+def test_texts_made_to_be_slow_are_not(report_on: ReportOn, condition: str) -> None:
+    started = time.process_time()
+    report_on(_rule(condition=json.dumps(condition)))
+    report_on(_rule(output=json.dumps(condition.replace("proc", "%proc"))))
+    assert time.process_time() - started < 5
 
 
 def test_html_of_a_report_shows_lines_and_messages(report_on: ReportOn) -> None:
