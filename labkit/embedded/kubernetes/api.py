@@ -17,7 +17,7 @@ import yaml
 from aiohttp import web
 
 from labkit.embedded.http import HttpRequest, HttpResponse
-from labkit.embedded.kubernetes import discovery
+from labkit.embedded.kubernetes import discovery, protobuf
 from labkit.embedded.kubernetes import resources as r
 from labkit.embedded.kubernetes.auth import ANONYMOUS, Attributes, User
 from labkit.embedded.kubernetes.errors import (
@@ -27,7 +27,6 @@ from labkit.embedded.kubernetes.errors import (
     method_not_allowed,
     no_such_path,
     unauthorized,
-    unsupported_media_type,
 )
 from labkit.embedded.kubernetes.exec import serve_exec
 from labkit.embedded.kubernetes.kubelet import Kubelet
@@ -529,11 +528,8 @@ def _body(request: Request) -> Object:
 
 
 def _parse(request: Request, kind: str) -> Any:
-    if kind == "application/vnd.kubernetes.protobuf" or request.body.startswith(b"k8s\x00"):
-        raise unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: "
-            "application/json, application/yaml"
-        )
+    if request.body.startswith(protobuf.MAGIC):
+        return protobuf.decode(request.body)
     try:
         if kind in ("application/yaml", APPLY_PATCH):
             return yaml.load(request.body, _YAML_LOADER)
