@@ -1,4 +1,4 @@
-"""The node agent: pods bound to its node become containers, and what becomes of these becomes the pods' status."""
+"""The kubelet: pods bound to its node become containers, and what becomes of these becomes the pods' status."""
 
 from __future__ import annotations
 
