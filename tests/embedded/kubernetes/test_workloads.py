@@ -160,14 +160,14 @@ def test_scaling_is_told_in_events(deploy, core, namespace, eventually):
 @pytest.fixture
 def daemons(apps, namespace, workload, eventually):
     def make(wanted=2, **spec):
-        apps.create_namespaced_daemon_set(namespace, workload("DaemonSet", "shipper", **spec))
+        apps.create_namespaced_daemon_set(namespace, workload("DaemonSet", "daemon", **spec))
         return eventually(lambda: daemon_status(apps, namespace, wanted))
 
     return make
 
 
 def daemon_status(apps, namespace, wanted):
-    found = apps.read_namespaced_daemon_set("shipper", namespace)
+    found = apps.read_namespaced_daemon_set("daemon", namespace)
     status = found.status
     counts = (status.desired_number_scheduled, status.updated_number_scheduled or 0, status.number_available or 0)
     fits = counts == (wanted,) * 3 and status.observed_generation == found.metadata.generation
@@ -176,13 +176,13 @@ def daemon_status(apps, namespace, wanted):
 
 def test_a_daemon_set_has_a_pod_on_every_node(daemons, core, namespace):
     daemons()
-    found = pods(core, namespace, "app=shipper")
+    found = pods(core, namespace, "app=daemon")
     assert sorted(pod.spec.node_name for pod in found) == ["ip-10-0-1-10.ec2.internal", "ip-10-0-2-20.ec2.internal"]
 
 
 def test_a_daemon_set_follows_its_node_selector(daemons, core, namespace):
     daemons(1, pod={"nodeSelector": {"kubernetes.io/hostname": "ip-10-0-2-20.ec2.internal"}})
-    assert [p.spec.node_name for p in pods(core, namespace, "app=shipper")] == ["ip-10-0-2-20.ec2.internal"]
+    assert [p.spec.node_name for p in pods(core, namespace, "app=daemon")] == ["ip-10-0-2-20.ec2.internal"]
 
 
 def test_a_daemon_set_stays_off_a_tainted_node_unless_it_tolerates(daemons, apps, core, namespace, eventually):
@@ -192,7 +192,7 @@ def test_a_daemon_set_stays_off_a_tainted_node_unless_it_tolerates(daemons, apps
         daemons(1)
         tolerations = [{"key": "only", "operator": "Exists"}]
         change = {"spec": {"template": {"spec": {"tolerations": tolerations}}}}
-        apps.patch_namespaced_daemon_set("shipper", namespace, change)
+        apps.patch_namespaced_daemon_set("daemon", namespace, change)
         eventually(lambda: daemon_status(apps, namespace, 2))
     finally:
         core.patch_node(node, {"spec": {"taints": None}})
@@ -200,22 +200,22 @@ def test_a_daemon_set_stays_off_a_tainted_node_unless_it_tolerates(daemons, apps
 
 def test_a_daemon_set_renews_its_pods(daemons, apps, core, namespace, eventually):
     daemons()
-    before = {p.metadata.uid for p in pods(core, namespace, "app=shipper")}
+    before = {p.metadata.uid for p in pods(core, namespace, "app=daemon")}
     change = {"spec": {"template": {"metadata": {"annotations": {"checksum": "2"}}}}}
-    apps.patch_namespaced_daemon_set("shipper", namespace, change)
+    apps.patch_namespaced_daemon_set("daemon", namespace, change)
     eventually(lambda: daemon_status(apps, namespace, 2))
-    after = {p.metadata.uid for p in pods(core, namespace, "app=shipper")}
+    after = {p.metadata.uid for p in pods(core, namespace, "app=daemon")}
     assert before.isdisjoint(after)
     assert {rev.revision for rev in apps.list_namespaced_controller_revision(namespace).items} == {1, 2}
 
 
 def test_on_delete_waits_until_somebody_deletes_the_pod(daemons, apps, core, namespace, eventually):
     daemons(updateStrategy={"type": "OnDelete"})
-    before = {p.metadata.name for p in pods(core, namespace, "app=shipper")}
+    before = {p.metadata.name for p in pods(core, namespace, "app=daemon")}
     change = {"spec": {"template": {"metadata": {"annotations": {"checksum": "2"}}}}}
-    apps.patch_namespaced_daemon_set("shipper", namespace, change)
-    eventually(lambda: apps.read_namespaced_daemon_set("shipper", namespace).status.updated_number_scheduled in (None, 0))
-    assert {p.metadata.name for p in pods(core, namespace, "app=shipper")} == before
+    apps.patch_namespaced_daemon_set("daemon", namespace, change)
+    eventually(lambda: apps.read_namespaced_daemon_set("daemon", namespace).status.updated_number_scheduled in (None, 0))
+    assert {p.metadata.name for p in pods(core, namespace, "app=daemon")} == before
     for name in before:
         core.delete_namespaced_pod(name, namespace)
     eventually(lambda: daemon_status(apps, namespace, 2))
