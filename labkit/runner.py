@@ -107,7 +107,7 @@ def execute(
                 cwd=str(chapter.path.parent),
                 progress_bar=False,
                 execution_timeout=900,
-                kernel_manager_class=_local_kernels(),
+                kernel_manager_class=_local_kernels(output / "kernels.log"),
             )
             chapter.status = "passed"
         except PapermillExecutionError as error:
@@ -199,6 +199,8 @@ def store_outputs(executed: Path, notebook: Path) -> None:
     for cell in done.cells:
         for note in ("papermill", "execution"):
             cell.metadata.pop(note, None)
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
         # papermill adds an empty list of tags to each cell; a notebook without it is the same and easier to read
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
@@ -207,12 +209,28 @@ def store_outputs(executed: Path, notebook: Path) -> None:
     nbformat.write(done, notebook)
 
 
-def _local_kernels() -> type:
-    """Kernels behind Unix sockets: nobody else on the computer can connect, and ipykernel has nothing to warn of."""
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Outputs with neighbours of one stream joined: where a kernel cuts its output is chance."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+def _local_kernels(log: Path) -> type:
+    """Kernels behind Unix sockets, so that nobody else on the computer can connect; what they mutter goes to `log`."""
     from jupyter_client.manager import AsyncKernelManager
 
     class LocalKernelManager(AsyncKernelManager):
         transport = "ipc"
+
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+            with log.open("ab") as file:
+                await super()._async_launch_kernel(kernel_cmd, **options | {"stderr": file})
+
 
     return LocalKernelManager
 

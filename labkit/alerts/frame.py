@@ -19,7 +19,7 @@ UTC_NS = pd.DatetimeTZDtype("ns", "UTC")
 # Columns that every frame has, in this order, before the output fields ...
 _ALERT = ("time", "rule", "priority", "source", "hostname", "output", "tags")
 # ... and after them: where and when CloudWatch Logs got the line (its own names).
-_DELIVERY = ("eventId", "logStreamName", "timestamp", "ingestionTime")
+DELIVERY = ("eventId", "logStreamName", "timestamp", "ingestionTime")
 
 # Output fields that every frame has even when no alert does, so that code which names them works on an empty group.
 FIELDS = {
@@ -86,7 +86,7 @@ class Columns:
         marks = tuple(map(str, tags or ()))
         shared = same(rule, rule), same(priority, priority), same(source, source), same(hostname, hostname)
         self._alerts.append((time, *shared, output, self._tags.setdefault(marks, marks)))
-        event_id, stream, timestamp, ingestion = map(event.get, _DELIVERY)
+        event_id, stream, timestamp, ingestion = map(event.get, DELIVERY)
         self._deliveries.append((event_id, same(stream, stream), timestamp, ingestion))
 
     def frame(self) -> pd.DataFrame:
@@ -96,7 +96,7 @@ class Columns:
         times = _times([alert[0] for alert in self._alerts], logged)
         order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
         _, rule, priority, source, hostname, output, tags = _columns(self._alerts, order, len(_ALERT))
-        event_id, stream, _, ingestion = _columns(self._deliveries, order, len(_DELIVERY))
+        event_id, stream, _, ingestion = _columns(self._deliveries, order, len(DELIVERY))
         columns: dict[str, Any] = {
             "time": times.iloc[order].reset_index(drop=True),
             "rule": _category(rule),
@@ -125,7 +125,7 @@ class Columns:
             where = place[rows]
             for i, name in enumerate(shape):
                 # Falco lets one add fields of any name (`append_output.extra_fields`).
-                column = f"output_fields.{name}" if name in _ALERT or name in _DELIVERY else name
+                column = f"output_fields.{name}" if name in _ALERT or name in DELIVERY else name
                 parts.setdefault(column, []).append((where, [row[i] for row in values]))
         return {name: _typed(parts[name], n, FIELDS.get(name)) for name in [*FIELDS, *sorted(set(parts) - set(FIELDS))]}
 

@@ -116,11 +116,12 @@ async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    warm_up = asyncio.create_task(lab.aws.warm_up())  # what takes time to load and nobody may need
     waits = [asyncio.create_task(stop.wait()), asyncio.create_task(idle.wait_until_idle(options.idle_minutes))]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     logger.info("stopping: %s", "asked to" if stop.is_set() else f"idle for {options.idle_minutes:g} minutes")
-    for wait in waits:
-        wait.cancel()
+    for task in (*waits, warm_up):
+        task.cancel()
     state.remove(home)
     await lab.stop()
     for runner in runners:

@@ -21,7 +21,7 @@ Found = TypeVar("Found")
 
 # Polls start close together, because the embedded lab delivers at once, and grow apart, because AWS meters them.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-QUIET_SECONDS = 3.0
+QUIET_SECONDS = 5.0
 """A wait shorter than this shows nothing while it lasts, so that stored outputs stay the same."""
 
 
@@ -106,11 +106,13 @@ def _broken(lab: Lab, label: str, timeout: float, rule: str | None, since: dt.da
 def latest(
     frame: pd.DataFrame, where: Callable[[pd.Series[Any]], bool] | Mapping[str, Any] | None
 ) -> pd.Series[Any] | None:
-    """The last row that `where` accepts, without its missing values; None if there is none."""
+    """What Falco said in the last row that `where` accepts, without missing values; None if there is none."""
+    from labkit.alerts.frame import DELIVERY
+
     for index in range(len(frame) - 1, -1, -1):
         row = frame.iloc[index]
         if where is None or (where(row) if callable(where) else _has(row, where)):
-            return row.dropna()
+            return row.drop(list(DELIVERY)).dropna()
     return None
 
 
