@@ -214,7 +214,12 @@ def test_on_delete_waits_until_somebody_deletes_the_pod(daemons, apps, core, nam
     before = {p.metadata.name for p in pods(core, namespace, "app=daemon")}
     change = {"spec": {"template": {"metadata": {"annotations": {"checksum": "2"}}}}}
     apps.patch_namespaced_daemon_set("daemon", namespace, change)
-    eventually(lambda: apps.read_namespaced_daemon_set("daemon", namespace).status.updated_number_scheduled in (None, 0))
+
+    def seen():
+        status = apps.read_namespaced_daemon_set("daemon", namespace).status
+        return status.updated_number_scheduled in (None, 0)
+
+    eventually(seen)
     assert {p.metadata.name for p in pods(core, namespace, "app=daemon")} == before
     for name in before:
         core.delete_namespaced_pod(name, namespace)
