@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from labkit.embedded.helm import Helm
+from labkit.embedded.helm.__main__ import helm as command_line
 from labkit.embedded.state import Endpoints
 from labkit.errors import StepError
 from labkit.provision.kube import Kube
@@ -141,23 +143,35 @@ def test_refusals_say_what_to_do(helm: Helm, tmp_path: Path) -> None:
         helm.upgrade_install("falco", "falcosecurity/falco", version="1.0.0", namespace="falco")
 
 
-def run(endpoints: Endpoints, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "labkit.embedded.helm", *arguments]
-    if arguments[0] not in ("repo", "version"):
-        command += ["--kubeconfig", str(endpoints.kubeconfig), "--namespace", "falco"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+def run(endpoints: Endpoints, *arguments: str) -> Result:
+    words = list(arguments)
+    if words[0] not in ("repo", "version"):
+        words += ["--kubeconfig", str(endpoints.kubeconfig), "--namespace", "falco"]
+    return CliRunner().invoke(command_line, words)
 
 
 def test_helms_command_line(helm: Helm, endpoints: Endpoints) -> None:
-    assert '"falcosecurity" has been added' in run(endpoints, "repo", "add", "falcosecurity", "https://x").stdout
+    assert '"falcosecurity" has been added' in run(endpoints, "repo", "add", "falcosecurity", "https://x").output
     arguments = ["upgrade", "--install", "falco", "falcosecurity/falco", "--version", "9.1.0", "-f", str(VALUES)]
     done = run(endpoints, *arguments, "--create-namespace", "--wait", "--timeout", "60s")
-    assert done.returncode == 0, done.stderr
-    assert 'Release "falco" does not exist. Installing it now.' in done.stdout
-    (listed,) = json.loads(run(endpoints, "list", "-o", "json").stdout)
+    assert done.exit_code == 0, done.output
+    assert 'Release "falco" does not exist. Installing it now.' in done.output
+    (listed,) = json.loads(run(endpoints, "list", "-o", "json").output)
     assert (listed["name"], listed["chart"], listed["status"]) == ("falco", "falco-9.1.0", "deployed")
-    assert json.loads(run(endpoints, "get", "values", "falco", "-o", "json").stdout)["tty"] is True
-    assert "STATUS: deployed" in run(endpoints, "status", "falco").stdout
-    assert 'release "falco" uninstalled' in run(endpoints, "uninstall", "falco", "--wait").stdout
-    gone = run(endpoints, "status", "falco")
+    assert json.loads(run(endpoints, "get", "values", "falco", "-o", "json").output)["tty"] is True
+    assert "STATUS: deployed" in run(endpoints, "status", "falco").output
+    assert 'release "falco" uninstalled' in run(endpoints, "uninstall", "falco", "--wait").output
+
+
+def test_the_command_fails_as_helm_does(endpoints: Endpoints) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "labkit.embedded.helm",
+        "status",
+        "nope",
+        "--kubeconfig",
+        str(endpoints.kubeconfig),
+    ]
+    gone = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (gone.returncode, gone.stderr.strip()) == (1, "Error: release: not found")

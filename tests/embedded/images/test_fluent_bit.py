@@ -30,6 +30,11 @@ def write_log(
     files.append_bytes(real, "".join(f"{now} stdout F {line}\n" for line in lines).encode())
 
 
+def end_soon(config: dict[str, Any]) -> None:
+    """Wait a second, not five, for what can't be delivered when the container is stopped."""
+    config["service"]["grace"] = "1"
+
+
 async def test_alerts_arrive_unchanged_and_start_up_lines_do_not(lab: Any) -> None:
     await lab.grant()
     write_log(lab, "Mon Nov 23 04:15:00 2026: Falco version: 0.44.1 (x86_64)", ALERT)
@@ -81,7 +86,7 @@ async def test_alerts_raised_while_access_is_denied_arrive_later(lab: Any) -> No
 async def test_what_was_held_survives_a_restart_of_the_container(lab: Any) -> None:
     await lab.grant(policy=False)
     write_log(lab, ALERT)
-    first = await lab.fluent_bit()
+    first = await lab.fluent_bit(lab.fluent_bit_config(end_soon))
     await lab.until(lambda: any("failed to flush chunk" in line for line in lab.log(first)))
     await lab.node.runtime.stop(first, grace=10.0)
     assert first.exit_code == 0
@@ -97,7 +102,7 @@ async def test_what_was_held_survives_a_restart_of_the_container(lab: Any) -> No
 async def test_without_a_role_it_goes_on_and_says_so(lab: Any) -> None:
     await lab.grant()
     write_log(lab, ALERT)
-    shipper = await lab.fluent_bit(role=False)
+    shipper = await lab.fluent_bit(lab.fluent_bit_config(end_soon), role=False)
     await lab.until(lambda: any("Provider returned no credentials" in line for line in lab.log(shipper)))
     assert shipper.state == "running"
     assert await lab.delivered(0) == []
