@@ -148,6 +148,16 @@ async def test_a_copied_program_is_still_that_program(pod):
     )
 
 
+async def test_an_expression_made_to_be_slow_isnt(pod):
+    slow = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"
+    assert (
+        await pod.sh(f"echo '{slow}' | grep -cE '^(a+)+$'; echo '{slow}' | sed -E 's/^(a+)+$/x/'")
+    ).out == f"0\n{slow}\n"
+    assert (
+        await pod.sh("echo abab | grep -c '^\\(ab\\)\\1$'; echo 'a-b' | sed -E 's/(a)-(b)/\\2-\\1/'")
+    ).out == "1\nb-a\n"
+
+
 async def test_tail_follows_a_file(pod, shown):
     await pod.sh("echo one > /tmp/log")
     execution = pod.node.runtime.start_exec(pod.container, ["tail", "-f", "/tmp/log"], stdout=shown)

@@ -7,12 +7,14 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.filesystem import Directory, Stat
 from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.shell.expansion import translate
+from labkit.embedded.node.userland import regex
 from labkit.embedded.node.userland.options import parse, quoted, usage
 from labkit.embedded.node.userland.show import list_time, mode_text
 
@@ -181,8 +183,8 @@ class _Find:
     def _pattern(self, name: str, text: str) -> Callable[[_Entry], bool]:
         flags = re.DOTALL | (re.IGNORECASE if name.startswith("-i") else 0)
         if "regex" in name:
-            expression = re.compile(to_python(text, extended=False), flags)
-            return lambda entry: expression.fullmatch(entry.path) is not None
+            matcher = regex.compiled(to_python(text, extended=False), ignore_case=name.startswith("-i"))
+            return lambda entry: matcher.fullmatch(entry.path) is not None
         expression = re.compile(translate(text), flags)
         if name.endswith("lname"):
             return lambda entry: (
@@ -622,7 +624,7 @@ async def grep(p: Process) -> int:
     return 2 if searcher.failed else 0 if searcher.found else 1
 
 
-def _compiled(p: Process, patterns: list[str], kind: str, options: object) -> re.Pattern[bytes]:
+def _compiled(p: Process, patterns: list[str], kind: str, options: object) -> Any:
     from labkit.embedded.node.userland.options import Options
 
     assert isinstance(options, Options)
@@ -640,11 +642,11 @@ def _compiled(p: Process, patterns: list[str], kind: str, options: object) -> re
         text = rf"(?<!\w)(?:{text})(?!\w)"
     if "x" in options:
         text = rf"\A(?:{text})\Z"
-    return re.compile(text.encode("utf-8", "surrogateescape"), re.IGNORECASE if "i" in options or "y" in options else 0)
+    return regex.compiled(text.encode("utf-8", "surrogateescape"), ignore_case="i" in options or "y" in options)
 
 
 class _Grep:
-    def __init__(self, p: Process, options: object, expression: re.Pattern[bytes]) -> None:
+    def __init__(self, p: Process, options: object, expression: Any) -> None:
         from labkit.embedded.node.userland.options import Options
 
         assert isinstance(options, Options)

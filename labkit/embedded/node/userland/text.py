@@ -13,6 +13,7 @@ from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.shell.parser import unescape
+from labkit.embedded.node.userland import regex
 from labkit.embedded.node.userland.options import parse, quoted, usage
 from labkit.embedded.node.userland.search import to_python
 from labkit.embedded.node.userland.show import complain, whole
@@ -401,8 +402,8 @@ class _Edit:
             self._error(text, "unknown option to `s'" if self.letter == "s" else "y is not simulated in this lab")
         self.flags = flags
         try:
-            self.expression = re.compile(
-                to_python(parts[0], extended=self.extended), re.IGNORECASE if "i" in flags.lower() else 0
+            self.expression = regex.compiled(
+                to_python(parts[0], extended=self.extended), ignore_case="i" in flags.lower()
             )
         except re.error as exc:
             self._error(text, str(exc))
@@ -439,7 +440,7 @@ class _Edit:
             return last
         if address.isdigit():
             return number == int(address)
-        return re.search(to_python(address[1:-1], extended=self.extended), line) is not None
+        return regex.compiled(to_python(address[1:-1], extended=self.extended)).search(line) is not None
 
 
 @program("sed")
@@ -554,9 +555,9 @@ def _substituted(edit: _Edit, line: str, which: int) -> tuple[str, bool]:
         seen += 1
         if seen < which or (seen > which and "g" not in edit.flags):
             return match[0]
-        return match.expand(edit.replacement)
+        return str(match.expand(edit.replacement))
 
-    changed = edit.expression.sub(replace, line)
+    changed = str(edit.expression.sub(replace, line))
     return changed, seen >= which
 
 
@@ -572,7 +573,7 @@ async def awk(p: Process) -> int:
     )
     if match is None or not source.strip():
         return p.fail("the lab's awk prints fields only: /pattern/ {print $1, $2}", 2)
-    pattern = re.compile(to_python(match[1], extended=True)) if match[1] is not None else None
+    pattern = regex.compiled(to_python(match[1], extended=True)) if match[1] is not None else None
     items = [item.strip() for item in (match[5] or "$0").split(",")]
     for item in items:
         if not re.fullmatch(r'(\$(\d+|NF|0)|NR|NF|"[^"]*")(\s+(\$(\d+|NF)|"[^"]*"))*', item):
