@@ -231,7 +231,6 @@ def _local_kernels(log: Path) -> type:
             with log.open("ab") as file:
                 await super()._async_launch_kernel(kernel_cmd, **options | {"stderr": file})
 
-
     return LocalKernelManager
 
 

@@ -51,6 +51,8 @@ def health(endpoints: Endpoints) -> dict[str, Any] | None:
 
     The answer has to name the pid in the state file: another program may have taken the port.
     """
+    if not _alive(endpoints.pid):
+        return None
     connection = http.client.HTTPConnection("127.0.0.1", endpoints.aws_port, timeout=10)
     try:
         token = endpoints.credentials.kubernetes_token
@@ -175,12 +177,20 @@ def _wait_for_exit(pid: int, seconds: float) -> bool:
                 return True
         except ChildProcessError:
             pass
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+        if not _alive(pid):
             return True
         time.sleep(0.02)  # there is no portable way to wait for another's child
     return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's: not a lab of ours, but alive
+        return True
+    return True
 
 
 def _last_lines(path: Path, count: int = 5) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labkit.errors import StepError
 from labkit.provision.kube import Object
 from labkit.provision.manifests import ManifestPart, SharedNamespace, manifest_parts
 from labkit.provision.steps import Part, Step
@@ -50,6 +51,13 @@ class Canary(ManifestPart):
 
         def unmet() -> str:
             pod = lab.kube.get("Pod", meta["name"], meta["namespace"]) or {}
+            if _phase(pod) == "Failed":
+                state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+                said = state.get("message") or f"exit code {state['exitCode']}"
+                raise StepError(
+                    f"Pod {meta['name']} failed: {said}",
+                    hint=f"`kubectl -n {meta['namespace']} logs {meta['name']}` shows what it printed.",
+                )
             return "" if _phase(pod) == "Succeeded" else f"its phase is {_phase(pod)}"
 
         pods = lab.kube.path("v1", "Pod", meta["namespace"])

@@ -23,7 +23,7 @@ class Shipper(ManifestPart):
     def apply(self, lab: Lab, *, mine: bool) -> str:
         namespace = self.item["metadata"]["namespace"]
         action = super().apply(lab, mine=mine)
-        if action == "unchanged" and self._stale(lab, namespace):
+        if action != "created" and self._stale(lab, namespace):
             lab.kube.restart("DaemonSet", NAME, namespace)
             action = "updated"
         lab.kube.wait_rollout("DaemonSet", NAME, namespace, timeout=lab.settings.timeout)

@@ -112,7 +112,7 @@ def latest(
     for index in range(len(frame) - 1, -1, -1):
         row = frame.iloc[index]
         if where is None or (where(row) if callable(where) else _has(row, where)):
-            return row.drop(list(DELIVERY)).dropna()
+            return row.drop(list(DELIVERY), errors="ignore").dropna()
     return None
 
 

@@ -26,6 +26,8 @@ _CALENDAR = (
     ("1.34", "2025-10-02", "2026-12-02", "2027-12-02"),
     ("1.35", "2026-01-27", "2027-03-27", "2028-03-27"),
 )
+# The lab sees the calendar as of this day, which its pinned versions fit: its answers don't change over the years.
+_AS_OF = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 _DEFAULT_VERSION = "1.34"
 _NODEGROUP = "workshop"
 
@@ -167,13 +169,14 @@ class Eks:
         p = call.parameters
         wanted = p.get("clusterVersions")
         wanted = [wanted] if isinstance(wanted, str) else wanted
-        now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
         described = []
         for version, *days in reversed(_CALENDAR):
             released, standard, extended = (dt.datetime.fromisoformat(day).replace(tzinfo=dt.UTC) for day in days)
-            status = "STANDARD_SUPPORT" if now < standard else "EXTENDED_SUPPORT" if now < extended else "UNSUPPORTED"
+            status = (
+                "STANDARD_SUPPORT" if standard > _AS_OF else "EXTENDED_SUPPORT" if extended > _AS_OF else "UNSUPPORTED"
+            )
             if (
-                now < released
+                released > _AS_OF
                 or (wanted and version not in wanted)
                 or (status == "UNSUPPORTED" and not wanted and p.get("includeAll") != "true")
                 or p.get("versionStatus", status) != status

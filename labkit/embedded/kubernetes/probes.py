@@ -8,10 +8,14 @@ from typing import Any
 from labkit.embedded.http import HttpRequest
 from labkit.embedded.kubernetes.resources import Object
 from labkit.embedded.node import Container, Node, OciError
+from labkit.versions import pinned
 
 
 class ProbeFailure(Exception):
     """The container isn't well; the message follows `Readiness probe `, as the kubelet words it."""
+
+
+_USER_AGENT = f"kube-probe/{pinned()['kubernetes']['eks']}"
 
 
 class _Output:
@@ -52,7 +56,7 @@ class Probe:
         url = f"{scheme}://{host}:{self._port(spec['port'])}/{str(spec.get('path', '/')).lstrip('/')}"
         headers = {header["name"]: header["value"] for header in spec.get("httpHeaders") or ()}
         try:
-            status = await self._get(url, {"User-Agent": "kube-probe/1.31", **headers}, timeout)
+            status = await self._get(url, {"User-Agent": _USER_AGENT, **headers}, timeout)
         except (OSError, TimeoutError) as error:
             raise ProbeFailure(f'failed: Get "{url}": {_words(error)}') from error
         if not 200 <= status < 400:

@@ -11,6 +11,7 @@ from labkit.embedded.kubernetes.registry import Registry
 from labkit.embedded.kubernetes.resources import Object
 from labkit.embedded.kubernetes.timestamps import rfc3339, rfc3339_micro
 from labkit.embedded.node import Node
+from labkit.embedded.node.procfs import KERNEL_RELEASE
 from labkit.versions import pinned
 
 API_ADDRESS = "10.100.0.1"
@@ -277,7 +278,7 @@ def _status(name: str, address: str, instance: str, version: str, now: str) -> d
             "architecture": "amd64",
             "bootID": names.uid("boot", name),
             "containerRuntimeVersion": "containerd://2.1.4",
-            "kernelVersion": "6.1.150-174.273.amzn2023.x86_64",
+            "kernelVersion": KERNEL_RELEASE,
             "kubeProxyVersion": f"v{version}-eks-113cf36",
             "kubeletVersion": f"v{version}-eks-113cf36",
             "machineID": names.hex_id(32, "machine", name),

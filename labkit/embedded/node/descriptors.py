@@ -281,7 +281,7 @@ def open_inode(process: Process, inode: Inode, name: str, name_raw: str, flags: 
                 raise error("ENXIO", name_raw)
             return TtyFile(process.tty, inode, name, flags)
         if inode.driver.startswith("pts"):
-            tty = process.kernel.ttys.get(inode.rdev & 0xFF)
+            tty = process.kernel.ttys.get((process.container, inode.rdev & 0xFF))
             if tty is None:
                 raise error("EIO", name_raw)
             return TtyFile(tty, inode, name, flags)

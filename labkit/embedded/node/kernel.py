@@ -1259,7 +1259,7 @@ class Kernel:
         self.network = network
         self.ip = ip
         self.processes: dict[int, Process] = {}
-        self.ttys: dict[int, Tty] = {}
+        self.ttys: dict[tuple[Container | None, int], Tty] = {}
         self.loader_files: tuple[str, ...] = ("/etc/ld.so.cache", "/lib/x86_64-linux-gnu/libc.so.6")
         self._clock = clock
         self._last = 0
@@ -1330,15 +1330,15 @@ class Kernel:
             if process.group_leader.pid == group:
                 process.signal(number)
 
-    def open_tty(self, output: Callable[[bytes], object]) -> Tty:
-        """A new pseudo-terminal with the lowest free number."""
-        number = next(number for number in itertools.count() if number not in self.ttys)
-        tty = self.ttys[number] = Tty(self, number, output)
+    def open_tty(self, output: Callable[[bytes], object], container: Container | None) -> Tty:
+        """A new pseudo-terminal with the lowest free number; each container has a /dev/pts, and numbers, of its own."""
+        number = next(number for number in itertools.count() if (container, number) not in self.ttys)
+        tty = self.ttys[container, number] = Tty(self, number, output, container)
         return tty
 
     def close_tty(self, tty: Tty) -> None:
         tty.hang_up()
-        self.ttys.pop(tty.number, None)
+        self.ttys.pop((tty.container, tty.number), None)
 
 
 def _release(file: OpenFile) -> None:

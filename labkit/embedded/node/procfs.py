@@ -170,23 +170,24 @@ def mount_table(filesystem: Filesystem) -> str:
 
 
 class PtsDirectory(Directory):
-    """/dev/pts: the terminals that are open."""
+    """/dev/pts: the terminals that are open in a container, or on the node."""
 
-    __slots__ = ("kernel", "nodes")
+    __slots__ = ("container", "kernel", "nodes")
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, container: Container | None) -> None:
         super().__init__(0o755, now=kernel.boot_time, dev=0x2C)
         self.kernel = kernel
+        self.container = container
         self.nodes: dict[int, Device] = {}
 
     def lookup(self, name: str, viewer: Process | None = None) -> Inode | None:
-        if not name.isdigit() or int(name) not in self.kernel.ttys:
+        if not name.isdigit() or (self.container, int(name)) not in self.kernel.ttys:
             return None
         number = int(name)
         return self.nodes.setdefault(number, Device(f"pts{number}", 136, number, 0o620, gid=5))
 
     def names(self, viewer: Process | None = None) -> list[str]:
-        return [str(number) for number in sorted(self.kernel.ttys)]
+        return [str(n) for n in sorted(number for owner, number in self.kernel.ttys if owner is self.container)]
 
 
 def new_dev(kernel: Kernel) -> Directory:
@@ -219,7 +220,7 @@ def mount_kernel_filesystems(filesystem: Filesystem, kernel: Kernel, container: 
     """Mounts /proc, /dev, /dev/pts, /dev/shm, /dev/mqueue and /sys into a namespace."""
     filesystem.mount("/proc", ProcDirectory(kernel, filesystem, container), source="proc", kind="proc")
     filesystem.mount("/dev", new_dev(kernel), source="tmpfs", kind="tmpfs")
-    filesystem.mount("/dev/pts", PtsDirectory(kernel), source="devpts", kind="devpts")
+    filesystem.mount("/dev/pts", PtsDirectory(kernel, container), source="devpts", kind="devpts")
     filesystem.mount("/dev/mqueue", new_tmpfs(kernel.now, 0o1777), source="mqueue", kind="mqueue")
     filesystem.mount("/dev/shm", new_tmpfs(kernel.now, 0o1777), source="shm", kind="tmpfs")
     sys = new_tmpfs(kernel.now, 0o555)

@@ -332,7 +332,7 @@ class Runtime:
             raise OciError("failed to generate container spec: no command specified", 128)
         out = self.filesystem.open_file(container.log_path)
         logs = [_LogWriter(out, "stdout", self.kernel), _LogWriter(out, "stderr", self.kernel)]
-        tty = self.kernel.open_tty(logs[0].write) if spec.tty else None
+        tty = self.kernel.open_tty(logs[0].write, container) if spec.tty else None
         sinks: list[OpenFile] = [Sink(log.write, log.flush) for log in logs]
         process = self._process(container, tty, None, sinks)
         container.init = process
@@ -528,7 +528,7 @@ class Runtime:
             raise OciError(f"container {container.id} is not running", 128)
         if not argv:
             raise OciError("exec: no command specified", 128)
-        terminal = self.kernel.open_tty(_writer(stdout)) if tty else None
+        terminal = self.kernel.open_tty(_writer(stdout), container) if tty else None
         if terminal is not None and size is not None:
             terminal.rows, terminal.columns = size
         outputs: list[OpenFile] = [

@@ -12,6 +12,7 @@ from labkit.embedded.node import abi
 
 if TYPE_CHECKING:
     from labkit.embedded.node.kernel import Kernel
+    from labkit.embedded.node.runtime import Container
 
 _INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = 0x03, 0x1C, 0x04, 0x7F, 0x08, 0x15, 0x17
 
@@ -19,10 +20,13 @@ _INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = 0x03, 0x1C, 0x0
 class Tty:
     """A pseudo-terminal. `input` takes what is typed; `output` is called with what the terminal shows."""
 
-    def __init__(self, kernel: Kernel, number: int, output: Callable[[bytes], object]) -> None:
+    def __init__(
+        self, kernel: Kernel, number: int, output: Callable[[bytes], object], container: Container | None = None
+    ) -> None:
         self.kernel = kernel
         self.number = number
         self.output = output
+        self.container = container
         self.rows, self.columns = 24, 80
         self.canonical = True
         self.echo = True

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from labkit.versions import pinned
+
 TRUST = json.dumps(
     {
         "Version": "2012-10-17",
@@ -34,7 +36,7 @@ def test_the_cluster_is_there_from_the_start(running: Any) -> None:
     cluster = eks.describe_cluster(name="falco-workshop")["cluster"]
     assert cluster["status"] == "ACTIVE"
     assert cluster["endpoint"] == "https://127.0.0.1:6443"
-    assert cluster["version"] == "1.31"
+    assert cluster["version"] == pinned()["kubernetes"]["eks"]
     assert cluster["identity"]["oidc"]["issuer"] == running.issuer.issuer
     assert base64.b64decode(cluster["certificateAuthority"]["data"]).startswith(b"-----BEGIN CERTIFICATE")
     assert cluster["arn"] == "arn:aws:eks:us-east-1:111122223333:cluster/falco-workshop"

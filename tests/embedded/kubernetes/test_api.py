@@ -10,6 +10,8 @@ import requests
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
+from labkit.versions import pinned
+
 
 def refused(call, *args, **kwargs) -> tuple[int, str, str]:
     """Status, reason and message of a refusal."""
@@ -231,7 +233,7 @@ def test_a_deleted_namespace_takes_everything_along(core, apps, workload, eventu
 
 
 def test_version_and_discovery(api):
-    assert client.VersionApi(api).get_code().minor == "31"
+    assert client.VersionApi(api).get_code().minor == pinned()["kubernetes"]["eks"].split(".")[1]
     assert {group.name for group in client.ApisApi(api).get_api_versions().groups} >= {"apps", "batch"}
     names = {resource.name for resource in client.AppsV1Api(api).get_api_resources().resources}
     assert {"deployments", "deployments/scale", "daemonsets", "replicasets"} <= names
@@ -258,7 +260,7 @@ def test_nodes_look_like_those_of_eks(core):
     nodes = core.list_node().items
     assert [node.metadata.name for node in nodes] == ["ip-10-0-1-10.ec2.internal", "ip-10-0-2-20.ec2.internal"]
     info = nodes[0].status.node_info
-    assert info.kernel_version.startswith("6.1.")
+    assert info.kernel_version.startswith("6.12.")
     assert info.os_image.startswith("Amazon Linux 2023")
     assert info.container_runtime_version.startswith("containerd://2.")
     assert nodes[0].spec.provider_id.startswith("aws:///us-east-1a/i-")

@@ -91,14 +91,8 @@ def comparable(rule: str, priority: str, fields: dict[str, object]) -> tuple[str
 
 @pytest.mark.parametrize(
     "rules",
-    [
-        OWN_RULES,
-        pytest.param(
-            Path(PUBLISHED) / "falco_rules.yaml",
-            marks=pytest.mark.skipif(not PUBLISHED, reason="LABKIT_PUBLISHED_RULES names no folder"),
-        ),
-    ],
-    ids=["own", "published"],
+    [OWN_RULES, *([Path(PUBLISHED) / "falco_rules.yaml"] if PUBLISHED else [])],
+    ids=lambda path: path.parent.name,
 )
 @pytest.mark.parametrize("captured", CAPTURED, ids=[command["name"] for command in CAPTURED])
 async def test_a_recorded_command_raises_the_recorded_alerts(pod, captured, rules):
