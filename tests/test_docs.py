@@ -1,0 +1,53 @@
+"""What the documents name is there, and what is there is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_architecture_page_names_every_module_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"^\| `([\w/]+\.py)` \| \S", page, re.M)
+    modules = [path.relative_to(ROOT / "labkit").as_posix() for path in (ROOT / "labkit").rglob("*.py")]
+    assert sorted(named) == sorted(modules)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+        assert (document.parent / link).exists(), link
+
+
+def test_every_setting_of_the_instructor_guide_is_one() -> None:
+    from labkit.settings import Settings
+
+    named = re.findall(r"`LABKIT_(\w+)`", (ROOT / "docs" / "instructor-guide.md").read_text())
+    assert named
+    assert {name.lower() for name in named} <= set(Settings.__dataclass_fields__)
+
+
+def test_every_command_of_the_readme_is_one() -> None:
+    from labkit.cli import COMMANDS
+
+    named = re.findall(r"^labkit (\w+)", (ROOT / "README.md").read_text(), re.M)
+    assert named
+    assert set(named) <= set(COMMANDS)
+    targets = re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.M)
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+
+
+def test_nothing_outside_embedded_imports_it_but_the_doors() -> None:
+    importing = {
+        path.relative_to(ROOT / "labkit").as_posix()
+        for path in (ROOT / "labkit").rglob("*.py")
+        if "embedded" not in path.relative_to(ROOT / "labkit").parts
+        and re.search(r"^\s*(from|import) labkit\.embedded", path.read_text(), re.M)
+    }
+    assert importing == {"provision/target.py", "runner.py"}
