@@ -23,7 +23,7 @@ test: $(READY)  ## run every test, and compare the notebooks' stored outputs
 	$(BIN)/python -m pytest
 
 lab: $(READY)  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb
+	$(BIN)/jupyter lab notebooks/00-start-here.ipynb
 
 bench: $(READY)  ## measure start-up, rules, delivery and reading
 	$(BIN)/python -m tests.bench
