@@ -6,8 +6,10 @@ at the first chapter that fails and says which cell it was and why.
 
 from __future__ import annotations
 
+import base64
 import html
 import logging
+import mimetypes
 import os
 import re
 import time
@@ -235,15 +237,20 @@ def _local_kernels(log: Path) -> type:
 
 
 def _render(executed: Path, folder: Path) -> str:
-    """A notebook as one HTML page; pictures are looked up from `folder` and become part of it."""
+    """A notebook as one HTML page; pictures that its text links to are looked up from `folder` and put into it."""
     import nbformat
     from nbconvert.exporters import HTMLExporter
 
-    exporter = HTMLExporter(template_name="lab", embed_images=True)
+    def inlined(link: re.Match[str]) -> str:
+        picture = folder / link[2]
+        kind = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
+        return f"{link[1]}data:{kind};base64,{base64.b64encode(picture.read_bytes()).decode()})"
+
     notebook: NotebookNode = nbformat.read(executed, as_version=4)
-    page: str = exporter.from_notebook_node(
-        notebook, resources={"metadata": {"path": str(folder), "name": folder.name}}
-    )[0]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"(!\[[^\]]*\]\()(?!https?:|data:)([^)]+)\)", inlined, cell.source)
+    page: str = HTMLExporter(template_name="lab").from_notebook_node(notebook)[0]
     return page
 
 
@@ -262,22 +269,33 @@ def _xml_text(text: str) -> str:
 
 @contextmanager
 def _lab_of_its_own(target: str, output: Path) -> Iterator[None]:
-    """On the embedded target, a fresh lab that is only for this run; `LABKIT_HOME` chooses another one to use."""
-    if target != "embedded" or "LABKIT_HOME" in os.environ:
+    """On the embedded target, a fresh lab that is only for this run; `LABKIT_HOME` chooses another one to use.
+
+    The notebooks' kernels inherit the environment: what it says of a real account or cluster is not for them then.
+    """
+    if target != "embedded":
         yield
         return
     from labkit.embedded import client
 
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("AWS_", "KUBE")) or name == "LABKIT_TARGET":
+            del os.environ[name]
     home = output / ".labkit"
-    os.environ["LABKIT_HOME"] = str(home)
+    own = "LABKIT_HOME" not in os.environ
     try:
-        client.stop(home)  # left over from a run that was killed
-        (home / "ledger.json").unlink(missing_ok=True)
+        if own:
+            os.environ["LABKIT_HOME"] = str(home)
+            client.stop(home)  # left over from a run that was killed
+            (home / "ledger.json").unlink(missing_ok=True)
         client.ensure_running(Settings.load(target=target))
         yield
     finally:
-        client.stop(home)
-        del os.environ["LABKIT_HOME"]
+        if own:
+            client.stop(home)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @click.command("run")
@@ -300,13 +318,13 @@ def run_command(
     store: bool,
 ) -> None:
     """Run the chapters in order and write a report; exits 1 at the first chapter that fails."""
-    settings = Settings.load(target=target)
+    given: dict[str, Any] = dict(parameters)
+    settings = Settings.load(target=target or given.get("target"))
     root = workshop_root()
     output = (output or root / "build" / "run").resolve()
     notebooks = find_chapters(root / "notebooks", [part.strip() for part in only.split(",") if part.strip()])
-    given: dict[str, Any] = dict(parameters)
-    if target is not None and target != "embedded":
-        given["target"] = target
+    if settings.target != "embedded":
+        given["target"] = settings.target
     run = Run(settings.target, [], output)
     with _lab_of_its_own(settings.target, output):
         for run in execute(notebooks, output, target=settings.target, parameters=given):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit import runner
+from labkit.cli import main
 from labkit.errors import RunError
 
 
@@ -71,6 +74,43 @@ def test_a_failing_cell_stops_the_run_and_is_in_every_report(folder: Path, tmp_p
     failure = suite.find("testcase/failure")
     assert failure is not None
     assert "not <two>" in (failure.text or "")
+
+
+def test_a_page_carries_its_pictures_and_keeps_what_can_be_unfolded(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    _notebook(folder / "00-a.ipynb", "print('hello')")
+    notebook = nbformat.read(folder / "00-a.ipynb", as_version=4)
+    text = "![a picture](../images/a.svg)\n\n<details><summary>More</summary>\n\n```bash\nls\n```\n</details>"
+    notebook.cells.append(new_markdown_cell(text))
+    nbformat.write(notebook, folder / "00-a.ipynb")
+    _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
+    page = (tmp_path / "out" / "00-a.html").read_text()
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert "../images/a.svg" not in page
+    unfolded = page[page.index("<details>") : page.index("</details>")]
+    assert "<summary>More</summary>" in unfolded
+    assert "ls" in unfolded.replace("<summary>More</summary>", "")
+
+
+def test_a_run_on_the_embedded_lab_never_reaches_for_a_real_account(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifests").mkdir()
+    _notebook(
+        folder / "00-a.ipynb",
+        "import os; print(sorted(n for n in os.environ if n.startswith(('AWS_', 'KUBE', 'LABKIT_'))))",
+        "from labkit.settings import Settings; print(Settings.load().target)",
+    )
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"LABKIT_TARGET": "eks", "AWS_PROFILE": "production", "KUBECONFIG": "/real"}.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(main, ["run", "--target", "embedded", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    done = nbformat.read(tmp_path / "out" / "00-a.ipynb", as_version=4)
+    printed = "".join(output.text for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
+    assert printed == "['LABKIT_HOME']\nembedded\n"
+    assert os.environ["AWS_PROFILE"] == "production"
 
 
 def test_outputs_are_stored_without_notes_of_the_run(folder: Path, tmp_path: Path) -> None:

@@ -174,6 +174,9 @@ class FileReport:
         return f"{''.join(parts)}\n"
 
 
+_PRE = "font-family:monospace;white-space:pre;overflow-x:auto;text-align:left;max-width:46rem"
+
+
 @dataclass(repr=False)
 class Report:
     """The reports of several rules files, in the order in which they were loaded.
@@ -224,9 +227,10 @@ class Report:
                 what = f"{named.item_type} {named.item_name}".strip()
                 style = "color:#b00020" if problem.code in ERRORS else "color:#8a6d00"
                 rows.append(
-                    f"<tr><td>{html.escape(file.name)}</td><td>{place.line + 1}</td><td>{html.escape(what)}</td>"
+                    f"<tr><td>{html.escape(file.name)}</td><td>{place.line + 1}</td>"
+                    f'<td style="text-align:left">{html.escape(what)}</td>'
                     f'<td style="{style}">{problem.code}</td><td style="text-align:left">'
-                    f"{html.escape(problem.message)}<pre>{html.escape(problem.snippet)}</pre></td></tr>"
+                    f'{html.escape(problem.message)}<pre style="{_PRE}">{html.escape(problem.snippet)}</pre></td></tr>'
                 )
         if self.refused:
             rows.append(f'<tr><td colspan="5" style="color:#b00020">{html.escape(self.refused)}</td></tr>')
