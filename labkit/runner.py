@@ -16,7 +16,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,12 +268,12 @@ def _xml_text(text: str) -> str:
 
 
 @contextmanager
-def _lab_of_its_own(target: str, output: Path) -> Iterator[None]:
+def _lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
     """On the embedded target, a fresh lab that is only for this run; `LABKIT_HOME` chooses another one to use.
 
     The notebooks' kernels inherit the environment: what it says of a real account or cluster is not for them then.
     """
-    if target != "embedded":
+    if settings.target != "embedded":
         yield
         return
     from labkit.embedded import client
@@ -289,7 +289,8 @@ def _lab_of_its_own(target: str, output: Path) -> Iterator[None]:
             os.environ["LABKIT_HOME"] = str(home)
             client.stop(home)  # left over from a run that was killed
             (home / "ledger.json").unlink(missing_ok=True)
-        client.ensure_running(Settings.load(target=target))
+            settings = replace(settings, home=home)
+        client.ensure_running(settings)
         yield
     finally:
         if own:
@@ -319,14 +320,20 @@ def run_command(
 ) -> None:
     """Run the chapters in order and write a report; exits 1 at the first chapter that fails."""
     given: dict[str, Any] = dict(parameters)
-    settings = Settings.load(target=target or given.get("target"))
+    if target is not None:
+        given["target"] = target
+    unknown = sorted(set(given) - {"target", "region", "cluster"})
+    if unknown:
+        raise RunError(f"Notebooks have no parameter {unknown[0]!r}.", hint="There are: target, region, cluster.")
+    settings = Settings.load(**given)
     root = workshop_root()
     output = (output or root / "build" / "run").resolve()
     notebooks = find_chapters(root / "notebooks", [part.strip() for part in only.split(",") if part.strip()])
-    if settings.target != "embedded":
+    given.pop("target", None)
+    if settings.target != "embedded":  # which is the default, and a parameter would be one more cell in the notebook
         given["target"] = settings.target
     run = Run(settings.target, [], output)
-    with _lab_of_its_own(settings.target, output):
+    with _lab_of_its_own(settings, output):
         for run in execute(notebooks, output, target=settings.target, parameters=given):
             for number, chapter in enumerate(run.chapters, 1):
                 if chapter.status == "running":

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from labkit.embedded import client
+from labkit.embedded import client, state
 from labkit.errors import NotRunningError
 from labkit.settings import Settings
 
@@ -75,5 +75,6 @@ def env() -> None:
     endpoints = client.find(home)
     if endpoints is None:
         raise NotRunningError(f"No embedded lab is running in {home}.", hint="Start it with `labkit up`.")
+    click.echo(f"unset {' '.join(state.CONFLICTING)}")
     for name, value in endpoints.environment().items():
         click.echo(f"export {name}={shlex.quote(value)}")

@@ -37,6 +37,15 @@ def ensure_running(settings: Settings) -> Endpoints:
         found = find(settings.home)  # another process may have started it while this one waited
         if found is not None:
             return _checked(found, settings)
+        lost = state.holder(settings.home)
+        recorded = state.read(settings.home)
+        if lost is not None and recorded is not None and recorded.pid == lost:
+            raise NotRunningError(
+                f"The embedded lab in {settings.home} (pid {lost}) is running, but it does not answer.",
+                hint="Try again in a moment; or end it with `labkit down`.",
+            )
+        if lost is not None:  # its state file was deleted or overwritten: nobody can use it any more
+            _end(lost)
         return _start(settings)
 
 
@@ -70,14 +79,11 @@ def health(endpoints: Endpoints) -> dict[str, Any] | None:
 def stop(home: Path) -> bool:
     """Stop the lab of `home` and forget it. False if none was running."""
     with _lock(home):
-        endpoints = find(home)
-        if endpoints is not None:
-            os.kill(endpoints.pid, signal.SIGTERM)
-            if not _wait_for_exit(endpoints.pid, SHUTDOWN_SECONDS):
-                os.kill(endpoints.pid, signal.SIGKILL)
-                _wait_for_exit(endpoints.pid, SHUTDOWN_SECONDS)
+        pid = state.holder(home)
+        if pid is not None:
+            _end(pid)
         state.remove(home)
-        return endpoints is not None
+        return pid is not None
 
 
 def log_file(home: Path) -> Path:
@@ -166,6 +172,13 @@ def _read_until(descriptor: int, seconds: float) -> bytes:
             break
         said += chunk
     return said
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+    if not _wait_for_exit(pid, SHUTDOWN_SECONDS):
+        os.kill(pid, signal.SIGKILL)
+        _wait_for_exit(pid, SHUTDOWN_SECONDS)
 
 
 def _wait_for_exit(pid: int, seconds: float) -> bool:

@@ -32,6 +32,7 @@ from labkit.embedded.state import Endpoints
 from labkit.versions import pinned
 
 ACCOUNT_ID = "111122223333"
+_ADDRESS_SPACE = 4 * 1024**3  # bytes; a lab in use takes some 0.2 GB of memory and 1 GB of address space
 logger = logging.getLogger("labkit.embedded")
 
 
@@ -62,6 +63,7 @@ async def serve(options: argparse.Namespace) -> None:
 
     started = time.monotonic()
     home: Path = options.home
+    held = state.hold(home)
     previous = state.read(home)
     credentials = previous.credentials if previous else Credentials()
     certificate = previous.certificate if previous else ServerCertificate.for_loopback()
@@ -126,6 +128,7 @@ async def serve(options: argparse.Namespace) -> None:
     await lab.stop()
     for runner in runners:
         await runner.cleanup()
+    held.close()
 
 
 def _listen(wanted: int, preferred: int) -> socket.socket:
@@ -163,6 +166,12 @@ def _tls(certificate: ServerCertificate) -> ssl.SSLContext:
     return context
 
 
+def _limit_memory() -> None:
+    """Keeps a lab gone wild from taking the memory of the whole computer."""
+    with contextlib.suppress(OSError, ValueError):  # not everywhere, and not above a limit that is there already
+        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+
+
 def _resident_memory() -> int:
     """Bytes of memory this process holds now (Linux), or held at most (elsewhere)."""
     with contextlib.suppress(OSError):
@@ -181,6 +190,7 @@ def main() -> None:
     parser.add_argument("--kubernetes-port", type=int, default=0)
     parser.add_argument("--ready-fd", type=int, required=True)
     options = parser.parse_args()
+    _limit_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(serve(options))

@@ -7,13 +7,27 @@ recovered from: the next lab takes the same ports, credentials and certificate, 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from labkit.embedded.identity import Credentials, ServerCertificate
+
+# Variables of a person's own that would lead a client elsewhere, or make it sign with something else.
+CONFLICTING = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_ENDPOINT_URL_LOGS",
+    "AWS_ENDPOINT_URL_IAM",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_EKS",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,8 @@ class Endpoints:
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
         }
 
 
@@ -106,6 +122,28 @@ def read(home: Path) -> Endpoints | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def hold(home: Path) -> TextIO:
+    """Marks `home` as taken by this process for as long as the result is open."""
+    file = (home / "server.lock").open("w", encoding="utf-8")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def holder(home: Path) -> int | None:
+    """The pid of the lab that has marked `home` as taken, whatever `lab.json` says; None if there is none."""
+    try:
+        with (home / "server.lock").open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read())
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def remove(home: Path) -> None:

@@ -87,6 +87,17 @@ def test_a_state_file_of_nonsense_is_replaced(new_lab: NewLab, tmp_path: Path) -
     assert client.find(tmp_path) == endpoints
 
 
+def test_a_lab_whose_state_file_was_lost_is_ended_not_orphaned(new_lab: NewLab) -> None:
+    lost = new_lab()
+    (lost.home / "lab.json").write_text("garbage")
+    back = new_lab(home=lost.home)
+    assert back.pid != lost.pid
+    assert not client._alive(lost.pid)
+    (lost.home / "lab.json").unlink()
+    assert client.stop(lost.home)
+    assert not client._alive(back.pid)
+
+
 def test_another_program_on_its_port_is_not_taken_for_it(new_lab: NewLab) -> None:
     stopped = new_lab()
     os.kill(stopped.pid, signal.SIGKILL)
@@ -134,7 +145,9 @@ def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         report = json.loads(labkit.invoke(main, ["status", "--json"]).output)
         assert report["running"]
         exports = labkit.invoke(main, ["env"]).output
-        values = dict(line.removeprefix("export ").split("=", 1) for line in exports.splitlines())
+        first, *lines = exports.splitlines()
+        assert "AWS_PROFILE" in first.removeprefix("unset ").split()
+        values = dict(line.removeprefix("export ").split("=", 1) for line in lines)
         assert shlex.split(values["AWS_ENDPOINT_URL"]) == [report["aws_url"]]
         assert Path(shlex.split(values["KUBECONFIG"])[0]).exists()
     finally:

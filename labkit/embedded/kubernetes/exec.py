@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
@@ -17,6 +18,7 @@ from labkit.embedded.names import hex_id
 from labkit.embedded.node import Container, Execution, OciError
 from labkit.embedded.node.tty import Tty
 
+logger = logging.getLogger("labkit.embedded")
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 
@@ -179,6 +181,9 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, att
     except OciError as error:
         exec_id = hex_id(64, "exec", container.id, *command)
         status = _start_error(f'failed to exec in container: failed to start exec "{exec_id}": {error}')
+    except Exception:  # the WebSocket is open: an answer over HTTP would garble it
+        logger.exception("exec failed: %s", command)
+        status = _start_error("the embedded lab failed to run this command; its log says why")
     finally:
         if receiver is not None:
             receiver.cancel()

@@ -234,6 +234,8 @@ class Directory(Inode):
         self.touched(now)
 
     def remove(self, name: str, now: int) -> None:
+        if name not in self.entries:  # an entry that is computed, as in /proc
+            raise error("EPERM", name)
         del self.entries[name]
         self.touched(now)
 

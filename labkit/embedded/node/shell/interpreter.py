@@ -65,6 +65,10 @@ class Interrupted(Exception):
     """Ctrl-C while an interactive shell was running a command of its own."""
 
 
+# A variable that doubles in a loop must not take the memory of the computer that the lab runs on.
+_LONGEST_VALUE = 4 * 1024 * 1024
+
+
 class _LoopExit(Exception):
     def __init__(self, levels: int) -> None:
         super().__init__(levels)
@@ -141,6 +145,8 @@ class Shell:
     def set(self, name: str, value: str) -> None:
         if name in self.readonly:
             raise ExpansionError(f"{name}: readonly variable" if self.bash else f"{name}: is read only")
+        if len(value) > _LONGEST_VALUE:
+            raise ExpansionError(f"xrealloc: cannot allocate {len(value)} bytes")
         self.variables[name] = value
         if self.options.get("allexport"):
             self.exported.add(name)
