@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import StepError
-from labkit.provision.falco import CUSTOM_RULES_STEP, FalcoRelease, helm_command, shipped_rules, values_file
+from labkit.provision.falco import (
+    CUSTOM_RULES_STEP,
+    STEP,
+    FalcoRelease,
+    foreign,
+    helm_command,
+    is_workshops,
+    shipped_rules,
+    values_file,
+)
 from labkit.provision.steps import Part, Step
 
 if TYPE_CHECKING:
@@ -22,17 +31,21 @@ class CustomRules(FalcoRelease):
     kind: str = "custom rules"
 
     def state(self, lab: Lab) -> str:
-        if lab.helm.status(self.name, self.namespace) is None:
+        # Rules in somebody else's release are none of the workshop's business.
+        if lab.helm.status(self.name, self.namespace) is None or not is_workshops(lab, self.namespace):
             return ""
         return _names(lab.helm.get_values(self.name, self.namespace))
 
     def ours(self, lab: Lab) -> bool:
-        return True
+        release = lab.ledger.find(STEP, FalcoRelease.kind, self.name)
+        return super().ours(lab) if release is None else release.made
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
         release = lab.helm.status(self.name, self.namespace)
         if release is None:
             raise StepError("Falco isn't installed, so there is nothing to give rules to.", hint='Apply "falco" first.')
+        if not is_workshops(lab, self.namespace):
+            raise foreign(self.namespace)
         values = lab.helm.get_values(self.name, self.namespace)
         return self.settle(lab, release, values, "updated" if _names(values) else "created")
 

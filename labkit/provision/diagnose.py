@@ -39,6 +39,11 @@ SHIPPING_FAULTS = (
         'lab.apply("oidc-provider")',
     ),
     (
+        "'region' is a required field",
+        "EKS gave the pod neither role nor region: its service account has no role annotation, or got it later.",
+        'lab.apply("fluent-bit-role"), then lab.apply("fluent-bit") for pods that have it.',
+    ),
+    (
         "credential",
         "Fluent Bit has no AWS credentials: its service account has no role.",
         'lab.apply("fluent-bit-role"), then lab.apply("fluent-bit") for pods that have it.',
@@ -75,8 +80,11 @@ def broken_link(lab: Lab, rule: str | None, since: dt.datetime, *, seen: int = 0
             "Compare with lab.alerts(); correct `where`, or trigger it again.",
         )
     falco = lab.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
+    # Without any Falco, something else was to arrive, such as the canary's line.
+    fault = None if falco else _shipping_fault(lab, since)
     return (
-        _falco_missing(lab, falco)
+        fault
+        or _falco_missing(lab, falco)
         or _in_pod_log(lab, falco, rule, since)
         or _rule_missing(lab, falco, rule)
         or _no_event(lab, rule, since)
@@ -113,24 +121,39 @@ def _in_pod_log(lab: Lab, pods: list[Object], rule: str | None, since: dt.dateti
 
 
 def _shipping(lab: Lab, since: dt.datetime) -> Link:
-    settings = lab.settings
     wrote = "Falco wrote the alert, but it isn't in the log group."
-    pods = lab.kube.list("Pod", settings.logging_namespace, labels="app.kubernetes.io/name=fluent-bit")
-    if not pods:
+    if not _fluent_bit(lab):
         return Link("shipping", f"{wrote} No Fluent Bit is running.", 'lab.apply("fluent-bit")')
+    fault = _shipping_fault(lab, since)
+    if fault is None:
+        return Link("shipping", f"{wrote} Fluent Bit reports no error.", "It may be slow: wait again.")
+    return Link(fault.name, f"{wrote} {fault.finding}", fault.hint)
+
+
+def _fluent_bit(lab: Lab) -> list[Object]:
+    return lab.kube.list("Pod", lab.settings.logging_namespace, labels="app.kubernetes.io/name=fluent-bit")
+
+
+def _shipping_fault(lab: Lab, since: dt.datetime) -> Link | None:
+    """What is wrong with the Fluent Bit that is there, if anything."""
+    pods = _fluent_bit(lab)
     unready = [pod for pod in pods if not is_ready(pod)]
-    if unready:
-        return Link("shipping", f"{wrote} Fluent Bit isn't ready: {_why(lab.kube, unready)}", 'lab.apply("fluent-bit")')
-    for pod in pods:
-        log = _log(lab.kube, pod, since=since)
+    for pod in unready or pods:
+        # A pod that didn't come up said why when it started, which may be long ago.
+        if pod in unready:
+            log = _log(lab.kube, pod, tail=40) or _log(lab.kube, pod, tail=40, previous=True)
+        else:
+            log = _log(lab.kube, pod, since=since)
         for sign, meaning, hint in SHIPPING_FAULTS:
             line = next((line for line in reversed(log.splitlines()) if sign in line), "")
             if line:
-                return Link("shipping", f"{wrote} {meaning} Fluent Bit's log: {line.strip()}", hint)
+                return Link("shipping", f"{meaning} Fluent Bit's log: {line.strip()}", hint)
+    if unready:
+        return Link("shipping", f"Fluent Bit isn't ready: {_why(lab.kube, unready)}", 'lab.apply("fluent-bit")')
     elsewhere = _other_group(lab)
     if elsewhere:
-        return Link("log group", f"{wrote} Fluent Bit writes to {elsewhere!r} instead.", 'lab.apply("fluent-bit")')
-    return Link("shipping", f"{wrote} Fluent Bit reports no error.", "It may be slow: wait again.")
+        return Link("log group", f"Fluent Bit writes to {elsewhere!r} instead.", 'lab.apply("fluent-bit")')
+    return None
 
 
 def _other_group(lab: Lab) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.errors import StepError
 from labkit.provision.helm import Release, upgrade_install_arguments
+from labkit.provision.kube import OURS, WORKSHOP, carries
 from labkit.provision.manifests import manifest_parts
 from labkit.provision.steps import Part, Step
 from labkit.versions import pinned
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from labkit.lab import Lab
 
+STEP = "falco"
 RELEASE = "falco"
 CUSTOM_RULES_STEP = "custom-rules"
 
@@ -53,14 +55,12 @@ class FalcoRelease:
         return f"revision {release.revision}, {release.status}" if release else ""
 
     def ours(self, lab: Lab) -> bool:
-        from labkit.provision.kube import OURS
-
-        namespace = lab.kube.get("Namespace", self.namespace) or {"metadata": {}}
-        labels = namespace["metadata"].get("labels") or {}
-        return all(labels.get(key) == value for key, value in OURS.items())
+        return carries(lab.kube.get("Namespace", self.namespace), OURS)
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
         release = lab.helm.status(RELEASE, self.namespace)
+        if release is not None and not is_workshops(lab, self.namespace):
+            raise foreign(self.namespace)
         values = lab.helm.get_values(RELEASE, self.namespace) if release is not None else {}
         action = "created" if release is None else "updated"
         return self.settle(lab, release, values, action)
@@ -91,6 +91,23 @@ class FalcoRelease:
 
     def delete(self, lab: Lab) -> bool:
         return lab.helm.uninstall(RELEASE, self.namespace)
+
+
+def is_workshops(lab: Lab, namespace: str) -> bool:
+    """Whether a Falco in that namespace is the workshop's: installed by a step, or by hand as the steps show it."""
+    known = lab.ledger.find(STEP, FalcoRelease.kind, RELEASE)
+    if known is not None and known.made:
+        return True
+    found = lab.kube.get("Namespace", namespace)
+    return carries(found, OURS) or carries(found, WORKSHOP)
+
+
+def foreign(namespace: str) -> StepError:
+    return StepError(
+        f"A Falco release that the workshop did not install is in namespace {namespace}.",
+        hint="Use another cluster, or another namespace (LABKIT_FALCO_NAMESPACE), or uninstall that release: "
+        f"`helm uninstall {RELEASE} --namespace {namespace}`.",
+    )
 
 
 def merged_values(files: Sequence[Path]) -> dict[str, Any]:
@@ -200,4 +217,4 @@ def _undo_cli(lab: Lab) -> str:
     return f"helm uninstall {RELEASE} --namespace {namespace} --wait\nkubectl delete namespace {namespace}"
 
 
-STEPS = [Step("falco", "Falco on every node", (), _parts, _cli, _undo_cli)]
+STEPS = [Step(STEP, "Falco on every node", (), _parts, _cli, _undo_cli)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT
+from labkit.errors import StepError
+from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
 from labkit.provision.kube import Object
 from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.steps import STEPS as ALL_STEPS
 from labkit.provision.steps import Part, Step
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class Shipper(ManifestPart):
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
         namespace = self.item["metadata"]["namespace"]
+        self._need_role(lab, namespace)
         action = super().apply(lab, mine=mine)
         if action != "created" and self._stale(lab, namespace):
             lab.kube.restart("DaemonSet", NAME, namespace)
@@ -29,16 +32,31 @@ class Shipper(ManifestPart):
         lab.kube.wait_rollout("DaemonSet", NAME, namespace, timeout=lab.settings.timeout)
         return action
 
+    def _need_role(self, lab: Lab, namespace: str) -> None:
+        """Gives the service account its role back if it lost it; without one, EKS gives the pods no region either."""
+        if _role_of_account(lab, namespace):
+            return
+        role_step = ALL_STEPS["fluent-bit-role"]
+        if not Role(lab.settings.role_name).state(lab):
+            raise StepError(
+                f"Service account {namespace}/{SERVICE_ACCOUNT} has no role.", hint=f'lab.apply("{role_step.name}")'
+            )
+        role_step.apply(lab)
+
     def _stale(self, lab: Lab, namespace: str) -> bool:
         """Whether a pod was made before its service account had the role, or before its configuration changed."""
-        account = lab.kube.get("ServiceAccount", SERVICE_ACCOUNT, namespace) or {"metadata": {}}
-        arn = (account["metadata"].get("annotations") or {}).get(ROLE_ANNOTATION, "")
+        arn = _role_of_account(lab, namespace)
         config = lab.kube.get("ConfigMap", NAME, namespace) or {"metadata": {}}
         changed = max((entry.get("time", "") for entry in config["metadata"].get("managedFields", [])), default="")
         for pod in lab.kube.pods_of(self.item):
             if _env(pod, "AWS_ROLE_ARN") != arn or pod["metadata"]["creationTimestamp"] < changed:
                 return True
         return False
+
+
+def _role_of_account(lab: Lab, namespace: str) -> str:
+    account = lab.kube.get("ServiceAccount", SERVICE_ACCOUNT, namespace) or {"metadata": {}}
+    return str((account["metadata"].get("annotations") or {}).get(ROLE_ANNOTATION, ""))
 
 
 def _env(pod: Object, name: str) -> str:

@@ -109,6 +109,12 @@ class OidcProvider:
             iam.create_open_id_connect_provider(Url=f"https://{self.name}", ClientIDList=[AUDIENCE], Tags=_TAGS)
             return "created"
         if AUDIENCE not in found["ClientIDList"]:
+            if not mine:
+                raise StepError(
+                    f"The OIDC provider {self.name} was there before the lab and lacks the audience {AUDIENCE}.",
+                    hint="Add it, then apply this again: `aws iam add-client-id-to-open-id-connect-provider "
+                    f"--open-id-connect-provider-arn {self.arn} --client-id {AUDIENCE}`.",
+                )
             iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=self.arn, ClientID=AUDIENCE)
             return "updated"
         return "unchanged"

@@ -26,6 +26,8 @@ Objects = list[Object]
 FIELD_MANAGER = "labkit"
 OURS = {"app.kubernetes.io/managed-by": "labkit"}
 """The label on every object the lab makes."""
+WORKSHOP = {"app.kubernetes.io/part-of": "falco-workshop"}
+"""The label in the workshop's manifests: also on objects that a person made from them with kubectl."""
 
 # What has to exist before what: the order in which Helm installs, as far as the workshop's kinds go.
 ORDER = (
@@ -299,17 +301,30 @@ class Kube:
     def apply_one(self, item: Object) -> str:
         """Server-side apply of one object; tells what it did: `created`, `updated` or `unchanged`."""
         before = self.find(item)
-        meta = item["metadata"]
-        after = self.request(
-            "PATCH",
-            self.path(item["apiVersion"], item["kind"], meta.get("namespace", ""), meta["name"]),
-            query={"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=item,
-            content_type="application/apply-patch+yaml",
-        )
+        after = self._patch(item)
         if before is None:
             return "created"
         return "unchanged" if _wanted(before) == _wanted(after) else "updated"
+
+    def would_change(self, item: Object) -> bool:
+        """Whether applying would change more than the labels of an object that is there, as the API server tells."""
+        try:
+            return _substance(self.find(item) or {}) != _substance(self._patch(item, dryRun="All"))
+        except KubernetesError as error:
+            if error.status != 422:  # it would change what can't be changed
+                raise
+            return True
+
+    def _patch(self, item: Object, **query: str) -> Object:
+        meta = item["metadata"]
+        after: Object = self.request(
+            "PATCH",
+            self.path(item["apiVersion"], item["kind"], meta.get("namespace", ""), meta["name"]),
+            query={"fieldManager": FIELD_MANAGER, "force": "true", **query},
+            body=item,
+            content_type="application/apply-patch+yaml",
+        )
+        return after
 
     def apply(self, objects: Iterable[Object]) -> Sequence[tuple[Object, str]]:
         """Applies objects in dependency order; each with what happened to it."""
@@ -628,6 +643,20 @@ def _wanted(item: Object) -> Object:
     return {**{key: value for key, value in item.items() if key != "status"}, "metadata": metadata}
 
 
+def _substance(item: Object) -> Object:
+    """What an object does: all but its status and what merely describes it."""
+    annotations = item.get("metadata", {}).get("annotations") or {}
+    return {key: value for key, value in item.items() if key not in ("status", "metadata")} | {
+        "annotations": annotations
+    }
+
+
+def carries(item: Object | None, labels: Mapping[str, str]) -> bool:
+    """Whether an object is there and has these labels."""
+    found = (item or {}).get("metadata", {}).get("labels") or {}
+    return all(found.get(key) == value for key, value in labels.items())
+
+
 def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
     """The objects in YAML files (each may hold several) and in all `*.yaml` of folders, by file name."""
     import yaml
@@ -707,7 +736,7 @@ def _refused(status: int, data: bytes, method: str, path: str) -> KubernetesErro
     hints = {
         401: "The cluster doesn't accept these credentials: get new ones, then `Lab.connect()` again.",
         403: "This identity may not do that: ask for the permission, or use another kubeconfig context.",
-        404: "Apply the step that makes it first: `labkit apply` lists the steps.",
+        404: "Apply the step that makes it first: `lab.status()` (or `labkit status`) shows the steps.",
     }
     return KubernetesError(
         f"Kubernetes refused {method} {path}: {said}", status=status, reason=reason, hint=hints.get(status, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from labkit.errors import StepError
 from labkit.provision.steps import TAG, Step
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class LogGroup:
         return bool(tags.get(TAG[0]) == TAG[1])
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
+        if self.retention_days not in RETENTIONS:
+            raise StepError(
+                f"CloudWatch Logs can't keep logs for {self.retention_days} days.",
+                hint=f"Set LABKIT_RETENTION_DAYS to one of {', '.join(map(str, RETENTIONS))}.",
+            )
         logs = lab.aws.client("logs")
         group = describe(lab, self.name)
         action = "unchanged"

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labkit.provision.kube import OURS, WORKLOADS, Object, in_order, load_objects
+from labkit.errors import StepError
+from labkit.provision.kube import OURS, WORKLOADS, WORKSHOP, Object, carries, in_order, load_objects
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -41,15 +42,23 @@ class ManifestPart:
         return "being deleted" if "deletionTimestamp" in found["metadata"] else "there"
 
     def ours(self, lab: Lab) -> bool:
-        found = lab.kube.find(self.item)
-        labels = (found or {}).get("metadata", {}).get("labels") or {}
-        return all(labels.get(key) == value for key, value in OURS.items())
+        return carries(lab.kube.find(self.item), OURS)
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
         item = self.item
         if mine:
             meta = item["metadata"]
             item = {**item, "metadata": {**meta, "labels": {**meta.get("labels", {}), **OURS}}}
+        elif self.kind == "Namespace":
+            return "unchanged"  # somebody else's namespace is only used
+        elif not carries(lab.kube.find(item), WORKSHOP):
+            if lab.kube.would_change(item):
+                raise StepError(
+                    f"{self.kind} {self.name} is there already and isn't the workshop's.",
+                    hint="Choose another namespace (LABKIT_APP_NAMESPACE for nginx, LABKIT_LOGGING_NAMESPACE for "
+                    "Fluent Bit), or delete it if nothing uses it.",
+                )
+            return "unchanged"
         return lab.kube.apply_one(item)
 
     def delete(self, lab: Lab) -> bool:

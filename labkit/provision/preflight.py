@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import LabError
+from labkit.provision.falco import RELEASE, foreign, is_workshops
 from labkit.provision.kube import KubernetesError, Object
 from labkit.provision.show import Table
 from labkit.provision.target import explained
@@ -186,6 +187,12 @@ def _other_falco(lab: Lab) -> Iterator[Check]:
     own = lab.settings.falco_namespace
     found = lab.kube.list("DaemonSet", labels="app.kubernetes.io/name=falco")
     others = sorted({item["metadata"]["namespace"] for item in found} - {own})
+    if (lab.helm.status(RELEASE, own) or any(item["metadata"]["namespace"] == own for item in found)) and (
+        not is_workshops(lab, own)
+    ):
+        error = foreign(own)
+        yield Check("other Falco", "failed", error.message, error.hint)
+        return
     hint = "Two Falcos alert twice: uninstall the other one." if others else ""
     yield Check("other Falco", "warning" if others else "ok", f"in {', '.join(others)}" if others else "none", hint)
 

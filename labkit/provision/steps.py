@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from labkit.errors import StepError
+from labkit.errors import LabError, StepError
 from labkit.provision.ledger import Record
 from labkit.provision.show import Cli, Table
 from labkit.provision.target import explained
@@ -130,7 +130,13 @@ class Step:
                 if not there:
                     # Written first: if this is interrupted between here and the end, undoing knows of it.
                     self._record(lab, part, made=True)
-                action = part.apply(lab, mine=mine)
+                try:
+                    action = part.apply(lab, mine=mine)
+                except LabError:
+                    # A refusal made nothing; what somebody makes of that name later must not pass for the lab's.
+                    if known is None and not part.state(lab):
+                        lab.ledger.forget(self.name, part.kind, part.name)
+                    raise
                 self._record(lab, part, made=mine)
                 changes.append(Change(action, part.kind, part.name))
         return StepResult(self.name, self.title, tuple(changes), Cli(self.cli(lab)))

@@ -76,8 +76,11 @@ class Aws:
     def session(self) -> boto3.Session:
         """The boto3 session that clients are made from."""
         import boto3
+        from botocore.session import Session
 
-        return boto3.Session(region_name=self.region, **self._keys)  # type: ignore[arg-type]
+        # With an endpoint of its own, a person's AWS_PROFILE is for something else, and may not even be there.
+        own = Session(session_vars={"profile": (None, None, None, None)}) if self._endpoint else None
+        return boto3.Session(region_name=self.region, botocore_session=own, **self._keys)
 
     def client(self, service: str) -> Any:
         """The boto3 client of a service, e.g. `logs`."""
@@ -94,6 +97,7 @@ class Aws:
                 user_agent_extra=f"labkit/{version('labkit')}",
                 # A few operations put a prefix before the host name, which a lab on an IP address has no use for.
                 inject_host_prefix=not elsewhere,
+                proxies={} if self._endpoint else None,
             )
             with explained(self.hint):
                 self._clients[service] = self.session.client(
