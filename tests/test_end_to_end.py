@@ -236,6 +236,24 @@ def test_an_image_that_is_nowhere_shows_as_on_a_cluster(core: client.CoreV1Api) 
         core.delete_namespaced_pod("typo", "default", grace_period_seconds=0)
 
 
+def test_a_persons_own_aws_settings_and_proxy_do_not_get_in_the_way(
+    endpoints: Endpoints, lab: Lab, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AWS_PROFILE": "corp",
+        "AWS_SESSION_TOKEN": "of-another-account",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.lower(), value)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "example.com")
+    connected = Lab.connect(home=endpoints.home, root=workshop)
+    assert connected.aws.client("sts").get_caller_identity()["Account"] == endpoints.account_id
+    assert "uid=0" in connected.exec("deploy/nginx", "id").stdout
+
+
 def test_what_is_typed_in_a_pod_runs_nowhere_else(core: client.CoreV1Api, tmp_path: Path) -> None:
     target = tmp_path / "written-by-the-pod"
     pod = _nginx(core)

@@ -97,7 +97,6 @@ class Aws:
                 user_agent_extra=f"labkit/{version('labkit')}",
                 # A few operations put a prefix before the host name, which a lab on an IP address has no use for.
                 inject_host_prefix=not elsewhere,
-                proxies={} if self._endpoint else None,
             )
             with explained(self.hint):
                 self._clients[service] = self.session.client(
@@ -143,6 +142,9 @@ def _embedded(settings: Settings) -> Target:
     from labkit.embedded.helm import Helm as HelmStandIn
 
     lab = ensure_running(settings)
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy can't lead to this computer, and every client asks these
+        if "127.0.0.1" not in os.environ.get(name, ""):
+            os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
     aws = Aws(
         settings.region,
         endpoint=lab.aws_url,
