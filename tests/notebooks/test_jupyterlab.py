@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ def jupyterlab(new_lab: Callable[..., Endpoints], tmp_path_factory: pytest.TempP
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    log = folder / "jupyterlab.log"
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
@@ -44,22 +46,26 @@ def jupyterlab(new_lab: Callable[..., Endpoints], tmp_path_factory: pytest.TempP
             "--LabApp.expose_app_in_browser=True",
         ],
         env=os.environ | {"LABKIT_HOME": str(endpoints.home), "JUPYTER_CONFIG_DIR": str(folder / ".jupyter")},
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=log.open("w"),
     )
-    assert process.stderr is not None
-    for line in process.stderr:  # the server says when it listens
-        if "is running at" in line:
-            break
-    else:
-        pytest.fail(f"JupyterLab ended with {process.wait()}")
     address = f"http://127.0.0.1:{port}"
-    with urllib.request.urlopen(f"{address}/api/status") as status:
-        assert json.load(status)["started"]
+    deadline = time.monotonic() + 120
+    while not _answers(f"{address}/api/status"):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
     yield address
     process.send_signal(signal.SIGINT)
     process.terminate()
     process.wait(timeout=30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as status:
+            return bool(json.load(status)["started"])
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
