@@ -14,7 +14,6 @@ import pandas as pd
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
 
 PRIORITY = pd.CategoricalDtype(list(PRIORITIES), ordered=True)
-UTC_NS = pd.DatetimeTZDtype("ns", "UTC")
 
 # Columns that every frame has, in this order, before the output fields ...
 _ALERT = ("time", "rule", "priority", "source", "hostname", "output", "tags")

@@ -32,8 +32,3 @@ _BY_TAG = {f"mitre_{name.lower().replace(' ', '_')}": name for name in TACTICS}
 def tactics_of(tags: Iterable[str]) -> list[str]:
     """Names of the tactics that `tags` name, in the order of the tags."""
     return [_BY_TAG[tag] for tag in tags if tag in _BY_TAG]
-
-
-def techniques_of(tags: Iterable[str]) -> list[str]:
-    """Ids of the techniques that `tags` name: `["T1059", "T1552.001"]`."""
-    return [tag for tag in tags if TECHNIQUE.fullmatch(tag)]
