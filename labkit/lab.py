@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from labkit.provision.audit import Audit
     from labkit.provision.kube import ExecResult
     from labkit.provision.preflight import Preflight
-    from labkit.provision.show import Table
     from labkit.provision.steps import StepResult
     from labkit.provision.target import Aws, Target
+    from labkit.show import Table
 
 
 class Lab:
@@ -85,8 +85,8 @@ class Lab:
 
     def ensure(self, *steps: str) -> Table:
         """Applies steps and all that they need, in order; one row each. Without arguments: all steps."""
-        from labkit.provision.show import Table
         from labkit.provision.steps import STEPS
+        from labkit.show import Table
 
         chosen = STEPS.with_needs(steps or STEPS.ORDER)
         for step in chosen:
@@ -95,16 +95,16 @@ class Lab:
 
     def status(self) -> Table:
         """Every step with what is there of it: `applied`, `partly` or `absent`."""
-        from labkit.provision.show import Table
         from labkit.provision.steps import STEPS
+        from labkit.show import Table
 
         found = [step.status(self) for step in STEPS]
         return Table("Steps", ("step", "state", "what"), tuple((s.step, s.state, s.title) for s in found))
 
     def cli(self, step: str) -> str:
         """The commands that do by hand what a step does."""
-        from labkit.provision.show import Cli
         from labkit.provision.steps import STEPS
+        from labkit.show import Cli
 
         return Cli(STEPS[step].cli(self))
 
@@ -116,8 +116,8 @@ class Lab:
 
     def teardown(self) -> Table:
         """Undoes every step, last first. Interrupted or run twice, it takes away what is left."""
-        from labkit.provision.show import Table
         from labkit.provision.steps import STEPS
+        from labkit.show import Table
 
         results = [step.undo(self) for step in reversed(list(STEPS))]
         rows = tuple((c.action, c.kind, c.name) for result in results for c in result.changes if c.action != "absent")

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from labkit.errors import LabError
-from labkit.provision.show import Table
+from labkit.show import Table
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.attacks.catalogue import Attack, find, typed
 from labkit.errors import AlertTimeoutError, ExecError
-from labkit.provision.show import Table
+from labkit.show import Table
 
 if TYPE_CHECKING:
     import pandas as pd

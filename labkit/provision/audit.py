@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.provision.kube import OURS
-from labkit.provision.show import Table
 from labkit.provision.steps import STEPS, TAG
 from labkit.provision.target import NoClusterError, explained
+from labkit.show import Table
 
 if TYPE_CHECKING:
     from labkit.lab import Lab

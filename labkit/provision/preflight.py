@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from labkit.errors import LabError
 from labkit.provision.falco import RELEASE, foreign, is_workshops
 from labkit.provision.kube import KubernetesError, Object
-from labkit.provision.show import Table
 from labkit.provision.target import explained
+from labkit.show import Table
 
 if TYPE_CHECKING:
     from labkit.lab import Lab

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from labkit.errors import LabError, StepError
 from labkit.provision.ledger import Record
-from labkit.provision.show import Cli, Table
 from labkit.provision.target import explained
+from labkit.show import Cli, Table
 
 if TYPE_CHECKING:
     from labkit.lab import Lab

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.errors import ConditionError, RuleError
     from labkit.rules.chart import from_values
-    from labkit.rules.engine import Engine, LoadError, check
+    from labkit.rules.engine import Engine, LoadError, check, load
     from labkit.rules.events import Event, RecordedEvent, open_events, read_events
-    from labkit.rules.explain import Explanation, Truth, closest, explain_event
+    from labkit.rules.explain import Explanation, Truth, Verdict
     from labkit.rules.loader import Rule
     from labkit.rules.output import Alert
     from labkit.rules.parser import parse_condition
+    from labkit.rules.replay import Replay
     from labkit.rules.report import Problem, Report
 
 __all__ = [
@@ -25,14 +26,15 @@ __all__ = [
     "LoadError",
     "Problem",
     "RecordedEvent",
+    "Replay",
     "Report",
     "Rule",
     "RuleError",
     "Truth",
+    "Verdict",
     "check",
-    "closest",
-    "explain_event",
     "from_values",
+    "load",
     "open_events",
     "parse_condition",
     "read_events",
@@ -44,6 +46,7 @@ _WHERE = {
     "Engine": "labkit.rules.engine",
     "LoadError": "labkit.rules.engine",
     "check": "labkit.rules.engine",
+    "load": "labkit.rules.engine",
     "from_values": "labkit.rules.chart",
     "Event": "labkit.rules.events",
     "RecordedEvent": "labkit.rules.events",
@@ -51,11 +54,11 @@ _WHERE = {
     "read_events": "labkit.rules.events",
     "Explanation": "labkit.rules.explain",
     "Truth": "labkit.rules.explain",
-    "closest": "labkit.rules.explain",
-    "explain_event": "labkit.rules.explain",
+    "Verdict": "labkit.rules.explain",
     "Rule": "labkit.rules.loader",
     "Alert": "labkit.rules.output",
     "parse_condition": "labkit.rules.parser",
+    "Replay": "labkit.rules.replay",
     "Problem": "labkit.rules.report",
     "Report": "labkit.rules.report",
 }

@@ -28,3 +28,12 @@ def from_values(path: Path | str) -> list[tuple[str, str]]:
             hint="Put them under `customRules:`, as a file name and a block of text (`lab.yaml: |-`).",
         )
     return sorted((str(name), text) for name, text in rules.items())
+
+
+def is_values_file(path: Path) -> bool:
+    """Whether a file looks like a values file that holds rules."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return False
+    return isinstance(document, dict) and "customRules" in document

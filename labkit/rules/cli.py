@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from labkit.errors import LabError
 
-_FILES = click.argument("files", nargs=-1, required=True, metavar="RULES...", type=click.Path(path_type=Path))
+if TYPE_CHECKING:
+    from labkit.rules.engine import Source
+
 _EVENTS = click.option(
     "--events",
     required=True,
@@ -19,16 +24,47 @@ _EVENTS = click.option(
 )
 
 
+def _rule_files(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command its `files`: rule files in the order in which Falco would load them."""
+
+    @click.argument("paths", nargs=-1, metavar="[RULES]...", type=click.Path(path_type=Path))
+    @click.option("--default-rules", is_flag=True, help="Load the lab's default rules before them.")
+    @click.option(
+        "--values",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Load the rules in a values file of the Falco chart (customRules) after them.",
+    )
+    @functools.wraps(command)
+    def wrapped(paths: tuple[Path, ...], default_rules: bool, values: tuple[Path, ...], **options: Any) -> None:
+        from labkit.rules.chart import from_values
+
+        files: list[Source] = []
+        if default_rules:
+            stable = resources.files("labkit.embedded.images").joinpath("rules", "falco_rules.yaml")
+            files.append(("falco_rules.yaml", stable.read_bytes()))
+        files += paths
+        for path in values:
+            files += from_values(path)
+        if not files:
+            raise click.UsageError("Which rules? Name files or folders, --default-rules, or --values FILE.")
+        command(files=files, **options)
+
+    return wrapped
+
+
 @click.group()
 def rules() -> None:
     """Check and try Falco rules without Falco."""
 
 
 @rules.command()
-@_FILES
+@_rule_files
 @click.option("--json", "as_json", is_flag=True, help="Print Falco's JSON report.")
-def check(files: tuple[Path, ...], *, as_json: bool) -> None:
+def check(files: list[Source], *, as_json: bool) -> None:
     """Say what Falco says about rule files; exits with 1 if it would refuse them."""
+    from labkit.rules.chart import is_values_file
     from labkit.rules.engine import check as check_files
 
     report = check_files(files)
@@ -40,36 +76,36 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> None:
             click.echo(str(problem), err=True)
     if report.refused:
         click.echo(f"Error: {report.refused}", err=True)
+    for file in files if report.errors else ():
+        if isinstance(file, Path) and is_values_file(file):
+            click.echo(f"{file} is a values file for the Falco chart: check the rules in it with --values.", err=True)
     sys.exit(0 if report.successful else 1)
 
 
 @rules.command()
-@_FILES
+@_rule_files
 @_EVENTS
 @click.option("--matching", type=click.Choice(["first", "all"]), default="first", show_default=True)
 @click.option("--priority", default="debug", show_default=True, help="Leave out rules below this priority.")
 @click.option("--text", is_flag=True, help="Print Falco's text lines instead of JSON.")
-def replay(files: tuple[Path, ...], events: str, matching: Any, priority: str, *, text: bool) -> None:
+def replay(files: list[Source], events: str, matching: Any, priority: str, *, text: bool) -> None:
     """Evaluate recorded events and print the alerts, one JSON line each."""
-    from labkit.rules.engine import Engine
+    from labkit.rules.engine import load
     from labkit.rules.events import open_events
 
-    engine = Engine(matching=matching, priority=priority)
-    engine.load(files)
+    engine = load(files, matching=matching, priority=priority)
     for event in open_events(events):
         for alert in engine.process(event):
             click.echo(alert.to_text() if text else alert.to_json())
 
 
 @rules.command(name="list")
-@_FILES
-def list_rules(files: tuple[Path, ...]) -> None:
+@_rule_files
+def list_rules(files: list[Source]) -> None:
     """List rules with their priority, tags and event types."""
-    from labkit.rules.engine import Engine
+    from labkit.rules.engine import load
 
-    engine = Engine()
-    engine.load(files)
-    for rule in engine.rules:
+    for rule in load(files).rules:
         state = "" if rule.enabled else "  (disabled)"
         click.echo(f"{rule.priority:<13} {rule.name}{state}")
         click.echo(f"              tags: {', '.join(rule.tags) or '-'}")
@@ -78,38 +114,24 @@ def list_rules(files: tuple[Path, ...]) -> None:
 
 @rules.command()
 @click.argument("rule")
-@_FILES
-def explain(rule: str, files: tuple[Path, ...]) -> None:
+@_rule_files
+def explain(rule: str, files: list[Source]) -> None:
     """Show a rule's condition with its macros expanded, and what it uses."""
-    from labkit.rules.engine import Engine
-    from labkit.rules.explain import Explanation
+    from labkit.rules.engine import load
 
-    engine = Engine()
-    engine.load(files)
-    click.echo(str(Explanation.of(engine.rule(rule))))
+    click.echo(str(load(files).explain(rule)))
 
 
 @rules.command()
 @click.argument("rule")
-@_FILES
+@_rule_files
 @_EVENTS
 @click.option("--number", type=int, help="Only the event with this evt.num; else the one that came closest.")
-def why(rule: str, files: tuple[Path, ...], events: str, number: int | None) -> None:
+def why(rule: str, files: list[Source], events: str, number: int | None) -> None:
     """Show for one event which parts of a condition were true and which made it fail."""
-    from labkit.rules.engine import Engine
-    from labkit.rules.events import open_events
-    from labkit.rules.explain import closest, explain_event
+    from labkit.rules.engine import load
 
-    engine = Engine()
-    engine.load(files)
-    chosen = engine.rule(rule)
-    if number is None:
-        event = closest(chosen, open_events(events))
-    else:
-        event = next((event for event in open_events(events) if event.get("evt.num") == number), None)
-    if event is None:
-        raise LabError(f"No such event in {events}", hint="evt.num of an event is in its JSON line.")
-    click.echo(str(explain_event(chosen, event)))
+    click.echo(str(load(files).why(rule, events, number=number)))
 
 
 @rules.command()

@@ -7,15 +7,20 @@ import fnmatch
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from labkit.errors import RuleError
-from labkit.rules.events import Event, TypedEvent, recorded
+from labkit.rules.events import Event, TypedEvent, open_events, recorded
 from labkit.rules.loader import PRIORITIES, Loader, Rule
 from labkit.rules.output import Alert, BadFormat, Format
 from labkit.rules.report import FileReport, Location, Problem, Report
 
+if TYPE_CHECKING:
+    from labkit.rules.explain import Explanation, Verdict
+    from labkit.rules.replay import Replay
+
 Source: TypeAlias = "Path | str | tuple[str, str | bytes]"
+Recorded: TypeAlias = "Path | str | Iterable[Event]"
 _Matcher: TypeAlias = Callable[[Any], "list[int]"]
 
 # What comparing a value of a wrong type raises; events have them right, so that nothing is checked beforehand.
@@ -156,6 +161,36 @@ class Engine:
             found = self._matchers[event.type] = self._matcher(event.type)
         return [found[1][hit] for hit in found[0](TypedEvent(event))] if found else []
 
+    def replay(self, events: Recorded) -> Replay:
+        """Evaluates events, in order: those of a file (JSON lines, `.gz` too; "-" is standard input), or any events.
+
+        Raises LabError for a file that isn't there or holds something else.
+        """
+        from labkit.rules.replay import Replay
+
+        raised = [self.process(event) for event in _events(events)]
+        return Replay(len(raised), tuple(alert for alerts in raised for alert in alerts))
+
+    def explain(self, rule: str) -> Explanation:
+        """What a rule is made of: its condition with macros and lists expanded, its fields, operators and events."""
+        from labkit.rules.explain import Explanation
+
+        return Explanation.of(self.rule(rule))
+
+    def why(self, rule: str, events: Recorded | Event, *, number: int | None = None) -> Verdict:
+        """Which parts of a rule's condition are true for one event, and which decided.
+
+        `events` is that event, or several (as for `replay`), of which the one with `evt.num` `number` is taken; without
+        a number, the first for which most of the condition is true. Raises LabError if there is no such event.
+        """
+        from labkit.rules.explain import closest, explain_event, numbered
+
+        chosen = self.rule(rule)
+        if not isinstance(events, str | Path | Iterable):
+            return explain_event(chosen, events)
+        found = closest(chosen, _events(events)) if number is None else numbered(number, _events(events))
+        return explain_event(chosen, found)
+
     def _matcher(self, event_type: str) -> tuple[_Matcher, list[Rule]] | None:
         """The rules that can match events of a type, as one function."""
         from labkit.rules.codegen import matcher
@@ -190,6 +225,13 @@ class Engine:
         )
 
 
+def load(files: Iterable[Source], **options: Any) -> Engine:
+    """An engine with these files loaded; `options` are those of `Engine`. Raises LoadError if any is invalid."""
+    engine = Engine(**options)
+    engine.load(files)
+    return engine
+
+
 def check(files: Iterable[Source]) -> Report:
     """What Falco says about these files, loaded in order."""
     return load_files(Loader(), files)
@@ -222,9 +264,16 @@ def load_files(loader: Loader, files: Iterable[Source]) -> Report:
 def _files(files: Iterable[Source]) -> Iterator[Source]:
     for file in files:
         if not isinstance(file, tuple) and Path(file).is_dir():
-            yield from sorted(path for path in Path(file).iterdir() if path.suffix in (".yaml", ".yml"))
+            found = sorted(path for path in Path(file).iterdir() if path.suffix in (".yaml", ".yml"))
+            if not found:
+                raise RuleError(f"There are no rule files in {file}.", hint="They end in .yaml or .yml.")
+            yield from found
         else:
             yield file
+
+
+def _events(events: Recorded) -> Iterable[Event]:
+    return open_events(str(events)) if isinstance(events, str | Path) else events
 
 
 def _priority_rank(name: str) -> int:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from labkit.errors import LabError
 from labkit.rules import ast
 from labkit.rules.codegen import Matcher, matcher
 from labkit.rules.compile import Graph, compile_condition
-from labkit.rules.events import Event, RecordedEvent
+from labkit.rules.events import Event
 from labkit.rules.fields import UnknownField, resolve
 from labkit.rules.loader import Rule
 from labkit.rules.output import as_text
 
 _WIDTH = 100
+_MONO = "font-family:monospace"
 
 
 @dataclass(frozen=True)
@@ -113,44 +115,91 @@ class Truth:
         return found
 
     def __str__(self) -> str:
-        lines: list[str] = []
-        pending: list[tuple[Truth, int]] = [(self, 0)]
-        while pending:
-            truth, depth = pending.pop()
-            mark = "✓" if truth.value else "✗"
-            text = _label(truth.node) if truth.parts else _shortened(str(truth.node))
-            seen = f"    [{_shortened(truth.seen)}]" if truth.seen else ""
-            lines.append(f"{'  ' * depth}{mark} {text}{seen}")
-            pending.extend((part, depth + 1) for part in reversed(truth.parts))
-        return "\n".join(lines)
+        return "\n".join(f"{'  ' * depth}{truth._line()}" for truth, depth in self._flat())
 
     def _repr_html_(self) -> str:
-        lines: list[str] = []
+        return "".join(
+            f"<div style='margin-left:{1.2 * depth:.1f}em;{_MONO}'>{truth._html_line()}</div>"
+            for truth, depth in self._flat()
+        )
+
+    def _flat(self) -> Iterator[tuple[Truth, int]]:
+        """Every part and its depth, as it is printed."""
         pending: list[tuple[Truth, int]] = [(self, 0)]
         while pending:
             truth, depth = pending.pop()
-            color, mark = ("#1b7f3b", "✓") if truth.value else ("#b00020", "✗")
-            text = _label(truth.node) if truth.parts else _shortened(str(truth.node))
-            seen = f" <i style='color:#666'>[{html.escape(_shortened(truth.seen))}]</i>" if truth.seen else ""
-            lines.append(
-                f"<div style='margin-left:{1.2 * depth:.1f}em;font-family:monospace'>"
-                f"<span style='color:{color}'>{mark}</span> {html.escape(text)}{seen}</div>"
-            )
+            yield truth, depth
             pending.extend((part, depth + 1) for part in reversed(truth.parts))
-        return "".join(lines)
+
+    def _line(self) -> str:
+        seen = f"    [{_shortened(self.seen)}]" if self.seen else ""
+        return f"{'✓' if self.value else '✗'} {self._what}{seen}"
+
+    def _html_line(self) -> str:
+        color, mark = ("#1b7f3b", "✓") if self.value else ("#b00020", "✗")
+        seen = f" <i style='color:#666'>[{html.escape(_shortened(self.seen))}]</i>" if self.seen else ""
+        return f"<span style='color:{color}'>{mark}</span> {html.escape(self._what)}{seen}"
+
+    @property
+    def _what(self) -> str:
+        return _label(self.node) if self.parts else _shortened(str(self.node))
 
 
-def explain_event(rule: Rule, event: Event) -> Truth:
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a rule's condition is true for one event, and why: printed, the comparisons that decided come first."""
+
+    rule: Rule
+    event: Event
+    truth: Truth
+
+    @property
+    def matched(self) -> bool:
+        return self.truth.value
+
+    @property
+    def reasons(self) -> list[Truth]:
+        """The comparisons that decided."""
+        return self.truth.reasons()
+
+    def __str__(self) -> str:
+        reasons = "\n".join(f"  {truth._line()}" for truth in self.reasons)
+        tree = "\n".join(f"  {line}" for line in str(self.truth).splitlines())
+        return f"{self._headline}\n{reasons}\n\nthe whole condition\n{tree}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        reasons = "".join(
+            f"<div style='margin-left:1.2em;{_MONO}'>{truth._html_line()}</div>" for truth in self.reasons
+        )
+        return (
+            f"<div><b>{html.escape(self._headline)}</b></div>{reasons}"
+            f"<details><summary>the whole condition</summary>{self.truth._repr_html_()}</details>"
+        )
+
+    @property
+    def _headline(self) -> str:
+        number, command = self.event.get("evt.num"), self.event.get("proc.cmdline")
+        event = " ".join(str(part) for part in (self.event.type, number and f"(event {number})") if part)
+        of = f" of `{_shortened(str(command))}`" if command else ""
+        says = "matches" if self.matched else "does not match"
+        return f"{self.rule.name!r} {says} {event}{of}. What decided:"
+
+
+def explain_event(rule: Rule, event: Event) -> Verdict:
     """Which parts of a rule's condition are true for an event."""
-    return _truth(rule.condition, event)
+    return Verdict(rule, event, _truth(rule.condition, event))
 
 
-def closest(rule: Rule, events: Iterable[RecordedEvent]) -> RecordedEvent | None:
-    """The event for which most of a rule's condition is true, the first of them; None if there are no events."""
+def closest(rule: Rule, events: Iterable[Event]) -> Event:
+    """The event for which most of a rule's condition is true, the first of them. Raises LabError without events."""
     graph = Graph()
     nodes = [compile_condition(part, graph).node for part in _conjuncts(rule.condition)]
     matchers: dict[str, Matcher] = {}
-    best, score = None, -1
+    best: Event | None = None
+    score = -1
     for event in events:
         match = matchers.get(event.type)
         if match is None:
@@ -158,7 +207,17 @@ def closest(rule: Rule, events: Iterable[RecordedEvent]) -> RecordedEvent | None
         found = len(match(event))
         if found > score:
             best, score = event, found
+    if best is None:
+        raise LabError("There are no events to look at.", hint="One JSON object per line is an event.")
     return best
+
+
+def numbered(number: int, events: Iterable[Event]) -> Event:
+    """The event whose `evt.num` is `number`. Raises LabError if there is none."""
+    for event in events:
+        if event.get("evt.num") == number:
+            return event
+    raise LabError(f"No event has the number {number}.", hint="`evt.num` of an event is in its JSON line.")
 
 
 def _conjuncts(condition: ast.Expression) -> list[ast.Expression]:

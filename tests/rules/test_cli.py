@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from labkit.errors import LabError
+from labkit.errors import LabError, RuleError
 from labkit.rules.cli import rules
 from labkit.rules.upstream import RELEASES, fetch
 
@@ -93,11 +93,32 @@ def test_why(file: str) -> None:
     events = str(DATA / "events.jsonl.gz")
     code, output = _run("why", "Shadow", file, "--events", events)
     assert code == 0
+    assert output.startswith("'Shadow' matches openat (event ")
     assert "✓ fd.name = /etc/shadow    [/etc/shadow]" in output
     code, output = _run("why", "Shadow", file, "--events", events, "--number", "3250")
-    assert output.startswith("✗ all of\n  ✗ evt.type = openat    [container]")
-    with pytest.raises(LabError, match="No such event"):
+    assert "'Shadow' does not match container (event 3250). What decided:\n  ✗ evt.type = openat" in output
+    with pytest.raises(LabError, match="No event has the number 1"):
         _run("why", "Shadow", file, "--events", events, "--number", "1")
+
+
+def test_default_rules_and_the_rules_in_a_values_file(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    indented = RULES.replace("\n", "\n    ").replace("evt.type = openat", "open_read")
+    values.write_text(f"customRules:\n  mine.yaml: |-{indented}\n")
+    assert _run("check", "--default-rules", "--values", str(values)) == (0, "falco_rules.yaml: Ok\nmine.yaml: Ok\n")
+    code, output = _run("check", str(values))
+    assert code == 1
+    assert f"{values} is a values file for the Falco chart: check the rules in it with --values." in output
+    code, output = _run("explain", "shadow", "--default-rules", "--values", str(values))
+    assert "macros       open_read" in output
+
+
+def test_rules_have_to_be_named(tmp_path: Path) -> None:
+    code, output = _run("list")
+    assert code == 2
+    assert "Which rules?" in output
+    with pytest.raises(RuleError, match="There are no rule files"):
+        _run("check", str(tmp_path))
 
 
 def test_fields() -> None:
