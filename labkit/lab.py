@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import ExecError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from labkit.provision.preflight import Preflight
     from labkit.provision.steps import StepResult
     from labkit.provision.target import Aws, Target
+    from labkit.rules.events import RecordedEvent
     from labkit.show import Table
 
 
@@ -47,6 +49,7 @@ class Lab:
         self.kube = target.kube
         self.helm = target.helm
         self.ledger = target.ledger
+        self._recorder = target.record
         self._since = self.kube.now()
 
     @classmethod
@@ -175,6 +178,28 @@ class Lab:
             stdin=stdin,
             timeout=timeout,
         )
+
+    @contextmanager
+    def record(self, file: Path | str | None = None, *, namespace: str = "") -> Iterator[list[RecordedEvent]]:
+        """Records the system calls that containers make meanwhile: `with lab.record("visit.jsonl") as events: ...`.
+
+        `events` is filled at the end of the block; `file` gets them as lines of JSON, which `Engine.replay` and
+        `labkit rules replay` read. By default the application's namespace is recorded. Raises `TargetError` on a real
+        cluster, where Falco hands out alerts only.
+        """
+        from labkit.rules.events import read_events, write_lines
+
+        events: list[RecordedEvent] = []
+        lines: list[str] = []
+        if file is not None:
+            write_lines(file, lines)  # a file that can't be written is told of before anything is done
+        try:
+            with self._recorder(namespace or self.settings.app_namespace) as lines:
+                yield events
+        finally:
+            events += read_events(lines)
+            if file is not None:
+                write_lines(file, lines)
 
     def attack(self, *names: str) -> Mapping[str, Any]:
         """Runs attacks of the catalogue in the application's pod; outcomes by name, each with the alert it raised."""

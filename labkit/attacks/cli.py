@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 import click
 import orjson
@@ -47,13 +48,18 @@ def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> N
 @click.option("--tty", is_flag=True, help="Give the command a terminal.")
 @click.option("--stdin", help="Text that is typed into it.")
 @click.option("--container", "-c", default="", help="Container; by default the pod's first.")
+@click.option("--record", metavar="FILE", help="Write the system calls it makes here, for `labkit rules replay`.")
 @click.argument("pod")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_command(tty: bool, stdin: str | None, container: str, pod: str, argv: tuple[str, ...]) -> None:
+def exec_command(
+    tty: bool, stdin: str | None, container: str, record: str | None, pod: str, argv: tuple[str, ...]
+) -> None:
     """Run ARGV in POD (a pod, namespace/pod or deploy/name) and exit with its exit code."""
     from labkit.lab import Lab
 
-    result = Lab.connect().exec(pod, *argv, tty=tty, stdin=stdin, container=container)
+    lab = Lab.connect()
+    with lab.record(record) if record else nullcontext():
+        result = lab.exec(pod, *argv, tty=tty, stdin=stdin, container=container)
     click.echo(result.stdout, nl=False)
     click.echo(result.stderr, nl=False, err=True)
     sys.exit(result.exit_code)

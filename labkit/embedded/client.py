@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from labkit.embedded import state
 from labkit.embedded.state import Endpoints
@@ -22,7 +24,9 @@ from labkit.settings import Settings
 
 STARTUP_SECONDS = 30.0
 SHUTDOWN_SECONDS = 10.0
-HEALTH_PATH = "/_labkit/health"
+CONTROL_PATH = "/_labkit/"
+HEALTH_PATH = f"{CONTROL_PATH}health"
+RECORDING_PATH = f"{CONTROL_PATH}recording"
 
 
 def ensure_running(settings: Settings) -> Endpoints:
@@ -62,18 +66,50 @@ def health(endpoints: Endpoints) -> dict[str, Any] | None:
     """
     if not _alive(endpoints.pid):
         return None
+    try:
+        document = _ask(endpoints, "GET", HEALTH_PATH)
+    except NotRunningError:
+        return None
+    return document if document.get("pid") == endpoints.pid else None
+
+
+@contextmanager
+def recording(endpoints: Endpoints, namespace: str) -> Iterator[list[str]]:
+    """Records what the containers of a namespace do meanwhile: at the end the list holds a line of JSON per event.
+
+    Raises `NotRunningError` if the lab doesn't answer, or was restarted meanwhile.
+    """
+    lines: list[str] = []
+    number = _ask(endpoints, "POST", f"{RECORDING_PATH}?{urlencode({'namespace': namespace})}")["id"]
+    try:
+        yield lines
+    finally:
+        answer = _ask(endpoints, "DELETE", f"{RECORDING_PATH}?{urlencode({'id': number})}")
+        lines += answer["events"].splitlines(keepends=True)
+        if answer["full"]:
+            warnings.warn("The recording became too large: it holds the first events only.", stacklevel=4)
+
+
+def _ask(endpoints: Endpoints, method: str, path: str) -> dict[str, Any]:
+    """What the lab answers to a question of its own. Raises `NotRunningError` if that isn't an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", endpoints.aws_port, timeout=10)
     try:
         token = endpoints.credentials.kubernetes_token
-        connection.request("GET", HEALTH_PATH, headers={"Authorization": f"Bearer {token}"})
+        connection.request(method, path, headers={"Authorization": f"Bearer {token}"})
         response = connection.getresponse()
         body = response.read()
-        document: dict[str, Any] = json.loads(body) if response.status == 200 else {}
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
+        if response.status == 200:
+            document: dict[str, Any] = json.loads(body)
+            return document
+        reason = f"{response.status} {body[:200].decode(errors='replace')}"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = str(error)
     finally:
         connection.close()
-    return document if document.get("pid") == endpoints.pid else None
+    raise NotRunningError(
+        f"The embedded lab in {endpoints.home} did not answer {method} {path.partition('?')[0]}: {reason}",
+        hint="`labkit status` says whether it runs.",
+    )
 
 
 def stop(home: Path) -> bool:

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import errno
-import hmac
 import logging
 import os
 import resource
@@ -25,7 +24,7 @@ from typing import Any
 from aiohttp import web
 
 from labkit.embedded import state
-from labkit.embedded.client import HEALTH_PATH
+from labkit.embedded.control import Control
 from labkit.embedded.identity import Credentials, ServerCertificate, ServiceAccountIssuer
 from labkit.embedded.names import hex_id
 from labkit.embedded.state import Endpoints
@@ -88,25 +87,16 @@ async def serve(options: argparse.Namespace) -> None:
     for app in (aws_app, kubernetes_app):
         app.middlewares.insert(0, idle.middleware)
 
-    @web.middleware
-    async def health(request: web.Request, handler: Any) -> web.StreamResponse:
-        if request.path != HEALTH_PATH:
-            response: web.StreamResponse = await handler(request)
-            return response
-        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(sent.encode(), credentials.kubernetes_token.encode()):
-            raise web.HTTPUnauthorized(text="This is the embedded lab's health check; it needs the lab's token.")
-        return web.json_response(
-            {
-                "pid": os.getpid(),
-                "uptime": round(time.monotonic() - started, 3),
-                "memory": _resident_memory(),
-                "kubernetes_version": pinned()["kubernetes"]["server"],
-                **lab.describe(),
-            }
-        )
+    def health() -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "uptime": round(time.monotonic() - started, 3),
+            "memory": _resident_memory(),
+            "kubernetes_version": pinned()["kubernetes"]["server"],
+            **lab.describe(),
+        }
 
-    aws_app.middlewares.insert(0, health)
+    aws_app.middlewares.insert(0, Control(lab, credentials.kubernetes_token, health).middleware)
 
     runners = [await _serve(aws_app, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
     await lab.start()

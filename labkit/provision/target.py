@@ -10,10 +10,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,8 @@ class Target:
     kube: Kube
     helm: Helm
     ledger: Ledger
+    # Records the system calls of a namespace's containers as lines of JSON. Raises `TargetError` where that can't be.
+    record: Callable[[str], AbstractContextManager[list[str]]]
 
 
 def reach(settings: Settings) -> Target:
@@ -138,7 +140,7 @@ def reach(settings: Settings) -> Target:
 
 
 def _embedded(settings: Settings) -> Target:
-    from labkit.embedded.client import ensure_running
+    from labkit.embedded.client import ensure_running, recording
     from labkit.embedded.helm import Helm as HelmStandIn
 
     lab = ensure_running(settings)
@@ -157,6 +159,7 @@ def _embedded(settings: Settings) -> Target:
         Kube(kubeconfig=lab.kubeconfig, hint=LAB_UP),
         HelmStandIn(kubeconfig=lab.kubeconfig),
         Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.pid}"),
+        partial(recording, lab),
     )
 
 
@@ -184,6 +187,14 @@ def _eks(settings: Settings) -> Target:
         Kube(kubeconfig=kubeconfig, context=context, hint=hint),
         Helm(kubeconfig=kubeconfig, context=context),
         Ledger(settings.home / name),
+        _cannot_record,
+    )
+
+
+def _cannot_record(namespace: str) -> AbstractContextManager[list[str]]:
+    raise TargetError(
+        f"System calls in namespace {namespace} can't be recorded: Falco on a cluster hands out alerts, not events.",
+        hint="Record on the embedded lab (target='embedded'), or use custom-rules/recorded/visit.jsonl.gz.",
     )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from labkit.errors import RuleError
-from labkit.rules.events import Event, TypedEvent, open_events, recorded
+from labkit.rules.events import Event, TypedEvent, as_line, open_events
 from labkit.rules.loader import PRIORITIES, Loader, Rule
 from labkit.rules.output import Alert, BadFormat, Format
 from labkit.rules.report import FileReport, Location, Problem, Report
@@ -96,8 +95,8 @@ class Engine:
         raise RuleError(f"There is no rule {name!r}.", hint=hint)
 
     def record(self, event: Event, stream: TextIO) -> None:
-        """Writes an event in its recorded form, as one JSON line."""
-        stream.write(json.dumps(recorded(event), separators=(",", ":"), ensure_ascii=False, default=str) + "\n")
+        """Writes an event in its recorded form, as one JSON line that `replay` reads."""
+        stream.write(as_line(event))
 
     def load(self, files: Iterable[Source]) -> Report:
         """Loads rule files in order; raises LoadError, which carries the report, if any is invalid."""
@@ -273,7 +272,7 @@ def _files(files: Iterable[Source]) -> Iterator[Source]:
 
 
 def _events(events: Recorded) -> Iterable[Event]:
-    return open_events(str(events)) if isinstance(events, str | Path) else events
+    return open_events(events) if isinstance(events, str | Path) else events
 
 
 def _priority_rank(name: str) -> int:

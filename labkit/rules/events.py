@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from labkit.errors import LabError
@@ -178,8 +179,9 @@ def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterat
         yield RecordedEvent(values)
 
 
-def open_events(name: str) -> Iterator[RecordedEvent]:
+def open_events(file: Path | str) -> Iterator[RecordedEvent]:
     """Events from a file of JSON lines; `.gz` is decompressed, "-" is standard input. Raises LabError."""
+    name = str(file)
     if name == "-":
         yield from read_events(sys.stdin.buffer, name="standard input")
         return
@@ -206,3 +208,17 @@ def recorded(event: Event) -> dict[str, Any]:
         if (value := event.get("evt.arg", name)) is not None
     }
     return {**values, "evt.type": event.type, "evt.time": event.time, "evt.source": event.source, "evt.arg": arguments}
+
+
+def as_line(event: Event) -> str:
+    """An event in its recorded form as a line of JSON, with its line break."""
+    return json.dumps(recorded(event), separators=(",", ":"), ensure_ascii=False, default=str) + "\n"
+
+
+def write_lines(file: Path | str, lines: Iterable[str]) -> None:
+    """Writes recorded events; a name that ends in `.gz` is compressed. Raises LabError."""
+    try:
+        with gzip.open(file, "wt") if str(file).endswith(".gz") else open(file, "w", encoding="utf-8") as stream:
+            stream.writelines(lines)
+    except OSError as error:
+        raise LabError(f"Can't write events to {file}: {error.strerror}") from error

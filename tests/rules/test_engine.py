@@ -246,7 +246,7 @@ def test_why_names_the_comparisons_that_decided() -> None:
     lines = str(verdict).splitlines()
     assert lines[0] == "'Shadow read' does not match openat (event 7). What decided:"
     assert lines[1] == "  ✗ fd.name = /etc/shadow    [/etc/passwd]"
-    assert "    ✓ evt.is_open_read = true    [true]" in lines
+    assert "      ✓ evt.is_open_read = true    [true]" in lines
     assert "✗</span> fd.name = /etc/shadow" in verdict._repr_html_()
 
 
