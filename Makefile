@@ -25,8 +25,8 @@ test: $(READY)  ## run every test, and compare the notebooks' stored outputs
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks/00-start-here.ipynb
 
-bench: $(READY)  ## measure start-up, rules, delivery and reading
-	$(BIN)/python -m tests.bench
+bench: $(READY)  ## measure start-up, rules, delivery and reading; RULES="a.yaml b.yaml" adds rule files of yours
+	$(BIN)/python -m tests.bench $(RULES)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
