@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from labkit.embedded import names
-from labkit.embedded.aws import iam_authorization, policy_simulation, signature
+from labkit.embedded.aws import iam_authorization, policy_simulation, signature, wire
 from labkit.embedded.aws.account import Account, Administrator, supported
 from labkit.embedded.aws.eks import Eks
 from labkit.embedded.aws.iam_authorization import Principal
@@ -90,6 +90,8 @@ class Aws:
         )
         self.sts = Sts(credentials=credentials, issuer=issuer, account=self.account, clock=clock)
         self.logs = Logs(account_id=account_id, clock=clock)
+        # Services of the lab's own that need nothing but a caller, by signing name.
+        self._services: dict[str, wire.Service] = {}
 
     async def warm_up(self) -> None:
         """Loads what the first call that needs IAM would otherwise wait for. The loop runs on meanwhile."""
@@ -114,7 +116,12 @@ class Aws:
             caller = self._authenticate(call)
             if call.service in supported() or call.operation.startswith("AssumeRole"):
                 await self.warm_up()
-            self._authorize(call, caller)
+            service = self._services.get(call.service)
+            if service is not None and caller is not None:
+                p = wire.parameters(call)
+                self._authorize(call, caller, service.resources(call, p))
+                return wire.response(call, await service.handle(call, p, caller), request_id), call, request_id
+            self._authorize(call, caller, iam_authorization.resources_of(call, self.account_id))
             return self._answer(call, caller, request_id), call, request_id
         except AwsError as error:
             return error_response(_in_protocol(error, call), call.protocol, request_id), call, request_id
@@ -136,7 +143,7 @@ class Aws:
             raise AwsError(code, message, 403)
         return self.sts.principal(access_key_id)
 
-    def _authorize(self, call: Call, caller: Principal | None) -> None:
+    def _authorize(self, call: Call, caller: Principal | None, resources: list[str]) -> None:
         """Raises AwsError unless the caller's policies allow the call."""
         if caller is None or (call.service == "sts" and call.operation in ("GetCallerIdentity", "AssumeRole")):
             return  # AWS asks for no permission for the first; the second is weighed together with the role's trust
@@ -147,7 +154,6 @@ class Aws:
             "aws:userid": caller.user_id,
             "aws:SecureTransport": "true",
         }
-        resources = iam_authorization.resources_of(call, self.account_id)
         iam_authorization.authorize(caller, call.action, resources, context)
         if call.action == "logs:CreateLogGroup" and call.parameters.get("tags"):
             group = resources[0].removesuffix(":log-stream:")

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from labkit import filter_patterns
 from labkit.embedded import names
-from labkit.embedded.aws import patterns
 from labkit.embedded.aws.live_tail import LiveTail
 from labkit.embedded.aws.log_store import (
     DAY,
@@ -537,11 +537,11 @@ class Logs:
         return [stream for name, stream in group.streams.items() if name.startswith(prefix or "")]
 
 
-def compile_pattern(pattern: str) -> patterns.Pattern:
+def compile_pattern(pattern: str) -> filter_patterns.Pattern:
     """A filter pattern. Raises AwsError that says what is wrong, and where."""
     try:
-        return patterns.compile_pattern(pattern)
-    except patterns.PatternError as error:
+        return filter_patterns.compile_pattern(pattern)
+    except filter_patterns.PatternError as error:
         raise invalid(str(error)) from error
 
 

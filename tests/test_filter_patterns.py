@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.embedded.aws.patterns import PatternError, compile_pattern
+from labkit.filter_patterns import PatternError, compile_pattern
 
 TERMS = [
     "ERROR", "ERRORS", "xERROR", "error", "[ERROR]", "ERROR_code", "ERROR timeout", "INFO timeout", "WARN",
