@@ -86,7 +86,7 @@ class Explanation:
                 ("macros", ", ".join(self.rule.macros)),
             )
         )
-        return f"<table>{rows}</table><pre>{html.escape(self.tree)}</pre>"
+        return f"<table>{rows}</table><pre style='{_MONO}'>{html.escape(self.tree)}</pre>"
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,18 @@ class Replay:
         return [alert.rule for alert in self.alerts]
 
     def table(self) -> Table:
-        """One row for each alert: time of day (UTC), priority, rule, and what its output says."""
+        """One row for each alert: time of day (UTC), priority, rule, and the command (else, what its output says)."""
         title = f"{self.events:,} events, {len(self.alerts):,} alert{'' if len(self.alerts) == 1 else 's'}"
         rows = tuple(
-            (_time_of_day(alert.time), alert.priority, alert.rule, _shortened(alert.message)) for alert in self.alerts
+            (
+                _time_of_day(alert.time),
+                alert.priority,
+                alert.rule,
+                _shortened(str(alert.output_fields.get("proc.cmdline") or alert.message)),
+            )
+            for alert in self.alerts
         )
-        return Table(title, ("Time", "Priority", "Rule", "Output"), rows)
+        return Table(title, ("Time", "Priority", "Rule", "Command"), rows)
 
     def __len__(self) -> int:
         return len(self.alerts)
