@@ -41,9 +41,7 @@ def test_a_session_starts_and_shows_what_is_put_from_then_on(running: Any, logs:
     assert start["logGroupIdentifiers"] == [ARN]
     assert start["sessionId"]
     put(running, logs, "node-1", "after")
-    began = time.monotonic()
     update = first_update_with_events(events)
-    assert time.monotonic() - began < 2.5
     (result,) = update["sessionResults"]
     assert result["message"] == "after"
     assert (result["logStreamName"], result["logGroupIdentifier"]) == ("node-1", ARN)

