@@ -68,6 +68,20 @@ def compile_pattern(text: str) -> Pattern:
     return _parse_terms(text)
 
 
+def parse_selector(text: str) -> Selector:
+    """What a selector such as `$.output_fields.['k8s.ns.name']` leads to. Raises PatternError."""
+    parser = _JsonParser(text, -1)
+    selector = parser.selector()
+    if text[parser.at :].strip():
+        raise parser.invalid(text[parser.at], parser.at)
+    return selector
+
+
+def regexes(text: str) -> int:
+    """How many regular expressions a pattern has."""
+    return len(re.findall(r"%[^%]+%", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)))
+
+
 # -- what all forms share --
 
 
@@ -370,7 +384,7 @@ class _JsonParser(_Parser):
         return JsonPattern(condition)
 
     def _condition(self) -> Condition:
-        selector = self._selector()
+        selector = self.selector()
         self.skip()
         if keyword := self.read(r"(?i:IS|NOT)\b"):
             return self._state(selector, keyword.upper())
@@ -413,7 +427,7 @@ class _JsonParser(_Parser):
             raise self.malformed("expected NULL, TRUE or FALSE" if keyword == "IS" else "expected EXISTS")
         raise self.invalid(word, start)
 
-    def _selector(self) -> Selector:
+    def selector(self) -> Selector:
         self.skip()
         start = self.at
         if not self.read(r"\$"):
@@ -502,6 +516,11 @@ class SpacePattern:
     before: Sequence[Field]
     after: Sequence[Field] = field(default=())
     ellipsis: bool = False
+
+    @property
+    def names(self) -> set[str]:
+        """The names of its fields, each with its `$`."""
+        return {f"${part.name}" for part in (*self.before, *self.after)}
 
     def matches(self, message: str) -> bool:
         return self._fields(message) is not None

@@ -1,4 +1,4 @@
-"""The account's IAM and CloudWatch metrics: moto's back ends, loaded on first use and corrected to AWS's ways.
+"""The account's IAM: moto's back end, loaded on first use and corrected to AWS's ways.
 
 A Call goes in, the service's HTTP response comes out; only operations that moto answers truthfully are let through.
 """

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from labkit.embedded import names
 from labkit.embedded.aws import iam_authorization, policy_simulation, signature, wire
 from labkit.embedded.aws.account import Account, Administrator, supported
+from labkit.embedded.aws.cloudwatch import CloudWatch
 from labkit.embedded.aws.eks import Eks
 from labkit.embedded.aws.iam_authorization import Principal
 from labkit.embedded.aws.live_tail import LiveTail
@@ -89,9 +90,12 @@ class Aws:
             cluster_roles=self.eks.roles,
         )
         self.sts = Sts(credentials=credentials, issuer=issuer, account=self.account, clock=clock)
-        self.logs = Logs(account_id=account_id, clock=clock)
+        self.cloudwatch = CloudWatch(account_id=account_id, clock=clock)
+        self.logs = Logs(
+            account_id=account_id, clock=clock, metrics=lambda region: self.cloudwatch.region(region).metrics
+        )
         # Services of the lab's own that need nothing but a caller, by signing name.
-        self._services: dict[str, wire.Service] = {}
+        self._services: dict[str, wire.Service] = {"monitoring": self.cloudwatch}
 
     async def warm_up(self) -> None:
         """Loads what the first call that needs IAM would otherwise wait for. The loop runs on meanwhile."""

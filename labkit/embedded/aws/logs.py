@@ -25,6 +25,8 @@ from labkit.embedded.aws.log_store import (
     message_size,
     scan,
 )
+from labkit.embedded.aws.metric_filters import MetricFilters
+from labkit.embedded.aws.metrics import Metrics
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
 from labkit.embedded.aws.queries import Queries
 from labkit.embedded.aws.validation import validate
@@ -62,6 +64,7 @@ class Region:
 
     name: str
     queries: Queries
+    metric_filters: MetricFilters
     groups: dict[str, Group] = field(default_factory=dict)
     count: int = 0
     sessions: int = 0
@@ -70,9 +73,13 @@ class Region:
 class Logs:
     """The service. Synchronous: each call is answered at once, and sees all that was put before it."""
 
-    def __init__(self, *, account_id: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, account_id: str, clock: Callable[[], float], metrics: Callable[[str], Metrics] | None = None
+    ) -> None:
+        """`metrics` gives a region's CloudWatch metrics, which metric filters put to."""
         self.account_id = account_id
         self.clock = clock
+        self._metrics = metrics or (lambda _: Metrics(clock))
         self._regions: dict[str, Region] = {}
         self._operations: dict[str, Callable[[Region, Parameters], Result]] = {
             "CreateLogGroup": self._create_log_group,
@@ -93,7 +100,9 @@ class Logs:
             "TagLogGroup": self._tag_log_group,
             "UntagLogGroup": self._untag_log_group,
             "ListTagsLogGroup": self._list_tags_log_group,
+            "PutMetricFilter": self._put_metric_filter,
             "DescribeMetricFilters": self._describe_metric_filters,
+            "DeleteMetricFilter": self._delete_metric_filter,
             "DescribeSubscriptionFilters": self._describe_subscription_filters,
             "TestMetricFilter": self._test_metric_filter,
             "GetQueryResults": self._get_query_results,
@@ -107,7 +116,7 @@ class Logs:
 
     def region(self, name: str) -> Region:
         if name not in self._regions:
-            self._regions[name] = Region(name, Queries(self.now))
+            self._regions[name] = Region(name, Queries(self.now), MetricFilters(self._metrics(name)))
         return self._regions[name]
 
     def handle(self, call: Call, user: str) -> Result | LiveTail:
@@ -156,6 +165,7 @@ class Logs:
                 "ValidationException",
                 "The log group has deletion protection enabled. Disable deletion protection and try again.",
             )
+        region.metric_filters.forget(group)
         del region.groups[group.name]
         return {}
 
@@ -174,14 +184,14 @@ class Logs:
         ]
         page, token = _page([(group.name, group) for group in chosen], p)
         now = self.now()
-        return {"logGroups": [self._describe(group, now) for group in page], **token}
+        return {"logGroups": [self._describe(region, group, now) for group in page], **token}
 
-    def _describe(self, group: Group, now: int) -> Result:
+    def _describe(self, region: Region, group: Group, now: int) -> Result:
         group.expire(now)
         description: Result = {
             "logGroupName": group.name,
             "creationTime": group.created,
-            "metricFilterCount": 0,
+            "metricFilterCount": len(region.metric_filters.of(group.name)),
             "arn": f"{group.arn}:*",
             "storedBytes": group.stored_bytes,
             "logGroupClass": group.log_class,
@@ -445,10 +455,27 @@ class Logs:
 
     # -- filters: none can be made, so there are none --
 
+    def _put_metric_filter(self, region: Region, p: Parameters) -> Result:
+        region.metric_filters.put(self.group(region, p), p, self.now())
+        return {}
+
+    def _delete_metric_filter(self, region: Region, p: Parameters) -> Result:
+        region.metric_filters.delete(self.group(region, p), p["filterName"])
+        return {}
+
     def _describe_metric_filters(self, region: Region, p: Parameters) -> Result:
+        if ("metricName" in p) != ("metricNamespace" in p):
+            raise invalid("metricName and metricNamespace must be specified together.")
         if "logGroupName" in p:
             self.group(region, p)
-        return {"metricFilters": []}
+        found = [
+            ((filter_.group, filter_.name), filter_.described())
+            for filter_ in region.metric_filters.of(p.get("logGroupName"))
+            if filter_.name.startswith(p.get("filterNamePrefix", ""))
+            if "metricName" not in p or filter_.metric == (p["metricNamespace"], p["metricName"])
+        ]
+        page, following = _page(found, p)
+        return {"metricFilters": page, **following}
 
     def _describe_subscription_filters(self, region: Region, p: Parameters) -> Result:
         self.group(region, p)

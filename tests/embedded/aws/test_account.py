@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 import subprocess
 import sys
@@ -155,13 +154,6 @@ def test_a_role_made_again_is_another_one(running: Any) -> None:
     assert len(ids) == 2
 
 
-def test_metrics_are_put_and_read_over_cbor(running: Any) -> None:
-    cloudwatch = running.client("cloudwatch")
-    cloudwatch.put_metric_data(Namespace="Falco", MetricData=[{"MetricName": "Alerts", "Value": 3.0, "Unit": "Count"}])
-    (metric,) = cloudwatch.list_metrics(Namespace="Falco")["Metrics"]
-    assert metric["MetricName"] == "Alerts"
-
-
 def test_what_cannot_be_made_is_listed_as_empty(running: Any) -> None:
     assert running.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
     assert running.client("cloudwatch").list_dashboards()["DashboardEntries"] == []
@@ -169,25 +161,6 @@ def test_what_cannot_be_made_is_listed_as_empty(running: Any) -> None:
     logs.create_log_group(logGroupName="falco")
     assert logs.describe_metric_filters(logGroupName="falco")["metricFilters"] == []
     assert logs.describe_subscription_filters(logGroupName="falco")["subscriptionFilters"] == []
-
-
-def test_metric_statistics_add_up(running: Any) -> None:
-    cloudwatch = running.client("cloudwatch")
-    now = dt.datetime.now(dt.UTC)
-    for rule, value in (("a", 2.0), ("b", 5.0), ("a", 3.0)):
-        dimensions = [{"Name": "rule", "Value": rule}]
-        data = {"MetricName": "Alerts", "Dimensions": dimensions, "Value": value, "Timestamp": now}
-        cloudwatch.put_metric_data(Namespace="Falco", MetricData=[data])
-    (point,) = cloudwatch.get_metric_statistics(
-        Namespace="Falco",
-        MetricName="Alerts",
-        Dimensions=[{"Name": "rule", "Value": "a"}],
-        StartTime=now - dt.timedelta(minutes=5),
-        EndTime=now + dt.timedelta(minutes=5),
-        Period=3600,
-        Statistics=["Sum", "SampleCount"],
-    )["Datapoints"]
-    assert (point["Sum"], point["SampleCount"]) == (5.0, 2.0)
 
 
 @pytest.mark.parametrize(
