@@ -27,18 +27,19 @@ SUGGESTED_OUTPUT = (
     "k8s_pod_name=%k8s.pod.name k8s_ns_name=%k8s.ns.name"
 )
 
+_CAPTURE_LIMITS = ("capture_duration", "capture_events", "capture_filesize")
 _KEYS = {
     "list": {"list", "items", "append", "override"},
     "macro": {"macro", "condition", "append", "override"},
     "rule": {
-        *("rule", "condition", "output", "desc", "priority", "source", "enabled", "capture", "capture_duration"),
+        *("rule", "condition", "output", "desc", "priority", "source", "enabled", "capture", *_CAPTURE_LIMITS),
         *("warn_evttypes", "skip-if-unknown-filter", "tags", "exceptions", "override", "append"),
     },
 }
 _APPENDABLE = ("condition", "output", "desc", "tags", "exceptions")
 _REPLACEABLE = (
     *_APPENDABLE,
-    *("priority", "capture", "capture_duration", "enabled", "warn_evttypes", "skip-if-unknown-filter"),
+    *("priority", "capture", *_CAPTURE_LIMITS, "enabled", "warn_evttypes", "skip-if-unknown-filter"),
 )
 _IDENTIFIER = re.compile(r"[a-zA-Z]+[a-zA-Z0-9_]*")
 _APPEND_DEPRECATED = (
@@ -140,6 +141,8 @@ class _RuleItem:
     enabled: bool = True
     capture: bool = False
     capture_duration: int = 0
+    capture_events: int = 0
+    capture_filesize: int = 0
     warn_evttypes: bool = True
     skip_if_unknown: bool = False
     unknown_source: bool = False
@@ -232,9 +235,12 @@ class Loader:
         try:
             roots = documents(content)
         except YamlFault as fault:
-            place = Location("value for", "", trail[0].name, fault.line, fault.column, fault.offset)
-            raise _Refused("LOAD_ERR_YAML_PARSE", fault.message, (*trail, place)) from None
-        self._report.schema_warnings = schema_warnings(roots)
+            place = fault.place and Location("value for", "", trail[0].name, *fault.place)
+            raise _Refused("LOAD_ERR_YAML_PARSE", fault.message, (*trail, place) if place else trail) from None
+        try:
+            self._report.schema_warnings = schema_warnings(roots)
+        except YamlFault as fault:
+            raise _Refused("LOAD_ERR_YAML_PARSE", fault.message, trail) from None
         for root in roots:
             if root.kind == "null":
                 continue
@@ -261,8 +267,8 @@ class Loader:
         elif item.get("rule"):
             self._rule(item, _at(item, "rule", _text(item, "rule", _at(item, "rule", "", parent)), parent))
         else:
-            trail = _at(item, "rules content item", "", parent)
-            self._warn("LOAD_UNKNOWN_ITEM", "Unknown top level item", trail)
+            name = (item.pairs[0][0].name or "") if item.pairs else ""
+            self._warn("LOAD_UNKNOWN_ITEM", "Unknown top level item", _at(item, "rules content item", name, parent))
 
     def _engine_version(self, item: Node, trail: Trail) -> None:
         text = _text(item, "required_engine_version", trail)
@@ -312,11 +318,8 @@ class Loader:
 
     def _unknown_keys(self, item: Node, kind: str, trail: Trail) -> None:
         for key, _ in item.pairs:
-            if key.kind in ("map", "sequence"):
-                message = f"yaml-cpp: error at line {key.line + 1}, column {key.column + 1}: bad conversion"
-                raise _Refused("LOAD_ERR_VALIDATE", message, trail[:1])
-            if key.text not in _KEYS[kind]:
-                self._warn("LOAD_UNKNOWN_KEY", f"Unknown key '{key.text}'. The key will be ignored.", trail)
+            if key.name not in _KEYS[kind]:
+                self._warn("LOAD_UNKNOWN_KEY", f"Unknown key '{key.name}'. The key will be ignored.", trail)
 
     def _appends(self, item: Node, trail: Trail) -> bool:
         append = _boolean(item, "append", trail) or False
@@ -327,7 +330,7 @@ class Loader:
     def _list(self, item: Node, trail: Trail) -> None:
         name = trail[-1].item_name
         self._unknown_keys(item, "list", trail)
-        if not ast.BARE_STRING.fullmatch(name):
+        if not ast.BARE_STRING.fullmatch(name) or "\ufffd" in name:  # bytes that aren't UTF-8 match nothing
             message = "List has an invalid name. List names should match a regular expression: "
             self._warn("LOAD_INVALID_LIST_NAME", message + "([^()\"'[:space:]=,]+)", trail)
         items = _texts(item, "items", trail)
@@ -429,7 +432,7 @@ class Loader:
                 return _priority(item, trail)
             case "capture" | "enabled" | "warn_evttypes" | "skip-if-unknown-filter":
                 return bool(_boolean(item, key, trail, required=True))
-            case "capture_duration":
+            case "capture_duration" | "capture_events" | "capture_filesize":
                 return _unsigned(item, key, trail)
             case _:
                 return _text(item, key, trail)
@@ -503,8 +506,9 @@ class Loader:
             rule.source = _text(item, "source", trail)
         rule.enabled = _boolean(item, "enabled", trail) is not False
         rule.capture = bool(_boolean(item, "capture", trail))
-        if item.get("capture_duration"):
-            rule.capture_duration = _unsigned(item, "capture_duration", trail)
+        for key in _CAPTURE_LIMITS:
+            if item.get(key):
+                setattr(rule, key, _unsigned(item, key, trail))
         rule.warn_evttypes = _boolean(item, "warn_evttypes", trail) is not False
         rule.skip_if_unknown = bool(_boolean(item, "skip-if-unknown-filter", trail))
         rule.tags = frozenset(_texts(item, "tags", trail, required=False))
@@ -666,7 +670,7 @@ class Loader:
         expression = self._resolve(resolver, parsed, condition, rule.trail)
         used_macros.update(resolver.used)
         self._warn_of_fields(expression, condition, rule)
-        key = (condition, str(expression))  # the tree decides, and the text has the places of its warnings
+        key = (condition, ast.source(expression))  # the tree decides, and the text has the places of its warnings
         compiled = self._compiled.get(key)
         try:
             if compiled is None:
@@ -701,18 +705,22 @@ class Loader:
 
     def _warn_of_fields(self, expression: ast.Expression, condition: str, rule: _RuleItem) -> None:
         """Warnings about single comparisons: unsafe <NA>, deprecated fields."""
-        found = set()
+        found: set[str] = set()
         unsafe = False
-        for node in ast.walk(expression):
-            if isinstance(node, ast.Field) and node.name in _DEPRECATED_FIELDS:
-                found.add(node.name)
-            elif isinstance(node, ast.Check) and isinstance(node.operand, ast.Field):
-                checked = node.operand.name.startswith(("ka.", "jevt."))
-                values = node.value.items if isinstance(node.value, ast.ValueList) else (node.value,)
-                equality = node.operator in ("=", "==", "!=", "in", "intersects", "pmatch")
-                unsafe = unsafe or (
-                    checked and equality and any("<NA>" in (value, getattr(value, "text", "")) for value in values)
-                )
+        for check in ast.walk(expression):
+            if not isinstance(check, ast.Check | ast.Exists):
+                continue
+            fields = [node.name for node in ast.walk(check.operand) if isinstance(node, ast.Field)]
+            if (
+                isinstance(check, ast.Check)
+                and fields
+                and fields[-1].startswith(("ka.", "jevt."))
+                and check.operator in ("=", "==", "!=", "in", "intersects", "pmatch")
+            ):
+                values = check.value.items if isinstance(check.value, ast.ValueList) else (check.value,)
+                unsafe = unsafe or any("<NA>" in (value, getattr(value, "text", "")) for value in values)
+                fields += [node.name for node in ast.walk(check.value) if isinstance(node, ast.Field)]
+            found.update(fields)
         place = _in_condition(Position(0, 0, 0), condition, rule.condition_trail)
         if unsafe:
             self._warn("LOAD_UNSAFE_NA_CHECK", "", place, condition)
@@ -722,8 +730,8 @@ class Loader:
 
 
 _REPLACE_ORDER = (
-    *("condition", "exceptions", "output", "desc", "tags", "priority", "enabled", "warn_evttypes"),
-    *("skip-if-unknown-filter", "capture", "capture_duration"),
+    *("condition", "exceptions", "output", "desc", "tags", "priority", "capture", *_CAPTURE_LIMITS),
+    *("enabled", "warn_evttypes", "skip-if-unknown-filter"),
 )
 
 
@@ -738,7 +746,7 @@ def _is_unknown(message: str) -> bool:
 
 
 def _at(node: Node, item_type: str, item_name: str, parent: Trail) -> Trail:
-    return (*parent, Location(item_type, item_name, parent[0].name, node.line, node.column, node.offset))
+    return (*parent, Location(item_type, item_name, parent[0].name, *node.place))
 
 
 def _at_key(item: Node, key: str, item_type: str, parent: Trail, item_name: str = "") -> Trail:
@@ -748,7 +756,8 @@ def _at_key(item: Node, key: str, item_type: str, parent: Trail, item_name: str 
 
 def _in_condition(position: Position, condition: str, parent: Trail) -> Trail:
     """A place in a condition, counted on from where the condition is (as Falco does, whatever the text's form)."""
-    name = f'"{condition[:17]}..."' if len(condition) > 20 else f'"{condition}"'
+    text = condition.encode("utf-8", "surrogatepass")
+    name = f'"{text[:17].decode("utf-8", "replace")}..."' if len(text) > 20 else f'"{condition}"'
     name = name.replace("\n", " ").replace("\r", " ")
     last = parent[-1]
     offset, column = position.offset, position.column
@@ -803,7 +812,7 @@ def _boolean(item: Node, key: str, trail: Trail, *, required: bool = False) -> b
 
 def _unsigned(item: Node, key: str, trail: Trail) -> int:
     node = _scalar(item, key, trail)
-    value = node.unsigned() if node else None
+    value = node.unsigned(32 if key == "capture_duration" else 64) if node else None
     if node is None or value is None:
         raise _invalid("Can't decode YAML scalar value", _at_key(item, key, "value for", trail, key))
     return value
@@ -841,14 +850,14 @@ def _overrides(
         return [], []
     outer = _at(item, "overrides", "", trail)
     if node.kind == "sequence" and node.items:
-        raise _Refused("LOAD_ERR_VALIDATE", "bad conversion", trail[:1])
+        message = "invalid node; this may result from using a map iterator as a sequence iterator, or vice-versa"
+        raise _Refused("LOAD_ERR_VALIDATE", message, trail[:1])
     appended, replaced = [], []
     for key, value in node.pairs:
-        if key.kind in ("map", "sequence") or value.kind in ("map", "sequence"):
-            bad = key if key.kind in ("map", "sequence") else value
-            message = f"yaml-cpp: error at line {bad.line + 1}, column {bad.column + 1}: bad conversion"
-            raise _Refused("LOAD_ERR_VALIDATE", message, trail[:1])
-        name, operation = key.text, "null" if value.kind == "null" else value.text
+        name, operation = key.name, value.name
+        if name is None or operation is None:
+            bad = key if name is None else value
+            raise _Refused("LOAD_ERR_VALIDATE", YamlFault("bad conversion", bad.place).message, trail[:1])
         at_key = _at(key, "overrides", name, outer)
         if operation == "append":
             if name not in appendable:
@@ -925,14 +934,16 @@ def _validate_exception(exception: _Exception, *, check_fields: bool) -> None:
 
 def _is_exception_field(text: str) -> bool:
     """A field, or a transformer of one."""
+    parser = Parser(f"{text} exists")
     try:
-        expression = Parser(f"{text} exists").parse()
-        if not isinstance(expression, ast.Exists):
+        if "(" in text:
+            compile_condition(parser.parse(), Graph())
+            return True
+        found = parser.field()
+        if found is None or parser.at != len(text):
             return False
-        for node in ast.walk(expression):
-            if isinstance(node, ast.Field):
-                resolve(node.name, node.argument)
-    except (ParseFailure, UnknownField):
+        resolve(found.name, found.argument)
+    except (ParseFailure, ConditionFault, UnknownField):
         return False
     return True
 
@@ -1141,8 +1152,20 @@ class _Resolver:
 
 
 def _version(text: str) -> tuple[int, int, int] | None:
-    match = re.match(r"[\t\n\v\f\r ]*\+?([0-9]{1,9})\.\+?([0-9]{1,9})\.\+?([0-9]{1,9})", text)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+    match = re.match(r"\s*([+-]?[0-9]+)\.\s*([+-]?[0-9]+)\.\s*([+-]?[0-9]+)", text.partition("\0")[0], re.ASCII)
+    if match is None:
+        return None
+    major, minor, patch = (_wrapped(digits) for digits in match.groups())
+    return major, minor, patch
+
+
+def _wrapped(digits: str) -> int:
+    """A number as it fits into 32 bits without a sign."""
+    sign, digits = digits[0] == "-", digits.lstrip("+-0")
+    value = int(digits or "0") if len(digits) < 20 else 1 << 64
+    if value >= 1 << 64:
+        return (1 << 32) - 1
+    return (-value if sign else value) % (1 << 32)
 
 
 def _compatible(have: tuple[int, int, int], wanted: tuple[int, int, int] | None) -> bool:

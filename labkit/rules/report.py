@@ -251,23 +251,23 @@ def snippet(contents: Mapping[str, bytes], place: Location, expression: bytes | 
     while at > 0 and (at > last or content[at] == 0x0A):
         at -= 1
     half = _SNIPPET_WIDTH // 2
+    if content[at] == 0x0A:  # an empty line at the start: the rest of the file, Falco's behaviour again
+        rest = content[1:]
+        return f"...{rest[3:-3].decode('utf-8', 'replace')}...\n" if rest else "<No context available>\n"
     start = at
     while start > 0 and content[start] != 0x0A and at - start < half:
         start -= 1
     end = at
     while end < last and content[end] != 0x0A and end - at < half:
         end += 1
-    cut_before, cut_after = at - start >= half, end - at >= half
     if content[start] == 0x0A:
         start += 1
     if content[end] == 0x0A:
         end -= 1
     line = content[start : end + 1]
-    if not line:
-        return "<No context available>\n"
-    if cut_before:
+    if at - start >= half:
         line = b"..." + line[3:]
-    if cut_after:
+    if end - at >= half:
         line = line[:-3] + b"..."
     text = line.decode("utf-8", "replace") + "\n"
     return text + " " * (at - start) + "^\n" if at - start <= len(line) else text
