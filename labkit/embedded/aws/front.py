@@ -33,6 +33,7 @@ from labkit.embedded.aws.protocols import (
     service_of_host,
     unsupported,
 )
+from labkit.embedded.aws.sqs import Sqs
 from labkit.embedded.aws.sts import UNSIGNED, Sts
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.identity import Credentials, ServiceAccountIssuer
@@ -94,8 +95,12 @@ class Aws:
         self.logs = Logs(
             account_id=account_id, clock=clock, metrics=lambda region: self.cloudwatch.region(region).metrics
         )
+        self.sqs = Sqs(account_id=account_id, clock=clock)
         # Services of the lab's own that need nothing but a caller, by signing name.
-        self._services: dict[str, wire.Service] = {"monitoring": self.cloudwatch}
+        self._services: dict[str, wire.Service] = {
+            "monitoring": self.cloudwatch,
+            "sqs": self.sqs,
+        }
 
     async def warm_up(self) -> None:
         """Loads what the first call that needs IAM would otherwise wait for. The loop runs on meanwhile."""
@@ -128,7 +133,7 @@ class Aws:
             self._authorize(call, caller, iam_authorization.resources_of(call, self.account_id))
             return self._answer(call, caller, request_id), call, request_id
         except AwsError as error:
-            return error_response(_in_protocol(error, call), call.protocol, request_id), call, request_id
+            return error_response(_in_protocol(error, call), call.protocol, request_id, call.service), call, request_id
         except Exception:
             logger.exception("%s failed", call.action)
             # Not a server error: SDKs would retry it, and the person would wait for the same answer.

@@ -70,6 +70,16 @@ def trusts(document: Document, action: str, principals: Mapping[str, Iterable[st
     return allowed
 
 
+def trusts_service(document: Document, action: str, service: str, resource: str, context: Context) -> bool:
+    """Whether a resource's policy lets a service (`sns.amazonaws.com`) do `action` on it."""
+    statements = [
+        statement
+        for statement in _list(document.get("Statement"))
+        if "Resource" not in statement or _matches_resource(statement, resource, context, deny=False)
+    ]
+    return trusts({"Statement": statements}, action, {"Service": [service]}, context)
+
+
 def authorize(principal: Principal, action: str, resources: Sequence[str], context: Context) -> None:
     """Raises AwsError (AccessDeniedException, in AWS's words) unless the principal may act on every resource."""
     if principal.policies is None:

@@ -200,12 +200,44 @@ def _rest_operation(service: str, method: str, path: str, query: Mapping[str, st
     return f"{method} {path}", {}
 
 
-def error_response(error: AwsError, protocol: Protocol, request_id: str) -> HttpResponse:
+# SQS's errors of then, which botocore doesn't know and the service goes on to send.
+_SQS_CODES = {
+    "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueNameExists": "QueueAlreadyExists",
+    **{
+        name: f"AWS.SimpleQueueService.{name}"
+        for name in (
+            *("BatchEntryIdsNotDistinct", "BatchRequestTooLong", "EmptyBatchRequest", "InvalidBatchEntryId"),
+            *("MessageNotInflight", "PurgeQueueInProgress", "QueueDeletedRecently", "TooManyEntriesInBatchRequest"),
+            "UnsupportedOperation",
+        )
+    },
+}
+
+
+@lru_cache(maxsize=16)
+def _query_codes(service: str) -> dict[str, tuple[str, str]]:
+    """For services that once spoke the query protocol: (shape, code of then) of an error, by either of the two."""
+    model = service_model(service)
+    if "awsQueryCompatible" not in model.get("metadata", {}):
+        return {}
+    codes: dict[str, tuple[str, str]] = {}
+    for name, shape in model["shapes"].items():
+        if shape.get("exception"):
+            code = shape.get("error", {}).get("code", _SQS_CODES.get(name, name) if service == "sqs" else name)
+            codes[name] = codes[code] = (name, code)
+    return codes
+
+
+def error_response(error: AwsError, protocol: Protocol, request_id: str, service: str = "") -> HttpResponse:
     """The error in the shape in which the protocol's services send it."""
     headers = {"x-amzn-RequestId": request_id}
+    shape, code = _query_codes(service).get(error.code, (error.code, error.code)) if service else ("", error.code)
     match protocol:
         case "json":
-            body = orjson.dumps({"__type": error.code, "message": error.message, **error.members})
+            if shape != code:
+                headers["x-amzn-query-error"] = f"{code};Sender"
+            body = orjson.dumps({"__type": shape or code, "message": error.message, **error.members})
             headers["Content-Type"] = "application/x-amz-json-1.1"
         case "rest-json":
             body = orjson.dumps({"message": error.message, **error.members})
@@ -219,19 +251,19 @@ def error_response(error: AwsError, protocol: Protocol, request_id: str) -> Http
             }
         case "ec2":
             body = (
-                f"<Response><Errors><Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+                f"<Response><Errors><Error><Code>{escape(code)}</Code><Message>{escape(error.message)}</Message>"
                 f"</Error></Errors><RequestID>{request_id}</RequestID></Response>"
             ).encode()
             headers["Content-Type"] = "text/xml"
         case "rest-xml":
             body = (
-                f"<Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+                f"<Error><Code>{escape(code)}</Code><Message>{escape(error.message)}</Message>"
                 f"<RequestId>{request_id}</RequestId></Error>"
             ).encode()
             headers["Content-Type"] = "application/xml"
         case "query":
             body = (
-                f"<ErrorResponse><Error><Type>Sender</Type><Code>{escape(error.code)}</Code>"
+                f"<ErrorResponse><Error><Type>Sender</Type><Code>{escape(code)}</Code>"
                 f"<Message>{escape(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
             ).encode()
             headers["Content-Type"] = "text/xml"

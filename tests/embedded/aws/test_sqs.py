@@ -1,0 +1,164 @@
+"""SQS: what is sent is received, hidden while it is worked on, and ends in the dead-letter queue if it never works."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labkit.embedded.aws.protocols import AwsError
+
+
+@pytest.fixture
+def sqs(running: Any) -> Any:
+    return running.client("sqs")
+
+
+@pytest.fixture
+def queue(sqs: Any) -> str:
+    return str(sqs.create_queue(QueueName="alarms")["QueueUrl"])
+
+
+def arn(sqs: Any, url: str) -> str:
+    return str(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"])
+
+
+def bodies(sqs: Any, url: str, **options: Any) -> list[str]:
+    return [m["Body"] for m in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, **options).get("Messages", [])]
+
+
+def code(call: Any, **arguments: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    return str(caught.value.response["Error"]["Code"])
+
+
+def test_a_message_is_received_hidden_received_again_and_deleted(running: Any, sqs: Any, queue: str) -> None:
+    sent = sqs.send_message(
+        QueueUrl=queue, MessageBody="héllo", MessageAttributes={"kind": {"DataType": "String", "StringValue": "x"}}
+    )
+    (first,) = sqs.receive_message(
+        QueueUrl=queue, MessageAttributeNames=["All"], MessageSystemAttributeNames=["All"], VisibilityTimeout=30
+    )["Messages"]  # boto3 checks the digests
+    assert (first["MessageId"], first["Body"]) == (sent["MessageId"], "héllo")
+    assert first["MessageAttributes"]["kind"]["StringValue"] == "x"
+    assert first["Attributes"]["ApproximateReceiveCount"] == "1"
+    assert bodies(sqs, queue) == []
+    running.clock.offset += 31
+    (second,) = sqs.receive_message(QueueUrl=queue, AttributeNames=["ApproximateReceiveCount"])["Messages"]
+    assert second["Attributes"] == {"ApproximateReceiveCount": "2"}
+    sqs.delete_message(QueueUrl=queue, ReceiptHandle=second["ReceiptHandle"])
+    running.clock.offset += 31
+    assert bodies(sqs, queue) == []
+
+
+def test_a_receiver_waits_for_a_message(sqs: Any, queue: str, running: Any) -> None:
+    threading.Timer(0.2, lambda: running.client("sqs").send_message(QueueUrl=queue, MessageBody="late")).start()
+    assert bodies(sqs, queue, WaitTimeSeconds=20) == ["late"]
+
+
+def test_what_is_received_too_often_goes_to_the_dead_letter_queue(running: Any, sqs: Any, queue: str) -> None:
+    dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    policy = {"deadLetterTargetArn": arn(sqs, dead), "maxReceiveCount": 2}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": json.dumps(policy)})
+    sqs.send_message(QueueUrl=queue, MessageBody="poison")
+    for _ in range(2):
+        assert bodies(sqs, queue) == ["poison"]
+        running.clock.offset += 31
+    assert bodies(sqs, queue) == []
+    (letter,) = sqs.receive_message(QueueUrl=dead, MessageSystemAttributeNames=["All"])["Messages"]
+    assert letter["Body"] == "poison"
+    assert letter["Attributes"]["DeadLetterQueueSourceArn"] == arn(sqs, queue)
+    assert sqs.list_dead_letter_source_queues(QueueUrl=dead)["queueUrls"] == [queue]
+
+
+def test_batches_tell_of_each_entry(sqs: Any, queue: str) -> None:
+    answer = sqs.send_message_batch(
+        QueueUrl=queue, Entries=[{"Id": "a", "MessageBody": "1"}, {"Id": "b", "MessageBody": "\x00"}]
+    )
+    assert [entry["Id"] for entry in answer["Successful"]] == ["a"]
+    assert [(entry["Id"], entry["Code"]) for entry in answer["Failed"]] == [("b", "InvalidMessageContents")]
+    (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    handle = {"Id": "x", "ReceiptHandle": message["ReceiptHandle"]}
+    assert len(sqs.delete_message_batch(QueueUrl=queue, Entries=[handle])["Successful"]) == 1
+    assert code(sqs.send_message_batch, QueueUrl=queue, Entries=[]) == "AWS.SimpleQueueService.EmptyBatchRequest"
+
+
+def test_queues_are_made_once_listed_described_and_deleted(sqs: Any, queue: str) -> None:
+    assert sqs.create_queue(QueueName="alarms")["QueueUrl"] == queue
+    assert code(sqs.create_queue, QueueName="alarms", Attributes={"DelaySeconds": "5"}) == "QueueAlreadyExists"
+    assert sqs.list_queues(QueueNamePrefix="al")["QueueUrls"] == [queue]
+    assert sqs.get_queue_url(QueueName="alarms")["QueueUrl"] == queue
+    sqs.send_message(QueueUrl=queue, MessageBody="x", DelaySeconds=10)
+    attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    assert attributes["ApproximateNumberOfMessagesDelayed"] == "1"
+    assert attributes["QueueArn"] == "arn:aws:sqs:us-east-1:111122223333:alarms"
+    sqs.tag_queue(QueueUrl=queue, Tags={"workshop": "falco-eks"})
+    assert sqs.list_queue_tags(QueueUrl=queue)["Tags"] == {"workshop": "falco-eks"}
+    sqs.purge_queue(QueueUrl=queue)
+    assert code(sqs.purge_queue, QueueUrl=queue) == "AWS.SimpleQueueService.PurgeQueueInProgress"
+    sqs.delete_queue(QueueUrl=queue)
+    with pytest.raises(sqs.exceptions.QueueDoesNotExist):
+        sqs.send_message(QueueUrl=queue, MessageBody="x")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"VisibilityTimeout": "43201"},
+        {"Nothing": "1"},
+        {"Policy": "{"},
+        {"RedrivePolicy": "{}"},
+        {"RedrivePolicy": json.dumps({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:1:x", "maxReceiveCount": 1})},
+        {"FifoQueue": "true"},
+    ],
+)
+def test_attributes_that_cannot_be(sqs: Any, attributes: dict[str, str]) -> None:
+    assert code(sqs.create_queue, QueueName="q", Attributes=attributes)
+    assert "QueueUrls" not in sqs.list_queues()
+
+
+def test_a_service_may_send_only_what_the_queues_policy_lets_it(running: Any, sqs: Any, queue: str) -> None:
+    service = running.aws.sqs
+    topic = "arn:aws:sns:us-east-1:111122223333:t"
+    with pytest.raises(AwsError, match="not authorized"):
+        service.send_as("sns.amazonaws.com", topic, arn(sqs, queue), "x")
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn(sqs, queue),
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    service.send_as("sns.amazonaws.com", topic, arn(sqs, queue), "welcome")
+    with pytest.raises(AwsError, match="not authorized"):
+        service.send_as("sns.amazonaws.com", f"{topic}2", arn(sqs, queue), "x")
+    assert bodies(sqs, queue) == ["welcome"]
+
+
+def test_a_role_needs_the_permission_on_the_queue(running: Any, sqs: Any, queue: str) -> None:
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn(sqs, queue)}
+    role = running.session({"Version": "2012-10-17", "Statement": [statement]})
+    limited = running.as_session("sqs", role)
+    limited.send_message(QueueUrl=queue, MessageBody="x")
+    assert "AccessDenied" in code(limited.receive_message, QueueUrl=queue)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(texts=st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=0xD7FF), min_size=1), max_size=30))
+def test_nothing_is_lost_or_doubled(sqs: Any, queue: str, texts: list[str]) -> None:
+    for text in texts:
+        sqs.send_message(QueueUrl=queue, MessageBody=text)
+    received: list[str] = []
+    while found := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=7).get("Messages", []):
+        for message in found:
+            received.append(message["Body"])
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    assert sorted(received) == sorted(texts)
