@@ -1,9 +1,10 @@
-"""The tree of a condition: small immutable nodes with positions; `str(node)` is Falco's canonical text of it."""
+"""The tree of a condition: small immutable nodes with positions; `str(node)` reads back as the same tree, and
+`canonical(node)` is the text that Falco's own reports have."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
@@ -12,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 BARE_STRING = re.compile(r"[^()\"'\t\n\v\f\r =,]+")
 _BARE_ARGUMENT = re.compile(r"[^\]\[\"'\t\n\v\f\r ]+")
 NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[+-]?[0-9]+\.?[0-9]*(?:[eE][+-][0-9]+)?")
+_ESCAPED = re.compile(r"[\x08\f\n\r\t\\\" ']")
 _ESCAPES = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
 MODIFIERS = ("oneof", "anyof", "allof")
 
@@ -25,11 +27,11 @@ class Position(NamedTuple):
 
 
 class _Node:
-    """What all nodes share: equality, hash and text are those of the canonical form, positions don't count."""
+    """What all nodes share: equality, hash and text are those of the source, positions don't count."""
 
     @cached_property
     def _text(self) -> str:
-        return _canonical(self)
+        return _written(self, quote)
 
     def __str__(self) -> str:
         return self._text
@@ -131,16 +133,30 @@ Expression: TypeAlias = "And | Or | Not | Macro | Check | Exists"
 Node: TypeAlias = "Expression | Operand"
 
 
+def canonical(node: Node) -> str:
+    """The text that Falco makes of a tree. It may read back as another one: quotes that matter are left out."""
+    return _written(node, _canonical)
+
+
 def quote(text: str) -> str:
     """`text` as it has to be written in a condition: bare where that is one token, else in double quotes."""
     # A backspace is a blank between tokens, though it may stand in one.
     if BARE_STRING.fullmatch(text) and text not in MODIFIERS and "\b" not in text:
         return text
-    escaped = "".join(_ESCAPES.get(character, character) for character in text)
+    escaped = _escaped(text)
     if escaped.endswith("\\\\"):
         # The lexer takes a backslash before the closing quote for an escape; this legacy form says the same.
         escaped = escaped[:-1] + " "
     return f'"{escaped}"'
+
+
+def _canonical(text: str) -> str:
+    """`text` as Falco prints it: in quotes only for a blank, a quote or something to escape."""
+    return f'"{_escaped(text)}"' if _ESCAPED.search(text) else text
+
+
+def _escaped(text: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in text)
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -171,8 +187,9 @@ def children(node: Node) -> tuple[Node, ...]:
             return ()
 
 
-def _canonical(root: object) -> str:
+def _written(root: object, quoted: Callable[[str], str]) -> str:
     """The text of a tree, without recursion: nesting is bounded by memory only."""
+    exact = quoted is quote
     out: list[str] = []
     pending: list[object] = [root]
     while pending:
@@ -187,24 +204,24 @@ def _canonical(root: object) -> str:
                 pending.append("(")
             case Not(child):
                 # "not not x" would read as x: an even number of nots cancels in the grammar.
-                inner: list[object] = ["(", child, ")"] if isinstance(child, Not) else [child]
+                inner: list[object] = ["(", child, ")"] if exact and isinstance(child, Not) else [child]
                 pending.extend(reversed(["not ", *inner]))
             case Macro(name):
                 out.append(name)
             case Field(name, argument):
-                out.append(f"{name}[{_argument(argument)}]" if argument else name)
+                out.append(f"{name}[{_argument(argument, quoted)}]" if argument else name)
             case Transformer(name, arguments, argument):
-                pending.append(f")[{_argument(argument)}]" if argument else ")")
-                pending.extend(_separated([_constant(item) for item in arguments], ", "))
+                pending.append(f")[{_argument(argument, quoted)}]" if argument else ")")
+                pending.extend(_separated([_constant(item, exact=exact) for item in arguments], ", "))
                 pending.append(f"{name}(")
             case TransformerList(items):
                 pending.append(")")
-                pending.extend(_separated([_constant(item) for item in items], ", "))
+                pending.extend(_separated([_constant(item, exact=exact) for item in items], ", "))
                 pending.append("(")
             case Value(text):
-                out.append(quote(text))
+                out.append(quoted(text))
             case ValueList(values):
-                out.append(f"({', '.join(map(quote, values))})")
+                out.append(f"({', '.join(map(quoted, values))})")
             case Exists(operand):
                 pending.extend([" exists", operand])
             case Check(operand, operator, value, modifier):
@@ -223,16 +240,16 @@ def _separated(items: tuple[object, ...] | list[object], separator: str) -> list
     return parts[:-1]
 
 
-def _constant(item: object) -> object:
+def _constant(item: object, *, exact: bool) -> object:
     """A constant among a transformer's arguments is a number or a quoted string, never bare."""
-    if not isinstance(item, Value) or NUMBER.fullmatch(item.text):
+    if not exact or not isinstance(item, Value) or NUMBER.fullmatch(item.text):
         return item
     quoted = quote(item.text)
     return quoted if quoted.startswith('"') else f'"{quoted}"'
 
 
-def _argument(argument: str) -> str:
-    if _BARE_ARGUMENT.fullmatch(argument):
-        return argument
-    quoted = quote(argument)
-    return quoted if quoted.startswith('"') else f'"{quoted}"'
+def _argument(argument: str, quoted: Callable[[str], str]) -> str:
+    if quoted is not quote or _BARE_ARGUMENT.fullmatch(argument):
+        return quoted(argument)
+    text = quote(argument)
+    return text if text.startswith('"') else f'"{text}"'

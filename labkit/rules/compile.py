@@ -47,6 +47,8 @@ _EITHER_SIDE = {
     "fd.net": ("fd.cip", "fd.sip", "fd.lip", "fd.rip"),
 }
 _ADDRESS_OF = {"fd.cnet": "fd.cip", "fd.snet": "fd.sip", "fd.lnet": "fd.lip", "fd.rnet": "fd.rip"}
+# Names in Falco's table of events that no event has.
+_NAMELESS = frozenset({"", "NA"})
 # Events recorded as JSON carry a time as a number; conditions see its text.
 _TIMES = frozenset({"evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s"})
 
@@ -192,7 +194,8 @@ class Graph:
 
 @dataclass
 class Compiled:
-    """A condition that passed its checks: its node in the graph, the events it can match, and what was noticed."""
+    """A condition that passed its checks: its node in the graph, the events it is evaluated for (and asynchronous ones,
+    whatever it says of types), and what was noticed."""
 
     node: int
     event_types: frozenset[str]
@@ -263,9 +266,9 @@ def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) 
     if fault:
         raise ConditionFault(f"filter error: {fault}", node.position)
     if isinstance(node.value, ast.Transformer):
+        right = _operand(node.value, in_check=True)
         if operator == "pmatch" or operator == "regex":
             raise ConditionFault(f"operator '{operator.upper()}' doesn't support right-hand side fields", node.position)
-        right = _operand(node.value, in_check=True)
         _comparable(left, right, node.position)
         return graph.leaf(Leaf(left, f"field {operator}", right))
     texts = node.value.items if isinstance(node.value, ast.ValueList) else (_text(node.value),)
@@ -329,15 +332,17 @@ def _text(value: ast.Operand) -> str:
 
 
 def _constant(text: str, operator: str, left: Operand) -> Any:
-    if operator in ("bcontains", "bstartswith"):
-        return values.unhex(text)
+    unhexed = values.unhex(text) if operator in ("bcontains", "bstartswith") else None
+    if left.name == "evt.rawarg" and left.type == "BYTEBUF":
+        raise BadValue("wrong parameter type 10")
+    if unhexed is not None:
+        return unhexed
     constant = values.convert(text, left.type)
     if left.name == "evt.around" and operator != "=":
         raise BadValue("evt.around supports only '=' comparison operator")
-    if left.source == ("field", "evt.type", None, "") and constant not in event_types():
+    # Whatever is made of the type, it is compared with names of types.
+    if left.name == "evt.type" and text not in event_types() and text not in _NAMELESS:
         raise BadValue(f"unknown event type {text}")
-    if operator == "regex":
-        values.regex(text)
     return constant
 
 
@@ -608,9 +613,11 @@ def _reject_untraceable(node: ast.Check | ast.Exists) -> None:
         message = "event code search does not support `evt.type` checks with transformers"
         raise ConditionFault(message, node.position)
     if _is_event_type(node.operand) and isinstance(node, ast.Check) and isinstance(node.value, ast.Transformer):
-        message = "right-hand field comparisons on `evt.type` checks are not supported by event code search"
+        message = (
+            "right-hand field comparisons on `evt.type`/`syscall.type` checks are not supported by event code search"
+        )
         raise ConditionFault(message, node.position)
 
 
 def _is_event_type(operand: ast.Node) -> bool:
-    return isinstance(operand, ast.Field) and operand.name == "evt.type" and not operand.argument
+    return isinstance(operand, ast.Field) and operand.name in ("evt.type", "syscall.type") and not operand.argument

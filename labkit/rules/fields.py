@@ -23,6 +23,8 @@ NETWORK_TYPES = frozenset({"IPNET", "IPV4NET", "IPV6NET"})
 
 # Families of fields in which a dot introduces the argument: evt.arg.name is evt.arg with argument "name".
 _EVENT_ARGUMENTS = ("evt.arg", "evt.rawarg")
+# What starts like one of these and is no field is a mistake in its argument.
+_PREFIXES = (*_EVENT_ARGUMENTS, "evt.around")
 # Ancestor fields take a level, or no argument in a condition, where they stand for all ancestors.
 ANCESTORS = frozenset({"proc.apid", "proc.aname", "proc.aexe", "proc.aexepath", "proc.acmdline"})
 _INDEXED = ANCESTORS | {"proc.args", "proc.aargs"}
@@ -112,8 +114,8 @@ def generic_event_types() -> frozenset[str]:
 
 @cache
 def _parameter_types() -> Mapping[str, str]:
-    """The type of each event parameter, as in the first event that has it."""
-    types: dict[str, str] = {}
+    """The type of each event parameter, as in the first event that has it (which may be one that is no longer made)."""
+    types: dict[str, str] = dict(_data("events.json")["former"])
     for parameters in event_parameters().values():
         for name, kind in parameters:
             types.setdefault(name, kind)
@@ -133,6 +135,8 @@ def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Refere
     for family in _EVENT_ARGUMENTS:
         if name == family or name.startswith(f"{family}."):
             return _event_argument(family, name[len(family) + 1 :], argument, text)
+    if info is None and name.startswith(_PREFIXES) and not name.startswith("evt.args"):
+        raise UnknownField(f"filter syntax error: {text}")
     if name in ("evt.abspath", "evt.abspath.src", "evt.abspath.dst") and not argument:
         return Reference("evt.abspath", name[12:] or None, fields()["evt.abspath"], text)
     if name.startswith("evt.type.is."):
@@ -140,6 +144,8 @@ def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Refere
         if argument or not (wanted in event_types() or wanted.isdigit()):
             raise UnknownField(f"filter_check called with nonexistent field {text}")
         return Reference("evt.type.is", wanted, fields()["evt.type.is"], text)
+    if argument and name in ("evt.type.is", "thread.cgroup"):
+        raise UnknownField(f"filter syntax error: {text}")
     if name.startswith("thread.cgroup.") and not argument:
         subsystem = name.removeprefix("thread.cgroup.")
         if not re.fullmatch("[a-zA-Z_]+", subsystem):
@@ -149,7 +155,7 @@ def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Refere
         raise UnknownField(f"filter_check called with nonexistent field {text}")
     if name.startswith(_PLUGIN):
         _check_plugin_argument(info, argument, text)
-    elif argument and (not info.argument or name == "thread.cgroup" or not _is_index(name, argument)):
+    elif argument and (not info.argument or name == "evt.abspath" or "]" in argument or not _is_index(name, argument)):
         raise UnknownField(f"filter_check called with nonexistent field {text}")
     elif not argument and info.argument == "required":
         raise UnknownField(f"filter syntax error: {text}")
@@ -184,11 +190,9 @@ def _event_argument(family: str, dotted: str, argument: str, text: str) -> Refer
             raise UnknownField(f"{argument} is not a valid number")
         return Reference(family, argument, base, text)
     if argument or dotted not in _parameter_types():
-        matching = any(dotted.startswith(name) for name in _parameter_types())
-        reason = (
-            f"filter_check called with nonexistent field {text}" if matching else f"unknown event argument {dotted}"
-        )
-        raise UnknownField(reason)
+        if any(dotted.startswith(name) for name in _parameter_types()):
+            raise UnknownField(f"filter_check called with nonexistent field {text}")
+        raise UnknownField(f"unknown event argument {text[len(family) + 1 :]}")
     if family == "evt.arg":
         return Reference(family, dotted, base, text)
     kind = _parameter_types()[dotted]

@@ -670,7 +670,7 @@ class Loader:
         expression = self._resolve(resolver, parsed, condition, rule.trail)
         used_macros.update(resolver.used)
         self._warn_of_fields(expression, condition, rule)
-        key = (condition, ast.source(expression))  # the tree decides, and the text has the places of its warnings
+        key = (condition, str(expression))  # the tree decides, and the text has the places of its warnings
         compiled = self._compiled.get(key)
         try:
             if compiled is None:

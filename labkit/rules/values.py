@@ -10,13 +10,15 @@ from typing import Any
 
 from labkit.rules.fields import ADDRESS_TYPES, NETWORK_TYPES, STRING_TYPES
 
-_SIGNED = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64, "FD": 64, "ERRNO": 64}
+_SIGNED = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64, "FD": 64, "PID": 64, "ERRNO": 64}
 _UNSIGNED = {
     **dict.fromkeys(("UINT8", "FLAGS8", "ENUMFLAGS8"), 8),
     **dict.fromkeys(("UINT16", "FLAGS16", "ENUMFLAGS16"), 16),
     **dict.fromkeys(("UINT32", "FLAGS32", "ENUMFLAGS32", "MODE", "UID", "GID"), 32),
     **dict.fromkeys(("UINT64", "RELTIME", "ABSTIME"), 64),
 }
+# Types that have no constants go by a number.
+_NUMBERED = {"BYTEBUF": 10, "SYSCALLID": 18, "SIGTYPE": 19}
 # Names of ports, for systems without a services database.
 _PORTS = {"ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "http": 80, "pop3": 110, "ntp": 123, "https": 443}
 _SCANNED = re.compile(r"[\t\n\v\f\r ]*([+-]?)([0-9]+)")
@@ -38,8 +40,8 @@ def convert(text: str, kind: str) -> Any:
     (address bits, mask bits, packed length) triple. Raises BadValue."""
     if kind in STRING_TYPES:
         text = text.partition("\0")[0]
-        if len(text.encode("utf-8", "surrogateescape")) >= MAX_CONSTANT:
-            raise BadValue(f"filter parameter too long:{text}")
+        if (used := len(text.encode("utf-8", "surrogateescape")) + 1) > MAX_CONSTANT:
+            raise BadValue(f"filter parameter too long (used={used}, available={MAX_CONSTANT}):{text}")
         return text
     if kind in _SIGNED:
         bits = _SIGNED[kind]
@@ -66,8 +68,10 @@ def convert(text: str, kind: str) -> Any:
         if len(data) >= MAX_CONSTANT:
             raise BadValue("filter parameter too long (byte buf)")
         return data
-    # Fractions too: Falco has no constants for them.
-    raise BadValue(f"wrong parameter type {kind}")
+    if kind == "DOUBLE":
+        # Falco reads a 32-bit integer, and then makes it a fraction.
+        return float(_scan(text, 32, signed=True))
+    raise BadValue(f"wrong parameter type {_NUMBERED.get(kind, kind)}")
 
 
 def unhex(text: str) -> bytes:
@@ -122,15 +126,16 @@ def address(text: str) -> bytes | None:
 
 def _network(text: str) -> tuple[int, int, int]:
     host, slash, length = text.partition("/")
+    is_v4 = "." in text
     if not slash:
-        raise BadValue(f"unrecognized IP network {text}")
+        raise BadValue(f"unrecognized IP network {text}" if is_v4 else f"invalid v6 netmask: {text}")
     packed = address(host)
-    if packed is None or (len(packed) == 4) is not ("." in text):
-        raise BadValue(f"unrecognized IP address {text}")
+    if packed is None or (len(packed) == 4) is not is_v4:
+        raise BadValue(f"unrecognized {'IP' if is_v4 else 'IPv6'} address {text}")
     bits = len(packed) * 8
     prefix = _scan(length, 32, signed=False) & 0xFF
     if prefix > bits or (bits == 128 and not prefix):
-        raise BadValue(f"invalid netmask {length}")
+        raise BadValue(f"invalid {'' if is_v4 else 'v6 '}netmask {length}")
     mask = ((1 << prefix) - 1) << (bits - prefix)
     return (int.from_bytes(packed, "big") & mask, mask, len(packed))
 
@@ -154,7 +159,7 @@ def upper(text: str) -> str:
 
 
 def regex(pattern: str) -> Callable[[str], bool]:
-    """A matcher of whole strings against an RE2 pattern in POSIX syntax; raises BadValue."""
+    """A matcher of whole strings against an RE2 pattern in POSIX syntax; an invalid pattern matches nothing."""
     import re2
 
     options = re2.Options()
@@ -163,11 +168,10 @@ def regex(pattern: str) -> Callable[[str], bool]:
     options.log_errors = False
     try:
         compiled = re2.compile(pattern.encode("utf-8", "surrogateescape"), options)
-    except re2.error as error:
-        reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error.args[0]
-        raise BadValue(f"invalid regex pattern: {reason}") from None
+    except re2.error:
+        return lambda text: False
     match = compiled.fullmatch
-    return lambda text: match(text.encode("utf-8", "replace")) is not None
+    return lambda text: match(text.encode("utf-8", "surrogateescape")) is not None
 
 
 @lru_cache(4096)

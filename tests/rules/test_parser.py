@@ -13,25 +13,31 @@ from labkit.rules import ast, parse_condition
 
 
 @pytest.mark.parametrize(
-    ("text", "canonical"),
+    ("text", "written"),
     [
         ("a", "a"),
         ("  proc.name=cat ", "proc.name = cat"),
         ("a or b and c", "(a or (b and c))"),
         ("(a or b) and c", "((a or b) and c)"),
+        ("a and b and c or d or e and f", "((a and b and c) or d or (e and f))"),
+        ("not a and not b or c", "((not a and not b) or c)"),
         ("not not a", "a"),
         ("not not not a", "not a"),
         ("not(a)", "not a"),
+        ("not not(a)", "a"),
         ("not (not a)", "not (not a)"),
         ("a and(b or(c))", "(a and (b or c))"),
         ("proc.name exists", "proc.name exists"),
         ("proc.name in ()", "proc.name in ()"),
         ("proc.name in (a, 'b c', \"d\")", 'proc.name in (a, "b c", d)'),
+        ("proc.name in ('', '(x)', 'a,b', c)", 'proc.name in ("", "(x)", "a,b", c)'),
+        ("proc.name in ('a=b', \"it's\", 'x\ty')", 'proc.name in ("a=b", "it\'s", "x\\ty")'),
         ("proc.name in shells", "proc.name in shells"),
         ("evt.num >= 0x1F", "evt.num >= 0x1F"),
         ("evt.num < -1.5e+3", "evt.num < -1.5e+3"),
         ("proc.aname[2] = x", "proc.aname[2] = x"),
         ("proc.env['A B'] = x", 'proc.env["A B"] = x'),
+        ("proc.env['A]B'] = [x]", 'proc.env["A]B"] = [x]'),
         ("proc.name = val(proc.pname)", "proc.name = val(proc.pname)"),
         ("tolower( toupper(proc.name) ) = a", "tolower(toupper(proc.name)) = a"),
         ("join(', ', (proc.name, 'x', 3)) = a", 'join(", ", (proc.name, "x", 3)) = a'),
@@ -40,6 +46,7 @@ from labkit.rules import ast, parse_condition
         ("proc.name = oneof and a", '(proc.name = "oneof" and a)'),
         ("proc.name = oneof", 'proc.name = "oneof"'),
         ("proc.name = anyof names", "proc.name = anyof names"),
+        ("proc.name = \\", "proc.name = \\"),
         # A word without a blank after it stays consumed in Falco's lexer.
         ("proc.name globin (a)", "proc.name in (a)"),
         # An escape that doesn't exist makes a list of one string an empty list there.
@@ -47,10 +54,27 @@ from labkit.rules import ast, parse_condition
         ("orange and android", "(orange and android)"),
     ],
 )
-def test_a_condition_has_this_tree(text: str, canonical: str) -> None:
+def test_a_condition_has_this_tree(text: str, written: str) -> None:
     tree = parse_condition(text)
-    assert str(tree) == canonical
+    assert str(tree) == written
     assert parse_condition(str(tree)) == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("not (not a)", "not not a"),
+        ("proc.name = oneof", "proc.name = oneof"),
+        ("proc.name in ('', '(x)', 'a,b', 'a=b')", "proc.name in (, (x), a,b, a=b)"),
+        ("proc.name in (\"it's\", 'x\ty', 'b c')", 'proc.name in ("it\'s", "x\\ty", "b c")'),
+        ("proc.name = \\", 'proc.name = "\\\\"'),
+        ("proc.env['A]B'] = [x]", "proc.env[A]B] = [x]"),
+        ("join('-', (proc.name, 'x', 3)) = a", "join(-, (proc.name, x, 3)) = a"),
+        ("proc.name == cat and not(a)", "(proc.name == cat and not a)"),
+    ],
+)
+def test_the_canonical_text_leaves_out_quotes_as_falco_does(text: str, canonical: str) -> None:
+    assert ast.canonical(parse_condition(text)) == canonical
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,8 @@ def _validate(p: Process, options: _Options) -> int:
 
 def _list_rules(p: Process, options: _Options) -> int:
     """`falco -L`: each loaded rule and its description; all there is to know of them with `-o json_output=true`."""
+    from labkit.rules.ast import canonical
+
     settings = load(p, options.config, options.settings)
     loaded = _load_rules(p, options, settings, "")
     if loaded.refusal:
@@ -134,7 +136,7 @@ def _list_rules(p: Process, options: _Options) -> int:
         return 0
     infos = [
         {
-            "condition": str(rule.condition),
+            "condition": canonical(rule.condition),
             "description": rule.description.strip(),
             "enabled": rule in active,
             "name": rule.name,
@@ -146,7 +148,8 @@ def _list_rules(p: Process, options: _Options) -> int:
         for rule in engine.rules
     ]
     rules = [
-        {"details": {"events": sorted(rule.event_types), "macros": list(rule.macros)}, "info": info}
+        # Falco evaluates every rule for asynchronous events, whatever the condition says of types.
+        {"details": {"events": sorted({*rule.event_types, "asyncevent"}), "macros": list(rule.macros)}, "info": info}
         for rule, info in zip(engine.rules, infos, strict=True)
     ]
     p.print(json.dumps({"required_engine_version": pinned()["falco"]["engine"], "rules": rules}))
