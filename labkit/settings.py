@@ -45,6 +45,8 @@ class Settings:
     app_namespace: str = "default"
     role_name: str = "falco-workshop-fluent-bit"
     """IAM role of Fluent Bit's service account."""
+    prefix: str = "falco-workshop"
+    """What the names of metrics' namespace, alarms, topics, queues, dashboards and functions begin with."""
     timeout: float = 300.0
     """Seconds to wait for a rollout."""
     alert_timeout: float = 60.0
