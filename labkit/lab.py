@@ -289,6 +289,41 @@ class Lab:
         seconds = self.settings.alert_timeout if timeout is None else timeout
         yield follow(self.aws.client("logs"), self.settings.log_group, self.kube.now(), timeout=seconds, poll=0.2)
 
+    # Responding
+
+    def wait_for_counts(self, alerts: pd.DataFrame, *, timeout: float | None = None) -> pd.DataFrame:
+        """What CloudWatch's metrics have counted, as soon as that is as much as `alerts`, or after `timeout` seconds.
+
+        `alerts` is what `labkit.respond.metrics.count` gives; the result is such a frame, too.
+        """
+        from labkit.provision.metric_filters import requests
+        from labkit.respond import metrics
+
+        counters = metrics.Counter.of(requests(self))
+        by = next((name for name in alerts.columns if name not in ("period", "count")), "")
+        seconds = self.settings.timeout if timeout is None else timeout
+        return metrics.wait(self.aws.client("cloudwatch"), counters[by], alerts, timeout=seconds)
+
+    def wait_for_alarm(self, name: str, state: str = "ALARM", *, timeout: float | None = None) -> dict[str, Any]:
+        """The alarm as DescribeAlarms shows it, as soon as it is in `state`.
+
+        Raises `LabError` after `timeout` seconds (default: the setting), with CloudWatch's reason for its state.
+        """
+        from labkit.respond.alarms import wait_for_alarm
+
+        seconds = self.settings.timeout if timeout is None else timeout
+        return wait_for_alarm(self.aws.client("cloudwatch"), name, state, timeout=seconds)
+
+    def notifications(self, *, timeout: float = 0.0) -> pd.DataFrame:
+        """Notifications of alarms, taken out of their queue; waits up to `timeout` seconds for the first.
+
+        Columns: `time` (UTC), `alarm`, `old`, `new`, `reason`. Raises `StepError` if there is no queue.
+        """
+        from labkit.provision.alarms import notification_queue
+        from labkit.respond.alarms import notifications
+
+        return notifications(self.aws.client("sqs"), notification_queue(self), timeout=timeout)
+
 
 def command(*argv: str) -> list[str]:
     """The argument vector for what a person typed; a shell's, if a single line needs a shell. Raises `ExecError`."""

@@ -141,7 +141,8 @@ def _listen(wanted: int, preferred: int) -> socket.socket:
 async def _serve(
     app: web.Application, where: socket.socket, certificate: ServerCertificate | None = None
 ) -> web.AppRunner:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    # A body stays as it was sent: an AWS signature covers it compressed.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
     await runner.setup()
     await web.SockSite(runner, where, ssl_context=_tls(certificate) if certificate else None).start()
     return runner

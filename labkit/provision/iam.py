@@ -6,15 +6,14 @@ The policies are the templates in `manifests/iam/`, filled in with account, part
 from __future__ import annotations
 
 import json
-import string
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.steps import TAG, Part, Step
 from labkit.provision.target import explained
+from labkit.provision.templates import template
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -49,35 +48,15 @@ def role_arn(lab: Lab) -> str:
     return f"arn:{identity.partition}:iam::{identity.account_id}:role/{lab.settings.role_name}"
 
 
-def policy(lab: Lab, template: str) -> dict[str, Any]:
+def policy(lab: Lab, name: str) -> dict[str, Any]:
     """A policy document: the template of that name in `manifests/iam/`, filled in. Raises `StepError`."""
-    return fill(
-        lab.settings.root / "manifests" / "iam" / f"{template}.json",
-        partition=lab.aws.identity.partition,
-        account_id=lab.aws.identity.account_id,
-        region=lab.settings.region,
-        log_group=lab.settings.log_group,
+    document: dict[str, Any] = template(
+        lab,
+        f"iam/{name}",
         oidc_provider=issuer(lab),
         namespace=lab.settings.logging_namespace,
         service_account=SERVICE_ACCOUNT,
     )
-
-
-def fill(path: Path, **values: str) -> dict[str, Any]:
-    """A JSON template with its `${placeholders}` replaced. Raises `StepError` for one that has no value."""
-    try:
-        document: dict[str, Any] = json.loads(string.Template(path.read_text(encoding="utf-8")).substitute(values))
-    except OSError as error:
-        raise StepError(
-            f"{path} can't be read: {error.strerror}.", hint="Run from the workshop's folder, or set LABKIT_ROOT."
-        ) from error
-    except KeyError as error:
-        raise StepError(
-            f"{path} has a placeholder ${{{error.args[0]}}} that nothing fills in.",
-            hint=f"Use one of: {', '.join(values)}.",
-        ) from error
-    except ValueError as error:
-        raise StepError(f"{path} is not a valid template: {error}.", hint="Correct the file.") from error
     return document
 
 

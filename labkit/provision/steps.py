@@ -172,8 +172,18 @@ class Step:
 class Steps:
     """The table of steps, in the order in which they are applied."""
 
-    MODULES = ("iam", "logs", "fluent_bit", "falco", "app", "custom_rules")
-    ORDER = ("oidc-provider", "log-group", "fluent-bit-role", "fluent-bit", "canary", "falco", "nginx", "custom-rules")
+    MODULES = ("iam", "logs", "fluent_bit", "falco", "app", "custom_rules", "metric_filters", "alarms")
+    ORDER = (
+        "oidc-provider",
+        "log-group",
+        "fluent-bit-role",
+        "fluent-bit",
+        "canary",
+        "falco",
+        "nginx",
+        "custom-rules",
+        "metric-filters",
+    )
 
     @cached_property
     def table(self) -> dict[str, Step]:

@@ -292,6 +292,7 @@ _REFUSED: Mapping[str, str] = {
     "RequestExpired": "Is this computer's clock right? Then get new credentials.",
     "AccessDenied": "This identity may not do that: ask for the permission that the message names.",
     "AccessDeniedException": "This identity may not do that: ask for the permission that the message names.",
+    "Throttling": "AWS asks to slow down: wait a minute and run this again.",
     "ThrottlingException": "AWS asks to slow down: wait a minute and run this again.",
 }
 

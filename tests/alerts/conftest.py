@@ -34,7 +34,7 @@ def make_client() -> Iterator[Callable[..., Any]]:
     threading.Thread(target=loop.run_forever, daemon=True).start()
     credentials = Credentials()
     aws = Aws(credentials=credentials, issuer=ServiceAccountIssuer("https://oidc.example/id/0"))
-    runner = web.AppRunner(aws.web_app(), access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(aws.web_app(), access_log=None, shutdown_timeout=0.1, auto_decompress=False)
 
     async def serve() -> int:
         await runner.setup()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import StepError
-from labkit.provision.iam import fill
+from labkit.provision.templates import fill
 
 VALUES = {
     "partition": "aws-cn",

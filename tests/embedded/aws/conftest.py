@@ -126,7 +126,7 @@ class LoopThread:
 
 
 async def _serve(aws: Aws) -> tuple[web.AppRunner, str]:
-    runner = web.AppRunner(aws.web_app(), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(aws.web_app(), access_log=None, shutdown_timeout=1.0, auto_decompress=False)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

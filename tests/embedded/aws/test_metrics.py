@@ -266,3 +266,10 @@ def test_the_command_line(running: Any) -> None:
     aws("put-metric-data", "--namespace", "Falco", "--metric-name", "Alerts", "--value", "2", "--dimensions", "A=b")
     (metric,) = aws("list-metrics", "--namespace", "Falco")["Metrics"]
     assert metric == {"Namespace": "Falco", "MetricName": "Alerts", "Dimensions": [{"Name": "A", "Value": "b"}]}
+
+
+def test_a_large_request_comes_compressed_and_is_read(cloudwatch: Any) -> None:
+    data = [{"MetricName": f"metric-{number}", "Value": 1.0} for number in range(500)]  # more than 10 KB: SDKs compress
+    cloudwatch.put_metric_data(Namespace="compressed", MetricData=data)
+    pages = cloudwatch.get_paginator("list_metrics").paginate(Namespace="compressed")
+    assert sum(len(page["Metrics"]) for page in pages) == 500
