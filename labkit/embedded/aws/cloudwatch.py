@@ -1,19 +1,16 @@
-"""CloudWatch of the lab's own: calls about metrics flow in, results flow out; values live in `metrics`."""
+"""CloudWatch of the lab's own: calls about metrics and alarms flow in, results flow out; alarms act as time passes."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
-import re
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from labkit.embedded.aws import metric_math, metrics
-from labkit.embedded.aws.metrics import Metric, Metrics
+from labkit.embedded.aws import metrics
+from labkit.embedded.aws.alarms import Alarms, Publish
+from labkit.embedded.aws.metric_data import get_metric_data
+from labkit.embedded.aws.metrics import Metrics
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
 from labkit.embedded.aws.validation import validate
 
@@ -21,207 +18,112 @@ if TYPE_CHECKING:
     from labkit.embedded.aws.iam_authorization import Principal
     from labkit.embedded.aws.wire import Parameters, Result
 
-_MAX_DATAPOINTS = 100_800
-_MAX_SEARCHED = 500
+_EVALUATED_EVERY = 10  # seconds: what the shortest periods need
+_ON_NAMED_ALARMS = {
+    "PutMetricAlarm", "DeleteAlarms", "DescribeAlarms", "DescribeAlarmHistory", "SetAlarmState", "EnableAlarmActions",
+    "DisableAlarmActions",
+}  # fmt: skip
+_TAGGING = {"TagResource", "UntagResource", "ListTagsForResource"}
+_MAX_TAGS = 50
 
 
 @dataclass
 class Region:
     """What CloudWatch has in one region."""
 
-    name: str
     metrics: Metrics
+    alarms: Alarms
 
 
 class CloudWatch:
     """The service, by its signing name `monitoring`."""
 
-    def __init__(self, *, account_id: str, clock: Callable[[], float]) -> None:
+    def __init__(self, *, account_id: str, clock: Callable[[], float], publish: Publish) -> None:
         self.account_id = account_id
         self.clock = clock
+        self._publish = publish
         self._regions: dict[str, Region] = {}
         self._operations: dict[str, Callable[[Region, Parameters], Result]] = {
             "PutMetricData": lambda region, p: metrics.put_metric_data(region.metrics, p, self.clock()),
             "ListMetrics": lambda region, p: metrics.list_metrics(region.metrics, p, self.clock()),
             "GetMetricStatistics": lambda region, p: metrics.get_metric_statistics(region.metrics, p, self.clock()),
-            "GetMetricData": _get_metric_data,
-            "DescribeAlarms": lambda region, p: {"MetricAlarms": [], "CompositeAlarms": []},
+            "GetMetricData": lambda region, p: get_metric_data(region.metrics, p),
             "ListDashboards": lambda region, p: {"DashboardEntries": []},
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
+            "ListTagsForResource": self._list_tags,
         }
 
     def region(self, name: str) -> Region:
         if name not in self._regions:
-            self._regions[name] = Region(name, Metrics(self.clock))
+            store = Metrics(self.clock)
+            alarms = Alarms(
+                region=name, account_id=self.account_id, store=store, clock=self.clock, publish=self._publish
+            )
+            self._regions[name] = Region(store, alarms)
         return self._regions[name]
 
+    async def run(self) -> None:
+        """Evaluates alarms as time passes, until it is cancelled."""
+        while True:
+            await asyncio.sleep(_EVALUATED_EVERY - self.clock() % _EVALUATED_EVERY)
+            for region in tuple(self._regions.values()):
+                region.alarms.evaluate()
+
     def resources(self, call: Call, p: Parameters) -> list[str]:
-        """No action on metrics has a resource."""
+        """Actions on alarms have them as resources, actions on metrics have none."""
+        if call.operation in _TAGGING:
+            return [str(p.get("ResourceARN", "*"))]
+        if call.operation in _ON_NAMED_ALARMS:
+            names = [p["AlarmName"]] if p.get("AlarmName") else p.get("AlarmNames") or ["*"]
+            return [self.region(call.region).alarms.arn(str(name)) for name in names]
         return ["*"]
 
     async def handle(self, call: Call, p: Parameters, caller: Principal) -> Result:
         """The operation's result. Raises AwsError, named as the service does."""
+        region = self.region(call.region)
+        on_alarms = region.alarms.operations.get(call.operation)
         operation = self._operations.get(call.operation)
-        if operation is None:
+        if operation is None and on_alarms is None:
             raise unsupported(call)
         try:
             validate("monitoring", call.operation, p)
         except AwsError as error:
             code = "ValidationError" if error.code == "InvalidParameterException" else error.code
             raise AwsError(code, error.message) from error
-        return operation(self.region(call.region), p)
+        region.alarms.evaluate()
+        if on_alarms is not None:
+            return on_alarms(p)
+        assert operation is not None
+        return operation(region, p)
 
+    # -- tags
 
-# GetMetricData
-
-
-def _get_metric_data(region: Region, p: Parameters) -> Result:
-    """Each query's datapoints, newest first unless asked otherwise; a page holds MaxDatapoints of them."""
-    start, end = metrics.seconds(p["StartTime"]), metrics.seconds(p["EndTime"])
-    if start >= end:
-        raise AwsError("ValidationError", "The parameter StartTime must be less than the parameter EndTime.")
-    queries = p["MetricDataQueries"]
-    ids = [query["Id"] for query in queries]
-    for query in queries:
-        if re.fullmatch(r"[a-z]\w*", query["Id"], re.ASCII) is None:
-            raise AwsError("ValidationError", f"The value {query['Id']} for parameter Id is not matching the pattern.")
-        if ("MetricStat" in query) == ("Expression" in query):
+    def _tags(self, region: Region, arn: str) -> dict[str, str]:
+        tags = region.alarms.tags(arn)
+        if tags is None:
             raise AwsError(
-                "ValidationError", f"Exactly one of MetricStat and Expression is required for query {query['Id']}."
+                "ResourceNotFoundException",
+                f"There is no resource {arn}",
+                404,
+                members={"ResourceType": "alarm", "ResourceId": arn},
             )
-        if query.get("AccountId"):
-            raise AwsError("ValidationError", "The embedded lab has one account, which monitors no other.")
-    if len(set(ids)) < len(ids):
-        raise AwsError("ValidationError", "The values for parameter Id must be unique.")
-    results = list(_Queries(region, queries, start, end).results())
-    ascending = p.get("ScanBy", "TimestampDescending") == "TimestampAscending"
-    most = p.get("MaxDatapoints") or _MAX_DATAPOINTS
-    first = _read_token(p.get("NextToken"))
-    total = 0
-    shown = []
-    for result, series in results:
-        times = sorted(series, reverse=not ascending)
-        total += len(times)
-        page = times[first : first + most]
-        shown.append(
-            {
-                **result,
-                "Timestamps": [metrics.moment(time) for time in page],
-                "Values": [series[time] for time in page],
-                "StatusCode": "PartialData" if len(times) > first + most else "Complete",
-            }
-        )
-    more = any(result["StatusCode"] == "PartialData" for result in shown)
-    following = {"NextToken": base64.b64encode(orjson.dumps(first + most)).decode()} if more else {}
-    return {"MetricDataResults": shown, "Messages": [], **following}
+        return tags
 
+    def _tag(self, region: Region, p: Parameters) -> Result:
+        tags = self._tags(region, p["ResourceARN"])
+        given = {tag["Key"]: tag["Value"] for tag in p["Tags"]}
+        if len(tags | given) > _MAX_TAGS:
+            raise AwsError("ValidationError", f"A resource can have {_MAX_TAGS} tags.")
+        tags.update(given)
+        return {}
 
-def _read_token(token: str | None) -> int:
-    if token is None:
-        return 0
-    try:
-        first = orjson.loads(base64.b64decode(token))
-    except (binascii.Error, ValueError):
-        first = None
-    if not isinstance(first, int) or first < 0:
-        raise AwsError("InvalidNextToken", "The next token specified is invalid.")
-    return first
+    def _untag(self, region: Region, p: Parameters) -> Result:
+        tags = self._tags(region, p["ResourceARN"])
+        for key in p["TagKeys"]:
+            tags.pop(key, None)
+        return {}
 
-
-class _Queries:
-    """The queries of one call; an expression may name any other query."""
-
-    def __init__(self, region: Region, queries: list[dict[str, Any]], start: float, end: float) -> None:
-        self._region = region
-        self._queries = {query["Id"]: query for query in queries}
-        self._start, self._end = start, end
-        self._values: dict[str, metric_math.Value] = {}
-        self._pending: list[str] = []
-        self._ids = [query["Id"] for query in queries if "MetricStat" in query]
-
-    def results(self) -> Iterator[tuple[dict[str, str], metric_math.Series]]:
-        """Id and label, and the series, of every query that returns data."""
-        for id_, query in self._queries.items():
-            value = self._value(id_)
-            if not query.get("ReturnData", True):
-                continue
-            if "MetricStat" in query:
-                assert isinstance(value, dict)
-                label = query.get("Label") or query["MetricStat"]["Metric"]["MetricName"]
-                yield {"Id": id_, "Label": label}, value
-                continue
-            labels = [label for label, _ in self._searched(query["Expression"])]
-            series = metric_math.as_series(value, self._context(query))
-            for place, one in enumerate(series):
-                label = query.get("Label") or (labels[place] if place < len(labels) else id_)
-                yield {"Id": id_, "Label": label}, one
-
-    def _value(self, id_: str) -> metric_math.Value:
-        if id_ in self._values:
-            return self._values[id_]
-        if id_ in self._pending:
-            raise AwsError("ValidationError", f"Circular reference: {' -> '.join([*self._pending, id_])}.")
-        query = self._queries[id_]
-        if "MetricStat" in query:
-            self._values[id_] = self._of_metric(query["MetricStat"])
-            return self._values[id_]
-        self._pending.append(id_)
-        for name in set(re.findall(r"[a-z]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "", query["Expression"]))):
-            if name in self._queries:
-                self._value(name)
-        for name in self._ids:
-            self._value(name)
-        self._values[id_] = metric_math.evaluate(query["Expression"], self._context(query))
-        self._pending.pop()
-        return self._values[id_]
-
-    def _context(self, query: dict[str, Any]) -> metric_math.Context:
-        periods = [q["MetricStat"]["Period"] for q in self._queries.values() if "MetricStat" in q]
-        period = metrics.check_period(query.get("Period") or max(periods, default=metrics.MINUTE))
-        begin = metrics.aligned(self._start, period)
-        times = range(begin, math.ceil(self._end), period)
-        if len(times) > _MAX_DATAPOINTS:
-            raise AwsError("ValidationError", f"You requested {len(times):,} datapoints: the limit is 100,800.")
-        return metric_math.Context(self._values, self._ids, times, self._search)
-
-    def _of_metric(self, wanted: dict[str, Any]) -> metric_math.Series:
-        statistic, period = wanted["Stat"], metrics.check_period(wanted["Period"])
-        metrics.check_statistic(statistic)
-        return self._read(metrics.metric_of(wanted["Metric"]), statistic, period, wanted.get("Unit"))
-
-    def _read(self, metric: Metric, statistic: str, period: int, unit: str | None = None) -> metric_math.Series:
-        begin = metrics.aligned(self._start, period)
-        found = self._region.metrics.periods(metric, begin, math.ceil(self._end), period, unit=unit)
-        values = {time: statistics.get(statistic) for time, statistics in found.items()}
-        return {time: value for time, value in values.items() if value is not None}
-
-    def _search(self, pattern: str, statistic: str, period: int) -> list[tuple[str, metric_math.Series]]:
-        """The series of all metrics that `{Namespace,Dimension,...} terms` selects, with labels."""
-        match = re.fullmatch(r"\s*\{([^{}]+)\}\s*(.*)", pattern, re.DOTALL)
-        if match is None:
-            raise AwsError("ValidationError", f"SEARCH('{pattern}'...) needs a schema: {{Namespace,Dimension}}.")
-        namespace, *dimensions = (part.strip().strip('"') for part in match[1].split(","))
-        terms = re.findall(r"(?:(\w+)=)?(\"[^\"]*\"|\S+)", match[2])
-        metrics.check_statistic(statistic)
-        found = []
-        for metric, _ in self._region.metrics.names():
-            names = {name for name, _ in metric.dimensions}
-            if metric.namespace != namespace or names != set(dimensions):
-                continue
-            if all(_has(metric, key, text) for key, text in terms):
-                label = " ".join([metric.name, *(value for _, value in metric.dimensions)])
-                found.append((label, self._read(metric, statistic, metrics.check_period(period))))
-        return found[:_MAX_SEARCHED]
-
-    def _searched(self, expression: str) -> list[tuple[str, metric_math.Series]]:
-        """What a query that is nothing but a search finds, for its labels."""
-        match = re.fullmatch(r"\s*SEARCH\(\s*(['\"])(.*)\1\s*,\s*(['\"])(.*?)\3\s*(?:,\s*(\d+)\s*)?\)\s*", expression)
-        return self._search(match[2], match[4], int(match[5] or metrics.MINUTE)) if match else []
-
-
-def _has(metric: Metric, key: str, text: str) -> bool:
-    """Whether a metric has what one term of a search asks for: exactly in quotes, else as part of a word."""
-    values = {"MetricName": metric.name, "Namespace": metric.namespace, **dict(metric.dimensions)}
-    asked = [values.get(key, "")] if key else list(values.values())
-    if text.startswith('"'):
-        return text[1:-1] in asked
-    return any(text.lower() in value.lower() for value in asked)
+    def _list_tags(self, region: Region, p: Parameters) -> Result:
+        tags = self._tags(region, p["ResourceARN"])
+        return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}

@@ -12,7 +12,8 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -33,6 +34,7 @@ from labkit.embedded.aws.protocols import (
     service_of_host,
     unsupported,
 )
+from labkit.embedded.aws.sns import Sns
 from labkit.embedded.aws.sqs import Sqs
 from labkit.embedded.aws.sts import UNSIGNED, Sts
 from labkit.embedded.http import HttpRequest, HttpResponse
@@ -91,14 +93,18 @@ class Aws:
             cluster_roles=self.eks.roles,
         )
         self.sts = Sts(credentials=credentials, issuer=issuer, account=self.account, clock=clock)
-        self.cloudwatch = CloudWatch(account_id=account_id, clock=clock)
+        self.sqs = Sqs(account_id=account_id, clock=clock)
+        self.sns = Sns(account_id=account_id, clock=clock, sqs=self.sqs)
+        self.cloudwatch = CloudWatch(
+            account_id=account_id, clock=clock, publish=partial(self.sns.publish_as, "cloudwatch.amazonaws.com")
+        )
         self.logs = Logs(
             account_id=account_id, clock=clock, metrics=lambda region: self.cloudwatch.region(region).metrics
         )
-        self.sqs = Sqs(account_id=account_id, clock=clock)
         # Services of the lab's own that need nothing but a caller, by signing name.
         self._services: dict[str, wire.Service] = {
             "monitoring": self.cloudwatch,
+            "sns": self.sns,
             "sqs": self.sqs,
         }
 
@@ -249,9 +255,18 @@ class Aws:
             for session in tuple(sessions):
                 session.close()
 
+        async def background(app: web.Application) -> AsyncIterator[None]:
+            """What the account does while nobody calls."""
+            task = asyncio.create_task(self.cloudwatch.run())
+            yield
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
         sessions: set[LiveTail] = set()
         app = web.Application(client_max_size=MAX_BODY)
         app.on_shutdown.append(end_sessions)
+        app.cleanup_ctx.append(background)
         app.router.add_route("*", "/{path:.*}", serve)
         return app
 

@@ -77,7 +77,8 @@ def trusts_service(document: Document, action: str, service: str, resource: str,
         for statement in _list(document.get("Statement"))
         if "Resource" not in statement or _matches_resource(statement, resource, context, deny=False)
     ]
-    return trusts({"Statement": statements}, action, {"Service": [service]}, context)
+    # `{"AWS": "*"}` is everybody, services too.
+    return trusts({"Statement": statements}, action, {"Service": [service], "AWS": ()}, context)
 
 
 def authorize(principal: Principal, action: str, resources: Sequence[str], context: Context) -> None:

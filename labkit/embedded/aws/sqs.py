@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import re
@@ -111,14 +112,25 @@ class Sqs:
 
     # -- for other services of the lab
 
-    def send(self, queue_arn: str, body: str, attributes: Mapping[str, str] | None = None) -> None:
-        """Sends a message whose sender's permission has been checked. Raises AwsError if there is no such queue."""
+    def send(self, queue_arn: str, body: str, attributes: Mapping[str, str | Mapping[str, Any]] | None = None) -> None:
+        """Sends a message whose sender's permission has been checked. Raises AwsError if there is no such queue.
+
+        An attribute is text, or what a message's attribute is: `{"DataType": ..., "StringValue": ...}`.
+        """
         queue = self._by_arn(queue_arn)
-        typed = {name: {"DataType": "String", "StringValue": text} for name, text in (attributes or {}).items()}
+        typed = {
+            name: {"DataType": "String", "StringValue": value} if isinstance(value, str) else dict(value)
+            for name, value in (attributes or {}).items()
+        }
         self._put(queue, body, typed, sender=self.account_id)
 
     def send_as(
-        self, principal: str, source_arn: str, queue_arn: str, body: str, attributes: Mapping[str, str] | None = None
+        self,
+        principal: str,
+        source_arn: str,
+        queue_arn: str,
+        body: str,
+        attributes: Mapping[str, str | Mapping[str, Any]] | None = None,
     ) -> None:
         """Sends for a service (`sns.amazonaws.com`) that acts for `source_arn`.
 
@@ -292,14 +304,19 @@ class Sqs:
         return message
 
     def _checked_body(self, queue: Queue, p: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, Any]], int | None]:
-        body, attributes, delay = p.get("MessageBody"), dict(p.get("MessageAttributes") or {}), p.get("DelaySeconds")
+        body, delay = p.get("MessageBody"), p.get("DelaySeconds")
+        attributes = {
+            name: _checked_attribute(name, value) for name, value in (p.get("MessageAttributes") or {}).items()
+        }
         if not isinstance(body, str) or not body:
             raise AwsError("MissingParameter", "The request must contain the parameter MessageBody.")
         if re.search("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", body):
             raise AwsError("InvalidMessageContents", "Invalid characters found in the message body.")
         if p.get("MessageGroupId") or p.get("MessageDeduplicationId"):
             raise AwsError("InvalidParameterValue", "The embedded lab has standard queues only.")
-        size = len(body.encode()) + sum(len(name) + len(str(value)) for name, value in attributes.items())
+        size = len(body.encode()) + sum(
+            len(name.encode()) + len(value["DataType"]) + len(_bytes(value)) for name, value in attributes.items()
+        )
         most = queue.number("MaximumMessageSize")
         if size > most:
             reason = f"Reason: Message must be shorter than {most} bytes."
@@ -514,6 +531,33 @@ def _shown(message: Message, system: set[str], wanted: Any) -> dict[str, Any]:
     return shown
 
 
+def _checked_attribute(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """A message attribute as it is kept, binary values as bytes. Raises AwsError."""
+    kind = str(value.get("DataType") or "")
+    basic = kind.partition(".")[0]
+    if basic not in ("String", "Number", "Binary"):
+        message = (
+            f"The type of message (user) attribute '{name}' is invalid. You must use only the following supported "
+        )
+        raise AwsError("InvalidParameterValue", message + "type prefixes: Binary, Number, String.")
+    member = "BinaryValue" if basic == "Binary" else "StringValue"
+    if not value.get(member):
+        message = f"The message (user) attribute '{name}' must contain a non-empty value of type '{kind}'."
+        raise AwsError("InvalidParameterValue", message)
+    if member == "StringValue":
+        return {"DataType": kind, "StringValue": str(value["StringValue"])}
+    try:
+        return {"DataType": kind, "BinaryValue": base64.b64decode(value["BinaryValue"], validate=True)}
+    except ValueError:
+        raise AwsError("SerializationException", f"The value of attribute '{name}' is not base64.") from None
+
+
+def _bytes(attribute: Mapping[str, Any]) -> bytes:
+    """An attribute's value as what is counted and digested."""
+    value = attribute.get("BinaryValue")
+    return value if isinstance(value, bytes) else str(attribute.get("StringValue", "")).encode()
+
+
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
@@ -527,9 +571,5 @@ def _md5_of_attributes(attributes: Mapping[str, Mapping[str, Any]]) -> str:
     packed = b""
     for name, attribute in sorted(attributes.items()):
         packed += part(name.encode()) + part(attribute["DataType"].encode())
-        if attribute["DataType"].startswith("Binary"):
-            value = attribute["BinaryValue"]
-            packed += b"\x02" + part(value if isinstance(value, bytes) else str(value).encode())
-        else:
-            packed += b"\x01" + part(str(attribute.get("StringValue", "")).encode())
+        packed += (b"\x02" if "BinaryValue" in attribute else b"\x01") + part(_bytes(attribute))
     return _md5(packed)

@@ -53,10 +53,10 @@ def _structure(
     skip: frozenset[str] = frozenset(),
 ) -> None:
     missing = (name for name in shape.get("required", ()) if value.get(name) is None)
-    faults.extend(_fault(None, path + name, "Member must not be null") for name in missing)
+    faults.extend(_fault(None, path + _lower(name), "Member must not be null") for name in missing)
     for name, member in shape["members"].items():
         if value.get(name) is not None:
-            _check(shapes, shapes[member["shape"]], value[name], path + name, faults, deep=name not in skip)
+            _check(shapes, shapes[member["shape"]], value[name], path + _lower(name), faults, deep=name not in skip)
 
 
 def _check(
@@ -95,6 +95,11 @@ def _bounds(shape: Mapping[str, Any], value: Any, measure: float, path: str, fau
         faults.append(_fault(value, path, f"Member must have {noun} greater than or equal to {shape['min']}"))
     if "max" in shape and measure > shape["max"]:
         faults.append(_fault(value, path, f"Member must have {noun} less than or equal to {shape['max']}"))
+
+
+def _lower(name: str) -> str:
+    """A member as messages name it, whatever the case of its first letter on the wire."""
+    return name[0].lower() + name[1:]
 
 
 def _fault(value: Any, path: str, constraint: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping
@@ -73,6 +74,8 @@ def response(call: Call, result: Result, request_id: str) -> HttpResponse:
 def _plain(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return value.timestamp()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     raise TypeError(f"not a value of a result: {value!r}")
 
 

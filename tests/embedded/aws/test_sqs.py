@@ -57,6 +57,15 @@ def test_a_message_is_received_hidden_received_again_and_deleted(running: Any, s
     assert bodies(sqs, queue) == []
 
 
+def test_binary_attributes(sqs: Any, queue: str) -> None:
+    attributes = {"raw": {"DataType": "Binary", "BinaryValue": b"\x00\xff"}}
+    sqs.send_message(QueueUrl=queue, MessageBody="x", MessageAttributes=attributes)  # boto3 checks the digest
+    (message,) = sqs.receive_message(QueueUrl=queue, MessageAttributeNames=["All"])["Messages"]
+    assert message["MessageAttributes"] == attributes
+    wrong = {"raw": {"DataType": "Colour", "StringValue": "red"}}
+    assert code(sqs.send_message, QueueUrl=queue, MessageBody="x", MessageAttributes=wrong) == "InvalidParameterValue"
+
+
 def test_a_receiver_waits_for_a_message(sqs: Any, queue: str, running: Any) -> None:
     threading.Timer(0.2, lambda: running.client("sqs").send_message(QueueUrl=queue, MessageBody="late")).start()
     assert bodies(sqs, queue, WaitTimeSeconds=20) == ["late"]

@@ -1,0 +1,178 @@
+"""GetMetricData: queries of metrics and expressions over them go in, series of datapoints come out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from labkit.embedded.aws import metric_math, metrics
+from labkit.embedded.aws.metrics import Metric, Metrics
+from labkit.embedded.aws.protocols import AwsError
+
+_MAX_DATAPOINTS = 100_800
+_MAX_SEARCHED = 500
+
+
+def get_metric_data(store: Metrics, p: Mapping[str, Any]) -> dict[str, Any]:
+    """Each query's datapoints, newest first unless asked otherwise; a page holds MaxDatapoints of them."""
+    start, end = metrics.seconds(p["StartTime"]), metrics.seconds(p["EndTime"])
+    if start >= end:
+        raise AwsError("ValidationError", "The parameter StartTime must be less than the parameter EndTime.")
+    queries = p["MetricDataQueries"]
+    check_queries(queries)
+    results = list(Queries(store, queries, start, end).results())
+    ascending = p.get("ScanBy", "TimestampDescending") == "TimestampAscending"
+    most = p.get("MaxDatapoints") or _MAX_DATAPOINTS
+    first = _read_token(p.get("NextToken"))
+    total = 0
+    shown = []
+    for result, series in results:
+        times = sorted(series, reverse=not ascending)
+        total += len(times)
+        page = times[first : first + most]
+        shown.append(
+            {
+                **result,
+                "Timestamps": [metrics.moment(time) for time in page],
+                "Values": [series[time] for time in page],
+                "StatusCode": "PartialData" if len(times) > first + most else "Complete",
+            }
+        )
+    more = any(result["StatusCode"] == "PartialData" for result in shown)
+    following = {"NextToken": base64.b64encode(orjson.dumps(first + most)).decode()} if more else {}
+    return {"MetricDataResults": shown, "Messages": [], **following}
+
+
+def check_queries(queries: Sequence[Mapping[str, Any]]) -> None:
+    """Raises AwsError unless every query has an id of its own, and a metric or an expression."""
+    ids = [query["Id"] for query in queries]
+    for query in queries:
+        if re.fullmatch(r"[a-z]\w*", query["Id"], re.ASCII) is None:
+            raise AwsError("ValidationError", f"The value {query['Id']} for parameter Id is not matching the pattern.")
+        if ("MetricStat" in query) == ("Expression" in query):
+            raise AwsError(
+                "ValidationError", f"Exactly one of MetricStat and Expression is required for query {query['Id']}."
+            )
+        if query.get("AccountId"):
+            raise AwsError("ValidationError", "The embedded lab has one account, which monitors no other.")
+    if len(set(ids)) < len(ids):
+        raise AwsError("ValidationError", "The values for parameter Id must be unique.")
+
+
+def _read_token(token: str | None) -> int:
+    if token is None:
+        return 0
+    try:
+        first = orjson.loads(base64.b64decode(token))
+    except (binascii.Error, ValueError):
+        first = None
+    if not isinstance(first, int) or first < 0:
+        raise AwsError("InvalidNextToken", "The next token specified is invalid.")
+    return first
+
+
+class Queries:
+    """The queries of one call, for start <= time < end (s); an expression may name any other query."""
+
+    def __init__(self, store: Metrics, queries: Sequence[Mapping[str, Any]], start: float, end: float) -> None:
+        self._store = store
+        self._queries = {query["Id"]: query for query in queries}
+        self._start, self._end = start, end
+        self._values: dict[str, metric_math.Value] = {}
+        self._pending: list[str] = []
+        self._ids = [query["Id"] for query in queries if "MetricStat" in query]
+
+    def results(self) -> Iterator[tuple[dict[str, str], metric_math.Series]]:
+        """Id and label, and the series, of every query that returns data."""
+        for id_, query in self._queries.items():
+            value = self.value(id_)
+            if not query.get("ReturnData", True):
+                continue
+            if "MetricStat" in query:
+                assert isinstance(value, dict)
+                label = query.get("Label") or query["MetricStat"]["Metric"]["MetricName"]
+                yield {"Id": id_, "Label": label}, value
+                continue
+            labels = [label for label, _ in self._searched(query["Expression"])]
+            series = metric_math.as_series(value, self._context(query))
+            for place, one in enumerate(series):
+                label = query.get("Label") or (labels[place] if place < len(labels) else id_)
+                yield {"Id": id_, "Label": label}, one
+
+    def value(self, id_: str) -> metric_math.Value:
+        """What one query comes to. Raises AwsError for an expression that can't be evaluated."""
+        if id_ in self._values:
+            return self._values[id_]
+        if id_ in self._pending:
+            raise AwsError("ValidationError", f"Circular reference: {' -> '.join([*self._pending, id_])}.")
+        query = self._queries[id_]
+        if "MetricStat" in query:
+            self._values[id_] = self._of_metric(query["MetricStat"])
+            return self._values[id_]
+        self._pending.append(id_)
+        for name in set(re.findall(r"[a-z]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "", query["Expression"]))):
+            if name in self._queries:
+                self.value(name)
+        for name in self._ids:
+            self.value(name)
+        self._values[id_] = metric_math.evaluate(query["Expression"], self._context(query))
+        self._pending.pop()
+        return self._values[id_]
+
+    def _context(self, query: Mapping[str, Any]) -> metric_math.Context:
+        periods = [q["MetricStat"]["Period"] for q in self._queries.values() if "MetricStat" in q]
+        period = metrics.check_period(query.get("Period") or max(periods, default=metrics.MINUTE))
+        begin = metrics.aligned(self._start, period)
+        times = range(begin, math.ceil(self._end), period)
+        if len(times) > _MAX_DATAPOINTS:
+            raise AwsError("ValidationError", f"You requested {len(times):,} datapoints: the limit is 100,800.")
+        return metric_math.Context(self._values, self._ids, times, self._search)
+
+    def _of_metric(self, wanted: Mapping[str, Any]) -> metric_math.Series:
+        statistic, period = wanted["Stat"], metrics.check_period(wanted["Period"])
+        metrics.check_statistic(statistic)
+        return self._read(metrics.metric_of(wanted["Metric"]), statistic, period, wanted.get("Unit"))
+
+    def _read(self, metric: Metric, statistic: str, period: int, unit: str | None = None) -> metric_math.Series:
+        begin = metrics.aligned(self._start, period)
+        found = self._store.periods(metric, begin, math.ceil(self._end), period, unit=unit)
+        values = {time: statistics.get(statistic) for time, statistics in found.items()}
+        return {time: value for time, value in values.items() if value is not None}
+
+    def _search(self, pattern: str, statistic: str, period: int) -> list[tuple[str, metric_math.Series]]:
+        """The series of all metrics that `{Namespace,Dimension,...} terms` selects, with labels."""
+        match = re.fullmatch(r"\s*\{([^{}]+)\}\s*(.*)", pattern, re.DOTALL)
+        if match is None:
+            raise AwsError("ValidationError", f"SEARCH('{pattern}'...) needs a schema: {{Namespace,Dimension}}.")
+        namespace, *dimensions = (part.strip().strip('"') for part in match[1].split(","))
+        terms = re.findall(r"(?:(\w+)=)?(\"[^\"]*\"|\S+)", match[2])
+        metrics.check_statistic(statistic)
+        found = []
+        for metric, _ in self._store.names():
+            names = {name for name, _ in metric.dimensions}
+            if metric.namespace != namespace or names != set(dimensions):
+                continue
+            if all(_has(metric, key, text) for key, text in terms):
+                label = " ".join([metric.name, *(value for _, value in metric.dimensions)])
+                found.append((label, self._read(metric, statistic, metrics.check_period(period))))
+        return found[:_MAX_SEARCHED]
+
+    def _searched(self, expression: str) -> list[tuple[str, metric_math.Series]]:
+        """What a query that is nothing but a search finds, for its labels."""
+        match = re.fullmatch(r"\s*SEARCH\(\s*(['\"])(.*)\1\s*,\s*(['\"])(.*?)\3\s*(?:,\s*(\d+)\s*)?\)\s*", expression)
+        return self._search(match[2], match[4], int(match[5] or metrics.MINUTE)) if match else []
+
+
+def _has(metric: Metric, key: str, text: str) -> bool:
+    """Whether a metric has what one term of a search asks for: exactly in quotes, else as part of a word."""
+    values = {"MetricName": metric.name, "Namespace": metric.namespace, **dict(metric.dimensions)}
+    asked = [values.get(key, "")] if key else list(values.values())
+    if text.startswith('"'):
+        return text[1:-1] in asked
+    return any(text.lower() in value.lower() for value in asked)
