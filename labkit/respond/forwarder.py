@@ -1,0 +1,573 @@
+"""The Lambda function behind the alerts: a batch of a log group's subscription goes in, Security Hub findings come out.
+
+This one file is the whole function: it is shipped as it is and needs nothing but boto3. `to_asff` is the mapping from
+an alert to a finding, which `labkit.respond.findings` uses too; `handler` is what Lambda calls. Its environment:
+`LABKIT_CLUSTER`, the EKS cluster's name, and `LABKIT_DEAD_LETTER_QUEUE_URL`, the SQS queue for what can't be mapped.
+
+Facts about findings: botocore's description of `securityhub`; the AWS Security Hub User Guide, "AWS Security Finding
+Format", "Types taxonomy for ASFF" and "BatchImportFindings for finding providers".
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+Alert = Mapping[str, Any]
+"""What Falco writes: `time`, `rule`, `priority`, `source`, `hostname`, `output`, `tags`, `output_fields`."""
+Finding = dict[str, Any]
+"""A finding in the AWS Security Finding Format."""
+_T = TypeVar("_T")
+
+SEVERITIES = {
+    "Emergency": "CRITICAL",
+    "Alert": "CRITICAL",
+    "Critical": "CRITICAL",
+    "Error": "HIGH",
+    "Warning": "MEDIUM",
+    "Notice": "LOW",
+    "Informational": "INFORMATIONAL",
+    "Debug": "INFORMATIONAL",
+}
+"""Falco's priority -> the finding's severity. Security Hub's LOW is what needs no action on its own, MEDIUM what needs
+some, HIGH is urgent, CRITICAL needs it at once."""
+OTHER_SEVERITY = "MEDIUM"
+"""The severity of a priority that Falco doesn't have: somebody should look at it."""
+_BY_PRIORITY = {name.lower(): label for name, label in {**SEVERITIES, "Info": "INFORMATIONAL"}.items()}
+
+# The tag of a tactic -> a type of the taxonomy. It counts what exfiltration and impact come to as effects.
+_TYPES = {
+    "mitre_reconnaissance": "TTPs/Reconnaissance",
+    "mitre_resource_development": "TTPs/Resource Development",
+    "mitre_initial_access": "TTPs/Initial Access",
+    "mitre_execution": "TTPs/Execution",
+    "mitre_persistence": "TTPs/Persistence",
+    "mitre_privilege_escalation": "TTPs/Privilege Escalation",
+    "mitre_defense_evasion": "TTPs/Defense Evasion",
+    "mitre_credential_access": "TTPs/Credential Access",
+    "mitre_discovery": "TTPs/Discovery",
+    "mitre_lateral_movement": "TTPs/Lateral Movement",
+    "mitre_collection": "TTPs/Collection",
+    "mitre_command_and_control": "TTPs/Command and Control",
+    "mitre_exfiltration": "Effects/Data Exfiltration",
+    "mitre_impact": "Effects",
+}
+_TECHNIQUE = re.compile(r"T\d{4}(?:\.\d{3})?")
+
+# Security Hub's limits: characters of a text, entries of a map, findings and bytes of a request.
+MAX_TITLE = 256
+MAX_DESCRIPTION = 1024
+MAX_FIELDS = 50
+MAX_BATCH = 100
+MAX_BATCH_BYTES = 6_000_000
+MAX_FINDING_BYTES = 240_000
+# What ProductFields may take of that; the rest of a finding has less than a quarter of it at its longest.
+_MAX_FIELDS_BYTES = 150_000
+# A dead letter fits into a queue that takes 256 KiB, as every queue does.
+_MAX_LETTER_BYTES = 250_000
+
+_PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-us-iso", "aws-us-iso-b")
+# What is shown as an escape: `.` in Security Hub's patterns doesn't match line ends, and controls and lone surrogates
+# are no text.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+_ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d))")
+_CRI = re.compile(r"\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP] ")
+# EKS can name its nodes by their instance: "i-0123456789abcdef0.us-east-2.compute.internal".
+_INSTANCE = re.compile(r"(i-[0-9a-f]{8,17})(?:\.|$)")
+_SECOND = 1_000_000_000  # nanoseconds
+_LAST = 253_402_300_800 * _SECOND  # the year 10000
+
+
+def alert_of(message: str) -> dict[str, Any]:
+    """The alert that a log event's message carries: Falco's JSON line, bare or inside a log shipper's record.
+
+    Raises ValueError with the reason if it carries none.
+    """
+    text = message
+    for _ in range(4):  # a record in a record in a CRI line: no shipper goes deeper
+        text = text.strip()
+        if cri := _CRI.match(text):
+            text = text[cri.end() :]
+        if not text.startswith("{"):
+            raise ValueError("the message is no JSON object")
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"the message is no JSON that can be read: {error}") from None
+        while "rule" not in record:
+            inner = next((record[key] for key in ("log_processed", "data") if isinstance(record.get(key), dict)), None)
+            if inner is None:
+                break
+            record = inner
+        if isinstance(record.get("rule"), str) and ("output" in record or "output_fields" in record):
+            return dict(record)
+        text = next((record[key] for key in ("log", "message") if isinstance(record.get(key), str)), "")
+        if not text:
+            break
+    raise ValueError("the message names no rule, so it is no alert of Falco")
+
+
+def to_asff(
+    alert: Alert,
+    *,
+    account_id: str,
+    region: str,
+    partition: str = "aws",
+    cluster: str = "",
+    logged_ms: int | None = None,
+) -> Finding:
+    """The finding that an alert is, in the AWS Security Finding Format. The same alert always gives the same finding.
+
+    `cluster` is the EKS cluster's name, `logged_ms` when CloudWatch Logs has the line (ms since the epoch): the time of
+    an alert that has none of its own. Nothing is made up: a resource or field is there if the alert tells it. Texts too
+    long for Security Hub end in a mark that tells how much is missing; of more fields than fit, those about processes,
+    users, files and containers come first. Times are the event's, whatever they are: of a timestamp Security Hub
+    documents its form only, so a clock that is ahead makes no invalid finding.
+
+    Raises ValueError if the alert names no rule or nothing tells its time.
+    """
+    rule = alert.get("rule")
+    if not isinstance(rule, str) or not rule.strip():
+        raise ValueError("the alert names no rule")
+    moment = _nanoseconds(alert, logged_ms)
+    fields = _fields(alert)
+    when = _iso(moment)
+    hostname, priority = _text(alert.get("hostname")), _text(alert.get("priority"))
+    resources = _resources(fields, hostname, account_id=account_id, region=region, partition=partition, cluster=cluster)
+    pod, container = fields.get("k8s.pod.name"), _container_id(fields)
+    where = "/".join(filter(None, [fields.get("k8s.ns.name"), pod])) if pod else container or hostname
+    finding: Finding = {
+        "SchemaVersion": "2018-10-08",
+        "Id": finding_id(alert, account_id=account_id, region=region, cluster=cluster, logged_ms=logged_ms),
+        "ProductArn": f"arn:{partition}:securityhub:{region}:{account_id}:product/{account_id}/default",
+        "ProductName": "Falco",
+        "CompanyName": "The Falco Project",
+        "GeneratorId": _cut(f"falco/{rule}", 512),
+        "AwsAccountId": account_id,
+        "CreatedAt": when,
+        "UpdatedAt": when,
+        "FirstObservedAt": when,
+        "LastObservedAt": when,
+        "Title": _cut(f"{rule}: {where}" if where else rule, MAX_TITLE),
+        "Description": _cut(_text(alert.get("output")) or rule, MAX_DESCRIPTION),
+        "FindingProviderFields": {
+            "Severity": _severity(priority),
+            "Types": types_of(alert),
+        },
+        "Resources": resources,
+        "RecordState": "ACTIVE",
+    }
+    process = _process(fields)
+    if process:
+        finding["Process"] = process
+    about = {
+        "falco/rule": rule,
+        "falco/priority": priority,
+        "falco/source": _text(alert.get("source")),
+        "falco/time": f"{when[:19]}.{moment % _SECOND:09}Z",
+        "falco/hostname": hostname,
+        "falco/cluster": cluster,
+        "falco/tags": ", ".join(_tags(alert)),
+        "falco/techniques": ", ".join(techniques_of(alert)),
+    }
+    finding["ProductFields"] = _product_fields(about, fields)
+    return finding
+
+
+def finding_id(alert: Alert, *, account_id: str, region: str, cluster: str = "", logged_ms: int | None = None) -> str:
+    """The finding's Id: `falco/CLUSTER/` and a hash of what makes the alert this one, and no other.
+
+    That is where it was raised (account, region, cluster, host), by which rule, when to the nanosecond, and what it
+    says (output and fields, as text). When and how often it is delivered doesn't count: a retry or a replay finds its
+    own finding.
+    """
+    identity = [
+        *(account_id, region, cluster, _text(alert.get("hostname")), _text(alert.get("source"))),
+        *(_text(alert.get("rule")), str(_nanoseconds(alert, logged_ms)), _text(alert.get("output"))),
+        *sorted(_fields(alert).items()),
+    ]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    return _cut(f"{id_prefix(cluster)}{digest}", 512)
+
+
+def id_prefix(cluster: str) -> str:
+    """What the Ids of all findings of a cluster begin with."""
+    return f"falco/{_cut(cluster, 200) or '-'}/"
+
+
+def types_of(alert: Alert) -> list[str]:
+    """The finding's types (`namespace/category/classifier`), from the ATT&CK tactics among the alert's tags.
+
+    The classifier is the technique, where there is one tactic for it to belong to. Without a tactic it is an unusual
+    behavior: of a container, if the alert comes from one.
+    """
+    types = list(dict.fromkeys(_TYPES[tag] for tag in _tags(alert) if tag in _TYPES))
+    techniques = techniques_of(alert)
+    if len(types) == 1 and types[0].count("/") == 1 and techniques:
+        types = [f"{types[0]}/{technique}" for technique in techniques]
+    if not types:
+        types = ["Unusual Behaviors/Container" if _container_id(_fields(alert)) else "Unusual Behaviors"]
+    return types[:MAX_FIELDS]
+
+
+def techniques_of(alert: Alert) -> list[str]:
+    """The ATT&CK techniques among the alert's tags, such as `T1059`."""
+    return [tag for tag in dict.fromkeys(_tags(alert)) if _TECHNIQUE.fullmatch(tag)]
+
+
+def _severity(priority: str) -> dict[str, str]:
+    severity = {"Label": _BY_PRIORITY.get(priority.strip().lower(), OTHER_SEVERITY)}
+    original = _cut(priority, 64)
+    return {**severity, "Original": original} if original else severity
+
+
+def _tags(alert: Alert) -> list[str]:
+    tags = alert.get("tags")
+    return [_text(tag) for tag in tags if _text(tag).strip()] if isinstance(tags, list | tuple) else []
+
+
+def _fields(alert: Alert) -> dict[str, str]:
+    """The output fields that have a value, as text."""
+    fields = alert.get("output_fields")
+    if not isinstance(fields, Mapping):
+        return {}
+    texts = {_text(name): _text(value) for name, value in fields.items()}
+    return {name: text for name, text in texts.items() if name.strip() and text.strip() and text != "<NA>"}
+
+
+def _text(value: Any) -> str:
+    """A value as text; empty for none."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 3.0 and 3 are the same number, and both are what a shipper may make of Falco's
+    return json.dumps(value, sort_keys=True, default=str) if isinstance(value, dict | list | tuple) else str(value)
+
+
+def _cut(text: str, most: int) -> str:
+    """At most so many characters, all of them printable; what is left out is counted in a mark at the end."""
+    clean = _UNPRINTABLE.sub(_escaped, text[: most + 1]).strip()
+    if len(text) <= most and len(clean) <= most:
+        return clean
+    mark = f"… [{len(text)} characters]"
+    return clean[: most - len(mark)].rstrip() + mark if most > len(mark) else clean[:most]
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+def _nanoseconds(alert: Alert, logged_ms: int | None) -> int:
+    """When it happened, in ns since the epoch: Falco's `time`, else its field `evt.time`, else when it was logged."""
+    stamp = alert.get("time")
+    if isinstance(stamp, str) and (found := _ISO.fullmatch(stamp.strip())):
+        day, fraction, sign, hours, minutes = found.groups()
+        try:
+            moment = datetime.fromisoformat(day).replace(tzinfo=UTC)
+            if sign:
+                offset = timedelta(hours=int(hours), minutes=int(minutes))
+                moment += offset if sign == "-" else -offset
+            nanoseconds = int(moment.timestamp()) * _SECOND + int((fraction or "").ljust(9, "0"))
+        except (ValueError, OverflowError):
+            nanoseconds = 0
+        if 0 < nanoseconds < _LAST:
+            return nanoseconds
+    fields = alert.get("output_fields")
+    raw = fields.get("evt.time") if isinstance(fields, Mapping) else None
+    for candidate in (raw, None if logged_ms is None else logged_ms * 1_000_000):
+        if isinstance(candidate, int) and not isinstance(candidate, bool) and 0 < candidate < _LAST:
+            return candidate
+    raise ValueError("nothing tells the time of the alert")
+
+
+def _iso(nanoseconds: int) -> str:
+    """ISO 8601 with milliseconds, as Security Hub has it in its examples."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=nanoseconds // 1_000_000)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
+def _container_id(fields: Mapping[str, str]) -> str:
+    """The container's id; empty for what happened on the host, which Falco calls a container of its own."""
+    id_ = fields.get("container.id", "")
+    return "" if id_ == "host" else id_
+
+
+def _resources(
+    fields: Mapping[str, str], hostname: str, *, account_id: str, region: str, partition: str, cluster: str
+) -> list[dict[str, Any]]:
+    """What the alert is about, the nearest first: container, pod, node, cluster; or else at least the account."""
+    here = {"Region": region, **({"Partition": partition} if partition in _PARTITIONS else {})}
+    resources: list[dict[str, Any]] = []
+    if container := _container_id(fields):
+        details: dict[str, Any] = {}
+        image, tag = fields.get("container.image.repository"), fields.get("container.image.tag")
+        started = fields.get("container.start_ts", "")
+        for name, value in (
+            ("Name", fields.get("container.name")),
+            ("ImageName", f"{image}:{tag}" if image and tag else image),
+            ("ImageId", fields.get("container.image.digest") or fields.get("container.image.id")),
+            ("ContainerRuntime", fields.get("container.type")),
+            ("LaunchedAt", _iso(int(started)) if re.fullmatch(r"[1-9]\d{15,18}", started) else None),
+        ):
+            if value and (clean := _cut(value, 512)):
+                details[name] = clean
+        privileged = fields.get("container.privileged", "").lower()
+        if privileged in ("true", "false"):
+            details["Privileged"] = privileged == "true"
+        resources.append({"Type": "Container", "Id": _cut(container, 512), **here})
+        if details:
+            resources[-1]["Details"] = {"Container": details}
+    if pod := fields.get("k8s.pod.name"):
+        namespace = fields.get("k8s.ns.name")
+        known = {"kind": "Pod", **{k: v for k, v in fields.items() if k in _POD_FIELDS}}
+        id_ = "/".join(filter(None, [cluster, namespace, pod]))
+        resources.append({"Type": "Other", "Id": _cut(id_, 512), **here, "Details": {"Other": _texts(known)}})
+    if instance := _INSTANCE.match(hostname):
+        arn = f"arn:{partition}:ec2:{region}:{account_id}:instance/{instance[1]}"
+        resources.append({"Type": "AwsEc2Instance", "Id": arn, **here})
+    elif hostname.strip():
+        known = {"kind": "Host", "hostname": hostname}
+        resources.append({"Type": "Other", "Id": _cut(hostname, 512), **here, "Details": {"Other": _texts(known)}})
+    if cluster:
+        arn = f"arn:{partition}:eks:{region}:{account_id}:cluster/{cluster}"
+        details = {"AwsEksCluster": {"Name": cluster, "Arn": arn}}
+        resources.append({"Type": "AwsEksCluster", "Id": arn, **here, "Details": details})
+    return [resource for resource in resources if resource["Id"]] or [
+        {"Type": "AwsAccount", "Id": f"AWS::::Account:{account_id}", **here}
+    ]
+
+
+_POD_FIELDS = ("k8s.ns.name", "k8s.pod.name", "k8s.pod.uid", "k8s.deployment.name", "k8s.rs.name", "k8s.pod.labels")
+
+
+def _texts(known: Mapping[str, str]) -> dict[str, str]:
+    clean = {name: _cut(value, 1024) for name, value in known.items()}
+    return {name: value for name, value in clean.items() if value}
+
+
+def _process(fields: Mapping[str, str]) -> dict[str, Any]:
+    process: dict[str, Any] = {}
+    for name, source, most in (("Name", "proc.name", 64), ("Path", "proc.exepath", 512)):
+        if clean := _cut(fields.get(source, ""), most):
+            process[name] = clean
+    for name, source in (("Pid", "proc.pid"), ("ParentPid", "proc.ppid")):
+        if re.fullmatch(r"\d{1,10}", fields.get(source, ""), re.ASCII) and int(fields[source]) < 2**31:
+            process[name] = int(fields[source])
+    return process
+
+
+_FIRST = ("proc.", "user.", "fd.", "container.", "k8s.", "evt.", "group.")
+
+
+def _product_fields(about: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
+    """The alert's own words, as many as fit: what it says about itself, then its output fields by name."""
+    ordered = sorted(fields.items(), key=lambda item: (not item[0].startswith(_FIRST), item[0]))
+    chosen: dict[str, str] = {}
+    left_out, room = 0, _MAX_FIELDS_BYTES
+    for key, value in [*about.items(), *((f"falco/{name}", value) for name, value in ordered)]:
+        key, value = _cut(key, 128), _cut(value, 2048)
+        if not value:
+            continue
+        size = len(json.dumps([key, value]))
+        if key in chosen or len(chosen) == MAX_FIELDS - 1 or size > room:  # one place is for saying so
+            left_out += 1
+            continue
+        chosen[key] = value
+        room -= size
+    if left_out:
+        chosen["falco/left_out"] = f"{left_out} more fields"
+    return chosen
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A finding that Security Hub didn't take."""
+
+    id: str
+    code: str
+    message: str
+
+    @property
+    def invalid(self) -> bool:
+        """Whether it is the finding's own fault: sent again as it is, it would fail again."""
+        return self.code.startswith(("InvalidInput", "Validation", "Serialization"))
+
+
+@dataclass
+class Imported:
+    """What became of findings: the Ids of those that Security Hub took, and those that it didn't take."""
+
+    ids: list[str] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+
+_BUSY = (
+    *("Throttl", "TooManyRequests", "RequestLimitExceeded", "LimitExceeded", "SlowDown"),
+    *("Internal", "ServiceUnavailable", "ServiceFailure"),
+)
+
+
+def import_findings(client: Any, findings: Iterable[Finding], *, attempts: int = 5, pause: float = 0.5) -> Imported:
+    """Imports findings in batches that Security Hub takes, and reads what it says of each.
+
+    What it is too busy for is sent again, up to `attempts` times with doubling pauses from `pause` seconds; a batch
+    that is refused as a whole is halved until the finding that is at fault stands alone. Of findings with the same Id
+    the first is sent. Raises botocore's ClientError when all would fail alike (no permission, expired credentials).
+    """
+    outcome = Imported()
+    distinct = list({finding["Id"]: finding for finding in reversed(list(findings))}.values())[::-1]
+    pending = [(batch, 1) for batch in _batches(distinct, MAX_BATCH, MAX_BATCH_BYTES)]
+    while pending:
+        batch, attempt = pending.pop(0)
+        failures, whole = _import_batch(client, batch)
+        if len(batch) > 1 and whole and failures[0].invalid:
+            middle = len(batch) // 2
+            pending[:0] = [(batch[:middle], attempt), (batch[middle:], attempt)]
+            continue
+        again = {failure.id for failure in failures if failure.code.startswith(_BUSY)} if attempt < attempts else set()
+        failed = {failure.id for failure in failures}
+        outcome.ids += [finding["Id"] for finding in batch if finding["Id"] not in failed]
+        outcome.failed += [failure for failure in failures if failure.id not in again]
+        if again:
+            time.sleep(pause * 2 ** (attempt - 1))
+            pending.append(([finding for finding in batch if finding["Id"] in again], attempt + 1))
+    return outcome
+
+
+def _import_batch(client: Any, batch: Sequence[Finding]) -> tuple[list[Failure], bool]:
+    """Those findings of one request that failed, and whether that is because the request as a whole was refused."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = client.batch_import_findings(Findings=batch)
+    except ClientError as error:
+        problem, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+        code = "InvalidInput: the request is too large" if status == 413 else problem["Code"]
+        failures = [Failure(finding["Id"], code, problem["Message"]) for finding in batch]
+        if not failures[0].invalid and not code.startswith(_BUSY):
+            raise
+        return failures, True
+    failed = answer.get("FailedFindings", ())
+    return [Failure(one["Id"], one["ErrorCode"], one["ErrorMessage"]) for one in failed], False
+
+
+def _batches(items: Iterable[_T], most: int, most_bytes: int) -> Iterator[list[_T]]:
+    """Lists of at most `most` items and, as JSON, `most_bytes`."""
+    batch: list[_T] = []
+    size = 0
+    for item in items:
+        own = len(json.dumps(item)) + 2
+        if batch and (len(batch) == most or size + own > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += own
+    if batch:
+        yield batch
+
+
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, int]:
+    """Forwards one delivery of a CloudWatch Logs subscription to Security Hub; says how much of what there was.
+
+    Each alert becomes a finding with an Id of its own, so that a delivery that comes twice, or is tried again after
+    half of it, makes no second one. A log event that is no alert, and a finding that Security Hub calls invalid, end in
+    the dead-letter queue with the reason, once the rest is in. Raises RuntimeError when Security Hub couldn't take all
+    of the rest: Lambda then tries the delivery again.
+    """
+    delivery = _delivery(event)
+    if delivery.get("messageType") == "CONTROL_MESSAGE":  # CloudWatch Logs asks whether anybody is there
+        return {"events": 0, "findings": 0, "dead_letters": 0}
+    _, partition, _, region, account_id = context.invoked_function_arn.split(":")[:5]
+    place = {"account_id": account_id, "region": region, "partition": partition}
+    cluster = os.environ.get("LABKIT_CLUSTER", "")
+    findings: dict[str, Finding] = {}
+    sources: dict[str, list[Mapping[str, Any]]] = {}
+    poison: list[tuple[Mapping[str, Any], str]] = []
+    events = delivery.get("logEvents", ())
+    for log_event in events:
+        try:
+            alert = alert_of(str(log_event.get("message", "")))
+            finding = to_asff(alert, **place, cluster=cluster, logged_ms=log_event.get("timestamp"))
+        except (ValueError, RecursionError) as error:
+            poison.append((log_event, str(error)))
+            continue
+        findings.setdefault(finding["Id"], finding)
+        sources.setdefault(finding["Id"], []).append(log_event)
+    outcome = import_findings(_client("securityhub", region), findings.values()) if findings else Imported()
+    retry = [failure for failure in outcome.failed if not failure.invalid]
+    if retry:
+        first = f"{retry[0].code}: {retry[0].message}"
+        raise RuntimeError(f"Security Hub did not take {len(retry)} of {len(findings)} findings; {first}")
+    for failure in outcome.failed:
+        poison += [(log_event, f"{failure.code}: {failure.message}") for log_event in sources[failure.id]]
+    if poison:
+        _bury(poison, delivery, region)
+    summary = {"events": len(events), "findings": len(outcome.ids), "dead_letters": len(poison)}
+    print(json.dumps(summary))
+    return summary
+
+
+def _delivery(event: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        delivery = json.loads(gzip.decompress(base64.b64decode(event["awslogs"]["data"])))
+        if not isinstance(delivery, dict):
+            raise TypeError("it is no JSON object")
+    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+        raise ValueError(f"This event is no delivery of a CloudWatch Logs subscription: {error!r}") from error
+    return delivery
+
+
+def _bury(poison: Sequence[tuple[Mapping[str, Any], str]], delivery: Mapping[str, Any], region: str) -> None:
+    """Sends what can't become a finding to the dead-letter queue, each with the reason and where it came from."""
+    queue = os.environ.get("LABKIT_DEAD_LETTER_QUEUE_URL")
+    if not queue:
+        raise RuntimeError(
+            f"{len(poison)} log events can't become findings ({poison[0][1]}), and there is no queue for them: "
+            "LABKIT_DEAD_LETTER_QUEUE_URL is not set"
+        )
+    origin = {name: delivery.get(name) for name in ("logGroup", "logStream")}
+    letters = [_letter(event, {"reason": _cut(reason, MAX_DESCRIPTION), **origin}) for event, reason in poison]
+    client = _client("sqs", region)
+    for batch in _batches(letters, 10, _MAX_LETTER_BYTES):
+        entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)]
+        failed = client.send_message_batch(QueueUrl=queue, Entries=entries).get("Failed", ())
+        if failed:
+            raise RuntimeError(f"The dead-letter queue did not take {len(failed)} letters: {failed[0].get('Message')}")
+
+
+def _letter(event: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """A dead letter as JSON. A message too long for the queue is cut; the log group still has all of it."""
+    message = str(event.get("message", ""))
+    kept = len(message)
+    while True:
+        log_event = {"id": event.get("id"), "timestamp": event.get("timestamp"), "message": message[:kept]}
+        if kept < len(message):
+            log_event["characters"] = len(message)
+        body = json.dumps({**about, "logEvent": log_event})
+        if len(json.dumps(body)) < _MAX_LETTER_BYTES or not kept:
+            return body
+        kept //= 2
+
+
+_clients: dict[tuple[str, str], Any] = {}
+
+
+def _client(service: str, region: str) -> Any:
+    if (service, region) not in _clients:
+        import boto3
+        from botocore.config import Config
+
+        config = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=20)
+        _clients[service, region] = boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
+    return _clients[service, region]

@@ -1,0 +1,401 @@
+"""The forwarder's mapping: every alert becomes one finding that Security Hub takes, and always the same one."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.embedded.aws import asff
+from labkit.respond import forwarder
+from labkit.respond.forwarder import alert_of, to_asff
+
+ALERTS = Path(__file__).parents[1] / "alerts" / "data"
+LINES = (ALERTS / "falco-alerts.jsonl").read_text().splitlines()
+SHELL: dict[str, Any] = json.loads(LINES[0])
+PLACE = {"account_id": "111122223333", "region": "us-east-1", "cluster": "falco-workshop"}
+
+
+def alert(**changes: Any) -> dict[str, Any]:
+    """The alert of a shell in a container, with other values."""
+    return {**copy.deepcopy(SHELL), **changes}
+
+
+def with_fields(**fields: Any) -> dict[str, Any]:
+    return alert(output_fields={**SHELL["output_fields"], **{k.replace("__", "."): v for k, v in fields.items()}})
+
+
+def finding(alert: dict[str, Any], **place: Any) -> dict[str, Any]:
+    """Its finding, which Security Hub's rules allow."""
+    made = to_asff(alert, **{**PLACE, **place})
+    assert asff.faults(made) == []
+    assert len(json.dumps(made)) <= asff.MAX_BYTES
+    return made
+
+
+def resources(made: dict[str, Any]) -> dict[str, str]:
+    return {f"{r['Type']} {r['Id']}": json.dumps(r.get("Details")) for r in made["Resources"]}
+
+
+# What a finding says
+
+
+def test_every_alert_of_a_real_falco_is_a_valid_finding_of_its_own() -> None:
+    findings = [finding(json.loads(line)) for line in LINES]
+    assert len({made["Id"] for made in findings}) == len(LINES) == 60
+    captures = Path(__file__).parents[3] / "shared" / "captures" / "real-falco-alerts.json"
+    if captures.exists():
+        for command in json.loads(captures.read_text())["commands"]:
+            for raised in command["alerts"]:
+                finding(raised)
+
+
+def test_a_finding_tells_what_the_alert_tells() -> None:
+    made = finding(SHELL)
+    assert made["Title"] == "Terminal shell in container: shop/web-0"
+    assert made["Description"] == SHELL["output"]
+    assert made["GeneratorId"] == "falco/Terminal shell in container"
+    assert made["ProductArn"] == "arn:aws:securityhub:us-east-1:111122223333:product/111122223333/default"
+    assert made["FindingProviderFields"] == {
+        "Severity": {"Label": "LOW", "Original": "Notice"},
+        "Types": ["TTPs/Execution/T1059"],
+    }
+    assert "Severity" not in made
+    assert "Types" not in made
+    assert made["Process"] == {"Name": "bash", "Path": "/usr/bin/bash"}
+    assert made["ProductFields"]["falco/proc.cmdline"] == "bash"
+    assert made["ProductFields"]["falco/time"] == SHELL["time"]
+    assert list(resources(made)) == [
+        "Container 6c87814e33bb",
+        "Other falco-workshop/shop/web-0",
+        "Other vm",
+        "AwsEksCluster arn:aws:eks:us-east-1:111122223333:cluster/falco-workshop",
+    ]
+    assert made["Resources"][0]["Details"]["Container"] == {
+        "Name": "nginx",
+        "ImageName": "docker.io/library/nginx:1.22",
+    }
+
+
+def test_times_are_the_events_own_with_milliseconds() -> None:
+    made = finding(SHELL)
+    for name in ("CreatedAt", "UpdatedAt", "FirstObservedAt", "LastObservedAt"):
+        assert made[name] == "2026-11-23T04:20:15.177Z"
+
+
+@pytest.mark.parametrize(
+    ("stamp", "shown"),
+    [
+        ("2026-11-23T04:20:15Z", "2026-11-23T04:20:15.000Z"),
+        ("2026-11-23T04:20:15.9999Z", "2026-11-23T04:20:15.999Z"),
+        ("2026-11-23T06:20:15.5+0200", "2026-11-23T04:20:15.500Z"),
+        ("2026-11-22T23:50:15.5-04:30", "2026-11-23T04:20:15.500Z"),
+        ("2031-01-01T00:00:00Z", "2031-01-01T00:00:00.000Z"),  # a node whose clock is ahead
+    ],
+)
+def test_times_are_read_in_every_form_falco_writes(stamp: str, shown: str) -> None:
+    assert finding(alert(time=stamp))["CreatedAt"] == shown
+
+
+@pytest.mark.parametrize("stamp", [None, "", "04:20:15.177232855", "2026-13-45T99:99:99Z", 7, "1969-12-31T23:59:59Z"])
+def test_an_alert_without_a_time_has_that_of_its_event_or_its_log_line(stamp: Any) -> None:
+    assert finding(alert(time=stamp))["CreatedAt"] == "2026-11-23T04:20:15.177Z"  # from evt.time
+    bare = alert(time=stamp, output_fields={})
+    assert finding(bare, logged_ms=1795407616001)["CreatedAt"] == "2026-11-23T04:20:16.001Z"
+    with pytest.raises(ValueError, match="nothing tells the time"):
+        to_asff(bare, **PLACE)
+
+
+@pytest.mark.parametrize(
+    ("priority", "label"),
+    [
+        ("Emergency", "CRITICAL"),
+        ("Alert", "CRITICAL"),
+        ("Critical", "CRITICAL"),
+        ("Error", "HIGH"),
+        ("Warning", "MEDIUM"),
+        ("Notice", "LOW"),
+        ("Informational", "INFORMATIONAL"),
+        ("INFO", "INFORMATIONAL"),
+        ("Debug", "INFORMATIONAL"),
+        ("Catastrophe", "MEDIUM"),
+        ("x" * 500, "MEDIUM"),
+        (None, "MEDIUM"),
+        (3, "MEDIUM"),
+        ("", "MEDIUM"),
+    ],
+)
+def test_severity_follows_from_the_priority(priority: Any, label: str) -> None:
+    severity = finding(alert(priority=priority))["FindingProviderFields"]["Severity"]
+    assert severity["Label"] == label
+    assert severity.get("Original", "") == forwarder._cut("" if priority is None else str(priority), 64)
+
+
+@pytest.mark.parametrize(
+    ("tags", "types"),
+    [
+        (["mitre_execution"], ["TTPs/Execution"]),
+        (["T1555.001", "mitre_discovery", "T1552"], ["TTPs/Discovery/T1555.001", "TTPs/Discovery/T1552"]),
+        (["mitre_persistence", "mitre_execution", "T1543"], ["TTPs/Persistence", "TTPs/Execution"]),
+        (["mitre_exfiltration", "T1020"], ["Effects/Data Exfiltration/T1020"]),
+        (["mitre_impact", "T1485"], ["Effects"]),
+        (["container", "maturity_stable"], ["Unusual Behaviors/Container"]),
+        (["mitre_unheard_of"], ["Unusual Behaviors/Container"]),
+        ([], ["Unusual Behaviors/Container"]),
+        (None, ["Unusual Behaviors/Container"]),
+        ("mitre_execution", ["Unusual Behaviors/Container"]),
+        ([None, 7, {"a": 1}, "mitre_execution"], ["TTPs/Execution"]),
+    ],
+)  # fmt: skip
+def test_types_follow_from_the_tags(tags: Any, types: list[str]) -> None:
+    assert finding(alert(tags=tags))["FindingProviderFields"]["Types"] == types
+
+
+def test_techniques_are_kept_even_where_no_type_can_name_them() -> None:
+    made = finding(alert(tags=["mitre_persistence", "mitre_privilege_escalation", "T1543"]))
+    assert made["ProductFields"]["falco/techniques"] == "T1543"
+
+
+# What it is about
+
+
+def test_an_alert_of_the_host_names_no_container() -> None:
+    host = alert(output_fields={"container.id": "host", "container.name": "host", "evt.time": 1, "proc.name": "cat"})
+    made = finding(host, cluster="")
+    assert list(resources(made)) == ["Other vm"]
+    assert made["Title"] == "Terminal shell in container: vm"
+    assert finding({**host, "tags": []})["FindingProviderFields"]["Types"] == ["Unusual Behaviors"]
+
+
+@pytest.mark.parametrize("missing", [None, "", "<NA>", "  "])
+def test_an_alert_without_kubernetes_or_container_fields_makes_none_up(missing: Any) -> None:
+    made = finding(alert(hostname=missing, output_fields=dict.fromkeys(SHELL["output_fields"], missing)), cluster="")
+    assert "Process" not in made
+    if missing != "<NA>":  # a host may be called that
+        assert list(resources(made)) == ["AwsAccount AWS::::Account:111122223333"]
+    text = json.dumps({**made, "Description": "", "ProductFields": {}})
+    assert not [word for word in ("nginx", "<NA>", "unknown", "test") if word in text and word != missing]
+
+
+def test_a_node_named_by_its_instance_is_that_instance() -> None:
+    made = finding(alert(hostname="i-0123456789abcdef0.us-east-1.compute.internal"))
+    assert "AwsEc2Instance arn:aws:ec2:us-east-1:111122223333:instance/i-0123456789abcdef0" in resources(made)
+    assert "Other ip-10-0-1-23.ec2.internal" in resources(finding(alert(hostname="ip-10-0-1-23.ec2.internal")))
+
+
+def test_a_container_tells_what_falco_knows_of_it() -> None:
+    made = finding(
+        with_fields(
+            container__type="containerd",
+            container__privileged=True,
+            container__start_ts=1795407615000000000,
+            container__image__digest="sha256:abc",
+            k8s__pod__uid="u-1",
+            proc__pid=4711,
+            proc__ppid=2**40,
+        )
+    )
+    assert made["Resources"][0]["Details"]["Container"] == {
+        "Name": "nginx",
+        "ImageName": "docker.io/library/nginx:1.22",
+        "ImageId": "sha256:abc",
+        "ContainerRuntime": "containerd",
+        "LaunchedAt": "2026-11-23T04:20:15.000Z",
+        "Privileged": True,
+    }
+    assert made["Resources"][1]["Details"]["Other"]["k8s.pod.uid"] == "u-1"
+    assert made["Process"] == {"Name": "bash", "Path": "/usr/bin/bash", "Pid": 4711}
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov", "aws-eusc"])
+def test_arns_are_of_the_partition(partition: str) -> None:
+    made = finding(SHELL, partition=partition)
+    assert {arn.split(":")[1] for arn in (made["ProductArn"], made["Resources"][-1]["Id"])} == {partition}
+
+
+# The Id
+
+
+def test_the_id_is_the_same_however_often_and_wherever_the_alert_is_mapped() -> None:
+    code = (
+        "import json, sys; from labkit.respond.forwarder import to_asff;"
+        f"print(to_asff(json.loads(sys.argv[1]), **{PLACE!r})['Id'])"
+    )
+    elsewhere = subprocess.run([sys.executable, "-c", code, LINES[0]], capture_output=True, text=True, check=True)
+    shuffled = dict(reversed(SHELL.items()))
+    shuffled["output_fields"] = dict(reversed(SHELL["output_fields"].items()))
+    first = finding(SHELL)
+    assert first["Id"] == elsewhere.stdout.strip() == finding(shuffled)["Id"]
+    assert first["Id"].startswith("falco/falco-workshop/")
+    assert finding(shuffled) == first
+
+
+def test_the_id_does_not_depend_on_when_the_line_was_logged() -> None:
+    assert finding(SHELL, logged_ms=1)["Id"] == finding(SHELL, logged_ms=2_000_000_000_000)["Id"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"time": "2026-11-23T04:20:15.177232856Z"},  # a nanosecond later
+        {"rule": "Terminal shell in container."},
+        {"hostname": "vm2"},
+        {"output": SHELL["output"] + " "},
+        {"source": "k8s_audit"},
+        {"output_fields": {**SHELL["output_fields"], "proc.pid": 2}},
+        {"output_fields": {**SHELL["output_fields"], "container.id": "6c87814e33bc"}},
+    ],
+)
+def test_alerts_that_differ_have_different_ids(other: dict[str, Any]) -> None:
+    assert finding(alert(**other))["Id"] != finding(SHELL)["Id"]
+
+
+@pytest.mark.parametrize("place", [{"account_id": "444455556666"}, {"region": "eu-west-1"}, {"cluster": "other"}])
+def test_the_same_alert_elsewhere_is_another_finding(place: dict[str, str]) -> None:
+    assert finding(SHELL, **place)["Id"] != finding(SHELL)["Id"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+FIELD = st.sampled_from(
+    [*SHELL["output_fields"], "proc.pid", "proc.ppid", "container.start_ts", "container.privileged"]
+)
+ANY_ALERT = st.fixed_dictionaries(
+    {},
+    optional={
+        "rule": st.text() | JSON,
+        "time": st.datetimes().map(lambda moment: moment.isoformat() + "Z") | JSON,
+        "priority": st.sampled_from([*forwarder.SEVERITIES, "odd"]) | JSON,
+        "source": JSON,
+        "hostname": st.text() | JSON,
+        "output": st.text() | JSON,
+        "tags": st.lists(st.sampled_from(["mitre_impact", "T1059", "mitre_discovery"]) | JSON) | JSON,
+        "output_fields": st.dictionaries(FIELD | st.text(), JSON, max_size=60) | JSON,
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(ANY_ALERT, st.none() | st.integers(), st.sampled_from(["", "falco-workshop"]))
+def test_whatever_the_values_are_a_finding_is_valid_or_it_is_said_why_there_is_none(
+    anything: dict[str, Any], logged_ms: int | None, cluster: str
+) -> None:
+    place = {**PLACE, "cluster": cluster, "logged_ms": logged_ms}
+    reason = ""
+    try:
+        made = to_asff(anything, **place)
+    except ValueError as error:
+        reason = str(error)
+    if reason:
+        assert reason in ("the alert names no rule", "nothing tells the time of the alert")
+        return
+    assert asff.faults(made) == []
+    assert json.loads(json.dumps(made).encode()) == made
+    again = to_asff(json.loads(json.dumps(anything)), **place)
+    assert again == made
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
+
+
+@settings(max_examples=200, deadline=None)
+@given(*[st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, st.integers(1, 2**62))] * 2)
+def test_findings_share_an_id_only_if_their_alerts_are_the_same(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    def made(values: tuple[Any, ...]) -> dict[str, Any]:
+        rule, host, output, command, time = values
+        fields = {"evt.time": time, "proc.cmdline": command}
+        return to_asff({"rule": rule, "hostname": host, "output": output, "output_fields": fields}, **PLACE)
+
+    assert (made(one)["Id"] == made(other)["Id"]) == (one == other)
+    assert made(one)["Id"] == made(copy.deepcopy(one))["Id"]
+
+
+# Limits
+
+
+def test_ten_megabytes_of_output_are_cut_with_a_mark() -> None:
+    made = finding(alert(output="é" * 10_000_000))
+    assert made["Description"].endswith("é… [10000000 characters]")
+    assert len(made["Description"]) == 1024
+    assert made["Id"] != finding(alert(output="é" * 9_999_999))["Id"]
+
+
+def test_two_hundred_huge_fields_leave_room_for_those_that_matter() -> None:
+    huge = {f"x{i}": "\U0001f600" * 10_000 for i in range(200)}
+    made = finding(alert(output_fields={**huge, **SHELL["output_fields"]}))
+    assert made["ProductFields"]["falco/proc.cmdline"] == "bash"
+    assert made["ProductFields"]["falco/left_out"].endswith(" more fields")
+    assert len(made["ProductFields"]) <= 50
+
+
+def test_a_rule_with_a_name_too_long_is_still_told_from_others() -> None:
+    one, other = finding(alert(rule="r" * 5000 + "1")), finding(alert(rule="r" * 5000 + "2"))
+    assert (len(one["Title"]), len(one["GeneratorId"])) == (256, 512)
+    assert one["Id"] != other["Id"]
+
+
+def test_what_is_no_text_is_shown_as_an_escape() -> None:
+    made = finding(with_fields(proc__cmdline="sh -c a\nb\x1b[0m\u2028\ud800 caf\u00e9"))
+    assert made["ProductFields"]["falco/proc.cmdline"] == "sh -c a\\nb\\x1b[0m\\u2028\\ud800 caf\u00e9"
+
+
+def test_an_own_field_called_like_a_key_of_the_alert_does_not_hide_it() -> None:
+    made = finding(with_fields(rule="not the rule"))
+    assert made["ProductFields"]["falco/rule"] == "Terminal shell in container"
+    assert made["ProductFields"]["falco/left_out"] == "1 more fields"
+
+
+# Messages
+
+
+@pytest.mark.parametrize("line", (ALERTS / "shipped-messages.jsonl").read_text().splitlines())
+def test_the_alert_is_found_in_every_record_that_a_shipper_makes_of_it(line: str) -> None:
+    message = json.loads(line)["message"]
+    if "Terminal shell" not in message:
+        with pytest.raises(ValueError, match=r"no JSON|names no rule"):
+            alert_of(message)
+        return
+    found = alert_of(message)
+    assert found["rule"] == "Terminal shell in container"
+    assert finding(found)["CreatedAt"].startswith("2026-11-23T04:15:07.")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "Fri Nov 23 04:15:07 2026: Falco version: 0.44.1",
+        '{"rule": "x", "output": ',
+        "[" * 100_000,
+        "{" * 100_000,
+        '{"rule": ["x"], "output": "y"}',
+        '{"rule": "x"}',
+        '{"log": {"rule": 1}}',
+        '{"data": {"data": {"data": 1}}}',
+        functools.reduce(lambda inner, _: json.dumps({"log": inner}), range(5), LINES[0]),
+    ],
+)
+def test_a_message_that_is_no_alert_is_refused_with_a_reason(message: str) -> None:
+    with pytest.raises(ValueError, match="the message"):
+        alert_of(message)
+
+
+def test_the_function_is_one_file_that_needs_nothing_but_boto3() -> None:
+    code = (
+        "import runpy, sys; sys.modules['labkit'] = None;"
+        f"runpy.run_path({forwarder.__file__!r}); print(sorted({{m.partition('.')[0] for m in sys.modules}} & "
+        "{'labkit', 'orjson', 'pandas', 'yaml', 'boto3'}))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "['labkit']"  # as the entry that keeps it out; boto3 waits until it is called
