@@ -31,6 +31,7 @@ class EmbeddedLab:
             cluster=endpoints.cluster,
             kubernetes_url=endpoints.kubernetes_url,
             kubernetes_ca=endpoints.certificate.certificate,
+            url=endpoints.aws_url,
         )
         self.cluster = Cluster(
             nodes=self.nodes,

@@ -12,9 +12,10 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from labkit.embedded import names
@@ -23,6 +24,7 @@ from labkit.embedded.aws.account import Account, Administrator, supported
 from labkit.embedded.aws.cloudwatch import CloudWatch
 from labkit.embedded.aws.eks import Eks
 from labkit.embedded.aws.iam_authorization import Principal
+from labkit.embedded.aws.lambda_functions import Lambda, shipped
 from labkit.embedded.aws.live_tail import LiveTail
 from labkit.embedded.aws.logs import Logs
 from labkit.embedded.aws.protocols import (
@@ -54,8 +56,9 @@ MAX_BODY = 64 * 1024 * 1024
 class Aws:
     """One AWS account as the lab sees it. Lives on one event loop.
 
-    `kubernetes_ca` is PEM, `clock` gives seconds since the epoch. Constructing it is cheap: the emulation of IAM and
-    EKS is loaded by `warm_up`, or else by the first call that needs it.
+    `kubernetes_ca` is PEM, `clock` gives seconds since the epoch. `trusted_code` are digests of the files that
+    functions may be made of; by default, what the workshop ships. Constructing it is cheap: the emulation of IAM is
+    loaded by `warm_up`, or else by the first call that needs it.
     """
 
     def __init__(
@@ -69,7 +72,11 @@ class Aws:
         kubernetes_url: str = "",
         kubernetes_ca: bytes = b"",
         clock: Callable[[], float] = time.time,
+        url: str = "",
+        trusted_code: Iterable[str] | None = None,
     ) -> None:
+        self.url = url
+        """Where SDKs on this computer reach it; functions do."""
         self.region = region
         self.account_id = account_id
         self._cluster = cluster
@@ -98,14 +105,28 @@ class Aws:
         self.cloudwatch = CloudWatch(
             account_id=account_id, clock=clock, publish=partial(self.sns.publish_as, "cloudwatch.amazonaws.com")
         )
+        self.functions = Lambda(
+            account_id=account_id,
+            clock=clock,
+            account=self.account,
+            sts=self.sts,
+            call_as=self.call_as,
+            url=lambda: self.url,
+            metrics=lambda region: self.cloudwatch.region(region).metrics,
+            trusted=shipped() if trusted_code is None else trusted_code,
+        )
         self.logs = Logs(
-            account_id=account_id, clock=clock, metrics=lambda region: self.cloudwatch.region(region).metrics
+            account_id=account_id,
+            clock=clock,
+            metrics=lambda region: self.cloudwatch.region(region).metrics,
+            functions=self.functions,
         )
         # Services of the lab's own that need nothing but a caller, by signing name.
         self._services: dict[str, wire.Service] = {
             "monitoring": self.cloudwatch,
             "sns": self.sns,
             "sqs": self.sqs,
+            "lambda": self.functions,
         }
 
     async def warm_up(self) -> None:
@@ -121,10 +142,24 @@ class Aws:
             return error_response(unsupported(call, "only over a connection to the lab itself"), "json", request_id)
         return answer
 
+    async def call_as(
+        self, caller: Principal, service: str, operation: str, region: str, parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The result of a call that a service of the lab makes as a role, which must be allowed to. Raises AwsError."""
+        call = Call(HttpRequest("POST", f"{self.url}/"), service, operation, "json", region, None, parameters)
+        if service == "logs":
+            self._authorize(call, caller, iam_authorization.resources_of(call, self.account_id))
+            result = self.logs.handle(call, caller.arn)
+            assert isinstance(result, dict)
+            return result
+        called = self._services[service]
+        self._authorize(call, caller, called.resources(call, parameters))
+        return await called.handle(call, parameters, caller)
+
     async def _respond(self, request: HttpRequest) -> tuple[HttpResponse | LiveTail, Call | None, str]:
         request_id = names.uid("aws request", next(self._request_numbers))
         try:
-            call = parse_call(request, default_region=self.region)
+            call = replace(parse_call(request, default_region=self.region), request_id=request_id)
         except AwsError as error:
             return error_response(error, "json", request_id), None, request_id
         try:
@@ -251,9 +286,10 @@ class Aws:
                 sessions.discard(answer)
             return stream
 
-        async def end_sessions(app: web.Application) -> None:
+        async def end(app: web.Application) -> None:
             for session in tuple(sessions):
                 session.close()
+            await self.functions.stop()
 
         async def background(app: web.Application) -> AsyncIterator[None]:
             """What the account does while nobody calls."""
@@ -265,7 +301,7 @@ class Aws:
 
         sessions: set[LiveTail] = set()
         app = web.Application(client_max_size=MAX_BODY)
-        app.on_shutdown.append(end_sessions)
+        app.on_shutdown.append(end)
         app.cleanup_ctx.append(background)
         app.router.add_route("*", "/{path:.*}", serve)
         return app

@@ -29,6 +29,7 @@ from labkit.embedded.aws.metric_filters import MetricFilters
 from labkit.embedded.aws.metrics import Metrics
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
 from labkit.embedded.aws.queries import Queries
+from labkit.embedded.aws.subscription_filters import Functions, SubscriptionFilters
 from labkit.embedded.aws.validation import validate
 
 MAX_BATCH_BYTES = 1_048_576
@@ -65,6 +66,7 @@ class Region:
     name: str
     queries: Queries
     metric_filters: MetricFilters
+    subscription_filters: SubscriptionFilters
     groups: dict[str, Group] = field(default_factory=dict)
     count: int = 0
     sessions: int = 0
@@ -74,12 +76,18 @@ class Logs:
     """The service. Synchronous: each call is answered at once, and sees all that was put before it."""
 
     def __init__(
-        self, *, account_id: str, clock: Callable[[], float], metrics: Callable[[str], Metrics] | None = None
+        self,
+        *,
+        account_id: str,
+        clock: Callable[[], float],
+        metrics: Callable[[str], Metrics] | None = None,
+        functions: Functions | None = None,
     ) -> None:
-        """`metrics` gives a region's CloudWatch metrics, which metric filters put to."""
+        """`metrics` gives a region's CloudWatch metrics, which metric filters put to; `functions` can be subscribed."""
         self.account_id = account_id
         self.clock = clock
         self._metrics = metrics or (lambda _: Metrics(clock))
+        self._functions = functions
         self._regions: dict[str, Region] = {}
         self._operations: dict[str, Callable[[Region, Parameters], Result]] = {
             "CreateLogGroup": self._create_log_group,
@@ -103,7 +111,9 @@ class Logs:
             "PutMetricFilter": self._put_metric_filter,
             "DescribeMetricFilters": self._describe_metric_filters,
             "DeleteMetricFilter": self._delete_metric_filter,
+            "PutSubscriptionFilter": self._put_subscription_filter,
             "DescribeSubscriptionFilters": self._describe_subscription_filters,
+            "DeleteSubscriptionFilter": self._delete_subscription_filter,
             "TestMetricFilter": self._test_metric_filter,
             "GetQueryResults": self._get_query_results,
             "StopQuery": self._stop_query,
@@ -116,7 +126,8 @@ class Logs:
 
     def region(self, name: str) -> Region:
         if name not in self._regions:
-            self._regions[name] = Region(name, Queries(self.now), MetricFilters(self._metrics(name)))
+            subscriptions = SubscriptionFilters(name, self.account_id, self._functions)
+            self._regions[name] = Region(name, Queries(self.now), MetricFilters(self._metrics(name)), subscriptions)
         return self._regions[name]
 
     def handle(self, call: Call, user: str) -> Result | LiveTail:
@@ -166,6 +177,7 @@ class Logs:
                 "The log group has deletion protection enabled. Disable deletion protection and try again.",
             )
         region.metric_filters.forget(group)
+        region.subscription_filters.forget(group)
         del region.groups[group.name]
         return {}
 
@@ -453,7 +465,7 @@ class Logs:
             result["nextToken"] = _token("b" if newest_first else "f", after)
         return result
 
-    # -- filters: none can be made, so there are none --
+    # -- filters --
 
     def _put_metric_filter(self, region: Region, p: Parameters) -> Result:
         region.metric_filters.put(self.group(region, p), p, self.now())
@@ -477,9 +489,19 @@ class Logs:
         page, following = _page(found, p)
         return {"metricFilters": page, **following}
 
+    def _put_subscription_filter(self, region: Region, p: Parameters) -> Result:
+        region.subscription_filters.put(self.group(region, p), p, self.now())
+        return {}
+
+    def _delete_subscription_filter(self, region: Region, p: Parameters) -> Result:
+        region.subscription_filters.delete(self.group(region, p), p["filterName"])
+        return {}
+
     def _describe_subscription_filters(self, region: Region, p: Parameters) -> Result:
-        self.group(region, p)
-        return {"subscriptionFilters": []}
+        prefix = p.get("filterNamePrefix", "")
+        filters = region.subscription_filters.of(self.group(region, p))
+        page, following = _page([(f.name, f.described()) for f in filters if f.name.startswith(prefix)], p)
+        return {"subscriptionFilters": page, **following}
 
     def _test_metric_filter(self, region: Region, p: Parameters) -> Result:
         pattern = compile_pattern(p["filterPattern"])

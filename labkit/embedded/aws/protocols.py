@@ -23,6 +23,8 @@ Protocol = Literal["json", "query", "ec2", "rest-json", "rest-xml", "cbor"]
 BOTOCORE_NAMES = {"monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi", "states": "stepfunctions"}
 # Signing names whose actions have another prefix in IAM policies.
 IAM_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
+# Operations that IAM policies call otherwise.
+IAM_ACTIONS = {("lambda", "Invoke"): "InvokeFunction"}
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ class Call:
     scope: Scope | None
     parameters: dict[str, Any] = field(default_factory=dict)
     path_parameters: dict[str, str] = field(default_factory=dict)
+    request_id: str = ""
 
     @property
     def action(self) -> str:
         """The operation as IAM policies name it, e.g. `logs:PutLogEvents`."""
-        return f"{IAM_PREFIXES.get(self.service, self.service)}:{self.operation}"
+        name = IAM_ACTIONS.get((self.service, self.operation), self.operation)
+        return f"{IAM_PREFIXES.get(self.service, self.service)}:{name}"
 
 
 class AwsError(Exception):
@@ -137,7 +141,7 @@ def parse_call(request: HttpRequest, *, default_region: str) -> Call:
     operation, path_parameters = _rest_operation(service, request.method, url.path, query)
     protocol: Protocol = "rest-xml" if service in ("s3", "route53", "cloudfront", "") else "rest-json"
     body: Any = None
-    if protocol == "rest-json" and request.body:
+    if protocol == "rest-json" and request.body and payload_member(service, operation) is None:
         with contextlib.suppress(orjson.JSONDecodeError):
             body = orjson.loads(decoded_body(request))
     parameters = {**query, **(body if isinstance(body, dict) else {})}
@@ -159,6 +163,7 @@ def _service_of_target(target: str) -> str:
     return {"Logs_20140328": "logs", "GraniteServiceVersion20100801": "monitoring"}.get(prefix, prefix.lower())
 
 
+@lru_cache(maxsize=16)
 def service_model(name: str) -> dict[str, Any]:
     """botocore's description of a service, by its signing name; an empty one where botocore has none."""
     if re.fullmatch(r"[a-z0-9-]+", name) is None:  # it becomes part of a path
@@ -198,6 +203,15 @@ def _rest_operation(service: str, method: str, path: str, query: Mapping[str, st
                 if match:
                     return name, {key: unquote(value) for key, value in match.groupdict().items()}
     return f"{method} {path}", {}
+
+
+@lru_cache(maxsize=256)
+def payload_member(service: str, operation: str) -> str | None:
+    """The member of a REST operation's input that is its whole body, uninterpreted (Lambda's `Payload`)."""
+    model = service_model(service)
+    shape = model["shapes"].get(model["operations"].get(operation, {}).get("input", {}).get("shape"), {})
+    name: str | None = shape.get("payload")
+    return name if name and model["shapes"][shape["members"][name]["shape"]]["type"] == "blob" else None
 
 
 # SQS's errors of then, which botocore doesn't know and the service goes on to send.

@@ -74,6 +74,9 @@ class Sts:
         session = self._sessions.get(access_key_id)
         if session is None:
             return self.admin
+        return self._principal(session)
+
+    def _principal(self, session: Session) -> Principal:
         role = self._account.role(session.role_arn)
         # The credentials of a role that was deleted are worth nothing; AWS says so with an implicit deny.
         policies = self._account.role_policies(role) if role is not None else []
@@ -84,6 +87,31 @@ class Sts:
         if session.policy is not None:
             boundaries.append(("session policy", [session.policy]))
         return Principal(session.arn, f"{session.role_id}:{session.name}", policies, tuple(boundaries))
+
+    # -- for services of the lab that act in a role
+
+    def trusts_service(self, service: str, role_arn: str) -> bool:
+        """Whether there is such a role and a service (`lambda.amazonaws.com`) may take it on."""
+        role = self._account.role(role_arn)
+        trust = _trust_policy(role.assume_role_policy_document) if role is not None else {}
+        return trusts(trust, "sts:AssumeRole", {"Service": [service]}, {})
+
+    def credentials_for_service(self, service: str, role_arn: str, name: str) -> dict[str, str] | None:
+        """Credentials for an hour, as the variables that SDKs read; None if the service may not have them."""
+        if not self.trusts_service(service, role_arn):
+            return None
+        session = self._issue(self._account.role(role_arn), role_arn, name, 3600)
+        return {
+            "AWS_ACCESS_KEY_ID": session.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": session.secret,
+            "AWS_SESSION_TOKEN": session.token,
+        }
+
+    def principal_of_role(self, role_arn: str, name: str) -> Principal:
+        """A session of the role, with the policies that hold for it at this moment."""
+        role = self._account.role(role_arn)
+        role_id = str(getattr(role, "id", "AROA"))
+        return self._principal(Session("", "", "", 0.0, role_arn, role_id, name, self._account.account_id))
 
     def handle(self, call: Call, caller: Principal | None) -> HttpResponse:
         """Answers a call; `caller` is None for an unsigned one. Raises AwsError."""
@@ -137,7 +165,7 @@ class Sts:
         federated = {"Federated": [provider_arn]}
         if role is None or not trusts(_trust_policy(role.assume_role_policy_document), call.action, federated, context):
             raise AwsError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
-        session = self._issue(call, role, role_arn, name, seconds)
+        session = self._issue(role, role_arn, name, seconds, _session_policy(call))
         return _result(
             call,
             **_session_result(session),
@@ -171,7 +199,7 @@ class Sts:
             or (verdict == "allowed" and trusts(trust, "sts:AssumeRole", whole_account, context))
         ):
             raise denied
-        return _result(call, **_session_result(self._issue(call, role, role_arn, name, seconds)))
+        return _result(call, **_session_result(self._issue(role, role_arn, name, seconds, _session_policy(call))))
 
     def _role_of(self, caller: Principal) -> list[str]:
         return [session.role_arn for session in self._sessions.values() if session.arn == caller.arn][:1]
@@ -215,17 +243,11 @@ class Sts:
             raise unsupported(call, "session tags and managed session policies")
         return p["RoleArn"], name, seconds
 
-    def _issue(self, call: Call, role: object, role_arn: str, name: str, seconds: int) -> Session:
+    def _issue(self, role: object, role_arn: str, name: str, seconds: int, policy: Document | None = None) -> Session:
         longest = int(getattr(role, "max_session_duration", None) or 3600)
         if seconds > longest:
             message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
             raise AwsError("ValidationError", message)
-        policy: Document | None = None
-        if "Policy" in call.parameters:
-            try:
-                policy = parse_document(call.parameters["Policy"])
-            except ValueError as error:
-                raise AwsError("MalformedPolicyDocument", f"This policy contains invalid Json: {error}") from error
         self._issued += 1
         now = self._clock()
         for key_id in [key for key, session in self._sessions.items() if session.expires < now - 3600]:
@@ -247,6 +269,15 @@ class Sts:
 
 def _trust_policy(text: object) -> Document:
     return parse_document(text) if isinstance(text, str) else {}
+
+
+def _session_policy(call: Call) -> Document | None:
+    if "Policy" not in call.parameters:
+        return None
+    try:
+        return parse_document(call.parameters["Policy"])
+    except ValueError as error:
+        raise AwsError("MalformedPolicyDocument", f"This policy contains invalid Json: {error}") from error
 
 
 def _session_result(session: Session) -> dict[str, str | dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -117,7 +118,10 @@ def _model(service: str) -> dict[str, Any]:
 @cache
 def _pattern(pattern: str) -> Any:
     # botocore's patterns use Unicode classes (`\p{L}`), which Python's own `re` doesn't know.
-    return re2.compile(pattern)
+    try:
+        return re2.compile(pattern)
+    except re2.error:  # a few look behind, which re2 doesn't
+        return re.compile(pattern)
 
 
 def _java_name(kind: str) -> str:

@@ -8,10 +8,19 @@ import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from labkit.embedded.aws.protocols import BOTOCORE_NAMES, AwsError, Call, service_model, unsupported
+from labkit.embedded.aws.protocols import (
+    BOTOCORE_NAMES,
+    AwsError,
+    Call,
+    decoded_body,
+    payload_member,
+    service_model,
+    unsupported,
+)
 from labkit.embedded.http import HttpResponse
 
 if TYPE_CHECKING:
@@ -90,15 +99,21 @@ def _typed(call: Call, given: dict[str, Any]) -> dict[str, Any]:
         return given
     members = model["shapes"][operation["input"]["shape"]]["members"]
     typed: dict[str, Any] = {}
+    payload = payload_member(call.service, call.operation)
+    query = parse_qsl(urlsplit(call.request.url).query)
     for name, member in members.items():
         sent = member.get("locationName", name)
-        if member.get("location") == "header":
-            value: Any = call.request.header(sent) or None
+        kind = model["shapes"][member["shape"]]["type"]
+        if name == payload:
+            value: Any = decoded_body(call.request)
+        elif member.get("location") == "header":
+            value = call.request.header(sent) or None
+        elif member.get("location") == "querystring" and kind == "list":
+            value = [text for key, text in query if key == sent] or None
         else:
             value = given.get(sent, given.get(name))
         if value is None:
             continue
-        kind = model["shapes"][member["shape"]]["type"]
         if isinstance(value, str) and member.get("location") in ("querystring", "uri", "header"):
             try:
                 value = _READERS.get(kind, str)(value)

@@ -140,11 +140,11 @@ def issuer() -> ServiceAccountIssuer:
 
 
 @pytest.fixture
-def make_aws(issuer: ServiceAccountIssuer) -> Iterator[Callable[[], RunningAws]]:
+def make_aws(issuer: ServiceAccountIssuer) -> Iterator[Callable[..., RunningAws]]:
     thread = LoopThread()
     runners = []
 
-    def make() -> RunningAws:
+    def make(**options: Any) -> RunningAws:
         clock, credentials = Clock(), Credentials()
         aws = Aws(
             credentials=credentials,
@@ -152,8 +152,10 @@ def make_aws(issuer: ServiceAccountIssuer) -> Iterator[Callable[[], RunningAws]]
             kubernetes_url="https://127.0.0.1:6443",
             kubernetes_ca=b"-----BEGIN CERTIFICATE-----\n",
             clock=clock,
+            **options,
         )
         runner, url = thread.run(_serve(aws))
+        aws.url = url
         runners.append(runner)
         return RunningAws(aws, url, credentials, issuer, clock)
 

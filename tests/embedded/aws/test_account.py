@@ -173,10 +173,10 @@ def test_what_cannot_be_made_is_listed_as_empty(running: Any) -> None:
         ("ec2", "describe_instances", {}, "ec2:DescribeInstances"),
         ("s3", "list_buckets", {}, "s3:ListBuckets"),
         ("s3", "get_object", {"Bucket": "b", "Key": "k"}, "s3:GetObject"),
-        ("lambda", "list_functions", {}, "lambda:ListFunctions"),
+        ("lambda", "list_layers", {}, "lambda:ListLayers"),
         ("securityhub", "get_findings", {}, "securityhub:GetFindings"),
         ("sns", "list_topics", {}, "sns:ListTopics"),
-        ("sqs", "list_queues", {}, "sqs:ListQueues"),
+        ("sqs", "list_message_move_tasks", {"SourceArn": "x"}, "sqs:ListMessageMoveTasks"),
         ("dynamodb", "list_tables", {}, "dynamodb:ListTables"),
     ],
 )  # fmt: skip
