@@ -36,6 +36,7 @@ from labkit.embedded.aws.protocols import (
     service_of_host,
     unsupported,
 )
+from labkit.embedded.aws.securityhub import SecurityHub
 from labkit.embedded.aws.sns import Sns
 from labkit.embedded.aws.sqs import Sqs
 from labkit.embedded.aws.sts import UNSIGNED, Sts
@@ -124,6 +125,7 @@ class Aws:
         # Services of the lab's own that need nothing but a caller, by signing name.
         self._services: dict[str, wire.Service] = {
             "monitoring": self.cloudwatch,
+            "securityhub": SecurityHub(account_id=account_id, clock=clock),
             "sns": self.sns,
             "sqs": self.sqs,
             "lambda": self.functions,
