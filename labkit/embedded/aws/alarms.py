@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import json
 import math
@@ -14,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from labkit.embedded.aws import metrics
+from labkit.embedded.aws import metrics, wire
 from labkit.embedded.aws.alarm_evaluation import COMPARISONS, Datapoint, Rule, State, Verdict, reason_data, timestamp
 from labkit.embedded.aws.metric_data import Queries, check_queries
 from labkit.embedded.aws.metrics import DAY, MINUTE, Metric, Metrics
@@ -619,19 +617,14 @@ def _camelled(value: Any) -> Any:
     return timestamp(value.timestamp()) if hasattr(value, "timestamp") else value
 
 
-def _page(found: list[dict[str, Any]], p: Mapping[str, Any], usual: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _page(
+    found: Sequence[dict[str, Any]], p: Mapping[str, Any], usual: int
+) -> tuple[Sequence[dict[str, Any]], dict[str, str]]:
     """A page of MaxRecords, and the token of the next one if there is one. Raises AwsError for a token of no page."""
-    token, most = p.get("NextToken"), p.get("MaxRecords") or usual
-    first = 0
-    if token is not None:
-        try:
-            first = int(base64.b64decode(token, validate=True))
-        except (binascii.Error, ValueError):
-            first = -1
-        if first < 0:
-            raise AwsError("InvalidNextToken", "The next token specified is invalid.")
-    more = {"NextToken": base64.b64encode(str(first + most).encode()).decode()} if len(found) > first + most else {}
-    return found[first : first + most], more
+    try:
+        return wire.page(found, p.get("NextToken"), p.get("MaxRecords") or usual)
+    except ValueError:
+        raise AwsError("InvalidNextToken", "The next token specified is invalid.") from None
 
 
 @cache

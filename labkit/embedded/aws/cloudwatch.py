@@ -1,14 +1,16 @@
-"""CloudWatch of the lab's own: calls about metrics and alarms flow in, results flow out; alarms act as time passes."""
+"""CloudWatch of the lab's own: its calls go to metrics, alarms and dashboards; alarms are evaluated as time passes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit.embedded.aws import metrics
 from labkit.embedded.aws.alarms import Alarms, Publish
+from labkit.embedded.aws.dashboards import Dashboards
 from labkit.embedded.aws.metric_data import get_metric_data
 from labkit.embedded.aws.metrics import Metrics
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
@@ -43,12 +45,12 @@ class CloudWatch:
         self.clock = clock
         self._publish = publish
         self._regions: dict[str, Region] = {}
+        self._dashboards = Dashboards(account_id=account_id, clock=clock)
         self._operations: dict[str, Callable[[Region, Parameters], Result]] = {
             "PutMetricData": lambda region, p: metrics.put_metric_data(region.metrics, p, self.clock()),
             "ListMetrics": lambda region, p: metrics.list_metrics(region.metrics, p, self.clock()),
             "GetMetricStatistics": lambda region, p: metrics.get_metric_statistics(region.metrics, p, self.clock()),
             "GetMetricData": lambda region, p: get_metric_data(region.metrics, p),
-            "ListDashboards": lambda region, p: {"DashboardEntries": []},
             "TagResource": self._tag,
             "UntagResource": self._untag,
             "ListTagsForResource": self._list_tags,
@@ -77,14 +79,20 @@ class CloudWatch:
         if call.operation in _ON_NAMED_ALARMS:
             names = [p["AlarmName"]] if p.get("AlarmName") else p.get("AlarmNames") or ["*"]
             return [self.region(call.region).alarms.arn(str(name)) for name in names]
+        if call.operation in ("PutDashboard", "GetDashboard", "DeleteDashboards"):
+            names = [p["DashboardName"]] if p.get("DashboardName") else p.get("DashboardNames") or ["*"]
+            return [self._dashboards.arn(str(name)) for name in names]
         return ["*"]
 
     async def handle(self, call: Call, p: Parameters, caller: Principal) -> Result:
         """The operation's result. Raises AwsError, named as the service does."""
         region = self.region(call.region)
-        on_alarms = region.alarms.operations.get(call.operation)
-        operation = self._operations.get(call.operation)
-        if operation is None and on_alarms is None:
+        operation: Callable[[Parameters], Result] | None = (
+            region.alarms.operations.get(call.operation)
+            or self._dashboards.operations.get(call.operation)
+            or (partial(self._operations[call.operation], region) if call.operation in self._operations else None)
+        )
+        if operation is None:
             raise unsupported(call)
         try:
             validate("monitoring", call.operation, p)
@@ -92,21 +100,22 @@ class CloudWatch:
             code = "ValidationError" if error.code == "InvalidParameterException" else error.code
             raise AwsError(code, error.message) from error
         region.alarms.evaluate()
-        if on_alarms is not None:
-            return on_alarms(p)
-        assert operation is not None
-        return operation(region, p)
+        return operation(p)
 
     # -- tags
 
     def _tags(self, region: Region, arn: str) -> dict[str, str]:
         tags = region.alarms.tags(arn)
+        tags = self._dashboards.tags(arn) if tags is None else tags
         if tags is None:
             raise AwsError(
                 "ResourceNotFoundException",
                 f"There is no resource {arn}",
                 404,
-                members={"ResourceType": "alarm", "ResourceId": arn},
+                members={
+                    "ResourceType": arn.split(":")[5].split("/")[0] if arn.count(":") > 4 else "",
+                    "ResourceId": arn,
+                },
             )
         return tags
 

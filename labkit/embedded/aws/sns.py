@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labkit.embedded import names
+from labkit.embedded.aws import wire
 from labkit.embedded.aws.iam_authorization import parse_document, trusts_service
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
 
@@ -548,15 +549,10 @@ def _attribute_text(value: Mapping[str, Any]) -> str:
 
 
 def _page(found: Sequence[Any], p: Parameters) -> tuple[Sequence[Any], dict[str, str]]:
-    token = p.get("NextToken")
-    first = 0
-    if token is not None:
-        try:
-            first = int(base64.b64decode(token, validate=True))
-        except ValueError:
-            raise _invalid("NextToken") from None
-    more = {"NextToken": base64.b64encode(str(first + _PAGE).encode()).decode()} if len(found) > first + _PAGE else {}
-    return found[first : first + _PAGE], more
+    try:
+        return wire.page(found, p.get("NextToken"), _PAGE)
+    except ValueError:
+        raise _invalid("NextToken") from None
 
 
 def _invalid(what: str) -> AwsError:

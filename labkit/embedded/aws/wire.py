@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Parameters = Mapping[str, Any]
 Result = dict[str, Any]
+T = TypeVar("T")
 
 
 class Service(Protocol):
@@ -121,6 +122,15 @@ def _typed(call: Call, given: dict[str, Any]) -> dict[str, Any]:
                 raise AwsError("SerializationException", f"{value!r} is not of type {kind}") from error
         typed[name] = value
     return typed
+
+
+def page(found: Sequence[T], token: str | None, size: int) -> tuple[Sequence[T], dict[str, str]]:
+    """A page of a list, and as NextToken where the next one begins, if there is one. Raises ValueError for no token."""
+    first = int(base64.b64decode(token, validate=True)) if token is not None else 0
+    if first < 0:
+        raise ValueError(token)
+    more = len(found) > first + size
+    return found[first : first + size], {"NextToken": base64.b64encode(b"%d" % (first + size)).decode()} if more else {}
 
 
 # The query protocol (SNS, older SDKs of CloudWatch) is read and written by moto, whose serializers know its ways.
