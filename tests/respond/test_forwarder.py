@@ -1,20 +1,29 @@
-"""The forwarder's mapping: every alert becomes one finding that Security Hub takes, and always the same one."""
+"""The forwarder: every alert becomes one finding that Security Hub takes, however often it is delivered."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import copy
 import functools
+import gzip
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.embedded.aws import asff
+from labkit.embedded.state import Endpoints
 from labkit.respond import forwarder
 from labkit.respond.forwarder import alert_of, to_asff
 
@@ -399,3 +408,285 @@ def test_the_function_is_one_file_that_needs_nothing_but_boto3() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "['labkit']"  # as the entry that keeps it out; boto3 waits until it is called
+
+
+# Importing, into the embedded lab's Security Hub
+
+
+class Account:
+    """The lab's AWS, in a region and with a cluster of the test's own."""
+
+    def __init__(self, embedded: Endpoints, region: str, cluster: str) -> None:
+        self._endpoints, self.region, self.cluster = embedded, region, cluster
+        self.hub, self.sqs = self.client("securityhub"), self.client("sqs")
+        self.queue = self.sqs.create_queue(QueueName=cluster)["QueueUrl"]
+        self.arn = f"arn:aws:lambda:{region}:111122223333:function:forwarder"
+
+    def client(self, service: str) -> Any:
+        return boto3.session.Session().client(
+            service,  # type: ignore[call-overload]
+            region_name=self.region,
+            endpoint_url=self._endpoints.aws_url,
+            aws_access_key_id=self._endpoints.access_key_id,
+            aws_secret_access_key=self._endpoints.secret_access_key,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    def enable(self) -> None:
+        with contextlib.suppress(self.hub.exceptions.ResourceConflictException):
+            self.hub.enable_security_hub(EnableDefaultStandards=False)
+
+    def findings(self) -> list[dict[str, Any]]:
+        """The findings of the test's cluster."""
+        wanted = {"Id": [{"Value": forwarder.id_prefix(self.cluster), "Comparison": "PREFIX"}]}
+        pages = self.hub.get_paginator("get_findings").paginate(Filters=wanted)
+        return [found for page in pages for found in page["Findings"]]
+
+    def letters(self) -> list[dict[str, Any]]:
+        """The dead letters, taken out of their queue."""
+        found: list[dict[str, Any]] = []
+        while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                found.append(json.loads(message["Body"]))
+                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+
+@pytest.fixture
+def account(embedded: Endpoints, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Account:
+    cluster = f"c-{abs(hash(request.node.nodeid)):x}"
+    region = getattr(request, "param", "us-east-1")
+    made = Account(embedded, region, cluster)
+    for name, value in {
+        "AWS_ENDPOINT_URL": embedded.aws_url,
+        "AWS_ACCESS_KEY_ID": embedded.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": embedded.secret_access_key,
+        "LABKIT_CLUSTER": cluster,
+        "LABKIT_DEAD_LETTER_QUEUE_URL": made.queue,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(forwarder, "_clients", {})
+    if region == "us-east-1":
+        made.enable()
+    return made
+
+
+def lines(count: int, *, rule: str = "Terminal shell in container") -> list[str]:
+    """Alerts, a millisecond apart."""
+    return [json.dumps(alert(rule=rule, time=f"2026-11-23T04:20:{i // 1000:02}.{i % 1000:03}Z")) for i in range(count)]
+
+
+def event(messages: list[str], **changes: Any) -> dict[str, Any]:
+    """A delivery as CloudWatch Logs makes it."""
+    delivery = {
+        "messageType": "DATA_MESSAGE",
+        "owner": "111122223333",
+        "logGroup": "falco",
+        "logStream": "alerts",
+        "subscriptionFilters": ["falco-workshop-findings"],
+        "logEvents": [
+            {"id": f"{i:056}", "timestamp": 1795407616000 + i, "message": message} for i, message in enumerate(messages)
+        ],
+        **changes,
+    }
+    return {"awslogs": {"data": base64.b64encode(gzip.compress(json.dumps(delivery).encode())).decode()}}
+
+
+def deliver(account: Account, what: dict[str, Any]) -> dict[str, int]:
+    return forwarder.handler(what, SimpleNamespace(invoked_function_arn=account.arn))
+
+
+def refuse(client: Any, times: int, status: int, code: str) -> list[int]:
+    """Lets the client's next calls be refused by what answers instead of the service; the list counts them."""
+    refused: list[int] = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse | None:
+        if len(refused) == times:
+            return None
+        refused.append(status)
+        body = json.dumps({"message": "slow down"}).encode()
+        raw = SimpleNamespace(stream=lambda: [body])
+        headers = {"x-amzn-ErrorType": code, "Content-Type": "application/json"}
+        return AWSResponse(request.url, status, headers, raw)
+
+    client.meta.events.register("before-send.securityhub.BatchImportFindings", answer)
+    return refused
+
+
+def mapped(account: Account, messages: list[str]) -> list[dict[str, Any]]:
+    place = {**PLACE, "cluster": account.cluster, "region": account.region}
+    return [to_asff(json.loads(message), **place) for message in messages]
+
+
+def test_findings_are_imported_in_batches_and_once(account: Account) -> None:
+    findings = mapped(account, lines(230))
+    for _ in range(2):
+        outcome = forwarder.import_findings(account.hub, [*findings, *findings[:3]])
+        assert (len(outcome.ids), outcome.failed) == (230, [])
+    assert sorted(f["Id"] for f in account.findings()) == sorted(f["Id"] for f in findings)
+
+
+def test_findings_that_are_large_are_imported_in_batches_of_fewer(account: Account) -> None:
+    def large(line: str) -> dict[str, Any]:
+        return {**json.loads(line), "output_fields": {f"k{i}": "x" * 2048 for i in range(60)}}
+
+    findings = mapped(account, [json.dumps(large(line)) for line in lines(90)])
+    assert len(json.dumps(findings)) > forwarder.MAX_BATCH_BYTES
+    assert len(forwarder.import_findings(account.hub, findings).ids) == 90
+
+
+def test_a_finding_that_is_refused_is_told_and_the_others_get_in(account: Account) -> None:
+    findings = mapped(account, lines(5))
+    findings[1]["Title"] = "x" * 300
+    findings[3]["ProductArn"] = findings[3]["ProductArn"].replace("us-east-1", "eu-west-1")  # refuses the request
+    outcome = forwarder.import_findings(account.hub, findings)
+    assert outcome.ids == [findings[i]["Id"] for i in (0, 2, 4)]
+    assert [(f.id, f.code, f.invalid) for f in outcome.failed] == [
+        (findings[1]["Id"], "InvalidInput", True),
+        (findings[3]["Id"], "InvalidInputException", True),
+    ]
+    assert "256 characters" in outcome.failed[0].message
+    assert len(account.findings()) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "ThrottlingException"),
+        (429, "TooManyRequestsException"),
+        (500, "InternalException"),
+        (503, "ServiceUnavailable"),
+    ],
+)
+def test_a_busy_security_hub_is_asked_again(account: Account, status: int, code: str) -> None:
+    refused = refuse(account.hub, 3, status, code)
+    outcome = forwarder.import_findings(account.hub, mapped(account, lines(3)), pause=0)
+    assert (len(outcome.ids), outcome.failed, len(refused)) == (3, [], 3)
+    assert len(account.findings()) == 3
+
+
+def test_one_that_stays_busy_leaves_failures_worth_another_try(account: Account) -> None:
+    refused = refuse(account.hub, 99, 429, "ThrottlingException")
+    outcome = forwarder.import_findings(account.hub, mapped(account, lines(3)), attempts=4, pause=0)
+    assert (outcome.ids, len(refused)) == ([], 4)
+    assert {(f.code, f.invalid) for f in outcome.failed} == {("ThrottlingException", False)}
+
+
+def test_what_is_too_large_for_a_request_is_halved(account: Account) -> None:
+    refused = refuse(account.hub, 3, 413, "RequestEntityTooLargeException")
+    outcome = forwarder.import_findings(account.hub, mapped(account, lines(8)))
+    assert len(refused) == 3  # 8, 4, 2
+    assert len(outcome.ids) == 8
+
+
+def test_what_would_fail_for_every_finding_is_raised(account: Account) -> None:
+    refused = refuse(account.hub, 99, 403, "AccessDeniedException")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        forwarder.import_findings(account.hub, mapped(account, lines(300)))
+    assert len(refused) == 1
+
+
+# Delivering
+
+
+def test_a_delivery_becomes_findings_however_often_it_comes(account: Account) -> None:
+    what = event([*LINES, LINES[0]])
+    for _ in range(3):
+        assert deliver(account, what) == {"events": 61, "findings": 60, "dead_letters": 0}
+    found = account.findings()
+    assert len(found) == 60
+    assert {f["ProductFields"]["falco/cluster"] for f in found} == {account.cluster}
+    assert account.letters() == []
+
+
+def test_a_control_message_makes_nothing(account: Account) -> None:
+    control = event(["CWL CONTROL MESSAGE: Checking health of destination Firehose."], messageType="CONTROL_MESSAGE")
+    assert deliver(account, control) == {"events": 0, "findings": 0, "dead_letters": 0}
+    assert account.letters() == []
+
+
+@pytest.mark.parametrize("what", [{}, {"awslogs": {"data": "!"}}, {"awslogs": {"data": ""}}, {"Records": []}])
+def test_what_is_no_delivery_is_refused(account: Account, what: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no delivery of a CloudWatch Logs subscription"):
+        deliver(account, what)
+
+
+def test_poison_ends_in_the_dead_letter_queue_with_the_reason_and_the_rest_gets_in(account: Account) -> None:
+    no_time = json.dumps({"rule": "r", "output": "o"})
+    poison = ["Falco is starting", '{"rule": "cut sho', '{"level": "info"}', "[" * 5000]
+    what = event([LINES[0], *poison, LINES[1], no_time])
+    assert deliver(account, what) == {"events": 7, "findings": 3, "dead_letters": 4}
+    assert len(account.findings()) == 3
+    letters = account.letters()
+    assert [letter["logEvent"]["message"] for letter in letters] == poison
+    assert [letter["logEvent"]["id"] for letter in letters] == [f"{i:056}" for i in (1, 2, 3, 4)]
+    assert {(letter["logGroup"], letter["logStream"]) for letter in letters} == {("falco", "alerts")}
+    reasons = [letter["reason"] for letter in letters]
+    assert reasons[0] == "the message is no JSON object"
+    assert reasons[1].startswith("the message is no JSON that can be read: Unterminated string")
+    assert reasons[2] == "the message names no rule, so it is no alert of Falco"
+
+
+def test_a_finding_that_security_hub_calls_invalid_is_a_dead_letter_too(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_CLUSTER", "c" * 600)  # no cluster of EKS is called that
+    assert deliver(account, event(LINES[:2])) == {"events": 2, "findings": 0, "dead_letters": 2}
+    for letter, line in zip(account.letters(), LINES, strict=False):
+        assert letter["reason"].startswith("InvalidInput: Finding does not adhere to Amazon Finding Format.")
+        assert letter["logEvent"]["message"] == line
+
+
+def test_dead_letters_too_long_for_the_queue_are_cut_and_say_so(account: Account) -> None:
+    messages = ["é" * 500_000, "x" * 1_000_000, "\x00" * 30]
+    assert deliver(account, event(messages))["dead_letters"] == 3
+    letters = account.letters()
+    assert [letter["logEvent"].get("characters") for letter in letters] == [500_000, 1_000_000, None]
+    for letter, message in zip(letters, messages, strict=True):
+        assert message.startswith(letter["logEvent"]["message"])
+        assert len(json.dumps(letter)) < 256 * 1024
+
+
+def test_many_dead_letters_go_in_batches(account: Account) -> None:
+    assert deliver(account, event([f"line {i}" for i in range(25)]))["dead_letters"] == 25
+    assert [letter["logEvent"]["message"] for letter in account.letters()] == [f"line {i}" for i in range(25)]
+
+
+def test_poison_with_no_queue_to_go_to_is_an_error_that_says_what_is_missing(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LABKIT_DEAD_LETTER_QUEUE_URL")
+    with pytest.raises(RuntimeError, match="LABKIT_DEAD_LETTER_QUEUE_URL is not set"):
+        deliver(account, event([LINES[0], "poison"]))
+    assert len(account.findings()) == 1
+
+
+@pytest.mark.parametrize("account", ["eu-north-1"], indirect=True)
+def test_while_security_hub_is_off_lambda_is_told_to_try_again_and_nothing_is_lost(account: Account) -> None:
+    what = event([*LINES, "poison"])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="did not take 60 of 60 findings; InvalidAccess"):
+            deliver(account, what)
+    assert account.letters() == []  # the whole delivery will come again
+    account.enable()
+    assert deliver(account, what) == {"events": 61, "findings": 60, "dead_letters": 1}
+    assert len(account.findings()) == 60
+    assert len(account.letters()) == 1
+
+
+def test_stopped_halfway_and_run_again_it_makes_every_finding_once(account: Account) -> None:
+    what = event(lines(250))
+    calls = []
+
+    def stop(**_: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    client = forwarder._client("securityhub", account.region)
+    client.meta.events.register("before-call.securityhub.BatchImportFindings", stop)
+    with pytest.raises(KeyboardInterrupt):
+        deliver(account, what)
+    assert len(account.findings()) == 200
+    assert deliver(account, what)["findings"] == 250
+    assert len({found["Id"] for found in account.findings()}) == len(account.findings()) == 250
