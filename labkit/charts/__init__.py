@@ -10,16 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from labkit.charts import accessor as _accessor  # noqa: F401  registers df.falco
-from labkit.charts.data import by_pod_data, summary_data, tactics_data, timeline_data, top_rules_data
+from labkit.charts.data import by_pod_data, counts_data, summary_data, tactics_data, timeline_data, top_rules_data
 from labkit.charts.tree import process_tree
 from labkit.errors import LabError
 
 if TYPE_CHECKING:
-    from labkit.charts.figures import by_pod, tactics, timeline, top_rules
+    from labkit.charts.figures import by_pod, counts, tactics, timeline, top_rules
 
 __all__ = [
     "by_pod",
     "by_pod_data",
+    "counts",
+    "counts_data",
     "process_tree",
     "summary_data",
     "tactics",
@@ -32,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("by_pod", "tactics", "timeline", "top_rules"):
+    if name in ("by_pod", "counts", "tactics", "timeline", "top_rules"):
         try:
             return getattr(importlib.import_module("labkit.charts.figures"), name)
         except ModuleNotFoundError as error:

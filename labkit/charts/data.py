@@ -101,6 +101,25 @@ def summary_data(df: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def counts_data(compared: pd.DataFrame, n: int = 15) -> pd.DataFrame:
+    """The frame of `labkit.respond.metrics.compare`, a row for each value that was counted by, most alerts first.
+
+    Columns `alerts` and `metric` (Int64), at most `n` rows. Counted by nothing, rows are the latest periods (`HH:MM`,
+    UTC), oldest first. `attrs` has the totals, `alerts` and `metric`, of all rows, and `differing`: in how many rows of
+    `compared` the two differ.
+    """
+    (by,) = [name for name in compared.columns if name not in ("period", "alerts", "metric")] or ["period"]
+    table = compared.groupby(by)[["alerts", "metric"]].sum()
+    if by == "period":
+        table = table.tail(n)
+        table.index = pd.DatetimeIndex(table.index).strftime("%H:%M")
+    else:
+        table = table.reset_index().sort_values(["alerts", by], ascending=[False, True]).set_index(by).head(n)
+    table.attrs.update({name: int(compared[name].sum()) for name in ("alerts", "metric")})
+    table.attrs["differing"] = int((compared["alerts"] != compared["metric"]).sum())
+    return table
+
+
 def _by_priority(df: pd.DataFrame, key: pd.Series[Any]) -> pd.DataFrame:
     """Counts with `key`'s values as rows, and the priorities that occur as columns, least severe first."""
     levels = df["priority"].cat.categories

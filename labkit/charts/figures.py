@@ -166,6 +166,33 @@ def tactics(df: pd.DataFrame) -> Figure:
     return fig
 
 
+def counts(compared: pd.DataFrame, n: int = 15) -> Figure:
+    """Alerts beside what CloudWatch's metrics counted of them, two bars a row. Its data: `counts_data`.
+
+    `compared` is what `labkit.respond.metrics.compare` gives.
+    """
+    table = data.counts_data(compared, n)
+    title = "Alerts, and what CloudWatch counted"
+    if table.empty:
+        return _nothing(title)
+    fig, ax = _chart(1.6 + 0.46 * len(table))
+    differing = table.attrs["differing"]
+    found = f"not equal in {_n(differing, 'row')}" if differing else "equal in every row"
+    totals = f"{_n(table.attrs['alerts'], 'alert')} in the frame, {table.attrs['metric']:,} in the metric"
+    _heading(fig, title, f"{totals}; {found}")
+    bars = {"alerts": (-0.2, COLOURS["Notice"], "alerts in the frame"), "metric": (0.2, COLOURS["Warning"], "metric")}
+    for column, (shift, colour, _) in bars.items():
+        places = [i + shift for i in range(len(table))]
+        drawn = ax.barh(places, table[column].to_numpy(dtype="float64"), color=colour, height=0.36)
+        ax.bar_label(drawn, labels=[f"{v:,}" for v in table[column]], padding=4, color=_INK, fontsize=8.5)
+    _rows(ax, table.index)
+    ax.set_xlim(0, float(table[["alerts", "metric"]].to_numpy(dtype="float64").max()) * 1.09)
+    ax.set_xlabel("count")
+    handles = [Patch(color=colour, label=label) for _, colour, label in bars.values()]
+    fig.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9, labelcolor=_INK)
+    return fig
+
+
 def _chart(height: float) -> tuple[Chart, Axes]:
     fig = Chart(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1), facecolor="white")
     ax = fig.add_subplot()

@@ -16,8 +16,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from labkit.alerts import PRIORITIES
-from labkit.charts import by_pod, tactics, timeline, timeline_data, top_rules, top_rules_data
+from labkit.charts import by_pod, counts, counts_data, tactics, timeline, timeline_data, top_rules, top_rules_data
 from labkit.charts.figures import COLOURS
+from labkit.respond import metrics
 
 CHARTS = [timeline, top_rules, by_pod, tactics]
 
@@ -153,3 +154,27 @@ except LabError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Charts need matplotlib, which isn't installed.")
     assert "labkit[notebooks]" in done.stdout
+
+
+def compared(df: pd.DataFrame, by: str, missing: int = 0) -> pd.DataFrame:
+    """As if CloudWatch had counted all but some of the first row."""
+    alerts = metrics.count(df, by)
+    counted = alerts.copy()
+    counted.loc[counted.index[:1], "count"] -= missing
+    return metrics.compare(alerts, counted)
+
+
+@pytest.mark.parametrize("by", ["rule", "priority", ""])
+def test_counts_are_drawn_side_by_side(captured: pd.DataFrame, by: str) -> None:
+    table = compared(captured, by)
+    figure = counts(table)
+    drawn = [[bar.get_width() for bar in container] for container in figure.axes[0].containers]
+    assert np.array_equal(np.array(drawn).T, counts_data(table).to_numpy(dtype="float64"))
+    assert len(drawn[0]) <= 15
+    assert any("60 alerts in the frame, 60 in the metric; equal in every row" in text for text in texts(figure))
+    assert overlapping(figure) == []
+
+
+def test_counts_that_differ_are_said(captured: pd.DataFrame, empty: pd.DataFrame) -> None:
+    assert any("59 in the metric; not equal in 1 row" in text for text in texts(counts(compared(captured, "rule", 1))))
+    assert any("No alerts" in text for text in texts(counts(compared(empty, "rule"))))
