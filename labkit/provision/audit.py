@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,15 @@ _LABELLED = (
     ("v1", "Pod"),
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
+)
+
+
+# What is found by the prefix of its name: service, operation, parameter for the prefix (SNS has none), where names are.
+_NAMED = (
+    ("alarm", "cloudwatch", "describe_alarms", "AlarmNamePrefix", "MetricAlarms[].AlarmName"),
+    ("dashboard", "cloudwatch", "list_dashboards", "DashboardNamePrefix", "DashboardEntries[].DashboardName"),
+    ("SNS topic", "sns", "list_topics", "", "Topics[].TopicArn"),
+    ("SQS queue", "sqs", "list_queues", "QueueNamePrefix", "QueueUrls[]"),
 )
 
 
@@ -85,6 +95,8 @@ def audit(lab: Lab) -> Audit:
                     left[key] = Left(*key, why)
         for kind, name in _tagged(lab):
             left.setdefault((kind, name), Left(kind, name, "carries the workshop's tag"))
+        for kind, name in _named(lab):
+            left.setdefault((kind, name), Left(kind, name, "has the workshop's name"))
     return Audit(tuple(item for key, item in left.items() if key not in found_before))
 
 
@@ -102,4 +114,14 @@ def _tagged(lab: Lab) -> list[tuple[str, str]]:
         tags = iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"]
         if {"Key": TAG[0], "Value": TAG[1]} in tags:
             found.append(("OIDC provider", arn.partition(":oidc-provider/")[2]))
+    return found
+
+
+def _named(lab: Lab) -> list[tuple[str, str]]:
+    prefix = f"{lab.settings.prefix}-"
+    found = []
+    for kind, service, operation, parameter, where in _NAMED:
+        pages = lab.aws.client(service).get_paginator(operation).paginate(**({parameter: prefix} if parameter else {}))
+        names = (re.split("[:/]", str(name))[-1] for name in pages.search(where) if name)
+        found += [(kind, name) for name in names if name.startswith(prefix)]
     return found

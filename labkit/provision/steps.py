@@ -183,6 +183,7 @@ class Steps:
         "nginx",
         "custom-rules",
         "metric-filters",
+        "alarms",
     )
 
     @cached_property

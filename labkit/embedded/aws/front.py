@@ -205,6 +205,7 @@ class Aws:
             "aws:RequestedRegion": call.region,
             "aws:userid": caller.user_id,
             "aws:SecureTransport": "true",
+            **iam_authorization.condition_keys_of(call),
         }
         iam_authorization.authorize(caller, call.action, resources, context)
         if call.action == "logs:CreateLogGroup" and call.parameters.get("tags"):

@@ -114,6 +114,9 @@ def resources_of(call: Call, account_id: str) -> list[str]:
         case "logs":
             return _log_resources(call, account_id)
         case "iam":
+            if call.operation == "CreateOpenIDConnectProvider":
+                url = str(p.get("Url", "")).removeprefix("https://")
+                return [f"arn:aws:iam::{account_id}:oidc-provider/{url}"]
             for key in ("PolicyArn", "OpenIDConnectProviderArn"):
                 if key in p and not any(name in p for name in ("RoleName", "UserName", "GroupName")):
                     return [p[key]]
@@ -133,6 +136,13 @@ def resources_of(call: Call, account_id: str) -> list[str]:
             if "RoleArn" in p:
                 return [p["RoleArn"]]
     return ["*"]
+
+
+def condition_keys_of(call: Call) -> dict[str, str]:
+    """The condition keys that only calls of this kind have, with their values."""
+    if call.action == "cloudwatch:PutMetricData":
+        return {"cloudwatch:namespace": str(call.parameters.get("Namespace", ""))}
+    return {}
 
 
 def _log_resources(call: Call, account_id: str) -> list[str]:
