@@ -13,7 +13,7 @@ from labkit.rules import values
 from labkit.rules.ast import MODIFIERS
 from labkit.rules.compile import Graph, Leaf, Operand
 from labkit.rules.fields import NETWORK_TYPES
-from labkit.rules.output import moment_of
+from labkit.rules.output import as_text, moment_of
 
 # Expressions nested deeper than this become functions of their own: Python's parser has limits.
 _MAX_NESTING = 16
@@ -197,7 +197,7 @@ class _Writer:
                 name = self._fields.setdefault(source, f"f{len(self._fields)}")
                 return f"({name} if {name} is not U else ({name} := {_extraction(source)}))", name
             case "list":
-                return f"(x := [{', '.join(self._load(item)[0] for item in source[1])}])", "x"
+                return f"(x := texts({', '.join(self._load(item)[0] for item in source[1])}))", "x"
             case _:
                 arguments = [self._load(item)[0] for item in source[2]]
                 if source[1] == "getopt":
@@ -209,7 +209,7 @@ class _Writer:
         kind, constant = leaf.kind, leaf.constant
         if isinstance(constant, Operand):
             right, _ = self._load(constant.source)
-            compare = self._constant(_field_comparison(kind.removeprefix("field "), constant))
+            compare = self._constant(field_comparison(kind.removeprefix("field "), constant))
             return f"{compare}({load}, {right})"
         if leaf.operand.some:
             return f"{self._constant(_several(kind, constant, leaf.operand.type))}({load})"
@@ -392,28 +392,36 @@ def _several(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
     return lambda found: bool(found) and any(map(test, found))
 
 
-def _field_comparison(kind: str, right: Operand) -> Callable[[Any, Any], bool]:
+def field_comparison(kind: str, right: Operand) -> Callable[[Any, Any], bool]:
     """A comparison of two fields; false if either is missing."""
-    if right.is_list:
-        if kind == "in":
-            return lambda a, b: a is not None and b is not None and set(b).issuperset(a)
-        return lambda a, b: a is not None and b is not None and not set(a).isdisjoint(b)
+    mapped = right.source[0] == "call" and right.source[1] in _MAPPING and not right.is_list
+    if mapped and kind in ("in", "intersects"):
+        # What they make has its terminating NUL with it, which no value on the left has.
+        return lambda a, b: False
+    compare = _comparison_of(kind, is_list=right.is_list)
+    return lambda a, b: a is not None and b is not None and compare(a, b)
+
+
+def _comparison_of(kind: str, *, is_list: bool) -> Callable[[Any, Any], bool]:
     match kind:
+        case "in" if is_list:
+            return lambda a, b: set(b).issuperset(a)
+        case "intersects" if is_list:
+            return lambda a, b: not set(a).isdisjoint(b)
         case "=" | "in" | "intersects":
-            return lambda a, b: a is not None and b is not None and bool(a == b)
+            return lambda a, b: bool(a == b)
         case "!=":
-            return lambda a, b: a is not None and b is not None and bool(a != b)
+            return lambda a, b: bool(a != b)
         case "<" | "<=" | ">" | ">=":
-            compare = _ORDERINGS[kind]
-            return lambda a, b: a is not None and b is not None and compare(a, b)
+            return _ORDERINGS[kind]
         case "contains" | "bcontains":
-            return lambda a, b: a is not None and b is not None and b in a
+            return lambda a, b: b in a
         case "startswith" | "bstartswith":
-            return lambda a, b: a is not None and b is not None and bool(a.startswith(b))
+            return lambda a, b: bool(a.startswith(b))
         case "endswith":
-            return lambda a, b: a is not None and b is not None and bool(a.endswith(b))
+            return lambda a, b: bool(a.endswith(b))
         case _:
-            return lambda a, b: a is not None and b is not None and text_test(kind, b)(a)
+            return lambda a, b: text_test(kind, b)(a)
 
 
 def in_networks(value: str | bytes | None, networks: tuple[tuple[int, int, int], ...]) -> bool:
@@ -467,28 +475,49 @@ def as_time(value: Any, field: str) -> str | None:
             return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
+# Values that transformers make. Falco's have the terminating NUL of a C string with them: it doesn't matter where
+# strings are compared, but it does in a list, and at the end of a buffer.
+
+
 def _mapped(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`function` on a value, on each of a list, or nothing where there is no value."""
+    """`function` on a value, or on each of a list; nothing where there is no value, or where it finds none."""
 
     def apply(value: Any) -> Any:
+        if isinstance(value, str):
+            return function(value)
         if value is None:
             return None
-        if isinstance(value, list | tuple):
-            return [function(item) for item in value]
-        return function(value)
+        if isinstance(value, bytes):
+            made = function(value.rstrip(b"\0"))
+            return made if made is None or made.endswith(b"\0") else made + b"\0"
+        items = [function(item.rstrip("\0")) for item in value]
+        return None if None in items else [item if item.endswith("\0") else f"{item}\0" for item in items]
 
     return apply
 
 
+def _until_nul(text: str) -> str:
+    return text.partition("\0")[0]
+
+
 def _decoded(text: str | bytes) -> Any:
-    """Base64 without padding; None where it isn't that."""
+    """Base64, padded or not; None where it isn't that."""
     data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    data = data.rstrip(b"=")
+    data = data[:-2] if data.endswith(b"==") else data.removesuffix(b"=")
+    if not data:
+        return None if text else text
     try:
         out = base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
-    return out.decode("utf-8", "surrogateescape") if isinstance(text, str) else out
+    if base64.b64encode(out).rstrip(b"=") != data:  # bits are left over
+        return None
+    return _until_nul(out.decode("utf-8", "surrogateescape")) if isinstance(text, str) else out
+
+
+def texts(*items: Any) -> list[str] | None:
+    """A list of what there is as text; nothing where one is missing."""
+    return None if any(item is None for item in items) else [as_text(item) for item in items]
 
 
 def t_len(value: Any) -> int | None:
@@ -498,41 +527,68 @@ def t_len(value: Any) -> int | None:
 
 
 def t_join(separator: Any, items: Any) -> str | None:
-    if separator is None or items is None or any(item is None for item in items):
+    if separator is None or items is None:
         return None
-    return str(separator).join(str(item) for item in items)
+    return as_text(separator).join(_until_nul(item) for item in items)
 
 
 def t_concat(*parts: Any) -> str | None:
-    return None if any(part is None for part in parts) else "".join(str(part) for part in parts)
+    return None if any(part is None for part in parts) else "".join(as_text(part) for part in parts)
 
 
-def t_getopt(arguments: Any, options: Any, wanted: str) -> str | None:
-    """The value of option `wanted` (its letter) among `arguments`; "" for one without value, None if it isn't there."""
-    if arguments is None or options is None or not wanted:
+def t_getopt(arguments: Any, options: Any, wanted: str) -> Any:
+    """What getopt(3) finds among `arguments`, in order: the letter of each option and, if it takes one, its value; "?"
+    for an unknown option, "" alone where a value is missing. With `wanted`, a letter: the value of that option (its
+    letter, if it takes none), the last if there are several, None if it isn't there."""
+    if arguments is None or options is None:
         return None
-    takes_value = {
-        letter: options[place + 1 : place + 2] == ":" for place, letter in enumerate(options) if letter != ":"
-    }
-    pending = [argument for argument in arguments if argument is not None]
-    while pending:
-        argument = pending.pop(0)
-        if argument == "--":
-            return None
-        if not argument.startswith("-") or argument == "-":
-            continue
-        letters = argument[1:]
-        for place, letter in enumerate(letters):
-            if takes_value.get(letter):
-                value = letters[place + 1 :] or (pending.pop(0) if pending else None)
-                if letter == wanted:
-                    return value
+    known, valued = _options(options)
+    found: list[str] = []
+    chosen: str | None = None
+    pending = iter(arguments)
+    for argument in pending:
+        if argument.startswith("--") and len(argument) > 2:
+            continue  # a long option
+        if argument in ("--", "-") or not argument.startswith("-"):
+            break
+        for place, letter in enumerate(argument[1:], start=2):
+            if letter not in known:
+                found.append("?")
+                continue
+            value = (argument[place:] or next(pending, None)) if letter in valued else None
+            found.extend([letter] if letter not in valued else [""] if value is None else [letter, value])
+            if letter == wanted:
+                chosen = found[-1]
+            if letter in valued:
                 break
-            if letter == wanted and letter in takes_value:
-                return ""
-    return None
+    return chosen if wanted else found
 
 
+def _options(text: str) -> tuple[set[str], set[str]]:
+    """The options of getopt(3)'s text, and those that take a value."""
+    known: set[str] = set()
+    valued: set[str] = set()
+    for place, letter in enumerate(text):
+        if letter != ":":
+            known.add(letter)
+            if text[place + 1 : place + 2] == ":":
+                valued.add(letter)
+    return known, valued
+
+
+_MAPPING: dict[str, Callable[[Any], Any]] = {
+    "tolower": _mapped(values.lower),
+    "toupper": _mapped(values.upper),
+    "basename": _mapped(lambda path: path.rpartition("/")[2]),
+    "b64": _mapped(_decoded),
+}
+TRANSFORMS: dict[str, Callable[..., Any]] = {
+    **_MAPPING,
+    "len": t_len,
+    "join": t_join,
+    "concat": t_concat,
+    "getopt": t_getopt,
+}
 _CALLED: dict[str, Any] = {
     "in_networks": in_networks,
     "sides": sides,
@@ -541,17 +597,6 @@ _CALLED: dict[str, Any] = {
     "as_bytes": as_bytes,
     "as_hexadecimal": as_hexadecimal,
     "as_time": as_time,
-    "t_tolower": _mapped(values.lower),
-    "t_toupper": _mapped(values.upper),
-    "t_basename": _mapped(lambda path: path.rpartition("/")[2]),
-    "t_b64": _mapped(_decoded),
-    "t_len": t_len,
-    "t_join": t_join,
-    "t_concat": t_concat,
-    "t_getopt": t_getopt,
+    "texts": texts,
+    **{f"t_{name}": function for name, function in TRANSFORMS.items()},
 }
-
-TRANSFORMS: dict[str, Callable[..., Any]] = {
-    name.removeprefix("t_"): function for name, function in _CALLED.items() if name.startswith("t_")
-}
-TIME_FIELDS = frozenset({"evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s"})

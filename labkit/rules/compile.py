@@ -12,9 +12,11 @@ from labkit.rules.ast import Position
 from labkit.rules.fields import (
     ADDRESS_TYPES,
     ANCESTORS,
+    FIXED,
     NETWORK_TYPES,
     NUMBER_TYPES,
     STRING_TYPES,
+    TIMES,
     FieldInfo,
     Reference,
     UnknownField,
@@ -49,8 +51,6 @@ _EITHER_SIDE = {
 _ADDRESS_OF = {"fd.cnet": "fd.cip", "fd.snet": "fd.sip", "fd.lnet": "fd.lip", "fd.rnet": "fd.rip"}
 # Names in Falco's table of events that no event has.
 _NAMELESS = frozenset({"", "NA"})
-# Events recorded as JSON carry a time as a number; conditions see its text.
-_TIMES = frozenset({"evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s"})
 
 
 class ConditionFault(Exception):
@@ -69,6 +69,7 @@ class Operand:
     source: ("field", name, argument, conversion) | ("sides", names) | ("constant", value) | ("list", sources)
     | ("call", transformer, sources, argument).
     `some` is True where several values stand for one and any of them may match (ancestors, either side).
+    `base` is the type, and whether it is a list, of what transformers have been applied to.
     """
 
     source: tuple[Any, ...]
@@ -76,6 +77,7 @@ class Operand:
     is_list: bool = False
     some: bool = False
     info: FieldInfo | None = None
+    base: tuple[str, bool] = ("CHARBUF", False)
 
     @property
     def name(self) -> str:
@@ -261,15 +263,15 @@ def _exists(node: ast.Exists, graph: Graph) -> int:
 
 def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) -> int:
     left = _operand(node.operand, in_check=True)
+    place = _read_last(node.operand).position
     operator = "=" if node.operator == "==" else node.operator
-    fault = _incomparable(operator, left)
-    if fault:
-        raise ConditionFault(f"filter error: {fault}", node.position)
+    if fault := _incomparable(operator, left):
+        raise ConditionFault(f"filter error: {fault}", place)
     if isinstance(node.value, ast.Transformer):
         right = _operand(node.value, in_check=True)
-        if operator == "pmatch" or operator == "regex":
-            raise ConditionFault(f"operator '{operator.upper()}' doesn't support right-hand side fields", node.position)
-        _comparable(left, right, node.position)
+        if operator in ("pmatch", "regex"):
+            raise ConditionFault(f"operator '{operator.upper()}' doesn't support right-hand side fields", place)
+        _comparable(left, right, place)
         return graph.leaf(Leaf(left, f"field {operator}", right))
     texts = node.value.items if isinstance(node.value, ast.ValueList) else (_text(node.value),)
     constants = []
@@ -278,12 +280,22 @@ def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) 
         try:
             constants.append(_constant(text, operator, left))
         except BadValue as bad:
-            raise ConditionFault(bad.message, node.position) from None
+            raise ConditionFault(bad.message, place) from None
     if node.modifier:
         return _modified(graph, left, operator, node.modifier, constants)
     if operator in LIST_OPERATORS:
         return _comparison(graph, left, operator, tuple(constants))
     return _comparison(graph, left, operator, constants[0])
+
+
+def _read_last(operand: ast.Operand) -> ast.Operand:
+    """The part of an operand that Falco's compiler comes to last, and where it therefore places a fault."""
+    while True:
+        match operand:
+            case ast.Transformer(arguments=(*_, last)) | ast.TransformerList(items=(*_, last)):
+                operand = last
+            case _:
+                return operand
 
 
 def _modified(graph: Graph, left: Operand, operator: str, modifier: str, constants: list[Any]) -> int:
@@ -306,7 +318,7 @@ def _comparison(graph: Graph, left: Operand, operator: str, constant: Any) -> in
     if left.is_list or left.some:
         return graph.leaf(Leaf(left, operator, constant))
     if left.name == "evt.around":  # the operand is the distance in time; the constant is in milliseconds
-        return graph.leaf(Leaf(left, "<=", constant * 1_000_000))
+        return graph.leaf(Leaf(left, "<=", constant * 1_000_000 % (1 << 64)))
     match operator:
         case "=":
             return graph.leaf(Leaf(left, "in", (constant,)))
@@ -407,13 +419,12 @@ def _operand(node: ast.Operand, *, in_check: bool = False) -> Operand:
                 except UnknownField as unknown:
                     raise ConditionFault(unknown.message, current.position) from None
                 done[id(current)] = field_operand(reference, in_check=in_check and current is node)
-            case ast.Value():
-                done[id(current)] = Operand(("constant", current.text), "CHARBUF")
+            case ast.Value(text):
+                done[id(current)] = Operand(("constant", text), "CHARBUF")
             case ast.TransformerList():
-                items = [done[id(item)] for item in current.items]
-                kinds = {item.type for item in items} or {"CHARBUF"}
-                kind = kinds.pop() if len(kinds) == 1 else "MIXED"
-                done[id(current)] = Operand(("list", tuple(item.source for item in items)), kind, is_list=True)
+                # Whatever is in a list is text in it.
+                source = ("list", tuple(done[id(item)].source for item in current.items))
+                done[id(current)] = Operand(source, "CHARBUF", is_list=True, base=("CHARBUF", True))
             case ast.Transformer():
                 arguments = [done[id(argument)] for argument in current.arguments]
                 done[id(current)] = _transformed(current, arguments)
@@ -427,74 +438,96 @@ def check_operand(node: ast.Operand) -> None:
 
 def field_operand(reference: Reference, *, in_check: bool = False) -> Operand:
     """How the value of a field is got. In a check, a field may stand for several values."""
-    info, name = reference.info, reference.field
-    if in_check and name in _EITHER_SIDE:
-        return Operand(("sides", _EITHER_SIDE[name]), info.type, some=True, info=info)
-    if name in ANCESTORS and reference.argument is None and in_check:
-        return Operand(("field", name, None, "ancestors"), info.type, some=True, info=info)
+    info = reference.info
+    some = in_check and (reference.field in _EITHER_SIDE or (reference.field in ANCESTORS and not reference.argument))
+    source = _source_of(reference, some=some)
+    return Operand(source, info.type, info.is_list, some=some, info=info, base=(info.type, info.is_list))
+
+
+def _source_of(reference: Reference, *, some: bool) -> tuple[Any, ...]:
+    name, argument = reference.field, reference.argument
+    if name in _EITHER_SIDE:
+        return ("sides", _EITHER_SIDE[name]) if some else ("constant", None)
+    if name in ANCESTORS and argument is None:
+        return ("field", name, None, "ancestors") if some else ("field", name, "0", "")
     if name in _ADDRESS_OF:
-        return Operand(("field", _ADDRESS_OF[name], None, ""), info.type, info=info)
+        return ("field", _ADDRESS_OF[name], None, "")
     if name == "evt.around":
-        return Operand(("field", "evt.time", None, f"around {reference.argument}"), info.type, info=info)
-    if name == "evt.dir":
-        return Operand(("constant", "<"), info.type, info=info)
+        return ("field", "evt.time", None, f"around {argument}")
+    if name in FIXED:
+        return ("constant", FIXED[name])
     if name == "evt.type.is":
-        return Operand(("field", "evt.type", None, f"is {reference.argument}"), info.type, info=info)
+        return ("field", "evt.type", None, f"is {argument}")
     conversion = ""
-    if name in _TIMES:
+    if name in TIMES:
         conversion = name
-    elif info.type in ADDRESS_TYPES:
+    elif reference.info.type in ADDRESS_TYPES:
         conversion = "address"
-    elif info.type == "BYTEBUF":
+    elif reference.info.type == "BYTEBUF":
         conversion = "bytes"
     elif name == "fd.dev":
         conversion = "hexadecimal"
-    return Operand(("field", name, reference.argument, conversion), info.type, info.is_list, info=info)
+    return ("field", name, argument, conversion)
 
 
 def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
-    name, first = node.name, arguments[0]
+    name, first, place = node.name, arguments[0], _read_last(node).position
     if name == "val":
         return first
-    for argument in arguments:
-        if argument.info and not argument.info.transformable:
-            raise ConditionFault(f"field '{argument.name}' does not support transformers", node.position)
-    kind, is_list = "CHARBUF", False
-    if name in ("join", "concat", "getopt"):
-        _check_several(node, arguments)
-    elif len(arguments) != 1:
-        raise ConditionFault(f"filter error: '{name}' transformer takes exactly one argument", node.position)
-    elif first.source[0] in ("constant", "list") and not first.info:
-        raise ConditionFault(f"filter error: found null child node on '{name}' transformer", node.position)
-    elif name == "len":
-        if not first.is_list and first.type not in STRING_TYPES and first.type != "BYTEBUF":
-            raise ConditionFault(_unsupported(node, first), node.position)
-        kind = "UINT64"
-    else:
-        allowed = {"CHARBUF", "BYTEBUF"} if name == "b64" else STRING_TYPES
-        if first.type not in allowed:
-            raise ConditionFault(_unsupported(node, first), node.position)
-        kind, is_list = first.type, first.is_list
-    if node.argument and name != "getopt":
-        raise ConditionFault(f"filter error: '{name}' transformer takes no argument in brackets", node.position)
     source = ("call", name, tuple(argument.source for argument in arguments), node.argument)
+    if name in ("join", "concat", "getopt"):
+        if fault := _misapplied(node, [argument.base for argument in arguments]):
+            raise ConditionFault(fault, place)
+        return Operand(source, "CHARBUF", is_list=name == "getopt" and not node.argument)
+    if len(arguments) != 1:
+        raise ConditionFault(f"filter error: '{name}' transformer takes exactly one argument", place)
+    if first.source[0] in ("constant", "list") and not first.info:
+        raise ConditionFault(f"filter error: found null child node on '{name}' transformer", place)
+    if first.info and not first.info.transformable:
+        raise ConditionFault(f"field '{first.name}' does not support transformers", place)
+    kind, is_list = first.type, first.is_list
+    if name == "len":
+        fits = is_list or kind in STRING_TYPES or kind == "BYTEBUF"
+        kind, is_list = "UINT64", False
+    else:
+        fits = kind in ({"CHARBUF", "BYTEBUF"} if name == "b64" else STRING_TYPES)
+    if not fits:
+        raise ConditionFault(_unsupported(node, first), place)
+    if node.argument:
+        raise ConditionFault(f"transformer '{name}' does not support field arguments", place)
     info = first.info and FieldInfo(first.info.name, kind, is_list, right_hand=first.info.right_hand)
-    return Operand(source, kind, is_list, info=info)
+    return Operand(source, kind, is_list, info=info, base=first.base)
 
 
-def _check_several(node: ast.Transformer, arguments: list[Operand]) -> None:
-    name = node.name
-    if name == "join" and len(arguments) != 2:
-        raise ConditionFault("join() requires exactly 2 arguments: a separator and a list", node.position)
-    if name == "concat" and len(arguments) < 2:
-        raise ConditionFault("concat() requires at least 2 arguments", node.position)
-    if name == "getopt" and len(arguments) != 2:
-        raise ConditionFault("getopt() requires exactly 2 arguments: a list and an option string", node.position)
-    for place, argument in enumerate(arguments):
-        wants_list = (name, place) in (("join", 1), ("getopt", 0))
-        if argument.is_list is not wants_list or argument.type not in STRING_TYPES:
-            what = "a list of strings" if wants_list else "a string"
-            raise ConditionFault(f"{name}() requires {what} as argument {place + 1}", node.position)
+def _misapplied(node: ast.Transformer, arguments: list[tuple[str, bool]]) -> str:
+    """Why a transformer of several arguments can't have these, in Falco's words; "" if it can. What counts is the field
+    that an argument is made of (type, whether it is a list): a transformer in between is not seen."""
+    match node.name:
+        case "join":
+            if len(arguments) != 2:
+                return "join() requires exactly 2 arguments: separator and list"
+            if arguments[0][1]:
+                return "join() first argument (separator) must be a single value, not a list"
+            if not arguments[1][1]:
+                return "join() second argument must be a list"
+        case "concat":
+            if len(arguments) < 2:
+                return "concat() requires at least 2 arguments"
+            if any(argument != ("CHARBUF", False) for argument in arguments):
+                return "concat() arguments must be strings"
+        case _:
+            if len(arguments) != 2:
+                return "getopt() requires exactly 2 arguments: args list and optstring"
+            if not arguments[0][1]:
+                return "getopt() first argument must be a list"
+            if arguments[1][1]:
+                return "getopt() second argument (optstring) must be a single value"
+            if {kind for kind, _ in arguments} != {"CHARBUF"}:
+                return "getopt() arguments must be strings"
+            if len(node.argument.encode("utf-8", "surrogateescape")) > 1:
+                return "getopt() field argument must be a single option character"
+            return ""
+    return f"transformer '{node.name}' does not support field arguments" if node.argument else ""
 
 
 def _unsupported(node: ast.Transformer, operand: Operand) -> str:
@@ -609,7 +642,7 @@ def _types_of_check(node: ast.Check, negated: bool, everything: frozenset[str]) 
 
 def _reject_untraceable(node: ast.Check | ast.Exists) -> None:
     """Raises ConditionFault where Falco can't tell which event types a check is about."""
-    if isinstance(node.operand, ast.Transformer) and any(map(_is_event_type, ast.walk(node.operand))):
+    if any(map(_transforms_event_type, ast.walk(node.operand))):
         message = "event code search does not support `evt.type` checks with transformers"
         raise ConditionFault(message, node.position)
     if _is_event_type(node.operand) and isinstance(node, ast.Check) and isinstance(node.value, ast.Transformer):
@@ -617,6 +650,16 @@ def _reject_untraceable(node: ast.Check | ast.Exists) -> None:
             "right-hand field comparisons on `evt.type`/`syscall.type` checks are not supported by event code search"
         )
         raise ConditionFault(message, node.position)
+
+
+def _transforms_event_type(node: ast.Node) -> bool:
+    """Whether a transformer has the event type as an argument, or as the last in a list (Falco looks at no other)."""
+    if not isinstance(node, ast.Transformer):
+        return False
+    arguments = [
+        part.items[-1] if isinstance(part, ast.TransformerList) and part.items else part for part in node.arguments
+    ]
+    return any(map(_is_event_type, arguments))
 
 
 def _is_event_type(operand: ast.Node) -> bool:

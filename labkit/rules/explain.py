@@ -12,13 +12,11 @@ from labkit.rules import ast
 from labkit.rules.codegen import Matcher, matcher
 from labkit.rules.compile import Graph, compile_condition
 from labkit.rules.events import Event
-from labkit.rules.fields import UnknownField, resolve
+from labkit.rules.fields import FIXED, UnknownField, resolve
 from labkit.rules.loader import Rule
 from labkit.rules.output import as_text
 
 _WIDTH = 100
-# Falco has no other value of it, and recordings leave it out.
-_FIXED = {"evt.dir": "<"}
 _MONO = "font-family:monospace"
 
 
@@ -276,7 +274,7 @@ def _seen(node: ast.Expression, event: Event) -> str:
             reference = resolve(part.name, part.argument)
         except UnknownField:
             continue
-        value: Any = _FIXED.get(part.name) or event.get(reference.field, reference.argument)
+        value: Any = FIXED.get(part.name, event.get(reference.field, reference.argument))
         if part.name == "evt.type":
             value = event.type
         values.append("missing" if value is None else as_text(value, reference.field) or '""')

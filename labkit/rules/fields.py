@@ -28,6 +28,14 @@ _PREFIXES = (*_EVENT_ARGUMENTS, "evt.around")
 # Ancestor fields take a level, or no argument in a condition, where they stand for all ancestors.
 ANCESTORS = frozenset({"proc.apid", "proc.aname", "proc.aexe", "proc.aexepath", "proc.acmdline"})
 _INDEXED = ANCESTORS | {"proc.args", "proc.aargs"}
+# Times that are shown as text, though an event has a number.
+TIMES = frozenset({"evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s"})
+# Fields of what Falco no longer has (the entry of a system call, how long it took): always the same value.
+FIXED: Mapping[str, str | int] = {
+    "evt.dir": "<",
+    "evt.latency.human": "0ns",
+    **dict.fromkeys(("evt.latency", "evt.latency.s", "evt.latency.ns", "evt.latency.quantized", "evt.wait_latency"), 0),
+}
 # Fields of the container plugin, whose arguments are checked in its own words.
 _PLUGIN = ("container.", "k8s.", "proc.is_container_")
 

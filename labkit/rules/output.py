@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeAlias
 
 from labkit.rules import ast
-from labkit.rules.ast import Position
 from labkit.rules.compile import ConditionFault, check_operand
-from labkit.rules.fields import UnknownField, fields, resolve
+from labkit.rules.fields import ANCESTORS, FIXED, TIMES, UnknownField, fields, resolve
 from labkit.rules.parser import ParseFailure, Parser
 
 _NUMBER = re.compile(r"[0-9]+")
+_NOT_PRINTABLE = re.compile(rb"[^ -~]")
 _LONGEST_NAME = 100
+# Lists and buffers are shown up to here, in bytes.
+_LONGEST_TEXT = 1023
 _OPEN_FAMILIES = ("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is.", "thread.cgroup.")
 Getter: TypeAlias = Callable[[str, "str | None"], Any]
 MISSING = "<NA>"
@@ -35,13 +38,11 @@ class BadFormat(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """A field or transformer in a format. `name` is as written (without %), `width` pads or cuts (0: neither); `field`
-    and `argument` are what to ask an event for (of a transformer's: "")."""
+    """A field or transformer in a format. `width` pads or cuts it (0: neither); `fields` are those it shows or is made
+    of: their names in `output_fields`, and what to ask an event for."""
 
-    name: str
     operand: ast.Operand
-    field: str = ""
-    argument: str | None = None
+    fields: tuple[tuple[str, str, str | None], ...]
     width: int = 0
 
 
@@ -81,8 +82,8 @@ class Format:
         return "".join(part if isinstance(part, str) else _shown(part, get) for part in self.parts)
 
     def values(self, get: Getter) -> dict[str, Any]:
-        """The value of each token by its name, None where it is missing; transformed ones are left out."""
-        return {token.name: get(token.field, token.argument) for token in self.tokens if token.field}
+        """The value of each field by its name, None where it is missing. What transformers make of it is left out."""
+        return {name: _got(get, field, argument) for token in self.tokens for name, field, argument in token.fields}
 
 
 def _token(parser: Parser, text: str, at: int) -> tuple[Token, int]:
@@ -93,27 +94,42 @@ def _token(parser: Parser, text: str, at: int) -> tuple[Token, int]:
         width, at = min(int(match[0]), 1 << 16), match.end()
         if at == len(text):
             raise BadFormat("invalid formatting syntax: formatting cannot end with a number")
-    parser.at = at
-    try:
-        if transformer := parser.transformer():
-            check_operand(transformer)
-            return Token(text[at : parser.at], transformer, width=width), parser.at
-    except (ParseFailure, ConditionFault) as fault:
-        raise BadFormat(f"unknown filter: {fault.message}", unknown=True) from None
-    for candidate in _candidates(parser, at):
+    for operand, end in chain(_transformers(parser, at), _candidates(parser, at)):
         try:
-            reference = resolve(candidate.name, candidate.argument, in_output=True)
-        except UnknownField as unknown:
-            if "display field" in unknown.message:
-                raise BadFormat(unknown.message) from None
+            check_operand(operand)
+            fields = [node for node in ast.walk(operand) if isinstance(node, ast.Field)]
+            return Token(operand, tuple(_named(node) for node in fields), width), end
+        except (ConditionFault, UnknownField):
             continue
-        end = candidate.position.offset
-        return Token(text[at:end], candidate, reference.field, reference.argument, width), end
+    # Falco looks for ever shorter names, and complains of the last, which is one letter.
     raise BadFormat("unknown filter: unexpected token after '", unknown=True)
 
 
-def _candidates(parser: Parser, at: int) -> Iterator[ast.Field]:
-    """What the text may name as a field, the longest first; the position of each is where it ends."""
+def _named(field: ast.Field) -> tuple[str, str, str | None]:
+    """The name of a field in `output_fields`, and what to ask an event for. Raises UnknownField."""
+    reference = resolve(field.name, field.argument, in_output=True)
+    argument = reference.argument
+    if argument is None and reference.field in ANCESTORS:
+        argument = "0"  # the process itself
+    return ast.canonical(field), reference.field, argument
+
+
+def _transformers(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
+    """The transformer that the text goes on with, if it does, and where it ends; at last without its [argument]."""
+    parser.at = at
+    try:
+        found = parser.transformer()
+    except ParseFailure:
+        return
+    end = parser.at
+    if found:
+        yield found, end
+        if found.argument:
+            yield replace(found, argument=""), parser.text.rindex("[", at, end)
+
+
+def _candidates(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
+    """What the text may name as a field, and where it ends, the longest first."""
     parser.at = at
     name = parser.field_name()
     if not name:
@@ -124,33 +140,44 @@ def _candidates(parser: Parser, at: int) -> Iterator[ast.Field]:
     except ParseFailure:
         found = None
     if found and found.argument:
-        yield ast.Field(found.name, found.argument, Position(parser.at))
+        yield found, parser.at
     name = name[:_LONGEST_NAME]
     while name:
         if name in fields() or name.startswith(_OPEN_FAMILIES):
-            yield ast.Field(name, "", Position(at + len(name)))
+            yield ast.Field(name), at + len(name)
         name = name[:-1]
 
 
+def _got(get: Getter, field: str, argument: str | None) -> Any:
+    return FIXED[field] if field in FIXED else get(field, argument)
+
+
 def _shown(token: Token, get: Getter) -> str:
-    value = get(token.field, token.argument) if token.field else _evaluated(token.operand, get)
-    shown = MISSING if value is None else as_text(value, token.field)
-    if token.width:
-        shown = shown[: token.width].ljust(token.width)
+    if isinstance(token.operand, ast.Field):
+        _, field, argument = token.fields[0]
+        value = _got(get, field, argument)
+        shown = MISSING if value is None else as_text(value, field)
+    else:
+        value = _evaluated(token.operand, get)
+        shown = MISSING if value is None else as_text(value).partition("\0")[0]
+    if token.width:  # in bytes
+        data = shown.encode("utf-8", "surrogateescape")[: token.width].ljust(token.width)
+        shown = data.decode("utf-8", "surrogateescape")
     return shown
 
 
 def _evaluated(operand: ast.Operand, get: Getter) -> Any:
-    from labkit.rules.codegen import TRANSFORMS
+    from labkit.rules.codegen import TRANSFORMS, texts
 
     match operand:
-        case ast.Field(name, argument):
-            reference = resolve(name, argument)
-            return get(reference.field, reference.argument)
+        case ast.Field():
+            _, field, argument = _named(operand)
+            value = _got(get, field, argument)
+            return as_text(value, field) if field in TIMES and value is not None else value
         case ast.Value(text):
             return text
         case ast.TransformerList(items):
-            return [_evaluated(item, get) for item in items]
+            return texts(*(_evaluated(item, get) for item in items))
         case ast.Transformer(name, arguments, argument):
             values = [_evaluated(item, get) for item in arguments]
             return TRANSFORMS[name](*values, argument) if name == "getopt" else TRANSFORMS[name](*values)
@@ -160,20 +187,23 @@ def _evaluated(operand: ast.Operand, get: Getter) -> Any:
 def as_text(value: Any, field: str = "") -> str:
     """A value as Falco prints it in a message."""
     if field.startswith("evt.") and isinstance(value, int) and not isinstance(value, bool):
-        from labkit.rules.codegen import TIME_FIELDS, as_time
+        from labkit.rules.codegen import as_time
 
-        if field in TIME_FIELDS:
+        if field in TIMES:
             return as_time(value, field) or MISSING
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return _NOT_PRINTABLE.sub(b".", value[:_LONGEST_TEXT]).decode()
     if isinstance(value, float):
         return f"{value:.1f}"
     if isinstance(value, list | tuple):
-        return f"({','.join(as_text(item) for item in value)})"
+        shown = ""
+        for item in value:  # no comma after nothing
+            shown = f"{shown}," * bool(shown) + as_text(item).partition("\0")[0]
+        return f"({shown})".encode("utf-8", "surrogateescape")[:_LONGEST_TEXT].decode("utf-8", "surrogateescape")
     return str(value)
 
 

@@ -259,8 +259,11 @@ class Parser:
         """A transformer whose name and parenthesis have just been read."""
         calls = [_Call(self.last[:-1], position)]
         while True:
+            # As in Falco, what is in a list stands where the list does, and a further argument where its comma ends.
+            if calls[-1].name and not calls[-1].arguments:
+                self._blank()
+            position = self.position() if calls[-1].name else calls[-1].position
             self._blank()
-            position = self.position()
             done: ast.Operand
             if not calls[-1].name and not calls[-1].arguments and self._literal(")"):
                 done = ast.TransformerList((), calls.pop().position)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from labkit.errors import RuleError
+
 Matches = Callable[..., bool]
 
 
@@ -249,9 +251,30 @@ def test_all_of_an_empty_list_are_in_any_set(matches: Matches) -> None:
         ("b64(proc.env) contains secret", True),
         ("join('-', (proc.name, proc.pname)) = cat-bash", True),
         ("concat(proc.name, ':', proc.pname) = cat:bash", True),
-        ("getopt((proc.aname[1], '-n', '5'), 'n:')[n] = 5", True),
+        ("join('', ()) = ''", True),
+        ("join('-', (proc.pid, 3, evt.failed)) = 7-3-false", True),  # whatever is in a list is text
+        ("join('-', (proc.name, proc.cwd)) exists", False),
+        ("join(proc.name, (proc.pname, proc.pname)) = bashcatbash", True),
+        ("toupper(join('-', (proc.name, tolower(proc.exe)))) = CAT-/BIN/CAT", True),
+        ("len(concat(proc.name, proc.pname)) = 7", True),
+        ("b64(concat(proc.env, '')) startswith 'top '", True),
+        ("b64(proc.name) exists", False),  # bits are left over
+        ("b64(proc.pname) exists", True),
+        ("concat(proc.aname, '!') = cat!", True),  # without a level: the process itself
         ("toupper(proc.cwd) = X", False),
         ("proc.name = basename(proc.exepath)", True),
+        ("proc.name in val(proc.name)", True),
+        ("proc.name in concat('c', 'at')", True),
+        # A value that was transformed has its terminating NUL with it, and a set knows no such string.
+        ("proc.name in tolower(proc.name)", False),
+        ("proc.name = tolower(proc.name)", True),
+        ("toupper(fd.types) intersects (FILE)", False),
+        ("len(toupper(fd.types)) = 2", True),
+        ("join(',', tolower(fd.types)) = 'file,pipe'", True),
+        ("b64(evt.buffer) = secret", False),
+        ("b64(evt.buffer) startswith secret", True),
+        ("b64(evt.buffer) endswith secret", False),
+        ("len(b64(evt.buffer)) = 7", True),
     ],
 )
 def test_transformers(matches: Matches, condition: str, expected: bool) -> None:
@@ -263,8 +286,43 @@ def test_transformers(matches: Matches, condition: str, expected: bool) -> None:
         "proc.args": "é",
         "proc.env": "dG9wIHNlY3JldA",
         "proc.aname": ["cat", "bash"],
+        "proc.pid": 7,
+        "evt.failed": False,
+        "fd.types": ["file", "pipe"],
+        "evt.buffer": "c2VjcmV0",
     }
     assert matches(condition, values) is expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("getopt(('-n'), 'n') in (n)", True),
+        ("getopt(('-t', 'hello'), 't:') in (t, hello)", True),
+        ("getopt(('-t', 'hello'), 't:') = hello", None),  # a list
+        ("getopt(('-nt', 'hello'), 'nt:') in (n, t, hello)", True),
+        ("getopt(('-nthello'), 'nt:') intersects (hello)", True),
+        ("getopt(('-x'), 'n') in ('?')", True),
+        ("getopt(('-t'), 't:') in ('')", True),
+        ("getopt(('-t', ''), 't:') in (t, '')", True),
+        ("getopt(('-t', ''), 't:') in ('')", False),
+        ("getopt(('-n', '--', '-t'), 'nt') intersects (t)", False),
+        ("getopt(('file', '-n'), 'n') in ()", True),  # stops at the first that is no option
+        ("getopt(('--long', '-n'), 'n') in (n)", True),
+        ("getopt((proc.name), 'n') exists", True),
+        ("getopt(('-p', '1', '-p', '2'), 'p:')[p] = 2", True),
+        ("getopt(('-p', '1', '-l'), 'lp:')[l] = l", True),
+        ("getopt(('-l'), 'lp:')[p] exists", False),
+        ("getopt(('-p'), 'p:')[p] = ''", True),
+        ("getopt(('-p', proc.name), ':p:')['p'] = cat", True),
+    ],
+)
+def test_options_among_arguments(matches: Matches, condition: str, expected: bool | None) -> None:
+    if expected is None:
+        with pytest.raises(RuleError, match="not supported list filters"):
+            matches(condition, {})
+        return
+    assert matches(condition, {"proc.name": "cat"}) is expected
 
 
 @pytest.mark.parametrize(

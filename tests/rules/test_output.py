@@ -36,6 +36,16 @@ def _text(format_: str, **values: Any) -> str:
         ("%evt.arg.flags %evt.arg.mode", "O_RDONLY <NA>"),
         ("%toupper(proc.name) %tolower( proc.exe )", "CAT x"),
         ("%len(proc.name)", "3"),
+        ("%concat(proc.name, '-', proc.exe)", "cat-X"),
+        ("%join('/', (proc.name, fd.num, evt.failed))", "cat/3/false"),
+        ("%join('/', fd.types) %toupper(fd.types)", "file/pipe (FILE,PIPE)"),
+        ("%concat(proc.name, fd.name)", "<NA>"),
+        ("%tolower(proc.name)[1]", "cat[1]"),
+        ("%tolower(evt.time)", "04:20:15.177232855"),
+        ("%proc.name[1] %proc.name[", "cat[1] cat["),
+        ("%proc.aname %proc.apid", "cat 7"),
+        ("%evt.dir %evt.latency %evt.latency.human", "< 0 0ns"),
+        ("%3user.name|", "ä\udcc3|"),  # in bytes
         ("%evt.failed %proc.fdusage", "false 0.5"),
         ("%fd.types", "(file,pipe)"),
         ("%evt.time %evt.time.s", "04:20:15.177232855 04:20:15"),
@@ -53,6 +63,8 @@ def test_a_format_with_values_in_place(format_: str, expected: str) -> None:
         "proc__exe": "X",
         "fd__num": 3,
         "proc__aname": ["cat", "bash"],
+        "proc__apid": [7, 1],
+        "user__name": "äé",
         "evt__arg": {"flags": "O_RDONLY"},
         "evt__failed": False,
         "proc__fdusage": 0.45,
@@ -72,8 +84,10 @@ def test_a_format_with_values_in_place(format_: str, expected: str) -> None:
         ("%20", "formatting cannot end with a number"),
         ("%nothing.here", "unknown filter: unexpected token after '"),
         ("% proc.name", "unknown filter"),
-        ("%fd.net", "filter only"),
-        ("%tolower(proc.name", "closing the transformer"),
+        ("%fd.net", "unknown filter: unexpected token after '"),  # for conditions only
+        ("%tolower(proc.name", "unknown filter: unexpected token after '"),
+        ("%tolower(proc.pid)", "unknown filter: unexpected token after '"),
+        ("%concat(proc.name)", "unknown filter: unexpected token after '"),
     ],
 )
 def test_a_format_that_cannot_be_used(format_: str, message: str) -> None:
@@ -84,7 +98,7 @@ def test_a_format_that_cannot_be_used(format_: str, message: str) -> None:
 def test_long_formats_take_time_in_proportion() -> None:
     started = time.process_time()
     assert len(Format.parse("%proc.name " * 20_000).tokens) == 20_000
-    assert Format.parse("%proc.name" + "x" * 200_000 + ".y" * 100_000).tokens[0].field == "proc.name"
+    assert Format.parse("%proc.name" + "x" * 200_000 + ".y" * 100_000).tokens[0].fields[0][0] == "proc.name"
     assert time.process_time() - started < 10
 
 
@@ -130,7 +144,8 @@ def test_missing_fields_are_null_and_numbers_stay_numbers() -> None:
     (alert,) = engine.process(RecordedEvent({"evt.type": "open", "evt.time": 5, "proc.pid": 7, "user.name": "ä\x01"}))
     assert alert.to_json() == (
         '{"hostname":"","output":"00:00:00.000000005: Informational o 7 <NA> <NA>","output_fields":{"evt.time":5,'
-        '"fd.name":null,"lab":"workshop","proc.pid":7,"who":"user ä\\u0001"},"priority":"Informational","rule":"R",'
+        '"fd.name":null,"lab":"workshop","proc.name":null,"proc.pid":7,"who":"user ä\\u0001"},'
+        '"priority":"Informational","rule":"R",'
         '"source":"syscall","tags":["a","z"],"time":"1970-01-01T00:00:00.000000005Z"}'
     )
 
