@@ -237,41 +237,59 @@ def _escaped(character: bytes) -> bytes:
 _CLASSES = b"alnum alpha blank cntrl digit graph lower print punct space upper xdigit".split()
 
 
+_NOTHING = b"[^\\x00-\\xff]"
+_CLASS = re.compile(rb"\[:([a-y]*):\]")
+# One character may be written as a collating symbol or an equivalence class: [.a.], [=a=].
+_SYMBOL = re.compile(rb"\[\.(.)\.\]|\[=(.)=\]", re.DOTALL)
+
+
 def _bracket(pattern: bytes, at: int) -> tuple[bytes, int] | None:
     """The bracket expression whose inside starts at `at`, and where it ends; None if it isn't closed."""
     negated = pattern[at : at + 1] in (b"!", b"^")
     at += negated
     first = True
+    valid = True
     items: list[bytes] = []
     while at < len(pattern):
-        character = pattern[at : at + 1]
-        if character == b"]" and not first:
+        if pattern[at : at + 1] == b"]" and not first:
+            if not valid:
+                return _NOTHING, at + 1
             if not items:
-                return b"[^\\x00-\\xff]" if not negated else b".", at + 1
+                return (b"." if negated else _NOTHING), at + 1
             return b"[" + (b"^" if negated else b"") + b"".join(items) + b"]", at + 1
         first = False
-        if character == b"[" and pattern[at + 1 : at + 2] == b":":
-            end = pattern.find(b":]", at + 2)
-            name = pattern[at + 2 : end] if end >= 0 else b""
-            if name in _CLASSES:
-                items.append(b"[:" + name + b":]")
-                at = end + 2
-                continue
-        if character == b"\\" and at + 1 < len(pattern):
-            at += 1
-            character = pattern[at : at + 1]
-        at += 1
-        if pattern[at : at + 1] == b"-" and pattern[at + 1 : at + 2] not in (b"]", b""):
-            last = pattern[at + 1 : at + 2]
-            at += 2
-            if last == b"\\" and at < len(pattern):
-                last = pattern[at : at + 1]
-                at += 1
+        if named := _CLASS.match(pattern, at):
+            at = named.end()
+            if named[1] in _CLASSES:
+                items.append(b"[:" + named[1] + b":]")
+            else:
+                valid = False
+            continue
+        character, at, symbol = _member(pattern, at)
+        if not character:
+            return None
+        if symbol == "=":
+            items.append(_escaped(character))
+        elif pattern[at : at + 1] == b"-" and pattern[at + 1 : at + 2] not in (b"]", b""):
+            last, at, _ = _member(pattern, at + 1)
+            if not last:
+                return None
             if character <= last:
                 items.append(_escaped(character) + b"-" + _escaped(last))
-            continue
-        items.append(_escaped(character))
+        else:
+            items.append(_escaped(character))
     return None
+
+
+def _member(pattern: bytes, at: int) -> tuple[bytes, int, str]:
+    """A character in a bracket expression, where what follows it starts, and whether it is a symbol ("." or "=")."""
+    if symbol := _SYMBOL.match(pattern, at):
+        return symbol[1] or symbol[2], symbol.end(), "=" if symbol[2] else "."
+    at += pattern[at : at + 1] == b"\\"
+    return pattern[at : at + 1], at + 1, ""
+
+
+_WILD = re.compile(r"[?*\[]")
 
 
 class Paths:
@@ -308,9 +326,9 @@ def _descend(tree: dict[str, Any] | None, parts: list[str]) -> bool:
             return False
         part, parts = parts[0], parts[1:]
         for pattern, below in tree.items():
-            if pattern != part and re.search(r"[?*\[]", pattern) and glob(pattern)(part) and _descend(below, parts):
+            if _WILD.search(pattern) and glob(pattern)(part) and _descend(below, parts):
                 return True
-        if part not in tree or re.search(r"[?*\[]", part):
+        if part not in tree or _WILD.search(part):
             return False
         tree = tree[part]
     return True
