@@ -113,10 +113,10 @@ class Topic:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue with its policy. SQS takes up to a minute to forget one, and that long takes no new one of its name."""
+    """A queue with its attributes. SQS needs a minute to forget one, and that long takes no new one of its name."""
 
     name: str
-    policy: Mapping[str, Any] = field(hash=False)
+    attributes: Mapping[str, str] = field(hash=False)
     kind: str = "SQS queue"
 
     def state(self, lab: Lab) -> str:
@@ -129,23 +129,22 @@ class Queue:
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
         sqs, url = lab.aws.client("sqs"), queue_url(lab, self.name)
-        policy = json.dumps(self.policy)
         if url is None:
-            attributes = {"Policy": policy, "MessageRetentionPeriod": str(RETENTION_SECONDS)}
             try:
-                sqs.create_queue(QueueName=self.name, Attributes=attributes, tags=dict([TAG]))
+                sqs.create_queue(QueueName=self.name, Attributes=self.attributes, tags=dict([TAG]))
             except sqs.exceptions.QueueDeletedRecently as error:
                 raise StepError(
                     f"Queue {self.name} was deleted less than a minute ago, and SQS takes no new one of its name yet.",
                     hint="Wait a minute and apply this again.",
                 ) from error
             return "created"
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes", {})
-        if json.loads(found.get("Policy") or "{}") == self.policy:
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(self.attributes)).get("Attributes", {})
+        # A policy and a number are both JSON; another layout of the same is the same.
+        if all(json.loads(found.get(name) or "{}") == json.loads(text) for name, text in self.attributes.items()):
             return "unchanged"
         if not mine:
             raise _foreign(f"an SQS queue {self.name}")
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes=self.attributes)
         return "updated"
 
     def delete(self, lab: Lab) -> bool:
@@ -280,11 +279,16 @@ class Dashboard:
         return True
 
 
+def _attributes(lab: Lab) -> dict[str, str]:
+    policy = json.dumps(template(lab, "cloudwatch/queue-policy"))
+    return {"Policy": policy, "MessageRetentionPeriod": str(RETENTION_SECONDS)}
+
+
 def _parts(lab: Lab) -> list[Part]:
     topic, queue = topic_arn(lab), queue_name(lab)
     return [
         Topic(topic),
-        Queue(queue, template(lab, "cloudwatch/queue-policy")),
+        Queue(queue, _attributes(lab)),
         Subscription(topic, _arn(lab, "sqs", queue)),
         *(Alarm(request) for request in requests(lab)),
     ]
@@ -292,10 +296,7 @@ def _parts(lab: Lab) -> list[Part]:
 
 def _cli(lab: Lab) -> str:
     topic, queue = topic_arn(lab), queue_name(lab)
-    topic_policy, queue_policy = (
-        json.dumps(template(lab, f"cloudwatch/{name}")) for name in ("topic-policy", "queue-policy")
-    )
-    attributes = json.dumps({"Policy": queue_policy, "MessageRetentionPeriod": str(RETENTION_SECONDS)})
+    topic_policy, attributes = json.dumps(template(lab, "cloudwatch/topic-policy")), json.dumps(_attributes(lab))
     alarms = "\n".join(
         f"aws cloudwatch put-metric-alarm --tags Key={TAG[0]},Value={TAG[1]} --cli-input-json \\\n"
         f"    {shlex.quote(json.dumps(request))}"

@@ -6,7 +6,9 @@ The policies are the templates in `manifests/iam/`, filled in with account, part
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import StepError
@@ -48,7 +50,7 @@ def role_arn(lab: Lab) -> str:
     return f"arn:{identity.partition}:iam::{identity.account_id}:role/{lab.settings.role_name}"
 
 
-def policy(lab: Lab, name: str) -> dict[str, Any]:
+def policy(name: str, lab: Lab) -> dict[str, Any]:
     """A policy document: the template of that name in `manifests/iam/`, filled in. Raises `StepError`."""
     document: dict[str, Any] = template(
         lab,
@@ -58,6 +60,10 @@ def policy(lab: Lab, name: str) -> dict[str, Any]:
         service_account=SERVICE_ACCOUNT,
     )
     return document
+
+
+_FLUENT_BIT_TRUST = partial(policy, "fluent-bit-trust")
+_FLUENT_BIT_PERMISSIONS = partial(policy, "fluent-bit-permissions")
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,11 @@ class OidcProvider:
 
 @dataclass(frozen=True)
 class Role:
+    """A role; by default Fluent Bit's. `trust` makes its trust policy."""
+
     name: str
+    trust: Callable[[Lab], dict[str, Any]] = _FLUENT_BIT_TRUST
+    description: str = "Fluent Bit writes Falco's alerts to CloudWatch Logs"
     kind: str = "IAM role"
 
     def _get(self, lab: Lab) -> dict[str, Any] | None:
@@ -125,13 +135,13 @@ class Role:
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
         iam = lab.aws.client("iam")
-        trust = policy(lab, "fluent-bit-trust")
+        trust = self.trust(lab)
         found = self._get(lab)
         if found is None:
             iam.create_role(
                 RoleName=self.name,
                 AssumeRolePolicyDocument=json.dumps(trust),
-                Description="Fluent Bit writes Falco's alerts to CloudWatch Logs",
+                Description=self.description,
                 Tags=_TAGS,
             )
             return "created"
@@ -139,8 +149,8 @@ class Role:
             return "unchanged"
         if not mine:
             raise StepError(
-                f"There is an IAM role {self.name} that the lab didn't make and that doesn't trust this cluster.",
-                hint="Choose another name (LABKIT_ROLE_NAME), or delete that role if nothing uses it.",
+                f"There is an IAM role {self.name} that the lab didn't make and that doesn't trust what it should.",
+                hint="Choose another name (LABKIT_ROLE_NAME, LABKIT_PREFIX), or delete that role if nothing uses it.",
             )
         iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=json.dumps(trust))
         return "updated"
@@ -164,6 +174,7 @@ class Role:
 class RolePolicy:
     role: str
     name: str = POLICY_NAME
+    document: Callable[[Lab], dict[str, Any]] = _FLUENT_BIT_PERMISSIONS
     kind: str = "inline policy"
 
     def _get(self, lab: Lab) -> dict[str, Any] | None:
@@ -180,7 +191,7 @@ class RolePolicy:
         return True  # nothing else gives this role a policy of this name
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
-        found, wanted = self._get(lab), policy(lab, "fluent-bit-permissions")
+        found, wanted = self._get(lab), self.document(lab)
         if found == wanted:
             return "unchanged"
         lab.aws.client("iam").put_role_policy(
@@ -258,7 +269,7 @@ def _provider_undo_cli(lab: Lab) -> str:
 
 def _role_cli(lab: Lab) -> str:
     s = lab.settings
-    trust, permissions = (json.dumps(policy(lab, name)) for name in ("fluent-bit-trust", "fluent-bit-permissions"))
+    trust, permissions = (json.dumps(policy(name, lab)) for name in ("fluent-bit-trust", "fluent-bit-permissions"))
     return (
         f"aws iam create-role --role-name {s.role_name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
         f"    --assume-role-policy-document '{trust}'\n"

@@ -172,7 +172,17 @@ class Step:
 class Steps:
     """The table of steps, in the order in which they are applied."""
 
-    MODULES = ("iam", "logs", "fluent_bit", "falco", "app", "custom_rules", "metric_filters", "alarms")
+    MODULES = (
+        "iam",
+        "logs",
+        "fluent_bit",
+        "falco",
+        "app",
+        "custom_rules",
+        "metric_filters",
+        "alarms",
+        "findings_forwarder",
+    )
     ORDER = (
         "oidc-provider",
         "log-group",
@@ -184,6 +194,7 @@ class Steps:
         "custom-rules",
         "metric-filters",
         "alarms",
+        "findings-forwarder",
     )
 
     @cached_property

@@ -1,0 +1,403 @@
+"""Step `findings-forwarder`: a function that makes a Security Hub finding of each alert that comes to the log group.
+
+What it consists of is `manifests/security-hub/*.json`, in the forms of the AWS calls that make it, with policies from
+`manifests/iam/`; its code is the one file `labkit/respond/forwarder.py`. `manifests/security-hub/forwarder.yaml` is the
+same as a CloudFormation template.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import shlex
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import StepError
+from labkit.provision.alarms import Queue
+from labkit.provision.iam import Role, RolePolicy
+from labkit.provision.logs import LogGroup
+from labkit.provision.steps import TAG, Part, Step
+from labkit.provision.templates import template
+from labkit.provision.waiting import poll
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+DEAD_LETTER_DAYS = 14
+"""How long a dead letter is kept: the longest that SQS keeps anything."""
+_PROPAGATION_SECONDS = 60.0  # that IAM takes at most to let every service know of a role or policy
+
+
+def function_name(lab: Lab) -> str:
+    """Name of the function, of its role and of the subscription filter that invokes it."""
+    return f"{lab.settings.prefix}-forwarder"
+
+
+def dead_letter_queue(lab: Lab) -> str:
+    """Name of the queue in which ends what can't become a finding."""
+    return f"{lab.settings.prefix}-dead-letters"
+
+
+def dead_letter_queue_url(lab: Lab) -> str:
+    """The queue's URL, whether or not the queue is there."""
+    partition, account = lab.aws.identity.partition, lab.aws.identity.account_id
+    suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    return f"https://sqs.{lab.settings.region}.{suffix}/{account}/{dead_letter_queue(lab)}"
+
+
+def package() -> bytes:
+    """The deployment package: a ZIP file with forwarder.py, the same bytes whenever and wherever it is made."""
+    code = resources.files("labkit").joinpath("respond", "forwarder.py").read_bytes()
+    member = zipfile.ZipInfo("forwarder.py")  # at ZIP's first moment, 1980-01-01
+    member.external_attr = 0o644 << 16  # readable for the user that Lambda runs it as
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(member, code)
+    return data.getvalue()
+
+
+def _document(name: str, lab: Lab) -> dict[str, Any]:
+    document: dict[str, Any] = template(lab, name, dead_letter_queue_url=dead_letter_queue_url(lab))
+    return document
+
+
+def _foreign(what: str) -> StepError:
+    return StepError(
+        f"There is {what} that the lab didn't make, and it isn't what the workshop needs.",
+        hint="Choose another prefix for the workshop's names (LABKIT_PREFIX), or delete it if nothing uses it.",
+    )
+
+
+# What services say that haven't heard yet of a role, its policy or a permission that was made a moment ago.
+_NOT_YET = (
+    "cannot be assumed by Lambda",
+    "execution role does not have permissions",
+    "Could not execute the lambda function",
+)
+
+
+def _once_known(call: Callable[[], Any], label: str) -> Any:
+    """Calls until the service has heard of what was made a moment ago.
+
+    Raises botocore's ClientError if it says something else, or goes on to say it.
+    """
+    from botocore.exceptions import ClientError
+
+    refused: list[ClientError] = []
+
+    def attempt() -> Any:
+        try:
+            return call()
+        except ClientError as error:
+            if not any(complaint in str(error) for complaint in _NOT_YET):
+                raise
+            refused[:] = [error]
+            return None
+
+    answer = poll(attempt, label, _PROPAGATION_SECONDS)
+    if answer is None:
+        raise refused[0]
+    return answer
+
+
+@dataclass(frozen=True)
+class Function:
+    request: Mapping[str, Any] = field(hash=False)
+    """As CreateFunction takes it, but for the code."""
+    kind: str = "Lambda function"
+
+    @property
+    def name(self) -> str:
+        return str(self.request["FunctionName"])
+
+    def _get(self, lab: Lab) -> dict[str, Any] | None:
+        client = lab.aws.client("lambda")
+        try:
+            return dict(client.get_function(FunctionName=self.name))
+        except client.exceptions.ResourceNotFoundException:
+            return None
+
+    def state(self, lab: Lab) -> str:
+        found = self._get(lab)
+        return "" if found is None else str(found["Configuration"].get("State", "Active"))
+
+    def ours(self, lab: Lab) -> bool:
+        found = self._get(lab)
+        return found is not None and found.get("Tags", {}).get(TAG[0]) == TAG[1]
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        client, found, code = lab.aws.client("lambda"), self._get(lab), package()
+        settings = {key: value for key, value in self.request.items() if key != "Architectures"}
+        if found is None:
+            create = partial(
+                client.create_function, **self.request, Code={"ZipFile": code}, Tags=dict([TAG]), PackageType="Zip"
+            )
+            _once_known(create, f"role {self.name} to be known to Lambda")
+            self._settle(lab, "function_active_v2")
+            return "created"
+        there = found["Configuration"]
+        new_code = there["CodeSha256"] != base64.b64encode(hashlib.sha256(code).digest()).decode()
+        new_code |= there.get("Architectures") != self.request["Architectures"]
+        new_settings = any(there.get(key) != value for key, value in settings.items())
+        if not (new_code or new_settings):
+            return "unchanged"
+        if not mine:
+            raise _foreign(f"a Lambda function {self.name}")
+        if new_settings:
+            update = partial(client.update_function_configuration, **settings)
+            _once_known(update, f"role {self.name} to be known to Lambda")
+            self._settle(lab, "function_updated_v2")
+        if new_code:
+            architectures = self.request["Architectures"]
+            client.update_function_code(FunctionName=self.name, ZipFile=code, Architectures=architectures)
+            self._settle(lab, "function_updated_v2")
+        return "updated"
+
+    def _settle(self, lab: Lab, waiter: str) -> None:
+        from botocore.exceptions import WaiterError
+
+        try:
+            lab.aws.client("lambda").get_waiter(waiter).wait(FunctionName=self.name)
+        except WaiterError as error:
+            there = (self._get(lab) or {}).get("Configuration", {})
+            reason = there.get("StateReason") or there.get("LastUpdateStatusReason") or error
+            raise StepError(f"Function {self.name} did not become ready: {reason}", hint="Apply this again.") from error
+
+    def delete(self, lab: Lab) -> bool:
+        client = lab.aws.client("lambda")
+        try:
+            client.delete_function(FunctionName=self.name)
+        except client.exceptions.ResourceNotFoundException:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class EventInvokeConfig:
+    """How often and how long Lambda tries again what failed."""
+
+    request: Mapping[str, Any] = field(hash=False)
+    kind: str = "event invoke config"
+
+    @property
+    def name(self) -> str:
+        return str(self.request["FunctionName"])
+
+    def _get(self, lab: Lab) -> dict[str, Any] | None:
+        client = lab.aws.client("lambda")
+        try:
+            return dict(client.get_function_event_invoke_config(FunctionName=self.name))
+        except client.exceptions.ResourceNotFoundException:
+            return None
+
+    def state(self, lab: Lab) -> str:
+        found = self._get(lab)
+        return "" if found is None else f"{found.get('MaximumRetryAttempts', 2)} retries"
+
+    def ours(self, lab: Lab) -> bool:
+        return True  # it is a setting of the function
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        found = self._get(lab)
+        if found is not None and all(found.get(key) == self.request[key] for key in self.request.keys() - _NAME):
+            return "unchanged"
+        if not mine:
+            raise _foreign(f"a setting of retries of function {self.name}")
+        lab.aws.client("lambda").put_function_event_invoke_config(**self.request)
+        return "created" if found is None else "updated"
+
+    def delete(self, lab: Lab) -> bool:
+        if self._get(lab) is None:
+            return False
+        lab.aws.client("lambda").delete_function_event_invoke_config(FunctionName=self.name)
+        return True
+
+
+_NAME = {"FunctionName"}
+
+
+@dataclass(frozen=True)
+class Permission:
+    """A statement of the function's policy: CloudWatch Logs may invoke it for one log group."""
+
+    request: Mapping[str, Any] = field(hash=False)
+    kind: str = "permission"
+
+    @property
+    def name(self) -> str:
+        return str(self.request["StatementId"])
+
+    @property
+    def _function(self) -> str:
+        return str(self.request["FunctionName"])
+
+    def _get(self, lab: Lab) -> dict[str, Any] | None:
+        client = lab.aws.client("lambda")
+        try:
+            policy = json.loads(client.get_policy(FunctionName=self._function)["Policy"])
+        except client.exceptions.ResourceNotFoundException:
+            return None
+        return next((dict(statement) for statement in policy["Statement"] if statement["Sid"] == self.name), None)
+
+    def _holds(self, statement: Mapping[str, Any]) -> bool:
+        conditions = statement.get("Condition", {})
+        return bool(
+            statement["Action"] == self.request["Action"]
+            and statement["Principal"] == {"Service": self.request["Principal"]}
+            and conditions.get("ArnLike") == {"AWS:SourceArn": self.request["SourceArn"]}
+            and conditions.get("StringEquals") == {"AWS:SourceAccount": self.request["SourceAccount"]}
+        )
+
+    def state(self, lab: Lab) -> str:
+        return "there" if self._get(lab) else ""
+
+    def ours(self, lab: Lab) -> bool:
+        return True  # it is a part of the function
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        client, found = lab.aws.client("lambda"), self._get(lab)
+        if found is not None:
+            if self._holds(found):
+                return "unchanged"
+            client.remove_permission(FunctionName=self._function, StatementId=self.name)
+        client.add_permission(**self.request)
+        return "created" if found is None else "updated"
+
+    def delete(self, lab: Lab) -> bool:
+        if self._get(lab) is None:
+            return False
+        lab.aws.client("lambda").remove_permission(FunctionName=self._function, StatementId=self.name)
+        return True
+
+
+@dataclass(frozen=True)
+class SubscriptionFilter:
+    request: Mapping[str, Any] = field(hash=False)
+    kind: str = "subscription filter"
+
+    @property
+    def name(self) -> str:
+        return str(self.request["filterName"])
+
+    def _all(self, lab: Lab) -> list[dict[str, Any]]:
+        logs = lab.aws.client("logs")
+        pages = logs.get_paginator("describe_subscription_filters").paginate(logGroupName=self.request["logGroupName"])
+        try:
+            return [dict(found) for page in pages for found in page["subscriptionFilters"]]
+        except logs.exceptions.ResourceNotFoundException:
+            return []  # no group, and so no filter
+
+    def _get(self, lab: Lab) -> dict[str, Any] | None:
+        return next((found for found in self._all(lab) if found["filterName"] == self.name), None)
+
+    def state(self, lab: Lab) -> str:
+        return "there" if self._get(lab) else ""
+
+    def ours(self, lab: Lab) -> bool:
+        return bool((self._get(lab) or {}).get("destinationArn") == self.request["destinationArn"])
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        logs, found = lab.aws.client("logs"), self._get(lab)
+        if found is not None and all(found.get(key) == value for key, value in self.request.items()):
+            return "unchanged"
+        if not mine:
+            raise _foreign(f"a subscription filter {self.name} of log group {self.request['logGroupName']}")
+        try:
+            put = partial(logs.put_subscription_filter, **self.request)
+            _once_known(put, "CloudWatch Logs to be let in by the function")
+        except logs.exceptions.LimitExceededException as error:
+            others = ", ".join(other["filterName"] for other in self._all(lab))
+            raise StepError(
+                f"Log group {self.request['logGroupName']} has as many subscription filters as it may have: {others}.",
+                hint="Delete one that nothing needs (`aws logs delete-subscription-filter`), then apply this again.",
+            ) from error
+        return "created" if found is None else "updated"
+
+    def delete(self, lab: Lab) -> bool:
+        if self._get(lab) is None:
+            return False
+        where = {"logGroupName": self.request["logGroupName"], "filterName": self.name}
+        lab.aws.client("logs").delete_subscription_filter(**where)
+        return True
+
+
+def _queue_attributes() -> dict[str, str]:
+    return {"MessageRetentionPeriod": str(DEAD_LETTER_DAYS * 86_400)}
+
+
+_DESCRIPTION = "Imports findings, sends dead letters and writes the log of the function that forwards Falco's alerts"
+_POLICY_NAME = "forward-falco-alerts"
+
+
+def _parts(lab: Lab) -> list[Part]:
+    name = function_name(lab)
+    return [
+        Queue(dead_letter_queue(lab), _queue_attributes()),
+        LogGroup(f"/aws/lambda/{name}", lab.settings.retention_days),
+        Role(name, partial(_document, "iam/forwarder-trust"), _DESCRIPTION),
+        RolePolicy(name, _POLICY_NAME, partial(_document, "iam/forwarder-permissions")),
+        Function(_document("security-hub/function", lab)),
+        EventInvokeConfig(_document("security-hub/event-invoke-config", lab)),
+        Permission(_document("security-hub/permission", lab)),
+        SubscriptionFilter(_document("security-hub/subscription-filter", lab)),
+    ]
+
+
+def _cli(lab: Lab) -> str:
+    name, queue = function_name(lab), dead_letter_queue(lab)
+    trust, permissions = (_quoted(f"iam/forwarder-{part}", lab) for part in ("trust", "permissions"))
+    group = f"/aws/lambda/{name}"
+    return (
+        f"aws sqs create-queue --queue-name {queue} --tags {TAG[0]}={TAG[1]} \\\n"
+        f"    --attributes {shlex.quote(json.dumps(_queue_attributes()))}\n"
+        f"aws logs create-log-group --log-group-name {group} --tags {TAG[0]}={TAG[1]}\n"
+        f"aws logs put-retention-policy --log-group-name {group} --retention-in-days {lab.settings.retention_days}\n"
+        f"aws iam create-role --role-name {name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
+        f"    --assume-role-policy-document {trust}\n"
+        f"aws iam put-role-policy --role-name {name} --policy-name {_POLICY_NAME} \\\n"
+        f"    --policy-document {permissions}\n"
+        "zip -j forwarder.zip labkit/respond/forwarder.py\n"
+        f"aws lambda create-function --zip-file fileb://forwarder.zip --tags {TAG[0]}={TAG[1]} \\\n"
+        f"    --cli-input-json {_quoted('security-hub/function', lab)}\n"
+        f"aws lambda wait function-active-v2 --function-name {name}\n"
+        "aws lambda put-function-event-invoke-config \\\n"
+        f"    --cli-input-json {_quoted('security-hub/event-invoke-config', lab)}\n"
+        f"aws lambda add-permission --cli-input-json {_quoted('security-hub/permission', lab)}\n"
+        "aws logs put-subscription-filter \\\n"
+        f"    --cli-input-json {_quoted('security-hub/subscription-filter', lab)}"
+    )
+
+
+def _quoted(name: str, lab: Lab) -> str:
+    return shlex.quote(json.dumps(_document(name, lab)))
+
+
+def _undo_cli(lab: Lab) -> str:
+    name, group = function_name(lab), lab.settings.log_group
+    return (
+        f"aws logs delete-subscription-filter --log-group-name {group} --filter-name {name}\n"
+        f"aws lambda delete-function --function-name {name}  # and its permission and settings\n"
+        f"aws iam delete-role-policy --role-name {name} --policy-name {_POLICY_NAME}\n"
+        f"aws iam delete-role --role-name {name}\n"
+        f"aws logs delete-log-group --log-group-name /aws/lambda/{name}\n"
+        f"aws sqs delete-queue --queue-url {dead_letter_queue_url(lab)}"
+    )
+
+
+STEPS = [
+    Step(
+        "findings-forwarder",
+        "A function that makes a finding of each alert",
+        ("log-group",),
+        _parts,
+        _cli,
+        _undo_cli,
+    )
+]
