@@ -32,6 +32,7 @@ _NAMED = (
     ("dashboard", "cloudwatch", "list_dashboards", "DashboardNamePrefix", "DashboardEntries[].DashboardName"),
     ("SNS topic", "sns", "list_topics", "", "Topics[].TopicArn"),
     ("SQS queue", "sqs", "list_queues", "QueueNamePrefix", "QueueUrls[]"),
+    ("Lambda function", "lambda", "list_functions", "", "Functions[].FunctionName"),
 )
 
 
