@@ -19,6 +19,7 @@ MAX_NESTING = 500
 _NULLS = ("", "~", "null", "Null", "NULL")
 _TRUE = re.compile(r"y|Y|yes|Yes|YES|true|True|TRUE|on|On|ON")
 _FALSE = re.compile(r"n|N|no|No|NO|false|False|FALSE|off|Off|OFF")
+_INTEGER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _NUMBER = re.compile(r"\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)[ \t\n\v\f\r]*")
 
 
@@ -69,14 +70,14 @@ class Node:
             return True
         return False if _FALSE.fullmatch(self.text) else None
 
-    def unsigned(self, bits: int = 32) -> int | None:
-        """The scalar as an unsigned integer (decimal, 0x, leading 0: octal), or None if it isn't one."""
+    def unsigned(self) -> int | None:
+        """The scalar as an unsigned integer of 32 bits (decimal, 0x, leading 0: octal), or None if it isn't one."""
         match = _NUMBER.fullmatch(self.text)
         if match is None or len(match[1]) > 30:
             return None
         digits = match[1]
         value = int(digits, 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10)
-        return value if value < 1 << bits else None
+        return value if value < 1 << 32 else None
 
 
 def documents(content: bytes) -> list[Node]:
@@ -621,7 +622,7 @@ class _Scanner:
             if fold == "flow":
                 folded = folded[:solid]
             self._eat_break()
-            start = self.pos
+            start = self.pos - self._column  # which isn't here after a break that is a carriage return alone
             limit = None if detect_indent and not found_line else indent
             while text[self.pos] == " " and (limit is None or self.pos - start < limit) and not self._ends(style):
                 self.pos += 1
@@ -925,7 +926,7 @@ _ITEM_SCHEMA: dict[str, Any] = {
             _SCHEMA_STRING,
         ),
         **dict.fromkeys(("enabled", "append", "capture", "warn_evttypes", "skip-if-unknown-filter"), _SCHEMA_BOOLEAN),
-        **dict.fromkeys(("capture_duration", "capture_events", "capture_filesize"), _SCHEMA_INTEGER),
+        "capture_duration": _SCHEMA_INTEGER,
         "priority": {"type": "string", "enum": _PRIORITIES},
         "items": {"type": "array", "items": {"anyOf": ("integer", "string")}},
         "tags": {"type": "array", "items": _SCHEMA_STRING},
@@ -941,12 +942,7 @@ _ITEM_SCHEMA: dict[str, Any] = {
             "type": "object",
             "minimum": 1,
             "properties": dict.fromkeys(
-                (
-                    *("items", "desc", "condition", "output", "priority", "enabled", "exceptions", "capture"),
-                    *("capture_duration", "capture_events", "capture_filesize", "tags", "warn_evttypes"),
-                    "skip-if-unknown-filter",
-                ),
-                _OVERRIDE,
+                ("items", "desc", "condition", "output", "priority", "enabled", "exceptions"), _OVERRIDE
             ),
         },
         "required_plugin_versions": {
@@ -968,8 +964,12 @@ _ITEM_SCHEMA: dict[str, Any] = {
 _FILE_SCHEMA = {"type": "array", "items": _ITEM_SCHEMA}
 
 
+class SchemaFault(Exception):
+    """A document that the check of the schema, as Falco does it, can't get through."""
+
+
 def schema_warnings(roots: list[Node]) -> list[str]:
-    """How the documents depart from the schema, in Falco's words, innermost first; YamlFault where it can't tell."""
+    """How the documents depart from the schema, in Falco's words, innermost first; raises SchemaFault."""
     found: list[str] = []
     for root in roots:
         _validate(root, _FILE_SCHEMA, "<root>", found)
@@ -979,9 +979,6 @@ def schema_warnings(roots: list[Node]) -> list[str]:
 def _validate(node: Node, schema: dict[str, Any], path: str, found: list[str]) -> bool:
     valid = True
     wanted = schema.get("type", "")
-    if wanted and not _has_type(node, wanted):
-        found.append(f"{path}: Value type not permitted by 'type' constraint.")
-        valid = False
     if "anyOf" in schema and not any(_has_type(node, name) for name in schema["anyOf"]):
         for place in range(len(schema["anyOf"])):
             found.append(f"{path}: Value type not permitted by 'type' constraint.")
@@ -991,11 +988,16 @@ def _validate(node: Node, schema: dict[str, Any], path: str, found: list[str]) -
     if "enum" in schema and (node.kind != "scalar" or node.text not in schema["enum"]):
         found.append(f"{path}: Failed to match against any enum values.")
         valid = False
+    if wanted and not _has_type(node, wanted):
+        found.append(f"{path}: Value type not permitted by 'type' constraint.")
+        valid = False
     if wanted == "array":
         for place, item in enumerate(node.items):
             if not _validate(item, schema["items"], f"{path}[{place}]", found):
                 found.append(f"{path}: Failed to validate item #{place} in array.")
                 valid = False
+    if wanted == "object" and node.kind == "sequence" and not node.items:
+        raise SchemaFault("JSON value is not an object.")  # it passes for an empty object until its keys are counted
     if wanted == "object" and node.kind == "map":
         valid = _validate_object(node, schema, path, found) and valid
     return valid
@@ -1007,7 +1009,7 @@ def _validate_object(node: Node, schema: dict[str, Any], path: str, found: list[
     values: dict[str, Node] = {}
     for key, value in node.pairs:
         if key.name is None:
-            raise YamlFault("bad conversion", key.place)
+            raise SchemaFault(YamlFault("bad conversion", key.place).message)
         values.setdefault(key.name, value)
     if len(node.pairs) < schema.get("minimum", 0):
         found.append(f"{path}: Object should have no fewer than {schema['minimum']} properties.")
@@ -1039,6 +1041,14 @@ def _has_type(node: Node, wanted: str) -> bool:
         case "boolean":
             return node.kind == "scalar" and node.text in ("true", "false")
         case "integer":
-            return node.kind == "scalar" and re.fullmatch(r"[ \t\n\v\f\r]*[+-]?[0-9]{1,18}", node.text) is not None
+            return node.kind == "scalar" and _is_integer(node.text)
         case _:
             return node.kind == "scalar"
+
+
+def _is_integer(text: str) -> bool:
+    """Whether a text is a number with a sign and 64 bits."""
+    match = _INTEGER.fullmatch(text)
+    if match is None or len(digits := match[2].lstrip("0")) > 19:
+        return False
+    return -(1 << 63) <= int(f"{match[1]}{digits or 0}") < 1 << 63

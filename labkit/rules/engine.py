@@ -238,7 +238,7 @@ def check(files: Iterable[Source]) -> Report:
 
 def load_files(loader: Loader, files: Iterable[Source]) -> Report:
     """Loads files one after the other (of a folder: its YAML files, by name); a file that can't be read is an error
-    like any other."""
+    like any other, and after a file that requires a plugin which isn't there, none is loaded."""
     report = Report()
     for file in _files(files):
         if isinstance(file, tuple):
@@ -255,8 +255,9 @@ def load_files(loader: Loader, files: Iterable[Source]) -> Report:
                 report.files.append(FileReport(name, [problem]))
                 continue
         report.files.append(loader.load(name, content))
-    if not report.errors:
         report.refused = loader.missing_plugins()
+        if report.refused:
+            break
     return report
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from labkit.rules import ast
 from labkit.rules.ast import Position
 from labkit.rules.compile import Compiled, ConditionFault, Graph, compile_condition
-from labkit.rules.document import Node, YamlFault, documents, schema_warnings
+from labkit.rules.document import Node, SchemaFault, YamlFault, documents, schema_warnings
 from labkit.rules.fields import UnknownField, resolve
 from labkit.rules.output import BadFormat, Format
 from labkit.rules.parser import LIST_OPERATORS, OPERATORS, STRING_OPERATORS, ParseFailure, Parser
@@ -27,19 +27,20 @@ SUGGESTED_OUTPUT = (
     "k8s_pod_name=%k8s.pod.name k8s_ns_name=%k8s.ns.name"
 )
 
-_CAPTURE_LIMITS = ("capture_duration", "capture_events", "capture_filesize")
 _KEYS = {
+    "required_engine_version": {"required_engine_version"},
+    "required_plugin_versions": {"required_plugin_versions"},
     "list": {"list", "items", "append", "override"},
     "macro": {"macro", "condition", "append", "override"},
     "rule": {
-        *("rule", "condition", "output", "desc", "priority", "source", "enabled", "capture", *_CAPTURE_LIMITS),
+        *("rule", "condition", "output", "desc", "priority", "source", "enabled", "capture", "capture_duration"),
         *("warn_evttypes", "skip-if-unknown-filter", "tags", "exceptions", "override", "append"),
     },
 }
 _APPENDABLE = ("condition", "output", "desc", "tags", "exceptions")
 _REPLACEABLE = (
     *_APPENDABLE,
-    *("priority", "capture", *_CAPTURE_LIMITS, "enabled", "warn_evttypes", "skip-if-unknown-filter"),
+    *("priority", "capture", "capture_duration", "enabled", "warn_evttypes", "skip-if-unknown-filter"),
 )
 _IDENTIFIER = re.compile(r"[a-zA-Z]+[a-zA-Z0-9_]*")
 _APPEND_DEPRECATED = (
@@ -141,8 +142,6 @@ class _RuleItem:
     enabled: bool = True
     capture: bool = False
     capture_duration: int = 0
-    capture_events: int = 0
-    capture_filesize: int = 0
     warn_evttypes: bool = True
     skip_if_unknown: bool = False
     unknown_source: bool = False
@@ -239,8 +238,8 @@ class Loader:
             raise _Refused("LOAD_ERR_YAML_PARSE", fault.message, (*trail, place) if place else trail) from None
         try:
             self._report.schema_warnings = schema_warnings(roots)
-        except YamlFault as fault:
-            raise _Refused("LOAD_ERR_YAML_PARSE", fault.message, trail) from None
+        except SchemaFault as fault:
+            raise _Refused("LOAD_ERR_YAML_PARSE", str(fault), trail) from None
         for root in roots:
             if root.kind == "null":
                 continue
@@ -257,18 +256,27 @@ class Loader:
             message = "Unexpected element type. Each element should be a yaml associative array."
             raise _invalid(message, _at(item, "rules content item", "", parent))
         if item.get("required_engine_version"):
-            self._engine_version(item, _at(item, "required_engine_version", "", parent))
+            kind, trail = "required_engine_version", _at(item, "required_engine_version", "", parent)
+            self._engine_version(item, trail)
         elif plugins := item.get("required_plugin_versions"):
+            kind, trail = "required_plugin_versions", _at(item, "required plugin versions", "", parent)
             self._plugin_versions(plugins, _at(plugins, "required plugin versions", "", parent))
         elif item.get("list"):
-            self._list(item, _at(item, "list", _text(item, "list", _at(item, "list", "", parent)), parent))
+            kind, trail = "list", _named(item, "list", parent)
+            self._list(item, trail)
         elif item.get("macro"):
-            self._macro(item, _at(item, "macro", _text(item, "macro", _at(item, "macro", "", parent)), parent))
+            kind, trail = "macro", _named(item, "macro", parent)
+            self._macro(item, trail)
         elif item.get("rule"):
-            self._rule(item, _at(item, "rule", _text(item, "rule", _at(item, "rule", "", parent)), parent))
+            kind, trail = "rule", _named(item, "rule", parent)
+            self._rule(item, trail)
         else:
             name = (item.pairs[0][0].name or "") if item.pairs else ""
             self._warn("LOAD_UNKNOWN_ITEM", "Unknown top level item", _at(item, "rules content item", name, parent))
+            return
+        for key, _ in item.pairs:
+            if key.name not in _KEYS[kind]:
+                self._warn("LOAD_UNKNOWN_KEY", f"Unknown key '{key.name}'. The key will be ignored.", trail)
 
     def _engine_version(self, item: Node, trail: Trail) -> None:
         text = _text(item, "required_engine_version", trail)
@@ -316,11 +324,6 @@ class Loader:
                 seen.add(name)
             self.requirements.append(alternatives)
 
-    def _unknown_keys(self, item: Node, kind: str, trail: Trail) -> None:
-        for key, _ in item.pairs:
-            if key.name not in _KEYS[kind]:
-                self._warn("LOAD_UNKNOWN_KEY", f"Unknown key '{key.name}'. The key will be ignored.", trail)
-
     def _appends(self, item: Node, trail: Trail) -> bool:
         append = _boolean(item, "append", trail) or False
         if append:
@@ -329,7 +332,6 @@ class Loader:
 
     def _list(self, item: Node, trail: Trail) -> None:
         name = trail[-1].item_name
-        self._unknown_keys(item, "list", trail)
         if not ast.BARE_STRING.fullmatch(name) or "\ufffd" in name:  # bytes that aren't UTF-8 match nothing
             message = "List has an invalid name. List names should match a regular expression: "
             self._warn("LOAD_INVALID_LIST_NAME", message + "([^()\"'[:space:]=,]+)", trail)
@@ -351,7 +353,6 @@ class Loader:
 
     def _macro(self, item: Node, trail: Trail) -> None:
         name = trail[-1].item_name
-        self._unknown_keys(item, "macro", trail)
         if not _IDENTIFIER.fullmatch(name):
             message = "Macro has an invalid name. Macro names should match a regular expression: "
             self._warn("LOAD_INVALID_MACRO_NAME", message + "([a-zA-Z]+[a-zA-Z0-9_]*)", trail)
@@ -373,19 +374,19 @@ class Loader:
         self._macros[name] = _MacroItem(name, trail, condition, condition_trail, known.index if known else index, index)
 
     def _rule(self, item: Node, trail: Trail) -> None:
-        self._unknown_keys(item, "rule", trail)
+        source = _optional_text(item, "source", trail)
         append = self._appends(item, trail)
         appended, replaced = _overrides(item, _APPENDABLE, _REPLACEABLE, trail)
         if append and (appended or replaced):
             raise _invalid(_OVERRIDE_AND_APPEND, trail)
         if appended or replaced:
-            self._override_rule(item, appended, replaced, trail)
+            self._override_rule(item, appended, replaced, source, trail)
         elif append:
             update = _Update()
             for key in ("condition", "exceptions"):
                 if item.get(key):
                     update.values[key] = self._value(item, key, trail, append=True)
-            self._append_to_rule(update, trail)
+            self._append_to_rule(update, source, trail)
         elif not any(item.get(key) for key in ("condition", "output", "desc", "priority")):
             enabled = _boolean(item, "enabled", trail, required=True)
             self._warn("LOAD_DEPRECATED_ITEM", _ENABLED_DEPRECATED, trail)
@@ -397,7 +398,9 @@ class Loader:
         else:
             self._define_rule(item, trail)
 
-    def _override_rule(self, item: Node, appended: Sequence[str], replaced: Sequence[str], trail: Trail) -> None:
+    def _override_rule(
+        self, item: Node, appended: Sequence[str], replaced: Sequence[str], source: str, trail: Trail
+    ) -> None:
         expected = {key for key in _REPLACEABLE if item.get(key)}
         for how, keys, order in (
             ("append", appended, ("condition", "exceptions", "output", "desc", "tags")),
@@ -414,10 +417,11 @@ class Loader:
                     raise _invalid(message, trail)
                 expected.discard(key)
                 update.values[key] = self._value(item, key, trail, append=how == "append")
+            wanted_source = source if "condition" in keys else ""
             if how == "append":
-                self._append_to_rule(update, trail)
+                self._append_to_rule(update, wanted_source, trail)
             else:
-                self._replace_in_rule(update, trail)
+                self._replace_in_rule(update, wanted_source, trail)
         for key in sorted(expected):
             message = f"Unexpected key '{key}': no corresponding entry under 'override' is defined."
             raise _invalid(message, _at_key(item, key, "overrides", trail, key))
@@ -432,13 +436,20 @@ class Loader:
                 return _priority(item, trail)
             case "capture" | "enabled" | "warn_evttypes" | "skip-if-unknown-filter":
                 return bool(_boolean(item, key, trail, required=True))
-            case "capture_duration" | "capture_events" | "capture_filesize":
+            case "capture_duration":
                 return _unsigned(item, key, trail)
             case _:
                 return _text(item, key, trail)
 
-    def _append_to_rule(self, update: _Update, trail: Trail) -> None:
+    def _known_rule(self, source: str, trail: Trail) -> _RuleItem | None:
+        """The rule of the same name, which must not have another source if one is asked for."""
         known = self._rules.get(trail[-1].item_name)
+        if known and source and known.source != source:
+            raise _Refused("LOAD_ERR_VALIDATE", "Rule has been re-defined with a different source", trail)
+        return known
+
+    def _append_to_rule(self, update: _Update, source: str, trail: Trail) -> None:
+        known = self._known_rule(source, trail)
         if known is None:
             message = "Rule uses 'append' or 'override.<key>: append' but no rule by that name already exists"
             raise _Refused("LOAD_ERR_VALIDATE", message, trail)
@@ -479,8 +490,8 @@ class Loader:
                 raise _Refused("LOAD_ERR_VALIDATE", message, trail)
         known.values.extend(exception.values)
 
-    def _replace_in_rule(self, update: _Update, trail: Trail) -> None:
-        known = self._rules.get(trail[-1].item_name)
+    def _replace_in_rule(self, update: _Update, source: str, trail: Trail) -> None:
+        known = self._known_rule(source, trail)
         if known is None:
             message = "An 'override.<key>: replace' to a rule was requested but no rule by that name already exists"
             raise _Refused("LOAD_ERR_VALIDATE", message, trail)
@@ -489,8 +500,6 @@ class Loader:
             raise _Refused("LOAD_ERR_VALIDATE", message, trail)
         names = {"desc": "description", "skip-if-unknown-filter": "skip_if_unknown"}
         for key, value in update.values.items():
-            for exception in value if isinstance(value, list) else ():
-                _validate_exception(exception, check_fields=not known.unknown_source)
             setattr(known, names.get(key, key), value)
         known.visibility = self._index()
 
@@ -506,16 +515,13 @@ class Loader:
             rule.source = _text(item, "source", trail)
         rule.enabled = _boolean(item, "enabled", trail) is not False
         rule.capture = bool(_boolean(item, "capture", trail))
-        for key in _CAPTURE_LIMITS:
-            if item.get(key):
-                setattr(rule, key, _unsigned(item, key, trail))
+        if item.get("capture_duration"):
+            rule.capture_duration = _unsigned(item, "capture_duration", trail)
         rule.warn_evttypes = _boolean(item, "warn_evttypes", trail) is not False
         rule.skip_if_unknown = bool(_boolean(item, "skip-if-unknown-filter", trail))
         rule.tags = frozenset(_texts(item, "tags", trail, required=False))
         rule.exceptions = self._exceptions(item, trail, append=False)
-        known = self._rules.get(rule.name)
-        if known and known.source != rule.source:
-            raise _Refused("LOAD_ERR_VALIDATE", "Rule has been re-defined with a different source", trail)
+        known = self._known_rule(rule.source, trail)
         if rule.source != SYSCALL:
             rule.unknown_source = True
             self._warn("LOAD_UNKNOWN_SOURCE", f"Unknown source {rule.source}, skipping", trail)
@@ -544,7 +550,7 @@ class Loader:
                 raise _invalid("Rule exception must be a mapping", nameless)
             exception = _Exception(_text(entry, "name", nameless), ())
             exception.trail = _at(entry, "exception", exception.name, trail)
-            if any(other.name == exception.name for other in found):
+            for _ in [other for other in found if other.name == exception.name]:
                 message = f"Multiple definitions of exception '{exception.name}' in the same rule"
                 self._warn("LOAD_EXCEPTION_NAME_NOT_UNIQUE", message, exception.trail)
             fields = entry.get("fields")
@@ -730,7 +736,7 @@ class Loader:
 
 
 _REPLACE_ORDER = (
-    *("condition", "exceptions", "output", "desc", "tags", "priority", "capture", *_CAPTURE_LIMITS),
+    *("condition", "exceptions", "output", "desc", "tags", "priority", "capture", "capture_duration"),
     *("enabled", "warn_evttypes", "skip-if-unknown-filter"),
 )
 
@@ -747,6 +753,11 @@ def _is_unknown(message: str) -> bool:
 
 def _at(node: Node, item_type: str, item_name: str, parent: Trail) -> Trail:
     return (*parent, Location(item_type, item_name, parent[0].name, *node.place))
+
+
+def _named(item: Node, kind: str, parent: Trail) -> Trail:
+    """The place of a list, macro or rule, whose name is the value of its first key."""
+    return _at(item, kind, _text(item, kind, _at(item, kind, "", parent)), parent)
 
 
 def _at_key(item: Node, key: str, item_type: str, parent: Trail, item_name: str = "") -> Trail:
@@ -800,6 +811,16 @@ def _text(item: Node, key: str, trail: Trail) -> str:
     return node.text if node else ""
 
 
+def _optional_text(item: Node, key: str, trail: Trail) -> str:
+    """The text of a key that may be missing or empty."""
+    node = item.get(key)
+    if node is None or node.kind == "null":
+        return ""
+    if node.kind != "scalar":
+        raise _invalid("Value is not a scalar value", _at(node, "value for", key, trail))
+    return node.text
+
+
 def _boolean(item: Node, key: str, trail: Trail, *, required: bool = False) -> bool | None:
     node = _scalar(item, key, trail, required=required)
     if node is None:
@@ -812,7 +833,7 @@ def _boolean(item: Node, key: str, trail: Trail, *, required: bool = False) -> b
 
 def _unsigned(item: Node, key: str, trail: Trail) -> int:
     node = _scalar(item, key, trail)
-    value = node.unsigned(32 if key == "capture_duration" else 64) if node else None
+    value = node.unsigned() if node else None
     if node is None or value is None:
         raise _invalid("Can't decode YAML scalar value", _at_key(item, key, "value for", trail, key))
     return value
@@ -899,7 +920,8 @@ def _with_modifier(comparison: str) -> bool:
 
 
 def _validate_exception(exception: _Exception, *, check_fields: bool) -> None:
-    """Completes the comparisons, and raises if the exception isn't sound."""
+    """Completes the comparisons, and raises if the exception isn't sound. (Falco doesn't do it when an override
+    replaces exceptions: what is wrong with those comes out when their condition is compiled.)"""
 
     def require(condition: bool, message: str) -> None:
         if not condition:
@@ -909,11 +931,12 @@ def _validate_exception(exception: _Exception, *, check_fields: bool) -> None:
     if fields.items is None:
         if not exception.comps.given:
             exception.comps = _Entry("in")
-        comparison = exception.comps.text
         require(not exception.comps.is_list, "Fields and comps must both be strings")
+        comparison = exception.comps.text = exception.comps.text.strip(_BLANKS)
         require(
             comparison in ("in", "pmatch", "intersects") or _with_modifier(comparison),
-            "When fields is a single value, comps must be one of (in, pmatch, intersects)",
+            "When fields is a single value, comps must be one of (in, pmatch, intersects) or a modifier operator "
+            "(e.g. startswith oneof)",
         )
         names = [fields.text]
     else:
@@ -922,6 +945,7 @@ def _validate_exception(exception: _Exception, *, check_fields: bool) -> None:
         comparisons = exception.comps.items or []
         require(len(fields.items) == len(comparisons), "Fields and comps lists must have equal length")
         for entry in comparisons:
+            entry.text = entry.text.strip(_BLANKS)
             require(
                 entry.text in OPERATORS or _with_modifier(entry.text),
                 f"'{entry.text}' is not a supported comparison operator",
@@ -977,9 +1001,12 @@ def _exception_text(exception: _Exception) -> str:
         if len(names) != len(entries):
             message = "Fields and values lists must have equal length"
             raise _Refused("LOAD_ERR_VALIDATE", message, exception.trail)
+        if len(names) > len(comparisons):  # only where they were replaced; Falco reads beyond the list then, and dies
+            message = "Fields and comps lists must have equal length"
+            raise _Refused("LOAD_ERR_VALIDATE", message, exception.trail)
         checks = [
             f" {name} {comparison} {_exception_value(comparison, entry)}"
-            for name, comparison, entry in zip(names, comparisons, entries, strict=True)
+            for name, comparison, entry in zip(names, comparisons, entries, strict=False)
         ]
         alternatives.append(f"({' and '.join(checks)})")
     return f"({' or '.join(alternatives)})" if alternatives else ""
@@ -987,7 +1014,10 @@ def _exception_text(exception: _Exception) -> str:
 
 def _exception_value(comparison: str, entry: _Entry) -> str:
     if entry.items is not None:
-        return f"({', '.join(_quoted(item.text) for item in entry.items)})"
+        listed = ""
+        for item in entry.items:  # a null is an empty text, and no comma follows one at the start
+            listed += f"{', ' if listed else ''}{_quoted(item.text)}"
+        return f"({listed})"
     if comparison in LIST_OPERATORS or _with_modifier(comparison):
         return entry.text if entry.text.startswith("(") else f"({entry.text})"
     return _quoted(entry.text)
