@@ -8,7 +8,7 @@ a `:` proves that a map's key came before it; a parser without recursion makes n
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
@@ -192,7 +192,8 @@ class _Scanner:
         self.end = len(text)
         self.text = f"{text}{_END * 16}"
         self.pos = 0
-        self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
+        self._starts = [0, *(match.end() for match in re.finditer("\n", text)), sys.maxsize]
+        self._line = 0
         self._column_reset = False
         self._tokens: deque[_Token] = deque()
         self._ended = False
@@ -219,17 +220,18 @@ class _Scanner:
     def pop(self) -> None:
         self._tokens.popleft()
 
-    def place(self, offset: int | None = None) -> Place:
-        offset = self.pos if offset is None else offset
-        line = bisect_right(self._starts, offset) - 1
-        return Place(line, 0 if self._column_reset else offset - self._starts[line], offset)
+    def place(self) -> Place:
+        column = self._column  # which brings the line up to date
+        return Place(self._line, column, self.pos)
 
     def fail(self, message: str, place: Place | None = None) -> NoReturn:
         raise YamlFault(_decoded(message), place or self.place())
 
     @property
     def _column(self) -> int:
-        return self.place().column
+        while self._starts[self._line + 1] <= self.pos:
+            self._line += 1
+        return 0 if self._column_reset else self.pos - self._starts[self._line]
 
     def _push(self, kind: str, place: Place, value: str = "", valid: bool | None = True) -> _Token:
         token = _Token(kind, place, value, valid)

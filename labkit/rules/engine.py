@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
@@ -13,6 +12,7 @@ from labkit.rules.events import Event, TypedEvent, as_line, open_events
 from labkit.rules.loader import PRIORITIES, Loader, Rule
 from labkit.rules.output import Alert, BadFormat, Format
 from labkit.rules.report import FileReport, Location, Problem, Report
+from labkit.rules.values import glob
 
 if TYPE_CHECKING:
     from labkit.rules.explain import Explanation, Verdict
@@ -126,7 +126,7 @@ class Engine:
         for rule in self._loader.rules:
             enabled = rule.enabled
             for enable, kind, name in self._selection:
-                if (kind == "tag" and name in rule.tags) or (kind == "rule" and fnmatch.fnmatchcase(rule.name, name)):
+                if (kind == "tag" and name in rule.tags) or (kind == "rule" and glob(name)(rule.name)):
                     enabled = enable
             if enabled and _priority_rank(rule.priority) <= self._lowest:
                 active.append(rule)

@@ -16,8 +16,13 @@ from labkit.rules import Engine, RecordedEvent, Report, check
 DATA = Path(__file__).parent / "data"
 UPSTREAM = ("falco_rules.yaml", "falco-incubating_rules.yaml", "falco-sandbox_rules.yaml")
 
+_ROOT = Path(__file__).parents[2]
 # Read now: the tests run without the person's own settings.
-_UPSTREAM_FOLDER = Path(os.environ.get("LABKIT_UPSTREAM_RULES") or Path(__file__).parents[2] / ".labkit" / "rules")
+_UPSTREAM_FOLDERS = (
+    *(Path(folder) for folder in (os.environ.get("LABKIT_UPSTREAM_RULES"),) if folder),
+    _ROOT / ".labkit" / "rules",
+    _ROOT.parent / "shared" / "upstream-rules",
+)
 
 
 def rule_file(condition: str, *, output: str = "o", more: str = "") -> str:
@@ -63,7 +68,8 @@ def recorded_alerts() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def upstream() -> list[Path]:
     """The published rule files, where they are (`labkit rules fetch` puts them into .labkit/rules)."""
-    files = [_UPSTREAM_FOLDER / name for name in UPSTREAM]
-    if not all(file.exists() for file in files):
-        pytest.skip("the published rule files aren't here (labkit rules fetch)")
-    return files
+    for folder in _UPSTREAM_FOLDERS:
+        files = [folder / name for name in UPSTREAM]
+        if all(file.exists() for file in files):
+            return files
+    pytest.skip("the published rule files aren't here (labkit rules fetch)")
