@@ -503,7 +503,7 @@ def _number_text(found: int | float) -> str:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a space-delimited pattern."""
+    """One field of a space-delimited pattern; one without a name goes by its place in the line."""
 
     name: str
     condition: Condition | None = None
@@ -520,7 +520,9 @@ class SpacePattern:
     @property
     def names(self) -> set[str]:
         """The names of its fields, each with its `$`."""
-        return {f"${part.name}" for part in (*self.before, *self.after)}
+        named = {part.name for part in (*self.before, *self.after) if part.name}
+        placed = {str(place) for place, part in enumerate(self.before, start=1) if not part.name}
+        return {f"${name}" for name in named | placed}
 
     def matches(self, message: str) -> bool:
         return self._fields(message) is not None
@@ -536,7 +538,7 @@ class SpacePattern:
             return None
         if self.ellipsis:
             last = len(tokens) - len(self.after)
-            names = [*self.before, *(Field(str(n + 1)) for n in range(len(self.before), last)), *self.after]
+            names = [*self.before, *(Field("") for _ in range(len(self.before), last)), *self.after]
             texts = [text for text, _ in tokens]
         else:
             names = list(self.before)
@@ -544,10 +546,10 @@ class SpacePattern:
             # The last field holds what is left as it stands, but a single word without its quotes.
             single = len(tokens) == count
             texts.append(tokens[-1][0] if single else message[tokens[count - 1][1] :])
-        for wanted, text in zip(names, texts, strict=True):
+        for place, (wanted, text) in enumerate(zip(names, texts, strict=True), start=1):
             if wanted.condition is not None and not wanted.condition(text):
                 return None
-            values["$" + wanted.name] = text
+            values[f"${wanted.name or place}"] = text
         return values
 
 
@@ -572,16 +574,14 @@ class _SpaceParser(_Parser):
         seen: set[str] = set()
         if not self.text[self.at : self._end].strip():
             return SpacePattern((), (), ellipsis=True)
-        position = 0
         while True:
-            position += 1
             self.skip()
             start = self.at
             if self.take("..."):
                 name = "..."
                 groups.append([])
             elif self.at == self._end or self.text[self.at] == ",":
-                name = str(position)  # an unnamed field goes by its place
+                name = ""
                 groups[-1].append(Field(name))
             else:
                 wanted = self._field()
@@ -589,7 +589,8 @@ class _SpaceParser(_Parser):
                 groups[-1].append(wanted)
             if name in seen:
                 raise PatternError(f"Duplicate field '{name}'", start + 1)
-            seen.add(name)
+            if name:
+                seen.add(name)
             if self.take(","):
                 continue
             self.skip()

@@ -327,3 +327,162 @@ def test_any_text_is_a_pattern_or_has_an_error_somewhere_in_it(text: str) -> Non
             assert isinstance(pattern.extracted(message), dict)
         return
     assert 1 <= position <= len(text) + 1
+
+
+# The examples of the service's user guide, with what it says they match.
+
+REQUESTS = [
+    "[ERROR 400] BAD REQUEST",
+    "[ERROR 401] UNAUTHORIZED REQUEST",
+    "[ERROR 419] MISSING ARGUMENTS",
+    "[ERROR 420] INVALID ARGUMENTS",
+    "[INFO 500] INTERNAL SERVER ERROR",
+    "[INFO] REQUEST FAILED",
+    "[INFO] UNAUTHORIZED REQUEST",
+    "Exiting with ERRORCODE: -1",
+    "[WARN] Failed to process the request",
+    "[ERROR] Unable to continue: Failed to process the request",
+]
+LEVELS = ["ERROR WARN message", "ERROR message", "WARN message"]
+TRAIL = """{
+  "eventType": "UpdateTrail",
+  "sourceIPAddress": "111.111.111.111",
+  "arrayKey": ["value", "another value"],
+  "objectList": [{"name": "a", "id": 1}, {"name": "b", "id": 2}],
+  "SomeObject": null,
+  "ThisFlag": true,
+  "cluster.name": "c"
+}"""
+USERS = """{
+  "user": {"id": 1, "email": "John.Stiles@example.com"},
+  "users": [{"id": 2, "email": "John.Doe@example.com"}, {"id": 3, "email": "Jane.Doe@example.com"}],
+  "actions": ["GET", "PUT", "DELETE"],
+  "coordinates": [[0, 1, 2], [4, 5, 6], [7, 8, 9]]
+}"""
+MEASURED = """{
+  "latency": 1500, "bandwidth": 100.5, "errorCode": 400, "refreshRate": 60, "responseTime": 4.5,
+  "numbers": [5, 1e3, 0.001],
+  "processes": [{}, {}, {}, {}, {"averageRuntime": 55.5}]
+}"""
+ACCESS = [
+    '127.0.0.1 - frank [10/Oct/2000:13:25:15 -0700] "GET /apache_pb.gif HTTP/1.0" 200 1534',
+    '127.0.0.1 - frank [10/Oct/2000:13:35:22 -0700] "GET /apache_pb.gif HTTP/1.0" 500 5324',
+    '127.0.0.1 - frank [10/Oct/2000:13:50:35 -0700] "GET /apache_pb.gif HTTP/1.0" 200 4355',
+    '127.0.0.1 - frank [10/Oct/2000:13:25:15 -0700] "GET /index.html HTTP/1.0" 404 1534',
+    '127.0.0.10 - frank [10/Oct/2000:13:25:15 -0700] "GET /index.html HTTP/1.0" 403 90',
+]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "messages", "matching"),
+    [
+        ("ERROR", REQUESTS, "1-5 8 10"),
+        ("ERROR ARGUMENTS", REQUESTS, "3 4"),
+        ("?ERROR ?ARGUMENTS", REQUESTS, "1-5 8 10"),
+        ("ERROR -ARGUMENTS", REQUESTS, "1 2 5 8 10"),
+        ('"INTERNAL SERVER ERROR"', REQUESTS, "5"),
+        ("ERROR -Exiting", REQUESTS, "1-5 10"),
+        ('"ERROR" -"Exiting"', REQUESTS, "1-5 10"),
+        ("Failed to process the request", REQUESTS, "9 10"),
+        ('"[ERROR"', REQUESTS, "1-4 10"),
+        ('?"ERROR 400" ?"INFO 500"', REQUESTS, "1 5"),
+        ("?INFO REQUEST", REQUESTS, "1 2 6 7"),  # a term without a sign outweighs those with a question mark
+        ("%AUTHORIZED%", REQUESTS, "2 7"),
+        ("%4[0-9]{2}%", REQUESTS, "1-4"),
+        (r"%ERROR \d+%", REQUESTS, "1-4"),
+        (r"%^\[INFO|-1$%", REQUESTS, "5-8"),
+        ("ERROR", LEVELS, "1 2"),
+        ("?ERROR ?WARN", LEVELS, "1-3"),
+        ("ERROR WARN", LEVELS, "1"),
+        ("ERROR -WARN", LEVELS, "2"),
+        ("[w1=ERROR, w2]", LEVELS, "1 2"),
+        ("[w1=ERROR || w1=WARN, w2]", LEVELS, "1-3"),
+        ("[w1!=ERROR&&w1!=WARN, w2]", LEVELS, ""),
+        ("{$.foo = bar}", ['{"foo": "bar"}', '{"foo": "baz"}'], "1"),
+        ("{$.foo = baz }", ['{"foo": "bar"}', '{"foo": "baz"}'], "2"),
+        ("{$.foo = bar || $.foo = baz }", ['{"foo": "bar"}', '{"foo": "baz"}'], "1 2"),
+        ('{ $.eventType = "UpdateTrail" }', [TRAIL], "1"),
+        ('{ $.eventType = "*Trail" }', [TRAIL], "1"),
+        ("{ $.eventType = Update* }", [TRAIL], "1"),
+        ("{ $.eventType = %Trail% }", [TRAIL], "1"),
+        ("{ $.eventType = %Trail$% && $.arrayKey[0] = %^v% }", [TRAIL], "1"),
+        ("{ $.sourceIPAddress != 123.123.* }", [TRAIL], "1"),
+        (r"{ $.sourceIPAddress != %123\.123\.% }", [TRAIL], "1"),
+        ("{ $.sourceIPAddress = 111.111.* }", [TRAIL], "1"),
+        ('{ $.arrayKey[0] = "value" }', [TRAIL], "1"),
+        ('{ $.arrayKey[1] = "value" }', [TRAIL], ""),
+        ('{ $.arrayKey[*] = "another value" }', [TRAIL], "1"),
+        ("{ $.objectList[1].id = 2 }", [TRAIL], "1"),
+        ("{ $.objectList[*].id = 2 }", [TRAIL], "1"),
+        ("{ $.objectList[0].id = 2 }", [TRAIL], ""),
+        ("{ $.SomeObject IS NULL }", [TRAIL], "1"),
+        ("{ $.SomeOtherObject NOT EXISTS }", [TRAIL], "1"),
+        ("{ $.SomeObject NOT EXISTS }", [TRAIL], ""),
+        ("{ $.ThisFlag IS TRUE }", [TRAIL], "1"),
+        ("{ $.ThisFlag IS FALSE }", [TRAIL], ""),
+        ("{ $.['cluster.name'] = \"c\" }", [TRAIL], "1"),
+        ("{ $.arrayKey = value }", [TRAIL], ""),  # a selector has to lead to a value, not to an array
+        ("{ $.arrayKey != value }", [TRAIL], ""),
+        ('{ ($.user.id = 1) && ($.users[0].email = "John.Doe@example.com") }', [USERS], "1"),
+        ('{ ($.user.id = 2 && $.users[0].email = "nonmatch") || $.actions[2] = "GET" }', [USERS], ""),
+        (
+            '{ $.user.email = "John.Stiles@example.com" || $.coordinates[0][1] = nonmatch && $.actions[2] = nomatch }',
+            [USERS],
+            "1",
+        ),
+        (
+            '{ ($.user.email = "John.Stiles@example.com" || $.coordinates[0][1] = nonmatch) && '
+            "$.actions[2] = nomatch }",
+            [USERS],
+            "",
+        ),
+        ("{ $.coordinates[1][2] = 6 }", [USERS], "1"),
+        ("{ $.users = 1 }", ['{"users": [1, 2, 3]}'], ""),
+        ("{ $.users != 1 }", ['{"users": [1, 2, 3]}'], ""),
+        ("{ $.latency >= 500 }", [MEASURED], "1"),
+        ("{ $.numbers[0] < 10e3 }", [MEASURED], "1"),
+        ("{ $.numbers[0] < 10e-3 }", [MEASURED], ""),
+        ("{ $.numbers[2] = 1e-3 }", [MEASURED], "1"),
+        ("{ $.numbers[1] != 1e+3 }", [MEASURED], ""),
+        ("{ $.processes[4].averageRuntime <= 55.5 }", [MEASURED], "1"),
+        ("{ $.errorCode = 400 }", [MEASURED], "1"),
+        ("{ $.errorCode != 500 }", [MEASURED], "1"),
+        ("{ $.latency > +1000 }", [MEASURED], "1"),
+        ("{ $.bandwidth > 75 }", [MEASURED], "1"),
+        ("{ $.refreshRate >= 60 }", [MEASURED], "1"),
+        ("{ $.responseTime < 5 }", [MEASURED], "1"),
+        ("{ $.latency = * }", [MEASURED], "1"),
+        ("[ip, user, username, timestamp, request, status_code, bytes]", ACCESS, "1-5"),
+        ("[..., status_code, bytes]", ACCESS, "1-5"),
+        ("[ip, user, ..., status_code, bytes]", ACCESS, "1-5"),
+        ("[ip, user, ...]", ACCESS, "1-5"),
+        ("[ip, user, username, timestamp, request, status_code, bytes > 1000]", ACCESS, "1-4"),
+        ("[ip, user, username, timestamp, request, status_code = 200, bytes]", ACCESS, "1 3"),
+        ("[ip, user, username, timestamp, request, status_code = 4*, bytes]", ACCESS, "4 5"),
+        ("[ip, user, username, timestamp, request = *html*, status_code = 4*, bytes]", ACCESS, "4 5"),
+        ("[ip, user, username, timestamp, request, status_code = 4* && status_code != 403, bytes]", ACCESS, "4"),
+        (
+            r"[ip=%127\.0\.0\.[1-9]$%, user, username, timestamp, request =*.html*, status_code = 4*, bytes]",
+            ACCESS,
+            "4",
+        ),
+        ("[..., request =*.html*, status_code = 4*,]", ACCESS, "4 5"),
+        ('[ip, user, username, timestamp, request = "GET /index.html*", status_code, bytes]', ACCESS, "4 5"),
+    ],
+)
+def test_examples_of_the_user_guide(pattern: str, messages: list[str], matching: str) -> None:
+    compiled = compile_pattern(pattern)
+    assert [n for n, message in enumerate(messages, start=1) if compiled.matches(message)] == numbers(matching)
+
+
+def test_fields_are_extracted_as_the_user_guide_shows() -> None:
+    pattern = compile_pattern("[..., request=*.html*, status_code=4*,]")
+    assert pattern.extracted(ACCESS[3]) == {
+        "$1": "127.0.0.1",
+        "$2": "-",
+        "$3": "frank",
+        "$4": "10/Oct/2000:13:25:15 -0700",
+        "$request": "GET /index.html HTTP/1.0",
+        "$status_code": "404",
+        "$7": "1534",
+    }
