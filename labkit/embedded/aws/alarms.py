@@ -104,7 +104,7 @@ class Alarm:
         queries = self.settings["Metrics"]
         grow = {q["MetricStat"]["Stat"] for q in queries if "MetricStat" in q} <= {"Sum", "SampleCount", "Maximum"}
         additive = all(
-            re.fullmatch(r"(?:[\w\s.+*(),\"']|FILL|MAX|METRICS|SUM)*", q["Expression"])
+            re.fullmatch(r"[\w\s.+*()\[\],\"']*", q["Expression"])
             and not set(re.findall(r"[A-Z][A-Z_]+", q["Expression"])) - {"FILL", "MAX", "METRICS", "SUM", "REPEAT"}
             for q in queries
             if "Expression" in q

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from labkit.embedded.aws import metric_math, metrics
+from labkit.embedded.aws.metric_search import compile_search
 from labkit.embedded.aws.metrics import Metric, Metrics
 from labkit.embedded.aws.protocols import AwsError
 
@@ -86,24 +87,27 @@ class Queries:
         self._start, self._end = start, end
         self._values: dict[str, metric_math.Value] = {}
         self._pending: list[str] = []
-        self._ids = [query["Id"] for query in queries if "MetricStat" in query]
+        self._labels = _labels([query for query in queries if "MetricStat" in query])
+        # Metrics that were put in several units: id -> the units.
+        self._units: dict[str, list[str]] = {}
 
-    def results(self) -> Iterator[tuple[dict[str, str], metric_math.Series]]:
-        """Id and label, and the series, of every query that returns data."""
+    def results(self) -> Iterator[tuple[dict[str, Any], metric_math.Series]]:
+        """Id, label and messages, and the series, of every query that returns data."""
         for id_, query in self._queries.items():
             value = self.value(id_)
             if not query.get("ReturnData", True):
                 continue
-            if "MetricStat" in query:
-                assert isinstance(value, dict)
-                label = query.get("Label") or query["MetricStat"]["Metric"]["MetricName"]
-                yield {"Id": id_, "Label": label}, value
+            if isinstance(value, float):
+                message = f"Error in expression '{query['Expression']}': it returns a number, not a time series."
+                raise AwsError("ValidationError", message)
+            if isinstance(value, dict):
+                label = query.get("Label") or self._labels.get(id_, id_)
+                units = self._units.get(id_)
+                several = {"Code": "MultipleUnits", "Value": f"Multiple units returned: '[{', '.join(units or ())}]'"}
+                yield {"Id": id_, "Label": label, **({"Messages": [several]} if units else {})}, value
                 continue
-            labels = [label for label, _ in self._searched(query["Expression"])]
-            series = metric_math.as_series(value, self._context(query))
-            for place, one in enumerate(series):
-                label = query.get("Label") or (labels[place] if place < len(labels) else id_)
-                yield {"Id": id_, "Label": label}, one
+            for one, series in value:
+                yield {"Id": id_, "Label": f"{query['Label']} {one}" if query.get("Label") else one}, series
 
     def value(self, id_: str) -> metric_math.Value:
         """What one query comes to. Raises AwsError for an expression that can't be evaluated."""
@@ -113,13 +117,13 @@ class Queries:
             raise AwsError("ValidationError", f"Circular reference: {' -> '.join([*self._pending, id_])}.")
         query = self._queries[id_]
         if "MetricStat" in query:
-            self._values[id_] = self._of_metric(query["MetricStat"])
+            self._values[id_] = self._of_metric(id_, query["MetricStat"])
             return self._values[id_]
         self._pending.append(id_)
         for name in set(re.findall(r"[a-z]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "", query["Expression"]))):
             if name in self._queries:
                 self.value(name)
-        for name in self._ids:
+        for name in self._labels:
             self.value(name)
         self._values[id_] = metric_math.evaluate(query["Expression"], self._context(query))
         self._pending.pop()
@@ -132,12 +136,18 @@ class Queries:
         times = range(begin, math.ceil(self._end), period)
         if len(times) > _MAX_DATAPOINTS:
             raise AwsError("ValidationError", f"You requested {len(times):,} datapoints: the limit is 100,800.")
-        return metric_math.Context(self._values, self._ids, times, self._search)
+        return metric_math.Context(self._values, self._labels, times, self._search)
 
-    def _of_metric(self, wanted: Mapping[str, Any]) -> metric_math.Series:
+    def _of_metric(self, id_: str, wanted: Mapping[str, Any]) -> metric_math.Series:
         statistic, period = wanted["Stat"], metrics.check_period(wanted["Period"])
         metrics.check_statistic(statistic)
-        return self._read(metrics.metric_of(wanted["Metric"]), statistic, period, wanted.get("Unit"))
+        metric, unit = metrics.metric_of(wanted["Metric"]), wanted.get("Unit")
+        if unit is None:
+            units = self._store.units(metric, math.floor(self._start), math.ceil(self._end))
+            if len(units) > 1:
+                self._units[id_] = units
+                unit = units[0]
+        return self._read(metric, statistic, period, unit)
 
     def _read(self, metric: Metric, statistic: str, period: int, unit: str | None = None) -> metric_math.Series:
         begin = metrics.aligned(self._start, period)
@@ -145,34 +155,28 @@ class Queries:
         values = {time: statistics.get(statistic) for time, statistics in found.items()}
         return {time: value for time, value in values.items() if value is not None}
 
-    def _search(self, pattern: str, statistic: str, period: int) -> list[tuple[str, metric_math.Series]]:
-        """The series of all metrics that `{Namespace,Dimension,...} terms` selects, with labels."""
-        match = re.fullmatch(r"\s*\{([^{}]+)\}\s*(.*)", pattern, re.DOTALL)
-        if match is None:
-            raise AwsError("ValidationError", f"SEARCH('{pattern}'...) needs a schema: {{Namespace,Dimension}}.")
-        namespace, *dimensions = (part.strip().strip('"') for part in match[1].split(","))
-        terms = re.findall(r"(?:(\w+)=)?(\"[^\"]*\"|\S+)", match[2])
+    def _search(self, pattern: str, statistic: str, period: int) -> list[metric_math.Labelled]:
+        """The series of all metrics that a search expression finds."""
+        finds = compile_search(pattern)
         metrics.check_statistic(statistic)
-        found = []
-        for metric, _ in self._store.names():
-            names = {name for name, _ in metric.dimensions}
-            if metric.namespace != namespace or names != set(dimensions):
-                continue
-            if all(_has(metric, key, text) for key, text in terms):
-                label = " ".join([metric.name, *(value for _, value in metric.dimensions)])
-                found.append((label, self._read(metric, statistic, metrics.check_period(period))))
-        return found[:_MAX_SEARCHED]
-
-    def _searched(self, expression: str) -> list[tuple[str, metric_math.Series]]:
-        """What a query that is nothing but a search finds, for its labels."""
-        match = re.fullmatch(r"\s*SEARCH\(\s*(['\"])(.*)\1\s*,\s*(['\"])(.*?)\3\s*(?:,\s*(\d+)\s*)?\)\s*", expression)
-        return self._search(match[2], match[4], int(match[5] or metrics.MINUTE)) if match else []
+        metrics.check_period(period)
+        found = [metric for metric, _ in self._store.names() if finds(metric)]
+        return [
+            metric_math.Labelled(
+                " ".join([metric.name, *(value for _, value in metric.dimensions)]),
+                self._read(metric, statistic, period),
+            )
+            for metric in found[:_MAX_SEARCHED]
+        ]
 
 
-def _has(metric: Metric, key: str, text: str) -> bool:
-    """Whether a metric has what one term of a search asks for: exactly in quotes, else as part of a word."""
-    values = {"MetricName": metric.name, "Namespace": metric.namespace, **dict(metric.dimensions)}
-    asked = [values.get(key, "")] if key else list(values.values())
-    if text.startswith('"'):
-        return text[1:-1] in asked
-    return any(text.lower() in value.lower() for value in asked)
+def _labels(queries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By id what each metric is called: its name, and what tells it from the others of the request."""
+    parts = []
+    for query in queries:
+        stat = query["MetricStat"]
+        dimensions = " ".join(dimension["Value"] for dimension in stat["Metric"].get("Dimensions") or ())
+        parts.append((stat["Metric"]["MetricName"], dimensions, stat["Stat"], str(stat["Period"])))
+    differ = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
+    shown = [[part for place, part in enumerate(row) if part and (place == 0 or differ[place])] for row in parts]
+    return {query["Id"]: query.get("Label") or " ".join(words) for query, words in zip(queries, shown, strict=True)}

@@ -15,6 +15,7 @@ MINUTE = 60
 DAY = 86_400
 # CloudWatch keeps minutes for 15 days, then only coarser sums; the lab forgets them.
 KEPT = 15 * DAY
+KEPT_IN_SECONDS = 3 * 3600
 _TOO_OLD = 14 * DAY
 _TOO_NEW = 2 * 3600
 _LARGEST = 2.0**360
@@ -163,16 +164,22 @@ class Metrics:
     def periods(
         self, metric: Metric, start: int, end: int, period: int, *, unit: str | None = None
     ) -> dict[int, Statistics]:
-        """Statistics by the start of each period that has values, for start <= time < end, oldest first."""
+        """Statistics by the start of each period that has values, for start <= time < end, oldest first.
+
+        Periods under a minute have values for three hours.
+        """
         found: dict[int, Statistics] = {}
+        if period < MINUTE:
+            late = int(self._clock()) - KEPT_IN_SECONDS
+            start += max(0, math.ceil((late - start) / period)) * period
         for (time, put_unit), bucket in sorted(self._series.get(metric, {}).items()):
             if start <= time < end and unit in (None, put_unit):
                 found.setdefault(start + (time - start) // period * period, Statistics()).merge(bucket)
         return found
 
-    def units(self, metric: Metric) -> list[str]:
-        """The units in which a metric was put."""
-        return sorted({unit for _, unit in self._series.get(metric, {})})
+    def units(self, metric: Metric, start: int, end: int) -> list[str]:
+        """The units in which a metric was put, for start <= time < end."""
+        return sorted({unit for time, unit in self._series.get(metric, {}) if start <= time < end})
 
 
 def seconds(value: Any) -> float:
@@ -308,7 +315,7 @@ def get_metric_statistics(metrics: Metrics, p: Mapping[str, Any], now: float) ->
         )
     metric = metric_of(p)
     points = []
-    for unit in [p["Unit"]] if p.get("Unit") else metrics.units(metric):
+    for unit in [p["Unit"]] if p.get("Unit") else metrics.units(metric, begin, math.ceil(end)):
         for time, found in metrics.periods(metric, begin, math.ceil(end), period, unit=unit).items():
             point: dict[str, Any] = {"Timestamp": moment(time), "Unit": unit}
             point |= {statistic: found.get(statistic) for statistic in simple}

@@ -125,12 +125,13 @@ def test_dimensions_make_metrics_of_their_own(running: Any, cloudwatch: Any) -> 
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
-        ("a + b", [(0, 11.0)]),
+        ("a + b", [(0, 11.0), (60, 2.0)]),
         ("-a * 2 + 1", [(0, -1.0), (60, -3.0)]),
         ("a / (b - 10)", []),
-        ("SUM(a)", [(0, 3.0), (60, 3.0), (120, 3.0)]),
+        ("SUM(a)", None),
+        ("TIME_SERIES(SUM(a))", [(0, 3.0), (60, 3.0), (120, 3.0)]),
         ("SUM(METRICS())", [(0, 11.0), (60, 2.0)]),
-        ("MAX([a])", None),
+        ("MAX([a, b])", [(0, 10.0), (60, 2.0)]),
         ("FILL(b, 0)", [(0, 10.0), (60, 0.0), (120, 0.0)]),
         ("FILL(a, REPEAT)", [(0, 1.0), (60, 2.0), (120, 2.0)]),
         ("IF(a > 1, a, 0)", [(0, 0.0), (60, 2.0)]),
@@ -170,6 +171,49 @@ def test_a_search_finds_every_metric_of_a_schema(running: Any, cloudwatch: Any) 
         ("ByPriority Critical", [2.0]),
         ("ByPriority Notice", [1.0]),
     ]
+
+
+def test_labels_say_what_tells_metrics_apart(running: Any, cloudwatch: Any) -> None:
+    start = this_minute(running)
+
+    def labels(*queries: dict[str, Any]) -> list[str]:
+        return [result["Label"] for result in data(cloudwatch, start, start + 60, *queries)]
+
+    assert labels(stat("a", "A"), stat("b", "B")) == ["A", "B"]
+    assert labels(stat("a", "A"), stat("b", "A", "Minimum", 30)) == ["A Sum 60", "A Minimum 30"]
+    assert labels(stat("a", "A", period=30), stat("b", "A")) == ["A 30", "A 60"]
+    assert labels(stat("a", "A", Priority="x"), stat("b", "A", Priority="y")) == ["A x", "A y"]
+    named = {**stat("a", "A"), "Label": "Alerts"}
+    assert labels(named, {"Id": "e", "Expression": "FILL(METRICS(), 0)", "Label": "filled:"}) == [
+        "Alerts",
+        "filled: Alerts",
+    ]
+
+
+def test_one_of_several_units_is_taken_and_told_of(running: Any, cloudwatch: Any) -> None:
+    start = this_minute(running)
+    for unit, value in (("Seconds", 60.0), ("Milliseconds", 60_000.0)):
+        datum = {"MetricName": "Took", "Timestamp": start, "Value": value, "Unit": unit}
+        cloudwatch.put_metric_data(Namespace="Falco", MetricData=[datum])
+    (found,) = data(cloudwatch, start, start + 60, stat("t", "Took"))
+    assert found["Values"] == [60_000.0]
+    (message,) = found["Messages"]
+    assert message == {"Code": "MultipleUnits", "Value": "Multiple units returned: '[Milliseconds, Seconds]'"}
+    query = stat("t", "Took")
+    query["MetricStat"]["Unit"] = "Seconds"
+    (found,) = data(cloudwatch, start, start + 60, query)
+    assert (found["Values"], "Messages" in found) == ([60.0], False)
+
+
+def test_seconds_are_kept_for_three_hours(running: Any, cloudwatch: Any) -> None:
+    start = this_minute(running) - 4 * 3600
+    for time in (start, start + 3 * 3600):
+        datum = {"MetricName": "A", "Timestamp": time, "Value": 1.0, "StorageResolution": 1}
+        cloudwatch.put_metric_data(Namespace="Falco", MetricData=[datum])
+    times = {"StartTime": start, "EndTime": start + 4 * 3600, "MetricName": "A", "Namespace": "Falco"}
+    by_minute = cloudwatch.get_metric_statistics(**times, Period=3600, Statistics=["Sum"])["Datapoints"]
+    (by_second,) = data(cloudwatch, start, start + 4 * 3600, stat("a", "A", period=10))
+    assert (len(by_minute), len(by_second["Values"])) == (2, 1)
 
 
 def test_pages_of_datapoints(running: Any, cloudwatch: Any) -> None:
