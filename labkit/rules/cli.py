@@ -104,12 +104,13 @@ def replay(files: list[Source], events: str, matching: Any, priority: str, *, te
 def list_rules(files: list[Source]) -> None:
     """List rules with their priority, tags and event types."""
     from labkit.rules.engine import load
+    from labkit.rules.explain import types_text
 
     for rule in load(files).rules:
         state = "" if rule.enabled else "  (disabled)"
         click.echo(f"{rule.priority:<13} {rule.name}{state}")
         click.echo(f"              tags: {', '.join(rule.tags) or '-'}")
-        click.echo(f"              events: {_types(rule.event_types)}")
+        click.echo(f"              events: {types_text(rule.event_types, 12)}")
 
 
 @rules.command()
@@ -173,8 +174,3 @@ def fetch(folder: Path | None, url: str | None) -> None:
 
     for path in fetch_files(folder, url=url):
         click.echo(str(path))
-
-
-def _types(types: frozenset[str]) -> str:
-    names = sorted(types)
-    return ", ".join(names) if len(names) <= 12 else f"{len(names)} types"

@@ -436,6 +436,11 @@ def check_operand(node: ast.Operand) -> None:
     _operand(node)
 
 
+def stands_for(name: str) -> tuple[str, ...]:
+    """The fields that are looked at instead of this one: either side of a connection, the address in a network."""
+    return _EITHER_SIDE.get(name) or ((_ADDRESS_OF[name],) if name in _ADDRESS_OF else ())
+
+
 def field_operand(reference: Reference, *, in_check: bool = False) -> Operand:
     """How the value of a field is got. In a check, a field may stand for several values."""
     info = reference.info

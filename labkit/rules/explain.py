@@ -10,11 +10,11 @@ from typing import Any
 from labkit.errors import LabError
 from labkit.rules import ast
 from labkit.rules.codegen import Matcher, matcher
-from labkit.rules.compile import Graph, compile_condition
+from labkit.rules.compile import Graph, compile_condition, stands_for
 from labkit.rules.events import Event
-from labkit.rules.fields import FIXED, UnknownField, resolve
+from labkit.rules.fields import ANCESTORS, UnknownField
 from labkit.rules.loader import Rule
-from labkit.rules.output import as_text
+from labkit.rules.output import as_text, evaluated
 
 _WIDTH = 100
 _MONO = "font-family:monospace"
@@ -54,37 +54,40 @@ class Explanation:
             pending.extend((child, depth + 1, "") for child in reversed(below))
         return "\n".join(lines)
 
-    def __str__(self) -> str:
+    @property
+    def _facts(self) -> dict[str, str]:
         rule = self.rule
-        types = sorted(rule.event_types)
-        facts = {
+        return {
             "priority": rule.priority + ("" if rule.enabled else " (disabled)"),
             "tags": ", ".join(rule.tags) or "-",
-            "event types": ", ".join(types) if len(types) <= 20 else f"{len(types)} of them",
-            "fields": ", ".join(self.fields),
-            "operators": ", ".join(self.operators),
+            "event types": types_text(rule.event_types, 20),
+            "fields": ", ".join(self.fields) or "-",
+            "operators": ", ".join(self.operators) or "-",
             "macros": ", ".join(rule.macros) or "-",
         }
-        lines = [f"  {name:<12} {value}" for name, value in facts.items()]
+
+    def __str__(self) -> str:
+        lines = [f"  {name:<12} {value}" for name, value in self._facts.items()]
         tree = "\n".join(f"    {line}" for line in self.tree.splitlines())
-        return "\n".join([rule.name, f"  {rule.description.strip()}", *lines, "  condition", tree])
+        return "\n".join([self.rule.name, f"  {self.rule.description.strip()}", *lines, "  condition", tree])
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
+        facts = {"rule": self.rule.name, "description": self.rule.description.strip(), **self._facts}
         rows = "".join(
             f"<tr><th>{name}</th><td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in (
-                ("rule", self.rule.name),
-                ("priority", self.rule.priority),
-                ("tags", ", ".join(self.rule.tags)),
-                ("event types", ", ".join(sorted(self.rule.event_types)[:20])),
-                ("fields", ", ".join(self.fields)),
-                ("macros", ", ".join(self.rule.macros)),
-            )
+            for name, value in facts.items()
         )
         return f"<table>{rows}</table><pre style='{_MONO}'>{html.escape(self.tree)}</pre>"
+
+
+def types_text(types: frozenset[str], limit: int) -> str:
+    """Event types by name, or how many they are."""
+    if not types:
+        return "none: it can't match"
+    return ", ".join(sorted(types)) if len(types) <= limit else f"{len(types)} types"
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ class Verdict:
         event = " ".join(str(part) for part in (self.event.type, number and f"(event {number})") if part)
         of = f" of `{_shortened(str(command))}`" if command else ""
         says = "matches" if self.matched else "does not match"
-        return f"{self.rule.name!r} {says} {event}{of}. What decided:"
+        return f"{self.rule.name!r} {says} {event}{of}. What decided (✓ true, ✗ false):"
 
 
 def explain_event(rule: Rule, event: Event) -> Verdict:
@@ -199,7 +202,8 @@ def explain_event(rule: Rule, event: Event) -> Verdict:
 def closest(rule: Rule, events: Iterable[Event]) -> Event:
     """The event for which most of a rule's condition is true, the first of them. Raises LabError without events."""
     graph = Graph()
-    nodes = [compile_condition(part, graph).node for part in _conjuncts(rule.condition)]
+    parts = _parts(rule.condition) if isinstance(rule.condition, ast.And) else (rule.condition,)
+    nodes = [compile_condition(part, graph).node for part in parts]
     matchers: dict[str, Matcher] = {}
     best: Event | None = None
     score = -1
@@ -221,19 +225,6 @@ def numbered(number: int, events: Iterable[Event]) -> Event:
         if event.get("evt.num") == number:
             return event
     raise LabError(f"No event has the number {number}.", hint="`evt.num` of an event is in its JSON line.")
-
-
-def _conjuncts(condition: ast.Expression) -> list[ast.Expression]:
-    """The parts that all have to be true."""
-    parts: list[ast.Expression] = []
-    pending = [condition]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, ast.And):
-            pending.extend(reversed(part.children))
-        else:
-            parts.append(part)
-    return parts
 
 
 def _truth(root: ast.Expression, event: Event) -> Truth:
@@ -265,26 +256,51 @@ def _holds(node: ast.Expression, event: Event) -> bool:
 
 
 def _seen(node: ast.Expression, event: Event) -> str:
-    """The values of the fields a comparison looks at."""
-    values = []
-    for part in ast.walk(node):
-        if not isinstance(part, ast.Field):
-            continue
-        try:
-            reference = resolve(part.name, part.argument)
-        except UnknownField:
-            continue
-        value: Any = FIXED.get(part.name, event.get(reference.field, reference.argument))
-        if part.name == "evt.type":
-            value = event.type
-        values.append("missing" if value is None else as_text(value, reference.field) or '""')
-    return ", ".join(values)
+    """What a comparison looks at: the value on its left, and that on its right if it is a field too."""
+    if not isinstance(node, ast.Check | ast.Exists):
+        return ""
+    looked_at = [node.operand]
+    if isinstance(node, ast.Check) and isinstance(node.value, ast.Transformer):
+        looked_at.append(node.value)
+    return ", ".join(_value(operand, event) for operand in looked_at)
+
+
+def _value(operand: ast.Operand, event: Event) -> str:
+    """The value of an operand for an event, as text; of one that stands for several values, all of them."""
+    if isinstance(operand, ast.Field):
+        values: list[Any] | None = None
+        if stood_for := stands_for(operand.name):
+            values = [value for field in stood_for if (value := event.get(field)) is not None]
+        elif operand.name in ANCESTORS and not operand.argument:
+            values = list((event.get(operand.name) or ())[1:])
+        if values is not None:
+            return ", ".join(map(as_text, values)) or "missing"
+
+    def get(field: str, argument: str | None) -> Any:
+        return event.type if field == "evt.type" and argument is None else event.get(field, argument)
+
+    try:
+        value = evaluated(operand, get)
+    except UnknownField:
+        return ""
+    return "missing" if value is None else as_text(value) or '""'
 
 
 def _parts(node: ast.Expression) -> tuple[ast.Expression, ...]:
-    if isinstance(node, ast.And | ast.Or):
-        return node.children
-    return (node.child,) if isinstance(node, ast.Not) else ()
+    """What a node is made of; what of it is of the same kind is taken apart, too."""
+    if isinstance(node, ast.Not):
+        return (node.child,)
+    if not isinstance(node, ast.And | ast.Or):
+        return ()
+    parts: list[ast.Expression] = []
+    pending = list(reversed(node.children))
+    while pending:
+        child = pending.pop()
+        if isinstance(child, ast.And | ast.Or) and type(child) is type(node):
+            pending.extend(reversed(child.children))
+        else:
+            parts.append(child)
+    return tuple(parts)
 
 
 def _label(node: ast.Expression) -> str:

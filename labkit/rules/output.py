@@ -158,7 +158,7 @@ def _shown(token: Token, get: Getter) -> str:
         value = _got(get, field, argument)
         shown = MISSING if value is None else as_text(value, field)
     else:
-        value = _evaluated(token.operand, get)
+        value = evaluated(token.operand, get)
         shown = MISSING if value is None else as_text(value).partition("\0")[0]
     if token.width:  # in bytes
         data = shown.encode("utf-8", "surrogateescape")[: token.width].ljust(token.width)
@@ -166,7 +166,8 @@ def _shown(token: Token, get: Getter) -> str:
     return shown
 
 
-def _evaluated(operand: ast.Operand, get: Getter) -> Any:
+def evaluated(operand: ast.Operand, get: Getter) -> Any:
+    """The value of a field, or what a transformer makes of it; None if it is missing. Raises UnknownField."""
     from labkit.rules.codegen import TRANSFORMS, texts
 
     match operand:
@@ -177,9 +178,11 @@ def _evaluated(operand: ast.Operand, get: Getter) -> Any:
         case ast.Value(text):
             return text
         case ast.TransformerList(items):
-            return texts(*(_evaluated(item, get) for item in items))
+            return texts(*(evaluated(item, get) for item in items))
+        case ast.Transformer("val", (field_, *_)):
+            return evaluated(field_, get)
         case ast.Transformer(name, arguments, argument):
-            values = [_evaluated(item, get) for item in arguments]
+            values = [evaluated(item, get) for item in arguments]
             return TRANSFORMS[name](*values, argument) if name == "getopt" else TRANSFORMS[name](*values)
     return None
 

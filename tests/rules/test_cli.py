@@ -96,7 +96,10 @@ def test_why(file: str) -> None:
     assert output.startswith("'Shadow' matches openat (event ")
     assert "✓ fd.name = /etc/shadow    [/etc/shadow]" in output
     code, output = _run("why", "Shadow", file, "--events", events, "--number", "3250")
-    assert "'Shadow' does not match container (event 3250). What decided:\n  ✗ evt.type = openat" in output
+    assert (
+        "'Shadow' does not match container (event 3250). What decided (✓ true, ✗ false):\n  ✗ evt.type = openat"
+        in output
+    )
     with pytest.raises(LabError, match="No event has the number 1"):
         _run("why", "Shadow", file, "--events", events, "--number", "1")
 

@@ -244,9 +244,9 @@ def test_why_names_the_comparisons_that_decided() -> None:
     assert not verdict.matched
     assert [(str(part.node), part.seen) for part in verdict.reasons] == [("fd.name = /etc/shadow", "/etc/passwd")]
     lines = str(verdict).splitlines()
-    assert lines[0] == "'Shadow read' does not match openat (event 7). What decided:"
+    assert lines[0] == "'Shadow read' does not match openat (event 7). What decided (✓ true, ✗ false):"
     assert lines[1] == "  ✗ fd.name = /etc/shadow    [/etc/passwd]"
-    assert "      ✓ evt.is_open_read = true    [true]" in lines
+    assert "    ✓ evt.is_open_read = true    [true]" in lines
     assert "✗</span> fd.name = /etc/shadow" in verdict._repr_html_()
 
 
@@ -289,6 +289,71 @@ def test_an_explanation_says_what_a_rule_uses() -> None:
     assert explanation.operators == ("=", "in")
     assert "macros       reads" in str(explanation)
     assert "fd.name = /etc/shadow" in explanation._repr_html_()
+
+
+AWKWARD = """
+- rule: Awkward
+  desc: d
+  condition: >
+    evt.type in (open, openat) and (proc.name exists and not (not proc.aname in (sh))) and
+    (toupper(basename(fd.name)) = SHADOW or fd.name startswith oneof (/bin, /usr) or proc.name = val(proc.pname))
+    and not fd.ip = 10.0.0.1 and evt.dir = <
+  output: o
+  priority: NOTICE
+  exceptions:
+    - {name: pairs, fields: [proc.name, fd.name], comps: [=, startswith], values: [[ls, /etc/ld], [ps, /lib]]}
+- rule: Never
+  desc: d
+  condition: evt.type = open and evt.type = close
+  output: o
+  priority: NOTICE
+"""
+
+
+def test_an_explanation_takes_apart_what_is_of_one_kind() -> None:
+    engine = load([("awkward.yaml", AWKWARD)])
+    assert engine.explain("Awkward").tree.splitlines() == [
+        "all of",
+        "  evt.type in (open, openat)",
+        "  proc.name exists",
+        "  not (not proc.aname in (sh))",
+        "  any of",
+        "    toupper(basename(fd.name)) = SHADOW",
+        "    fd.name startswith oneof (/bin, /usr)",
+        "    proc.name = val(proc.pname)",
+        "  not fd.ip = 10.0.0.1",
+        "  evt.dir = <",
+        "  not",
+        "    any of",
+        "      (proc.name = ls and fd.name startswith /etc/ld)",
+        "      (proc.name = ps and fd.name startswith /lib)",
+    ]
+    assert "event types  none: it can't match" in str(engine.explain("Never"))
+    assert "none: it can&#x27;t match" in engine.explain("Never")._repr_html_()
+
+
+def test_why_shows_the_values_that_were_compared() -> None:
+    engine = load([("awkward.yaml", AWKWARD)])
+    event = RecordedEvent(
+        {
+            "evt.type": "openat",
+            "proc.name": "sh",
+            "proc.pname": "bash",
+            "proc.aname": ["sh", "bash", "sshd"],
+            "fd.name": "/etc/shadow",
+            "fd.cip": "10.0.0.2",
+            "fd.sip": "10.0.0.3",
+        }
+    )
+    verdict = engine.why("Awkward", event)
+    assert not verdict.matched
+    seen = {str(part.node): part.seen for part in verdict.reasons}
+    assert seen == {"proc.aname in (sh)": "bash, sshd"}
+    lines = [line.strip() for line in str(verdict).splitlines()]
+    assert "✓ toupper(basename(fd.name)) = SHADOW    [SHADOW]" in lines
+    assert "✗ proc.name = val(proc.pname)    [sh, bash]" in lines
+    assert "✗ fd.ip = 10.0.0.1    [10.0.0.2, 10.0.0.3]" in lines
+    assert "✓ evt.dir = <    [<]" in lines
 
 
 def test_importing_is_cheap_and_loads_no_parser() -> None:
