@@ -194,6 +194,7 @@ class Steps:
         "custom-rules",
         "metric-filters",
         "alarms",
+        "dashboard",
         "findings-forwarder",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,8 +16,10 @@ import pytest
 from labkit import Lab
 from labkit.embedded.state import Endpoints
 from labkit.errors import StepError
+from labkit.provision import metric_filters
 from labkit.provision.alarms import notification_queue, requests, topic_arn
 from labkit.provision.steps import STEPS
+from labkit.provision.templates import template
 
 
 @pytest.fixture
@@ -122,9 +125,40 @@ def test_what_somebody_else_made_is_neither_changed_nor_deleted(
     assert left.why == "has the workshop's name"
 
 
-def test_a_topic_that_was_made_as_the_step_shows_is_used_and_kept(fresh: Lab, workshop: Path) -> None:
-    from labkit.provision.templates import template
+def test_a_dashboard_is_made_mended_and_deleted_and_somebody_elses_is_left_alone(fresh: Lab) -> None:
+    cloudwatch = fresh.aws.client("cloudwatch")
+    cloudwatch.put_dashboard(DashboardName="falco-workshop", DashboardBody='{"widgets": []}')
+    with pytest.raises(StepError, match="a dashboard falco-workshop that the lab didn't make"):
+        fresh.ensure("dashboard")
+    fresh.undo("dashboard")
+    assert cloudwatch.get_dashboard(DashboardName="falco-workshop")["DashboardBody"] == '{"widgets": []}'
+    cloudwatch.delete_dashboards(DashboardNames=["falco-workshop"])
+    assert fresh.apply("dashboard").action == "created"
+    body = json.loads(cloudwatch.get_dashboard(DashboardName="falco-workshop")["DashboardBody"])
+    cloudwatch.put_dashboard(
+        DashboardName="falco-workshop", DashboardBody=json.dumps({"widgets": body["widgets"][:2], "start": "-PT3H"})
+    )
+    assert fresh.apply("dashboard").action == "updated"
+    assert fresh.apply("dashboard").action == "unchanged"
+    fresh.ledger.path.unlink()  # the text of its first widget tells whose it is
+    assert ("dashboard", "falco-workshop") in {(item.kind, item.name) for item in fresh.audit().left}
+    assert fresh.undo("dashboard").action == "removed"
+    assert cloudwatch.list_dashboards()["DashboardEntries"] == []
 
+
+def test_every_metric_of_the_dashboard_is_one_that_the_filters_make(fresh: Lab) -> None:
+    fresh.apply("metric-filters")
+    made = {(f["metricTransformations"][0]["metricName"]) for f in metric_filters.requests(fresh)}
+    text = json.dumps(template(fresh, "cloudwatch/dashboard"))
+    searched = set(re.findall(r"MetricName=\W+(\w+)", text))
+    plain = set(re.findall(r'\["falco-workshop", "(\w+)"', text))
+    assert searched == {"AlertsByPriority", "AlertsByRule"}
+    assert searched | plain == made
+    arns = {alarm["AlarmName"] for alarm in requests(fresh)}
+    assert set(re.findall(r":alarm:([\w-]+)", text)) == arns
+
+
+def test_a_topic_that_was_made_as_the_step_shows_is_used_and_kept(fresh: Lab, workshop: Path) -> None:
     policy = json.dumps(template(fresh, "cloudwatch/topic-policy"))
     fresh.aws.client("sns").create_topic(Name="falco-workshop-alarms", Attributes={"Policy": policy})
     fresh.ensure("alarms")
@@ -179,8 +213,9 @@ def test_the_commands_shown_do_what_the_steps_do(fresh: Lab, new_lab: Callable[.
 
     run(fresh.cli("metric-filters"))
     run(fresh.cli("alarms"))
-    for step in ("metric-filters", "alarms"):
+    run(fresh.cli("dashboard"))
+    for step in ("metric-filters", "alarms", "dashboard"):
         assert {change.action for change in fresh.apply(step).changes} == {"unchanged"}
-    for step in ("alarms", "metric-filters"):
+    for step in ("dashboard", "alarms", "metric-filters"):
         run(STEPS[step].undo_cli(fresh))
         assert STEPS[step].status(fresh).state == "absent"

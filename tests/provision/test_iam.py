@@ -67,6 +67,7 @@ WITHOUT_RESOURCES = {
     "logs:TestMetricFilter",
     "sns:ListTopics",
     "sns:Unsubscribe",
+    "sqs:ListQueues",
 }
 
 
