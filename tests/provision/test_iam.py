@@ -62,6 +62,7 @@ WITHOUT_RESOURCES = {
     "eks:DescribeClusterVersions",
     "eks:ListClusters",
     "iam:ListOpenIDConnectProviders",
+    "lambda:ListFunctions",
     "logs:GetQueryResults",
     "logs:StopQuery",
     "logs:TestMetricFilter",
