@@ -135,6 +135,13 @@ def test_filters(logs: Any, condition: str, count: int) -> None:
     assert len(query(logs, f"fields @timestamp | filter {condition}")) == count
 
 
+@pytest.mark.parametrize("period", ["60s", "60 seconds", "1m", "1 min", "1minute", "60000ms"])
+def test_a_bin_has_its_unit_in_many_spellings(logs: Any, period: str) -> None:
+    rows = query(logs, f"filter ispresent(rule) | stats count(*) as n by bin({period}) as minute | sort minute asc")
+    assert [row["n"] for row in rows] == ["1"] * 5
+    assert all(row["minute"].endswith(":00.000") for row in rows)
+
+
 def test_fields_display_sort_and_limit(logs: Any) -> None:
     rows = query(
         logs,
@@ -161,7 +168,13 @@ def test_filters_after_statistics_see_their_columns(logs: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "offset", "words"),
     [
-        ("parse @message '*' as x", 0, "unexpected symbol found parse at line 1 and position 1"),
+        (
+            "parse @message '*' as x",
+            0,
+            "found parse at line 1 and position 1: the embedded lab's queries have no parse",
+        ),
+        ("stats pct(pid, 95)", 6, "found pct at line 1 and position 7: the embedded lab's queries have no pct"),
+        ("filter isblank(rule)", 7, "position 8: the embedded lab's queries have no isblank"),
         ("fields @message | dedup rule", 18, "unexpected symbol found dedup"),
         ("fields @timestamp,\n  strlen(rule)", 21, "at line 2 and position 3"),
         ("filter rule ~ 'x'", 12, "unexpected symbol found ~"),
