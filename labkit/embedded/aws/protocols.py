@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +14,7 @@ from xml.sax.saxutils import escape
 
 import orjson
 
+from labkit.embedded.aws import cbor
 from labkit.embedded.http import HttpRequest, HttpResponse
 
 Protocol = Literal["json", "query", "ec2", "rest-json", "rest-xml", "cbor"]
@@ -25,6 +25,7 @@ BOTOCORE_NAMES = {"monitoring": "cloudwatch", "tagging": "resourcegroupstagginga
 IAM_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
 # Operations that IAM policies call otherwise.
 IAM_ACTIONS = {("lambda", "Invoke"): "InvokeFunction"}
+CBOR_HEADERS = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
 
 
 @dataclass(frozen=True)
@@ -257,12 +258,8 @@ def error_response(error: AwsError, protocol: Protocol, request_id: str, service
             body = orjson.dumps({"message": error.message, **error.members})
             headers |= {"Content-Type": "application/json", "x-amzn-ErrorType": error.code}
         case "cbor":
-            body = cbor_map({"__type": error.code, "message": error.message})
-            headers |= {
-                "Content-Type": "application/cbor",
-                "smithy-protocol": "rpc-v2-cbor",
-                "x-amzn-query-error": f"{error.code};Sender",
-            }
+            body = cbor.encode({"__type": shape or code, "message": error.message, **error.members})
+            headers |= {**CBOR_HEADERS, "x-amzn-query-error": f"{code};Sender"}
         case "ec2":
             body = (
                 f"<Response><Errors><Error><Code>{escape(code)}</Code><Message>{escape(error.message)}</Message>"
@@ -288,18 +285,3 @@ def json_response(result: Mapping[str, Any], request_id: str) -> HttpResponse:
     """A result of a service that speaks the json protocol."""
     headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": request_id}
     return HttpResponse(200, headers, orjson.dumps(result))
-
-
-def cbor_map(members: Mapping[str, str]) -> bytes:
-    """A CBOR map of text to text, all that an error needs."""
-
-    def head(major: int, length: int) -> bytes:
-        if length < 24:
-            return bytes([major << 5 | length])
-        return bytes([major << 5 | 25]) + struct.pack(">H", length)
-
-    def text(value: str) -> bytes:
-        data = value.encode()[:65535]
-        return head(3, len(data)) + data
-
-    return head(5, len(members)) + b"".join(text(key) + text(value) for key, value in members.items())
