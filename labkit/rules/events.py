@@ -69,6 +69,9 @@ class RecordedEvent:
         written = self._values.get(f"{field}[{argument}]")
         if written is not None:
             return written
+        part = _PARTS.get(field)
+        if part is not None:
+            return part(self._values, argument)
         value = self._values.get(field)
         if isinstance(value, list):
             return value[int(argument)] if argument.isdigit() and int(argument) < len(value) else None
@@ -80,9 +83,6 @@ class RecordedEvent:
                 place = int(argument)
                 return value.get(parameters[place][0]) if place < len(parameters) else None
             return None
-        whole = _PARTS.get(field)
-        if whole is not None:
-            return whole[1](self._values.get(whole[0]), argument)
         return self._values.get(f"{field}.{argument}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,36 +93,70 @@ class RecordedEvent:
         return f"<RecordedEvent {self.type} {self._values.get('proc.cmdline', '')}>"
 
 
-def _word(text: Any, argument: str) -> str | None:
-    words = text.split(" ") if isinstance(text, str) else []
-    return words[int(argument)] if argument.isdigit() and int(argument) < len(words) else None
+# Fields with an argument, of which a recording has only the whole: how a part is found in what it has.
 
 
-def _variable(text: Any, name: str) -> str | None:
+def _word(values: Mapping[str, Any], argument: str) -> str | None:
+    """An argument of the process. They are recorded with blanks between them: if there are more blanks than that takes,
+    the last one has them, as in `sh -c "echo a b"`."""
+    text, count = values.get("proc.args"), values.get("proc.cmdnargs")
+    if not isinstance(text, str) or not argument.isdigit():
+        return None
+    words = text.split(" ", count - 1 if isinstance(count, int) and count > 0 else -1)
+    return words[int(argument)] if text and int(argument) < len(words) else None
+
+
+def _ancestors_words(values: Mapping[str, Any], argument: str) -> str | None:
+    """The arguments of an ancestor: its command line without its name."""
+    names, lines = values.get("proc.aname"), values.get("proc.acmdline")
+    if not isinstance(names, list) or not isinstance(lines, list) or not argument.isdigit():
+        return None
+    level = int(argument)
+    return str(lines[level])[len(str(names[level])) + 1 :] if level < min(len(names), len(lines)) else None
+
+
+def _variable(values: Mapping[str, Any], name: str) -> str | None:
     """A variable of an environment printed as `A=1 B=2`; empty if it isn't set, as Falco has it."""
+    text = values.get("proc.env")
     if not isinstance(text, str):
         return None
     match = re.search(rf"(?:^| ){re.escape(name)}=(.*?)(?= [A-Za-z_][A-Za-z0-9_]*=|$)", text, re.DOTALL)
     return match[1] if match else ""
 
 
-def _label(text: Any, name: str) -> str | None:
-    labels = text.split(", ") if isinstance(text, str) else []
-    return next((label[len(name) + 1 :] for label in labels if label.startswith(f"{name}:")), None)
+def _type_of_descriptor(values: Mapping[str, Any], number: str) -> list[str] | None:
+    """The type of one file descriptor, as a list: of the standard ones, and the one that the event is about."""
+    standard = {"0": "proc.stdin.type", "1": "proc.stdout.type", "2": "proc.stderr.type"}
+    field = "fd.type" if str(values.get("fd.num")) == number else standard.get(number, "")
+    kind = values.get(field)
+    return None if kind is None else [kind]
 
 
-def _cgroup(text: Any, name: str) -> str | None:
+def _labelled(field: str) -> Callable[[Mapping[str, Any], str], str | None]:
+    """A label in a field with all of them, `a:1, b:2`."""
+
+    def find(values: Mapping[str, Any], name: str) -> str | None:
+        text = values.get(field)
+        labels = text.split(", ") if isinstance(text, str) else []
+        return next((label[len(name) + 1 :] for label in labels if label.startswith(f"{name}:")), None)
+
+    return find
+
+
+def _cgroup(values: Mapping[str, Any], name: str) -> str | None:
+    text = values.get("thread.cgroups")
     groups = text.split(" ") if isinstance(text, str) else []
     return next((group[len(name) + 1 :] for group in groups if group.startswith(f"{name}=")), None)
 
 
-# Fields with an argument, of which a recording has only the whole: where that is, and how a part is found in it.
-_PARTS: dict[str, tuple[str, Callable[[Any, str], str | None]]] = {
-    "proc.args": ("proc.args", _word),
-    "proc.env": ("proc.env", _variable),
-    "container.label": ("container.labels", _label),
-    "k8s.pod.label": ("k8s.pod.labels", _label),
-    "thread.cgroup": ("thread.cgroups", _cgroup),
+_PARTS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "proc.args": _word,
+    "proc.aargs": _ancestors_words,
+    "proc.env": _variable,
+    "fd.types": _type_of_descriptor,
+    "container.label": _labelled("container.labels"),
+    "k8s.pod.label": _labelled("k8s.pod.labels"),
+    "thread.cgroup": _cgroup,
 }
 
 

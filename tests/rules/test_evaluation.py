@@ -360,7 +360,14 @@ def test_arguments_of_events(matches: Matches, condition: str, expected: bool) -
     ("condition", "expected"),
     [
         ("proc.args[1] = b", True),
-        ("proc.args[5] exists", False),
+        ("proc.args[2] = 'c d'", True),  # three arguments, as the count says
+        ("proc.args[3] exists", False),
+        ("proc.aargs[1] = '-c x'", True),
+        ("proc.aargs[2] = ''", True),
+        ("proc.aargs[3] exists", False),
+        ("fd.types[0] in (pipe)", True),
+        ("fd.types[5] intersects (file)", True),
+        ("fd.types[7] exists", False),
         ("proc.env[HOME] = /root", True),
         ("proc.env[PS1] = 'a b'", True),
         ("proc.env[NONE] = ''", True),
@@ -372,7 +379,14 @@ def test_arguments_of_events(matches: Matches, condition: str, expected: bool) -
 )
 def test_parts_of_recorded_fields(matches: Matches, condition: str, expected: bool) -> None:
     values = {
-        "proc.args": "a b",
+        "proc.args": "a b c d",
+        "proc.cmdnargs": 3,
+        "proc.aname": ["x", "sh", "init"],
+        "proc.acmdline": ["x a b c d", "sh -c x", "init"],
+        "proc.stdin.type": "pipe",
+        "fd.num": 5,
+        "fd.type": "file",
+        "fd.types": ["pipe", "file"],
         "proc.env": "HOME=/root PS1=a b X=1",
         "k8s.pod.labels": "app:web, a:b",
         "thread.cgroups": "cpuset=/ cpu=/x",

@@ -53,7 +53,7 @@ CASES = {
     ),
     "LOAD_ERR_COMPILE_OUTPUT": Case(
         RULE.replace("output: o", "output: x %fd.net"),
-        "fd.net is filter only and cannot be used as a display field",
+        "unknown filter: unexpected token after '",
         (FILE, R, ("rule output", "", 3, 10)),
         "  output: x %fd.net\n          ^\n",
     ),
