@@ -24,7 +24,13 @@ BOTOCORE_NAMES = {"monitoring": "cloudwatch", "tagging": "resourcegroupstagginga
 # Signing names whose actions have another prefix in IAM policies.
 IAM_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
 # Operations that IAM policies call otherwise.
-IAM_ACTIONS = {("lambda", "Invoke"): "InvokeFunction"}
+IAM_ACTIONS = {
+    ("lambda", "Invoke"): "InvokeFunction",
+    ("sns", "PublishBatch"): "Publish",
+    ("sqs", "ChangeMessageVisibilityBatch"): "ChangeMessageVisibility",
+    ("sqs", "DeleteMessageBatch"): "DeleteMessage",
+    ("sqs", "SendMessageBatch"): "SendMessage",
+}
 CBOR_HEADERS = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from labkit.embedded import names
+from labkit.embedded.aws import wire
 from labkit.embedded.aws.iam_authorization import parse_document, trusts_service
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
 
@@ -122,6 +124,7 @@ class Sqs:
             name: {"DataType": "String", "StringValue": value} if isinstance(value, str) else dict(value)
             for name, value in (attributes or {}).items()
         }
+        _check_size(queue, body, typed)
         self._put(queue, body, typed, sender=self.account_id)
 
     def send_as(
@@ -193,8 +196,8 @@ class Sqs:
                 "InvalidParameterValue",
                 "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
             )
-        self._check(attributes)
         arn = self._arn(call, name)
+        self._check(attributes, arn)
         queue = self._queues.get(arn)
         if queue is None:
             now = self._clock()
@@ -205,7 +208,7 @@ class Sqs:
             raise AwsError("QueueNameExists", message + different[0])
         return {"QueueUrl": self._url(call, queue)}
 
-    def _check(self, attributes: Mapping[str, str]) -> None:
+    def _check(self, attributes: Mapping[str, str], arn: str) -> None:
         for name, value in attributes.items():
             if name not in _SETTABLE:
                 raise AwsError("InvalidAttributeName", f"Unknown Attribute {name}.")
@@ -216,9 +219,11 @@ class Sqs:
             elif name == "Policy" and value:
                 _check_policy(value)
             elif name == "RedrivePolicy" and value:
-                self._check_redrive(value)
+                self._check_redrive(value, arn)
+            elif name == "RedriveAllowPolicy" and value:
+                _check_allowed(value)
 
-    def _check_redrive(self, text: str) -> None:
+    def _check_redrive(self, text: str, source: str) -> None:
         try:
             policy = json.loads(text)
             target, most = policy["deadLetterTargetArn"], int(policy["maxReceiveCount"])
@@ -231,6 +236,13 @@ class Sqs:
         if target not in self._queues:
             reason = "Reason: Dead letter target does not exist."
             raise AwsError("InvalidParameterValue", f"Value {text} for parameter RedrivePolicy is invalid. {reason}")
+        allowed = json.loads(self._queues[target].attributes.get("RedriveAllowPolicy") or '{"redrivePermission": ""}')
+        sources = allowed.get("sourceQueueArns", [])
+        if allowed["redrivePermission"] == "denyAll" or (
+            allowed["redrivePermission"] == "byQueue" and source not in sources
+        ):
+            reason = "Reason: Dead letter target does not allow this queue as its source."
+            raise AwsError("InvalidParameterValue", f"Value {text} for parameter RedrivePolicy is invalid. {reason}")
 
     def _delete(self, call: Call, p: Parameters, caller: Principal) -> Result:
         del self._queues[self._queue(call, p).arn]
@@ -242,10 +254,11 @@ class Sqs:
     def _list(self, call: Call, p: Parameters, caller: Principal) -> Result:
         prefix = self._arn(call, p.get("QueueNamePrefix", ""))
         found = [queue for arn, queue in sorted(self._queues.items()) if arn.startswith(prefix)]
-        first = int(p.get("NextToken") or 0)
-        most = p.get("MaxResults") or 1000
-        more = {"NextToken": str(first + most)} if len(found) > first + most else {}
-        urls = [self._url(call, queue) for queue in found[first : first + most]]
+        try:
+            page, more = wire.page(found, p.get("NextToken"), p.get("MaxResults") or 1000)
+        except ValueError:
+            raise AwsError("InvalidParameterValue", "Invalid or expired next token.") from None
+        urls = [self._url(call, queue) for queue in page]
         return {**({"QueueUrls": urls} if urls else {}), **more}
 
     def _attributes(self, queue: Queue) -> dict[str, str]:
@@ -277,7 +290,7 @@ class Sqs:
 
     def _set_attributes(self, call: Call, p: Parameters, caller: Principal) -> Result:
         queue = self._queue(call, p)
-        self._check(p["Attributes"])
+        self._check(p["Attributes"], queue.arn)
         queue.attributes |= p["Attributes"]
         queue.modified = self._clock()
         return {}
@@ -295,12 +308,7 @@ class Sqs:
         id_ = names.uid("sqs message", queue.arn, queue.created, queue.count)
         wait = queue.number("DelaySeconds") if delay is None else delay
         message = queue.messages[id_] = Message(id_, body, now, sender, attributes, now + wait)
-        # A waiting receiver on the lab's loop; without a loop there is none.
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return message
-        loop.call_soon(lambda: loop.create_task(_wake(queue)))
+        _wake_soon(queue)
         return message
 
     def _checked_body(self, queue: Queue, p: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, Any]], int | None]:
@@ -314,13 +322,7 @@ class Sqs:
             raise AwsError("InvalidMessageContents", "Invalid characters found in the message body.")
         if p.get("MessageGroupId") or p.get("MessageDeduplicationId"):
             raise AwsError("InvalidParameterValue", "The embedded lab has standard queues only.")
-        size = len(body.encode()) + sum(
-            len(name.encode()) + len(value["DataType"]) + len(_bytes(value)) for name, value in attributes.items()
-        )
-        most = queue.number("MaximumMessageSize")
-        if size > most:
-            reason = f"Reason: Message must be shorter than {most} bytes."
-            raise AwsError("InvalidParameterValue", f"One or more parameters are invalid. {reason}")
+        _check_size(queue, body, attributes)
         if len(attributes) > 10:
             raise AwsError("InvalidParameterValue", "Number of message attributes exceeds the allowed maximum [10].")
         return body, attributes, delay
@@ -379,6 +381,7 @@ class Sqs:
                 del queue.messages[message.id]
                 message.visible, message.received, message.source = now, 0, queue.arn
                 self._queues[redrive[0]].messages[message.id] = message
+                _wake_soon(self._queues[redrive[0]])
                 continue
             message.received += 1
             message.first_received = message.first_received or now
@@ -451,6 +454,13 @@ class Sqs:
         return {"Tags": dict(tags)} if tags else {}
 
 
+def _wake_soon(queue: Queue) -> None:
+    """Wakes receivers that wait on the lab's loop; without a loop there are none."""
+    with contextlib.suppress(RuntimeError):
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: loop.create_task(_wake(queue)))
+
+
 async def _wake(queue: Queue) -> None:
     """Lets waiting receivers look again."""
     async with queue.arrivals:
@@ -459,6 +469,20 @@ async def _wake(queue: Queue) -> None:
 
 def _no_queue() -> AwsError:
     return AwsError("QueueDoesNotExist", "The specified queue does not exist.")
+
+
+def _check_allowed(text: str) -> None:
+    """A RedriveAllowPolicy: who may take a queue as the end of dead letters."""
+    try:
+        policy = json.loads(text)
+        permission, sources = policy["redrivePermission"], policy.get("sourceQueueArns", [])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        permission, sources = None, []
+    if permission not in ("allowAll", "denyAll", "byQueue") or not isinstance(sources, list) or len(sources) > 10:
+        reason = (
+            f"Value {text} for parameter RedriveAllowPolicy is invalid. Reason: Amazon SQS can't create the redrive "
+        )
+        raise AwsError("InvalidParameterValue", reason + "allow policy, as it's in an unsupported format.")
 
 
 def _check_policy(text: str) -> None:
@@ -529,6 +553,16 @@ def _shown(message: Message, system: set[str], wanted: Any) -> dict[str, Any]:
         shown["MessageAttributes"] = attributes
         shown["MD5OfMessageAttributes"] = _md5_of_attributes(attributes)
     return shown
+
+
+def _check_size(queue: Queue, body: str, attributes: Mapping[str, Mapping[str, Any]]) -> None:
+    size = len(body.encode()) + sum(
+        len(name.encode()) + len(value["DataType"]) + len(_bytes(value)) for name, value in attributes.items()
+    )
+    most = queue.number("MaximumMessageSize")
+    if size > most:
+        reason = f"Reason: Message must be shorter than {most} bytes."
+        raise AwsError("InvalidParameterValue", f"One or more parameters are invalid. {reason}")
 
 
 def _checked_attribute(name: str, value: Mapping[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,34 @@ def test_a_role_needs_the_permission_on_the_queue(running: Any, sqs: Any, queue:
     assert "AccessDenied" in code(limited.receive_message, QueueUrl=queue)
 
 
+def test_a_batch_needs_the_permission_of_its_parts(running: Any, sqs: Any, queue: str) -> None:
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn(sqs, queue)}
+    limited = running.as_session("sqs", running.session({"Version": "2012-10-17", "Statement": [statement]}))
+    sent = limited.send_message_batch(QueueUrl=queue, Entries=[{"Id": "a", "MessageBody": "x"}])
+    assert [entry["Id"] for entry in sent["Successful"]] == ["a"]
+
+
+def test_a_dead_letter_wakes_who_waits_for_it(running: Any, sqs: Any, queue: str) -> None:
+    dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    policy = {"deadLetterTargetArn": arn(sqs, dead), "maxReceiveCount": 1}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": json.dumps(policy)})
+    sqs.send_message(QueueUrl=queue, MessageBody="poison")
+    assert bodies(sqs, queue, VisibilityTimeout=0) == ["poison"]
+    threading.Timer(0.2, lambda: bodies(running.client("sqs"), queue)).start()
+    assert bodies(sqs, dead, WaitTimeSeconds=20) == ["poison"]
+
+
+def test_a_queue_says_whose_dead_letters_it_takes(sqs: Any, queue: str) -> None:
+    dead = sqs.create_queue(QueueName="dead", Attributes={"RedriveAllowPolicy": '{"redrivePermission": "denyAll"}'})
+    redrive = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn(sqs, dead["QueueUrl"]), "maxReceiveCount": 3})}
+    assert code(sqs.set_queue_attributes, QueueUrl=queue, Attributes=redrive) == "InvalidParameterValue"
+    allowed = json.dumps({"redrivePermission": "byQueue", "sourceQueueArns": [arn(sqs, queue)]})
+    sqs.set_queue_attributes(QueueUrl=dead["QueueUrl"], Attributes={"RedriveAllowPolicy": allowed})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes=redrive)
+    assert code(sqs.create_queue, QueueName="third", Attributes=redrive) == "InvalidParameterValue"
+    assert code(sqs.create_queue, QueueName="q", Attributes={"RedriveAllowPolicy": "{}"}) == "InvalidParameterValue"
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(texts=st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=0xD7FF), min_size=1), max_size=30))
 def test_nothing_is_lost_or_doubled(sqs: Any, queue: str, texts: list[str]) -> None:
