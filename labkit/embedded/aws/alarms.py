@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from labkit.embedded.aws.alarm_evaluation import COMPARISONS, Datapoint, Rule, S
 from labkit.embedded.aws.metric_data import Queries, check_queries
 from labkit.embedded.aws.metrics import DAY, MINUTE, Metric, Metrics
 from labkit.embedded.aws.protocols import AwsError
+
+logger = logging.getLogger(__name__)
 
 # (alarm's ARN, topic's ARN, subject, message); raises AwsError if it isn't taken.
 Publish = Callable[[str, str, str, str], object]
@@ -86,12 +89,13 @@ class Alarm:
         """The one metric it watches; None for an expression."""
         return None if "Metrics" in self.settings else metrics.metric_of(self.settings)
 
-    def watches(self, metric: Metric) -> bool:
-        """Whether it looks at a metric."""
+    @property
+    def watched(self) -> set[Metric]:
+        """The metrics it looks at."""
         if "Metrics" not in self.settings:
-            return self.metric == metric
+            return {metrics.metric_of(self.settings)}
         stats = [query["MetricStat"] for query in self.settings["Metrics"] if "MetricStat" in query]
-        return any(metrics.metric_of(stat["Metric"]) == metric for stat in stats)
+        return {metrics.metric_of(stat["Metric"]) for stat in stats}
 
     @property
     def only_grows(self) -> bool:
@@ -152,6 +156,8 @@ class Alarms:
         self._publish = publish
         self._alarms: dict[str, Alarm] = {}
         self._history: list[dict[str, Any]] = []
+        # Names of alarms by the metrics that they look at; of these metrics, those that were put to of late.
+        self._watching: dict[Metric, set[str]] = {}
         self._touched: set[Metric] = set()
         store.listeners.append(self._touch)
         self.operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -177,7 +183,7 @@ class Alarms:
 
     def _touch(self, metric: Metric) -> None:
         """Something was put to a metric: its alarms are evaluated as soon as the loop comes to it."""
-        if metric in self._touched or not any(alarm.watches(metric) for alarm in self._alarms.values()):
+        if metric not in self._watching or metric in self._touched:
             return
         if not self._touched:
             with contextlib.suppress(RuntimeError):  # without a loop, the next call evaluates
@@ -187,13 +193,24 @@ class Alarms:
     def evaluate(self) -> None:
         """Evaluates the alarms whose time has come, and those whose metrics were put to."""
         now = self._clock()
-        touched, self._touched = self._touched, set()
+        touched = {name for metric in self._touched for name in self._watching.get(metric, ())}
+        self._touched.clear()
         for alarm in list(self._alarms.values()):
             end = int(now // alarm.step) * alarm.step
             due = alarm.evaluated < end
-            if due or any(alarm.watches(metric) for metric in touched):
+            if due or alarm.name in touched:
                 alarm.evaluated = end
-                self._evaluate(alarm, end, now, due=due)
+                try:
+                    self._evaluate(alarm, end, now, due=due)
+                except Exception:
+                    logger.exception("Alarm %s can't be evaluated", alarm.name)  # the others can
+
+    def _watch(self) -> None:
+        """Notes which metrics the alarms look at, after these have changed."""
+        self._watching.clear()
+        for alarm in self._alarms.values():
+            for metric in alarm.watched:
+                self._watching.setdefault(metric, set()).add(alarm.name)
 
     def _evaluate(self, alarm: Alarm, end: int, now: float, *, due: bool) -> None:
         # The period that isn't over may raise an alarm, if nothing that can come in it would take that back.
@@ -320,9 +337,9 @@ class Alarms:
             self._reconfigure(alarm, settings, now)
         # It is checked for the first time when this minute is over, but at once for data that is there already.
         alarm.evaluated = int(now // alarm.step) * alarm.step
-        for query in settings.get("Metrics") or [{"MetricStat": {"Metric": settings}}]:
-            if "MetricStat" in query:
-                self._touch(metrics.metric_of(query["MetricStat"]["Metric"]))
+        self._watch()
+        for metric in alarm.watched:
+            self._touch(metric)
         return {}
 
     def _reconfigure(self, alarm: Alarm, settings: dict[str, Any], now: float) -> None:
@@ -491,6 +508,7 @@ class Alarms:
             data = {"version": "1.0", "type": "Delete", "deletedAlarm": alarm.configuration()}
             self._record(alarm, now, "ConfigurationUpdate", f'Alarm "{alarm.name}" deleted', data)
             del self._alarms[alarm.name]
+        self._watch()
         return {}
 
     def _set_state(self, p: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,6 +174,8 @@ PROPERTIES: dict[str, Members] = {
         ["endpoint"],
     ),
 }
+# Kinds whose properties the service knows and the lab doesn't look at.
+_UNCHECKED = ("chart",)
 _BODY = Members(
     {
         **_TIMES,
@@ -194,7 +196,7 @@ _BODY = Members(
         "widgets": Items(
             Members(
                 {
-                    "type": tuple(PROPERTIES),
+                    "type": (*PROPERTIES, *_UNCHECKED),
                     "x": Number(0, 23, whole=True),
                     "y": Number(0, whole=True),
                     "width": Number(1, 24, whole=True),

@@ -283,7 +283,7 @@ def list_metrics(metrics: Metrics, p: Mapping[str, Any], now: float) -> dict[str
             p.get("Namespace") in (None, metric.namespace)
             and p.get("MetricName") in (None, metric.name)
             and all(name in has and value in (None, has[name]) for name, value in wanted)
-            and (p.get("RecentlyActive") is None or last >= now - 3 * 3600)
+            and last >= now - (_TOO_OLD if p.get("RecentlyActive") is None else 3 * 3600)
         )
 
     found = [metric.described() for metric, last in metrics.names() if selected(metric, last)]

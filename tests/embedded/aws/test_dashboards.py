@@ -55,6 +55,7 @@ GOOD = body(
         metrics=[{"metricName": "CPUUtilization", "resourceType": "AWS::EC2::Instance", "stat": "Average"}],
         labels=[{"key": "Name", "value": "x"}],
     ),
+    widget("chart", data={"queries": []}),
     start="-PT3H",
     periodOverride="inherit",
 )

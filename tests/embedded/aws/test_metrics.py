@@ -290,6 +290,26 @@ def test_the_query_protocol_of_older_sdks(running: Any) -> None:
     assert "<Code>InvalidAction</Code>" in by_query(running, "Nothing")
 
 
+def test_alarms_and_dashboards_over_the_query_protocol(running: Any) -> None:
+    settings = {
+        "AlarmName": "critical", "MetricName": "Alerts", "Namespace": "Falco", "Statistic": "Sum", "Period": "60",
+        "EvaluationPeriods": "1", "Threshold": "1", "ComparisonOperator": "GreaterThanThreshold",
+        "AlarmActions.member.1": "arn:aws:sns:us-east-1:111122223333:t", "Tags.member.1.Key": "a",
+        "Tags.member.1.Value": "b",
+    }  # fmt: skip
+    assert "<PutMetricAlarmResponse" in by_query(running, "PutMetricAlarm", **settings)
+    described = by_query(running, "DescribeAlarms")
+    assert "<StateValue>INSUFFICIENT_DATA</StateValue>" in described
+    assert "<Threshold>1.0</Threshold>" in described
+    assert "<AlarmActions><member>arn:aws:sns:us-east-1:111122223333:t</member></AlarmActions>" in described
+    assert "created</HistorySummary>" in by_query(running, "DescribeAlarmHistory", AlarmName="critical")
+    state = {"AlarmName": "none", "StateValue": "OK", "StateReason": "x"}
+    assert "<Code>ResourceNotFound</Code>" in by_query(running, "SetAlarmState", **state)
+    wrong = by_query(running, "PutDashboard", DashboardName="x", DashboardBody="{}")
+    assert "<Code>InvalidParameterInput</Code>" in wrong
+    assert "Should have required property" in wrong
+
+
 @pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI isn't installed")
 def test_the_command_line(running: Any) -> None:
     environment = {
