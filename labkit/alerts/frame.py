@@ -16,7 +16,7 @@ from labkit.alerts.parse import PRIORITIES, NotAlert, parse
 PRIORITY = pd.CategoricalDtype(list(PRIORITIES), ordered=True)
 
 # Columns that every frame has, in this order, before the output fields ...
-_ALERT = ("time", "rule", "priority", "source", "hostname", "output", "tags")
+ALERT = ("time", "rule", "priority", "source", "hostname", "output", "tags")
 # ... and after them: where and when CloudWatch Logs got the line (its own names).
 DELIVERY = ("eventId", "logStreamName", "timestamp", "ingestionTime")
 
@@ -81,7 +81,7 @@ class Columns:
             group = self._by_shape[shape] = ([], [])
         group[0].append(len(self._alerts))
         group[1].append(tuple([same(v, v) if type(v) is str else v for v in fields.values()]))
-        time, rule, priority, source, hostname, output, tags = map(alert.get, _ALERT)
+        time, rule, priority, source, hostname, output, tags = map(alert.get, ALERT)
         marks = tuple(map(str, tags or ()))
         shared = same(rule, rule), same(priority, priority), same(source, source), same(hostname, hostname)
         self._alerts.append((time, *shared, output, self._tags.setdefault(marks, marks)))
@@ -94,7 +94,7 @@ class Columns:
         logged = _milliseconds([delivery[2] for delivery in self._deliveries])
         times = _times([alert[0] for alert in self._alerts], logged)
         order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
-        _, rule, priority, source, hostname, output, tags = _columns(self._alerts, order, len(_ALERT))
+        _, rule, priority, source, hostname, output, tags = _columns(self._alerts, order, len(ALERT))
         event_id, stream, _, ingestion = _columns(self._deliveries, order, len(DELIVERY))
         columns: dict[str, Any] = {
             "time": times.iloc[order].reset_index(drop=True),
@@ -124,7 +124,7 @@ class Columns:
             where = place[rows]
             for i, name in enumerate(shape):
                 # Falco lets one add fields of any name (`append_output.extra_fields`).
-                column = f"output_fields.{name}" if name in _ALERT or name in DELIVERY else name
+                column = f"output_fields.{name}" if name in ALERT or name in DELIVERY else name
                 parts.setdefault(column, []).append((where, [row[i] for row in values]))
         return {name: _typed(parts[name], n, FIELDS.get(name)) for name in [*FIELDS, *sorted(set(parts) - set(FIELDS))]}
 

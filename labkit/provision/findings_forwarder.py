@@ -395,7 +395,7 @@ STEPS = [
     Step(
         "findings-forwarder",
         "A function that makes a finding of each alert",
-        ("log-group",),
+        ("log-group", "security-hub"),
         _parts,
         _cli,
         _undo_cli,

@@ -26,7 +26,10 @@ TAG = ("workshop", "falco-eks")
 
 
 class Part(Protocol):
-    """One resource that a step answers for."""
+    """One resource that a step answers for.
+
+    One with a true attribute `incidental` comes by itself once the step is in place: its absence is no lack.
+    """
 
     @property
     def kind(self) -> str:
@@ -161,8 +164,9 @@ class Step:
     def status(self, lab: Lab) -> StepStatus:
         """What is there of it now."""
         with explained(lab.aws.hint):
-            parts = tuple((part.kind, part.name, part.state(lab)) for part in self.parts(lab))
-        return StepStatus(self.name, self.title, parts)
+            found = [(part, part.state(lab)) for part in self.parts(lab)]
+        parts = [(p.kind, p.name, state) for p, state in found if state or not getattr(p, "incidental", False)]
+        return StepStatus(self.name, self.title, tuple(parts))
 
     def _record(self, lab: Lab, part: Part, *, made: bool) -> None:
         details = getattr(part, "details", {})
@@ -181,6 +185,7 @@ class Steps:
         "custom_rules",
         "metric_filters",
         "alarms",
+        "security_hub",
         "findings_forwarder",
     )
     ORDER = (
@@ -195,6 +200,7 @@ class Steps:
         "metric-filters",
         "alarms",
         "dashboard",
+        "security-hub",
         "findings-forwarder",
     )
 

@@ -42,7 +42,7 @@ SEVERITIES = {
 some, HIGH is urgent, CRITICAL needs it at once."""
 OTHER_SEVERITY = "MEDIUM"
 """The severity of a priority that Falco doesn't have: somebody should look at it."""
-_BY_PRIORITY = {name.lower(): label for name, label in {**SEVERITIES, "Info": "INFORMATIONAL"}.items()}
+PRIORITIES = {name.lower(): label for name, label in {**SEVERITIES, "Info": "INFORMATIONAL"}.items()}
 
 # The tag of a tactic -> a type of the taxonomy. It counts what exfiltration and impact come to as effects.
 _TYPES = {
@@ -138,12 +138,14 @@ def to_asff(
     rule = alert.get("rule")
     if not isinstance(rule, str) or not rule.strip():
         raise ValueError("the alert names no rule")
-    moment = _nanoseconds(alert, logged_ms)
-    fields = _fields(alert)
+    moment = time_of(alert, logged_ms)
+    fields = fields_of(alert)
     when = _iso(moment)
-    hostname, priority = _text(alert.get("hostname")), _text(alert.get("priority"))
-    resources = _resources(fields, hostname, account_id=account_id, region=region, partition=partition, cluster=cluster)
-    pod, container = fields.get("k8s.pod.name"), _container_id(fields)
+    hostname, priority = text_of(alert.get("hostname")), text_of(alert.get("priority"))
+    resources = resources_of(
+        fields, hostname, account_id=account_id, region=region, partition=partition, cluster=cluster
+    )
+    pod, container = fields.get("k8s.pod.name"), container_of(fields)
     where = "/".join(filter(None, [fields.get("k8s.ns.name"), pod])) if pod else container or hostname
     finding: Finding = {
         "SchemaVersion": "2018-10-08",
@@ -158,7 +160,7 @@ def to_asff(
         "FirstObservedAt": when,
         "LastObservedAt": when,
         "Title": _cut(f"{rule}: {where}" if where else rule, MAX_TITLE),
-        "Description": _cut(_text(alert.get("output")) or rule, MAX_DESCRIPTION),
+        "Description": _cut(text_of(alert.get("output")) or rule, MAX_DESCRIPTION),
         "FindingProviderFields": {
             "Severity": _severity(priority),
             "Types": types_of(alert),
@@ -172,11 +174,11 @@ def to_asff(
     about = {
         "falco/rule": rule,
         "falco/priority": priority,
-        "falco/source": _text(alert.get("source")),
+        "falco/source": text_of(alert.get("source")),
         "falco/time": f"{when[:19]}.{moment % _SECOND:09}Z",
         "falco/hostname": hostname,
         "falco/cluster": cluster,
-        "falco/tags": ", ".join(_tags(alert)),
+        "falco/tags": ", ".join(tags_of(alert)),
         "falco/techniques": ", ".join(techniques_of(alert)),
     }
     finding["ProductFields"] = _product_fields(about, fields)
@@ -191,9 +193,9 @@ def finding_id(alert: Alert, *, account_id: str, region: str, cluster: str = "",
     own finding.
     """
     identity = [
-        *(account_id, region, cluster, _text(alert.get("hostname")), _text(alert.get("source"))),
-        *(_text(alert.get("rule")), str(_nanoseconds(alert, logged_ms)), _text(alert.get("output"))),
-        *sorted(_fields(alert).items()),
+        *(account_id, region, cluster, text_of(alert.get("hostname")), text_of(alert.get("source"))),
+        *(text_of(alert.get("rule")), str(time_of(alert, logged_ms)), text_of(alert.get("output"))),
+        *sorted(fields_of(alert).items()),
     ]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     return _cut(f"{id_prefix(cluster)}{digest}", 512)
@@ -210,41 +212,42 @@ def types_of(alert: Alert) -> list[str]:
     The classifier is the technique, where there is one tactic for it to belong to. Without a tactic it is an unusual
     behavior: of a container, if the alert comes from one.
     """
-    types = list(dict.fromkeys(_TYPES[tag] for tag in _tags(alert) if tag in _TYPES))
+    types = list(dict.fromkeys(_TYPES[tag] for tag in tags_of(alert) if tag in _TYPES))
     techniques = techniques_of(alert)
     if len(types) == 1 and types[0].count("/") == 1 and techniques:
         types = [f"{types[0]}/{technique}" for technique in techniques]
     if not types:
-        types = ["Unusual Behaviors/Container" if _container_id(_fields(alert)) else "Unusual Behaviors"]
+        types = ["Unusual Behaviors/Container" if container_of(fields_of(alert)) else "Unusual Behaviors"]
     return types[:MAX_FIELDS]
 
 
 def techniques_of(alert: Alert) -> list[str]:
     """The ATT&CK techniques among the alert's tags, such as `T1059`."""
-    return [tag for tag in dict.fromkeys(_tags(alert)) if _TECHNIQUE.fullmatch(tag)]
+    return [tag for tag in dict.fromkeys(tags_of(alert)) if _TECHNIQUE.fullmatch(tag)]
 
 
 def _severity(priority: str) -> dict[str, str]:
-    severity = {"Label": _BY_PRIORITY.get(priority.strip().lower(), OTHER_SEVERITY)}
+    severity = {"Label": PRIORITIES.get(priority.strip().lower(), OTHER_SEVERITY)}
     original = _cut(priority, 64)
     return {**severity, "Original": original} if original else severity
 
 
-def _tags(alert: Alert) -> list[str]:
+def tags_of(alert: Alert) -> list[str]:
+    """The alert's tags, as text."""
     tags = alert.get("tags")
-    return [_text(tag) for tag in tags if _text(tag).strip()] if isinstance(tags, list | tuple) else []
+    return [text_of(tag) for tag in tags if text_of(tag).strip()] if isinstance(tags, list | tuple) else []
 
 
-def _fields(alert: Alert) -> dict[str, str]:
-    """The output fields that have a value, as text."""
+def fields_of(alert: Alert) -> dict[str, str]:
+    """The alert's output fields that have a value, as text."""
     fields = alert.get("output_fields")
     if not isinstance(fields, Mapping):
         return {}
-    texts = {_text(name): _text(value) for name, value in fields.items()}
+    texts = {text_of(name): text_of(value) for name, value in fields.items()}
     return {name: text for name, text in texts.items() if name.strip() and text.strip() and text != "<NA>"}
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """A value as text; empty for none."""
     if value is None:
         return ""
@@ -268,7 +271,7 @@ def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
 
 
-def _nanoseconds(alert: Alert, logged_ms: int | None) -> int:
+def time_of(alert: Alert, logged_ms: int | None) -> int:
     """When it happened, in ns since the epoch: Falco's `time`, else its field `evt.time`, else when it was logged."""
     stamp = alert.get("time")
     if isinstance(stamp, str) and (found := _ISO.fullmatch(stamp.strip())):
@@ -297,19 +300,19 @@ def _iso(nanoseconds: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 
-def _container_id(fields: Mapping[str, str]) -> str:
+def container_of(fields: Mapping[str, str]) -> str:
     """The container's id; empty for what happened on the host, which Falco calls a container of its own."""
     id_ = fields.get("container.id", "")
     return "" if id_ == "host" else id_
 
 
-def _resources(
+def resources_of(
     fields: Mapping[str, str], hostname: str, *, account_id: str, region: str, partition: str, cluster: str
 ) -> list[dict[str, Any]]:
     """What the alert is about, the nearest first: container, pod, node, cluster; or else at least the account."""
     here = {"Region": region, **({"Partition": partition} if partition in _PARTITIONS else {})}
     resources: list[dict[str, Any]] = []
-    if container := _container_id(fields):
+    if container := container_of(fields):
         details: dict[str, Any] = {}
         image, tag = fields.get("container.image.repository"), fields.get("container.image.tag")
         started = fields.get("container.start_ts", "")

@@ -15,14 +15,15 @@ from botocore.exceptions import ClientError
 
 from labkit import Lab, alerts
 from labkit.embedded.state import Endpoints
-from labkit.provision import metric_filters
+from labkit.provision import findings_forwarder, metric_filters
 from labkit.provision.templates import template
-from labkit.respond import metrics
+from labkit.respond import findings, metrics
 
 ROOT = Path(__file__).parents[2]
 POLICIES = sorted(path.stem for path in (ROOT / "manifests/iam").glob("workshop-*.json"))
 HELM = '#!/bin/sh\nexec "{python}" -m labkit.embedded.helm "$@"\n'
 PREFIXES = {"monitoring": "cloudwatch"}
+ACTIONS = {"Invoke": "InvokeFunction"}
 
 # Allowed, but only needed when something went wrong: an interruption, a name with a typo, what somebody else changed.
 FOR_MENDING = {
@@ -38,12 +39,14 @@ FOR_MENDING = {
 }
 # Asked for by AWS when something is made with tags or with a role.
 WITH_OTHER_CALLS = {
+    "iam:CreateServiceLinkedRole",
     "iam:PassRole",
     "cloudwatch:TagResource",
     "iam:TagOpenIDConnectProvider",
     "iam:TagRole",
     "lambda:TagResource",
     "logs:TagResource",
+    "securityhub:TagResource",
     "sns:TagResource",
     "sqs:TagQueue",
 }
@@ -59,7 +62,7 @@ class Person:
 
     def _note(self, model: Any, **_: Any) -> None:
         prefix = model.service_model.signing_name
-        self.calls.add(f"{PREFIXES.get(prefix, prefix)}:{model.name}")
+        self.calls.add(f"{PREFIXES.get(prefix, prefix)}:{ACTIONS.get(model.name, model.name)}")
 
     def client(self, service: str) -> Any:
         return self.lab.aws.client(service)
@@ -149,10 +152,28 @@ def run_the_workshop(person: Person) -> None:
     assert alarm in set(lab.notifications(timeout=20)["alarm"])
     assert cloudwatch.describe_alarm_history(AlarmName=alarm)["AlarmHistoryItems"]
     assert cloudwatch.get_dashboard(DashboardName=prefix)["DashboardBody"]
+    forward_findings(person, df)
     lab.ledger.path.unlink()  # without it, tags and names tell what is the workshop's
     assert not lab.audit().clean
     lab.teardown()
     assert lab.audit().clean
+
+
+def forward_findings(person: Person, df: pd.DataFrame) -> None:
+    """What chapter 07 does with alerts."""
+    lab, hub, sqs = person.lab, person.client("securityhub"), person.client("sqs")
+    batch = findings.to_findings(df, **findings.place(lab))
+    assert len(findings.wait_for(hub, [finding["Id"] for finding in batch], timeout=20)) == len(df)
+    assert not findings.import_findings(hub, batch).failed
+    place = {"account_id": lab.aws.identity.account_id, "log_group": lab.settings.log_group}
+    poison = {"eventId": "1", "timestamp": 1, "message": "no alert"}
+    payload = json.dumps(findings.delivery([poison], **place))
+    name = findings_forwarder.function_name(lab)
+    answer = person.client("lambda").invoke(FunctionName=name, Payload=payload)
+    assert json.loads(answer["Payload"].read())["dead_letters"] == 1
+    assert len(findings.dead_letters(sqs, findings_forwarder.dead_letter_queue_url(lab), timeout=20)) == 1
+    assert next(iter(alerts.events(person.client("logs"), f"/aws/lambda/{name}")))
+    assert findings.resolve(hub, [batch[0]["Id"]], note="a drill", by="attendee").updated
 
 
 def test_the_policies_are_enough_for_the_whole_workshop_and_nothing_in_them_is_spare(person: Person) -> None:
@@ -196,6 +217,15 @@ REFUSED: dict[str, Callable[[Person], Any]] = {
     "publish in the alarms' name": lambda p: p.client("sns").publish(
         TopicArn=f"arn:aws:sns:us-east-1:{p.lab.aws.identity.account_id}:falco-workshop-alarms", Message="x"
     ),
+    "import findings for another product": lambda p: p.client("securityhub").batch_import_findings(
+        Findings=[
+            {**finding, "ProductArn": finding["ProductArn"].replace("/default", "/payroll")}
+            for finding in findings.to_findings(
+                [{"rule": "r", "time": "2026-01-01T00:00:00Z"}], **findings.place(p.lab)
+            )
+        ]
+    ),
+    "call another function": lambda p: p.client("lambda").invoke(FunctionName="payroll"),
     "read another queue": lambda p: p.client("sqs").receive_message(
         QueueUrl=p.client("sqs").meta.endpoint_url + f"/{p.lab.aws.identity.account_id}/payroll"
     ),

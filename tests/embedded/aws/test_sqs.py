@@ -199,3 +199,21 @@ def test_nothing_is_lost_or_doubled(sqs: Any, queue: str, texts: list[str]) -> N
             received.append(message["Body"])
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
     assert sorted(received) == sorted(texts)
+
+
+def test_a_batch_needs_the_permission_of_a_single_message(running: Any, sqs: Any, queue: str) -> None:
+    def client(action: str) -> Any:
+        statement = {"Effect": "Allow", "Action": action, "Resource": arn(sqs, queue)}
+        running.client("iam").put_role_policy(
+            RoleName="fluent-bit",
+            PolicyName="permissions",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        )
+        return running.as_session("sqs", session)
+
+    nothing = {"Effect": "Allow", "Action": "sqs:ListQueues", "Resource": "*"}
+    session = running.session({"Version": "2012-10-17", "Statement": [nothing]})
+    entries = [{"Id": "1", "MessageBody": "x"}]
+    assert code(client("sqs:SendMessageBatch").send_message_batch, QueueUrl=queue, Entries=entries).startswith("Acc")
+    assert client("sqs:SendMessage").send_message_batch(QueueUrl=queue, Entries=entries)["Successful"]
+    assert bodies(sqs, queue) == ["x"]

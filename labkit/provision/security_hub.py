@@ -1,0 +1,123 @@
+"""Step `security-hub`: Security Hub CSPM in the lab's region, where findings of alerts go, and these findings' end.
+
+It is enabled without standards: they would check the whole account, which is not what the workshop is about. A hub that
+was there before stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import StepError
+from labkit.provision.steps import TAG, Step
+from labkit.provision.waiting import poll
+from labkit.respond.forwarder import id_prefix
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+
+def describe(lab: Lab) -> dict[str, Any] | None:
+    """Security Hub's description of the region's hub, None if it is off."""
+    hub = lab.aws.client("securityhub")
+    try:
+        return dict(hub.describe_hub())
+    except (hub.exceptions.InvalidAccessException, hub.exceptions.ResourceNotFoundException):
+        return None
+
+
+@dataclass(frozen=True)
+class Hub:
+    name: str
+    kind: str = "Security Hub CSPM"
+
+    def state(self, lab: Lab) -> str:
+        return "" if describe(lab) is None else "enabled"
+
+    def ours(self, lab: Lab) -> bool:
+        found = describe(lab)
+        if found is None:
+            return False
+        tags = lab.aws.client("securityhub").list_tags_for_resource(ResourceArn=found["HubArn"])["Tags"]
+        return bool(tags.get(TAG[0]) == TAG[1])
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        if describe(lab) is not None:
+            return "unchanged"
+        lab.aws.client("securityhub").enable_security_hub(Tags=dict([TAG]), EnableDefaultStandards=False)
+        if poll(lambda: describe(lab), "Security Hub to be enabled", lab.settings.timeout) is None:
+            raise StepError(
+                f"Security Hub is still off {lab.settings.timeout:g} s after it was enabled.",
+                hint="Look at `aws securityhub describe-hub`, then run this again.",
+            )
+        return "created"
+
+    def delete(self, lab: Lab) -> bool:
+        hub = lab.aws.client("securityhub")
+        try:
+            hub.disable_security_hub()
+        except (hub.exceptions.InvalidAccessException, hub.exceptions.ResourceNotFoundException):
+            return False
+        poll(lambda: describe(lab) is None or None, "Security Hub to be disabled", lab.settings.timeout)
+        return True
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The findings of the cluster's alerts. They can't be deleted: taking them away means archiving them."""
+
+    cluster: str
+    kind: str = "findings"
+    incidental: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"{id_prefix(self.cluster)}* (active)"
+
+    def state(self, lab: Lab) -> str:
+        from labkit.respond.findings import active
+
+        count = 0 if describe(lab) is None else len(active(lab.aws.client("securityhub"), self.cluster))
+        return f"{count}" if count else ""
+
+    def ours(self, lab: Lab) -> bool:
+        return True  # nobody else's findings have such Ids
+
+    def apply(self, lab: Lab, *, mine: bool) -> str:
+        return "unchanged"  # they come with alerts
+
+    def delete(self, lab: Lab) -> bool:
+        from labkit.respond.findings import archive
+
+        report = archive(lab.aws.client("securityhub"), self.cluster)
+        if report.failed:
+            first = report.failed[0]
+            raise StepError(
+                f"{len(report.failed)} findings could not be archived; {first.code}: {first.message}",
+                hint="Run this again: what is archived already stays so.",
+            )
+        return bool(report.updated)
+
+
+def parts(lab: Lab) -> list[Hub | Findings]:
+    return [Hub(lab.settings.region), Findings(lab.settings.cluster)]
+
+
+def cli(lab: Lab) -> str:
+    return f"aws securityhub enable-security-hub --no-enable-default-standards --tags {TAG[0]}={TAG[1]}"
+
+
+def undo_cli(lab: Lab) -> str:
+    prefix = id_prefix(lab.settings.cluster)
+    return (
+        f"# Archive: import each finding again, with RecordState ARCHIVED and a later UpdatedAt.\n"
+        f"aws securityhub get-findings --filters "
+        f'\'{{"Id": [{{"Value": "{prefix}", "Comparison": "PREFIX"}}]}}\'\n'
+        "aws securityhub batch-import-findings --findings file://archived.json\n"
+        "# Only if nobody else needs it:\n"
+        "aws securityhub disable-security-hub"
+    )
+
+
+STEPS = [Step("security-hub", "Security Hub CSPM, without standards", (), parts, cli, undo_cli)]

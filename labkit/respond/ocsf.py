@@ -1,0 +1,190 @@
+"""Alerts in the Open Cybersecurity Schema Framework: an alert goes in, a detection finding for a data lake comes out.
+
+Security Hub CSPM takes findings in its own format only (`labkit.respond.findings`). Amazon Security Lake and others
+take OCSF: a custom source of Security Lake writes such events to S3 as Parquet. Facts: schema.ocsf.io, version 1.5.0,
+class `detection_finding` with the profiles `cloud` and `container`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from labkit.charts.mitre import TACTICS, TECHNIQUE, tactics_of
+from labkit.respond import forwarder
+from labkit.respond.forwarder import Alert
+
+VERSION = "1.5.0"
+_CLASS, _CREATE = 2004, 1
+_SEVERITIES = {"INFORMATIONAL": 1, "LOW": 2, "MEDIUM": 3, "HIGH": 4, "CRITICAL": 5}
+_NAMES = {0: "Unknown", 1: "Informational", 2: "Low", 3: "Medium", 4: "High", 5: "Critical"}
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def to_ocsf(
+    alert: Alert,
+    *,
+    account_id: str,
+    region: str,
+    partition: str = "aws",
+    cluster: str = "",
+    logged_ms: int | None = None,
+) -> dict[str, Any]:
+    """The detection finding that an alert is. Times are in ms since the epoch.
+
+    Arguments as for `forwarder.to_asff`, and `finding_info.uid` is the Id of that finding: whoever has both can join
+    them. A priority becomes the severity that it has there; one that Falco doesn't have is `Other` (99) by its own
+    name, none is `Unknown` (0). Raises ValueError as `to_asff` does.
+    """
+    place = {"account_id": account_id, "region": region, "cluster": cluster}
+    finding = forwarder.to_asff(alert, **place, partition=partition, logged_ms=logged_ms)
+    fields = forwarder.fields_of(alert)
+    moment = forwarder.time_of(alert, logged_ms) // 1_000_000
+    rule, output = str(alert["rule"]), forwarder.text_of(alert.get("output"))
+    hostname = forwarder.text_of(alert.get("hostname"))
+    source = forwarder.text_of(alert.get("source"))
+    stamp = alert.get("time")
+    event: dict[str, Any] = {
+        "class_uid": _CLASS,
+        "class_name": "Detection Finding",
+        "category_uid": 2,
+        "category_name": "Findings",
+        "activity_id": _CREATE,
+        "activity_name": "Create",
+        "type_uid": _CLASS * 100 + _CREATE,
+        "type_name": "Detection Finding: Create",
+        **_severity(forwarder.text_of(alert.get("priority"))),
+        "status_id": 1,
+        "status": "New",
+        "time": moment,
+        "message": output or rule,
+        "is_alert": True,
+        "metadata": {
+            "version": VERSION,
+            "product": {"name": "Falco", "vendor_name": "The Falco Project"},
+            "profiles": ["cloud", "container"],
+            "uid": finding["Id"],
+            **({"original_time": stamp} if isinstance(stamp, str) else {}),
+        },
+        "finding_info": {
+            "uid": finding["Id"],
+            "title": finding["Title"],
+            "desc": output or rule,
+            "types": finding["FindingProviderFields"]["Types"],
+            "analytic": {"name": rule, "type_id": 1, "type": "Rule"},
+            "attacks": _attacks(alert),
+            "created_time": moment,
+            "first_seen_time": moment,
+            "last_seen_time": moment,
+            **({"data_sources": [source]} if source else {}),
+        },
+        "cloud": {
+            "provider": "AWS",
+            "account": {"uid": account_id, "type_id": 10, "type": "AWS Account"},
+            "region": region,
+            "cloud_partition": partition,
+        },
+        "resources": [_resource(resource) for resource in finding["Resources"]],
+        "evidences": [_evidence(fields, hostname)],
+    }
+    return event
+
+
+def _severity(priority: str) -> dict[str, Any]:
+    if not priority.strip():
+        number = 0
+    elif priority.strip().lower() not in forwarder.PRIORITIES:
+        return {"severity_id": 99, "severity": priority}
+    else:
+        number = _SEVERITIES[forwarder.PRIORITIES[priority.strip().lower()]]
+    return {"severity_id": number, "severity": _NAMES[number]}
+
+
+def _attacks(alert: Alert) -> list[dict[str, Any]]:
+    """ATT&CK's tactics and techniques; together where there is one tactic for the techniques to belong to."""
+    tags = forwarder.tags_of(alert)
+    tactics = [{"name": name, "uid": TACTICS[name]} for name in dict.fromkeys(tactics_of(tags))]
+    techniques = [{"uid": tag} for tag in dict.fromkeys(tags) if TECHNIQUE.fullmatch(tag) and not tag.startswith("TA")]
+    if len(tactics) == 1 and techniques:
+        return [{"tactic": tactics[0], **_technique(technique)} for technique in techniques]
+    return [*({"tactic": tactic} for tactic in tactics), *map(_technique, techniques)]
+
+
+def _technique(technique: dict[str, str]) -> dict[str, Any]:
+    whole, _, part = technique["uid"].partition(".")
+    return {"technique": {"uid": whole}, **({"sub_technique": technique} if part else {})}
+
+
+def _resource(resource: dict[str, Any]) -> dict[str, Any]:
+    """A resource of the finding in Security Hub's format, as OCSF has it."""
+    made = {"uid": resource["Id"], "type": resource["Type"], "region": resource["Region"]}
+    if "Partition" in resource:
+        made["cloud_partition"] = resource["Partition"]
+    details: dict[str, Any] = resource.get("Details", {})
+    known = details.get("Other", {})
+    if known:
+        made["type"] = known["kind"]
+    described: dict[str, Any] = next(iter(details.values())) if details else {}
+    name = known.get("k8s.pod.name") or known.get("hostname") or described.get("Name")
+    namespace = known.get("k8s.ns.name")
+    return {**made, **({"name": name} if name else {}), **({"namespace": namespace} if namespace else {})}
+
+
+def _evidence(fields: dict[str, str], hostname: str) -> dict[str, Any]:
+    """What was seen: every output field as it is, and what of it OCSF has a place for."""
+    evidence: dict[str, Any] = {"data": dict(fields)}
+    if hostname.strip():
+        evidence["device"] = {"hostname": hostname, "type_id": 0, "type": "Unknown"}
+    if name := fields.get("user.name"):
+        user = {"name": name, "uid": fields.get("user.uid")}
+        evidence["user"] = {key: value for key, value in user.items() if value}
+    if container := forwarder.container_of(fields):
+        evidence["container"] = _container(fields, container)
+    process = _process(fields)
+    if process:
+        evidence["process"] = process
+    if fields.get("fd.name", "").startswith("/"):
+        path = fields["fd.name"]
+        evidence["file"] = {"name": path.rpartition("/")[2] or path, "path": path, "type_id": 0, "type": "Unknown"}
+    return evidence
+
+
+def _container(fields: dict[str, str], id_: str) -> dict[str, Any]:
+    image_id = fields.get("container.image.digest") or fields.get("container.image.id")
+    pod = fields.get("k8s.pod.uid", "")
+    known: dict[str, Any] = {
+        "uid": id_,
+        "name": fields.get("container.name"),
+        "runtime": fields.get("container.type"),
+        "pod_uuid": pod if _UUID.fullmatch(pod) else None,
+        "orchestrator": "Kubernetes" if "k8s.pod.name" in fields else None,
+    }
+    if image_id:  # OCSF has no image without an id
+        image = {
+            "uid": image_id,
+            "name": fields.get("container.image.repository"),
+            "tag": fields.get("container.image.tag"),
+        }
+        known["image"] = {key: value for key, value in image.items() if value}
+    return {key: value for key, value in known.items() if value}
+
+
+def _process(fields: dict[str, str]) -> dict[str, Any]:
+    """The process, where the alert tells its id: OCSF has none without. The fields that `data` has tell the rest."""
+    pid, parent = fields.get("proc.pid", ""), fields.get("proc.ppid", "")
+    if not _is_pid(pid):
+        return {}
+    known: dict[str, Any] = {
+        "pid": int(pid),
+        "name": fields.get("proc.name"),
+        "path": fields.get("proc.exepath"),
+        "cmd_line": fields.get("proc.cmdline"),
+    }
+    if _is_pid(parent):
+        name = fields.get("proc.pname")
+        known["parent_process"] = {"pid": int(parent), **({"name": name} if name else {})}
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _is_pid(text: str) -> bool:
+    return re.fullmatch(r"\d{1,10}", text, re.ASCII) is not None
