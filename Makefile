@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lab bench lint notebooks browser clean help
+.PHONY: run test lab bench fuzz lint notebooks browser clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,6 +27,9 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 
 bench: $(READY)  ## measure start-up, rules, delivery and reading; RULES="a.yaml b.yaml" adds rule files of yours
 	$(BIN)/python -m tests.bench $(RULES)
+
+fuzz: $(READY)  ## throw random and broken rule files at the loader; N=1000000 for more than 10000
+	$(BIN)/python -m tests.rules.fuzz --inputs $(or $(N),10000)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import re
 import signal
 import string
 import sys
@@ -17,6 +18,8 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from random import Random
 from types import FrameType
 from typing import Any
@@ -266,7 +269,7 @@ def _item(random: Random) -> Any:
     if kind == "version":
         return {"required_engine_version": random.choice(VERSIONS)}
     if kind == "plugins":
-        plugins = [
+        plugins: list[dict[str, Any]] = [
             {"name": random.choice(("container", "json", "x")), "version": random.choice(VERSIONS)} for _ in "ab"
         ]
         if random.random() < 0.6:
@@ -417,6 +420,143 @@ def _styled(random: Random, value: str, indent: int) -> str:
     return f"{style}\n" + "\n".join(" " * (indent + 2) + line.strip() for line in text.split("\n"))
 
 
+# Real rules, changed: a rule of the lab's default rules with the macros and lists it needs, then a few changes of the
+# kind that people make by mistake
+
+
+@cache
+def _real_rules() -> tuple[tuple[str, ...], ...]:
+    """For each default rule: the items that it needs, and itself, in the order of the file."""
+    folder = Path(__file__).parents[2] / "labkit" / "embedded" / "images" / "rules"
+    parts = re.split(r"(?m)^(?=- )", (folder / "falco_rules.yaml").read_text(encoding="utf-8"))
+    items = [re.sub(r"(?m)^(#.*)?\n", "", part) for part in parts[1:]]
+    named = {match[1]: item for item in items if (match := re.match(r"- (?:list|macro): (\S+)", item))}
+    files = []
+    for rule in items:
+        if not rule.startswith("- rule:"):
+            continue
+        needed, pending = {rule}, [rule]
+        while pending:
+            for word in named.keys() & set(re.findall(r"\w+", pending.pop())):
+                if named[word] not in needed:
+                    needed.add(named[word])
+                    pending.append(named[word])
+        files.append(tuple(item for item in items if item in needed))
+    return tuple(files)
+
+
+def realistic(random: Random) -> str:
+    """A real rule and what it needs, with up to four changes."""
+    items = list(random.choice(_real_rules()))
+    if random.random() < 0.6:
+        items.append(_follow_up(random, items))
+    for _ in range(random.choice((0, 1, 1, 2, 4))):
+        at = random.randrange(len(items)) if random.random() < 0.5 else len(items) - 1
+        random.choice(_CHANGES)(random, items, at)
+        if not items:
+            break
+    return "".join(items)
+
+
+def _follow_up(random: Random, items: list[str]) -> str:
+    """An item that overrides, appends to, or defines again one of those before it."""
+    match = re.match(r"- (list|macro|rule): (.*)", random.choice(items))
+    kind, name = (match[1], match[2]) if match else ("rule", "R")
+    own = {
+        "list": {"items": "[bash, sh]"},
+        "macro": {"condition": _quoted(random.choice(("or ", "and ", "")) + condition(random, 3))},
+        "rule": {
+            "condition": _quoted(random.choice(("or ", "and ", "")) + condition(random, 3)),
+            "output": _quoted(random.choice(OUTPUTS)),
+            "desc": "more",
+            "tags": "[a, b]",
+            "exceptions": "[" + ", ".join(_flow(random, _exception(random)) for _ in range(random.randint(1, 2))) + "]",
+            **{"priority": "ERROR", "enabled": "false", "capture": "true", "capture_duration": "10"},
+            **{"warn_evttypes": "false", "skip-if-unknown-filter": "true", "source": "syscall"},
+        },
+    }[kind]
+    keys = [key for key in own if random.random() < (0.3 if kind == "rule" else 0.95)]
+    lines = [f"- {kind}: {name}", *(f"  {key}: {own[key]}" for key in keys)]
+    draw = random.random()
+    if draw < 0.15:
+        lines.append("  append: true")
+    elif draw < 0.85:
+        lines.append("  override:")
+        forgotten = random.random() < 0.1
+        for key in keys[forgotten:]:
+            appends = key in ("items", "condition", "output", "desc", "tags", "exceptions") and random.random() < 0.6
+            operation = "append" if appends else "replace"
+            lines.append(f"    {key}: {operation if random.random() < 0.95 else random.choice(('append', 'add', '~'))}")
+    return "\n".join(lines) + "\n"
+
+
+_Change = Callable[[Random, list[str], int], object]
+
+
+def _on_lines(change: _Change) -> _Change:
+    """A change of the lines of one item, at one of them."""
+
+    def changed(random: Random, items: list[str], at: int) -> None:
+        lines = items[at].splitlines(keepends=True)
+        if lines:
+            change(random, lines, random.randrange(len(lines)))
+        items[at] = "".join(lines)
+
+    return changed
+
+
+def _replaced(pattern: str, choices: tuple[str, ...]) -> _Change:
+    """A change of one piece of an item's text into another."""
+
+    def changed(random: Random, items: list[str], at: int) -> None:
+        found = list(re.finditer(pattern, items[at]))
+        if found:
+            place = random.choice(found)
+            items[at] = items[at][: place.start()] + random.choice(choices) + items[at][place.end() :]
+
+    return changed
+
+
+def _indent(random: Random, lines: list[str], at: int) -> None:
+    lines[at] = random.choice(("", " ", "    ", "\t", "  - ")) + lines[at].lstrip(random.choice((" ", "")))
+
+
+def _unknown_key(random: Random, lines: list[str], at: int) -> None:
+    lines.insert(at + 1, f"  {random.choice((*KEYS, 'conditon', 'tag'))}: {random.choice(SCALARS)}\n")
+
+
+def _exceptions(random: Random, lines: list[str], at: int) -> None:
+    listed = ", ".join(_flow(random, _exception(random)) for _ in range(random.randint(0, 3)))
+    lines.append(f"  exceptions: [{listed}]\n")
+
+
+def _swap(random: Random, items: list[str], at: int) -> None:
+    other = random.randrange(len(items))
+    items[at], items[other] = items[other], items[at]
+
+
+_CHANGES: tuple[_Change, ...] = (
+    lambda random, items, at: items.pop(at),
+    lambda random, items, at: items.insert(random.randint(0, len(items)), items[at]),
+    _swap,
+    _on_lines(lambda random, lines, at: lines.pop(at)),
+    _on_lines(lambda random, lines, at: lines.insert(at, lines[at])),
+    _on_lines(_indent),
+    _on_lines(_unknown_key),
+    _on_lines(_exceptions),
+    _replaced(r"(?m)^[ -] [a-z_-]+(?=:)", tuple(f"  {key}" for key in KEYS)),
+    _replaced(r"(?m)(?<=: ).*$", SCALARS),
+    _replaced(
+        r"\b(and|or|not|in|contains|startswith|endswith|exists|glob)\b|[<>!]?=", (*OPERATORS, "and", "or", "not")
+    ),
+    _replaced(r"\b[a-z]+\.[a-z._]+\b", FIELDS),
+    _replaced(r"[a-z_]+", NAMES),
+    _replaced(r"['\"(),\[\]%]", ("", "'", '"', "(", ")", "[", "]", ",", "%", "''")),
+    _replaced(r"\s", ("", " ", "\t", "\n", "\r", "\n\n", " # ", ": ")),
+    _replaced(r"true|false|[0-9]+", SCALARS),
+)
+
+
 # Damage
 
 
@@ -548,6 +688,8 @@ def deep(random: Random) -> str:
 def generated(random: Random) -> bytes:
     """One input."""
     draw = random.random()
+    if draw < 0.15:
+        return realistic(random).encode("utf-8", "surrogatepass")
     if draw < 0.5:
         condition_text = json.dumps(condition(random))
         return f"- rule: R\n  desc: d\n  condition: {condition_text}\n  output: o\n  priority: INFO\n".encode()
@@ -642,8 +784,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=2.0, help="seconds that an input may take")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=1.0, help="seconds that an input may take")
     parser.add_argument("--only", type=int, help="the number of one input to run again")
     options = parser.parse_args(arguments)
     if options.only is not None:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.rules import Engine, LoadError, Report, check
+from tests.rules import fuzz
 
 ReportOn = Callable[[str], Report]
 DATA = Path(__file__).parent / "data"
@@ -490,6 +492,18 @@ def test_no_mutation_of_a_rule_file_raises(data: st.DataObject) -> None:
     str(report)
     report.to_json()
     report._repr_html_()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_no_mistake_in_a_real_rule_raises(seed: int) -> None:
+    fuzz.checked(fuzz.realistic(Random(seed)).encode("utf-8", "surrogatepass"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_no_random_rule_file_raises(seed: int) -> None:
+    fuzz.checked(fuzz.generated(Random(seed)))
 
 
 @settings(max_examples=100, deadline=None)
