@@ -16,8 +16,10 @@ def from_values(path: Path | str) -> list[tuple[str, str]]:
     """
     path = Path(path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document = _document(path)
+    except OSError as error:
+        raise RuleError(f"{path} can't be read: {error.strerror}", hint="It is a values file for the chart.") from error
+    except _UNREADABLE as error:
         raise RuleError(
             f"{path} can't be read as YAML: {error}", hint="Correct the file; indentation counts."
         ) from error
@@ -33,7 +35,15 @@ def from_values(path: Path | str) -> list[tuple[str, str]]:
 def is_values_file(path: Path) -> bool:
     """Whether a file looks like a values file that holds rules."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        document = _document(path)
+    except (OSError, *_UNREADABLE):
         return False
     return isinstance(document, dict) and "customRules" in document
+
+
+# Dates and numbers that can't be are a ValueError, as is text that isn't UTF-8.
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+
+
+def _document(path: Path) -> object:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))

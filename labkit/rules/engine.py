@@ -264,7 +264,10 @@ def load_files(loader: Loader, files: Iterable[Source]) -> Report:
 def _files(files: Iterable[Source]) -> Iterator[Source]:
     for file in files:
         if not isinstance(file, tuple) and Path(file).is_dir():
-            found = sorted(path for path in Path(file).iterdir() if path.suffix in (".yaml", ".yml"))
+            try:
+                found = sorted(path for path in Path(file).iterdir() if path.suffix in (".yaml", ".yml"))
+            except OSError as error:
+                raise RuleError(f"The folder {file} can't be read: {error.strerror}") from error
             if not found:
                 raise RuleError(f"There are no rule files in {file}.", hint="They end in .yaml or .yml.")
             yield from found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -22,7 +23,7 @@ def fetch(folder: Path | None = None, *, url: str | None = None) -> list[Path]:
     """Downloads the published rule files and returns where they are.
 
     `url` may have `{release}` and `{file}` in it; without, it is the folder that holds the files. Raises LabError
-    where the network doesn't allow it; then nothing is left behind.
+    where the network or the disk doesn't allow it; nothing is written unless all files have come.
     """
     if folder is None:
         from labkit.settings import Settings
@@ -31,21 +32,26 @@ def fetch(folder: Path | None = None, *, url: str | None = None) -> list[Path]:
     template = url or URL
     if "{file}" not in template:
         template = f"{template.rstrip('/')}/{{file}}"
-    contents = {file: _download(template.format(release=release, file=file)) for file, release in RELEASES.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for file, content in contents.items():
-        path = folder / file
-        path.write_bytes(content)
-        paths.append(path)
-    return paths
+    contents = {
+        file: _download(template.replace("{release}", release).replace("{file}", file))
+        for file, release in RELEASES.items()
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            (folder / file).write_bytes(content)
+    except OSError as error:
+        raise LabError(
+            f"Can't write the rule files to {folder}: {error.strerror}", hint="Name another folder with --to."
+        ) from error
+    return [folder / file for file in contents]
 
 
 def _download(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
             content: bytes = response.read()
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise LabError(
             f"Can't fetch {url}: {reason}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -116,6 +118,61 @@ def test_default_rules_and_the_rules_in_a_values_file(tmp_path: Path) -> None:
     assert "macros       open_read" in output
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "values.yaml can't be read: No such file or directory"),
+        ("rules: []", "holds no rules for the Falco chart"),
+        ("customRules: {a.yaml: 1}", "holds no rules for the Falco chart"),
+        ("customRules: [", "values.yaml can't be read as YAML"),
+        ("customRules: 2001-99-99", "values.yaml can't be read as YAML"),
+        ("customRules: " + "[" * 5_000, "values.yaml can't be read as YAML"),
+        (b"customRules: \xff", "values.yaml can't be read as YAML"),
+    ],
+)
+def test_what_is_not_a_values_file(tmp_path: Path, content: str | bytes | None, message: str) -> None:
+    values = tmp_path / "values.yaml"
+    if content is not None:
+        values.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RuleError, match=message):
+        _run("check", "--values", str(values))
+    assert _run("check", str(values))[0] == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x00\xff" * 300,
+        b"- list: \xc3\x28\n",
+        b"- " * 3_000,
+        b"%YAML 9.9\n---\n",
+        b"- &a [*a]\n",
+        b"\xff\xfe- \x00",
+        b"",
+    ],
+)
+def test_any_bytes_are_checked_and_reported(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_bytes(content)
+    for arguments in (("check", str(path)), ("check", "--json", str(path))):
+        code, output = _run(*arguments)
+        assert code == (1 if content else 0)
+        assert str(path) in output
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(file: str, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_text('{"evt.type":"openat","fd.name":"/etc/shadow"}\n' * 5_000)
+    script = "from labkit.cli import main; main()"
+    command = [sys.executable, "-c", script, "rules", "replay", file, "--events", str(events)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["rule"] == "Shadow"
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
 def test_rules_have_to_be_named(tmp_path: Path) -> None:
     code, output = _run("list")
     assert code == 2
@@ -154,6 +211,21 @@ def test_fetch(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="Can't fetch"):
         fetch(tmp_path / "none", url=url)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/{other}/{file}", "nowhere", "http://a b/", "http://[/"])
+def test_fetch_from_where_nothing_is(tmp_path: Path, url: str) -> None:
+    with pytest.raises(LabError, match="Can't fetch"):
+        _run("fetch", "--to", str(tmp_path / "none"), "--url", url)
+    assert not (tmp_path / "none").exists()
+
+
+def test_fetch_to_where_no_file_can_be(tmp_path: Path, file: str) -> None:
+    for name in RELEASES:
+        (tmp_path / name).write_text("- list: l\n  items: []\n")
+    with pytest.raises(LabError, match="Can't write the rule files to"):
+        fetch(Path(file), url=tmp_path.as_uri())
+    assert Path(file).read_text() == RULES
 
 
 def test_the_recorded_visit_of_the_workshop(workshop: Path) -> None:
