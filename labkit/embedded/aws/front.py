@@ -171,7 +171,7 @@ class Aws:
             service = self._services.get(call.service)
             if service is not None and caller is not None:
                 p = wire.parameters(call)
-                self._authorize(call, caller, service.resources(call, p))
+                self._authorize(replace(call, parameters=p), caller, service.resources(call, p))
                 return wire.response(call, await service.handle(call, p, caller), request_id), call, request_id
             self._authorize(call, caller, iam_authorization.resources_of(call, self.account_id))
             return self._answer(call, caller, request_id), call, request_id

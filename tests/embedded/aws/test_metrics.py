@@ -337,3 +337,20 @@ def test_a_large_request_comes_compressed_and_is_read(cloudwatch: Any) -> None:
     cloudwatch.put_metric_data(Namespace="compressed", MetricData=data)
     pages = cloudwatch.get_paginator("list_metrics").paginate(Namespace="compressed")
     assert sum(len(page["Metrics"]) for page in pages) == 500
+
+
+@pytest.mark.parametrize("protocol", ["query", "json", "smithy-rpc-v2-cbor"])
+def test_a_policy_can_allow_one_namespace(running: Any, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS", (protocol,))
+    statement = {
+        "Effect": "Allow",
+        "Action": "cloudwatch:PutMetricData",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"cloudwatch:namespace": "falco"}},
+    }
+    session = running.session({"Version": "2012-10-17", "Statement": [statement]})
+    cloudwatch = running.as_session("cloudwatch", session)
+    assert cloudwatch.meta.service_model.resolved_protocol == protocol
+    cloudwatch.put_metric_data(Namespace="falco", MetricData=[{"MetricName": "Alerts", "Value": 1.0}])
+    with pytest.raises(ClientError, match=r"AccessDenied.*cloudwatch:PutMetricData"):
+        cloudwatch.put_metric_data(Namespace="payroll", MetricData=[{"MetricName": "Alerts", "Value": 1.0}])
