@@ -227,8 +227,6 @@ class _Writer:
                 return f"({load} is not None)"
             case "in":
                 if len(constant) == 1:
-                    if leaf.operand.type in NETWORK_TYPES:
-                        return f"in_networks({load}, {self._constant(constant)})"
                     return f"({load} == {self._constant(constant[0])})"
                 return f"({load} in {self._constant(frozenset(constant))})"
             case "net in":
@@ -386,7 +384,7 @@ def _several(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
     if type_ in ("IPADDR", "PORT") or type_ in NETWORK_TYPES:
         convert = values.address if type_ == "IPADDR" else None
         test = _one(kind, constant, type_)
-        quantifier = all if kind == "!=" else any
+        quantifier = all if kind.startswith("!=") else any
         return lambda found: bool(found and quantifier(test(convert(value) if convert else value) for value in found))
     test = _one(kind, constant, type_)
     return lambda found: bool(found) and any(map(test, found))

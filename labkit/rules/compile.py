@@ -320,13 +320,10 @@ def _comparison(graph: Graph, left: Operand, operator: str, constant: Any) -> in
     if left.name == "evt.around":  # the operand is the distance in time; the constant is in milliseconds
         return graph.leaf(Leaf(left, "<=", constant * 1_000_000 % (1 << 64)))
     match operator:
-        case "=":
-            return graph.leaf(Leaf(left, "in", (constant,)))
-        case "in" | "intersects":
-            if not constant:
-                return graph.FALSE
+        case "=" | "in" | "intersects":
+            constants = (constant,) if operator == "=" else tuple(dict.fromkeys(constant))
             kind = "net in" if left.type in NETWORK_TYPES else "in"
-            return graph.leaf(Leaf(left, kind, tuple(dict.fromkeys(constant))))
+            return graph.leaf(Leaf(left, kind, constants)) if constants else graph.FALSE
         case "contains" | "bcontains":
             return graph.leaf(Leaf(left, "contains", constant))
         case "startswith" | "bstartswith":

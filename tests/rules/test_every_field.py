@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -162,7 +163,7 @@ def _matching(conditions: list[str]) -> list[set[int]]:
     graph = Graph()
     nodes = [compile_condition(parse_condition(condition), graph).node for condition in conditions]
     found: list[set[int]] = [set() for _ in conditions]
-    of_type = any(condition.startswith("evt.type") for condition in conditions)
+    of_type = any("evt.type " in condition for condition in conditions)
     for type_ in {event.type for event in EVENTS} if of_type else [""]:  # the same function for all
         match = matcher(graph, graph.specialised(nodes, type_))
         for number, event in enumerate(EVENTS):
@@ -229,3 +230,51 @@ def test_either_side_of_a_connection_may_match_and_both_have_to_differ(name: str
         for case, expected in _cases(fields()[name], [value for values in both.values() for value in values])
     ]
     _check(name, cases, both)
+
+
+def _combined(random: Random, checks: list[tuple[str, set[int]]], depth: int) -> tuple[str, set[int]]:
+    """A random expression over checks, and the events it is true for."""
+    kind = random.choice(("and", "or", "or", "not")) if depth else ""
+    if not kind:
+        return random.choice(checks)
+    if kind == "not":
+        text, found = _combined(random, checks, depth - 1)
+        return f"not ({text})", set(range(len(EVENTS))) - found
+    parts = [_combined(random, checks, depth - 1) for _ in range(random.randint(2, 4))]
+    union = set.union if kind == "or" else set.intersection
+    return "(" + f" {kind} ".join(text for text, _ in parts) + ")", union(*(found for _, found in parts))
+
+
+def _checks(random: Random, names: list[str], count: int) -> list[tuple[str, set[int]]]:
+    """Few checks of these fields, so that expressions share them, and what they are true for."""
+    checks = []
+    for name in names:
+        values = {number: value for number, event in enumerate(EVENTS) if (value := _value(event, name)) is not None}
+        for case, expected in _cases(fields()[name], list(values.values())):
+            checks.append((f"{name} {case}", {number for number, value in values.items() if expected(value)}))
+    return random.sample(checks, min(len(checks), count))
+
+
+def _check_combinations(random: Random, checks: list[tuple[str, set[int]]], count: int) -> None:
+    combined = [_combined(random, checks, random.randint(1, 3)) for _ in range(count)]
+    found = _matching([text for text, _ in combined])
+    for (text, expected), matched in zip(combined, found, strict=True):
+        assert matched == expected, text
+
+
+PLAIN = [name for name in FIELDS if name not in ANCESTORS | {"evt.arg", "evt.type"}]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_checks_of_a_field_combine_as_sets_of_events_do(name: str) -> None:
+    random = Random(name)
+    _check_combinations(random, _checks(random, [name], 20) + _checks(random, ["proc.name"], 2), 30)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_checks_of_the_event_type_combine_too(seed: int) -> None:
+    random = Random(seed)
+    checks = _checks(random, random.sample(PLAIN, 2), 8)
+    for type_ in random.sample(sorted({event.type for event in EVENTS}), 4):
+        checks.append((f"evt.type = {type_}", {number for number, event in enumerate(EVENTS) if event.type == type_}))
+    _check_combinations(random, checks, 30)
