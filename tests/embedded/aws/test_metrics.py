@@ -341,7 +341,6 @@ def test_a_large_request_comes_compressed_and_is_read(cloudwatch: Any) -> None:
 
 @pytest.mark.parametrize("protocol", ["query", "json", "smithy-rpc-v2-cbor"])
 def test_a_policy_can_allow_one_namespace(running: Any, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS", (protocol,))
     statement = {
         "Effect": "Allow",
         "Action": "cloudwatch:PutMetricData",
@@ -349,6 +348,7 @@ def test_a_policy_can_allow_one_namespace(running: Any, protocol: str, monkeypat
         "Condition": {"StringEquals": {"cloudwatch:namespace": "falco"}},
     }
     session = running.session({"Version": "2012-10-17", "Statement": [statement]})
+    monkeypatch.setattr("botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS", (protocol,))
     cloudwatch = running.as_session("cloudwatch", session)
     assert cloudwatch.meta.service_model.resolved_protocol == protocol
     cloudwatch.put_metric_data(Namespace="falco", MetricData=[{"MetricName": "Alerts", "Value": 1.0}])
