@@ -45,7 +45,9 @@ def bench_rules(files: list[Path]) -> None:
         if not chosen:
             continue
         engine = rules.Engine(matching="all")
-        row(f"load {name}", seconds(lambda: engine.load(chosen)) * 1000, "ms")  # noqa: B023
+        started = time.process_time()
+        engine.load(chosen)
+        row(f"load {name}", (time.process_time() - started) * 1000, "ms of CPU")
         names = [rule.name for rule in engine.active]
         for count in (len(names) // 4, len(names) // 2, len(names)):
             engine = rules.load(chosen, matching="all")

@@ -93,7 +93,8 @@ def _as_bytes_of_utf8(content: bytes) -> bytes:
             if encoding == "utf-8":
                 return rest
             width = 4 if "32" in encoding else 2
-            return rest[: len(rest) // width * width].decode(encoding, "replace").encode("utf-8", "replace")
+            text = rest[: len(rest) // width * width].decode(encoding, "replace").replace(_END, "\ufffd")
+            return text.encode("utf-8", "replace")
     return content
 
 
@@ -700,20 +701,21 @@ class _Scanner:
 class _Open:
     """A map or sequence whose end hasn't been reached. `how` is the token that began it, or "compact map"."""
 
-    __slots__ = ("anchor", "at", "expects", "how", "nodes", "place")
+    __slots__ = ("at", "expects", "how", "node", "nodes")
 
-    def __init__(self, how: str, place: Place, anchor: str) -> None:
+    def __init__(self, how: str, place: Place) -> None:
         self.how = how
-        self.place = place
-        self.anchor = anchor
+        self.node = Node("sequence" if "seq" in how else "map", place)
         self.nodes: list[Node] = []
         self.expects = ""  # "key" or "value" where one is being read
         self.at = place  # of the token that began the pair
 
-    def node(self) -> Node:
-        if "seq" in self.how:
-            return Node("sequence", self.place, items=tuple(self.nodes))
-        return Node("map", self.place, pairs=tuple(zip(self.nodes[::2], self.nodes[1::2], strict=True)))
+    def closed(self) -> Node:
+        if self.node.kind == "sequence":
+            self.node.items = tuple(self.nodes)
+        else:
+            self.node.pairs = tuple(zip(self.nodes[::2], self.nodes[1::2], strict=True))
+        return self.node
 
 
 class _Parser:
@@ -770,10 +772,7 @@ class _Parser:
                 opened.nodes.append(node)
             node = self._continue(opened)
             if node is _CLOSED:
-                self._open.pop()
-                node = opened.node()
-                if opened.anchor:
-                    self._anchors[opened.anchor] = node
+                node = self._open.pop().closed()
         assert node is not None
         return node
 
@@ -826,7 +825,9 @@ class _Parser:
         return node
 
     def _opened(self, how: str, place: Place, anchor: str) -> None:
-        self._open.append(_Open(how, place, anchor))
+        self._open.append(_Open(how, place))
+        if anchor:
+            self._anchors[anchor] = self._open[-1].node  # which an alias within may stand for
         if how != "compact map":
             self._scanner.pop()
 

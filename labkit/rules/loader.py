@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from labkit.rules import ast
 from labkit.rules.ast import Position
 from labkit.rules.compile import Compiled, ConditionFault, Graph, compile_condition
-from labkit.rules.document import Node, SchemaFault, YamlFault, documents, schema_warnings
+from labkit.rules.document import MAX_NESTING, Node, SchemaFault, YamlFault, documents, schema_warnings
 from labkit.rules.fields import UnknownField, resolve
 from labkit.rules.output import BadFormat, Format
 from labkit.rules.parser import LIST_OPERATORS, OPERATORS, STRING_OPERATORS, ParseFailure, Parser
@@ -899,14 +899,16 @@ def _entry(node: Node, key: str, trail: Trail, budget: list[int], depth: int = 0
     """An exception's value; `budget` bounds how many there may be (aliases can multiply them)."""
     inside = _at(node, "value for", key, trail)
     budget[0] -= 1
-    if budget[0] < 0 or depth > 100:
+    if budget[0] < 0 or depth > MAX_NESTING:  # an alias can stand for what it is in
         raise _invalid("Rule exception has too many values", inside)
     if node.kind == "scalar":
         if not node.text:
             raise _invalid("Value must be non-empty", inside)
         return _Entry(node.text)
     if node.kind == "sequence":
-        items = [_entry(item, "", _at(item, "exception", "", inside), budget, depth + 1) for item in node.items]
+        items = []
+        for item in node.items:  # in a comprehension each level of nesting would take two frames
+            items.append(_entry(item, "", _at(item, "exception", "", inside), budget, depth + 1))  # noqa: PERF401
         return _Entry(items=items)
     return _Entry()
 

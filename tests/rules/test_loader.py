@@ -432,6 +432,22 @@ def test_multiplying_aliases_lists_and_macros_are_refused_quickly(report_on: Rep
     assert not report_on(macros).successful
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- &a [*a]", "Unexpected element type. Each element should be a yaml associative array."),
+        ("- list: l\n  items: &a [x, *a]", "sequence value is not scalar"),
+        ("- &a\n  rule: *a", "Value is not a scalar value"),
+        (_rule(exceptions="[{name: e, fields: proc.name, values: &a [*a]}]"), "Rule exception has too many values"),
+        (_rule(exceptions="&a [*a]"), "Rule exception must be a mapping"),
+    ],
+)
+def test_an_alias_may_stand_for_what_it_is_in(report_on: ReportOn, text: str, message: str) -> None:
+    report = report_on(text)
+    assert [(problem.code, problem.message) for problem in report.errors] == [("LOAD_ERR_YAML_VALIDATE", message)]
+    report.to_json()
+
+
 def test_deep_and_broken_files_are_refused(report_on: ReportOn) -> None:
     assert report_on("[" * 100_000).errors[0].code == "LOAD_ERR_YAML_PARSE"
     assert report_on("- " * 5_000).errors[0].code == "LOAD_ERR_YAML_PARSE"
