@@ -44,6 +44,7 @@ class RunningAws:
     credentials: Credentials
     issuer: ServiceAccountIssuer
     clock: Clock
+    loop: asyncio.AbstractEventLoop
 
     def client(self, service: str, *, region: str = "us-east-1", **credentials: str) -> Any:
         """A boto3 client; without credentials of its own it uses the lab's."""
@@ -157,7 +158,7 @@ def make_aws(issuer: ServiceAccountIssuer) -> Iterator[Callable[..., RunningAws]
         runner, url = thread.run(_serve(aws))
         aws.url = url
         runners.append(runner)
-        return RunningAws(aws, url, credentials, issuer, clock)
+        return RunningAws(aws, url, credentials, issuer, clock, thread.loop)
 
     yield make
     for runner in runners:

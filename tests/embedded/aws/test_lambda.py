@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -541,3 +544,64 @@ def test_a_caller_needs_permission_to_make_invoke_and_pass(running: Any, role: s
     code, said = refused(mine.invoke, FunctionName="probe")
     assert code == "AccessDeniedException"
     assert "lambda:InvokeFunction" in said
+
+
+# -- the end
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_runs_ends_with_the_account(make_aws: Callable[..., Any], running: Any, probe: Any) -> None:
+    pid = probe("context")["pid"]
+    folder = Path(probe("environ")["HOME"])
+    assert folder.is_dir()
+    asyncio.run_coroutine_threadsafe(running.aws.functions.stop(), running.loop).result(20)
+    assert gone(pid)
+    assert not folder.exists()
+
+
+def test_what_runs_ends_when_the_lab_is_killed(tmp_path: Path) -> None:
+    """In the middle of an invocation: nobody is left who could end it."""
+    lab = subprocess.Popen(
+        [sys.executable, "-c", _LAB, str(Path(__file__).parent / "functions" / "probe.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert lab.stdout is not None
+    seen = json.loads(lab.stdout.readline())
+    assert not gone(seen["pid"])
+    lab.kill()
+    lab.wait()
+    until(lambda: gone(seen["pid"]))
+    until(lambda: not Path(seen["folder"]).exists())
+
+
+_LAB = """
+import asyncio, json, pathlib, sys, time
+from labkit.embedded.aws.lambda_environment import Environment
+
+async def main():
+    variables = {f"AWS_LAMBDA_{name}": "x" for name in (
+        "FUNCTION_NAME", "FUNCTION_VERSION", "FUNCTION_MEMORY_SIZE", "LOG_GROUP_NAME", "LOG_STREAM_NAME")}
+    files = {"probe.py": pathlib.Path(sys.argv[1]).read_bytes()}
+    environment = Environment(files, "probe.handler", variables, memory=128, clock=time.time)
+    outcome = await environment.invoke("1", json.dumps({"do": "environ"}), function_arn="a", timeout=20)
+    folder = json.loads(outcome.payload)["HOME"]
+    print(json.dumps({"pid": environment.pid, "folder": folder}), flush=True)
+    await environment.invoke("2", json.dumps({"do": "sleep", "seconds": 600}), function_arn="a", timeout=900)
+
+asyncio.run(main())
+"""
