@@ -28,7 +28,8 @@ TAG = ("workshop", "falco-eks")
 class Part(Protocol):
     """One resource that a step answers for.
 
-    One with a true attribute `incidental` comes by itself once the step is in place: its absence is no lack.
+    One with a true attribute `incidental` comes by itself once the step is in place: it isn't applied, its absence is
+    no lack, and undoing the step takes it away.
     """
 
     @property
@@ -127,6 +128,8 @@ class Step:
         changes = []
         with explained(lab.aws.hint):
             for part in self.parts(lab, **options):
+                if getattr(part, "incidental", False):
+                    continue
                 known = lab.ledger.find(self.name, part.kind, part.name)
                 there = bool(part.state(lab))
                 mine = (known is not None and known.made) or not there or part.ours(lab)

@@ -199,10 +199,13 @@ def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None)
     return df.astype(kinds).sort_values(["created", "id"], kind="stable").reset_index(drop=True)
 
 
-def wait_for(client: Any, ids: Sequence[str], *, timeout: float) -> list[Finding]:
+def wait_for(
+    client: Any, ids: Sequence[str], *, where: Mapping[str, Any] | None = None, timeout: float
+) -> list[Finding]:
     """Findings as Security Hub has them, by their Ids and in that order, as soon as all are there.
 
-    Raises `LabError` that names the missing after `timeout` seconds.
+    `where` are values that they must have, too, such as `{"RecordState": "ARCHIVED"}`. Security Hub may take some
+    seconds to show what it has taken. Raises `LabError` that names the missing after `timeout` seconds.
     """
     from labkit.provision.waiting import poll
 
@@ -210,13 +213,15 @@ def wait_for(client: Any, ids: Sequence[str], *, timeout: float) -> list[Finding
 
     def look() -> bool | None:
         with explained(_HINT), _switched_on():
-            found.update({finding["Id"]: finding for finding in _by_id(client, [i for i in ids if i not in found])})
+            there = list(_by_id(client, [id_ for id_ in ids if id_ not in found]))
+        found.update({f["Id"]: f for f in there if all(f.get(name) == value for name, value in (where or {}).items())})
         return len(found) == len(set(ids)) or None
 
     if poll(look, f"{len(set(ids))} findings in Security Hub", timeout) is None:
         missing = [id_ for id_ in ids if id_ not in found]
+        how = f" with {dict(where)}" if where else ""
         raise LabError(
-            f"{len(missing)} of {len(set(ids))} findings are not in Security Hub after {timeout:g} s: {missing[0]}"
+            f"{len(missing)} of {len(set(ids))} findings are not in Security Hub{how} after {timeout:g} s: {missing[0]}"
             f"{', ...' if len(missing) > 1 else ''}",
             hint="Is the forwarder in place, and what does its log say? `labkit apply findings-forwarder`.",
         )
@@ -312,13 +317,13 @@ def delivery(events: Iterable[Mapping[str, Any]], *, account_id: str, log_group:
     return {"awslogs": {"data": base64.b64encode(gzip.compress(json.dumps(batch).encode())).decode()}}
 
 
-def dead_letters(client: Any, queue_url: str, *, timeout: float) -> pd.DataFrame:
-    """The dead letters in the forwarder's queue, taken out of it: waits until there is one, `timeout` s at most.
+def dead_letters(client: Any, queue_url: str, *, at_least: int = 1, timeout: float) -> pd.DataFrame:
+    """The dead letters in the forwarder's queue, taken out of it: waits until there are `at_least` so many.
 
-    `client` is `boto3.client("sqs")`. Columns, all string: `reason`, `message` (of the log event), `event_id`,
-    `log_group`, `log_stream`. A letter that isn't the forwarder's own (Lambda puts deliveries there that failed to the
-    end) has its text as `message`, and as `reason` what Lambda says. SQS delivers at least once: what was delivered
-    twice is one row.
+    After `timeout` seconds it is content with what there is. `client` is `boto3.client("sqs")`. Columns, all string:
+    `reason`, `message` (of the log event), `event_id`, `log_group`, `log_stream`. A letter that isn't the forwarder's
+    own (Lambda puts deliveries there that failed to the end) has its text as `message`, and as `reason` what Lambda
+    says. SQS delivers at least once: what was delivered twice is one row.
     """
     deadline = time.monotonic() + timeout
     rows: list[tuple[Any, ...]] = []
@@ -328,13 +333,13 @@ def dead_letters(client: Any, queue_url: str, *, timeout: float) -> pd.DataFrame
             messages = client.receive_message(
                 QueueUrl=queue_url,
                 MaxNumberOfMessages=10,
-                WaitTimeSeconds=0 if rows else max(0, min(20, math.ceil(left))),
+                WaitTimeSeconds=0 if len(rows) >= at_least else max(0, min(20, math.ceil(left))),
                 MessageAttributeNames=["All"],
             ).get("Messages", [])
             for message in messages:
                 rows.append(_letter(message))
                 client.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
-        if not messages and (rows or left <= 0):
+        if not messages and (len(rows) >= at_least or left <= 0):
             break
     columns = ["reason", "message", "event_id", "log_group", "log_stream"]
     return pd.DataFrame(rows, columns=columns, dtype="string").drop_duplicates().reset_index(drop=True)

@@ -22,7 +22,7 @@ def _code(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def test_there_are_the_chapters_that_the_workshop_promises() -> None:
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05", "06", "08"]
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05", "06", "07", "08"]
 
 
 def test_every_cell_has_been_executed_in_order(notebook: NotebookNode) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import Lab
+from labkit.alerts import events as events_of
 from labkit.alerts import to_frame
 from labkit.errors import LabError
 from labkit.respond import findings, forwarder
@@ -158,6 +159,51 @@ def test_findings_are_waited_for_and_the_missing_are_named(hub: Any, cluster: st
     assert [f["Id"] for f in findings.wait_for(hub, ids, timeout=5)] == ids
     with pytest.raises(LabError, match=f"1 of 25 findings are not in Security Hub.*{batch[24]['Id']}"):
         findings.wait_for(hub, [finding["Id"] for finding in batch], timeout=0.1)
+
+
+def test_findings_are_waited_for_until_they_are_as_they_should_be(hub: Any, cluster: str) -> None:
+    batch = made(cluster, *LINES[:3])
+    findings.import_findings(hub, batch)
+    ids, archived = [finding["Id"] for finding in batch], {"RecordState": "ARCHIVED"}
+    with pytest.raises(LabError, match=r"3 of 3 findings are not .* with \{'RecordState': 'ARCHIVED'\}"):
+        findings.wait_for(hub, ids, where=archived, timeout=0.1)
+    findings.archive(hub, cluster)
+    assert len(findings.wait_for(hub, ids, where=archived, timeout=5)) == 3
+
+
+# Deliveries and dead letters
+
+
+def test_a_delivery_is_what_the_forwarder_reads(lab: Lab, alert: Callable[..., str], log: Callable[..., None]) -> None:
+    log(alert(), "poison")
+    events = list(events_of(lab.aws.client("logs"), lab.settings.log_group))
+    event = findings.delivery(events, account_id="111122223333", log_group=lab.settings.log_group)
+    read = forwarder._delivery(event)
+    assert [(one["id"], one["message"]) for one in read["logEvents"]] == [(e["eventId"], e["message"]) for e in events]
+    assert (read["messageType"], read["logGroup"], read["logStream"]) == (
+        "DATA_MESSAGE",
+        lab.settings.log_group,
+        "alerts",
+    )
+
+
+def test_dead_letters_are_read_once_and_those_of_lambda_too(lab: Lab, cluster: str) -> None:
+    sqs = lab.aws.client("sqs")
+    queue = sqs.create_queue(QueueName=cluster)["QueueUrl"]
+    assert findings.dead_letters(sqs, queue, timeout=0).empty
+    event = {"id": "e1", "timestamp": 1, "message": "poison"}
+    letter = json.dumps({"reason": "no alert", "logGroup": "g", "logStream": "s", "logEvent": event})
+    given_up = {"ErrorMessage": {"DataType": "String", "StringValue": "Security Hub is off"}}
+    for _ in range(2):  # delivered twice
+        sqs.send_message(QueueUrl=queue, MessageBody=letter)
+    sqs.send_message(QueueUrl=queue, MessageBody='{"awslogs": {}}', MessageAttributes=given_up)
+    df = findings.dead_letters(sqs, queue, at_least=3, timeout=5)
+    assert df["reason"].tolist() == ["no alert", "Security Hub is off"]
+    assert df["message"].tolist() == ["poison", '{"awslogs": {}}']
+    assert df.loc[0, ["event_id", "log_group", "log_stream"]].tolist() == ["e1", "g", "s"]
+    assert df.loc[1, ["event_id", "log_group", "log_stream"]].isna().all()
+    assert (df.dtypes == "string").all()
+    assert findings.dead_letters(sqs, queue, timeout=0).empty
 
 
 # Investigating and archiving
