@@ -193,10 +193,14 @@ class Engine:
     def _matcher(self, event_type: str) -> tuple[_Matcher, list[Rule]] | None:
         """The rules that can match events of a type, as one function."""
         from labkit.rules.codegen import matcher
+        from labkit.rules.fields import generic_event_types
 
+        active = self._active
+        if event_type in generic_event_types():  # Falco tells none of these from another: a rule is for all or none
+            active = [rule for rule in active if event_type in rule.event_types]
         graph = self._loader.graph
-        roots = graph.specialised([rule.node for rule in self._active], event_type)
-        possible = [(rule, root) for rule, root in zip(self._active, roots, strict=True) if root != graph.FALSE]
+        roots = graph.specialised([rule.node for rule in active], event_type)
+        possible = [(rule, root) for rule, root in zip(active, roots, strict=True) if root != graph.FALSE]
         if not possible:
             return None
         return matcher(graph, [root for _, root in possible]), [rule for rule, _ in possible]

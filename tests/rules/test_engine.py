@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,15 @@ def test_first_matching_raises_the_rule_loaded_first() -> None:
 
 def test_an_event_of_a_type_that_no_rule_names_raises_nothing() -> None:
     assert _engine().process(RecordedEvent({"evt.type": "close", "fd.name": "/etc/shadow"})) == []
+
+
+def test_generic_system_calls_are_one_event_to_the_index_of_rules(matches: Callable[..., bool]) -> None:
+    assert matches("evt.type = capget", evt__type="capget")
+    assert not matches("evt.type = capget", evt__type="sethostname")
+    assert not matches("evt.type != capget", evt__type="sethostname")
+    assert not matches("not evt.type in (capget)", evt__type="sethostname")
+    assert matches("not (evt.type = capget and proc.name = a)", evt__type="sethostname", proc__name="b")
+    assert matches("evt.type != openat", evt__type="sethostname")
 
 
 def test_rules_below_the_priority_are_left_out() -> None:
