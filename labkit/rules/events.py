@@ -149,7 +149,25 @@ def _cgroup(values: Mapping[str, Any], name: str) -> str | None:
     return next((group[len(name) + 1 :] for group in groups if group.startswith(f"{name}=")), None)
 
 
+def _raw_argument(values: Mapping[str, Any], name: str) -> Any:
+    """An argument of the event before it is made text, where another field has it: results, descriptors, text."""
+    raw, shown = values.get("evt.rawarg"), values.get("evt.arg")
+    if isinstance(raw, Mapping) and name in raw:
+        return raw[name]
+    if f"evt.rawarg.{name}" in values:
+        return values[f"evt.rawarg.{name}"]
+    if not isinstance(shown, Mapping) or name not in shown:
+        return None
+    if name == "res" or (name == "fd" and "res" not in shown):
+        return values.get("evt.rawres")
+    if name == "fd":
+        return values.get("fd.num")
+    kind = dict(event_parameters().get(values.get("evt.type", ""), ())).get(name)
+    return shown[name] if kind in STRING_TYPES else None
+
+
 _PARTS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "evt.rawarg": _raw_argument,
     "proc.args": _word,
     "proc.aargs": _ancestors_words,
     "proc.env": _variable,

@@ -352,10 +352,14 @@ def test_buffers(matches: Matches, condition: str, expected: bool) -> None:
         ("evt.arg[1] = /x", True),
         ("evt.arg.mode exists", False),
         ("evt.rawarg.mode = 5", False),
+        ("evt.rawarg.name = /x", True),
+        ("evt.rawarg.fd = -2", True),
+        ("evt.rawarg.flags exists", False),  # only its text is recorded
     ],
 )
 def test_arguments_of_events(matches: Matches, condition: str, expected: bool) -> None:
-    values = {"evt.type": "open", "evt.arg": {"flags": "O_CREAT|O_RDWR", "name": "/x"}}
+    arguments = {"fd": "ENOENT", "flags": "O_CREAT|O_RDWR", "name": "/x"}
+    values = {"evt.type": "open", "evt.rawres": -2, "evt.arg": arguments}
     assert matches(condition, values) is expected
 
 
@@ -378,10 +382,14 @@ def test_arguments_of_events(matches: Matches, condition: str, expected: bool) -
         ("k8s.pod.label[tier] exists", False),
         ("thread.cgroup.cpu = /x", True),
         ("thread.cgroup.io exists", False),
+        ("evt.rawarg.fd = 5 and evt.rawarg.res = -9", True),
     ],
 )
 def test_parts_of_recorded_fields(matches: Matches, condition: str, expected: bool) -> None:
     values = {
+        "evt.type": "read",
+        "evt.rawres": -9,
+        "evt.arg": {"fd": "<f>/x", "res": "EBADF"},
         "proc.args": "a b c d",
         "proc.cmdnargs": 3,
         "proc.aname": ["x", "sh", "init"],
