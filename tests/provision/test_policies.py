@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pandas as pd
 import pytest
 from botocore.exceptions import ClientError
@@ -115,6 +117,24 @@ def allowed() -> set[str]:
     return actions
 
 
+def of_notebooks() -> dict[str, set[str]]:
+    """The calls that notebooks make themselves: each method of a client by name, with the actions that it may be."""
+    actions: dict[str, set[str]] = {}
+    for service in sorted({action.partition(":")[0] for action in allowed()}):
+        client = boto3.client(service, region_name="us-east-1")
+        for method, operation in client.meta.method_to_api_mapping.items():
+            actions.setdefault(method, set()).add(f"{service}:{ACTIONS.get(operation, operation)}")
+    found = {}
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            for node in ast.walk(ast.parse("".join(cell["source"]))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in actions:
+                    found[f"{path.stem}: {node.func.attr}"] = actions[node.func.attr]
+    return found
+
+
 def run_the_workshop(person: Person) -> None:
     """What the chapters do, from the first check to the last."""
     lab = person.lab
@@ -179,8 +199,16 @@ def forward_findings(person: Person, df: pd.DataFrame) -> None:
 def test_the_policies_are_enough_for_the_whole_workshop_and_nothing_in_them_is_spare(person: Person) -> None:
     run_the_workshop(person)
     assert person.lab.aws.identity.arn.endswith("assumed-role/attendee/somebody")
-    spare = allowed() - person.calls - FOR_MENDING - WITH_OTHER_CALLS - {"logs:StartLiveTail"}
+    in_notebooks = set().union(*of_notebooks().values())
+    spare = allowed() - person.calls - in_notebooks - FOR_MENDING - WITH_OTHER_CALLS - {"logs:StartLiveTail"}
     assert not spare, f"allowed, but never needed: {sorted(spare)}"
+
+
+def test_every_call_that_a_notebook_makes_itself_is_allowed() -> None:
+    calls = of_notebooks()
+    assert any("test_metric_filter" in call for call in calls)
+    denied = {call for call, actions in calls.items() if not actions & allowed()}
+    assert not denied, f"made by a notebook, but not allowed: {sorted(denied)}"
 
 
 REFUSED: dict[str, Callable[[Person], Any]] = {
