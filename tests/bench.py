@@ -12,7 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
@@ -84,6 +86,11 @@ def bench_lab() -> None:
             delays.append(time.perf_counter() - started)
         row("exec of a shell until its alert is readable, median", statistics.median(delays), "s")
         row("exec of a shell until its alert is readable, worst", max(delays), "s")
+        lab.ensure("findings-forwarder")
+        delays = [seconds(partial(forward, lab, known)) for known in range(8)]
+        row("exec of a command until its finding is there, the first", delays[0], "s")
+        row("exec of a command until its finding is there, median", statistics.median(delays[1:]), "s")
+        lab.undo("findings-forwarder")
         fill(logs, 50_000)
         start = datetime.now(UTC).replace(hour=0, minute=0, second=0)
         spent = seconds(lambda: lab.alerts(since=start))
@@ -93,6 +100,14 @@ def bench_lab() -> None:
         row("memory of the lab, with 50,000 alerts", report["memory"] / 1e6, "MB")
     finally:
         client.stop(home)
+
+
+def forward(lab: Any, known: int) -> None:
+    """Reads a file that an attacker would, and waits until there are more findings than before."""
+    hub = lab.aws.client("securityhub")
+    lab.exec("deploy/nginx", "cat", "/etc/shadow")
+    while len(hub.get_findings(MaxResults=100)["Findings"]) <= known:
+        pass
 
 
 def fill(logs: object, count: int) -> None:

@@ -2,7 +2,8 @@
 
 What it consists of is `manifests/security-hub/*.json`, in the forms of the AWS calls that make it, with policies from
 `manifests/iam/`; its code is the one file `labkit/respond/forwarder.py`. `manifests/security-hub/forwarder.yaml` is the
-same as a CloudFormation template.
+same as a CloudFormation template. To forward alerts from some priority on only, change the filter pattern in
+`subscription-filter.json`, to that which the template's parameter `FilterPattern` shows.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import yaml
 from labkit import Lab
 from labkit.embedded.state import Endpoints
 from labkit.errors import StepError
+from labkit.filter_patterns import compile_pattern
 from labkit.provision.findings_forwarder import package
 
 STEP = "findings-forwarder"
@@ -371,3 +372,13 @@ def test_the_template_makes_things_in_an_order_that_works(stack: Stack) -> None:
     resources = stack.template["Resources"]
     assert resources["Subscription"]["DependsOn"] == "Permission"
     assert resources["Function"]["DependsOn"] == "Log"
+
+
+def test_the_pattern_that_the_template_shows_lets_through_errors_and_worse(stack: Stack) -> None:
+    parameter = stack.template["Parameters"]["FilterPattern"]
+    every = compile_pattern(parameter["Default"])
+    some = compile_pattern(parameter["Description"].partition("from Error up: ")[2])
+    priorities = ("Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug")
+    alerts = [json.dumps({"rule": "r", "priority": priority, "output": "o"}) for priority in priorities]
+    assert [every.matches(alert) for alert in alerts] == [True] * 8
+    assert [some.matches(alert) for alert in alerts] == [True] * 4 + [False] * 4

@@ -158,8 +158,8 @@ class Lambda:
         function = self._functions.get(function_arn)
         if function is None:
             raise _not_found(function_arn)
-        function.streams += 1
-        request_id = names.uid("event for a function", function_arn, function.streams, payload)
+        function.events += 1
+        request_id = names.uid("event for a function", function_arn, function.events, payload)
         self._invocations.submit(function, request_id, payload)
 
     # -- the service

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 RETRY_DELAYS = (1.0, 2.0)
 """Seconds before the second and third attempt; the service waits one minute and two."""
-_BACKOFF = 1.0  # seconds before an event that was throttled is tried again
+# Seconds before an event for which there was no place is tried again: twice as long each time, as the service waits.
+_BACKOFF, _LONGEST_BACKOFF = 1.0, 300.0
 _IDLE_SECONDS = 300.0
 _CREDENTIALS_SECONDS = 3600
 _MAX_ENVIRONMENTS = 4  # of one function; an invocation beyond them waits
@@ -48,6 +49,8 @@ class Event:
     payload: str
     accepted: float
     attempts: int = 0
+    refusals: int = 0
+    """How often there was no place for it."""
 
 
 @dataclass(eq=False)
@@ -69,6 +72,9 @@ class Function:
     revisions: int = 0
     deleted: bool = False
     streams: int = 0
+    """How many log streams it has had."""
+    events: int = 0
+    """How many events other services have sent it."""
     running: int = 0
     pending: deque[Event] = field(default_factory=deque)
     worker: asyncio.Task[None] | None = None
@@ -296,7 +302,8 @@ class Invocations:
             outcome, _ = await self.run(function, event.request_id, event.payload)
         except AwsError as error:
             logger.info("%s is tried again: %s", function.name, error)
-            self._later(_BACKOFF, function, event)
+            self._later(min(_BACKOFF * 2**event.refusals, _LONGEST_BACKOFF), function, event)
+            event.refusals += 1
             return
         event.attempts += 1
         if not outcome.failed:
