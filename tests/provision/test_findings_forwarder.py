@@ -311,7 +311,7 @@ def made_function(lab: Lab) -> dict[str, Any]:
         *("FunctionName", "Description", "Runtime", "Architectures", "Handler", "Role", "MemorySize", "Timeout"),
         *("Environment", "DeadLetterConfig"),
     )
-    code = {"Code": "../../labkit/respond/forwarder.py"}  # of which `package()` is made
+    code = {"Code": "forwarder.zip"}  # a package of the same file
     return {name: found["Configuration"][name] for name in shown} | code | {"Tags": tags(found["Tags"])}
 
 
@@ -363,8 +363,16 @@ def test_the_template_makes_what_the_step_makes(lab: Lab, stack: Stack, resource
 def test_the_template_makes_nothing_else(lab: Lab, stack: Stack, workshop: Path) -> None:
     assert set(stack.template["Resources"]) == set(MADE)
     assert len(MADE) == len(lab.apply(STEP).changes) - 1  # the role's policy is a part of its own there
-    code = workshop / "manifests/security-hub" / stack.template["Resources"]["Function"]["Properties"]["Code"]
-    assert code.resolve() == workshop / "labkit/respond/forwarder.py"
+
+
+def test_the_package_of_the_template_is_made_as_its_comment_says(stack: Stack, workshop: Path, tmp_path: Path) -> None:
+    text = (workshop / "manifests/security-hub/forwarder.yaml").read_text()
+    command = re.search(r"^#   zip -j (\S+) (\S+)$", text, re.M)
+    assert command is not None
+    made = workshop / "manifests/security-hub" / stack.properties("Function")["Code"]
+    assert workshop / command[1] == made
+    assert made.name in (workshop / ".gitignore").read_text()
+    assert (workshop / command[2]).read_bytes() == zipfile.ZipFile(io.BytesIO(package())).read("forwarder.py")
 
 
 def test_the_template_makes_things_in_an_order_that_works(stack: Stack) -> None:
