@@ -208,15 +208,17 @@ class Aws:
             **iam_authorization.condition_keys_of(call),
         }
         iam_authorization.authorize(caller, call.action, resources, context)
-        if call.action == "logs:CreateLogGroup" and call.parameters.get("tags"):
-            group = resources[0].removesuffix(":log-stream:")
-            try:
-                iam_authorization.authorize(caller, "logs:TagResource", [group], context)
-            except AwsError as error:
-                message = (
-                    f"User with accountId: {self.account_id} is not authorized to perform CreateLogGroup with Tags"
-                )
-                raise AwsError("AccessDeniedException", message) from error
+        tags, tagging = iam_authorization.TAGGED_WHEN_MADE.get(call.action, ("", ""))
+        if not call.parameters.get(tags):
+            return
+        tagged = [resource.removesuffix(":log-stream:") for resource in resources]
+        try:
+            iam_authorization.authorize(caller, tagging, tagged, context)
+        except AwsError as error:
+            if call.service != "logs":
+                raise
+            message = f"User with accountId: {self.account_id} is not authorized to perform CreateLogGroup with Tags"
+            raise AwsError("AccessDeniedException", message) from error
 
     def _answer(self, call: Call, caller: Principal | None, request_id: str) -> HttpResponse | LiveTail:
         if call.service == "logs" and call.protocol == "json" and caller is not None:

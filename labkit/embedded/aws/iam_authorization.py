@@ -142,7 +142,22 @@ def condition_keys_of(call: Call) -> dict[str, str]:
     """The condition keys that only calls of this kind have, with their values."""
     if call.action == "cloudwatch:PutMetricData":
         return {"cloudwatch:namespace": str(call.parameters.get("Namespace", ""))}
+    if call.action == "sns:Subscribe":
+        p = call.parameters
+        return {"sns:Protocol": str(p.get("Protocol", "")), "sns:Endpoint": str(p.get("Endpoint", ""))}
     return {}
+
+
+# Actions that make something, the parameter with its tags, and the action that these need.
+TAGGED_WHEN_MADE = {
+    "cloudwatch:PutDashboard": ("Tags", "cloudwatch:TagResource"),
+    "cloudwatch:PutMetricAlarm": ("Tags", "cloudwatch:TagResource"),
+    "lambda:CreateFunction": ("Tags", "lambda:TagResource"),
+    "logs:CreateLogGroup": ("tags", "logs:TagResource"),
+    "securityhub:EnableSecurityHub": ("Tags", "securityhub:TagResource"),
+    "sns:CreateTopic": ("Tags", "sns:TagResource"),
+    "sqs:CreateQueue": ("tags", "sqs:TagQueue"),
+}
 
 
 def _log_resources(call: Call, account_id: str) -> list[str]:

@@ -60,6 +60,8 @@ def check_queries(queries: Sequence[Mapping[str, Any]]) -> None:
             raise AwsError(
                 "ValidationError", f"Exactly one of MetricStat and Expression is required for query {query['Id']}."
             )
+        if "${" in query.get("Label", ""):
+            raise AwsError("ValidationError", f"The embedded lab has no dynamic labels: {query['Label']}")
         if query.get("AccountId"):
             raise AwsError("ValidationError", "The embedded lab has one account, which monitors no other.")
     if len(set(ids)) < len(ids):

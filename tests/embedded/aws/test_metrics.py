@@ -184,6 +184,12 @@ def test_labels_say_what_tells_metrics_apart(running: Any, cloudwatch: Any) -> N
     assert labels(stat("a", "A", period=30), stat("b", "A")) == ["A 30", "A 60"]
     assert labels(stat("a", "A", Priority="x"), stat("b", "A", Priority="y")) == ["A x", "A y"]
     named = {**stat("a", "A"), "Label": "Alerts"}
+    assert "has no dynamic labels" in refusal(
+        cloudwatch.get_metric_data,
+        MetricDataQueries=[{**named, "Label": "${PROP('MetricName')}"}],
+        StartTime=start,
+        EndTime=start + 60,
+    )
     assert labels(named, {"Id": "e", "Expression": "FILL(METRICS(), 0)", "Label": "filled:"}) == [
         "Alerts",
         "filled: Alerts",

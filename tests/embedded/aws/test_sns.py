@@ -298,6 +298,20 @@ def test_permissions_are_by_topic(running: Any) -> None:
     sns.publish(TopicArn=topic, Message="x")
     assert "is not authorized to perform: sns:CreateTopic on resource" in refusal(sns.create_topic, Name="other")
     assert "is not authorized to perform: sns:ListTopics on resource: *" in refusal(sns.list_topics)
+    tags = [{"Key": "workshop", "Value": "falco"}]
+    assert "is not authorized to perform: sns:TagResource" in refusal(sns.create_topic, Name="falco-tagged", Tags=tags)
+
+
+def test_who_may_subscribe_what_is_a_condition(running: Any, topic: str) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Action": "sns:Subscribe",
+        "Resource": topic,
+        "Condition": {"StringEquals": {"sns:Protocol": "sqs"}},
+    }
+    limited = running.as_session("sns", running.session({"Version": "2012-10-17", "Statement": [statement]}))
+    limited.subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:111122223333:q")
+    assert "not authorized" in refusal(limited.subscribe, TopicArn=topic, Protocol="email", Endpoint="a@example.com")
 
 
 @pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI isn't installed")
