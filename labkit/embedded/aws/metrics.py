@@ -197,7 +197,8 @@ def seconds(value: Any) -> float:
 
 
 def moment(time: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(time, dt.UTC)
+    """A time (s) as answers hold it, which is to the millisecond."""
+    return dt.datetime.fromtimestamp(round(time, 3), dt.UTC)
 
 
 def put_metric_data(metrics: Metrics, p: Mapping[str, Any], now: float) -> dict[str, Any]:
