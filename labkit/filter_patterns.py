@@ -160,7 +160,7 @@ class _Parser:
         if self._regexes > MAX_REGEXES:
             message = f"Your input has exceeded the maximum of {MAX_REGEXES} regular expressions per filter pattern."
             raise PatternError(message, start + 1)
-        if re.search(r"(?<!\\)(?:\\\\)*\\[A-Za-ce-rt-vy-zBE-RT-VX-Z]", source):  # all letters but those of d, s, w, x
+        if re.search(r"(?<!\\)(?:\\\\)*\\[A-CE-RT-VX-Za-ce-rt-vyz]", source):  # all letters but d, D, s, S, w, W, x
             raise PatternError("Failed to compile regular expression.", start + 1)
         try:
             compiled = re2.compile(source)
