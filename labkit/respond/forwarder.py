@@ -260,6 +260,8 @@ def text_of(value: Any) -> str:
 
 def _cut(text: str, most: int) -> str:
     """At most so many characters, all of them printable; what is left out is counted in a mark at the end."""
+    if len(text) <= most and text.isascii() and text.isprintable():
+        return text.strip()  # by far the usual case
     clean = _UNPRINTABLE.sub(_escaped, text[: most + 1]).strip()
     if len(text) <= most and len(clean) <= most:
         return clean
@@ -382,7 +384,7 @@ def _product_fields(about: Mapping[str, str], fields: Mapping[str, str]) -> dict
         key, value = _cut(key, 128), _cut(value, 2048)
         if not value:
             continue
-        size = len(json.dumps([key, value]))
+        size = len(json.dumps(key)) + len(json.dumps(value)) + 4
         if key in chosen or len(chosen) == MAX_FIELDS - 1 or size > room:  # one place is for saying so
             left_out += 1
             continue
