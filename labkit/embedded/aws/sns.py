@@ -7,13 +7,14 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.embedded import names
 from labkit.embedded.aws import wire
 from labkit.embedded.aws.iam_authorization import parse_document, trusts_service
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
+from labkit.embedded.aws.sns_filters import SCOPES, Matches, compile_policy
 
 if TYPE_CHECKING:
     from labkit.embedded.aws.iam_authorization import Principal
@@ -29,8 +30,7 @@ _OTHER_TOPIC_ATTRIBUTES = re.compile(
     "DeliveryPolicy|KmsMasterKeyId|TracingConfig|FifoTopic|ContentBasedDeduplication|ArchivePolicy|DataProtectionPolicy"
     "|FifoThroughputScope|(HTTP|Application|Lambda|SQS|Firehose)(Success|Failure)Feedback(RoleArn|SampleRate)"
 )
-_OTHER_SUBSCRIPTION_ATTRIBUTES = ("DeliveryPolicy", "FilterPolicy", "FilterPolicyScope", "SubscriptionRoleArn",
-                                  "ReplayPolicy")  # fmt: skip
+_OTHER_SUBSCRIPTION_ATTRIBUTES = ("DeliveryPolicy", "SubscriptionRoleArn", "ReplayPolicy")
 _OWNERS_ACTIONS = ("GetTopicAttributes", "SetTopicAttributes", "AddPermission", "RemovePermission", "DeleteTopic",
                    "Subscribe", "ListSubscriptionsByTopic", "Publish")  # fmt: skip
 _DELIVERY = {
@@ -61,6 +61,16 @@ class Subscription:
     principal: str
     confirmed: bool
     attributes: dict[str, str] = field(default_factory=dict)
+    wants: Matches | None = None
+
+    def filter(self, where: str = "") -> None:
+        """Reads its filter policy, after that or its scope was set. Raises AwsError, and changes nothing then."""
+        text = self.attributes.get("FilterPolicy", "")
+        self.wants = None if text in ("", "{}") else compile_policy(text, self.scope, where)
+
+    @property
+    def scope(self) -> str:
+        return self.attributes.get("FilterPolicyScope") or "MessageAttributes"
 
     @property
     def raw(self) -> bool:
@@ -262,6 +272,7 @@ class Sns:
             topic.made += 1
             arn = f"{topic.arn}:{names.uid('sns subscription', topic.arn, topic.made)}"
             subscription = Subscription(arn, topic.arn, protocol, endpoint, caller.arn, protocol == "sqs", attributes)
+            subscription.filter("Attributes Reason: ")
             topic.subscriptions[arn] = subscription
         shown = subscription.confirmed or p.get("ReturnSubscriptionArn")
         return {"SubscriptionArn": subscription.arn if shown else "pending confirmation"}
@@ -294,6 +305,14 @@ class Sns:
                 raise _invalid(f"{where}RedrivePolicy: failed to parse JSON.") from None
             if re.fullmatch(r"arn:aws:sqs:[\w-]+:\d{12}:[\w-]+", str(target)) is None:
                 raise _invalid(f"{where}RedrivePolicy: deadLetterTargetArn is an invalid arn")
+        elif name == "FilterPolicyScope":
+            if value not in SCOPES:
+                raise _invalid(
+                    f"{where}FilterPolicyScope: Invalid value [{value}]. Please use either MessageBody or "
+                    "MessageAttributes"
+                )
+        elif name == "FilterPolicy":
+            pass  # it depends on its scope
         elif name in _OTHER_SUBSCRIPTION_ATTRIBUTES:
             if value not in ("", "{}"):
                 raise _invalid(f"{where}{name} is not supported by the embedded lab.")
@@ -335,7 +354,8 @@ class Sns:
         subscription = self._subscription(p.get("SubscriptionArn"))
         attributes = {
             "RawMessageDelivery": "false",
-            **{name: value for name, value in subscription.attributes.items() if value},
+            **({"FilterPolicyScope": subscription.scope} if subscription.wants is not None else {}),
+            **{name: value for name, value in subscription.attributes.items() if value not in ("", "{}")},
             "SubscriptionArn": subscription.arn,
             "TopicArn": subscription.topic,
             "Protocol": subscription.protocol,
@@ -351,7 +371,9 @@ class Sns:
         subscription = self._subscription(p.get("SubscriptionArn"))
         name, value = str(p.get("AttributeName", "")), str(p.get("AttributeValue") or "")
         self._check_subscription_attribute(name, value, "")
-        subscription.attributes[name] = value
+        changed = replace(subscription, attributes={**subscription.attributes, name: value})
+        changed.filter()
+        self._topics[subscription.topic].subscriptions[subscription.arn] = changed
         return {}
 
     # -- publishing
@@ -390,6 +412,10 @@ class Sns:
         for subscription in topic.subscriptions.values():
             if not subscription.confirmed:
                 continue
+            if subscription.wants is not None:
+                text = message["texts"].get(subscription.protocol, message["texts"]["default"])
+                if not subscription.wants(message["attributes"], text):
+                    continue
             body, attributes = self._notification(topic, subscription, id_, message)
             for queue in (subscription.endpoint, subscription.dead_letter_queue):
                 if queue is None:

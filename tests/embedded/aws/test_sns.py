@@ -203,9 +203,9 @@ def test_subscriptions(sns: Any, topic: str) -> None:
             {
                 "Protocol": "sqs",
                 "Endpoint": "arn:aws:sqs:us-east-1:111122223333:q",
-                "Attributes": {"FilterPolicy": '{"a": ["b"]}'},
+                "Attributes": {"FilterPolicy": '{"a": "b"}'},
             },
-            "FilterPolicy is not supported by the embedded lab.",
+            'Attributes Reason: FilterPolicy: "a" must be an object or an array',
         ),
         ("publish", {"Message": ""}, "Invalid parameter: Empty message"),
         ("publish", {"Message": "x", "Subject": ""}, "Invalid parameter: Subject"),
