@@ -557,7 +557,8 @@ def _not_found(arn: str) -> AwsError:
 def _foreign(name: str) -> AwsError:
     return _invalid(
         f"The embedded lab runs the workshop's own function only, and {name} of this package is not it: what is "
-        "uploaded would run on this computer. It runs labkit/respond/forwarder.py as it was when the lab started."
+        "uploaded would run on this computer. It runs labkit/respond/forwarder.py as it was when the lab started: "
+        "after a change to that file, restart the lab."
     )
 
 

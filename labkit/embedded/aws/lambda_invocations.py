@@ -168,8 +168,10 @@ class Invocations:
         self._count(function, "Invocations")
         self._count(function, "Errors", 1.0 if outcome.failed else 0.0)
         self._count(function, "Duration", outcome.milliseconds, unit="Milliseconds")
-        await self._write_log(function, warm, lines)
-        self._give_back(function, warm)
+        try:
+            await self._write_log(function, warm, lines)
+        finally:
+            self._give_back(function, warm)
         return outcome, "".join(text for _, text in lines)
 
     def _take(self, function: Function) -> _Warm:
@@ -265,6 +267,7 @@ class Invocations:
             events = [{"timestamp": at, "message": text} for at, text in sorted(lines, key=lambda line: line[0])]
             await call("PutLogEvents", **where, logEvents=events)
         except AwsError as error:
+            warm.has_stream = False  # somebody may have deleted it: the next invocation makes it again
             logger.info("%s can't write its log: %s", function.name, error)
 
     # -- events that nobody waits for

@@ -345,6 +345,15 @@ def test_the_log_tells_of_start_output_end_and_report(running: Any, probe: Any, 
     assert base64.b64decode(answer["LogResult"]).decode() == "".join(lines)
 
 
+def test_a_log_group_that_was_deleted_is_made_again(running: Any, probe: Any) -> None:
+    probe("context")
+    logs = running.client("logs")
+    logs.delete_log_group(logGroupName="/aws/lambda/probe")
+    assert (probe("context")["calls"], probe("context")["calls"]) == (2, 3)  # the same environment goes on
+    events = logs.filter_log_events(logGroupName="/aws/lambda/probe", filterPattern="REPORT")["events"]
+    assert len(events) == 1
+
+
 def test_a_role_that_may_not_write_logs_has_none(running: Any, probe: Any) -> None:
     running.client("iam").delete_role_policy(RoleName="probe", PolicyName="work")
     assert probe("print", text="x")["text"] == "x"
