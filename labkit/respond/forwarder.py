@@ -70,8 +70,6 @@ MAX_FIELDS = 50
 MAX_BATCH = 100
 MAX_BATCH_BYTES = 6_000_000
 MAX_FINDING_BYTES = 240_000
-# What ProductFields may take of that; the rest of a finding has less than a quarter of it at its longest.
-_MAX_FIELDS_BYTES = 150_000
 # A dead letter fits into a queue that takes 256 KiB, as every queue does.
 _MAX_LETTER_BYTES = 250_000
 
@@ -181,7 +179,8 @@ def to_asff(
         "falco/tags": ", ".join(tags_of(alert)),
         "falco/techniques": ", ".join(techniques_of(alert)),
     }
-    finding["ProductFields"] = _product_fields(about, fields)
+    room = MAX_FINDING_BYTES - len(json.dumps(finding)) - 100
+    finding["ProductFields"] = _product_fields(about, fields, room)
     return finding
 
 
@@ -375,11 +374,11 @@ def _process(fields: Mapping[str, str]) -> dict[str, Any]:
 _FIRST = ("proc.", "user.", "fd.", "container.", "k8s.", "evt.", "group.")
 
 
-def _product_fields(about: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
-    """The alert's own words, as many as fit: what it says about itself, then its output fields by name."""
+def _product_fields(about: Mapping[str, str], fields: Mapping[str, str], room: int) -> dict[str, str]:
+    """The alert's own words, as many as fit into `room` bytes: what it says about itself, then its fields by name."""
     ordered = sorted(fields.items(), key=lambda item: (not item[0].startswith(_FIRST), item[0]))
     chosen: dict[str, str] = {}
-    left_out, room = 0, _MAX_FIELDS_BYTES
+    left_out = 0
     for key, value in [*about.items(), *((f"falco/{name}", value) for name, value in ordered)]:
         key, value = _cut(key, 128), _cut(value, 2048)
         if not value:

@@ -19,7 +19,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labkit.embedded.aws import asff
@@ -295,7 +295,7 @@ ANY_ALERT = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(ANY_ALERT, st.none() | st.integers(), st.sampled_from(["", "falco-workshop"]))
 def test_whatever_the_values_are_a_finding_is_valid_or_it_is_said_why_there_is_none(
     anything: dict[str, Any], logged_ms: int | None, cluster: str
@@ -346,6 +346,21 @@ def test_two_hundred_huge_fields_leave_room_for_those_that_matter() -> None:
     assert made["ProductFields"]["falco/proc.cmdline"] == "bash"
     assert made["ProductFields"]["falco/left_out"].endswith(" more fields")
     assert len(made["ProductFields"]) <= 50
+
+
+def test_a_finding_fits_even_if_everything_in_it_is_as_long_as_can_be() -> None:
+    long = "\U0001f600" * 5000  # a character of twelve bytes in JSON
+    names = [
+        *SHELL["output_fields"],
+        *forwarder._POD_FIELDS,
+        "container.type",
+        "container.image.digest",
+        *map(str, range(90)),
+    ]
+    everything = {"rule": long, "priority": long, "source": long, "hostname": long, "output": long, "tags": [long] * 60}
+    made = finding(alert(**everything, output_fields=dict.fromkeys(names, long)))
+    assert len(made["ProductFields"]) > 3
+    assert made["ProductFields"]["falco/left_out"].endswith(" more fields")
 
 
 def test_a_rule_with_a_name_too_long_is_still_told_from_others() -> None:
@@ -690,3 +705,24 @@ def test_stopped_halfway_and_run_again_it_makes_every_finding_once(account: Acco
     assert len(account.findings()) == 200
     assert deliver(account, what)["findings"] == 250
     assert len({found["Id"] for found in account.findings()}) == len(account.findings()) == 250
+
+
+MESSAGES = st.lists(st.sampled_from([*LINES[:5], "plain", "{}"]) | st.text() | ANY_ALERT.map(json.dumps), max_size=8)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(MESSAGES)
+def test_every_log_event_of_a_delivery_is_a_finding_or_a_dead_letter(account: Account, messages: list[str]) -> None:
+    before = {found["Id"] for found in account.findings()}
+    outcome = deliver(account, event(messages))
+    letters = [letter["logEvent"]["message"] for letter in account.letters()]
+    alerts = [message for message in messages if message not in letters]
+    place = {**PLACE, "cluster": account.cluster}
+    expected = {
+        to_asff(alert_of(message), **place, logged_ms=1795407616000 + number)["Id"]
+        for number, message in enumerate(messages)
+        if message in alerts
+    }
+    assert outcome == {"events": len(messages), "findings": len(expected), "dead_letters": len(letters)}
+    assert len(letters) + len(alerts) == len(messages)
+    assert {found["Id"] for found in account.findings()} == before | expected
