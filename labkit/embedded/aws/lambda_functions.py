@@ -112,9 +112,7 @@ class Lambda:
         self._trusted = frozenset(trusted)
         self._functions: dict[str, Function] = {}  # by ARN
         self._made: dict[str, int] = {}  # how often a function of that ARN was made
-        self._invocations = Invocations(
-            account_id=account_id, sts=sts, clock=clock, call_as=call_as, url=url, metrics=metrics
-        )
+        self._invocations = Invocations(sts=sts, clock=clock, call_as=call_as, url=url, metrics=metrics)
         self._operations: dict[str, Callable[[Call, Parameters, Principal], Result]] = {
             "CreateFunction": self._create,
             "GetFunction": self._get,

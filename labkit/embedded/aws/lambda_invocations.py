@@ -32,7 +32,7 @@ _BACKOFF, _LONGEST_BACKOFF = 1.0, 300.0
 _IDLE_SECONDS = 300.0
 _CREDENTIALS_SECONDS = 3600
 _MAX_ENVIRONMENTS = 4  # of one function; an invocation beyond them waits
-MAX_PENDING = 10_000
+_MAX_PENDING = 10_000  # events of one function
 _LOG_TAIL = 4096  # bytes
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,6 @@ class Invocations:
     def __init__(
         self,
         *,
-        account_id: str,
         sts: Sts,
         clock: Callable[[], float],
         call_as: CallAs,
@@ -125,7 +124,6 @@ class Invocations:
         metrics: Callable[[str], Metrics],
     ) -> None:
         """`url` tells where the lab's AWS can be reached, `metrics` gives a region's CloudWatch metrics."""
-        self.account_id = account_id
         self._sts = sts
         self._clock = clock
         self._call_as = call_as
@@ -274,7 +272,7 @@ class Invocations:
 
     def submit(self, function: Function, request_id: str, payload: str) -> None:
         """Accepts an event. Events of a function are first tried in the order in which they came. Raises AwsError."""
-        if len(function.pending) >= MAX_PENDING:
+        if len(function.pending) >= _MAX_PENDING:
             members = {"Type": "User", "Reason": "CallerRateLimitExceeded"}
             raise AwsError("TooManyRequestsException", "Rate Exceeded.", 429, members=members)
         self._count(function, "AsyncEventsReceived")
@@ -303,7 +301,7 @@ class Invocations:
             return
         try:
             outcome, _ = await self.run(function, event.request_id, event.payload)
-        except AwsError as error:
+        except (AwsError, OSError) as error:  # no place, no role; or this computer starts no more processes
             logger.info("%s is tried again: %s", function.name, error)
             self._later(min(_BACKOFF * 2**event.refusals, _LONGEST_BACKOFF), function, event)
             event.refusals += 1

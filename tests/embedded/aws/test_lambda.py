@@ -497,6 +497,21 @@ def test_without_concurrency_events_are_dead_letters_at_once(functions: Any, rol
     assert letter["MessageAttributes"]["ErrorCode"]["StringValue"] == "429"
 
 
+def test_an_event_waits_for_a_role_that_can_be_taken_on(
+    running: Any, functions: Any, role: str, dead: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lambda_invocations, "_BACKOFF", 0.01)
+    create(functions, role)
+    iam = running.client("iam")
+    iam.update_assume_role_policy(RoleName="probe", PolicyDocument=json.dumps(TRUST).replace("lambda.", "ec2."))
+    assert refused(functions.invoke, FunctionName="probe")[0] == "AccessDeniedException"
+    event = json.dumps({"do": "send", "queue": dead.url, "body": "late"})
+    functions.invoke(FunctionName="probe", Payload=event, InvocationType="Event")
+    until(lambda: bool(running.aws.functions._invocations._timers))  # it has been refused, and will be tried again
+    iam.update_assume_role_policy(RoleName="probe", PolicyDocument=json.dumps(TRUST))
+    assert [message["Body"] for message in dead()] == ["late"]
+
+
 # -- permissions
 
 
