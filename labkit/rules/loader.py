@@ -4,6 +4,7 @@ come rules with their expanded conditions, and for each file a report of errors 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -67,6 +68,10 @@ _MAX_EVENT_CODES = 100
 _MAX_TEXT = 4_000_000
 _MAX_NODES = 200_000
 _MAX_ENTRIES = 200_000
+# The same for all conditions of a file together, and for a warning for each pair of exceptions with one name.
+_MAX_TEXTS = 40_000_000
+_MAX_PARTS = 2_000_000
+_MAX_REPEATED = 1_000
 
 Trail = tuple[Location, ...]
 
@@ -191,6 +196,7 @@ class Loader:
         self._next_index = 0
         self._report = FileReport("")
         self._parsed: dict[str, ast.Expression] = {}
+        self._texts = self._parts = 0  # how long and how many all conditions are
         self._compiled: dict[tuple[str, str], Compiled] = {}
 
     def load(self, name: str, content: bytes) -> FileReport:
@@ -543,6 +549,8 @@ class Loader:
         inside = _at(node, "exceptions", "", trail)
         if node.kind != "sequence":
             raise _invalid("Rule exceptions must be a sequence", inside)
+        names: Counter[str] = Counter()
+        repeated = 0
         budget = [_MAX_ENTRIES]
         for entry in node.items:
             nameless = _at(entry, "exception", "", inside)
@@ -550,9 +558,11 @@ class Loader:
                 raise _invalid("Rule exception must be a mapping", nameless)
             exception = _Exception(_text(entry, "name", nameless), ())
             exception.trail = _at(entry, "exception", exception.name, trail)
-            for _ in [other for other in found if other.name == exception.name]:
+            for _ in range(min(names[exception.name], _MAX_REPEATED - repeated)):  # once for each one before it
                 message = f"Multiple definitions of exception '{exception.name}' in the same rule"
                 self._warn("LOAD_EXCEPTION_NAME_NOT_UNIQUE", message, exception.trail)
+                repeated += 1
+            names[exception.name] += 1
             fields = entry.get("fields")
             if fields is not None:
                 exception.fields = _entry(fields, "fields", exception.trail, budget)
@@ -582,21 +592,24 @@ class Loader:
     # Compiling
 
     def _compile(self) -> None:
+        self._texts = self._parts = 0
         lists, used_lists = self._expanded_lists()
         expander = _Expander(lists, used_lists)
         macros: dict[str, ast.Expression] = {}
         for macro in self._macros.values():
             macros[macro.name] = self._parse(expander, macro.condition, macro.condition_trail)
         used_macros: set[str] = set()
+        sizes: dict[str, int] = {}
         for macro in self._macros.values():
-            resolver = _Resolver(macros, self._defined_before(macro))
+            resolver = _Resolver(macros, sizes, self._defined_before(macro))
             macros[macro.name] = self._resolve(resolver, macros[macro.name], macro.condition, macro.trail)
+            sizes[macro.name] = resolver.size
             used_macros.update(resolver.used)
         rules = []
         for rule in self._rules.values():
             if rule.unknown_source:
                 continue
-            compiled = self._compile_rule(rule, expander, macros, used_macros)
+            compiled = self._compile_rule(rule, expander, _Resolver(macros, sizes), used_macros)
             if compiled is not None:
                 rules.append(compiled)
         self.rules = rules
@@ -628,8 +641,9 @@ class Loader:
 
     def _parse(self, expander: _Expander, condition: str, trail: Trail) -> ast.Expression:
         text = expander.expanded(condition)
-        if len(text) > _MAX_TEXT:
-            message = f"condition too long: {len(text)} characters with its lists expanded"
+        self._texts += len(text)
+        if len(text) > _MAX_TEXT or self._texts > _MAX_TEXTS:
+            message = f"condition too long: {len(text)} characters with its lists expanded, {self._texts} in all"
             raise _Refused("LOAD_ERR_COMPILE_CONDITION", message, trail)
         found = self._parsed.get(text)
         if found is None:
@@ -649,7 +663,7 @@ class Loader:
         return resolved
 
     def _compile_rule(
-        self, rule: _RuleItem, expander: _Expander, macros: Mapping[str, ast.Expression], used_macros: set[str]
+        self, rule: _RuleItem, expander: _Expander, resolver: _Resolver, used_macros: set[str]
     ) -> Rule | None:
         condition = _with_exceptions(rule)
         output = " ".join([rule.output, *self._appended])
@@ -671,10 +685,13 @@ class Loader:
             if name in output:
                 message = f"usage of deprecated field '{name}' has been detected in the rule output"
                 self._warn("LOAD_DEPRECATED_ITEM", message, rule.output_trail, deprecated_field=name)
-        resolver = _Resolver(macros)
         parsed = self._parse(expander, condition, rule.condition_trail)
         expression = self._resolve(resolver, parsed, condition, rule.trail)
         used_macros.update(resolver.used)
+        self._parts += resolver.size
+        if self._parts > _MAX_PARTS:
+            message = f"condition too large: with its macros expanded, {self._parts} parts in all conditions"
+            raise _Refused("LOAD_ERR_COMPILE_CONDITION", message, rule.condition_trail)
         self._warn_of_fields(expression, condition, rule)
         key = (condition, str(expression))  # the tree decides, and the text has the places of its warnings
         compiled = self._compiled.get(key)
@@ -1053,7 +1070,7 @@ class _Expander:
             if replaced is not None:
                 self._used.add(name)
                 condition = replaced
-                words = set(_DELIMITERS.split(condition))
+                words.update(_DELIMITERS.split(items))
             if len(condition) > _MAX_TEXT:
                 break
         return condition
@@ -1105,11 +1122,15 @@ class _Resolver:
     """Replaces the names of macros in a condition by their conditions."""
 
     def __init__(
-        self, macros: Mapping[str, ast.Expression], visible: Callable[[str], bool] = lambda name: True
+        self,
+        macros: Mapping[str, ast.Expression],
+        sizes: Mapping[str, int],
+        visible: Callable[[str], bool] = lambda name: True,
     ) -> None:
         self._macros = macros
+        self._sizes = sizes  # of those in which no name of a macro is left
         self._visible = visible
-        self._size = 0
+        self.size = 0
         self.used: list[str] = []
         self.faults: list[tuple[str, Position]] = []
 
@@ -1139,9 +1160,7 @@ class _Resolver:
                 pending.append(node.child)
             elif isinstance(node, ast.And | ast.Or):
                 pending.extend(reversed(node.children))
-        self._size += len(order)
-        if self._size > _MAX_NODES:
-            loops.append((f"condition too large: more than {_MAX_NODES} parts with its macros expanded", Position()))
+        if self._too_large(len(order), loops):
             return root
         if not changed:
             return root
@@ -1175,9 +1194,18 @@ class _Resolver:
         if node.name in path or len(path) > 100:
             loops.append((f"reference loop in macro '{node.name}'", node.position))
             return node
-        result = self._expand(condition, (*path, node.name), loops, unknown)
+        if node.name not in self._sizes:
+            condition = self._expand(condition, (*path, node.name), loops, unknown)
+        elif self._too_large(self._sizes[node.name], loops):
+            return node
         self.used.append(node.name)
-        return result
+        return condition
+
+    def _too_large(self, added: int, faults: list[tuple[str, Position]]) -> bool:
+        self.size += added
+        if self.size > _MAX_NODES:
+            faults.append((f"condition too large: more than {_MAX_NODES} parts with its macros expanded", Position()))
+        return self.size > _MAX_NODES
 
 
 # Versions

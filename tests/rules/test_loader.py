@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.rules import Engine, LoadError, Report, check
+from labkit.rules import Engine, LoadError, Report, check, loader
 from tests.rules import fuzz
 
 ReportOn = Callable[[str], Report]
@@ -430,6 +430,40 @@ def test_multiplying_aliases_lists_and_macros_are_refused_quickly(report_on: Rep
         f"- macro: m{n}\n  condition: {' and '.join([f'm{n - 1}'] * 9)}\n" for n in range(1, 12)
     )
     assert not report_on(macros).successful
+
+
+def test_conditions_that_are_too_large_together_are_refused(
+    report_on: ReportOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = f"- macro: m\n  condition: {' or '.join(f'evt.num = {number}' for number in range(500))}\n"
+    items = f"- list: l\n  items: [{', '.join(f'a{number}' for number in range(500))}]\n"
+    users = "".join(
+        _rule(f"R{number}", condition=f"m and proc.name in (l) and evt.cpu = {number}") for number in range(9)
+    )
+    assert report_on(large + items + users).successful
+    monkeypatch.setattr(loader, "_MAX_PARTS", 4_000)
+    (problem,) = report_on(large + items + users).errors
+    assert problem.message == "condition too large: with its macros expanded, 4040 parts in all conditions"
+    assert problem.locations[1].item_name == "R7"
+    monkeypatch.setattr(loader, "_MAX_TEXTS", 20_000)
+    (problem,) = report_on(large + items + users).errors
+    assert problem.message.startswith("condition too long: ")
+
+
+def test_a_chain_of_macros_or_lists_is_followed_once(report_on: ReportOn) -> None:
+    macros = "- macro: m0\n  condition: evt.type = open\n" + "".join(
+        f"- macro: m{number}\n  condition: m{number - 1} or evt.num = {number}\n" for number in range(1, 700)
+    )
+    lists = "".join(f"- list: l{number}\n  items: [a{number}]\n" for number in range(2_000))
+    started = time.process_time()
+    assert report_on(macros + _rule(condition="m699")).successful
+    names = ", ".join(f"l{number}" for number in range(2_000))
+    report = report_on(lists + _rule(condition=f"evt.type = open and proc.name in ({names})"))
+    assert report.successful
+    assert report.warnings == []
+    assert time.process_time() - started < 10
+    doubled = ", ".join(["{name: e, fields: proc.name}"] * 2_000)
+    assert len(report_on(_rule(exceptions=f"[{doubled}]")).warnings) == 1_000
 
 
 @pytest.mark.parametrize(
