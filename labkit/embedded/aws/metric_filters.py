@@ -14,7 +14,7 @@ from labkit import filter_patterns
 from labkit.embedded.aws.log_store import Event, Group, Stream
 from labkit.embedded.aws.metrics import Metric, Metrics
 from labkit.embedded.aws.protocols import AwsError
-from labkit.filter_patterns import PatternError, SpacePattern
+from labkit.filter_patterns import PatternError, RegexPattern, SpacePattern, TermPattern
 
 MAX_FILTERS = 100  # in a log group
 MAX_REGEX_FILTERS = 5
@@ -149,6 +149,11 @@ def _made(group: str, p: Mapping[str, Any], now: int) -> MetricFilter:
         raise _invalid("Invalid metric transformation: namespaces that begin with AWS/ are reserved.")
     try:
         pattern = filter_patterns.compile_pattern(p["filterPattern"])
+        if dimensions and isinstance(pattern, TermPattern | RegexPattern):
+            raise _invalid(
+                "Invalid metric transformation: dimensions are supported with JSON and space-delimited filter patterns "
+                "only."
+            )
         constant = _number(transformation["metricValue"])
         read = (lambda message: constant) if constant is not None else _reader(transformation["metricValue"], pattern)
         readers = {name: _reader(text, pattern) for name, text in dimensions.items()}

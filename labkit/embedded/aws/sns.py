@@ -15,6 +15,7 @@ from labkit.embedded.aws import wire
 from labkit.embedded.aws.iam_authorization import parse_document, trusts_service
 from labkit.embedded.aws.protocols import AwsError, Call, unsupported
 from labkit.embedded.aws.sns_filters import SCOPES, Matches, compile_policy
+from labkit.embedded.aws.validation import validate
 
 if TYPE_CHECKING:
     from labkit.embedded.aws.iam_authorization import Principal
@@ -170,6 +171,10 @@ class Sns:
         operation = self._operations.get(call.operation)
         if operation is None:
             raise unsupported(call)
+        try:
+            validate("sns", call.operation, p)
+        except AwsError as error:
+            raise AwsError("ValidationError", error.message) from error
         return operation(call, p, caller)
 
     def _arn(self, call: Call, name: str) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from labkit.embedded import names
 from labkit.embedded.aws import wire
 from labkit.embedded.aws.iam_authorization import parse_document, trusts_service
-from labkit.embedded.aws.protocols import AwsError, Call, unsupported
+from labkit.embedded.aws.protocols import AwsError, Call, service_model, unsupported
 
 if TYPE_CHECKING:
     from labkit.embedded.aws.iam_authorization import Principal
@@ -155,11 +155,12 @@ class Sqs:
         return [self._arn(call, name)]
 
     async def handle(self, call: Call, p: Parameters, caller: Principal) -> Result:
-        if call.operation == "ReceiveMessage":
-            return await self._receive(call, p)
         operation = self._operations.get(call.operation)
-        if operation is None:
+        if operation is None and call.operation != "ReceiveMessage":
             raise unsupported(call)
+        _check_required(call.operation, p)
+        if operation is None:
+            return await self._receive(call, p)
         result = operation(call, p, caller)
         if call.operation in ("SendMessage", "SendMessageBatch", "ChangeMessageVisibility"):
             await _wake(self._queue(call, p))
@@ -465,6 +466,19 @@ async def _wake(queue: Queue) -> None:
     """Lets waiting receivers look again."""
     async with queue.arrivals:
         queue.arrivals.notify_all()
+
+
+def _check_required(operation: str, p: Parameters) -> None:
+    """Raises AwsError if a member that the service's description requires is missing, in the call or in an entry."""
+    shapes = service_model("sqs")["shapes"]
+    shape = shapes[service_model("sqs")["operations"][operation]["input"]["shape"]]
+    missing = [name for name in shape.get("required", ()) if p.get(name) is None]
+    entries = p.get("Entries") or []
+    if not missing and entries and "Entries" in shape["members"]:
+        entry = shapes[shapes[shape["members"]["Entries"]["shape"]]["member"]["shape"]]
+        missing = [name for given in entries for name in entry.get("required", ()) if given.get(name) is None]
+    if missing:
+        raise AwsError("MissingParameter", f"The request must contain the parameter {missing[0]}.")
 
 
 def _no_queue() -> AwsError:

@@ -179,6 +179,8 @@ def test_filters_are_described_replaced_and_deleted(running: Any, logs: Any) -> 
         ("ERROR", "$.values[*]", {}, "wildcard"),
         ("ERROR", "1", {"defaultValue": 0.0, "dimensions": {"A": "$.a"}}, "mutually exclusive"),
         ("ERROR", "1", {"dimensions": {c: f"$.{c}" for c in "abcd"}}, "maximum number of dimensions is 3"),
+        ("ERROR", "1", {"dimensions": {"A": "$.a"}}, "JSON and space-delimited filter patterns only"),
+        ("%ERR%", "1", {"dimensions": {"A": "$.a"}}, "JSON and space-delimited filter patterns only"),
         ("ERROR", "1", {"metricName": "a:b"}, "regular expression pattern"),
         ("ERROR", "1", {"metricNamespace": "AWS/Falco"}, "reserved"),
         ("ERROR", "1", {"unit": "Alerts"}, "enum"),

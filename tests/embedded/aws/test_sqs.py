@@ -6,7 +6,9 @@ import json
 import threading
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -186,6 +188,32 @@ def test_a_queue_says_whose_dead_letters_it_takes(sqs: Any, queue: str) -> None:
     sqs.set_queue_attributes(QueueUrl=queue, Attributes=redrive)
     assert code(sqs.create_queue, QueueName="third", Attributes=redrive) == "InvalidParameterValue"
     assert code(sqs.create_queue, QueueName="q", Attributes={"RedriveAllowPolicy": "{}"}) == "InvalidParameterValue"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters", "error"),
+    [
+        ("sqs", "create_queue", {}, "The request must contain the parameter QueueName."),
+        ("sqs", "set_queue_attributes", {"QueueUrl": "x"}, "The request must contain the parameter Attributes."),
+        ("sqs", "send_message_batch", {"QueueUrl": "x", "Entries": [{"Id": "a"}]}, "the parameter MessageBody."),
+        ("sns", "create_topic", {}, "ValidationError.*Value null at 'name' failed to satisfy constraint"),
+        ("sns", "publish", {"TopicArn": "arn:aws:sns:us-east-1:111122223333:t"}, "Value null at 'message' failed"),
+        ("cloudwatch", "put_metric_alarm", {"Period": 60}, "Value null at 'alarmName' failed to satisfy constraint"),
+    ],
+)
+def test_what_is_missing_is_named(
+    running: Any, service: str, operation: str, parameters: dict[str, Any], error: str
+) -> None:
+    client = boto3.client(
+        service,
+        region_name="us-east-1",
+        endpoint_url=running.url,
+        aws_access_key_id=running.credentials.access_key_id,
+        aws_secret_access_key=running.credentials.secret_access_key,
+        config=Config(parameter_validation=False),
+    )
+    with pytest.raises(ClientError, match=error):
+        getattr(client, operation)(**parameters)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
