@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,10 @@ from labkit import Lab
 from labkit.embedded.state import Endpoints
 from labkit.errors import StepError
 from labkit.filter_patterns import compile_pattern
-from labkit.provision.findings_forwarder import package
+from labkit.provision.findings_forwarder import dead_letter_queue_url, package
+from labkit.provision.steps import STEPS
+from labkit.provision.target import Identity
+from labkit.settings import Settings
 
 STEP = "findings-forwarder"
 NAME = "falco-workshop-forwarder"
@@ -177,6 +181,23 @@ def test_undoing_takes_all_of_it_away(fresh: Lab) -> None:
     fresh.undo("log-group")
     assert fresh.audit().clean
     assert set(actions(fresh.undo(STEP)).values()) == {"absent"}
+
+
+def test_names_are_those_of_the_partition_and_the_prefix(workshop: Path) -> None:
+    identity = Identity("444455556666", "arn:aws-cn:iam::444455556666:user/me")
+    settings = Settings.load(environ={}, root=workshop, region="cn-north-1", prefix="mine", cluster="c", log_group="g")
+    lab: Any = SimpleNamespace(settings=settings, aws=SimpleNamespace(identity=identity))
+    assert dead_letter_queue_url(lab) == "https://sqs.cn-north-1.amazonaws.com.cn/444455556666/mine-dead-letters"
+    parts = {part.kind: part for part in STEPS[STEP].parts(lab)}
+    request: dict[str, Any] = parts["Lambda function"].request  # type: ignore[attr-defined]
+    assert request["Role"] == "arn:aws-cn:iam::444455556666:role/mine-forwarder"
+    assert request["DeadLetterConfig"]["TargetArn"] == "arn:aws-cn:sqs:cn-north-1:444455556666:mine-dead-letters"
+    assert request["Environment"]["Variables"]["LABKIT_CLUSTER"] == "c"
+    permission: dict[str, Any] = parts["permission"].request  # type: ignore[attr-defined]
+    assert permission["SourceArn"] == "arn:aws-cn:logs:cn-north-1:444455556666:log-group:g:*"
+    shown = STEPS[STEP].cli(lab) + STEPS[STEP].undo_cli(lab)
+    assert "arn:aws:" not in shown
+    assert "falco-workshop" not in shown
 
 
 # -- the template

@@ -597,6 +597,20 @@ def test_what_runs_ends_with_the_account(make_aws: Callable[..., Any], running: 
     assert not folder.exists()
 
 
+def test_what_has_nothing_to_do_ends(probe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambda_invocations, "_IDLE_SECONDS", 0.05)
+    pid = probe("context")["pid"]
+    until(lambda: gone(pid))
+    assert probe("context")["calls"] == 1
+
+
+def test_an_environment_ends_before_its_credentials_do(probe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambda_invocations, "_CREDENTIALS_SECONDS", 0)
+    first = probe("context")["pid"]
+    assert probe("context")["pid"] != first
+    assert gone(first)
+
+
 def test_what_runs_ends_when_the_lab_is_killed(tmp_path: Path) -> None:
     """In the middle of an invocation: nobody is left who could end it."""
     lab = subprocess.Popen(
