@@ -75,13 +75,20 @@ def chromium() -> str:
     return found
 
 
-def test_run_all_in_jupyterlab_reaches_the_checkpoint(jupyterlab: str, chromium: str) -> None:
+@pytest.mark.parametrize(
+    ("chapter", "said"),
+    [
+        ("00-start-here", "Everything this workshop needs is there"),
+        ("06-metrics-and-alarms", "The alarm was raised and its notification read"),
+    ],
+)
+def test_run_all_in_jupyterlab_reaches_the_checkpoint(jupyterlab: str, chromium: str, chapter: str, said: str) -> None:
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.goto(f"{jupyterlab}/lab/tree/notebooks/00-start-here.ipynb?reset")
+        page.goto(f"{jupyterlab}/lab/tree/notebooks/{chapter}.ipynb?reset")
         page.wait_for_function(
             "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.connectionStatus"
             " === 'connected'",
@@ -98,11 +105,11 @@ def test_run_all_in_jupyterlab_reaches_the_checkpoint(jupyterlab: str, chromium:
                 return cells.every(cell => cell.execution_count) && cells[cells.length - 1].toJSON().outputs.length
                     ? cells.map(cell => cell.toJSON().outputs) : null;
             }""",
-            timeout=120_000,
+            timeout=240_000,
         ).json_value()
         pictures = os.environ.get("LABKIT_SCREENSHOTS")
         if pictures:
-            page.screenshot(path=str(Path(pictures) / "jupyterlab.png"))
+            page.screenshot(path=str(Path(pictures) / f"{chapter}.png"))
         browser.close()
     assert not [output for cell in outputs for output in cell if output["output_type"] == "error"]
-    assert re.search("Everything this workshop needs is there", json.dumps(outputs[-1]))
+    assert re.search(said, json.dumps(outputs[-1]))
