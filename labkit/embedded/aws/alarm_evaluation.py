@@ -19,6 +19,7 @@ COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 # The service looks at more periods than it evaluates, "depending on the period's length"; its documentation's examples
 # look at five for three.
 MORE_PERIODS = 2
+_TREATED = {"breaching": "Breaching", "notBreaching": "NonBreaching", "missing": "Missing"}
 _LISTED = 4  # datapoints that a reason lists in full; of more it lists the five most recent
 
 
@@ -82,13 +83,15 @@ class Rule:
             return self._crossed(False, existing)
         if self.missing == "ignore":
             return None
+        if not existing:
+            plural = "s were" if self.periods > 1 else " was"
+            reason = f"Insufficient Data: {self.periods} datapoint{plural} unknown."
+            return Verdict("INSUFFICIENT_DATA", reason, tuple(self._newest(datapoints)))
         # Nothing but breaching and missing datapoints: an alarm once the oldest of them is old enough.
         ages = [age for age, point in enumerate(reversed(datapoints), start=1) if point.value is not None]
-        if ages and ages[-1] >= needed:
+        if ages[-1] >= needed:
             return self._crossed(True, existing)
-        plural = "s were" if self.periods > 1 else " was"
-        reason = f"Insufficient Data: {self.periods} datapoint{plural} unknown."
-        return Verdict("INSUFFICIENT_DATA", reason, tuple(self._newest(datapoints)))
+        return self._filled(False, existing, datapoints)
 
     def _breaches(self, point: Datapoint) -> bool:
         return point.value is not None and self.breached_by(point.value)
@@ -106,7 +109,7 @@ class Rule:
             f"Threshold Crossed: {received} datapoint{' was' if len(existing) == 1 else 's were'} received for "
             f"{self.periods} period{'s' if self.periods > 1 else ''} and {filled} missing "
             f"datapoint{' was' if filled == 1 else 's were'} treated as "
-            f"[{'Breaching' if self.missing == 'breaching' else 'NonBreaching'}]."
+            f"[{_TREATED[self.missing]}]."
         )
         return Verdict("ALARM" if alarm else "OK", reason, tuple(self._newest(datapoints)))
 
