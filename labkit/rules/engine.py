@@ -31,7 +31,11 @@ class LoadError(RuleError):
 
     def __init__(self, message: str, report: Report) -> None:
         code = report.errors[0].code if report.errors else ""
-        super().__init__(message, code=code, hint="Correct the rule, then load it again.")
+        hints = {
+            "": "The lab's Falco has the container plugin, and no other.",
+            "LOAD_ERR_FILE_READ": "Name files or folders with rules.",
+        }
+        super().__init__(message, code=code, hint=hints.get(code, "Correct the rule, then load it again."))
         self.report = report
 
     def _repr_html_(self) -> str:

@@ -799,6 +799,8 @@ def main(arguments: list[str] | None = None) -> int:
         for tally in pool.imap_unordered(_run, _chunks(options.seed, options.inputs, options.limit)):
             before = total.inputs
             total.add(tally)
+            for number, failure in tally.failures:
+                print(f"input {number}: {failure}", flush=True)
             if total.inputs // 50_000 > before // 50_000:
                 speed = total.inputs / (time.perf_counter() - began)
                 print(f"{total.inputs} inputs, {speed:.0f}/s, {len(total.failures)} failures", flush=True)
@@ -807,8 +809,6 @@ def main(arguments: list[str] | None = None) -> int:
     for code, count in total.codes.most_common():
         print(f"{count:>10}  {code}")
     print(f"slowest: input {total.slowest[1]}, {total.slowest[0]:.2f} s")
-    for number, failure in sorted(total.failures)[:20]:
-        print(f"input {number}: {failure}")
     print(f"{len(total.failures)} failures")
     return 1 if total.failures else 0
 
