@@ -194,7 +194,7 @@ def glob(pattern: str, *, fold_case: bool = False) -> Callable[[str], bool]:
     options.case_sensitive = not fold_case
     options.dot_nl = True
     options.log_errors = False
-    expression = _translate(pattern.encode("utf-8", "surrogateescape"))
+    expression = _translate(pattern.encode("utf-8", "surrogateescape"), fold_case)
     if expression is None:
         return lambda text: False
     try:
@@ -205,7 +205,7 @@ def glob(pattern: str, *, fold_case: bool = False) -> Callable[[str], bool]:
     return lambda text: match(text.encode("utf-8", "surrogateescape")) is not None
 
 
-def _translate(pattern: bytes) -> bytes | None:
+def _translate(pattern: bytes, fold_case: bool) -> bytes | None:
     """A regular expression for a shell pattern; None if nothing can match it (it ends in a backslash)."""
     out: list[bytes] = []
     at = 0
@@ -222,7 +222,7 @@ def _translate(pattern: bytes) -> bytes | None:
                 return None
             out.append(_escaped(pattern[at : at + 1]))
             at += 1
-        elif character == b"[" and (bracket := _bracket(pattern, at)) is not None:
+        elif character == b"[" and (bracket := _bracket(pattern, at, fold_case)) is not None:
             expression, at = bracket
             out.append(expression)
         else:
@@ -243,8 +243,11 @@ _CLASS = re.compile(rb"\[:([a-y]*):\]")
 _SYMBOL = re.compile(rb"\[\.(.)\.\]|\[=(.)=\]", re.DOTALL)
 
 
-def _bracket(pattern: bytes, at: int) -> tuple[bytes, int] | None:
-    """The bracket expression whose inside starts at `at`, and where it ends; None if it isn't closed."""
+def _bracket(pattern: bytes, at: int, fold_case: bool) -> tuple[bytes, int] | None:
+    """The bracket expression whose inside starts at `at`, and where it ends; None if it isn't closed.
+
+    Then the bracket is a character, except that nothing matches a range or symbol without an end: `[a-`, `[[.a`.
+    """
     negated = pattern[at : at + 1] in (b"!", b"^")
     at += negated
     first = True
@@ -264,27 +267,53 @@ def _bracket(pattern: bytes, at: int) -> tuple[bytes, int] | None:
                 items.append(b"[:" + named[1] + b":]")
             else:
                 valid = False
-            continue
-        character, at, symbol = _member(pattern, at)
-        if not character:
-            return None
-        if symbol == "=":
-            items.append(_escaped(character))
+            symbol = ":"
+        else:
+            character, at, symbol = _member(pattern, at)
+            if not character:
+                return (_NOTHING, len(pattern)) if symbol == "." else None
+            if symbol == "=":
+                items.append(_escaped(character))
+        if symbol in ("=", ":"):
+            pass
         elif pattern[at : at + 1] == b"-" and pattern[at + 1 : at + 2] not in (b"]", b""):
-            last, at, _ = _member(pattern, at + 1)
+            last, at, symbol = _member(pattern, at + 1)
             if not last:
-                return None
-            if character <= last:
-                items.append(_escaped(character) + b"-" + _escaped(last))
+                return (_NOTHING, len(pattern)) if symbol == "." else None
+            if members := _range(character, last, fold_case):
+                items.append(members)
+            continue
         else:
             items.append(_escaped(character))
+        if pattern[at:] == b"-" and not _matches_bracket(items):
+            return _NOTHING, len(pattern)
     return None
 
 
+def _range(first: bytes, last: bytes, fold_case: bool) -> bytes:
+    """A range of characters for a regular expression; a character whose case doesn't count is a small letter."""
+    if not fold_case:
+        return _escaped(first) + b"-" + _escaped(last) if first <= last else b""
+    codes = range(first.lower()[0], last.lower()[0] + 1)
+    return b"".join(_escaped(bytes([code])) for code in codes if not ord("A") <= code <= ord("Z"))
+
+
+def _matches_bracket(items: list[bytes]) -> bool:
+    import re2
+
+    inside = b"".join(items)
+    return bool(inside) and re2.fullmatch(b"[" + inside + b"]", b"[") is not None
+
+
 def _member(pattern: bytes, at: int) -> tuple[bytes, int, str]:
-    """A character in a bracket expression, where what follows it starts, and whether it is a symbol ("." or "=")."""
+    """A character in a bracket expression, where what follows it starts, and whether it is a symbol ("." or "=").
+
+    No character is there at the end of the pattern, and for a symbol of none or several characters.
+    """
     if symbol := _SYMBOL.match(pattern, at):
         return symbol[1] or symbol[2], symbol.end(), "=" if symbol[2] else "."
+    if pattern.startswith(b"[.", at):
+        return b"", at, "."
     at += pattern[at : at + 1] == b"\\"
     return pattern[at : at + 1], at + 1, ""
 

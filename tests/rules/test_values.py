@@ -114,6 +114,10 @@ def test_an_address_is_in_a_network(address: str, network: str, inside: bool) ->
         ("[[.a.]-c]", "b", True),
         ("[[=a=]]", "a", True),
         ("[a/b]", "/", True),
+        ("[a-", "[a-", False),  # a range without an end
+        ("[[-", "[[-", True),
+        ("[a-z", "[a-z", True),
+        ("[[.", "[[.", False),
         ("é", "é", True),
         ("?", "é", False),  # bytes count
         ("??", "é", True),
