@@ -18,6 +18,7 @@ from labkit.embedded.aws.protocols import AwsError
 
 _MAX_DATAPOINTS = 100_800
 _MAX_SEARCHED = 500
+_MAX_QUERIES = 500
 
 
 def get_metric_data(store: Metrics, p: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,6 +53,9 @@ def get_metric_data(store: Metrics, p: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_queries(queries: Sequence[Mapping[str, Any]]) -> None:
     """Raises AwsError unless every query has an id of its own, and a metric or an expression."""
+    if len(queries) > _MAX_QUERIES:
+        message = f"The collection MetricDataQueries must not have a size greater than {_MAX_QUERIES}."
+        raise AwsError("ValidationError", message)
     ids = [query["Id"] for query in queries]
     for query in queries:
         if re.fullmatch(r"[a-z]\w*", query["Id"], re.ASCII) is None:

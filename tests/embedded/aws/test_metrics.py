@@ -196,6 +196,15 @@ def test_labels_say_what_tells_metrics_apart(running: Any, cloudwatch: Any) -> N
     ]
 
 
+def test_a_request_has_up_to_500_queries(running: Any, cloudwatch: Any) -> None:
+    start = this_minute(running)
+    queries = [stat(f"q{number}", "A") for number in range(501)]
+    assert len(data(cloudwatch, start, start + 60, *queries[:500])) == 500
+    assert "must not have a size greater than 500" in refusal(
+        cloudwatch.get_metric_data, MetricDataQueries=queries, StartTime=start, EndTime=start + 60
+    )
+
+
 def test_one_of_several_units_is_taken_and_told_of(running: Any, cloudwatch: Any) -> None:
     start = this_minute(running)
     for unit, value in (("Seconds", 60.0), ("Milliseconds", 60_000.0)):
