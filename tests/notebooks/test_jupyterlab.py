@@ -21,6 +21,7 @@ from labkit.embedded.state import Endpoints
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
+PICTURES = os.environ.get("LABKIT_SCREENSHOTS")  # a folder; read before the tests forget what a person has set
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +108,8 @@ def test_run_all_in_jupyterlab_reaches_the_checkpoint(jupyterlab: str, chromium:
             }""",
             timeout=240_000,
         ).json_value()
-        pictures = os.environ.get("LABKIT_SCREENSHOTS")
-        if pictures:
-            page.screenshot(path=str(Path(pictures) / f"{chapter}.png"))
+        if PICTURES:
+            page.screenshot(path=str(Path(PICTURES) / f"{chapter}.png"))
         browser.close()
     assert not [output for cell in outputs for output in cell if output["output_type"] == "error"]
     assert re.search(said, json.dumps(outputs[-1]))
