@@ -172,9 +172,10 @@ class Metrics:
         if period < MINUTE:
             late = int(self._clock()) - KEPT_IN_SECONDS
             start += max(0, math.ceil((late - start) / period)) * period
-        for (time, put_unit), bucket in sorted(self._series.get(metric, {}).items()):
-            if start <= time < end and unit in (None, put_unit):
-                found.setdefault(start + (time - start) // period * period, Statistics()).merge(bucket)
+        series = self._series.get(metric, {})
+        for time, put_unit in sorted(key for key in series if start <= key[0] < end and unit in (None, key[1])):
+            bucket = found.setdefault(start + (time - start) // period * period, Statistics())
+            bucket.merge(series[time, put_unit])
         return found
 
     def units(self, metric: Metric, start: int, end: int) -> list[str]:
