@@ -159,7 +159,7 @@ class TortureLab:
         return [warm.environment.pid for warm in self._invocations._warm if warm.environment.pid]
 
     def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(100)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(280)
 
     def settle(self) -> None:
         """Waits until nothing is being invoked and nothing waits to be."""
