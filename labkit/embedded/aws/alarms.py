@@ -549,7 +549,7 @@ class Alarms:
                 "AlarmType": "MetricAlarm",
                 "Timestamp": metrics.moment(now),
                 "HistoryItemType": kind,
-                "HistorySummary": summary[:255],
+                "HistorySummary": summary,
                 "HistoryData": text,
             }
         )

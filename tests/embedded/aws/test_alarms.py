@@ -436,6 +436,24 @@ def test_new_data_raises_an_alarm_without_anybody_asking(running: Any, cloudwatc
     assert json.loads(envelope["Message"])["NewStateValue"] == "ALARM"
 
 
+def test_why_a_topic_got_nothing_is_in_the_history(running: Any, cloudwatch: Any) -> None:
+    sns = running.client("sns")
+    topic = sns.create_topic(Name="alerts")["TopicArn"]
+    statement = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sns:Publish"}
+    policy = json.dumps({"Statement": [{**statement, "Resource": topic}]})
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    cloudwatch.put_metric_alarm(**ALARM)
+    cloudwatch.set_alarm_state(AlarmName="critical", StateValue="ALARM", StateReason="try")
+    sns.delete_topic(TopicArn=topic)
+    cloudwatch.set_alarm_state(AlarmName="critical", StateValue="OK", StateReason="try")
+    items = cloudwatch.describe_alarm_history(AlarmName="critical", HistoryItemType="Action")["AlarmHistoryItems"]
+    assert [item["HistorySummary"].partition("Received error: ")[2] for item in items] == [
+        '"Topic does not exist"',
+        '"Resource: arn:aws:cloudwatch:us-east-1:111122223333:alarm:critical is not authorized to perform: SNS:Publish '
+        f'on resource: {topic} because no resource-based policy allows the SNS:Publish action"',
+    ]
+
+
 def test_time_alone_changes_a_state(running: Any, cloudwatch: Any) -> None:
     cloudwatch.put_metric_alarm(**{**ALARM, "AlarmActions": [], "OKActions": []})
     running.clock.offset += 60
