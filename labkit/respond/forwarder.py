@@ -573,5 +573,6 @@ def _client(service: str, region: str) -> Any:
         from botocore.config import Config
 
         config = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=20)
-        _clients[service, region] = boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
+        session = boto3.Session(region_name=region)  # not the shared one, which keeps credentials that it once found
+        _clients[service, region] = session.client(service, config=config)  # type: ignore[call-overload]
     return _clients[service, region]
