@@ -81,7 +81,7 @@ _RANGES = {"Timeout": (1, 900), "MemorySize": (128, 10_240)}
 def shipped() -> frozenset[str]:
     """SHA-256 of the code that the lab runs: the function file of the workshop, as it is now."""
     file = resources.files("labkit").joinpath("respond", "forwarder.py")
-    return frozenset({digest(file.read_bytes())}) if file.is_file() else frozenset()
+    return frozenset({digest(file.read_bytes())})
 
 
 def digest(code: bytes) -> str:
@@ -226,6 +226,8 @@ class Lambda:
         for member in ("Runtime", "Handler"):
             if not p.get(member):
                 raise _invalid(f"{member} is mandatory for functions created with deployment packages.")
+        if len(p["Code"]) > 1:
+            raise _invalid("Please do not provide other FunctionCode parameters when providing a ZipFile.")
         files, package = self._code(p["Code"]["ZipFile"])
         self._check_settings(call, p, files, caller)
         if p.get("Tags"):
@@ -356,9 +358,7 @@ class Lambda:
         for name, (least, most) in _RANGES.items():
             if not least <= p.get(name, least) <= most:
                 bound = f"less than or equal to {most}" if p[name] > most else f"greater than or equal to {least}"
-                raise _invalid(
-                    f"'{name}' value failed to satisfy constraint: Member must have value {bound}",
-                )
+                raise _invalid(f"'{name}' value failed to satisfy constraint: Member must have value {bound}")
         _check_handler(p["Handler"], files)
         variables = (p.get("Environment") or {}).get("Variables") or {}
         reserved = sorted(key for key in variables if key.startswith(("AWS_", "LAMBDA_")) or key in ("_HANDLER", "TZ"))
@@ -568,11 +568,10 @@ def _refuse_others(call: Call, p: Parameters) -> None:
     for name, value in p.items():
         if name not in known or (name in _ONLY and value not in _ONLY[name]):
             raise unsupported(call, f"parameter {name}")
-    others = set(p.get("Code") or {}) - {"ZipFile"}
-    if others:
-        raise unsupported(call, f"Code with {', '.join(sorted(others))}")
-    if call.operation in ("CreateFunction", "UpdateFunctionCode") and "ZipFile" not in p.get("Code", p):
-        raise unsupported(call, "without ZipFile")
+    code = p.get("Code", p) if call.operation in ("CreateFunction", "UpdateFunctionCode") else None
+    if isinstance(code, Mapping) and "ZipFile" not in code:
+        others = ", ".join(sorted(code)) if code is not p else ""
+        raise unsupported(call, f"code other than a ZipFile{f' ({others})' if others else ''}")
 
 
 def _check_revision(function: Function, p: Parameters) -> None:

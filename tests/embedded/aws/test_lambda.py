@@ -195,6 +195,7 @@ def test_tags_come_and_go(functions: Any, role: str) -> None:
         ({"Layers": [f"{ARN}:layer"]}, "UnknownOperationException", "parameter Layers"),
         ({"Publish": True}, "UnknownOperationException", "parameter Publish"),
         ({"Code": {"S3Bucket": "b-b-b", "S3Key": "k"}}, "UnknownOperationException", "S3Bucket"),
+        ({"Code": {"ZipFile": b"", "S3Bucket": "bbb"}}, "InvalidParameterValueException", "do not provide other"),
         ({"Code": {"ZipFile": b"no zip"}}, "InvalidParameterValueException", "Could not unzip"),
         ({"Environment": {"Variables": {"AWS_PROFILE": "x"}}}, "InvalidParameterValueException", "AWS_PROFILE"),
         ({"Environment": {"Variables": {"AA": "x" * 2048, "BB": "x" * 2048}}}, "InvalidParameterValueException", "4KB"),
