@@ -209,7 +209,9 @@ def read(
 
     `client` is `boto3.client("cloudwatch")`; `start` is rounded down to a whole period and `end` up. Which values the
     dimension has, ListMetrics knows, though for a new one only after some minutes: those in `values` are asked for in
-    any case. Raises `LabError` if the service refuses, as for more than its quota of requests.
+    any case. CloudWatch keeps minutes for 15 days, periods of five minutes for 63, hours for 15 months.
+
+    Raises `LabError` if the service refuses, as for more than its quota of requests.
     """
     first, last = utc(start).floor(f"{period}s"), utc(end).ceil(f"{period}s")
     if last <= first:
@@ -329,13 +331,20 @@ def metric_data(
     """Numbers as PutMetricData takes them: for each minute its different values and how often each occurs.
 
     `values` are numbers, `times` aware datetimes with the same index; missing values are left out. At most 150 values
-    go into one entry. Raises `LabError` for a name that CloudWatch refuses, a number that is none, and times more than
-    two weeks old or two hours ahead.
+    go into one entry. Raises `LabError` for a name that CloudWatch refuses, a number that is none, and times that have
+    no zone or are more than two weeks old or two hours ahead.
     """
     check_name("metric", name)
     for key, value in (dimensions or {}).items():
         check_name("dimension", key)
         check_name("value", value)
+    if not isinstance(times.dtype, pd.DatetimeTZDtype):
+        raise LabError(
+            f"The times of metric {name} are {times.dtype}, not times with their zone.",
+            hint='Use a column such as df["timestamp"] or df["time"] of lab.alerts().',
+        )
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        raise LabError(f"The values of metric {name} are {values.dtype}, not numbers.", hint="Convert them first.")
     table = pd.DataFrame({"minute": times.dt.floor("min"), "value": values.astype("Float64")}).dropna()
     if not np.isfinite(table["value"].to_numpy(dtype="float64")).all():
         raise LabError(f"Metric {name} has a value that isn't a finite number.", hint="Leave such values out.")

@@ -330,6 +330,14 @@ def test_values_that_aws_refuses_are_refused_before(value: float, age: pd.Timede
     assert caught.value.hint
 
 
+def test_times_without_a_zone_and_values_that_are_text_are_refused() -> None:
+    now = pd.Timestamp.now("UTC")
+    with pytest.raises(LabError, match=r"are datetime64\[\w+\], not times with their zone"):
+        metrics.metric_data("Lag", pd.Series([1.0]), pd.Series([now.tz_localize(None)]))
+    with pytest.raises(LabError, match="not numbers"):
+        metrics.metric_data("Lag", pd.Series(["1"]), pd.Series([now]))
+
+
 def test_a_namespace_of_awss_own_is_refused_before(lab: Lab) -> None:
     with pytest.raises(LabError, match="AWS/"):
         metrics.put(lab.aws.client("cloudwatch"), "AWS/Falco", [])
