@@ -253,10 +253,10 @@ def resolve(client: Any, ids: Iterable[str], *, note: str, by: str, status: str 
     return Report((), tuple(done), (), tuple(failed))
 
 
-def active(client: Any, cluster: str) -> list[Finding]:
-    """The findings of a cluster's alerts that aren't archived, as Security Hub has them."""
+def active(client: Any, cluster: str) -> Iterator[Finding]:
+    """The findings of a cluster's alerts that aren't archived, as Security Hub has them, page by page."""
     current = {"RecordState": [{"Value": "ACTIVE", "Comparison": "EQUALS"}]}
-    return list(_findings(client, {**_of(cluster), **current}))
+    return _findings(client, {**_of(cluster), **current})
 
 
 def archive(client: Any, cluster: str) -> Report:

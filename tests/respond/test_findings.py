@@ -228,7 +228,7 @@ def test_archiving_leaves_nothing_active_and_the_rest_of_a_finding_as_it_was(hub
     before = {finding["Id"]: finding for finding in findings.active(hub, cluster)}
     report = findings.archive(hub, cluster)
     assert (sorted(report.updated), report.failed) == (sorted(before), ())
-    assert findings.active(hub, cluster) == []
+    assert list(findings.active(hub, cluster)) == []
     for finding in findings.wait_for(hub, list(before), timeout=5):
         was = before[finding["Id"]]
         assert finding["RecordState"] == "ARCHIVED"
@@ -238,7 +238,7 @@ def test_archiving_leaves_nothing_active_and_the_rest_of_a_finding_as_it_was(hub
     assert findings.archive(hub, cluster).updated == ()
     # What happened then stays over, however often the stream is delivered again.
     findings.import_findings(hub, batch)
-    assert findings.active(hub, cluster) == []
+    assert list(findings.active(hub, cluster)) == []
 
 
 def test_while_security_hub_is_off_it_is_said_how_to_turn_it_on(lab: Lab, cluster: str) -> None:

@@ -191,8 +191,7 @@ class SecurityHub:
             if problem is not None:
                 id_ = finding.get("Id") if isinstance(finding, dict) else None
                 failed.append({"Id": str(id_), "ErrorCode": problem[0], "ErrorMessage": problem[1]})
-        result = {"FailedCount": len(failed), "SuccessCount": len(findings) - len(failed), "FailedFindings": failed}
-        return result
+        return {"FailedCount": len(failed), "SuccessCount": len(findings) - len(failed), "FailedFindings": failed}
 
     def _import_one(self, hub: Hub, finding: Finding) -> tuple[str, str] | None:
         """Takes a finding; code and message if it can't be taken."""
@@ -252,8 +251,8 @@ class SecurityHub:
             back = before["RecordState"] == "ARCHIVED" and made["RecordState"] == "ACTIVE"
             if back and made["Workflow"]["Status"] in ("NOTIFIED", "RESOLVED"):
                 made["Workflow"] = {"Status": "NEW"}
-        made.setdefault("Workflow", {"Status": "NEW"})
-        made["WorkflowState"] = "RESOLVED" if made["Workflow"].get("Status") == "RESOLVED" else "NEW"
+        made["Workflow"] = {"Status": "NEW", **made.get("Workflow", {})}
+        made["WorkflowState"] = "RESOLVED" if made["Workflow"]["Status"] == "RESOLVED" else "NEW"
         return made
 
     def _update(self, hub: Hub, p: Parameters) -> Result:
@@ -281,7 +280,8 @@ class SecurityHub:
                 if "Severity" in changes:
                     made["Severity"] = {**kept.finding.get("Severity", {}), **changes["Severity"]}
                 if "Workflow" in changes:
-                    made["WorkflowState"] = "RESOLVED" if made["Workflow"].get("Status") == "RESOLVED" else "NEW"
+                    made["Workflow"] = {**kept.finding["Workflow"], **changes["Workflow"]}
+                    made["WorkflowState"] = "RESOLVED" if made["Workflow"]["Status"] == "RESOLVED" else "NEW"
                 faults = asff.faults(made | {"ProductFields": {}})
                 if faults:
                     code, message = "InvalidInput", ", ".join(faults)
@@ -343,7 +343,8 @@ def _labelled(severity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # Filters: those of different attributes must all hold. Of one attribute's, those that ask for something are
-# alternatives, those that exclude something must all hold.
+# alternatives, those that exclude something must all hold. CONTAINS and NOT_CONTAINS do as the API's reference says,
+# which recommends them for automation rules.
 
 Test = Callable[[Finding], bool]
 

@@ -251,6 +251,14 @@ def test_an_archived_finding_that_comes_back_is_new_again(hub: Any) -> None:
     assert one(hub)["Workflow"]["Status"] == "NEW"
 
 
+def test_a_workflow_without_a_status_is_a_new_one(hub: Any) -> None:
+    put(hub, finding(Workflow={}))
+    hub.batch_update_findings(FindingIdentifiers=[{"Id": "f-1", "ProductArn": PRODUCT}], Workflow={})
+    put(hub, finding(Workflow={}, UpdatedAt=LATER, RecordState="ARCHIVED"))
+    put(hub, finding(Workflow={}, UpdatedAt="2026-11-23T06:00:00Z"))
+    assert (one(hub)["Workflow"], one(hub)["RecordState"]) == ({"Status": "NEW"}, "ACTIVE")
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
