@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -280,3 +281,13 @@ def test_each_fits_into_a_managed_policy(name: str) -> None:
         text = text.replace(f"${{{placeholder}}}", value)
     text = text.replace("${", "x" * 30)  # names of one's own
     assert len("".join(text.split())) <= 6144
+
+
+def test_the_instructor_guide_says_what_each_is_for() -> None:
+    guide = (ROOT / "docs/instructor-guide.md").read_text()
+    assert set(re.findall(r"\(\.\./manifests/iam/(workshop-[\w-]+)\.json\)", guide)) == set(POLICIES)
+    (loop,) = re.findall(r"^for name in (.*); do$", guide, re.M)
+    assert {f"workshop-{name}" for name in loop.split()} == set(POLICIES)
+    texts = "".join((ROOT / f"manifests/iam/{name}.json").read_text() for name in POLICIES)
+    placeholders = set(re.findall(r"\$\{(\w+)\}", texts))
+    assert placeholders <= set(re.findall(r"(\w+)=", guide.split("```bash")[1]))
