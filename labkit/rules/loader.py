@@ -157,7 +157,7 @@ class _RuleItem:
 @dataclass(frozen=True)
 class Rule:
     """A rule ready to be evaluated. `output` is its format with everything appended; `event_types` are those it can
-    match; `condition` has its macros expanded; `macros` and `lists` are the names it uses, directly or not."""
+    match; `condition` has its macros expanded; `macros` are those that its own text names."""
 
     name: str
     description: str
