@@ -972,11 +972,15 @@ def _validate_exception(exception: _Exception, *, check_fields: bool) -> None:
         names = [entry.text for entry in fields.items]
     if check_fields:
         for name in names:
-            require(_is_exception_field(name), f"'{name}' is not a supported filter field")
+            try:
+                known = _is_exception_field(name)
+            except UnknownField as unknown:  # a field without the argument it needs, say: that is told of the file
+                raise _Refused("LOAD_ERR_VALIDATE", unknown.message, exception.trail[:1]) from None
+            require(known, f"'{name}' is not a supported filter field")
 
 
 def _is_exception_field(text: str) -> bool:
-    """A field, or a transformer of one."""
+    """Whether a text is a field, or a transformer of one; raises UnknownField for one that is used wrongly."""
     parser = Parser(f"{text} exists")
     try:
         if "(" in text:
@@ -986,7 +990,11 @@ def _is_exception_field(text: str) -> bool:
         if found is None or parser.at != len(text):
             return False
         resolve(found.name, found.argument)
-    except (ParseFailure, ConditionFault, UnknownField):
+    except UnknownField as unknown:
+        if "(" not in text and "nonexistent field" not in unknown.message:
+            raise
+        return False
+    except (ParseFailure, ConditionFault):
         return False
     return True
 

@@ -279,6 +279,22 @@ def test_exceptions_that_an_override_replaces_are_checked_in_the_condition(
     assert all(message in problem.message for problem in report.errors)
 
 
+@pytest.mark.parametrize(
+    ("field", "message", "place"),
+    [
+        ("proc.nope", "'proc.nope' is not a supported filter field", "exception"),
+        ("proc.name[1]", "'proc.name[1]' is not a supported filter field", "exception"),
+        ("tolower(evt.arg)", "'tolower(evt.arg)' is not a supported filter field", "exception"),
+        ("evt.arg", "filter syntax error: evt.arg", "rules content"),
+        ("evt.arg.nope", "unknown event argument nope", "rules content"),
+    ],
+)
+def test_fields_of_exceptions(field: str, message: str, place: str) -> None:
+    (problem,) = check([("rules.yaml", f"{RULE}  exceptions: [{{name: e, fields: ['{field}']}}]\n")]).errors
+    assert (problem.code, problem.message) == ("LOAD_ERR_VALIDATE", message)
+    assert problem.location.item_type == place
+
+
 def test_a_third_exception_of_a_name_is_told_twice() -> None:
     exceptions = ", ".join(["{name: e, fields: proc.name}"] * 3)
     report = check([("rules.yaml", f"{RULE}  exceptions: [{exceptions}]\n")])
