@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labkit.rules import ast
@@ -1041,9 +1041,7 @@ def _exception_text(exception: _Exception) -> str:
 
 def _exception_value(comparison: str, entry: _Entry) -> str:
     if entry.items is not None:
-        listed = ""
-        for item in entry.items:  # a null is an empty text, and no comma follows one at the start
-            listed += f"{', ' if listed else ''}{_quoted(item.text)}"
+        listed = _listed(item.text for item in entry.items)  # a null is an empty text
         return f"({listed})"
     if comparison in LIST_OPERATORS or _with_modifier(comparison):
         return entry.text if entry.text.startswith("(") else f"({entry.text})"
@@ -1053,6 +1051,14 @@ def _exception_value(comparison: str, entry: _Entry) -> str:
 def _quoted(text: str) -> str:
     """What Falco makes of a list item in a condition: quoted if it has a space and isn't yet."""
     return f'"{text}"' if " " in text and text[0] not in "\"'" else text
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Items with commas between them, none of which follows the empty ones at the start."""
+    listed = ""
+    for text in texts:
+        listed += f"{', ' if listed else ''}{_quoted(text)}"
+    return listed
 
 
 # Lists and macros in conditions
@@ -1065,7 +1071,7 @@ class _Expander:
     """Replaces the names of lists in conditions by their items, as text."""
 
     def __init__(self, lists: Mapping[str, list[str]], used: set[str]) -> None:
-        self._lists = {name: ", ".join(map(_quoted, items)) for name, items in lists.items()}
+        self._lists = {name: _listed(items) for name, items in lists.items()}
         self._used = used
         self._odd = {name for name in lists if _DELIMITERS.search(name)}
 

@@ -277,16 +277,19 @@ def _loaded(*texts: str) -> dict[str, str]:
 def test_lists_are_replaced_by_their_items_as_text() -> None:
     rules = _loaded(
         "- list: empty\n  items: []\n- list: inner\n  items: [a, 'b c']\n- list: outer\n  items: [x, inner]\n"
+        + "- list: blank\n  items: ['', b, c]\n"
         + _rule("A", condition="proc.name in (outer)")
         + _rule("B", condition="proc.name in (empty, q)")
         + _rule("C", condition="proc.name in (q, empty)")
         + _rule("D", condition="proc.name in (empty)")
+        + _rule("E", condition="proc.name in (blank)")
     )
     assert rules == {
         "A": 'proc.name in (x, a, "b c")',
         "B": "proc.name in (q)",
         "C": "proc.name in (q)",
         "D": "proc.name in ()",
+        "E": "proc.name in (b, c)",
     }
 
 
