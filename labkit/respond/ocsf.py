@@ -87,7 +87,20 @@ def to_ocsf(
         "resources": [_resource(resource) for resource in finding["Resources"]],
         "evidences": [_evidence(fields, hostname)],
     }
-    return event
+    readable: dict[str, Any] = _readable(event)
+    return readable
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _readable(value: Any) -> Any:
+    """The same without halves of characters, which JSON can escape and no other form can hold."""
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_readable(key): _readable(item) for key, item in value.items()}
+    return [_readable(item) for item in value] if isinstance(value, list) else value
 
 
 def _severity(priority: str) -> dict[str, Any]:

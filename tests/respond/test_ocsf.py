@@ -158,6 +158,12 @@ def test_an_alert_of_a_host_without_anything_else_is_still_an_event() -> None:
     assert made["evidences"] == [{"data": {}}]
 
 
+def test_halves_of_characters_become_what_can_be_written() -> None:
+    made = event(with_fields(proc__cmdline="echo \ud800\U0001f600"))
+    assert made["evidences"][0]["data"]["proc.cmdline"] == "echo \ufffd\U0001f600"
+    assert json.loads(json.dumps(made, ensure_ascii=False).encode()) == made
+
+
 def test_an_alert_that_has_no_finding_has_no_event() -> None:
     with pytest.raises(ValueError, match="names no rule"):
         to_ocsf({}, **PLACE)
