@@ -253,7 +253,8 @@ def snippet(contents: Mapping[str, bytes], place: Location, expression: bytes | 
     half = _SNIPPET_WIDTH // 2
     if content[at] == 0x0A:  # an empty line at the start: the rest of the file, Falco's behaviour again
         rest = content[1:]
-        return f"...{rest[3:-3].decode('utf-8', 'replace')}...\n" if rest else "<No context available>\n"
+        cut = b"..." + rest[3:]
+        return f"{cut[:-3].decode('utf-8', 'replace')}...\n" if rest else "<No context available>\n"
     start = at
     while start > 0 and content[start] != 0x0A and at - start < half:
         start -= 1

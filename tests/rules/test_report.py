@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from labkit.rules import Engine, Report, check
-from labkit.rules.report import ERRORS, WARNINGS
+from labkit.rules.report import ERRORS, WARNINGS, Location, snippet
 
 RULE = "- rule: R\n  desc: d\n  condition: evt.type = execve\n  output: o\n  priority: NOTICE\n"
 # Only items that extensions of Falco bring have these; it has none itself.
@@ -313,6 +313,22 @@ def test_comparisons_are_trimmed_and_nulls_are_empty(exception: str, condition: 
     engine = Engine()
     engine.load([("rules.yaml", f"{RULE}  exceptions: [{exception.replace(chr(9), '')}]\n")])
     assert str(engine.rule("R").condition) == f"(evt.type = execve and {condition})"
+
+
+@pytest.mark.parametrize(
+    ("content", "offset", "shown"),
+    [
+        ("", 0, "<No context available>\n"),
+        ("\n", 0, "<No context available>\n"),
+        ("\n\n", 0, "...\n"),  # what Falco makes of a place on an empty first line: the rest of the file, its ends cut
+        ("\nabcdefgh\n", 0, "...def...\n"),
+        ("a\n  b\n", 4, "  b\n  ^\n"),
+        ("a\n  b\n", 99, "  b\n  ^\n"),
+        (f"{'x' * 100}y{'z' * 100}", 100, f"...{'x' * 77}y{'z' * 77}...\n{' ' * 80}^\n"),
+    ],
+)
+def test_the_line_around_a_place(content: str, offset: int, shown: str) -> None:
+    assert snippet({"a.yaml": content.encode()}, Location("rule", name="a.yaml", offset=offset)) == shown
 
 
 def test_capture_limits_that_this_falco_does_not_have_are_unknown_keys() -> None:
