@@ -32,11 +32,16 @@ def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
     batches: Iterable[list[Event]]
     if follow:
         click.echo(f"Following log group {group}; Ctrl-C ends it.", err=True)
-        batches = follow_events(client, group, start)
+        batches = ([e for e in batch if _is_of(e, rule)] for batch in follow_events(client, group, start))
     else:
-        batches = [list(events(client, group, start, progress=_progress if sys.stderr.isatty() else None))]
+        read = events(client, group, start, progress=_progress if sys.stderr.isatty() else None)
+        found = [e for e in read if _is_of(e, rule)]
+        if not found:
+            named = f" of the rule {rule!r}" if rule else ""
+            click.echo(f"There are no alerts{named} since {start:%Y-%m-%d %H:%M:%S} UTC in {group}.", err=True)
+        batches = [found]
     try:
-        for line in _lines(([e for e in batch if _is_of(e, rule)] for batch in batches), form):
+        for line in _lines(batches, form):
             click.echo(line)
     except KeyboardInterrupt:
         return

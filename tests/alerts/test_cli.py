@@ -68,6 +68,14 @@ def test_csv_is_read_back_as_it_was(labkit: Callable[..., str]) -> None:
     assert labkit("--format", "csv", "--since", "1s").startswith("time,rule,priority,")
 
 
+@pytest.mark.usefixtures("logged", "labkit")
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_that_there_is_none_is_said_beside_the_output(form: str) -> None:
+    result = CliRunner().invoke(alerts, ["--rule", "nope", "--format", form], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("There are no alerts of the rule 'nope' since ")
+
+
 @pytest.mark.usefixtures("logged")
 def test_following_prints_what_is_there_and_what_comes(
     labkit: Callable[..., str], group: Any, shell: Callable[..., str], monkeypatch: pytest.MonkeyPatch
