@@ -362,7 +362,7 @@ class JsonPattern:
         except orjson.JSONDecodeError:
             try:
                 document = json.loads(message)  # knows numbers that are larger than a double
-            except ValueError:
+            except (ValueError, RecursionError):
                 return False
         return self.condition(document)
 

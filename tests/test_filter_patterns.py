@@ -297,6 +297,10 @@ def test_alerts_are_selected_by_their_fields(pattern: str, matches: bool) -> Non
     assert compile_pattern(pattern).matches(ALERT) is matches
 
 
+def test_what_is_nested_beyond_reading_does_not_match() -> None:
+    assert not compile_pattern("{ $.a = * }").matches('{"a":' * 200_000)
+
+
 def test_access_logs_are_selected_as_the_user_guide_shows() -> None:
     line = '127.0.0.1 Prod frank [10/Oct/2000:13:25:15 -0700] "GET /index.html HTTP/1.0" 404 1534'
     for pattern in (

@@ -22,7 +22,7 @@ class NotAlert(StrEnum):
     LIFECYCLE = "lifecycle"
     """A line of plain text: what Falco prints about itself when it starts or reloads its rules."""
     MALFORMED = "malformed"
-    """It starts like JSON and isn't: cut short, or broken on its way."""
+    """It starts like JSON and isn't, cut short or broken on its way; or it is nested too deeply to be read."""
     OTHER = "other"
     """JSON from something else: it names no rule."""
 
@@ -88,13 +88,10 @@ def parse(message: str) -> Alert | NotAlert:
     alerts have no rule name (`rule` is absent) and, unless Falco writes ISO times, no date (`time` is a time of day).
     """
     text = message.strip()
-    if not text.startswith("{"):
-        return _plain(text)
     try:
-        record = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return _record(orjson.loads(text)) if text.startswith("{") else _plain(text)
+    except (orjson.JSONDecodeError, RecursionError):  # records in records, more than any shipper makes
         return NotAlert.MALFORMED
-    return _record(record)
 
 
 def _record(record: Alert) -> Alert | NotAlert:

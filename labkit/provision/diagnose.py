@@ -234,7 +234,7 @@ def _alerts(log: str) -> Iterator[dict[str, Any]]:
         if line.startswith("{"):
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
 
 

@@ -75,7 +75,7 @@ class Ledger:
             if document["lab"] != self.lab:
                 return []
             return [Record(**record) for record in document["records"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise LabError(
                 f"The ledger {self.path} can't be read: {error}.",
                 hint="Move the file away. What the lab made carries its tag, so teardown and audit still find it.",

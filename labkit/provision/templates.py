@@ -46,5 +46,5 @@ def fill(path: Path, **values: str) -> Any:
             f"{path} has a placeholder ${{{error.args[0]}}} that nothing fills in.",
             hint=f"Use one of: {', '.join(values)}.",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StepError(f"{path} is not a valid template: {error}.", hint="Correct the file.") from error

@@ -79,5 +79,5 @@ def _notification(body: str) -> Iterator[tuple[Any, ...]]:
             message = json.loads(message["Message"])
         keys = ("StateChangeTime", "AlarmName", "OldStateValue", "NewStateValue", "NewStateReason")
         yield tuple(message[key] for key in keys)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return

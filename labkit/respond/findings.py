@@ -350,7 +350,7 @@ def _letter(message: Mapping[str, Any]) -> tuple[Any, ...]:
         letter = json.loads(message["Body"])
         event = letter["logEvent"]
         return letter["reason"], event["message"], event["id"], letter["logGroup"], letter["logStream"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         said = message.get("MessageAttributes", {}).get("ErrorMessage", {}).get("StringValue", "")
         return said, message["Body"], None, None, None
 

@@ -84,10 +84,14 @@ def test_text_values_keep_their_blanks_and_equal_signs() -> None:
         ("", NotAlert.LIFECYCLE),
         (ALERTS[0][:400], NotAlert.MALFORMED),
         (json.dumps({"log": ALERTS[0][:400]}), NotAlert.MALFORMED),
+        ('{"data":' * 200_000, NotAlert.MALFORMED),
+        ('{"data":' * 1_000 + ALERTS[0] + "}" * 1_000, NotAlert.MALFORMED),
+        ("2026-11-23T04:15:07Z stdout F " * 5_000 + ALERTS[0], NotAlert.MALFORMED),
         ('{"level": "info", "msg": "hello"}', NotAlert.OTHER),
         ('{"rule": "only a name"}', NotAlert.OTHER),
         ("{}", NotAlert.OTHER),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_other_lines_are_told_apart(message: str, reason: NotAlert) -> None:
     assert parse(message) is reason

@@ -50,9 +50,10 @@ def test_records_of_a_lab_that_is_gone_are_dropped(tmp_path: Path) -> None:
     assert ledger.records() == [GROUP]
 
 
-def test_a_file_that_makes_no_sense_is_said_not_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("records", ["[", "[" * 200_000], ids=["cut short", "nested"])
+def test_a_file_that_makes_no_sense_is_said_not_overwritten(tmp_path: Path, records: str) -> None:
     path = tmp_path / "ledger.json"
-    path.write_text('{"lab": "", "records": [')
+    path.write_text(f'{{"lab": "", "records": {records}')
     with pytest.raises(LabError, match="can't be read") as caught:
         Ledger(path).write(ROLE)
     assert "tag" in caught.value.hint

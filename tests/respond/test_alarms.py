@@ -51,6 +51,7 @@ def test_what_else_is_in_the_queue_is_passed_over_and_what_came_twice_is_one(lab
     for body in (
         "hello",
         "[]",
+        "[" * 100_000,
         '{"Message": "not JSON"}',
         json.dumps(message),
         json.dumps({"Message": json.dumps(message)}),
