@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class LabError(Exception):
     """The root of every error `labkit` raises on purpose.
@@ -71,3 +75,20 @@ class ConditionError(RuleError):
     def __str__(self) -> str:
         where = f"{self.message} (line {self.line}, column {self.column})"
         return f"{where}\n{self.excerpt}" if self.excerpt else where
+
+
+@contextmanager
+def reading_yaml(file: Path, refused: type[LabError]) -> Iterator[None]:
+    """Turns what reading a person's YAML file raises, except for OSError, into `refused` with what to do."""
+    import yaml
+
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise refused(f"{file} is not text in UTF-8.", hint="Save it as UTF-8.") from error
+    except RecursionError as error:
+        raise refused(
+            f"{file} is nested too deeply.", hint="Correct it: brackets are opened and not closed, say."
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:  # dates and numbers that can't be are a ValueError
+        raise refused(f"{file} is not YAML: {error}", hint="Correct the file; indentation counts.") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import StepError
+from labkit.errors import StepError, reading_yaml
 from labkit.provision.helm import Release, upgrade_install_arguments
 from labkit.provision.kube import OURS, WORKSHOP, carries
 from labkit.provision.manifests import manifest_parts
@@ -117,11 +117,10 @@ def merged_values(files: Sequence[Path]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for file in files:
         try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+            with reading_yaml(file, StepError):
+                document = yaml.safe_load(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise StepError(f"{file} can't be read: {error.strerror}.", hint="Check its name.") from error
-        except yaml.YAMLError as error:
-            raise StepError(f"{file} is not YAML: {error}", hint="Correct its indentation.") from error
         if not isinstance(document or {}, dict):
             raise StepError(
                 f"{file} is a {type(document).__name__} at its top; Helm takes a map.",

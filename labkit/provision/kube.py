@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from labkit.errors import ExecError, StepError, TargetError
+from labkit.errors import ExecError, StepError, TargetError, reading_yaml
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -664,14 +664,13 @@ def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
     for path in paths:
         for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
             try:
-                documents = list(yaml.load_all(file.read_text(encoding="utf-8"), Loader=_loader()))
+                with reading_yaml(file, StepError):  # in Python: libyaml's loader dies of what is nested too deeply
+                    documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
             except OSError as error:
                 raise StepError(
                     f"{file} can't be read: {error.strerror}.",
                     hint="Run from the workshop's folder, or set LABKIT_ROOT.",
                 ) from error
-            except yaml.YAMLError as error:
-                raise StepError(f"{file} is not YAML: {error}", hint="Correct the file; indentation counts.") from error
             for document in documents:
                 if isinstance(document, dict) and {"apiVersion", "kind", "metadata"} <= document.keys():
                     yield document
@@ -680,12 +679,6 @@ def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
                         f"{file} holds something that is no Kubernetes object.",
                         hint="Each document needs `apiVersion`, `kind` and `metadata`.",
                     )
-
-
-def _loader() -> Any:
-    import yaml
-
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def label_selector(selector: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from labkit.errors import RuleError
+from labkit.errors import RuleError, reading_yaml
 
 
 def from_values(path: Path | str) -> list[tuple[str, str]]:
@@ -19,10 +19,6 @@ def from_values(path: Path | str) -> list[tuple[str, str]]:
         document = _document(path)
     except OSError as error:
         raise RuleError(f"{path} can't be read: {error.strerror}", hint="It is a values file for the chart.") from error
-    except _UNREADABLE as error:
-        raise RuleError(
-            f"{path} can't be read as YAML: {error}", hint="Correct the file; indentation counts."
-        ) from error
     rules = document.get("customRules") if isinstance(document, dict) else None
     if not isinstance(rules, dict) or not rules or not all(isinstance(text, str) for text in rules.values()):
         raise RuleError(
@@ -36,14 +32,11 @@ def is_values_file(path: Path) -> bool:
     """Whether a file looks like a values file that holds rules."""
     try:
         document = _document(path)
-    except (OSError, *_UNREADABLE):
+    except (OSError, RuleError):
         return False
     return isinstance(document, dict) and "customRules" in document
 
 
-# Dates and numbers that can't be are a ValueError, as is text that isn't UTF-8.
-_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
-
-
 def _document(path: Path) -> object:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    with reading_yaml(path, RuleError):
+        return yaml.safe_load(path.read_text(encoding="utf-8"))

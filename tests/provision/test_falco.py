@@ -24,7 +24,13 @@ def test_maps_merge_and_everything_else_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("- rule: x", "is a list at its top; Helm takes a map"), ("a: b: c", "is not YAML")]
+    ("text", "said"),
+    [
+        ("- rule: x", "is a list at its top; Helm takes a map"),
+        ("a: b: c", "is not YAML"),
+        ("a: 2001-99-99", "is not YAML"),
+        ("[" * 5_000, "is nested too deeply"),
+    ],
 )
 def test_a_values_file_that_helm_would_refuse_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "v.yaml").write_text(text)

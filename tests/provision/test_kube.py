@@ -22,6 +22,9 @@ def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: b: c")
     with pytest.raises(StepError, match=r"bad\.yaml is not YAML"):
         list(load_objects([tmp_path]))
+    (tmp_path / "bad.yaml").write_text("[" * 200_000)
+    with pytest.raises(StepError, match=r"bad\.yaml is nested too deeply"):
+        list(load_objects([tmp_path]))
     with pytest.raises(StepError, match="can't be read"):
         list(load_objects([tmp_path / "missing.yaml"]))
 
