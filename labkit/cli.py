@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -41,12 +43,28 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Runs the command; an error is told on standard error, and ends it with 1. (So does, without a word, a reader
+        of the output that goes away: click sees to that.)"""
         try:
-            return super().invoke(ctx)
+            if sys.stdout is None:
+                raise LabError("Standard output is closed.", hint="Send it to a file, or to /dev/null.")
+            return super().main(*args, **extra)
         except LabError as error:
-            click.echo(f"labkit: {error}", err=True)
-            sys.exit(1)
+            said = error
+        except OSError as error:
+            what = f"{error.filename} can't be used" if error.filename else "Input or output failed"
+            hint = "See to what is read from or written to: that it is there, may be used, and has room."
+            said = LabError(f"{what}: {error.strerror or error}.", hint=hint)
+            _give_up_output()
+        click.echo(f"labkit: {said}", err=True)
+        sys.exit(1)
+
+
+def _give_up_output() -> None:
+    """Drops what could not be written, or the interpreter would try again when it ends, and complain."""
+    with suppress(OSError):  # standard output isn't a file in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_LazyGroup)

@@ -76,6 +76,8 @@ def check(files: list[Source], *, as_json: bool) -> None:
             click.echo(str(problem), err=True)
     if report.refused:
         click.echo(f"Error: {report.refused}", err=True)
+    if report.errors and Path("-") in files:
+        click.echo("- is taken for a file's name, as Falco does: standard input is /dev/stdin.", err=True)
     for file in files if report.errors else ():
         if isinstance(file, Path) and is_values_file(file):
             click.echo(f"{file} is a values file for the Falco chart: check the rules in it with --values.", err=True)

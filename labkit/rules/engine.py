@@ -33,7 +33,7 @@ class LoadError(RuleError):
         code = report.errors[0].code if report.errors else ""
         hints = {
             "": "The lab's Falco has the container plugin, and no other.",
-            "LOAD_ERR_FILE_READ": "Name files or folders with rules.",
+            "LOAD_ERR_FILE_READ": "Name files or folders with rules; standard input is /dev/stdin.",
         }
         super().__init__(message, code=code, hint=hints.get(code, "Correct the rule, then load it again."))
         self.report = report

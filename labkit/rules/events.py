@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -217,32 +219,69 @@ def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterat
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        where = f"{name}, line {number}"
         try:
             values = json.loads(line)
-        except ValueError as error:
-            raise LabError(f"{name}, line {number} is not JSON: {error}", hint="One JSON object per line.") from None
+        except UnicodeDecodeError:
+            hint = "Save the file as UTF-8; if it is compressed, its name has to end in .gz."
+            raise LabError(f"{where} is not text in UTF-8", hint=hint) from None
+        except json.JSONDecodeError as error:
+            raise LabError(f"{where} is not JSON: {error}", hint="One JSON object per line.") from None
+        except (ValueError, RecursionError):  # what Python's integers and its stack have no room for
+            raise LabError(f"{where} has a number or nested lists beyond what can be read", hint=_VALUES) from None
         if not isinstance(values, dict) or not isinstance(values.get("evt.type"), str):
             raise LabError(
-                f"{name}, line {number} is not an event",
+                f"{where} is not an event",
                 hint='An event is an object of field names and values with at least "evt.type".',
             )
-        if not isinstance(values.get("evt.time", 0), int):
-            raise LabError(f"{name}, line {number}: evt.time has to be a number of nanoseconds")
+        wrong = next((field for field, value in values.items() if not _can_have(field, value)), None)
+        if wrong is not None:
+            raise LabError(f"{where}: no field can have the value of {wrong}", hint=_VALUES)
+        if type(values.get("evt.time", 0)) is not int:
+            hint = "It is an integer: nanoseconds since 1970-01-01, in UTC."
+            raise LabError(f"{where}: evt.time has to be a number of nanoseconds", hint=hint)
         yield RecordedEvent(values)
+
+
+_VALUES = "Values are text, numbers of 64 bits, true, false, null, or lists of these (evt.arg: an object of these)."
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1
+
+
+def _can_have(field: str, value: Any) -> bool:
+    """Whether a recorded value is one, or a list of some; or an object of some, where a field needs an argument."""
+    if isinstance(value, list):
+        return all(map(_is_single, value))
+    if isinstance(value, dict):
+        info = fields().get(field)
+        return info is not None and info.argument == "required" and all(map(_is_single, value.values()))
+    return _is_single(value)
+
+
+def _is_single(value: Any) -> bool:
+    if value is None or isinstance(value, str | bool):
+        return True
+    if isinstance(value, int):
+        return _LEAST <= value <= _MOST
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def open_events(file: Path | str) -> Iterator[RecordedEvent]:
     """Events from a file of JSON lines; `.gz` is decompressed, "-" is standard input. Raises LabError."""
     name = str(file)
     if name == "-":
+        if sys.stdin is None:
+            raise LabError("Can't read events from standard input: it is closed", hint="Send a recording to it.")
         yield from read_events(sys.stdin.buffer, name="standard input")
         return
     try:
         with gzip.open(name, "rb") if name.endswith(".gz") else open(name, "rb") as lines:
             yield from read_events(lines, name=name)
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LabError(f"Can't read events from {name}: {reason}") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        hint = "The file is damaged or cut short, or was not compressed by gzip: copy it again, or record anew."
+        raise LabError(f"Can't read events from {name}: {error}", hint=hint) from error
+    except OSError as error:
+        hint = "Name a file of recorded events: JSON lines, as `labkit exec --record FILE` writes them."
+        raise LabError(f"Can't read events from {name}: {error.strerror}", hint=hint) from error
 
 
 def recorded(event: Event) -> dict[str, Any]:
@@ -273,4 +312,5 @@ def write_lines(file: Path | str, lines: Iterable[str]) -> None:
         with gzip.open(file, "wt") if str(file).endswith(".gz") else open(file, "w", encoding="utf-8") as stream:
             stream.writelines(lines)
     except OSError as error:
-        raise LabError(f"Can't write events to {file}: {error.strerror}") from error
+        hint = "Name a file that can be written, in a folder that is there."
+        raise LabError(f"Can't write events to {file}: {error.strerror}", hint=hint) from error

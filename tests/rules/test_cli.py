@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +17,7 @@ from click.testing import CliRunner
 
 from labkit.errors import LabError, RuleError
 from labkit.rules.cli import rules
+from labkit.rules.events import open_events
 from labkit.rules.upstream import RELEASES, fetch
 
 DATA = Path(__file__).parent / "data"
@@ -34,7 +38,7 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-def _run(*arguments: str, stdin: str = "") -> tuple[int, str]:
+def _run(*arguments: str, stdin: str | bytes = "") -> tuple[int, str]:
     result = CliRunner().invoke(rules, arguments, input=stdin)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -73,15 +77,50 @@ def test_replay(file: str) -> None:
     assert (code, output.split(" container_id")[0]) == (0, "00:00:00.000000000: Warning shadow <NA>")
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"evt.time": 1}', '{"evt.type": "open", "evt.time": "now"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{", "[]", "[" * 200_000, "\xff", '{"evt.time": 1}'),
+        *('{"evt.type": "open", "evt.time": "now"}', '{"evt.type": "open", "evt.time": true}'),
+        *(f'{{"evt.type": "open", "evt.num": {number}}}' for number in ("1e400", "NaN", 1 << 64, "9" * 6_000)),
+        *(f'{{"evt.type": "open", "proc.name": {value}}}' for value in ("{}", "[[]]", '[{"a": 1}]', "[-1e400]")),
+        '{"evt.type": "open", "evt.arg": {"mode": {}}}',
+    ],
+    ids=lambda line: line[:40],
+)
 def test_replay_of_what_is_not_an_event(file: str, line: str) -> None:
-    with pytest.raises(LabError, match="standard input, line 1"):
-        _run("replay", file, "--events", "-", stdin=line)
+    with pytest.raises(LabError, match="standard input, line 2") as caught:
+        _run("replay", file, "--events", "-", stdin=b'{"evt.type":"open"}\n' + line.encode("latin-1"))
+    assert caught.value.hint
 
 
-def test_replay_of_a_file_that_is_not_there(file: str) -> None:
-    with pytest.raises(LabError, match="Can't read events from /nowhere: No such file"):
-        _run("replay", file, "--events", "/nowhere")
+def test_replay_of_every_kind_of_value(file: str) -> None:
+    event = {
+        **{"evt.type": "openat", "fd.name": "/etc/shadow", "evt.time": 0, "proc.pid": (1 << 64) - 1, "evt.rawres": -1},
+        **{"proc.aname": ["sh", None], "evt.arg": {"mode": 0.5, "flags": "x"}, "container.label": {"app": "web"}},
+        **{"container.privileged": None, "evt.failed": False},
+    }
+    assert _run("replay", file, "--events", "-", stdin=json.dumps(event))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what", "to_do"),
+    [
+        ("missing", None, "No such file", "Name a file of recorded events"),
+        (".", None, "Is a directory", "Name a file of recorded events"),
+        ("cut.gz", gzip.compress(b"{}" * 99)[:-9], "end-of-stream marker", "damaged or cut short"),
+        ("bent.gz", gzip.compress(b"")[:10] + b"\xff" * 99, "invalid", "damaged or cut short"),
+        ("plain.gz", b"{}", "Not a gzipped file", "damaged or cut short"),
+    ],
+)
+def test_replay_of_a_file_that_can_t_be_read(
+    file: str, tmp_path: Path, name: str, content: bytes | None, what: str, to_do: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(LabError, match=f"Can't read events from .*: .*{what}") as caught:
+        _run("replay", file, "--events", str(tmp_path / name))
+    assert to_do in caught.value.hint
 
 
 def test_list_and_explain(file: str) -> None:
@@ -124,10 +163,10 @@ def test_default_rules_and_the_rules_in_a_values_file(tmp_path: Path) -> None:
         (None, "values.yaml can't be read: No such file or directory"),
         ("rules: []", "holds no rules for the Falco chart"),
         ("customRules: {a.yaml: 1}", "holds no rules for the Falco chart"),
-        ("customRules: [", "values.yaml can't be read as YAML"),
-        ("customRules: 2001-99-99", "values.yaml can't be read as YAML"),
-        ("customRules: " + "[" * 5_000, "values.yaml can't be read as YAML"),
-        (b"customRules: \xff", "values.yaml can't be read as YAML"),
+        ("customRules: [", "values.yaml is not YAML"),
+        ("customRules: 2001-99-99", "values.yaml is not YAML"),
+        ("customRules: " + "[" * 5_000, "values.yaml is nested too deeply"),
+        (b"customRules: \xff", "values.yaml is not text in UTF-8"),
     ],
 )
 def test_what_is_not_a_values_file(tmp_path: Path, content: str | bytes | None, message: str) -> None:
@@ -173,6 +212,47 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(file: str, tmp_path: P
         assert process.stderr.read() == b""
 
 
+COMMANDS = [["list"], ["check"], ["explain", "Shadow"], ["replay", "--events", str(DATA / "events.jsonl.gz")]]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_output_that_can_t_be_written_is_an_error(file: str, arguments: list[str]) -> None:
+    command = [sys.executable, "-c", "from labkit.cli import main; main()", "rules", *arguments, file]
+
+    def run(*command: str, stdout: int | None = None) -> tuple[int, str]:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+        return done.returncode, done.stderr
+
+    full = os.open("/dev/full", os.O_WRONLY)
+    reader, gone = os.pipe()
+    os.close(reader)
+    code, said = run(*command, stdout=full)
+    assert code == 1
+    assert said.startswith(f"labkit: Input or output failed: {os.strerror(errno.ENOSPC)}.\n  What to do: ")
+    assert len(said.splitlines()) == 2
+    assert run(*command, stdout=gone) == (1, "")
+    code, said = run("sh", "-c", 'exec "$@" >&-', "sh", *command)
+    assert code == 1
+    assert said.startswith("labkit: Standard output is closed.\n  What to do: ")
+    os.close(full)
+    os.close(gone)
+
+
+def test_events_from_a_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(LabError, match="standard input: it is closed"):
+        next(open_events("-"))
+
+
+def test_standard_input_is_named_as_a_file(file: str) -> None:
+    code, output = _run("check", "-")
+    assert code == 1
+    assert "standard input is /dev/stdin" in output
+    with pytest.raises(RuleError, match="Could not read rules file -") as caught:
+        _run("list", "-")
+    assert "standard input is /dev/stdin" in caught.value.hint
+
+
 def test_rules_have_to_be_named(tmp_path: Path) -> None:
     code, output = _run("list")
     assert code == 2
@@ -187,6 +267,8 @@ def test_fields() -> None:
     assert "fd.ip" in _run("fields", "ip")[1]
     with pytest.raises(LabError, match="No field matches"):
         _run("fields", "nothing")
+    with pytest.raises(LabError, match=r"No field matches '\['"):
+        _run("fields", "[")
 
 
 def test_fetch(tmp_path: Path) -> None:
