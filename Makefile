@@ -12,8 +12,9 @@ help:  ## list the commands
 
 $(READY): constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found on the PATH. Set PYTHON=/path/to/python3." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,test,lint]'
+	@echo "Setting up $(VENV): one to two minutes, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,test,lint]'
 	@touch $@
 
 run: $(READY)  ## run every chapter on the embedded lab; leaves a report in build/run
