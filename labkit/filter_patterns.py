@@ -143,6 +143,9 @@ class _Parser:
         """A search by the regular expression that the percent sign here opens."""
         import re2  # linear in the message's length, whatever the pattern
 
+        options = re2.Options()
+        options.log_errors = False
+
         start = self.at
         self.at += 1
         while self.at < len(self.text) and self.text[self.at] != "%":
@@ -163,7 +166,7 @@ class _Parser:
         if re.search(r"(?<!\\)(?:\\\\)*\\[A-CE-RT-VX-Za-ce-rt-vyz]", source):  # all letters but d, D, s, S, w, W, x
             raise PatternError("Failed to compile regular expression.", start + 1)
         try:
-            compiled = re2.compile(source)
+            compiled = re2.compile(source, options)
         except re2.error as error:
             raise PatternError("Failed to compile regular expression.", start + 1) from error
         return lambda text: compiled.search(text) is not None
