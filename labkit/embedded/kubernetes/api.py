@@ -42,7 +42,6 @@ _log = logging.getLogger(__name__)
 
 _HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to somebody without a token
 _STREAMED = ("exec", "attach")
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -531,11 +530,15 @@ def _parse(request: Request, kind: str) -> Any:
     if request.body.startswith(protobuf.MAGIC):
         return protobuf.decode(request.body)
     try:
-        if kind in ("application/yaml", APPLY_PATCH):
-            return yaml.load(request.body, _YAML_LOADER)
         return orjson.loads(request.body)
-    except (orjson.JSONDecodeError, yaml.YAMLError) as error:
-        raise bad_request(f"error decoding the body of the request: {error}") from error
+    except orjson.JSONDecodeError as error:
+        failure: Exception = error
+    if kind in ("application/yaml", APPLY_PATCH):
+        try:
+            return yaml.safe_load(request.body)  # not libyaml's loader: it dies of what is nested too deeply
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            failure = error
+    raise bad_request(f"error decoding the body of the request: {failure}") from failure
 
 
 def _continue_from(token: str) -> tuple[str, str]:

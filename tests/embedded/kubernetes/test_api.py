@@ -256,6 +256,21 @@ def test_unknown_paths_and_methods_are_refused(running):
     assert ask("POST", "/api/v1/namespaces/default/pods") == (400, "BadRequest")
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/yaml", "application/apply-patch+yaml"])
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"a: [", b"\xff\xfe{", b"2026-13-45"])
+def test_a_body_that_is_no_object_is_a_bad_request_and_harms_nobody(running, kind, body):
+    answer = requests.patch(
+        f"{running.url}/api/v1/namespaces/default/configmaps/a?fieldManager=tests",
+        data=body,
+        headers={"Authorization": f"Bearer {running.credentials.kubernetes_token}", "Content-Type": kind},
+        verify=str(running.ca),
+        timeout=30,
+    )
+    assert answer.status_code in (400, 415)
+    assert answer.json()["reason"] in ("BadRequest", "UnsupportedMediaType")
+    assert requests.get(f"{running.url}/readyz", verify=str(running.ca), timeout=30).text == "ok"
+
+
 def test_nodes_look_like_those_of_eks(core):
     nodes = core.list_node().items
     assert [node.metadata.name for node in nodes] == ["ip-10-0-1-10.ec2.internal", "ip-10-0-2-20.ec2.internal"]
