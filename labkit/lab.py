@@ -14,7 +14,7 @@ import copy
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -313,6 +313,21 @@ class Lab:
 
         seconds = self.settings.timeout if timeout is None else timeout
         return wait_for_alarm(self.aws.client("cloudwatch"), name, state, timeout=seconds)
+
+    def wait_for_findings(
+        self, ids: Sequence[str], *, where: Mapping[str, Any] | None = None, timeout: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Findings as Security Hub has them, by their Ids and in that order, as soon as all are there.
+
+        `where` are values that they must have, too, such as `{"RecordState": "ARCHIVED"}`. Raises `AlertTimeoutError`
+        after `timeout` seconds (default: the setting), with what keeps the forwarder from making them.
+        """
+        from labkit.provision.findings_forwarder import broken_link
+        from labkit.respond import findings
+
+        seconds = self.settings.timeout if timeout is None else timeout
+        hub = self.aws.client("securityhub")
+        return findings.wait_for(hub, ids, where=where, timeout=seconds, why=lambda: broken_link(self))
 
     def notifications(self, *, timeout: float = 0.0) -> pd.DataFrame:
         """Notifications of alarms, taken out of their queue; waits up to `timeout` seconds for the first.

@@ -59,7 +59,7 @@ class Link:
     """One link of the chain, found broken."""
 
     name: str
-    """`event`, `rule`, `pod log`, `shipping` or `log group`."""
+    """`event`, `rule`, `pod log`, `shipping` or `log group`; of a finding, `forwarder`."""
     finding: str
     hint: str
 

@@ -16,15 +16,18 @@ import shlex
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import StepError
-from labkit.provision.alarms import Queue
+from labkit.provision.alarms import Queue, queue_url
+from labkit.provision.diagnose import Link
 from labkit.provision.iam import Role, RolePolicy
-from labkit.provision.logs import LogGroup
+from labkit.provision.logs import LogGroup, describe
 from labkit.provision.steps import TAG, Part, Step
+from labkit.provision.target import explained
 from labkit.provision.templates import template
 from labkit.provision.waiting import poll
 
@@ -259,6 +262,10 @@ class Permission:
     def state(self, lab: Lab) -> str:
         return "there" if self._get(lab) else ""
 
+    def fits(self, lab: Lab) -> bool:
+        found = self._get(lab)
+        return found is not None and self._holds(found)
+
     def ours(self, lab: Lab) -> bool:
         return True  # it is a part of the function
 
@@ -304,9 +311,15 @@ class SubscriptionFilter:
     def ours(self, lab: Lab) -> bool:
         return bool((self._get(lab) or {}).get("destinationArn") == self.request["destinationArn"])
 
+    def _holds(self, found: Mapping[str, Any]) -> bool:
+        return all(found.get(key) == value for key, value in self.request.items())
+
+    def fits(self, lab: Lab) -> bool:
+        return self._holds(self._get(lab) or {})
+
     def apply(self, lab: Lab, *, mine: bool) -> str:
         logs, found = lab.aws.client("logs"), self._get(lab)
-        if found is not None and all(found.get(key) == value for key, value in self.request.items()):
+        if found is not None and self._holds(found):
             return "unchanged"
         if not mine:
             raise _foreign(f"a subscription filter {self.name} of log group {self.request['logGroupName']}")
@@ -341,7 +354,7 @@ def _parts(lab: Lab) -> list[Part]:
     name = function_name(lab)
     return [
         Queue(dead_letter_queue(lab), _queue_attributes()),
-        LogGroup(f"/aws/lambda/{name}", lab.settings.retention_days),
+        LogGroup(_log_group(lab), lab.settings.retention_days),
         Role(name, partial(_document, "iam/forwarder-trust"), _DESCRIPTION),
         RolePolicy(name, _POLICY_NAME, partial(_document, "iam/forwarder-permissions")),
         Function(_document("security-hub/function", lab)),
@@ -351,10 +364,65 @@ def _parts(lab: Lab) -> list[Part]:
     ]
 
 
+def broken_link(lab: Lab) -> Link:
+    """What keeps alerts in the log group from becoming findings: parts that aren't as they should be, and what failed.
+
+    The parts are looked at in the order in which an alert meets them; dead letters are read and stay where they are.
+    """
+    with explained(lab.aws.hint):
+        faults = [fault for part in reversed(_parts(lab)) if (fault := _fault(lab, part))]
+        failures = [failure for look in (_newest_letter, _newest_error) if (failure := look(lab))]
+    if faults:
+        hint = 'lab.apply("findings-forwarder") puts that right; then trigger the alert again, or import its finding.'
+    elif failures:
+        hint = f"Correct what it names. `aws logs tail {_log_group(lab)}` shows the rest of the function's log."
+    else:
+        failures = ["All of the forwarder is in place, and it reports no failure."]
+        hint = "Is the alert in lab.alerts(), and is it newer than the subscription? Then wait again: it may be slow."
+    return Link("forwarder", " ".join(faults + failures), hint)
+
+
+def _fault(lab: Lab, part: Part) -> str:
+    if not part.state(lab):
+        return f"There is no {part.kind} {part.name}."
+    fits = getattr(part, "fits", None)
+    return "" if fits is None or fits(lab) else f"The {part.kind} {part.name} isn't as the step makes it."
+
+
+def _newest_letter(lab: Lab) -> str:
+    from labkit.respond.findings import newest_dead_letter
+
+    url = queue_url(lab, dead_letter_queue(lab))
+    found = newest_dead_letter(lab.aws.client("sqs"), url) if url else None
+    return f"Newest dead letter ({found[0]:{_MOMENT}}): {found[1]}" if found else ""
+
+
+def _newest_error(lab: Lab) -> str:
+    from labkit.alerts import events
+
+    if describe(lab, _log_group(lab)) is None:
+        return ""
+    found = events(lab.aws.client("logs"), _log_group(lab), "1h", filter_pattern=_ERRORS)
+    newest = max(found, key=lambda event: event["timestamp"], default=None)
+    if newest is None:
+        return ""
+    moment = datetime.fromtimestamp(newest["timestamp"] / 1000, UTC)
+    return f"Newest error in the function's log ({moment:{_MOMENT}}): {newest['message'].splitlines()[0]}"
+
+
+_MOMENT = "%Y-%m-%d %H:%M:%S UTC"
+# What Lambda's Python runtime writes of an exception, and Lambda itself of a function that took too long or crashed.
+_ERRORS = '?"[ERROR]" ?"Task timed out" ?"Runtime.ExitError"'
+
+
+def _log_group(lab: Lab) -> str:
+    return f"/aws/lambda/{function_name(lab)}"
+
+
 def _cli(lab: Lab) -> str:
     name, queue = function_name(lab), dead_letter_queue(lab)
     trust, permissions = (_quoted(f"iam/forwarder-{part}", lab) for part in ("trust", "permissions"))
-    group = f"/aws/lambda/{name}"
+    group = _log_group(lab)
     return (
         f"aws sqs create-queue --queue-name {queue} --tags {TAG[0]}={TAG[1]} \\\n"
         f"    --attributes {shlex.quote(json.dumps(_queue_attributes()))}\n"
@@ -387,7 +455,7 @@ def _undo_cli(lab: Lab) -> str:
         f"aws lambda delete-function --function-name {name}  # and its permission and settings\n"
         f"aws iam delete-role-policy --role-name {name} --policy-name {_POLICY_NAME}\n"
         f"aws iam delete-role --role-name {name}\n"
-        f"aws logs delete-log-group --log-group-name /aws/lambda/{name}\n"
+        f"aws logs delete-log-group --log-group-name {_log_group(lab)}\n"
         f"aws sqs delete-queue --queue-url {dead_letter_queue_url(lab)}"
     )
 

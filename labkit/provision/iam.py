@@ -130,6 +130,10 @@ class Role:
     def state(self, lab: Lab) -> str:
         return "there" if self._get(lab) else ""
 
+    def fits(self, lab: Lab) -> bool:
+        found = self._get(lab)
+        return found is not None and _document(found["AssumeRolePolicyDocument"]) == self.trust(lab)
+
     def ours(self, lab: Lab) -> bool:
         return _tagged(self._get(lab))
 
@@ -186,6 +190,9 @@ class RolePolicy:
 
     def state(self, lab: Lab) -> str:
         return "there" if self._get(lab) else ""
+
+    def fits(self, lab: Lab) -> bool:
+        return self._get(lab) == self.document(lab)
 
     def ours(self, lab: Lab) -> bool:
         return True  # nothing else gives this role a policy of this name

@@ -29,7 +29,7 @@ class Part(Protocol):
     """One resource that a step answers for.
 
     One with a true attribute `incidental` comes by itself once the step is in place: it isn't applied, its absence is
-    no lack, and undoing the step takes it away.
+    no lack, and undoing the step takes it away. One with a method `fits(lab)` tells whether it is as the step makes it.
     """
 
     @property

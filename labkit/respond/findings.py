@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from labkit.alerts.frame import ALERT, DELIVERY
-from labkit.errors import LabError
+from labkit.errors import AlertTimeoutError, LabError
 from labkit.provision.target import explained
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert, Failure, Finding
@@ -28,6 +28,7 @@ from labkit.show import Table
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
+    from labkit.provision.diagnose import Link
 
 SEVERITY = pd.CategoricalDtype(["INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL"], ordered=True)
 """Security Hub's severities, least severe first."""
@@ -200,31 +201,44 @@ def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None)
 
 
 def wait_for(
-    client: Any, ids: Sequence[str], *, where: Mapping[str, Any] | None = None, timeout: float
+    client: Any,
+    ids: Sequence[str],
+    *,
+    where: Mapping[str, Any] | None = None,
+    timeout: float,
+    why: Callable[[], Link] | None = None,
 ) -> list[Finding]:
     """Findings as Security Hub has them, by their Ids and in that order, as soon as all are there.
 
     `where` are values that they must have, too, such as `{"RecordState": "ARCHIVED"}`. Security Hub may take some
-    seconds to show what it has taken. Raises `LabError` that names the missing after `timeout` seconds.
+    seconds to show what it has taken. Raises `AlertTimeoutError` that names the missing after `timeout` seconds, with
+    the broken link that `why` finds; `Lab.wait_for_findings` brings one that knows the forwarder.
     """
     from labkit.provision.waiting import poll
 
     found: dict[str, Finding] = {}
+    seen: set[str] = set()
 
     def look() -> bool | None:
         with explained(_HINT), _switched_on():
             there = list(_by_id(client, [id_ for id_ in ids if id_ not in found]))
+        seen.update(f["Id"] for f in there)
         found.update({f["Id"]: f for f in there if all(f.get(name) == value for name, value in (where or {}).items())})
         return len(found) == len(set(ids)) or None
 
     if poll(look, f"{len(set(ids))} findings in Security Hub", timeout) is None:
         missing = [id_ for id_ in ids if id_ not in found]
         how = f" with {dict(where)}" if where else ""
-        raise LabError(
+        message = (
             f"{len(missing)} of {len(set(ids))} findings are not in Security Hub{how} after {timeout:g} s: {missing[0]}"
-            f"{', ...' if len(missing) > 1 else ''}",
-            hint="Is the forwarder in place, and what does its log say? `labkit apply findings-forwarder`.",
+            f"{', ...' if len(missing) > 1 else ''}"
         )
+        if seen.issuperset(missing):
+            raise AlertTimeoutError(message, hint="They are there, but with other values.")
+        if why is None:
+            raise AlertTimeoutError(message, hint="lab.wait_for_findings(ids) looks for the link that is broken.")
+        link = why()
+        raise AlertTimeoutError(f"{message}. Broken link: {link.name}. {link.finding}", hint=link.hint)
     return [found[id_] for id_ in ids]
 
 
@@ -343,6 +357,25 @@ def dead_letters(client: Any, queue_url: str, *, at_least: int = 1, timeout: flo
             break
     columns = ["reason", "message", "event_id", "log_group", "log_stream"]
     return pd.DataFrame(rows, columns=columns, dtype="string").drop_duplicates().reset_index(drop=True)
+
+
+def newest_dead_letter(client: Any, queue_url: str) -> tuple[pd.Timestamp, str] | None:
+    """When the newest dead letter came, and its reason; None if there is none. They all stay in the queue.
+
+    `client` is `boto3.client("sqs")`. It is the newest of those that SQS shows at once, ten at most.
+    """
+    with explained(_HINT):
+        messages = client.receive_message(
+            QueueUrl=queue_url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=0,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["SentTimestamp"],
+        ).get("Messages", [])
+    letters = [
+        (pd.Timestamp(int(m["Attributes"]["SentTimestamp"]), unit="ms", tz="UTC"), _letter(m)[0]) for m in messages
+    ]
+    return max(letters, default=None)
 
 
 def _letter(message: Mapping[str, Any]) -> tuple[Any, ...]:

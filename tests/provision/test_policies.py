@@ -194,6 +194,7 @@ def forward_findings(person: Person, df: pd.DataFrame) -> None:
     name = findings_forwarder.function_name(lab)
     answer = person.client("lambda").invoke(FunctionName=name, Payload=payload)
     assert json.loads(answer["Payload"].read())["dead_letters"] == 1
+    assert "the message is no JSON object" in findings_forwarder.broken_link(lab).finding
     assert len(findings.dead_letters(sqs, findings_forwarder.dead_letter_queue_url(lab), timeout=20)) == 1
     assert next(iter(alerts.events(person.client("logs"), f"/aws/lambda/{name}")))
     assert findings.resolve(hub, [batch[0]["Id"]], note="a drill", by="attendee").updated

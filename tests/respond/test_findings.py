@@ -166,7 +166,7 @@ def test_findings_are_waited_for_until_they_are_as_they_should_be(hub: Any, clus
     findings.import_findings(hub, batch)
     ids, archived = [finding["Id"] for finding in batch], {"RecordState": "ARCHIVED"}
     with pytest.raises(LabError, match=r"3 of 3 findings are not .* with \{'RecordState': 'ARCHIVED'\}"):
-        findings.wait_for(hub, ids, where=archived, timeout=0.1)
+        findings.wait_for(hub, ids, where=archived, timeout=0.1, why=lambda: pytest.fail("nothing is broken"))
     findings.archive(hub, cluster)
     assert len(findings.wait_for(hub, ids, where=archived, timeout=5)) == 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,13 @@ import pytest
 
 from labkit import Lab
 from labkit.embedded.state import Endpoints
-from labkit.provision.findings_forwarder import dead_letter_queue_url, function_name
+from labkit.errors import AlertTimeoutError, LabError
+from labkit.provision.findings_forwarder import broken_link, dead_letter_queue_url, function_name
 from labkit.provision.waiting import poll
+from labkit.respond.findings import dead_letters
 from labkit.respond.forwarder import alert_of, finding_id
+
+NAME = "falco-workshop-forwarder"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,11 @@ def dead_letter(lab: Lab) -> dict[str, Any]:
     letter: dict[str, Any] = awaited(look, "a dead letter")
     lab.aws.client("sqs").delete_message(QueueUrl=dead_letter_queue_url(lab), ReceiptHandle=letter["ReceiptHandle"])
     return letter
+
+
+def drain(lab: Lab) -> None:
+    """Takes away the dead letters of earlier tests."""
+    dead_letters(lab.aws.client("sqs"), dead_letter_queue_url(lab), at_least=0, timeout=0)
 
 
 def put(lab: Lab, *messages: str) -> None:
@@ -125,3 +135,59 @@ def test_a_permission_that_is_missing_is_the_reason_of_a_dead_letter(lab: Lab) -
     before = {finding["Id"] for finding in findings(lab)}
     lab.aws.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload=letter["Body"])
     awaited(lambda: {finding["Id"] for finding in findings(lab)} - before or None, "the late finding")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda aws: aws("iam").delete_role_policy(RoleName=NAME, PolicyName="forward-falco-alerts"),
+            "There is no inline policy forward-falco-alerts.",
+        ),
+        (
+            lambda aws: aws("logs").delete_subscription_filter(logGroupName="falco", filterName=NAME),
+            f"There is no subscription filter {NAME}.",
+        ),
+        (
+            lambda aws: aws("logs").put_subscription_filter(
+                logGroupName="falco",
+                filterName=NAME,
+                filterPattern="nothing",
+                destinationArn=f"arn:aws:lambda:us-east-1:111122223333:function:{NAME}",
+            ),
+            f"The subscription filter {NAME} isn't as the step makes it.",
+        ),
+        (
+            lambda aws: aws("lambda").remove_permission(FunctionName=NAME, StatementId="log-group-of-alerts"),
+            "There is no permission log-group-of-alerts.",
+        ),
+    ],
+)
+def test_a_finding_that_does_not_come_names_what_is_broken(lab: Lab, call: Callable[[Any], Any], said: str) -> None:
+    call(lab.aws.client)
+    try:
+        with pytest.raises(AlertTimeoutError, match="1 of 1 findings are not in Security Hub") as caught:
+            lab.wait_for_findings(["never"], timeout=0.1)
+    finally:
+        lab.apply("findings-forwarder")
+    assert f"Broken link: forwarder. {said}" in caught.value.message
+    assert 'lab.apply("findings-forwarder")' in caught.value.hint
+    assert said not in broken_link(lab).finding
+
+
+def test_what_the_function_reports_is_told_and_dead_letters_stay(lab: Lab) -> None:
+    drain(lab)
+    lab.aws.client("lambda").invoke(FunctionName=NAME, InvocationType="Event", Payload=json.dumps({"awslogs": 1}))
+    awaited(lambda: "dead letter" in broken_link(lab).finding or None, "a dead letter")
+    link = broken_link(lab)
+    reason = "This event is no delivery of a CloudWatch Logs subscription"
+    assert re.search(rf"Newest dead letter \(.* UTC\): {reason}", link.finding)
+    assert re.search(rf"Newest error in the function's log \(.* UTC\): \[ERROR\] ValueError: {reason}", link.finding)
+    assert f"aws logs tail /aws/lambda/{NAME}" in link.hint
+    assert dead_letter(lab)["Body"] == '{"awslogs": 1}'
+
+
+def test_security_hub_that_is_off_is_said_at_once(new_lab: Callable[..., Endpoints], workshop: Path) -> None:
+    empty = Lab.connect(home=new_lab().home, root=workshop)
+    with pytest.raises(LabError, match="Security Hub CSPM is off"):
+        empty.wait_for_findings(["never"], timeout=60)
