@@ -559,7 +559,10 @@ class Kube:
             )
         names = [pod["metadata"]["name"] for pod in self.list("Pod", namespace)]
         there = f"Pods there: {', '.join(names[:10])}." if names else "There are no pods there."
-        raise ExecError(f"Namespace {namespace} has no {target.split('/')[-1]}. {there}", hint="Check the name.")
+        raise ExecError(
+            f"Namespace {namespace} has no {target.split('/')[-1]}. {there}",
+            hint="Check the name; the workshop's pods come with `labkit apply nginx falco fluent-bit`.",
+        )
 
     def exec(
         self,
