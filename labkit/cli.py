@@ -6,11 +6,14 @@ import importlib
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from labkit.errors import LabError
+from labkit.errors import LabError, NoLabError
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
 
 # Subcommand -> where its click command is. A command's module is imported only when it is used.
 COMMANDS = {
@@ -65,6 +68,17 @@ def _give_up_output() -> None:
     """Drops what could not be written, or the interpreter would try again when it ends, and complain."""
     with suppress(OSError):  # standard output isn't a file in a test
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def connect() -> Lab:
+    """The settings' lab for a command. If the embedded one has to be started, and so is empty, stderr tells."""
+    from labkit.lab import Lab
+
+    try:
+        return Lab.connect(start=False)
+    except NoLabError as error:
+        click.echo(f"{error.message} Starting a new one.", err=True)
+        return Lab.connect()
 
 
 @click.group(cls=_LazyGroup)

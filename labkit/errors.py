@@ -35,6 +35,10 @@ class NotRunningError(LabError):
     """The embedded lab isn't running, or didn't start."""
 
 
+class NoLabError(NotRunningError):
+    """No embedded lab is running, and none was to be started."""
+
+
 class TargetError(LabError):
     """The target can't be reached or refuses: credentials, region, cluster, kubeconfig."""
 

@@ -53,18 +53,18 @@ class Lab:
         self._since = self.kube.now()
 
     @classmethod
-    def connect(cls, **settings: Any) -> Lab:
+    def connect(cls, *, start: bool = True, **settings: Any) -> Lab:
         """The lab that the settings name (`LABKIT_*`, keyword arguments win); the embedded one is started if need be.
 
         Raises `SettingsError`, `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError`, each
-        with what to do.
+        with what to do; without `start`, `NoLabError` if no embedded lab is running.
         """
         from labkit.provision.target import reach
 
         loaded = Settings.load(**settings)
         if loaded.target == "eks" and settings.get("region") is None and "LABKIT_REGION" not in os.environ:
             loaded = replace(loaded, region="")  # the default is the embedded lab's; here boto3 knows better
-        return cls(reach(loaded))
+        return cls(reach(loaded, start=start))
 
     def __repr__(self) -> str:
         s = self.settings

@@ -27,7 +27,7 @@ def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
     from labkit.lab import Lab
 
     start = utc(since)
-    lab = Lab.connect()
+    lab = Lab.connect(start=False)  # a new one has no alerts
     client, group = lab.aws.client("logs"), lab.settings.log_group
     batches: Iterable[list[Event]]
     if follow:

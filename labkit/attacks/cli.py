@@ -10,6 +10,7 @@ import orjson
 
 from labkit.attacks.catalogue import catalogue
 from labkit.attacks.runner import run
+from labkit.cli import connect
 
 
 @click.group()
@@ -33,9 +34,7 @@ def list_command(as_json: bool) -> None:
 @click.option("--timeout", type=float, help="Seconds to wait for an alert.")
 def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> None:
     """Run attacks and print the alerts that they raised; exit 1 if one did not end as expected."""
-    from labkit.lab import Lab
-
-    outcomes = run(Lab.connect(), *names, target=target, timeout=timeout)
+    outcomes = run(connect(), *names, target=target, timeout=timeout)
     for outcome in outcomes.values():
         if outcome.alert is not None:
             click.echo(outcome.alert["output"])
@@ -55,9 +54,7 @@ def exec_command(
     tty: bool, stdin: str | None, container: str, record: str | None, pod: str, argv: tuple[str, ...]
 ) -> None:
     """Run ARGV in POD (a pod, namespace/pod or deploy/name) and exit with its exit code."""
-    from labkit.lab import Lab
-
-    lab = Lab.connect()
+    lab = connect()
     with lab.record(record) if record else nullcontext():
         result = lab.exec(pod, *argv, tty=tty, stdin=stdin, container=container)
     click.echo(result.stdout, nl=False)

@@ -9,7 +9,6 @@ import time
 import click
 
 from labkit.embedded import client, state
-from labkit.errors import NotRunningError
 from labkit.settings import Settings
 
 
@@ -71,10 +70,7 @@ def status(as_json: bool) -> None:
 @click.command()
 def env() -> None:
     """Print shell exports with which kubectl, the AWS CLI and boto3 use the embedded lab."""
-    home = Settings.load().home
-    endpoints = client.find(home)
-    if endpoints is None:
-        raise NotRunningError(f"No embedded lab is running in {home}.", hint="Start it with `labkit up`.")
+    endpoints = client.running(Settings.load().home)
     click.echo(f"unset {' '.join(state.CONFLICTING)}")
     for name, value in endpoints.environment().items():
         click.echo(f"export {name}={shlex.quote(value)}")

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 from labkit.embedded import state
 from labkit.embedded.state import Endpoints
-from labkit.errors import NotRunningError
+from labkit.errors import NoLabError, NotRunningError
 from labkit.settings import Settings
 
 STARTUP_SECONDS = 30.0
@@ -41,16 +41,36 @@ def ensure_running(settings: Settings) -> Endpoints:
         found = find(settings.home)  # another process may have started it while this one waited
         if found is not None:
             return _checked(found, settings)
+        _refuse_silent(settings.home)
         lost = state.holder(settings.home)
-        recorded = state.read(settings.home)
-        if lost is not None and recorded is not None and recorded.pid == lost:
-            raise NotRunningError(
-                f"The embedded lab in {settings.home} (pid {lost}) is running, but it does not answer.",
-                hint="Try again in a moment; or end it with `labkit down`.",
-            )
         if lost is not None:  # its state file was deleted or overwritten: nobody can use it any more
             _end(lost)
         return _start(settings)
+
+
+def running(home: Path) -> Endpoints:
+    """The running lab of `home`. Raises `NoLabError` if there is none, `NotRunningError` if it doesn't answer."""
+    found = find(home)
+    if found is not None:
+        return found
+    _refuse_silent(home)
+    ended = state.read(home) is not None
+    raise NoLabError(
+        f"The embedded lab in {home} has ended, and what was in it is gone."
+        if ended
+        else f"No embedded lab is running in {home}.",
+        hint="Start it with `labkit up`.",
+    )
+
+
+def _refuse_silent(home: Path) -> None:
+    """Raises `NotRunningError` if the lab that `home` tells of is there, but doesn't answer."""
+    recorded, pid = state.read(home), state.holder(home)
+    if pid is not None and recorded is not None and recorded.pid == pid:
+        raise NotRunningError(
+            f"The embedded lab in {home} (pid {pid}) is running, but it does not answer.",
+            hint="Try again in a moment; or end it with `labkit down`.",
+        )
 
 
 def find(home: Path) -> Endpoints | None:

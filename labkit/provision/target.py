@@ -26,7 +26,10 @@ from labkit.settings import Settings
 if TYPE_CHECKING:
     import boto3
 
-LAB_UP = "Start it with `labkit up` (clients keep working, what was in the lab is gone), then run this again."
+LAB_UP = (
+    "The embedded lab has ended: start it again with `labkit up` (clients keep working, what was in it is gone), "
+    "then run this again."
+)
 
 
 class NoClusterError(TargetError):
@@ -127,23 +130,24 @@ class Target:
     record: Callable[[str], AbstractContextManager[list[str]]]
 
 
-def reach(settings: Settings) -> Target:
+def reach(settings: Settings, *, start: bool = True) -> Target:
     """The target of `settings`, reached and checked: its AWS knows the caller and its cluster answers.
 
-    Raises `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError` (the embedded lab).
+    Raises `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError` (the embedded lab, which is
+    started if need be and if `start`).
     """
-    target = _embedded(settings) if settings.target == "embedded" else _eks(settings)
+    target = _embedded(settings, start) if settings.target == "embedded" else _eks(settings)
     _ = target.aws.identity
     with explained(target.aws.hint):
         target.kube.request("GET", "/version", timeout=10)
     return target
 
 
-def _embedded(settings: Settings) -> Target:
-    from labkit.embedded.client import ensure_running, recording
+def _embedded(settings: Settings, start: bool) -> Target:
+    from labkit.embedded.client import ensure_running, recording, running
     from labkit.embedded.helm import Helm as HelmStandIn
 
-    lab = ensure_running(settings)
+    lab = ensure_running(settings) if start else running(settings.home)
     for name in ("NO_PROXY", "no_proxy"):  # a proxy can't lead to this computer, and every client asks these
         if "127.0.0.1" not in os.environ.get(name, ""):
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))

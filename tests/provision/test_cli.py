@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from labkit import Lab
 from labkit.cli import main
+from labkit.embedded import client
 from labkit.embedded.state import Endpoints
+from labkit.errors import TargetError
 
 
 @pytest.fixture
@@ -24,7 +29,10 @@ def test_apply_audit_and_teardown_in_a_shell(labkit: Callable[..., Result]) -> N
     assert applied.exit_code == 0, applied.output
     assert "oidc-provider: created" in applied.output  # what it needs comes first
     assert "aws iam create-role --role-name falco-workshop-fluent-bit" in applied.output
-    assert "created" not in labkit("apply", "fluent-bit-role").output
+    again = labkit("apply", "fluent-bit-role").output
+    assert "fluent-bit-role: unchanged" in again
+    assert "by hand" not in again
+    assert "aws iam create-role" in labkit("apply", "--cli", "fluent-bit-role").output
 
     left = labkit("audit")
     assert left.exit_code == 1
@@ -55,3 +63,55 @@ def test_an_error_is_two_plain_sentences(labkit: Callable[..., Result], monkeypa
     assert "labkit: There is no EKS cluster 'mine'" in result.output
     assert "What to do:" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def ended(new_lab: Callable[..., Endpoints], workshop: Path) -> Callable[..., Result]:
+    """A shell whose lab was killed."""
+    lab = new_lab()
+    os.kill(lab.pid, signal.SIGKILL)
+    assert client._wait_for_exit(lab.pid, 10)
+    environment = {"LABKIT_HOME": str(lab.home), "LABKIT_ROOT": str(workshop)}
+    return lambda *arguments: CliRunner().invoke(main, arguments, env=environment)
+
+
+def test_where_no_lab_runs_there_is_nothing_to_audit_and_to_take_down(tmp_path: Path) -> None:
+    for command, said in (("audit", "Nothing is left"), ("teardown", "Nothing to take down")):
+        result = CliRunner().invoke(main, [command], env={"LABKIT_HOME": str(tmp_path)})
+        assert result.exit_code == 0
+        assert result.output == f"{said}: No embedded lab is running in {tmp_path}.\n"
+    assert client.find(tmp_path) is None
+
+
+def test_commands_that_only_look_start_no_lab_in_place_of_one_that_ended(ended: Callable[..., Result]) -> None:
+    for command, code in (("audit", 0), ("teardown", 0), ("alerts", 1)):
+        result = ended(command)
+        assert "has ended, and what was in it is gone." in result.output
+        assert result.exit_code == code
+    assert "has ended" in ended("apply", "log-group").stderr  # none of them had started one
+
+
+def test_a_command_tells_that_it_starts_a_lab_anew(ended: Callable[..., Result]) -> None:
+    first, second = ended("apply", "log-group"), ended("apply", "log-group")
+    assert "has ended, and what was in it is gone. Starting a new one." in first.stderr
+    assert "log-group: created" in first.stdout
+    assert second.stderr == ""
+
+
+def test_a_command_in_an_empty_lab_is_told_which_steps_to_apply(labkit: Callable[..., Result]) -> None:
+    for words in (["attack", "run", "read-shadow"], ["exec", "deploy/nginx", "id"]):
+        result = labkit(*words)
+        assert result.exit_code == 1
+        assert "labkit apply nginx falco fluent-bit" in result.output
+
+
+def test_a_lab_that_ends_under_a_step_is_said_to_have_ended(new_lab: Callable[..., Endpoints], workshop: Path) -> None:
+    endpoints = new_lab()
+    lab = Lab.connect(home=endpoints.home, root=workshop)
+    os.kill(endpoints.pid, signal.SIGKILL)
+    assert client._wait_for_exit(endpoints.pid, 10)
+    for ask in (lambda: lab.apply("falco"), lambda: lab.apply("nginx"), lambda: lab.apply("log-group")):
+        with pytest.raises(TargetError, match="does not answer") as caught:
+            ask()
+        assert "The embedded lab has ended" in caught.value.hint
+        assert "labkit up" in caught.value.hint

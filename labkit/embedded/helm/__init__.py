@@ -19,6 +19,7 @@ from labkit.errors import StepError
 from labkit.provision.helm import Helm as RealHelm
 from labkit.provision.helm import Release
 from labkit.provision.kube import Kube
+from labkit.provision.target import LAB_UP
 
 VERSION = "v4.2.4"
 """The Helm whose behaviour is followed."""
@@ -89,7 +90,7 @@ class Helm(RealHelm):
     @property
     def _kube(self) -> Kube:
         if not hasattr(self, "_connection"):
-            self._connection = Kube(kubeconfig=self.kubeconfig, context=self.context)
+            self._connection = Kube(kubeconfig=self.kubeconfig, context=self.context, hint=LAB_UP)
         return self._connection
 
 
