@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
+from labkit.respond.forwarder import moment_of, time_of
 
 PRIORITY = pd.CategoricalDtype(list(PRIORITIES), ordered=True)
 
@@ -39,6 +41,12 @@ FIELDS = {
     "k8s.ns.name": "string",
     "k8s.pod.name": "string",
 }
+
+# Falco's own form of a time, in years that nanoseconds can hold: numpy reads it as it is meant.
+_USUAL = re.compile(r"(?:1[7-9]|2[01])\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
+_FIRST, _LAST = pd.Timestamp.min.value, pd.Timestamp.max.value  # ns since the epoch that a column can hold
+_MISSING = np.iinfo(np.int64).min  # what numpy takes for: not a time
+_DAY = 86_400_000_000_000  # ns
 
 _BY_NAME = {name.lower(): name for name in PRIORITIES} | {"info": "Informational"}
 
@@ -84,7 +92,7 @@ class Columns:
         time, rule, priority, source, hostname, output, tags = map(alert.get, ALERT)
         marks = tuple(map(str, tags or ()))
         shared = same(rule, rule), same(priority, priority), same(source, source), same(hostname, hostname)
-        self._alerts.append((time, *shared, output, self._tags.setdefault(marks, marks)))
+        self._alerts.append((time, *shared, output, self._tags.setdefault(marks, marks), fields.get("evt.time")))
         event_id, stream, timestamp, ingestion = map(event.get, DELIVERY)
         self._deliveries.append((event_id, same(stream, stream), timestamp, ingestion))
 
@@ -92,7 +100,7 @@ class Columns:
         """The frame that `labkit.alerts.read` describes, ordered by `time`."""
         n = len(self._alerts)
         logged = _milliseconds([delivery[2] for delivery in self._deliveries])
-        times = _times([alert[0] for alert in self._alerts], logged)
+        times = _times(self._alerts, logged)
         order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
         _, rule, priority, source, hostname, output, tags = _columns(self._alerts, order, len(ALERT))
         event_id, stream, _, ingestion = _columns(self._deliveries, order, len(DELIVERY))
@@ -111,7 +119,8 @@ class Columns:
             "ingestionTime": _milliseconds(ingestion),
         }
         df = pd.DataFrame(columns, copy=False)
-        df.attrs = {"events": self.events, "alerts": n, "skipped": dict(self.skipped)}
+        untimed = int(times.isna().sum())
+        df.attrs = {"events": self.events, "alerts": n, "skipped": dict(self.skipped), "untimed": untimed}
         return df
 
     def _fields(self, order: Any) -> dict[str, Any]:
@@ -157,36 +166,41 @@ def _columns(rows: list[tuple[Any, ...]], order: Any, width: int) -> list[list[A
 
 
 def _milliseconds(values: Sequence[int | None]) -> pd.Series[Any]:
-    """Epoch milliseconds as UTC times; what is missing stays missing."""
-    missing = np.iinfo(np.int64).min  # what numpy takes for: not a time
-    stamps = np.array([missing if v is None else v for v in values], dtype="datetime64[ms]")
-    return pd.Series(stamps.astype("datetime64[ns]")).dt.tz_localize("UTC")
+    """Epoch milliseconds as UTC times; what is missing, or nothing that nanoseconds can hold, is missing."""
+    first, last = -(-_FIRST // 1_000_000), _LAST // 1_000_000
+    held = [v * 1_000_000 if v is not None and first <= v <= last else _MISSING for v in values]
+    return pd.Series(np.array(held, dtype="int64").view("datetime64[ns]")).dt.tz_localize("UTC")
 
 
-def _times(values: Sequence[str | None], shipped: pd.Series[Any]) -> pd.Series[Any]:
-    """Falco's `time`, exact to the nanosecond. A time of day gets its date from `shipped`, as does no time."""
+def _times(alerts: Sequence[tuple[Any, ...]], logged: pd.Series[Any]) -> pd.Series[Any]:
+    """When alerts happened, exact to the nanosecond. What nanoseconds can't hold is missing (numpy wraps around)."""
+    usual = [time[:-1] if time is not None and _USUAL.fullmatch(time) else None for time, *_ in alerts]
     try:
-        # By far the usual case, and the fastest: every value ends in Z.
-        stamps = np.array([v[:-1] if v[-1] == "Z" else None for v in values], dtype="datetime64[ns]")  # type: ignore[index]
-    except (TypeError, IndexError, ValueError):
-        stamps = np.full(len(values), np.datetime64("NaT"), dtype="datetime64[ns]")
-    times = pd.Series(stamps).dt.tz_localize("UTC")
-    for i in map(int, np.flatnonzero(np.isnat(stamps))):
-        times.iloc[i] = _time(values[i], shipped.iloc[i])
-    return times
+        stamps = np.array(usual, dtype="datetime64[ns]")
+    except ValueError:  # the 30th of February
+        stamps = np.full(len(alerts), np.datetime64("NaT"), dtype="datetime64[ns]")
+    nanoseconds, shipped = stamps.view("int64"), logged.dt.tz_localize(None).to_numpy().view("int64")
+    for i in np.flatnonzero(np.isnat(stamps)).tolist():
+        time, rule, *_, happened = alerts[i]
+        moment = _moment(time, rule, happened, int(shipped[i]))
+        nanoseconds[i] = moment if _FIRST <= moment <= _LAST else _MISSING
+    return pd.Series(stamps).dt.tz_localize("UTC")
 
 
-def _time(value: str | None, shipped: pd.Timestamp) -> pd.Timestamp:
+def _moment(time: str | None, rule: str | None, happened: Any, logged: int) -> int:
+    """When an alert happened, in ns since the epoch: what its finding takes for that, too (`forwarder.time_of`)."""
+    if (own := moment_of(time)) is not None:
+        return own
+    if type(happened) is float and happened > _LAST:
+        return _MISSING  # orjson's form of an integer that is too large for it
     try:
-        if isinstance(value, str) and "T" in value:
-            return pd.Timestamp(value).tz_convert("UTC")
-        if isinstance(value, str) and not pd.isna(shipped):
-            found = shipped.normalize() + pd.Timedelta(value)
+        if rule is None and time and logged != _MISSING:  # Falco's text form: a time of day
+            found = logged - logged % _DAY + pd.Timedelta(time).value
             # Written just before midnight, shipped just after.
-            return found - pd.Timedelta(days=1) if found - shipped > pd.Timedelta(hours=12) else found
-    except (ValueError, TypeError):
-        pass
-    return shipped
+            return found - _DAY if found - logged > _DAY // 2 else found
+        return time_of({"output_fields": {"evt.time": happened}}, None if logged == _MISSING else logged // 1_000_000)
+    except ValueError:
+        return logged
 
 
 def _category(values: Sequence[Any]) -> pd.Categorical:

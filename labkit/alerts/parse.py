@@ -77,6 +77,7 @@ _NUMBERS = frozenset(
 ) | {f"proc.exe_ino.{name}" for name in ("ctime", "mtime", "ctime_duration_proc_start")}
 # Values that may hold what looks like a key.
 _FREE = frozenset({"proc.cmdline", "proc.pcmdline", "evt.args"})
+_WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
 _PAIR = re.compile(r"(?:^| )([a-z][a-z0-9_.\[\]]*)=")
 
 
@@ -139,7 +140,7 @@ def _text(output: str, found: re.Match[str]) -> Alert:
         value = pairs[mark.end() : end]
         if value == "<NA>":
             fields[name] = None
-        elif name in _NUMBERS and value.removeprefix("-").isdigit():
+        elif name in _NUMBERS and _WHOLE.fullmatch(value):
             fields[name] = int(value)
         else:
             fields[name] = value

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.alerts.reader import explained
-from labkit.alerts.times import When, utc
+from labkit.alerts.times import When, column, utc
 from labkit.errors import LabError
 
 # Insights writes every time like this, in UTC, whatever the column is called.
@@ -30,10 +30,10 @@ def insights(
 ) -> pd.DataFrame:
     """The query's result, one row per result row, columns as the query names them (Insights' `@ptr` left out).
 
-    Numbers become Int64 or Float64; times (`@timestamp`, `bin(...)`) become datetime64[ns, UTC]; the rest
-    is string, missing where a row lacks the field. `df.attrs` has `recordsMatched`, `recordsScanned`, `bytesScanned`.
-    The window is given to the service in whole seconds (that is what StartQuery takes), wide enough to hold `start`
-    and `end`.
+    Numbers become Int64 or Float64; times (`@timestamp`, `bin(...)`) become datetime64[ns, UTC] if that can hold all of
+    a column; the rest is string, missing where a row lacks the field. `df.attrs` has `recordsMatched`,
+    `recordsScanned`, `bytesScanned`. The window is given to the service in whole seconds (that is what StartQuery
+    takes), wide enough to hold `start` and `end`.
 
     Raises `LabError` when the query is malformed, fails, or isn't complete after `timeout` seconds.
     """
@@ -91,7 +91,8 @@ def _stop(client: Any, query_id: str) -> None:
 def _typed(values: pd.Series[Any]) -> pd.Series[Any]:
     strings = values.astype("string")
     if strings.notna().any() and strings.dropna().str.fullmatch(_TIME).all():
-        return pd.to_datetime(strings, utc=True, format="ISO8601").dt.as_unit("ns")
+        times = column(strings)
+        return times if times.isna().equals(strings.isna()) else strings
     numbers = pd.to_numeric(strings, errors="coerce")
     if numbers.notna().any() and numbers.isna().equals(strings.isna()):
         whole = (numbers.dropna() % 1 == 0).all() and not strings.str.contains(r"[.eE]", na=False).any()

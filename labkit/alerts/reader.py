@@ -43,12 +43,13 @@ def read(
     datetime, an ISO string with its zone, or how long ago: `"1h"`); left out, they don't bound. `rule` keeps one
     rule's alerts; `filter_pattern` is a CloudWatch Logs filter pattern; `stream_prefix` keeps streams by name.
 
-    Columns: `time` datetime64[ns, UTC] (Falco's own, exact); `rule`, `source`, `hostname` categorical; `priority`
-    ordered categorical from Debug to Emergency; `output` string; `tags` tuples; one column per output field under
-    Falco's name (`proc.cmdline` string, `user.uid` Int64, ...; a missing value is `<NA>`, which is normal); and
-    `eventId`, `logStreamName`, `timestamp`, `ingestionTime` as CloudWatch Logs knows the line. An empty result has
-    the same columns and dtypes. `df.attrs` counts: `events` read, `alerts` made of them, and `skipped` lines by reason
-    (`lifecycle`, `malformed`, `other`).
+    Columns: `time` datetime64[ns, UTC] (Falco's own, exact; of an alert without one that of its `evt.time`, else when
+    it was logged; missing if nanoseconds can't hold it, before 1677-09-22 or after 2262-04-11); `rule`, `source`,
+    `hostname` categorical; `priority` ordered categorical from Debug to Emergency; `output` string; `tags` tuples; one
+    column per output field under Falco's name (`proc.cmdline` string, `user.uid` Int64, ...; a missing value is `<NA>`,
+    which is normal); and `eventId`, `logStreamName`, `timestamp`, `ingestionTime` as CloudWatch Logs knows the line. An
+    empty result has the same columns and dtypes. `df.attrs` counts: `events` read, `alerts` made of them, and `skipped`
+    lines by reason (`lifecycle`, `malformed`, `other`), and `untimed` alerts, whose `time` is missing.
 
     Raises `LabError` when the log group doesn't exist, when a time has no zone or when the service refuses.
     """

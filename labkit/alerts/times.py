@@ -1,9 +1,10 @@
-"""Points in time as a person gives them ("1h", an aware datetime): in they come, out come UTC Timestamps."""
+"""Points in time as a person gives them ("1h", an aware datetime) or a service: in they come, out come UTC times."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
@@ -27,7 +28,10 @@ def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
         parts = _AGO.findall(text)
         if parts and not _AGO.sub("", text):
             now = now if now is not None else pd.Timestamp.now("UTC")
-            return now - pd.Timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))
+            try:
+                return (now - pd.Timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))).as_unit("ns")
+            except (ValueError, OverflowError):
+                raise _too_far(when) from None
         if text == "now":
             return now if now is not None else pd.Timestamp.now("UTC")
     if isinstance(when, int | float):
@@ -45,9 +49,23 @@ def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
             f"{when!r} says no time zone, so it is a different moment on every computer.",
             hint='Use datetime.now(timezone.utc), a time that ends in "Z" or "+02:00", or how long ago ("1h").',
         )
-    return stamp.tz_convert("UTC")
+    try:
+        return stamp.tz_convert("UTC").as_unit("ns")
+    except (ValueError, OverflowError):
+        raise _too_far(when) from None
+
+
+def _too_far(when: When) -> LabError:
+    return LabError(f"{when!r} is too far away.", hint="Use a time from 1678 to 2261.")
 
 
 def epoch_ms(when: When) -> int:
     """`when` in whole milliseconds since 1970, rounded down: what FilterLogEvents takes."""
     return utc(when).value // 1_000_000
+
+
+def column(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """ISO times as a column of datetime64[ns, UTC]: missing is what isn't one, or too far away for nanoseconds."""
+    times = pd.to_datetime(texts.astype("string"), utc=True, format="ISO8601", errors="coerce")
+    first, last = (edge.tz_localize("UTC") for edge in (pd.Timestamp.min, pd.Timestamp.max))
+    return times.where(times.between(first, last)).dt.as_unit("ns")

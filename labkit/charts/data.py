@@ -23,7 +23,7 @@ def timeline_data(df: pd.DataFrame) -> pd.DataFrame:
     `attrs["width"]` is an interval's length as a Timedelta.
     """
     times = df["time"].dropna()
-    span = (times.max() - times.min()).total_seconds() if len(times) else 0.0
+    span = times.max().timestamp() - times.min().timestamp() if len(times) else 0.0
     seconds = next((w for w in _WIDTHS if span / w < _MOST_BARS - 1), _WIDTHS[-1])
     width = pd.Timedelta(seconds=seconds)
     start = df["time"].dt.floor(width)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.alerts.times import column
 from labkit.errors import LabError
 from labkit.provision.target import explained
 
@@ -48,9 +49,9 @@ def wait_for_alarm(client: Any, name: str, state: str = "ALARM", *, timeout: flo
 def notifications(client: Any, queue_url: str, *, timeout: float) -> pd.DataFrame:
     """The notifications in the queue, oldest first, taken out of it: waits until there is one, `timeout` s at most.
 
-    `client` is `boto3.client("sqs")`. Columns: `time` datetime64[ns, UTC] (when the alarm changed its state), `alarm`,
-    `old`, `new` (states) and `reason`, string. SQS delivers at least once: what was delivered twice is one row.
-    Raises `LabError` if there is no such queue.
+    `client` is `boto3.client("sqs")`. Columns: `time` datetime64[ns, UTC] (when the alarm changed its state; missing if
+    the message has no time that it can hold), `alarm`, `old`, `new` (states) and `reason`, string. SQS delivers at
+    least once: what was delivered twice is one row. Raises `LabError` if there is no such queue.
     """
     deadline = time.monotonic() + timeout
     rows: list[tuple[Any, ...]] = []
@@ -67,7 +68,7 @@ def notifications(client: Any, queue_url: str, *, timeout: float) -> pd.DataFram
                 break
     columns = {"time": "datetime64[ns, UTC]", "alarm": "string", "old": "string", "new": "string", "reason": "string"}
     df = pd.DataFrame(rows, columns=list(columns))
-    df["time"] = pd.to_datetime(df["time"], utc=True, format="ISO8601")
+    df["time"] = column(df["time"])
     return df.astype(columns).drop_duplicates().sort_values("time", kind="stable").reset_index(drop=True)
 
 

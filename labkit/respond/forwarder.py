@@ -274,25 +274,28 @@ def _escaped(found: re.Match[str]) -> str:
 
 def time_of(alert: Alert, logged_ms: int | None) -> int:
     """When it happened, in ns since the epoch: Falco's `time`, else its field `evt.time`, else when it was logged."""
-    stamp = alert.get("time")
-    if isinstance(stamp, str) and (found := _ISO.fullmatch(stamp.strip())):
-        day, fraction, sign, hours, minutes = found.groups()
-        try:
-            moment = datetime.fromisoformat(day).replace(tzinfo=UTC)
-            if sign:
-                offset = timedelta(hours=int(hours), minutes=int(minutes))
-                moment += offset if sign == "-" else -offset
-            nanoseconds = int(moment.timestamp()) * _SECOND + int((fraction or "").ljust(9, "0"))
-        except (ValueError, OverflowError):
-            nanoseconds = 0
-        if 0 < nanoseconds < _LAST:
-            return nanoseconds
     fields = alert.get("output_fields")
     raw = fields.get("evt.time") if isinstance(fields, Mapping) else None
-    for candidate in (raw, None if logged_ms is None else logged_ms * 1_000_000):
+    for candidate in (moment_of(alert.get("time")), raw, None if logged_ms is None else logged_ms * 1_000_000):
         if isinstance(candidate, int) and not isinstance(candidate, bool) and 0 < candidate < _LAST:
             return candidate
     raise ValueError("nothing tells the time of the alert")
+
+
+def moment_of(stamp: Any) -> int | None:
+    """A time as Falco writes it (ISO 8601 with its zone), in ns since the epoch; None for what isn't one."""
+    found = _ISO.fullmatch(stamp.strip()) if isinstance(stamp, str) else None
+    if found is None:
+        return None
+    day, fraction, sign, hours, minutes = found.groups()
+    try:
+        seconds = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        return None
+    if sign:
+        offset = int(hours) * 3600 + int(minutes) * 60
+        seconds += offset if sign == "-" else -offset
+    return seconds * _SECOND + int((fraction or "").ljust(9, "0"))
 
 
 def _iso(nanoseconds: int) -> str:

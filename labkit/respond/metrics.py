@@ -314,10 +314,12 @@ def lag(df: pd.DataFrame) -> pd.Series[Any]:
     """Milliseconds (Int64) from each event in the kernel to when CloudWatch Logs had its alert.
 
     `time` is the node's clock and `ingestionTime` AWS's, in whole milliseconds: a difference between the clocks is in
-    the result.
+    the result. Missing where a time is.
     """
-    took = pd.to_timedelta(df["ingestionTime"] - df["time"])
-    return (took.dt.total_seconds() * 1000).round().astype("Int64").rename("lag")
+    # Microseconds, since two times of nanoseconds can be further apart than nanoseconds can tell.
+    took = df["ingestionTime"].dt.as_unit("us") - df["time"].dt.as_unit("us")
+    milliseconds: pd.Series[Any] = (took.dt.total_seconds() * 1000).round()
+    return milliseconds.astype("Int64").rename("lag")
 
 
 def metric_data(

@@ -31,7 +31,7 @@ def event(message: str, timestamp: int = 1795407307836, n: int = 0) -> dict[str,
 
 def test_every_captured_alert_is_a_row_with_all_its_values() -> None:
     df = to_frame(LINES)
-    assert df.attrs == {"events": 60, "alerts": 60, "skipped": {}}
+    assert df.attrs == {"events": 60, "alerts": 60, "skipped": {}, "untimed": 0}
     expected = sorted(ALERTS, key=lambda a: a["time"])
     for (_, row), captured in zip(df.iterrows(), expected, strict=True):
         assert row["time"] == pd.Timestamp(captured["time"])
@@ -46,7 +46,7 @@ def test_every_captured_alert_is_a_row_with_all_its_values() -> None:
 def test_every_shipped_message_is_a_row_or_counted() -> None:
     df = to_frame([event(m) for m in SHIPPED])
     assert len(df) == 6
-    assert df.attrs == {"events": 9, "alerts": 6, "skipped": {"lifecycle": 2, "malformed": 1}}
+    assert df.attrs == {"events": 9, "alerts": 6, "skipped": {"lifecycle": 2, "malformed": 1}, "untimed": 0}
     assert set(df["rule"]) == {"Terminal shell in container"}
 
 
@@ -87,11 +87,54 @@ def test_time_is_exact_to_the_nanosecond_and_rows_are_in_its_order() -> None:
         ("2026-11-23T06:15:07.5+02:00", "2026-11-23T04:15:07.5Z"),
         (None, "2026-11-23T04:15:07.836Z"),
         ("nonsense", "2026-11-23T04:15:07.836Z"),
+        ("now", "2026-11-23T04:15:07.836Z"),
+        ("2026-02-30T00:00:00Z", "2026-11-23T04:15:07.836Z"),
+        ("2262-04-11T23:47:16.854775807Z", "2262-04-11T23:47:16.854775807Z"),
+        ("1677-09-21T00:12:44Z", "1677-09-21T00:12:44Z"),
     ],
 )
 def test_other_times_are_understood_or_replaced_by_the_time_of_logging(time: str | None, expected: str) -> None:
+    messages = [alert(time=time, output_fields={"evt.time": None}), alert(time="2026-11-23T04:15:09.000000001Z")]
+    df = to_frame(map(event, messages))
+    assert list(df["time"]) == sorted([pd.Timestamp(expected), pd.Timestamp("2026-11-23T04:15:09.000000001Z")])
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        *("9999-12-31T23:59:59Z", "9999-12-31T23:59:59-02:00", "2262-04-11T23:47:16.854775808Z"),
+        *("1677-09-21T00:12:43Z", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+02:00"),
+    ],
+)
+def test_a_time_that_nanoseconds_can_not_hold_is_missing_and_counted(time: str) -> None:
     df = to_frame([event(alert(time=time)), event(alert(time="2026-11-23T04:15:09.000000001Z"))])
-    assert list(df["time"]) == [pd.Timestamp(expected), pd.Timestamp("2026-11-23T04:15:09.000000001Z")]
+    assert df["time"].isna().tolist() == [False, True]
+    assert df["time"][0] == pd.Timestamp("2026-11-23T04:15:09.000000001Z")
+    assert df["timestamp"].notna().all()
+    assert (df.attrs["alerts"], df.attrs["untimed"]) == (2, 1)
+
+
+LOGGED = 1795407307836
+
+
+@pytest.mark.parametrize(
+    ("happened", "expected"),
+    [
+        (1795407307000000001, 1795407307000000001),
+        *((nothing, LOGGED * 1_000_000) for nothing in (-1, 0, "1795407307000000001", True, -(2**63), 1.5)),
+        *((too_large, None) for too_large in (2**63, 2**64 - 1, 2**65)),
+    ],
+)
+def test_without_a_time_of_its_own_an_alert_has_that_of_its_event(happened: Any, expected: int | None) -> None:
+    df = to_frame([event(alert(time=None, output_fields={"evt.time": happened}), LOGGED)])
+    assert [None if pd.isna(time) else time.value for time in df["time"]] == [expected]
+
+
+@pytest.mark.parametrize("logged", [2**63 - 1, 2**64, 9_999_999_999_999, 253_402_300_799_999, -(2**62)])
+def test_a_time_of_logging_that_nanoseconds_can_not_hold_is_missing(logged: int) -> None:
+    df = to_frame([event(LINES[0], logged), event(LINES[1], LOGGED)])
+    assert sorted(df["timestamp"].isna()) == [False, True]
+    assert df["time"].notna().all()
 
 
 @pytest.mark.parametrize(

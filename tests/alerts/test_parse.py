@@ -77,6 +77,13 @@ def test_text_values_keep_their_blanks_and_equal_signs() -> None:
     assert alert["output_fields"] == {"proc.cmdline": "sh -c A=1 b=2 cat x", "proc.tty": 0, "fd.name": None}
 
 
+@pytest.mark.parametrize("value", ["²", "9" * 5000, "--1", "1_0"])
+def test_what_only_looks_like_a_number_stays_text(value: str) -> None:
+    alert = parse(f"04:20:15.177232855: Warning Something happened | terminal={value} user_uid=-1")
+    assert not isinstance(alert, NotAlert)
+    assert alert["output_fields"] == {"proc.tty": value, "user.uid": -1}
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

@@ -51,6 +51,14 @@ def test_columns_get_types(stub: Stubber) -> None:
     assert df.attrs == {"recordsMatched": 15, "recordsScanned": 20, "bytesScanned": 900}
 
 
+def test_times_that_a_column_can_not_hold_stay_text(stub: Stubber) -> None:
+    started(stub)
+    texts = ["2026-11-23 04:15:00.000", "9999-12-31 23:59:59.000"]
+    answer = {"status": "Complete", "results": [cells(until=text) for text in texts]}
+    stub.add_response("get_query_results", answer)
+    assert insights(stub.client, "fields until", "falco", "1h")["until"].tolist() == texts
+
+
 def test_the_window_is_given_in_seconds_and_holds_all_of_it(stub: Stubber) -> None:
     start, end = pd.Timestamp("2026-11-23T04:00:00.9Z"), pd.Timestamp("2026-11-23T05:00:00.1Z")
     started(stub, startTime=1795406400, endTime=1795410001)

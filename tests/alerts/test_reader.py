@@ -19,7 +19,7 @@ from labkit.errors import LabError, TargetError
 def test_every_alert_of_a_group_is_a_row(client: Any, group: Any, falco_lines: list[str]) -> None:
     group.put(["Mon Nov 23 04:20:00 2026: Falco version: 0.44.1 (x86_64)", *falco_lines], ago=5000, step=1)
     df = read(client, group.name)
-    assert df.attrs == {"events": 61, "alerts": 60, "skipped": {"lifecycle": 1}}
+    assert df.attrs == {"events": 61, "alerts": 60, "skipped": {"lifecycle": 1}, "untimed": 0}
     pd.testing.assert_frame_equal(
         df.drop(columns=["eventId", "logStreamName", "timestamp", "ingestionTime"]),
         to_frame(falco_lines).drop(columns=["eventId", "logStreamName", "timestamp", "ingestionTime"]),

@@ -38,6 +38,11 @@ def test_timeline_never_has_more_than_sixty_bars_and_skips_no_interval(make: Any
     assert counts.to_numpy().sum() == 2
 
 
+def test_timeline_counts_alerts_that_are_centuries_apart(make: Any) -> None:
+    counts = timeline_data(make({"time": "1700-01-01T00:00:00Z"}, {"time": "2199-01-01T00:00:00Z"}))
+    assert counts.to_numpy().sum() == 2
+
+
 def test_top_rules_are_the_most_frequent_with_their_highest_priority(make: Any) -> None:
     df = make(
         {"rule": "b", "priority": "Notice"},

@@ -55,10 +55,13 @@ def test_what_else_is_in_the_queue_is_passed_over_and_what_came_twice_is_one(lab
         '{"Message": "not JSON"}',
         json.dumps(message),
         json.dumps({"Message": json.dumps(message)}),
+        json.dumps({**message, "AlarmName": "b", "StateChangeTime": "9999-12-31T23:59:59.999+0000"}),
+        json.dumps({**message, "AlarmName": "c", "StateChangeTime": "soon"}),
     ):
         sqs.send_message(QueueUrl=url, MessageBody=body)
     found = lab.notifications(timeout=5)
-    assert found["alarm"].tolist() == ["a"]
+    assert sorted(found["alarm"]) == ["a", "b", "c"]
+    assert found["time"].isna().tolist() == [False, True, True]
     assert str(found["time"].iloc[0]) == "2026-11-26 02:48:34.005000+00:00"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -258,6 +259,19 @@ def test_a_filter_that_the_service_refuses_is_refused_before_with_the_place(
 
 
 # PutMetricData
+
+
+def test_lag_is_exact_over_centuries_and_missing_where_a_time_is() -> None:
+    line = json.loads(LINES[0])
+    logged = pd.Timestamp("2026-11-23T04:20:16Z")
+    ages = ["2026-11-23T04:20:15.25Z", "1700-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+    events = [
+        {"message": json.dumps({**line, "time": age}), "timestamp": ms, "ingestionTime": ms}
+        for age, ms in zip(ages, [logged.value // 1_000_000] * 3, strict=True)
+    ]
+    lags = metrics.lag(to_frame(events))
+    assert lags.isna().tolist() == [False, False, True]
+    assert lags[:2].tolist() == [10315743616000, 750]
 
 
 def test_numbers_of_a_frame_become_a_metric_with_percentiles(
