@@ -15,11 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from labkit.alerts.frame import ALERT, DELIVERY
+from labkit.alerts.times import column
 from labkit.errors import AlertTimeoutError, LabError
 from labkit.provision.target import explained
 from labkit.respond import forwarder
@@ -89,30 +91,50 @@ def to_findings(
     region: str,
     partition: str = "aws",
     cluster: str = "",
-) -> list[Finding]:
+) -> Findings:
     """The findings of alerts (a frame of `labkit.alerts.read`, or alerts as Falco writes them), in their order.
 
-    `**place(lab)` gives the other arguments. Raises `LabError` if an alert names no rule or nothing tells its time,
-    with its number (from 0).
+    `**place(lab)` gives the other arguments. As in the function, an alert that has no finding doesn't keep the others
+    from theirs: it is left out, and `refused` has its number (from 0) and the reason.
     """
-    if isinstance(alerts, pd.DataFrame):
-        alerts = to_alerts(alerts)
-    findings = []
-    for number, alert in enumerate(alerts):
+    framed = isinstance(alerts, pd.DataFrame)
+    findings = Findings()
+    refused: list[Refused] = []
+    for number, alert in enumerate(to_alerts(alerts) if isinstance(alerts, pd.DataFrame) else alerts):
         try:
+            if framed and alert.get("time", "") <= _EPOCH:
+                raise ValueError(_NO_TIME)
             found = forwarder.to_asff(alert, account_id=account_id, region=region, partition=partition, cluster=cluster)
+            findings.append(found)
         except ValueError as error:
-            raise LabError(
-                f"Alert {number} can't become a finding: {error}.",
-                hint="Leave it out, e.g. df[df['rule'].notna()]: alerts in Falco's text form have no rule.",
-            ) from error
-        findings.append(found)
+            refused.append(Refused(number, str(error)))
+    findings.refused = tuple(refused)
     return findings
+
+
+# The function knows the alert's text, and may have made a finding with a time that this frame doesn't have.
+_EPOCH = "1970-01-01T00:00:00.000000000Z"
+_NO_TIME = "the frame has no time of it from 1970 to 2262 (the alert itself may: labkit.alerts.parse(message))"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An alert that has no finding."""
+
+    number: int
+    """Which of the alerts, from 0."""
+    reason: str
+
+
+class Findings(list[Finding]):
+    """Findings, and the alerts that have none."""
+
+    refused: tuple[Refused, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of findings that were sent to Security Hub; shown as a table. `failed` tells why."""
+    """What became of findings that were sent to Security Hub; shown as a table. `failed` and `refused` tell why."""
 
     imported: tuple[str, ...]
     """Ids of those that are new."""
@@ -121,6 +143,8 @@ class Report:
     unchanged: tuple[str, ...]
     """Ids of those that were there as they are: sending them again changed nothing."""
     failed: tuple[Failure, ...]
+    refused: tuple[Refused, ...] = ()
+    """Alerts without a finding, of which nothing was sent."""
 
     @property
     def _table(self) -> Table:
@@ -128,6 +152,8 @@ class Report:
         rows = [(str(len(ids)), what, "") for what, ids in counts if ids]
         reasons = Counter(f"{failure.code}: {failure.message}" for failure in self.failed)
         rows += [(str(count), "failed", reason) for reason, count in reasons.most_common()]
+        unmade = Counter(one.reason for one in self.refused)
+        rows += [(str(count), "no finding", reason) for reason, count in unmade.most_common()]
         total = len(self.imported) + len(self.updated) + len(self.unchanged) + len(self.failed)
         return Table(f"Sent to Security Hub: {total}", ("findings", "result", "reason"), tuple(rows))
 
@@ -142,30 +168,33 @@ def import_findings(client: Any, findings: Iterable[Finding], *, attempts: int =
     """Imports findings, as many as there are, and tells of each what became of it.
 
     `client` is `boto3.client("securityhub")`. What Security Hub is too busy for is sent again (`attempts`, `pause` in
-    seconds: see `forwarder.import_findings`). Raises `LabError` if Security Hub is off, `TargetError` if this identity
-    may not import.
+    seconds: see `forwarder.import_findings`). What `to_findings` refused is in the report, too. Raises `LabError` if
+    Security Hub is off, `TargetError` if this identity may not import.
     """
+    refused = findings.refused if isinstance(findings, Findings) else ()
     sent = {finding["Id"]: finding for finding in findings}
     with explained(_HINT), _switched_on():
         before = {found["Id"]: found["UpdatedAt"] for found in _by_id(client, list(sent))}
         outcome = forwarder.import_findings(client, sent.values(), attempts=attempts, pause=pause)
     new = [id_ for id_ in outcome.ids if id_ not in before]
     later = [
-        id_ for id_ in outcome.ids if id_ in before and pd.Timestamp(sent[id_]["UpdatedAt"]) > pd.Timestamp(before[id_])
+        id_
+        for id_ in outcome.ids
+        if id_ in before and datetime.fromisoformat(sent[id_]["UpdatedAt"]) > datetime.fromisoformat(before[id_])
     ]
     same = [id_ for id_ in outcome.ids if id_ in before and id_ not in set(later)]
-    return Report(tuple(new), tuple(later), tuple(same), tuple(outcome.failed))
+    return Report(tuple(new), tuple(later), tuple(same), tuple(outcome.failed), refused)
 
 
 def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The findings of a cluster's alerts as a frame, one row each, oldest first.
 
-    `client` is `boto3.client("securityhub")`; `filters` are further ones of GetFindings, such as
-    `{"SeverityLabel": [{"Value": "HIGH", "Comparison": "EQUALS"}]}`. Columns: `id` string; `created`, `updated`
-    datetime64[ns, UTC]; `severity` categorical, ordered from INFORMATIONAL to CRITICAL; `rule`, `priority`, `title`
-    string; `types` and `resources` (types of resources) tuples; `workflow` (NEW, NOTIFIED, RESOLVED, SUPPRESSED) and
-    `record` (ACTIVE, ARCHIVED) string. No findings give an empty frame of the same columns and dtypes. Raises
-    `LabError` if Security Hub is off.
+    `client` is `boto3.client("securityhub")`; `filters` are further ones of GetFindings, such as `{"SeverityLabel":
+    [{"Value": "HIGH", "Comparison": "EQUALS"}]}`. Columns: `id` string; `created`, `updated` datetime64[ns, UTC],
+    missing where nanoseconds can't hold them (before 1677-09-22, after 2262-04-11); `severity` categorical, ordered
+    from INFORMATIONAL to CRITICAL; `rule`, `priority`, `title` string; `types` and `resources` (types of resources)
+    tuples; `workflow` (NEW, NOTIFIED, RESOLVED, SUPPRESSED) and `record` (ACTIVE, ARCHIVED) string. No findings give an
+    empty frame of the same columns and dtypes. Raises `LabError` if Security Hub is off.
     """
     with explained(_HINT), _switched_on():
         found = list(_findings(client, {**_of(cluster), **(filters or {})}))
@@ -196,7 +225,7 @@ def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None)
     }
     df = pd.DataFrame(rows, columns=list(kinds))
     for name in ("created", "updated"):
-        df[name] = pd.to_datetime(df[name], utc=True, format="ISO8601")
+        df[name] = column(df[name])
     return df.astype(kinds).sort_values(["created", "id"], kind="stable").reset_index(drop=True)
 
 
@@ -279,10 +308,16 @@ def archive(client: Any, cluster: str) -> Report:
     A provider does that by importing them once more, with another RecordState and a later UpdatedAt. Findings can't be
     deleted; Security Hub drops them 90 days after their last update.
     """
+    findings: list[Finding] = []
+    last: list[Failure] = []
     with explained(_HINT), _switched_on():
-        findings = [_archived(finding) for finding in active(client, cluster)]
+        for finding in active(client, cluster):
+            try:
+                findings.append(_archived(finding))
+            except OverflowError:
+                last.append(Failure(finding["Id"], "NoLaterTime", f"No time is later than {finding['UpdatedAt']}."))
         outcome = forwarder.import_findings(client, findings)
-    return Report((), tuple(outcome.ids), (), tuple(outcome.failed))
+    return Report((), tuple(outcome.ids), (), (*outcome.failed, *last))
 
 
 def _archived(finding: Finding) -> Finding:
@@ -290,8 +325,8 @@ def _archived(finding: Finding) -> Finding:
     fields = own.get("ProductFields", {})
     own["ProductFields"] = {name: value for name, value in fields.items() if not name.startswith("aws/securityhub/")}
     # Later than the last update, even if a node's clock was ahead.
-    now = max(pd.Timestamp.now("UTC"), pd.Timestamp(finding["UpdatedAt"]) + pd.Timedelta(milliseconds=1))
-    updated = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = max(datetime.now(UTC), datetime.fromisoformat(finding["UpdatedAt"]) + timedelta(microseconds=1))
+    updated = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
     return {**own, "RecordState": "ARCHIVED", "UpdatedAt": updated}
 
 

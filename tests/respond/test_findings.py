@@ -79,11 +79,41 @@ def test_no_alerts_have_no_findings() -> None:
     assert findings.to_findings(to_frame([]), **PLACE) == []
 
 
-def test_an_alert_that_has_no_finding_is_named() -> None:
-    df = to_frame([LINES[0], "04:20:15.177232855: Notice a text line | user=root"])
-    with pytest.raises(LabError, match="Alert 1 can't become a finding: the alert names no rule") as caught:
-        findings.to_findings(df.assign(rule=df["rule"].where(df["rule"].notna())), **PLACE)
-    assert "df['rule'].notna()" in caught.value.hint
+def test_an_alert_that_has_no_finding_does_not_keep_the_others_from_theirs() -> None:
+    events = [
+        {"message": message, "timestamp": 1795407307836}
+        for message in (LINES[0], "04:20:15.177232855: Notice a text line | user=root")
+    ]
+    df = to_frame(events)
+    found = findings.to_findings(df, **PLACE)
+    assert found == findings.to_findings([json.loads(LINES[0])], **PLACE)
+    (number,) = df.index[df["rule"].isna()]
+    assert found.refused == (findings.Refused(number, "the alert names no rule"),)
+
+
+HELD = [
+    *("2026-11-23T04:20:15.000000001Z", "2026-11-23T06:20:15+02:00", "2262-04-11T23:47:16.854775807Z"),
+    *("2026-11-23T04:20Z", "12:00:00", "now", "", None),
+]
+FAR = [
+    *("9999-12-31T23:59:59Z", "9999-12-31T23:59:59-02:00", "2300-01-01T00:00:00Z", "1600-01-01T00:00:00Z"),
+    *("0001-01-01T00:00:00+05:00", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"),
+]
+TOO_LARGE = [2**63, 2**64, 2**65, 2**70]
+
+
+@pytest.mark.parametrize("stamp", [*HELD, *FAR])
+def test_whatever_its_time_an_alert_in_a_frame_has_the_finding_of_the_function_or_none(stamp: str | None) -> None:
+    for happened in (None, 1795407307000000001, -1, 0, 2**63 - 1, 1.5, "1795407307000000001", True, *TOO_LARGE):
+        alert = {**json.loads(LINES[0]), "time": stamp, "output_fields": {"evt.time": happened}}
+        event = {"message": json.dumps(alert), "timestamp": 1795407307836}
+        found = findings.to_findings(to_frame([event]), **PLACE)
+        if found.refused:
+            assert (len(found), found.refused[0].number) == (0, 0)
+            assert "the frame has no time of it from 1970 to 2262" in found.refused[0].reason
+            assert stamp in FAR or happened in TOO_LARGE
+        else:
+            assert found == [forwarder.to_asff(alert, **PLACE, logged_ms=event["timestamp"])]
 
 
 def test_the_place_of_a_lab_is_its_account_region_and_cluster(lab: Lab) -> None:
@@ -125,6 +155,29 @@ def test_what_fails_is_told_with_its_reason(hub: Any, cluster: str) -> None:
     assert shown[1][:2] == ["3", "failed"]
     assert "data.Title should NOT be longer than 256 characters" in shown[1][2]
     assert "<td" in report._repr_html_()
+
+
+def test_alerts_of_any_time_are_imported_read_and_archived(hub: Any, cluster: str) -> None:
+    ages = ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z", "2300-01-01T00:00:00+05:00", "2026-11-23T04:20:15Z"]
+    batch = made(cluster, *(json.dumps({**json.loads(LINES[0]), "time": age}) for age in ages))
+    assert len(findings.import_findings(hub, batch).imported) == 4
+    assert len(findings.import_findings(hub, batch).unchanged) == 4
+    df = findings.read(hub, cluster)
+    assert list(df["created"].isna()) == list(df["updated"].isna()) == [False, True, True, True]
+    assert set(df["id"]) == {finding["Id"] for finding in batch}
+    last = {**batch[0], "Id": f"{batch[0]['Id']}-last", "UpdatedAt": "9999-12-31T23:59:59.999999999Z"}
+    findings.import_findings(hub, [last])
+    report = findings.archive(hub, cluster)
+    assert set(report.updated) == {finding["Id"] for finding in batch}
+    assert [failure.id for failure in report.failed] == [last["Id"]]
+
+
+def test_alerts_without_a_finding_are_in_the_report(hub: Any, cluster: str) -> None:
+    late = json.dumps({**json.loads(LINES[0]), "time": "9999-12-31T23:59:59Z"})
+    batch = findings.to_findings(to_frame([LINES[0], late]), **{**PLACE, "cluster": cluster})
+    report = findings.import_findings(hub, batch)
+    assert (len(report.imported), report.failed, [one.number for one in report.refused]) == (1, (), [1])
+    assert "no finding  the frame has no time of it" in repr(report)
 
 
 def test_findings_come_back_typed(hub: Any, cluster: str) -> None:
