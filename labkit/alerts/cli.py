@@ -76,7 +76,9 @@ def _table(df: pd.DataFrame) -> Iterator[str]:
     for time, priority, rule, place, command in zip(
         df["time"], df["priority"], df["rule"], places, commands, strict=True
     ):
-        line = f"{time:%Y-%m-%d %H:%M:%S}  {priority!s:<13}  {rule!s:<44}  {place:<30}  {' '.join(command.split())}"
+        moment = "-" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M:%S}"
+        level, name = ("-" if pd.isna(value) else value for value in (priority, rule))
+        line = f"{moment:<19}  {level:<13}  {name:<44}  {place:<30}  {' '.join(command.split())}"
         yield line if len(line) <= width else line[: width - 1] + "…"
 
 

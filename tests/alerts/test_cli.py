@@ -50,6 +50,14 @@ def test_a_table_has_a_line_for_each_alert(labkit: Callable[..., str]) -> None:
     assert re.split(r" {2,}", lines[0]) == cells
 
 
+def test_a_table_has_a_dash_for_what_is_not_known(labkit: Callable[..., str], group: Any) -> None:
+    group.put([json.dumps({"rule": "R", "priority": "Blah", "time": "9999-12-31T23:59:59Z", "output": "o"})])
+    group.put(["04:20:15.177232855: Notice A shell | command=sh"])
+    cells = [re.split(r" {2,}", line) for line in labkit().splitlines()]
+    assert cells[0][1:] == ["Notice", "-", "host", "sh"]
+    assert cells[1] == ["-", "-", "R", "host", ""]
+
+
 @pytest.mark.usefixtures("logged")
 def test_json_lines_are_falco_s_own(labkit: Callable[..., str], shell: Callable[..., str]) -> None:
     lines = labkit("--format", "jsonl", "--since", "3h").splitlines()
