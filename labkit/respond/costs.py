@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.errors import LabError
+from labkit.show import Table
 
 
 def prices() -> dict[str, Any]:
@@ -42,3 +43,17 @@ def costs(**quantities: float) -> pd.DataFrame:
     df = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     df.attrs.update(table)
     return df
+
+
+def shown(df: pd.DataFrame) -> Table:
+    """The frame of `costs` as a table with its total: money in dollars and cents, and `< 0.01` for what is less."""
+    rows = [
+        (item, f"{quantity:,.2f}".removesuffix(".00"), unit, _dollars(month))
+        for item, quantity, unit, month in zip(df["item"], df["quantity"], df["unit"], df["month"], strict=True)
+    ]
+    title = f"List prices, {df.attrs['region']}, {df.attrs['date']}: {_dollars(df['month'].sum())} US dollars a month"
+    return Table(title, ("item", "quantity", "unit", "US dollars"), tuple(rows))
+
+
+def _dollars(amount: float) -> str:
+    return "< 0.01" if 0 < amount < 0.005 else f"{amount:,.2f}"
