@@ -16,7 +16,7 @@ from labkit.embedded.state import Endpoints
 from labkit.errors import AlertTimeoutError, LabError
 from labkit.provision.findings_forwarder import broken_link, dead_letter_queue_url, function_name
 from labkit.provision.waiting import poll
-from labkit.respond.findings import dead_letters
+from labkit.respond.findings import dead_letters, place, read, to_findings
 from labkit.respond.forwarder import alert_of, finding_id
 
 NAME = "falco-workshop-forwarder"
@@ -85,6 +85,27 @@ def test_a_command_in_a_pod_becomes_a_finding(lab: Lab) -> None:
     assert {found["Id"] for found in findings(lab)} == {
         finding_id(alert, **place) for alert in (alert_of(event["message"]), other)
     }
+
+
+def test_the_function_and_the_frame_agree_on_alerts_of_any_time(lab: Lab) -> None:
+    bare = {"rule": "any time", "priority": "Warning", "output_fields": {}, "hostname": "h", "tags": []}
+    ages = ("9999-12-31T23:59:59Z", "2026-11-26T00:00:00.5Z", "now", None)
+    far, *held = [{**bare, "time": age, "output": f"at {age}"} for age in ages]
+    put(lab, *(json.dumps(alert) for alert in (far, *held)))
+
+    def look() -> Any:
+        made = {found["Id"]: found for found in findings(lab) if found["GeneratorId"] == "falco/any time"}
+        return made if len(made) == len(ages) else None
+
+    made = awaited(look, "the findings of the function")
+    df = lab.alerts(rule="any time")
+    assert (df.attrs["alerts"], df.attrs["untimed"], df["time"].isna().sum()) == (4, 1, 1)
+    found = to_findings(df, **place(lab))
+    assert [one.number for one in found.refused] == [3]
+    (beyond,) = to_findings([far], **place(lab))
+    assert {one["Id"] for one in (*found, beyond)} == set(made)
+    shown = read(lab.aws.client("securityhub"), lab.settings.cluster).set_index("id")
+    assert set(shown.index[shown["created"].isna()]) == {beyond["Id"]}
 
 
 def test_the_functions_log_tells_what_it_did(lab: Lab) -> None:
