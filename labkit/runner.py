@@ -251,7 +251,8 @@ def _render(executed: Path, folder: Path) -> str:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"(!\[[^\]]*\]\()(?!https?:|data:)([^)]+)\)", inlined, cell.source)
     page: str = HTMLExporter(template_name="lab").from_notebook_node(notebook)[0]
-    return page
+    # Scripts for formulas and widgets, of which there are none: a report asks nothing of other computers.
+    return re.sub(r'<script[^>]*\ssrc="https?://[^>]*>\s*</script>', "", page)
 
 
 def _title(path: Path) -> str:

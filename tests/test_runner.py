@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_a_page_carries_its_pictures_and_keeps_what_can_be_unfolded(folder: Path
     nbformat.write(notebook, folder / "00-a.ipynb")
     _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
     page = (tmp_path / "out" / "00-a.html").read_text()
+    assert re.findall(r"<(?:script|link|img)[^>]*https?://[^>]*>", page) == []
     assert 'src="data:image/svg+xml;base64,' in page
     assert "../images/a.svg" not in page
     unfolded = page[page.index("<details>") : page.index("</details>")]
