@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -169,3 +172,29 @@ def make_aws(issuer: ServiceAccountIssuer) -> Iterator[Callable[..., RunningAws]
 @pytest.fixture
 def running(make_aws: Callable[[], RunningAws]) -> RunningAws:
     return make_aws()
+
+
+@pytest.fixture
+def aws_cli(running: RunningAws) -> Callable[..., Any]:
+    """The AWS CLI against the lab: what a command prints, read from JSON; with `refused=True`, its standard error."""
+    if shutil.which("aws") is None:
+        pytest.skip("the AWS CLI is not installed")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "AWS_ENDPOINT_URL": running.url,
+        "AWS_ACCESS_KEY_ID": running.credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": running.credentials.secret_access_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+    def run(*arguments: str, refused: bool = False) -> Any:
+        words = ["aws", *arguments, "--output", "json"]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) is refused, done.stdout + done.stderr
+        if refused:
+            return done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    return run

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -178,26 +175,11 @@ def test_a_body_changed_on_its_way_is_noticed(running: Any) -> None:
     assert code_of(asyncio.run(running.aws.handle(sent))) == "InvalidSignatureException"
 
 
-@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI is not installed")
-def test_the_aws_cli_is_served(running: Any) -> None:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "AWS_ENDPOINT_URL": running.url,
-        "AWS_ACCESS_KEY_ID": running.credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": running.credentials.secret_access_key,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }
-
-    def aws(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["aws", *arguments], env=environment, capture_output=True, text=True)
-
-    assert aws("logs", "create-log-group", "--log-group-name", "falco").returncode == 0
-    assert json.loads(aws("logs", "describe-log-groups").stdout)["logGroups"][0]["logGroupName"] == "falco"
-    assert json.loads(aws("eks", "list-clusters").stdout) == {"clusters": ["falco-workshop"]}
-    token = json.loads(aws("eks", "get-token", "--cluster-name", "falco-workshop").stdout)["status"]["token"]
+def test_the_aws_cli_is_served(running: Any, aws_cli: Any) -> None:
+    aws_cli("logs", "create-log-group", "--log-group-name", "falco")
+    assert aws_cli("logs", "describe-log-groups")["logGroups"][0]["logGroupName"] == "falco"
+    assert aws_cli("eks", "list-clusters") == {"clusters": ["falco-workshop"]}
+    token = aws_cli("eks", "get-token", "--cluster-name", "falco-workshop")["status"]["token"]
     assert running.aws.authenticate_eks_token(token) == "arn:aws:iam::111122223333:user/workshop"
-    refused = aws("ec2", "describe-instances")
-    assert refused.returncode != 0
-    assert "ec2:DescribeInstances is not supported by the embedded lab." in refused.stderr
+    refused = aws_cli("ec2", "describe-instances", refused=True)
+    assert "ec2:DescribeInstances is not supported by the embedded lab." in refused

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -604,27 +601,13 @@ def test_however_updates_come_the_latest_of_each_finding_is_kept(hub: Any, updat
     assert {f["Id"]: f["Title"] for f in found} == wanted
 
 
-@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI is not installed")
-def test_the_aws_command_line_works_on_it(running: Any, hub: Any, tmp_path: Path) -> None:
+def test_the_aws_command_line_works_on_it(aws_cli: Any, hub: Any, tmp_path: Path) -> None:
     findings = tmp_path / "findings.json"
     findings.write_text(json.dumps([finding(), finding("f-2", Title="x" * 300)]))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "AWS_ENDPOINT_URL": running.url,
-        "AWS_ACCESS_KEY_ID": running.credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": running.credentials.secret_access_key,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-
-    def aws(*arguments: str) -> Any:
-        command = ["aws", "--output", "json", "securityhub", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    answer = aws("batch-import-findings", "--findings", f"file://{findings}")
+    answer = aws_cli("securityhub", "batch-import-findings", "--findings", f"file://{findings}")
     assert (answer["SuccessCount"], answer["FailedFindings"][0]["Id"]) == (1, "f-2")
-    listed = aws("get-findings", "--filters", '{"SeverityLabel":[{"Value":"HIGH","Comparison":"EQUALS"}]}')
+    listed = aws_cli(
+        "securityhub", "get-findings", "--filters", '{"SeverityLabel":[{"Value":"HIGH","Comparison":"EQUALS"}]}'
+    )
     assert [found["Id"] for found in listed["Findings"]] == ["f-1"]
-    assert aws("describe-hub")["HubArn"] == HUB
+    assert aws_cli("securityhub", "describe-hub")["HubArn"] == HUB

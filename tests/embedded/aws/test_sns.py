@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -314,31 +311,17 @@ def test_who_may_subscribe_what_is_a_condition(running: Any, topic: str) -> None
     assert "not authorized" in refusal(limited.subscribe, TopicArn=topic, Protocol="email", Endpoint="a@example.com")
 
 
-@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI isn't installed")
-def test_the_command_line(running: Any) -> None:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "AWS_ENDPOINT_URL": running.url,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": running.credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": running.credentials.secret_access_key,
-        "AWS_CONFIG_FILE": "/dev/null",
-    }
-
-    def aws(*arguments: str) -> Any:
-        words = ["aws", *arguments, "--output", "json"]
-        out = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-        assert out.returncode == 0, out.stderr
-        return json.loads(out.stdout) if out.stdout else None
-
-    topic = aws("sns", "create-topic", "--name", "alerts", "--tags", "Key=a,Value=b")["TopicArn"]
-    aws(
+def test_the_command_line(aws_cli: Any) -> None:
+    topic = aws_cli("sns", "create-topic", "--name", "alerts", "--tags", "Key=a,Value=b")["TopicArn"]
+    aws_cli(
         "cloudwatch", "put-metric-alarm", "--alarm-name", "critical", "--metric-name", "Alerts", "--namespace", "Falco",
         "--statistic", "Sum", "--period", "60", "--evaluation-periods", "1", "--threshold", "1",
         "--comparison-operator", "GreaterThanOrEqualToThreshold", "--alarm-actions", topic,
     )  # fmt: skip
-    aws("cloudwatch", "set-alarm-state", "--alarm-name", "critical", "--state-value", "ALARM", "--state-reason", "try")
-    (alarm,) = aws("cloudwatch", "describe-alarms")["MetricAlarms"]
+    aws_cli(
+        "cloudwatch", "set-alarm-state", "--alarm-name", "critical", "--state-value", "ALARM", "--state-reason", "try"
+    )
+    (alarm,) = aws_cli("cloudwatch", "describe-alarms")["MetricAlarms"]
     assert (alarm["StateValue"], alarm["AlarmActions"]) == ("ALARM", [topic])
-    items = aws("cloudwatch", "describe-alarm-history", "--history-item-type", "Action")["AlarmHistoryItems"]
+    items = aws_cli("cloudwatch", "describe-alarm-history", "--history-item-type", "Action")["AlarmHistoryItems"]
     assert [item["HistorySummary"] for item in items] == [f"Successfully executed action {topic}"]
