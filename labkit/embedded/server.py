@@ -27,11 +27,15 @@ from labkit.embedded import state
 from labkit.embedded.control import Control
 from labkit.embedded.identity import Credentials, ServerCertificate, ServiceAccountIssuer
 from labkit.embedded.names import hex_id
+from labkit.embedded.node.limits import MIB
+from labkit.embedded.node.turns import Turns
 from labkit.embedded.state import Endpoints
 from labkit.versions import pinned
 
 ACCOUNT_ID = "111122223333"
 _ADDRESS_SPACE = 4 * 1024**3  # bytes; a lab in use takes some 0.2 GB of memory and 1 GB of address space
+_MEMORY = 520 * MIB  # what the lab's process may hold before programs in pods that grow are ended
+_ALLOCATIONS = 640 * MIB  # beyond what it has when it is ready, the lab's process can't allocate at all
 logger = logging.getLogger("labkit.embedded")
 
 
@@ -103,6 +107,8 @@ async def serve(options: argparse.Namespace) -> None:
     state.write(endpoints)
     os.write(options.ready_fd, b"ready")
     os.close(options.ready_fd)
+    _limit_allocations()
+    Turns.of(asyncio.get_running_loop()).memory_limit = _MEMORY
     logger.info("ready after %.2f s: AWS %s, Kubernetes %s", time.monotonic() - started, endpoints.aws_url, home)
 
     stop = asyncio.Event()
@@ -161,6 +167,14 @@ def _limit_memory() -> None:
     """Keeps a lab gone wild from taking the memory of the whole computer."""
     with contextlib.suppress(OSError, ValueError):  # not everywhere, and not above a limit that is there already
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+
+
+def _limit_allocations() -> None:
+    """Makes a single enormous allocation fail at once, where the system counts them (Linux)."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        status = Path("/proc/self/status").read_text().splitlines()
+        held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + _ALLOCATIONS, held + _ALLOCATIONS))
 
 
 def _resident_memory() -> int:

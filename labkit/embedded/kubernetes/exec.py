@@ -67,6 +67,10 @@ class _Outbox:
             self._room.set()
         return frame
 
+    @property
+    def full(self) -> bool:
+        return not self._room.is_set()
+
     async def room(self) -> None:
         await self._room.wait()
 
@@ -84,6 +88,10 @@ class _Channel:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
         if data:
             self._frames.put(self._prefix + data)
+
+    @property
+    def full(self) -> bool:
+        return self._frames.full
 
     async def drain(self) -> None:
         await self._frames.room()

@@ -16,11 +16,13 @@ from labkit.embedded.kubernetes.events import Recorder
 from labkit.embedded.kubernetes.probes import Probe, ProbeFailure
 from labkit.embedded.kubernetes.registry import Registry
 from labkit.embedded.kubernetes.resources import Object, name_of, namespace_of
+from labkit.embedded.kubernetes.scheduling import quantity
 from labkit.embedded.kubernetes.seed import node_address
 from labkit.embedded.kubernetes.store import Change
 from labkit.embedded.kubernetes.timestamps import rfc3339
 from labkit.embedded.kubernetes.volumes import MountError, Volumes
 from labkit.embedded.node import Container, ContainerSpec, ImagePullError, Node, OciError
+from labkit.embedded.node.limits import NODE_MEMORY
 
 _log = logging.getLogger(__name__)
 
@@ -576,6 +578,7 @@ class _PodWorker:
         user = context.get("runAsUser", pod_context.get("runAsUser"))
         group = context.get("runAsGroup", pod_context.get("runAsGroup"))
         capabilities = context.get("capabilities") or {}
+        limit = ((spec.get("resources") or {}).get("limits") or {}).get("memory")
         return ContainerSpec(
             pod_name=name_of(pod),
             pod_namespace=namespace_of(pod),
@@ -602,6 +605,7 @@ class _PodWorker:
             hostname=self.kubelet.node.name if pod["spec"].get("hostNetwork") else name_of(pod)[:63],
             pod_labels=dict(pod["metadata"].get("labels") or {}),
             annotations=dict(pod["metadata"].get("annotations") or {}),
+            memory_limit=int(quantity(limit)) if limit else NODE_MEMORY,
         )
 
     def _addresses(self) -> Object:

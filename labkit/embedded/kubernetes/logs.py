@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -12,9 +12,10 @@ from labkit.embedded.kubernetes.kubelet import Kubelet
 from labkit.embedded.kubernetes.registry import Registry
 from labkit.embedded.kubernetes.resources import Object, name_of
 from labkit.embedded.kubernetes.timestamps import parse
-from labkit.embedded.node import Container
+from labkit.embedded.node import Container, Filesystem
 
 _CHECK_SECONDS = 5.0
+_READ_SIZE = 256 << 10  # bytes that are read, and sent, in one piece
 
 
 @dataclass(frozen=True)
@@ -143,19 +144,31 @@ def read_log(kubelet: Kubelet, pod: Object, wanted: LogRequest, registry: Regist
 
 async def follow_log(kubelet: Kubelet, container: Container, write: Callable[[bytes], object]) -> None:
     """Writes what a container's log gets from now on, until the container ends."""
-    filesystem, path = kubelet.node.filesystem, container.log_path
     lines = _Lines(False, None)
-    position = filesystem.size(path)
+    async for data in _growth(kubelet.node.filesystem, container, kubelet.node.filesystem.size(container.log_path)):
+        write(b"".join(lines.feed(data)))
+
+
+async def _growth(filesystem: Filesystem, container: Container, position: int) -> AsyncIterator[bytes]:
+    """What a container's log gets after a position, until the container ends; b"" now and then, while it gets nothing.
+
+    A file that is smaller than it was is a new one: the log was rotated.
+    """
+    path = container.log_path
     while filesystem.exists(path):
         over = container.state == "exited"
-        if filesystem.size(path) > position:
-            data = filesystem.read_bytes(path)[position:]
+        size = filesystem.size(path)
+        if size < position:
+            position = 0
+        if size > position:
+            data = filesystem.read_range(path, position, _READ_SIZE)
             position += len(data)
-            write(b"".join(lines.feed(data)))
+            yield data
         elif over:
             break
         else:
             await filesystem.wait_for_change(path, timeout=_CHECK_SECONDS)
+            yield b""
 
 
 async def stream_log(
@@ -168,18 +181,12 @@ async def stream_log(
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
     data = filesystem.read_bytes(path) if filesystem.exists(path) else b""
-    position = len(data)
     if first := _chosen(data, wanted, lines):
         await response.write(first)
-    while request.transport is not None and not request.transport.is_closing():
-        over = container.state == "exited"
-        if filesystem.exists(path) and filesystem.size(path) > position:
-            data = filesystem.read_bytes(path)[position:]
-            position += len(data)
-            await response.write(b"".join(lines.feed(data)))
-        elif over or not filesystem.exists(path):
+    async for more in _growth(filesystem, container, len(data)):
+        if request.transport is None or request.transport.is_closing():
             break
-        else:
-            await filesystem.wait_for_change(path, timeout=_CHECK_SECONDS)
+        if text := b"".join(lines.feed(more)):
+            await response.write(text)
     await response.write_eof()
     return response

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.abi import error
 from labkit.embedded.node.filesystem import Device, Directory, File, Inode
+from labkit.embedded.node.limits import MIB, Memory
 from labkit.embedded.node.tty import Tty
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class InputStream(Protocol):
 
 
 class OutputStream(Protocol):
-    """Where a process's output goes when it leaves the node. `async drain()`, if it has one, is awaited."""
+    """Where a process's output goes when it leaves the node. `async drain()`, if it has one, is awaited; when `full`,
+    if it has that, before the process goes on."""
 
     def write(self, data: bytes) -> object: ...
 
@@ -63,6 +65,11 @@ class OpenFile:
 
     def write(self, data: bytes, now: int) -> int:
         raise error("EINVAL")
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was written that the writer should wait."""
+        return False
 
     async def drain(self) -> None:
         """Waits until what was written has been taken."""
@@ -110,6 +117,7 @@ class DeviceFile(OpenFile):
         self.inode: Device = inode
 
     def read_now(self, size: int) -> bytes:
+        size = min(size, MIB)
         if self.inode.driver in ("zero", "full"):
             return bytes(size)
         if self.inode.driver == "random":
@@ -138,15 +146,24 @@ class TtyFile(OpenFile):
         self.tty.write(data)
         return len(data)
 
+    @property
+    def full(self) -> bool:
+        return self.tty.screen is not None and self.tty.screen.full
+
+    async def drain(self) -> None:
+        if self.tty.screen is not None:
+            await self.tty.screen.drain()
+
 
 class Pipe(Inode):
     """The buffer between a pipe's two ends."""
 
-    __slots__ = ("_space", "_wake", "buffer", "readers", "writers")
+    __slots__ = ("_space", "_wake", "buffer", "memory", "readers", "writers")
     type_bits = abi.S_IFIFO
 
-    def __init__(self, mode: int = 0o600, now: int = 0) -> None:
+    def __init__(self, mode: int = 0o600, now: int = 0, memory: Memory | None = None) -> None:
         super().__init__(mode, now=now, dev=0)
+        self.memory = memory
         self.buffer = bytearray()
         self.readers = 0
         self.writers = 0
@@ -161,14 +178,20 @@ class Pipe(Inode):
             await self._wake.wait()
         data = bytes(self.buffer[:size])
         del self.buffer[:size]
+        self._account(-len(data))
         self._space.set()
         return data
+
+    def _account(self, size: int) -> None:
+        if self.memory is not None:
+            self.memory.charge(size)
 
     def write(self, data: bytes) -> int:
         if not self.readers:
             raise error("EPIPE")
         if len(self.buffer) > _PIPE_LIMIT:
             raise error("EAGAIN")
+        self._account(len(data))
         self.buffer.extend(data)
         self._wake.set()
         return len(data)
@@ -179,6 +202,9 @@ class Pipe(Inode):
             await self._space.wait()
 
     def end_changed(self) -> None:
+        if not self.readers:
+            self._account(-len(self.buffer))
+            self.buffer.clear()
         self._wake.set()
         self._space.set()
 
@@ -242,22 +268,25 @@ class Sink(OpenFile):
 
     def __init__(
         self,
-        write: Callable[[bytes], object],
+        stream: OutputStream,
         on_close: Callable[[], None] | None = None,
-        drain: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         super().__init__(flags=abi.O_WRONLY)
         self.inode = Pipe()
-        self._write = write
+        self._stream = stream
         self._on_close = on_close
-        self._drain = drain
+
+    @property
+    def full(self) -> bool:
+        return getattr(self._stream, "full", False)
 
     async def drain(self) -> None:
-        if self._drain is not None:
-            await self._drain()
+        drain = getattr(self._stream, "drain", None)
+        if drain is not None:
+            await drain()
 
     def write(self, data: bytes, now: int) -> int:
-        self._write(data)
+        self._stream.write(data)
         return len(data)
 
     def closed(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.abi import error
+from labkit.embedded.node.limits import INODE, LAYER, SHARED_MEMORY, Disk, Memory
 
 if TYPE_CHECKING:
     from labkit.embedded.node.kernel import Process
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 _inode_numbers = itertools.count(131_072)
 _device_numbers = itertools.count(0x27)
 _MAX_LINKS = 40
-_LARGEST_FILE = 64 << 20  # files live in memory: a full disk comes early
+_NAME_MAX = 255
+_PATH_MAX = 4096
 
 Layer = Literal["lower", "upper"] | None
 
@@ -60,9 +62,14 @@ class Stat(NamedTuple):
 
 
 class Inode:
-    """`layer` says where in a container's overlay the inode lives: from the image, written since, or not overlay."""
+    """`layer` says where in a container's overlay the inode lives: from the image, written since, or not overlay.
 
-    __slots__ = ("atime", "ctime", "dev", "gid", "ino", "layer", "mode", "mtime", "nlink", "uid", "watches")
+    `disk` is the file system that it takes space of, as long as anything refers to it.
+    """
+
+    __slots__ = (
+        "_taken", "atime", "ctime", "dev", "disk", "gid", "ino", "layer", "mode", "mtime", "nlink", "uid", "watches"
+    )  # fmt: skip
     type_bits = 0
 
     def __init__(self, mode: int, *, uid: int = 0, gid: int = 0, now: int = 0, dev: int = 0xFE00) -> None:
@@ -75,6 +82,25 @@ class Inode:
         self.nlink = 1
         self.layer: Layer = None
         self.watches: set[Watch] | None = None
+        self.disk: Disk | None = None
+        self._taken = 0
+
+    def place(self, disk: Disk | None) -> None:
+        """Takes its space on a disk. Raises ENOSPC when there is none left."""
+        self.disk = disk
+        self._take(INODE)
+
+    def _take(self, size: int) -> None:
+        if self.disk is not None:
+            if size > 0:
+                self.disk.charge(size)
+            else:
+                self.disk.release(-size)
+            self._taken += size
+
+    def __del__(self) -> None:
+        if self._taken and self.disk is not None:
+            self.disk.release(self._taken)
 
     def size(self) -> int:
         return 0
@@ -141,8 +167,7 @@ class File(Inode):
         return bytes(self.data)
 
     def write_at(self, offset: int, data: bytes, now: int) -> None:
-        if offset + len(data) > _LARGEST_FILE:
-            raise error("ENOSPC")
+        self._grow(offset + len(data))
         if not isinstance(self.data, bytearray):
             self.data = bytearray(self.data)
         if offset > len(self.data):
@@ -150,9 +175,18 @@ class File(Inode):
         self.data[offset : offset + len(data)] = data
         self.touched(now)
 
-    def truncate(self, size: int, now: int) -> None:
-        if size > _LARGEST_FILE:
+    def _grow(self, size: int) -> None:
+        """Takes the space for so many bytes; the first write to a file of an image takes it for all of the file."""
+        if self.disk is None and size > LAYER:
             raise error("ENOSPC")
+        held = len(self.data) if isinstance(self.data, bytearray) else 0
+        if (wanted := max(size, len(self.data))) > held:
+            self._take(wanted - held)
+
+    def truncate(self, size: int, now: int) -> None:
+        self._grow(size)
+        if size < len(self.data):
+            self._take(size - len(self.data))
         self.data = bytearray(self.data[:size].ljust(size, b"\x00"))
         self.touched(now)
 
@@ -230,6 +264,10 @@ class Directory(Inode):
         return [name for name, inode in self.entries.items() if inode is not None]
 
     def insert(self, name: str, inode: Inode, now: int) -> None:
+        if len(name) > _NAME_MAX:
+            raise error("ENAMETOOLONG", name)
+        if inode.disk is None:
+            inode.place(self.disk)
         self.entries[name] = inode
         self.touched(now)
 
@@ -275,7 +313,9 @@ class OverlayDirectory(Directory):
     def _wrap(self, below: Inode) -> Inode:
         wrapped: Inode
         if isinstance(below, Directory):
-            return OverlayDirectory(below, dev=self.dev)
+            wrapped = OverlayDirectory(below, dev=self.dev)
+            wrapped.disk = self.disk
+            return wrapped
         if isinstance(below, File):
             wrapped = File(below.data)
         elif isinstance(below, Symlink):
@@ -284,6 +324,7 @@ class OverlayDirectory(Directory):
             return below
         wrapped._like(below)
         wrapped.dev = self.dev
+        wrapped.disk = self.disk
         wrapped.layer = "lower"
         return wrapped
 
@@ -405,6 +446,8 @@ class Filesystem:
         visited: list[Inode] | None = None,
     ) -> Found:
         """Finds an absolute path. Raises ENOENT/ENOTDIR/ELOOP/EACCES for what comes before its last name."""
+        if len(path) > _PATH_MAX:
+            raise error("ENAMETOOLONG", path)
         todo = [part for part in reversed(path.split("/")) if part and part != "."]
         # From the root to where we are: (inode, name, whether its mount is read-only).
         trail: list[tuple[Directory, str, bool]] = [(self.root, "", False)]
@@ -583,6 +626,14 @@ class Filesystem:
             found.inode.notify()
             found.directory.remove(found.name, self.now())
 
+    def rename(self, old: str, new: str) -> None:
+        """Moves what is at a path."""
+        source, target = self.walk(old, follow=False), self.walk(new, follow=False)
+        inode = source.need(old)
+        source.directory.remove(source.name, self.now())
+        target.directory.insert(target.name, inode, self.now())
+        inode.notify()
+
     def listdir(self, path: str) -> list[str]:
         inode = self.walk(path).need(path)
         if not isinstance(inode, Directory):
@@ -612,14 +663,17 @@ class Filesystem:
                 yield from self.files(child)
 
 
-def new_tmpfs(clock: Callable[[], int], mode: int = 0o755) -> Directory:
+def new_tmpfs(clock: Callable[[], int], memory: Memory, mode: int = 0o755) -> Directory:
     """The root of an empty in-memory file system with a device number of its own."""
-    return Directory(mode, now=clock(), dev=next(_device_numbers))
+    root = Directory(mode, now=clock(), dev=next(_device_numbers))
+    root.disk = Disk(SHARED_MEMORY, memory=memory)
+    return root
 
 
-def new_overlay(lower: Directory, clock: Callable[[], int]) -> OverlayDirectory:
-    """The root of a container: an image's tree below, an empty writable layer above."""
+def new_overlay(lower: Directory, clock: Callable[[], int], disk: Disk) -> OverlayDirectory:
+    """The root of a container: an image's tree below, an empty writable layer on `disk` above."""
     root = OverlayDirectory(lower, dev=next(_device_numbers))
+    root.disk = disk
     root.mtime = clock()
     return root
 

@@ -11,8 +11,8 @@ import itertools
 import logging
 import posixpath
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.node import abi, programs
@@ -37,7 +37,9 @@ from labkit.embedded.node.events import (
     result_argument,
 )
 from labkit.embedded.node.filesystem import Device, Directory, File, Filesystem, Found, Inode, Stat, Symlink, Watch
+from labkit.embedded.node.limits import MIB, NODE_DISK, NODE_MEMORY, Disk, Memory, OutOfMemory
 from labkit.embedded.node.tty import Tty
+from labkit.embedded.node.turns import LONGEST, Overrun, Turns
 
 if TYPE_CHECKING:
     from labkit.embedded.node.network import Network
@@ -50,7 +52,9 @@ Subscriber = Callable[[KernelEvent], object]
 
 _AT_FDCWD = Argument("dirfd", "-100(AT_FDCWD)", "AT_FDCWD")
 _MOST_PROCESSES = 512  # per container
-_TURN = 0.002  # seconds a busy program may run before others get their turn
+_MOST_FILES = 1024  # that a process has open
+_LONGEST_WORD, _LONGEST_COMMAND = 128 << 10, 2 << 20  # bytes of one argument, and of all of them with the environment
+_MUCH = 48 * MIB  # what a program has to take of the lab's memory before it can be what fills it
 
 
 class ProcessExit(BaseException):
@@ -82,25 +86,33 @@ class TextInput:
         self._process = process
         self._fd = fd
         self._rest = b""
+        self._charged = 0
 
     async def read(self) -> bytes:
         """Everything up to the end."""
-        chunks = [self._rest]
+        data = bytearray(self._rest)
         while chunk := await self._process.read(self._fd):
-            chunks.append(chunk)
+            self._process.charge(len(chunk))
+            data += chunk
         self._rest = b""
-        return b"".join(chunks)
+        return bytes(data)
 
     async def readline(self) -> bytes:
         """A line with its newline; b"" at the end."""
-        while b"\n" not in self._rest:
+        line = bytearray(self._rest)
+        while b"\n" not in line:
             chunk = await self._process.read(self._fd)
             if not chunk:
-                line, self._rest = self._rest, b""
-                return line
-            self._rest += chunk
-        line, _, self._rest = self._rest.partition(b"\n")
-        return line + b"\n"
+                break
+            self._process.charge(len(chunk))
+            self._charged += len(chunk)
+            line += chunk
+        if self._charged:
+            self._process.release(self._charged)
+            self._charged = 0
+        end = line.find(b"\n") + 1 or len(line)
+        self._rest = bytes(line[end:])
+        return bytes(line[:end])
 
     async def lines(self) -> AsyncIterator[bytes]:
         while line := await self.readline():
@@ -159,7 +171,8 @@ class Process:
         self._fatal_signal = 0
         self._handlers: dict[int, Callable[[], object] | None] = {}
         self._exited = asyncio.Event()
-        self._turn_ends = 0.0
+        self._held = 0
+        self._filled: OpenFile | None = None
         kernel.processes[self.pid] = self
 
     def __repr__(self) -> str:
@@ -372,6 +385,8 @@ class Process:
 
     def install(self, file: OpenFile, at_least: int = 0) -> int:
         """Gives an open file the lowest free descriptor."""
+        if len(self.fds) >= _MOST_FILES:
+            raise error("EMFILE")
         fd = at_least
         while fd in self.fds:
             fd += 1
@@ -418,7 +433,7 @@ class Process:
 
     def pipe(self) -> tuple[int, int]:
         """The reading and the writing end of a new pipe."""
-        pipe = Pipe(now=self.kernel.now())
+        pipe = Pipe(now=self.kernel.now(), memory=self.memory)
         return self.install(PipeReader(pipe)), self.install(PipeWriter(pipe))
 
     async def read(self, fd: int, size: int = 65_536) -> bytes:
@@ -426,6 +441,7 @@ class Process:
         file = self.descriptor(fd)
         if not file.readable:
             raise error("EBADF")
+        await self.cooperate()
         return await file.read(size)
 
     def read_now(self, fd: int, size: int = 1 << 30) -> bytes:
@@ -441,7 +457,10 @@ class Process:
         if not file.writable:
             raise error("EBADF")
         try:
-            return file.write(data, self.kernel.now())
+            written = file.write(data, self.kernel.now())
+            if file.full:
+                self._filled = file
+            return written
         except BrokenPipeError:
             if abi.SIGPIPE in self._handlers:
                 raise
@@ -449,6 +468,7 @@ class Process:
             raise ProcessExit(128 + abi.SIGPIPE) from None
 
     async def drain(self, fd: int) -> None:
+        await self.cooperate()
         await self.descriptor(fd).drain()
 
     def seek(self, fd: int, offset: int) -> None:
@@ -887,7 +907,7 @@ class Process:
 
     def start(self, main: Main) -> None:
         """Begins to run a program in a process that was just made."""
-        self.task = asyncio.get_running_loop().create_task(self._run(main), name=f"{self.pid}:{self.name}")
+        self.task = self.kernel.turns.task(self._run(main), self, f"{self.pid}:{self.name}")
         self.task.add_done_callback(lambda _: self._end(128 + (self._fatal_signal or abi.SIGKILL)))
 
     async def _run(self, main: Main) -> None:
@@ -897,6 +917,15 @@ class Process:
             status = exc.status
         except asyncio.CancelledError:
             status = 128 + (self._fatal_signal or abi.SIGKILL)
+        except Overrun:
+            self._fatal_signal = abi.SIGKILL
+            status = 128 + abi.SIGKILL
+            log.warning("%s was killed: it ran for %.2f s without a pause", self._described(), LONGEST)
+            self._complain(f"[embedded lab] {self.name} was killed: it kept the lab's processor to itself\n")
+        except OutOfMemory as exc:
+            status = self._out_of_memory(exc.group)
+        except MemoryError:
+            status = self._out_of_memory(self.memory)
         except OSError as exc:
             # A program that doesn't handle an error ends as one that says what its last call returned.
             self._complain(f"{self.name}: {_describe(exc)}\n")
@@ -910,6 +939,60 @@ class Process:
             status = 70
         self._end(int(status) & 0xFF)
 
+    def _out_of_memory(self, group: Memory) -> int:
+        self._fatal_signal = abi.SIGKILL
+        log.warning("%s ran out of memory: %d MiB are all there is", self._described(), group.limit // MIB)
+        if group.kill is not None:
+            group.kill()
+        return 128 + abi.SIGKILL
+
+    def _described(self) -> str:
+        where = self.container.spec if self.container is not None else None
+        pod = f" in pod {where.pod_namespace}/{where.pod_name}" if where is not None else ""
+        return f"process {self.pid} ({self.name}){pod} on {self.kernel.hostname}"
+
+    @property
+    def memory(self) -> Memory:
+        """The control group that the process is in."""
+        return self.container.memory if self.container is not None else self.kernel.memory
+
+    def charge(self, size: int) -> None:
+        """Counts `size` bytes that the program holds, until it ends or calls `release`.
+
+        Ends the program, and everything else in its container, when that is more than the container may have.
+        """
+        self.memory.charge(size)
+        self._held += size
+
+    def release(self, size: int) -> None:
+        """The program holds `size` bytes less than it was charged."""
+        self.memory.release(size)
+        self._held -= size
+
+    @property
+    def group(self) -> object:
+        """What takes turns with others: the container, or the node for processes outside of containers."""
+        return self.container or self.kernel
+
+    def room(self) -> Coroutine[Any, Any, object] | None:
+        """Waits until somebody took what the process wrote, if that is much: see `turns.Owner`."""
+        file, self._filled = self._filled, None
+        return file.drain() if file is not None and file.full else None
+
+    def overran(self, reason: BaseException) -> None:
+        """A task of the process was ended for `reason`: so is the process."""
+        if isinstance(reason, OutOfMemory):
+            self._out_of_memory(reason.group)
+        elif self.task is not asyncio.current_task():
+            log.warning("%s was killed: %r", self._described(), reason)
+            self.signal(abi.SIGKILL)
+
+    def grew(self, size: int, *, over: bool) -> None:
+        memory = self.memory
+        memory.grown = max(0, memory.grown + size)
+        if over and memory.grown > _MUCH:
+            raise OutOfMemory(memory)
+
     def _complain(self, text: str) -> None:
         try:
             self.stderr.write(text)
@@ -920,6 +1003,7 @@ class Process:
         if self.status is not None:
             return
         self.status = status
+        self.release(self._held)
         for fd in list(self.fds):
             self.close(fd)
         self._emit(
@@ -993,6 +1077,9 @@ class Process:
 
     def executable(self, name: str, *, argv: Sequence[str] | None = None, path: str | None = None) -> Executable:
         """Looks a program up, for `run_executable`; raises what execve would raise."""
+        words = list(map(len, argv or ()))
+        if max(words, default=0) > _LONGEST_WORD or sum(words) + len(words) * 8 > _LONGEST_COMMAND:
+            raise error("E2BIG", name)
         found_path = self.find_program(name, path)
         return Executable(found_path, *self._load(found_path, argv if argv is not None else [name]))
 
@@ -1143,13 +1230,9 @@ class Process:
         await asyncio.sleep(max(seconds, 0))
 
     async def cooperate(self) -> None:
-        """Lets everyone else have a turn when this program has been running for a while."""
-        now = time.monotonic()
-        if now < self._turn_ends:
-            return
-        # As long as it ran, so that a loop without an end costs half of the lab's time at most.
-        await asyncio.sleep(_TURN if self._turn_ends else 0)
-        self._turn_ends = time.monotonic() + _TURN
+        """Lets everyone else have a turn when programs have been running for a while. Each call that waits does."""
+        if self.kernel.turns.spent():
+            await asyncio.sleep(0)
 
     # -- other calls that rules ask about -----------------------------------------------------------------------------
 
@@ -1214,7 +1297,11 @@ class Process:
 
     def listen(self, port: int, handler: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> Callable[[], None]:
         """Answers HTTP requests at the process's address; returns what stops it. EADDRINUSE when the port is taken."""
-        return self.network.listen(self.ip, port, handler)
+
+        async def answer(request: HttpRequest) -> HttpResponse:
+            return await self.kernel.turns.task(_awaited(handler(request)), self)
+
+        return self.network.listen(self.ip, port, answer)
 
     def socket(self, domain: str, type: int = 1, protocol: int = 0) -> int:
         """A socket that isn't connected; `domain` is Linux's name, e.g. AF_PACKET."""
@@ -1259,6 +1346,8 @@ class Kernel:
         self.network = network
         self.ip = ip
         self.processes: dict[int, Process] = {}
+        self.memory = Memory(NODE_MEMORY)
+        self.disk = Disk(NODE_DISK)
         self.ttys: dict[tuple[Container | None, int], Tty] = {}
         self.loader_files: tuple[str, ...] = ("/etc/ld.so.cache", "/lib/x86_64-linux-gnu/libc.so.6")
         self._clock = clock
@@ -1268,6 +1357,11 @@ class Kernel:
         self._subscribers: list[tuple[Subscriber, frozenset[str] | None]] = []
         self._wanted: frozenset[str] | None = frozenset()
         self.boot_time: int = self.now()
+
+    @property
+    def turns(self) -> Turns:
+        """The turns that programs take on the running event loop."""
+        return Turns.of(asyncio.get_running_loop())
 
     def now(self) -> int:
         """Nanoseconds since the epoch; never the same twice."""
@@ -1330,15 +1424,24 @@ class Kernel:
             if process.group_leader.pid == group:
                 process.signal(number)
 
-    def open_tty(self, output: Callable[[bytes], object], container: Container | None) -> Tty:
-        """A new pseudo-terminal with the lowest free number; each container has a /dev/pts, and numbers, of its own."""
+    def open_tty(
+        self, output: Callable[[bytes], object], container: Container | None, screen: OpenFile | None = None
+    ) -> Tty:
+        """A new pseudo-terminal with the lowest free number; each container has a /dev/pts, and numbers, of its own.
+
+        `screen` is what the output goes to, if that can be full.
+        """
         number = next(number for number in itertools.count() if (container, number) not in self.ttys)
-        tty = self.ttys[container, number] = Tty(self, number, output, container)
+        tty = self.ttys[container, number] = Tty(self, number, output, container, screen)
         return tty
 
     def close_tty(self, tty: Tty) -> None:
         tty.hang_up()
         self.ttys.pop((tty.container, tty.number), None)
+
+
+async def _awaited(response: Awaitable[HttpResponse]) -> HttpResponse:
+    return await response
 
 
 def _release(file: OpenFile) -> None:

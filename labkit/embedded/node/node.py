@@ -42,9 +42,9 @@ class Node:
         self.runtime = Runtime(self.kernel, self.filesystem, images)
 
     def _host_files(self) -> Filesystem:
-        filesystem = Filesystem(
-            Directory(0o755, now=self.kernel.now()), clock=self.kernel.now, root_source="/dev/nvme0n1p1"
-        )
+        root = Directory(0o755, now=self.kernel.now())
+        root.disk = self.kernel.disk
+        filesystem = Filesystem(root, clock=self.kernel.now, root_source="/dev/nvme0n1p1")
         for path in (
             "/boot",
             "/lib/modules",

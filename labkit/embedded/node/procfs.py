@@ -19,6 +19,7 @@ from labkit.embedded.node.filesystem import (
 
 if TYPE_CHECKING:
     from labkit.embedded.node.kernel import Kernel, Process
+    from labkit.embedded.node.limits import Memory
     from labkit.embedded.node.runtime import Container
 
 KERNEL_RELEASE = "6.12.40-64.114.amzn2023.x86_64"
@@ -190,9 +191,9 @@ class PtsDirectory(Directory):
         return [str(n) for n in sorted(number for owner, number in self.kernel.ttys if owner is self.container)]
 
 
-def new_dev(kernel: Kernel) -> Directory:
+def new_dev(kernel: Kernel, memory: Memory) -> Directory:
     """/dev with the devices that every container has."""
-    dev = new_tmpfs(kernel.now)
+    dev = new_tmpfs(kernel.now, memory)
     for name, minor, driver in (
         ("null", 3, "null"),
         ("zero", 5, "zero"),
@@ -218,12 +219,19 @@ def new_dev(kernel: Kernel) -> Directory:
 
 def mount_kernel_filesystems(filesystem: Filesystem, kernel: Kernel, container: Container | None) -> None:
     """Mounts /proc, /dev, /dev/pts, /dev/shm, /dev/mqueue and /sys into a namespace."""
+    memory = container.memory if container is not None else kernel.memory
     filesystem.mount("/proc", ProcDirectory(kernel, filesystem, container), source="proc", kind="proc")
-    filesystem.mount("/dev", new_dev(kernel), source="tmpfs", kind="tmpfs")
+    filesystem.mount("/dev", new_dev(kernel, memory), source="tmpfs", kind="tmpfs")
     filesystem.mount("/dev/pts", PtsDirectory(kernel, container), source="devpts", kind="devpts")
-    filesystem.mount("/dev/mqueue", new_tmpfs(kernel.now, 0o1777), source="mqueue", kind="mqueue")
-    filesystem.mount("/dev/shm", new_tmpfs(kernel.now, 0o1777), source="shm", kind="tmpfs")
-    sys = new_tmpfs(kernel.now, 0o555)
+    filesystem.mount("/dev/mqueue", new_tmpfs(kernel.now, memory, 0o1777), source="mqueue", kind="mqueue")
+    filesystem.mount("/dev/shm", new_tmpfs(kernel.now, memory, 0o1777), source="shm", kind="tmpfs")
+    sys = new_tmpfs(kernel.now, memory, 0o555)
     filesystem.mount("/sys", sys, read_only=container is not None, source="sysfs", kind="sysfs")
-    sys.entries["fs"] = Directory(0o755, dev=sys.dev)
+    fs = sys.entries["fs"] = Directory(0o755, dev=sys.dev)
+    cgroup = fs.entries["cgroup"] = Directory(0o555, dev=sys.dev)
+    cgroup.entries = {
+        "memory.current": ComputedFile(lambda: f"{memory.used}\n".encode()),
+        "memory.events": ComputedFile(lambda: f"oom {memory.kills}\noom_kill {memory.kills}\n".encode()),
+        "memory.max": ComputedFile(lambda: f"{memory.limit}\n".encode()),
+    }
     sys.entries["kernel"] = Directory(0o755, dev=sys.dev)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,12 +18,17 @@ _ELF_HEADER = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00\x01\x00\x00
 _MARK = b"\x00.note.program\x00"
 
 _programs: dict[str, Program] = {}
+_folders: tuple[str, ...] = ()
 
 
 def program(*names: str) -> Callable[[_P], _P]:
     """Registers `async def main(p: Process) -> int` under names that are unique in the lab."""
 
     def register(function: _P) -> _P:
+        global _folders
+        folder = os.path.dirname(inspect.unwrap(function).__code__.co_filename) + os.sep
+        if folder not in _folders:
+            _folders = (*_folders, folder)
         for name in names:
             if name in _programs and _programs[name].__qualname__ != function.__qualname__:
                 raise ValueError(f"a program named {name!r} is registered already")
@@ -42,6 +49,11 @@ def program_name(content: bytes | bytearray) -> str | None:
         return None
     start = len(_ELF_HEADER) + len(_MARK)
     return bytes(content[start : content.index(0, start)]).decode()
+
+
+def folders() -> tuple[str, ...]:
+    """Where the code of programs is, for telling it from the kernel's."""
+    return _folders
 
 
 def lookup(name: str) -> Program | None:

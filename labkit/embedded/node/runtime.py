@@ -7,9 +7,10 @@ node's file system.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from labkit.embedded.node.filesystem import (
 )
 from labkit.embedded.node.images import Image, ImageRegistry, normalized
 from labkit.embedded.node.kernel import Kernel, Process
+from labkit.embedded.node.limits import LAYER, MIB, NODE_MEMORY, SHARED_MEMORY, Disk, Memory
 from labkit.embedded.node.procfs import mount_kernel_filesystems
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FIRST_READ = 0.25  # seconds that a terminal's program has to get ready for what is typed
 _LOG_LINE = 16_384  # containerd splits longer lines
+_LOG_FILE = 4 * MIB  # the kubelet starts a new file at 10 MiB
 
 
 class OciError(Exception):
@@ -81,6 +84,7 @@ class ContainerSpec:
     pod_labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     termination_log: str = "/dev/termination-log"
+    memory_limit: int = NODE_MEMORY
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -101,13 +105,14 @@ def _capability(name: str) -> str:
 class Container:
     """A container that was created; times are nanoseconds since the epoch, 0 when it hasn't happened."""
 
-    def __init__(
-        self, spec: ContainerSpec, image: Image, id: str, filesystem: Filesystem, hostname: str, now: int
-    ) -> None:
+    def __init__(self, spec: ContainerSpec, image: Image, id: str, kernel: Kernel, hostname: str, now: int) -> None:
         self.spec: ContainerSpec = spec
         self.image: Image = image
         self.id: str = id
-        self.filesystem: Filesystem = filesystem
+        self.disk = Disk(LAYER, parent=kernel.disk)
+        self.memory = Memory(spec.memory_limit, kernel.memory, kill=self._out_of_memory)
+        self.filesystem = Filesystem(new_overlay(image.layer.root, kernel.now, self.disk), clock=kernel.now)
+        self._kernel = kernel
         self.hostname: str = hostname
         self.created_at: int = now
         self.started_at: int = 0
@@ -150,6 +155,18 @@ class Container:
     def new_pid(self) -> int:
         return next(self._pids)
 
+    @property
+    def processes(self) -> list[Process]:
+        return [process for process in self._kernel.processes.values() if process.container is self]
+
+    def _out_of_memory(self) -> None:
+        """Ends all of the container at once, as the kernel does for the kubelet (memory.oom.group)."""
+        self.memory.kills += 1
+        self.reason = "OOMKilled"
+        for process in self.processes:
+            if process.task is not asyncio.current_task():
+                process.signal(abi.SIGKILL)
+
     async def wait(self) -> int:
         """Waits for the container to end; its exit code."""
         await self._finished.wait()
@@ -169,11 +186,39 @@ class Container:
         return texts
 
 
+class _Log:
+    """A container's log file. As the kubelet does, it starts a new one when it has grown, and keeps the one before."""
+
+    def __init__(self, path: str, filesystem: Filesystem) -> None:
+        self._path = path
+        self._filesystem = filesystem
+        self._file = filesystem.open_file(path)
+        self._before = ""
+
+    def append(self, data: bytes) -> None:
+        now = self._filesystem.now()
+        if self._file.size() + len(data) > _LOG_FILE:
+            self._rotate(now)
+        # When the node's disk is full, what a container says is lost, and the container goes on.
+        with contextlib.suppress(OSError):
+            self._file.write_at(self._file.size(), data, now)
+
+    def _rotate(self, now: int) -> None:
+        self.remove_old()
+        self._before = f"{self._path}.{datetime.fromtimestamp(now / 1e9, UTC):%Y%m%d-%H%M%S}"
+        self._filesystem.rename(self._path, self._before)
+        self._file = self._filesystem.open_file(self._path)
+
+    def remove_old(self) -> None:
+        if self._before:
+            self._filesystem.remove(self._before)
+
+
 class _LogWriter:
     """Writes a container's output as CRI log lines."""
 
-    def __init__(self, file: File, stream: str, kernel: Kernel) -> None:
-        self._file = file
+    def __init__(self, log: _Log, stream: str, kernel: Kernel) -> None:
+        self._log = log
         self._stream = stream
         self._kernel = kernel
         self._rest = b""
@@ -192,7 +237,7 @@ class _LogWriter:
             out += self._line(b"P", self._rest[:_LOG_LINE])
             self._rest = self._rest[_LOG_LINE:]
         if out:
-            self._file.write_at(self._file.size(), bytes(out), self._kernel.now())
+            self._log.append(bytes(out))
 
     def _line(self, tag: bytes, line: bytes) -> bytes:
         return b"%s %s %s %s\n" % (rfc3339(self._kernel.now()).encode(), self._stream.encode(), tag, line)
@@ -260,8 +305,8 @@ class Runtime:
         attempt = self._attempts[key] = self._attempts.get(key, -1) + 1
         id = hex_id(64, "container", spec.pod_uid, spec.name, spec.restart_count, attempt)
         hostname = self.kernel.hostname if spec.host_network else spec.hostname or spec.pod_name
-        filesystem = Filesystem(new_overlay(image.layer.root, self.kernel.now), clock=self.kernel.now)
-        container = Container(spec, image, id, filesystem, hostname, self.kernel.now())
+        container = Container(spec, image, id, self.kernel, hostname, self.kernel.now())
+        filesystem = container.filesystem
         mount_kernel_filesystems(filesystem, self.kernel, None if spec.host_pid else container)
         self._mount_pod_files(container)
         for mount in sorted(spec.mounts, key=lambda mount: mount.path.count("/")):
@@ -291,6 +336,7 @@ class Runtime:
             (spec.termination_log, ""),
         ):
             file = File(text.encode(), 0o644 if path != spec.termination_log else 0o666, now=self.kernel.now())
+            file.place(container.disk)
             container.filesystem.mount(path, file, source="/dev/nvme0n1p1", kind="xfs")
 
     def _mount(self, container: Container, mount: Mount) -> None:
@@ -308,6 +354,12 @@ class Runtime:
             root = source.file(mount.sub_path) if mount.sub_path else source.root
             name = "tmpfs"
         else:
+            if source.root.disk is None:
+                source.root.disk = (
+                    Disk(SHARED_MEMORY, memory=container.memory)
+                    if source.medium
+                    else Disk(LAYER, parent=self.kernel.disk)
+                )
             root = _below(source, mount.sub_path, self.kernel.now())
             name = "tmpfs" if source.medium else "/dev/nvme0n1p1"
         container.filesystem.mount(
@@ -330,10 +382,10 @@ class Runtime:
         argv = [*(spec.command or image.entrypoint), *(spec.args or (() if spec.command else image.cmd))]
         if not argv:
             raise OciError("failed to generate container spec: no command specified", 128)
-        out = self.filesystem.open_file(container.log_path)
-        logs = [_LogWriter(out, "stdout", self.kernel), _LogWriter(out, "stderr", self.kernel)]
+        log = _Log(container.log_path, self.filesystem)
+        logs = [_LogWriter(log, "stdout", self.kernel), _LogWriter(log, "stderr", self.kernel)]
         tty = self.kernel.open_tty(logs[0].write, container) if spec.tty else None
-        sinks: list[OpenFile] = [Sink(log.write, log.flush) for log in logs]
+        sinks: list[OpenFile] = [Sink(log, log.flush) for log in logs]
         process = self._process(container, tty, None, sinks)
         container.init = process
         try:
@@ -351,14 +403,14 @@ class Runtime:
     async def _watch(self, container: Container, init: Process, tty: Tty | None, logs: list[_LogWriter]) -> None:
         status = await init.exited()
         # With its first process, a pid namespace ends.
-        for process in [p for p in self.kernel.processes.values() if p.container is container]:
+        for process in container.processes:
             process.signal(abi.SIGKILL)
         for log in logs:
             log.flush()
         if tty is not None:
             self.kernel.close_tty(tty)
         container.exit_code = status
-        container.reason = "Completed" if status == 0 else "Error"
+        container.reason = container.reason or ("Completed" if status == 0 else "Error")
         container.finished_at = self.kernel.now()
         container.state = "exited"
         container._finished.set()
@@ -380,6 +432,8 @@ class Runtime:
         """Forgets a container, ending it first if need be; its logs go with it."""
         await self.stop(container, 0)
         self.containers.pop(container.id, None)
+        container.memory.remove()
+        container.disk.remove()
         self.filesystem.remove(self._log_link(container))
         self.filesystem.remove(container.log_path)
         sandbox = container.spec.sandbox_id
@@ -526,12 +580,10 @@ class Runtime:
             raise OciError(f"container {container.id} is not running", 128)
         if not argv:
             raise OciError("exec: no command specified", 128)
-        terminal = self.kernel.open_tty(_writer(stdout), container) if tty else None
+        outputs: list[OpenFile] = [Sink(stream or _Nowhere()) for stream in (stdout, stderr)]
+        terminal = self.kernel.open_tty((stdout or _Nowhere()).write, container, outputs[0]) if tty else None
         if terminal is not None and size is not None:
             terminal.rows, terminal.columns = size
-        outputs: list[OpenFile] = [
-            Sink(_writer(stream), drain=getattr(stream, "drain", None)) for stream in (stdout, stderr)
-        ]
         process = self._process(container, terminal, stdin, outputs, env)
         try:
             self._run(container, process, list(argv), "exec")
@@ -541,7 +593,7 @@ class Runtime:
             raise
         pump = None
         if terminal is not None and stdin is not None:
-            pump = asyncio.get_running_loop().create_task(_pump(stdin, terminal))
+            pump = self.kernel.turns.task(_pump(stdin, terminal, process), process)
         return Execution(process, terminal, pump)
 
     async def exec(
@@ -567,21 +619,18 @@ class Runtime:
             raise
 
 
-async def _pump(stdin: InputStream, tty: Tty) -> None:
+async def _pump(stdin: InputStream, tty: Tty, process: Process) -> None:
     """Types into a terminal what a client sends; at the client's end of input, Ctrl-D."""
     await tty.used(_FIRST_READ)
     while data := await stdin.read(4096):
         tty.input(data)
+        await process.cooperate()
     tty.input(b"\x04")
 
 
 class _Nowhere:
     def write(self, data: bytes) -> None:
         """Drops it."""
-
-
-def _writer(stream: OutputStream | None) -> Callable[[bytes], object]:
-    return (stream if stream is not None else _Nowhere()).write
 
 
 # What a process reads and writes that nobody attached anything to. Its own, since a container can lose its /dev/null.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from labkit.embedded.node import abi
 
 if TYPE_CHECKING:
+    from labkit.embedded.node.descriptors import OpenFile
     from labkit.embedded.node.kernel import Kernel
     from labkit.embedded.node.runtime import Container
 
@@ -21,12 +22,18 @@ class Tty:
     """A pseudo-terminal. `input` takes what is typed; `output` is called with what the terminal shows."""
 
     def __init__(
-        self, kernel: Kernel, number: int, output: Callable[[bytes], object], container: Container | None = None
+        self,
+        kernel: Kernel,
+        number: int,
+        output: Callable[[bytes], object],
+        container: Container | None = None,
+        screen: OpenFile | None = None,
     ) -> None:
         self.kernel = kernel
         self.number = number
         self.output = output
         self.container = container
+        self.screen = screen
         self.rows, self.columns = 24, 80
         self.canonical = True
         self.echo = True

@@ -12,14 +12,14 @@ import posixpath
 import signal
 import time as clock
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.images.falco.config import DEFAULT_FILE, ConfigError, Settings, load, rules_files
-from labkit.embedded.node import Process, program
+from labkit.embedded.node import Process, Watch, program
 from labkit.errors import RuleError
 from labkit.versions import pinned
 
@@ -87,9 +87,9 @@ async def falco(p: Process) -> int:
             return 1
     try:
         if options.validate:
-            return _validate(p, options)
+            return await _validate(p, options)
         if options.list_rules:
-            return _list_rules(p, options)
+            return await _list_rules(p, options)
         return await _Falco(p, options).run()
     except (ConfigError, _Exit) as error:
         p.stderr.write(f"Error: {error}\n")
@@ -105,7 +105,7 @@ def _version(p: Process) -> int:
     return 0
 
 
-def _validate(p: Process, options: _Options) -> int:
+async def _validate(p: Process, options: _Options) -> int:
     from labkit.rules import check
 
     settings = load(p, options.config, options.settings) if p.exists(options.config) else Settings()
@@ -115,17 +115,17 @@ def _validate(p: Process, options: _Options) -> int:
             files.append((path, p.read_text(path)))
         except OSError as error:
             raise _Exit(f"Could not open {path}: {error.strerror}") from error
-    report = check(files)
+    report = await asyncio.to_thread(check, files)
     p.print(report.to_json() if settings.flag("json_output") else str(report).rstrip("\n"))
     return 0 if report.successful else 1
 
 
-def _list_rules(p: Process, options: _Options) -> int:
+async def _list_rules(p: Process, options: _Options) -> int:
     """`falco -L`: each loaded rule and its description; all there is to know of them with `-o json_output=true`."""
     from labkit.rules.ast import canonical
 
     settings = load(p, options.config, options.settings)
-    loaded = _load_rules(p, options, settings, "")
+    loaded = await _load_rules(p, options, settings, "")
     if loaded.refusal:
         raise _Exit(loaded.refusal)
     engine = loaded.engine
@@ -210,7 +210,7 @@ def _texts(p: Process, options: _Options, settings: Settings) -> dict[str, str]:
     return {path: p.read_text(path) for path in paths}
 
 
-def _load_rules(p: Process, options: _Options, settings: Settings, hostname: str) -> _Loaded:
+async def _load_rules(p: Process, options: _Options, settings: Settings, hostname: str) -> _Loaded:
     """The engine with the rules that the settings name. Raises `_Exit` for settings that can't be used."""
     from labkit.rules import LoadError
 
@@ -223,7 +223,8 @@ def _load_rules(p: Process, options: _Options, settings: Settings, hostname: str
     texts = _texts(p, options, settings)
     engine = _engine(settings, hostname)
     try:
-        report = engine.load([(path, texts[path]) for path in paths])
+        # In a thread: it takes some tenths of a second, and everyone else in the lab would wait.
+        report = await asyncio.to_thread(engine.load, [(path, texts[path]) for path in paths])
     except LoadError as error:
         report = error.report
     refusal = next((str(file).rstrip("\n") for file in report.files if file.errors), report.refused)
@@ -262,7 +263,7 @@ class _Falco:
         try:
             while not stop.is_set():
                 if loaded is None:
-                    loaded = self._first_load()
+                    loaded = await self._first_load()
                 else:
                     self._log("info", "SIGHUP received, restarting...")
                     self._settings = loaded.settings
@@ -280,11 +281,11 @@ class _Falco:
 
     # -- starting
 
-    def _first_load(self) -> _Loaded:
+    async def _first_load(self) -> _Loaded:
         """What the files say, told step by step: a refusal comes after what went well. Raises as `_load_rules`."""
         self._settings = load(self._p, self._options.config, self._options.settings)
         self._introduce()
-        loaded = _load_rules(self._p, self._options, self._settings, self._hostname())
+        loaded = await _load_rules(self._p, self._options, self._settings, self._hostname())
         self._report(loaded)
         if loaded.refusal:
             raise _Exit(loaded.refusal)
@@ -363,36 +364,44 @@ class _Falco:
 
     async def _changed(self, stop: asyncio.Event, again: asyncio.Event, loaded: _Loaded) -> _Loaded:
         """Waits until it is time to end, or until files have changed into something that can be used."""
-        known = loaded.texts
+        known, forced = loaded.texts, False
         while True:
-            tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(again.wait())]
-            if self._settings.flag("watch_config_files", True):
-                folders = sorted({posixpath.dirname(path) for path in known})
-                tasks.append(asyncio.ensure_future(self._p.wait_for_change(*known, *folders)))
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in tasks:
-                    task.cancel()
-            if stop.is_set():
-                return loaded
-            forced = again.is_set()
-            again.clear()
-            try:
-                settings = load(self._p, self._options.config, self._options.settings)
-                texts = _texts(self._p, self._options, settings)
-                if texts == known and not forced:
-                    continue
-                known = texts
-                new = _load_rules(self._p, self._options, settings, self._hostname())
-            except (ConfigError, _Exit, OSError) as error:
-                refusal = str(error)
-            else:
-                refusal = new.refusal
+            folders = {posixpath.dirname(path) for path in known}
+            # Watched before it is read: what changes while the rules are being loaded counts as well.
+            with self._p.watch(*known, *sorted(folders)) as watch:
+                try:
+                    settings = load(self._p, self._options.config, self._options.settings)
+                    texts = _texts(self._p, self._options, settings)
+                    if texts == known and not forced:
+                        forced = await self._woken(stop, again, watch)
+                        if stop.is_set():
+                            return loaded
+                        continue
+                    known, forced = texts, False
+                    new = await _load_rules(self._p, self._options, settings, self._hostname())
+                except (ConfigError, _Exit, OSError) as error:
+                    refusal = str(error)
+                else:
+                    refusal = new.refusal
             if not refusal:
                 return new
             # What runs goes on running: Falco tries new files out before it restarts.
             self._log("error", f"Unable to reload, the configuration or rules changed and are not valid: {refusal}")
+
+    async def _woken(self, stop: asyncio.Event, again: asyncio.Event, watch: Watch) -> bool:
+        """Waits for the end, for SIGHUP, or for a change of the files if these are watched; whether it was SIGHUP."""
+        waits: list[Coroutine[Any, Any, bool]] = [stop.wait(), again.wait()]
+        if self._settings.flag("watch_config_files", True):
+            waits.append(watch.wait())
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        forced = again.is_set()
+        again.clear()
+        return forced
 
     # -- alerting
 

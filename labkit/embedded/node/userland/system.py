@@ -6,6 +6,7 @@ import re
 import time
 
 from labkit.embedded.node.kernel import Process
+from labkit.embedded.node.limits import Disk
 from labkit.embedded.node.procfs import KERNEL_RELEASE, KERNEL_VERSION, MEMORY_KIB
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.files import parse_date
@@ -158,15 +159,12 @@ async def df(p: Process) -> int:
     options = parse(p, "ahTHikP", {"human-readable": "h", "print-type": "T", "all": "a", "inodes": "i"})
     if "i" in options:
         return p.fail("option -i is not simulated in this lab")
-    total, used = 20_893_676, 6_268_104
-    rows: list[tuple[str, str, int, int, str]] = [
-        ("overlay" if p.container else "/dev/nvme0n1p1", "overlay" if p.container else "xfs", total, used, "/")
-    ]
+    source, kind = ("overlay", "overlay") if p.container else ("/dev/nvme0n1p1", "xfs")
+    rows = [(source, kind, *_space(p.filesystem.root.disk), "/")]
     for mount in p.filesystem.mounts.values():
         if mount.kind in ("proc", "sysfs", "devpts", "mqueue") and "a" not in options:
             continue
-        size, taken = (total, used) if mount.kind == "xfs" else (65_536, 0) if mount.kind == "tmpfs" else (0, 0)
-        rows.append((mount.source, mount.kind, size, taken, mount.path))
+        rows.append((mount.source, mount.kind, *_space(mount.root.disk), mount.path))
     if options.operands:
         wanted = []
         for name in options.operands:
@@ -189,8 +187,8 @@ async def df(p: Process) -> int:
             "Mounted on",
         ]
     ]
-    for source, kind, size, taken, path in rows:
-        numbers = [size, taken, size - taken]
+    for source, kind, size, taken, left, path in rows:
+        numbers = [size, taken, left]
         shown = [human(value * 1024) if "h" in options else str(value) for value in numbers]
         table.append([source, kind, *shown, f"{-(-taken * 100 // size) if size else 0}%", path])
     if "T" not in options:
@@ -204,6 +202,11 @@ async def df(p: Process) -> int:
         ]
         p.print(" ".join(cells).rstrip())
     return 0
+
+
+def _space(disk: Disk | None) -> tuple[int, int, int]:
+    """Size, use and what is left of a file system, in KiB."""
+    return (disk.size // 1024, -(-disk.used // 1024), disk.free // 1024) if disk is not None else (0, 0, 0)
 
 
 @program("mount")
