@@ -45,7 +45,7 @@ _LAB = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # Functions without state of their own: to interrupt them harms nobody.
 _PURE = tuple(os.path.join(_LAB, "node", name) for name in ("patterns.py",))
 # An interrupted lock of these would never be released, an interrupted import would leave half a module.
-_UNSAFE = ("logging", "threading", "asyncio", "importlib", "weakref")
+_UNSAFE = ("logging", "threading", "asyncio", "importlib", "weakref", "weakrefset")
 _ASYNCHRONOUS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 
 log = logging.getLogger(__name__)
@@ -278,12 +278,12 @@ class _Timer:
             return
         if turns.memory_limit is not None and cls.resident() > turns.memory_limit and _in_program(frame):
             turns._weigh(step.owner)
+        if _importing(frame):  # a module that is needed for the first time
+            cls._since = now
         took = now - cls._since
         if took < LONGEST - _TICK:
             return
-        if _importing(frame):
-            cls._since = now
-        elif _in_program(frame) or took > _LAST_RESORT:
+        if _in_program(frame) or took > _LAST_RESORT:
             step.doomed = True
             cls._since = now
             raise Overrun
@@ -320,6 +320,8 @@ def _in_program(frame: FrameType | None, *, anywhere: bool = False) -> bool:
             # A coroutine of the kernel below a program is what started the program.
             if not (own and code.co_flags & _ASYNCHRONOUS):
                 return False
+        elif not own and not anywhere and code.co_name == "__del__":
+            return False
         elif not own and not anywhere and str(frame.f_globals.get("__name__")).split(".")[0].lstrip("_") in _UNSAFE:
             return False
         frame = frame.f_back
