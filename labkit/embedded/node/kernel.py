@@ -108,7 +108,7 @@ class TextInput:
             self._charged += len(chunk)
             line += chunk
         if self._charged:
-            self._process.release(self._charged)
+            self._process.charge(-self._charged)
             self._charged = 0
         end = line.find(b"\n") + 1 or len(line)
         self._rest = bytes(line[end:])
@@ -171,7 +171,7 @@ class Process:
         self._fatal_signal = 0
         self._handlers: dict[int, Callable[[], object] | None] = {}
         self._exited = asyncio.Event()
-        self._held = 0
+        self.held = 0
         self._filled: OpenFile | None = None
         kernel.processes[self.pid] = self
 
@@ -957,17 +957,12 @@ class Process:
         return self.container.memory if self.container is not None else self.kernel.memory
 
     def charge(self, size: int) -> None:
-        """Counts `size` bytes that the program holds, until it ends or calls `release`.
+        """Counts `size` bytes that the program holds from now on, until it ends; fewer when negative.
 
         Ends the program, and everything else in its container, when that is more than the container may have.
         """
         self.memory.charge(size)
-        self._held += size
-
-    def release(self, size: int) -> None:
-        """The program holds `size` bytes less than it was charged."""
-        self.memory.release(size)
-        self._held -= size
+        self.held += size
 
     @property
     def group(self) -> object:
@@ -1003,7 +998,7 @@ class Process:
         if self.status is not None:
             return
         self.status = status
-        self.release(self._held)
+        self.charge(-self.held)
         for fd in list(self.fds):
             self.close(fd)
         self._emit(

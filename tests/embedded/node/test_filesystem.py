@@ -117,7 +117,10 @@ async def _as_user(p):
         ),
         ("ln -s loop /tmp/loop; cat /tmp/loop 2>&1", "cat: /tmp/loop: Too many levels of symbolic links"),
         ("mv /dev/shm /tmp 2>&1", "mv: cannot move '/dev/shm' to '/tmp/shm': Device or resource busy"),
-        ("truncate -s 10G /tmp/big 2>&1", "truncate: No space left on device"),
+        (
+            "truncate -s 10G /tmp/big 2>&1",
+            "truncate: failed to truncate '/tmp/big' at 10737418240 bytes: No space left on device",
+        ),
         ("grep -c . /proc/mounts", "{}"),
         ("head -c 4 /bin/ls | xxd -p", "7f454c46"),
     ],

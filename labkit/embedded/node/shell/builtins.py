@@ -426,9 +426,9 @@ async def _read(shell: Shell, argv: list[str]) -> int:
         return int(ended and not line)
     rest = line.strip(separators) if separators else line
     for name in names[:-1]:
-        match = re.match(f"([^{re.escape(separators)}]*)[{re.escape(separators)}]*", rest) if separators else None
-        value, rest = (match[1], rest[match.end() :]) if match is not None else (rest, "")
-        shell.set(name, value)
+        cut = next((at for at, character in enumerate(rest) if character in separators), len(rest))
+        shell.set(name, rest[:cut])
+        rest = rest[cut:].lstrip(separators) if separators else ""
     shell.set(names[-1], rest)
     return int(ended and not line)
 

@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from labkit.embedded.node.patterns import glob, glob_escaped, has_magic, unescaped
 from labkit.embedded.node.shell.parser import Arithmetic, Part, Substitution, Text, Variable, Word
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _plain(field: _Field) -> str:
 
 
 def _pattern(field: _Field) -> str:
-    return "".join(re.sub(r"([*?\[\]\\])", r"\\\1", piece) if quoted else piece for piece, quoted in field)
+    return "".join(glob_escaped(piece) if quoted else piece for piece, quoted in field)
 
 
 async def _joined(shell: Shell, word: Word) -> _Field:
@@ -202,13 +203,29 @@ def _pieces(value: str, separators: str) -> tuple[list[str], bool, bool]:
     blanks = "".join(character for character in separators if character in " \t\n")
     others = "".join(character for character in separators if character not in " \t\n")
     if not others:
-        pieces = [piece for piece in re.split(f"[{re.escape(blanks)}]+", value) if piece]
+        blank = blanks[0]
+        pieces = [piece for piece in value.translate(dict.fromkeys(map(ord, blanks), blank)).split(blank) if piece]
     else:
-        blank = f"[{re.escape(blanks)}]" if blanks else "(?!)"
-        pieces = re.split(f"{blank}*[{re.escape(others)}]{blank}*|{blank}+", value.strip(blanks))
-        if pieces and pieces[-1] == "":
-            pieces.pop()
+        pieces = _split_at(value.strip(blanks) if blanks else value, blanks, others)
     return pieces, value[:1] in tuple(separators) and bool(value), value[-1:] in tuple(separators) and bool(value)
+
+
+def _split_at(value: str, blanks: str, others: str) -> list[str]:
+    pieces: list[str] = []
+    start = at = 0
+    while at < len(value):
+        if value[at] not in blanks and value[at] not in others:
+            at += 1
+            continue
+        pieces.append(value[start:at])
+        while at < len(value) and value[at] in blanks:
+            at += 1
+        if at < len(value) and value[at] in others:
+            at += 1
+            while at < len(value) and value[at] in blanks:
+                at += 1
+        start = at
+    return [*pieces, value[start:]] if start < len(value) else pieces
 
 
 async def _values(shell: Shell, part: Part) -> list[str]:
@@ -258,9 +275,9 @@ async def _variable(shell: Shell, part: Variable) -> str:
     if op in ("#", "##", "%", "%%"):
         return _trimmed(value, await pattern(shell, part.word or ()), op)
     if op in ("/", "//"):
-        expression = translate(await pattern(shell, part.word or ()))
+        found = glob(await pattern(shell, part.word or ()))
         replacement = await text(shell, part.word2 or ())
-        return re.sub(expression, lambda _: replacement, value, count=0 if op == "//" else 1, flags=re.DOTALL)
+        return found.replaced(value, lambda _: replacement, every=op == "//")
     if op == ":":
         start = evaluate(shell, await text(shell, part.word or ()) or "0")
         length = evaluate(shell, await text(shell, part.word2)) if part.word2 is not None else None
@@ -273,94 +290,41 @@ async def _variable(shell: Shell, part: Variable) -> str:
     return (value[:1].upper() if op == "^" else value[:1].lower()) + value[1:]
 
 
-def _trimmed(value: str, glob: str, op: str) -> str:
-    expression = re.compile(translate(glob), re.DOTALL)
-    ends = range(len(value) + 1)
-    if op == "#":
-        return next((value[end:] for end in ends if expression.fullmatch(value[:end])), value)
-    if op == "##":
-        return next((value[end:] for end in reversed(ends) if expression.fullmatch(value[:end])), value)
-    if op == "%":
-        return next((value[:start] for start in reversed(ends) if expression.fullmatch(value[start:])), value)
-    return next((value[:start] for start in ends if expression.fullmatch(value[start:])), value)
+def _trimmed(value: str, pattern: str, op: str) -> str:
+    found = glob(pattern)
+    if op[0] == "#":
+        end = found.prefix(value, longest=op == "##")
+        return value if end is None else value[end:]
+    start = found.suffix(value, longest=op == "%%")
+    return value if start is None else value[:start]
 
 
 # -- patterns --------------------------------------------------------------------------------------------------------
 
 
-def has_magic(glob: str) -> bool:
-    """Whether a pattern has a character that stands for others."""
-    return bool(re.search(r"(?<!\\)(?:\\\\)*[*?\[]", glob))
-
-
-def translate(glob: str) -> str:
-    """A shell pattern as a regular expression."""
-    out = []
-    at = 0
-    while at < len(glob):
-        character = glob[at]
-        at += 1
-        if character == "*":
-            out.append(".*")
-        elif character == "?":
-            out.append(".")
-        elif character == "\\" and at < len(glob):
-            out.append(re.escape(glob[at]))
-            at += 1
-        elif character == "[":
-            end = at + 1 if glob[at : at + 1] in ("!", "^") else at
-            end = glob.find("]", end + 1)
-            if end < 0:
-                out.append(r"\[")
-                continue
-            inside = glob[at:end]
-            negated = inside[:1] in ("!", "^")
-            body = inside[1:] if negated else inside
-            for name, members in _CLASSES.items():
-                body = body.replace(f"[:{name}:]", members)
-            body = body.replace("\\", r"\\").replace("[", r"\[")
-            out.append(f"[{'^' if negated else ''}{body}]")
-            at = end + 1
-        else:
-            out.append(re.escape(character))
-    return "".join(out)
-
-
-_CLASSES = {
-    "alpha": "a-zA-Z",
-    "digit": "0-9",
-    "alnum": "a-zA-Z0-9",
-    "upper": "A-Z",
-    "lower": "a-z",
-    "space": r"\s",
-    "xdigit": "0-9a-fA-F",
-    "punct": "!-/:-@\\[-`{-~",
-}
-
-
-def matches(value: str, glob: str) -> bool:
-    return re.fullmatch(translate(glob), value, re.DOTALL) is not None
+def matches(value: str, pattern: str) -> bool:
+    return glob(pattern).matches(value)
 
 
 async def _names(process: Process, field: _Field) -> list[str]:
     """The files that a field's pattern matches, or the field itself when there is none."""
-    glob = _pattern(field)
-    if not has_magic(glob):
+    pattern = _pattern(field)
+    if not has_magic(pattern):
         return [_plain(field)]
-    found = sorted(_match_files(process, glob))
+    found = sorted(await _match_files(process, pattern))
     return found or [_plain(field)]
 
 
-def _match_files(process: Process, glob: str) -> list[str]:
-    absolute = glob.startswith("/")
+async def _match_files(process: Process, pattern: str) -> list[str]:
+    absolute = pattern.startswith("/")
     bases = ["/" if absolute else ""]
-    components = [component for component in glob.split("/") if component]
+    components = [component for component in pattern.split("/") if component]
     for index, component in enumerate(components):
         last = index == len(components) - 1
         following: list[str] = []
         for base in bases:
             if not has_magic(component):
-                path = posixpath.join(base, re.sub(r"\\(.)", r"\1", component))
+                path = posixpath.join(base, unescaped(component))
                 if process.exists(path) or (last and _is_link(process, path)):
                     following.append(path)
                 continue
@@ -369,12 +333,13 @@ def _match_files(process: Process, glob: str) -> list[str]:
             except OSError:
                 continue
             for name in names:
+                await process.cooperate()
                 if matches(name, component) and (not name.startswith(".") or component.startswith((".", "\\."))):
                     path = posixpath.join(base, name)
                     if last or process.isdir(path):
                         following.append(path)
         bases = following
-    return [f"{base}/" for base in bases if process.isdir(base)] if glob.endswith("/") else bases
+    return [f"{base}/" for base in bases if process.isdir(base)] if pattern.endswith("/") else bases
 
 
 def _is_link(process: Process, path: str) -> bool:

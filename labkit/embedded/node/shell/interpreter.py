@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process, ProcessExit
+from labkit.embedded.node.patterns import PatternError, regex
 from labkit.embedded.node.shell import expansion
 from labkit.embedded.node.shell.expansion import ExpansionError
 from labkit.embedded.node.shell.parser import (
@@ -826,7 +827,7 @@ class Shell:
         evaluator = _DoubleBracket(self, list(command.words))
         try:
             return 0 if await evaluator.value() else 1
-        except (ExpansionError, re.error) as exc:
+        except (ExpansionError, PatternError) as exc:
             self.complain(str(exc))
             return 2
 
@@ -908,7 +909,7 @@ class _DoubleBracket:
             return expansion.matches(left, glob) == (operator != "!=")
         if operator == "=~":
             self.words.pop(0)
-            return re.search(await self._take(), left) is not None
+            return regex(await self._take()).search(left) is not None
         if operator in ("<", ">"):
             self.words.pop(0)
             right = await self._take()

@@ -10,9 +10,10 @@ from labkit.embedded.node.userland import (
     packages,
     processes,
     search,
+    sed,
     show,
     system,
     text,
 )
 
-__all__ = ["files", "identity", "network", "packages", "processes", "search", "show", "system", "text"]
+__all__ = ["files", "identity", "network", "packages", "processes", "search", "sed", "show", "system", "text"]

@@ -12,7 +12,7 @@ from labkit.embedded.node.filesystem import Stat
 from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.options import Options, number, parse, quoted, usage
-from labkit.embedded.node.userland.show import chunks
+from labkit.embedded.node.userland.show import chunks, emit
 
 
 def selinux(p: Process) -> None:
@@ -85,17 +85,21 @@ def parse_date(p: Process, text: str) -> int:
 
     now = datetime.fromtimestamp(p.kernel.now() / 1e9, UTC)
     moment: datetime | None = None
-    if text.startswith("@") and re.fullmatch(r"@\d+(\.\d+)?", text):
+    if text.startswith("@") and re.fullmatch(r"@\d{1,11}(\.\d{1,9})?", text):
         return int(float(text[1:]) * 1e9)
     words = {"now": timedelta(0), "today": timedelta(0), "yesterday": timedelta(-1), "tomorrow": timedelta(1)}
-    relative = re.fullmatch(r"([-+]?\d+)\s*(second|sec|minute|min|hour|day|week)s?(\s+ago)?", text.strip())
+    relative = re.fullmatch(r"([-+]?\d{1,15})\s*(second|sec|minute|min|hour|day|week)s?(\s+ago)?", text.strip())
     if text.strip() in words:
         moment = now + words[text.strip()]
     elif relative is not None:
         seconds = {"second": 1, "sec": 1, "minute": 60, "min": 60, "hour": 3600, "day": 86400, "week": 604800}[
             relative[2]
         ]
-        moment = now + timedelta(seconds=int(relative[1]) * seconds * (-1 if relative[3] else 1))
+        try:
+            moment = now + timedelta(seconds=int(relative[1]) * seconds * (-1 if relative[3] else 1))
+        except OverflowError:
+            p.fail(f"invalid date {quoted(text)}")
+            raise ProcessExit(1) from None
     else:
         try:
             moment = datetime.fromisoformat(text.strip())
@@ -226,7 +230,7 @@ class _Copier:
             writing = self._create(target, found, existing)
             try:
                 async for chunk in chunks(p, reading):
-                    p.write(writing, chunk)
+                    await emit(p, chunk, writing)
             finally:
                 p.close(writing)
         finally:
@@ -743,7 +747,10 @@ async def shred(p: Process) -> int:
             p.seek(fd, 0)
             zero = "z" in options and turn == rounds - 1
             length = size if "x" in options or not size else -(-size // 4096) * 4096
-            p.write(fd, bytes(length) if zero else bytes((turn * 37 + 85) & 0xFF for _ in range(1)) * length)
+            while length > 0:
+                block = min(length, 65_536)
+                await emit(p, bytes(block) if zero else bytes([(turn * 37 + 85) & 0xFF]) * block, fd)
+                length -= block
             if "v" in options:
                 p.stderr.write(f"shred: {name}: pass {turn + 1}/{rounds} ({'000000' if zero else 'random'})...\n")
         p.close(fd)
@@ -769,20 +776,26 @@ def _wipe_name(p: Process, name: str) -> None:
 @program("tee")
 async def tee(p: Process) -> int:
     options = parse(p, "aip", {"append": "a", "ignore-interrupts": "i"})
-    opened = []
+    names: dict[int, str] = {}
     status = 0
+    flags = abi.O_WRONLY | abi.O_CREAT | (abi.O_APPEND if "a" in options else abi.O_TRUNC)
     for name in options.operands:
         try:
-            opened.append(
-                p.open(name, abi.O_WRONLY | abi.O_CREAT | (abi.O_APPEND if "a" in options else abi.O_TRUNC), 0o666)
-            )
+            names[p.open(name, flags, 0o666)] = name
         except OSError as exc:
             p.fail(f"{name}: {exc.strerror}")
             status = 1
+    outputs = [1, *names]
     async for chunk in chunks(p, 0):
-        for fd in (1, *opened):
-            p.write(fd, chunk)
-        await p.drain(1)
+        for fd in list(outputs):
+            try:
+                await emit(p, chunk, fd)
+            except OSError as exc:
+                p.fail(f"{names.get(fd, 'standard output')}: {exc.strerror}")
+                outputs.remove(fd)
+                status = 1
+        if not outputs:
+            break
     return status
 
 
@@ -799,7 +812,10 @@ async def truncate(p: Process) -> int:
             if "c" in options:
                 continue
             p.close(p.open(name, abi.O_WRONLY | abi.O_CREAT | abi.O_NONBLOCK, 0o666))
-        p.truncate(name, p.stat(name).size + size if options.values["s"][:1] in "+-" else size)
+        try:
+            p.truncate(name, max(p.stat(name).size + size, 0) if options.values["s"][:1] in "+-" else size)
+        except OSError as exc:
+            return p.fail(f"failed to truncate {quoted(name)} at {size} bytes: {exc.strerror}")
     return 0
 
 
@@ -835,35 +851,87 @@ async def mktemp(p: Process) -> int:
 async def dd(p: Process) -> int:
     settings = dict(word.split("=", 1) for word in p.argv[1:] if "=" in word)
     for word in p.argv[1:]:
-        if word.partition("=")[0] not in ("if", "of", "bs", "count", "status", "conv", "skip"):
+        if word.partition("=")[0] not in (
+            "if",
+            "of",
+            "bs",
+            "ibs",
+            "obs",
+            "count",
+            "status",
+            "conv",
+            "skip",
+            "seek",
+            "iflag",
+            "oflag",
+        ):
             return p.fail(f"unrecognized operand {quoted(word)}")
-    block = number(p, settings.get("bs", "512"), "invalid number")
+    block = number(p, settings.get("bs", settings.get("ibs", "512")), "invalid number")
     count = number(p, settings["count"], "invalid number") if "count" in settings else None
-    skip = number(p, settings.get("skip", "0"), "invalid number")
+    skip, seek = (number(p, settings.get(name, "0"), "invalid number") for name in ("skip", "seek"))
+    if block <= 0:
+        return p.fail(f"invalid number: {quoted(settings.get('bs', '0'))}")
     reading = writing = -1
     try:
         reading = p.open(settings["if"]) if "if" in settings else 0
-        flags = abi.O_WRONLY | abi.O_CREAT | (0 if "notrunc" in settings.get("conv", "") else abi.O_TRUNC)
+        keep = "notrunc" in settings.get("conv", "") or seek
+        flags = abi.O_WRONLY | abi.O_CREAT | (0 if keep else abi.O_TRUNC)
         writing = p.open(settings["of"], flags, 0o666) if "of" in settings else 1
+        if seek and "of" in settings:
+            p.seek(writing, seek * block)
     except OSError as exc:
-        return p.fail(f"failed to open {quoted(exc.filename)}: {exc.strerror}")
-    full = partial = total = 0
-    while count is None or full + partial < count:
-        await p.cooperate()
-        chunk = await p.read(reading, block)
-        if not chunk:
-            break
-        if skip:
-            skip -= 1
-            count = count + 1 if count is not None else None
-        else:
-            total += len(chunk)
-            p.write(writing, chunk)
-            await p.drain(writing)
-        full, partial = (full + 1, partial) if len(chunk) == block else (full, partial + 1)
-        if total > 64 << 20:
-            return p.fail(f"error writing {quoted(settings.get('of', 'standard output'))}: No space left on device")
+        return p.fail(f"failed to open {quoted(exc.filename or '')}: {exc.strerror}")
+    started = p.kernel.now()
+    p.charge(block)
+    records = _Records(block)
+    status = 0
+    try:
+        await _copy_blocks(p, reading, writing, records, block, count, skip)
+    except OSError as exc:
+        p.fail(f"error writing {quoted(settings.get('of', 'standard output'))}: {exc.strerror}")
+        status = 1
     if settings.get("status") != "none":
-        records = f"{full}+{partial} records"
-        p.stderr.write(f"{records} in\n{records} out\n{total} bytes copied\n")
-    return 0
+        seconds = max((p.kernel.now() - started) / 1e9, 1e-6)
+        size = f"{records.total} byte{'s' if records.total != 1 else ''}"
+        p.stderr.write(
+            f"{records.text(records.read)} in\n{records.text(records.written)} out\n{size} copied, {seconds:.6g} s\n"
+        )
+    return status
+
+
+class _Records:
+    """Full and partial blocks that dd has read and written."""
+
+    def __init__(self, block: int) -> None:
+        self.block = block
+        self.read = [0, 0]
+        self.written = [0, 0]
+        self.total = 0
+
+    def text(self, counts: list[int]) -> str:
+        return f"{counts[0]}+{counts[1]} records"
+
+
+async def _copy_blocks(
+    p: Process, reading: int, writing: int, records: _Records, block: int, count: int | None, skip: int
+) -> None:
+    while count is None or sum(records.read) < count:
+        size = 0  # of this block, which is passed on in pieces
+        while size < block:
+            chunk = await p.read(reading, min(block - size, 65_536))
+            await p.cooperate()
+            if not chunk:
+                break
+            size += len(chunk)
+            if skip <= 0:
+                await emit(p, chunk, writing)
+                records.total += len(chunk)
+            if p.fstat(reading).mode & 0o170000 == abi.S_IFIFO:
+                break  # one read of a pipe is one record
+        if not size:
+            return
+        if skip > 0:
+            skip -= 1
+            continue
+        for counts in (records.read, records.written):
+            counts[size < block] += 1

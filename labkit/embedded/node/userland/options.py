@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,11 @@ class Options:
     flags: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     operands: list[str] = field(default_factory=list)
+    given: list[tuple[str, str]] = field(default_factory=list)  # options with a value, in order
+
+    def all(self, letter: str) -> list[str]:
+        """Every value that was given for an option."""
+        return [value for name, value in self.given if name == letter]
 
     def __contains__(self, flag: str) -> bool:
         return flag in self.flags or flag in self.values
@@ -35,10 +41,11 @@ def parse(
 ) -> Options:
     """Parses a process's arguments as getopt_long does.
 
-    `short` is getopt's string (`ab:`), `long` maps a long option's name to a short one (`{"all": "a"}`); names longer
-    than one letter in its values are flags of their own. An unknown option ends the program with `status`.
+    `short` is getopt's string (`ab:c::`), `long` maps a long option's name to a short one (`{"all": "a"}`); names
+    longer than one letter in its values are flags of their own. An unknown option ends the program with `status`.
     """
-    takes = {letter for index, letter in enumerate(short) if short[index + 1 : index + 2] == ":"}
+    optional = {letter for index, letter in enumerate(short) if short[index + 1 : index + 3] == "::"}
+    takes = {letter for index, letter in enumerate(short) if short[index + 1 : index + 2] == ":"} - optional
     known = {letter for letter in short if letter != ":"}
     long = long or {}
     found = Options()
@@ -49,9 +56,9 @@ def parse(
             found.operands += words
             break
         if word.startswith("--"):
-            _long(p, word, long, takes, words, found, status)
+            _long(p, word, long, takes, optional, words, found, status)
         elif word.startswith("-") and len(word) > 1:
-            _short(p, word[1:], known, takes, words, found, status)
+            _short(p, word[1:], known, takes, optional, words, found, status)
         else:
             found.operands.append(word)
             if stop_at_operand:
@@ -61,7 +68,14 @@ def parse(
 
 
 def _long(
-    p: Process, word: str, long: Mapping[str, str], takes: set[str], words: list[str], found: Options, status: int
+    p: Process,
+    word: str,
+    long: Mapping[str, str],
+    takes: set[str],
+    optional: set[str],
+    words: list[str],
+    found: Options,
+    status: int,
 ) -> None:
     name, equals, value = word[2:].partition("=")
     if name in ("help", "version") and name not in long:
@@ -78,13 +92,24 @@ def _long(
                 usage(p, f"option '--{name}' requires an argument", status)
             value = words.pop(0)
         found.values[letter] = value
+        found.given.append((letter, value))
+    elif equals and letter in optional:
+        found.values[letter] = value
+        found.given.append((letter, value))
     elif equals:
         usage(p, f"option '--{name}' doesn't allow an argument", status)
     found.flags.append(letter)
 
 
 def _short(
-    p: Process, letters: str, known: set[str], takes: set[str], words: list[str], found: Options, status: int
+    p: Process,
+    letters: str,
+    known: set[str],
+    takes: set[str],
+    optional: set[str],
+    words: list[str],
+    found: Options,
+    status: int,
 ) -> None:
     for index, letter in enumerate(letters):
         if letter not in known:
@@ -97,6 +122,12 @@ def _short(
                     usage(p, f"option requires an argument -- '{letter}'", status)
                 value = words.pop(0)
             found.values[letter] = value
+            found.given.append((letter, value))
+            return
+        if letter in optional:
+            if letters[index + 1 :]:
+                found.values[letter] = letters[index + 1 :]
+                found.given.append((letter, letters[index + 1 :]))
             return
 
 
@@ -119,10 +150,20 @@ def quoted_if_needed(name: str) -> str:
 
 def number(p: Process, text: str, message: str, status: int = 1) -> int:
     """A number with an optional size suffix; `message` with the text in quotes ends the program."""
-    factors = {"": 1, "b": 512, "k": 1024, "K": 1024, "M": 1024**2, "G": 1024**3, "kB": 1000, "MB": 1000**2}
-    digits = text.rstrip("bkKMGB")
+    factors = {
+        "": 1,
+        "b": 512,
+        "k": 1024,
+        "K": 1024,
+        "M": 1024**2,
+        "G": 1024**3,
+        "T": 1024**4,
+        "kB": 1000,
+        "MB": 1000**2,
+    }
+    digits = text.rstrip("bkKMGTB")
     suffix = text[len(digits) :]
-    if not digits.lstrip("+-").isdigit() or suffix not in factors:
+    if not re.fullmatch(r"[-+]?[0-9]{1,18}", digits) or suffix not in factors:
         p.stderr.write(f"{p.argv[0]}: {message}: {quoted(text)}\n")
         raise ProcessExit(status)
     return int(digits) * factors[suffix]

@@ -6,15 +6,18 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from decimal import Decimal
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process
+from labkit.embedded.node.patterns import PatternError, regex
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.shell.builtins import echo_text, evaluate_test, printf_text
 from labkit.embedded.node.shell.builtins import kill as send
 from labkit.embedded.node.shell.expansion import ExpansionError
 from labkit.embedded.node.shell.interpreter import Shell
 from labkit.embedded.node.userland.options import parse, quoted, usage
+from labkit.embedded.node.userland.show import emit, interval
 
 # -- ps ---------------------------------------------------------------------------------------------------------------
 
@@ -175,13 +178,18 @@ async def pgrep(p: Process) -> int:
     if not options.operands:
         usage(p, "no matching criteria specified", 2)
     found = []
+    try:
+        patterns = [regex(pattern) for pattern in options.operands]
+    except PatternError as exc:
+        return p.fail(str(exc), 2)
     for process in p.visible():
+        await p.cooperate()
         if process is p:
             continue
         text = " ".join(process.argv) if "f" in options else process.name
-        for pattern in options.operands:
+        for pattern, expression in zip(options.operands, patterns, strict=True):
             exact = "x" in options or p.name == "pidof"
-            if (text == pattern) if exact else re.search(pattern, text):
+            if (text == pattern) if exact else expression.search(text[:4096]):
                 found.append(process)
                 break
     if p.name == "pkill":
@@ -267,10 +275,10 @@ async def timeout(p: Process) -> int:
         usage(p, "missing operand", 125)
     text, *argv = options.operands
     factor = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:], 0)
-    try:
-        seconds = float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
+    amount = interval(text[:-1] if factor else text)
+    if amount is None:
         usage(p, f"invalid time interval {quoted(text)}", 125)
+    seconds = min((amount or 0.0) * (factor or 1), 1e8)
     name = options.values.get("s", "TERM").removeprefix("SIG")
     number = int(name) if name.isdigit() else abi.SIGNALS.get(name)
     if number is None:
@@ -414,40 +422,57 @@ async def test(p: Process) -> int:
 
 @program("yes")
 async def yes(p: Process) -> int:
-    line = (" ".join(p.argv[1:]) or "y") + "\n"
+    line = (" ".join(p.argv[1:]) or "y").encode("utf-8", "surrogateescape") + b"\n"
+    block = line * max(4096 // len(line), 1)
     while True:
-        p.stdout.write(line * 512)
-        await p.drain(1)
-        await p.cooperate()
+        await emit(p, block)
 
 
 @program("seq")
 async def seq(p: Process) -> int:
+    negative = any(re.fullmatch(r"-[\d.].*", word) for word in p.argv[1:])
     options = parse(
         p,
-        "s:w",
-        {"separator": "s", "equal-width": "w"},
-        arguments=[w for w in p.argv[1:] if not re.fullmatch(r"-\d+", w)]
-        if not any(re.fullmatch(r"-\d+", w) for w in p.argv[1:])
-        else ["--", *p.argv[1:]],
+        "s:wf:",
+        {"separator": "s", "equal-width": "w", "format": "f"},
+        arguments=["--", *p.argv[1:]] if negative else p.argv[1:],
     )
+    if "f" in options:
+        return p.fail("option -f is not simulated in this lab")
     words = options.operands
-    if not words or len(words) > 3 or not all(re.fullmatch(r"[-+]?\d+", word) for word in words):
-        usage(p, "missing operand" if not words else f"invalid floating point argument: {quoted(words[0])}")
-    numbers = [int(word) for word in words]
+    if not words:
+        usage(p, "missing operand")
+    if len(words) > 3:
+        usage(p, f"extra operand {quoted(words[3])}")
+    numbers = []
+    for word in words:
+        if not re.fullmatch(r"[-+]?(\d{1,30}(\.\d{0,15})?|\.\d{1,15})(e\d{1,2})?", word):
+            usage(p, f"invalid floating point argument: {quoted(word)}")
+        numbers.append(Decimal(word))
     first, step, last = (
-        (1, 1, *numbers) if len(numbers) == 1 else (numbers[0], 1, numbers[1]) if len(numbers) == 2 else numbers
+        (Decimal(1), Decimal(1), numbers[0])
+        if len(numbers) == 1
+        else (numbers[0], Decimal(1), numbers[1])
+        if len(numbers) == 2
+        else tuple(numbers)
     )
     if step == 0:
-        usage(p, "invalid Zero increment value: '0'")
-    width = max(len(str(first)), len(str(last))) if "w" in options else 0
+        usage(p, f"invalid Zero increment value: {quoted(words[1])}")
+    places = max(_places(word) for word in (words[:-1] or ["1"]))
     separator = options.values.get("s", "\n")
-    values = range(first, last + (1 if step > 0 else -1), step)
-    for index, value in enumerate(values):
-        p.stdout.write((separator if index else "") + f"{value:0{width}d}")
-        if index % 256 == 255:
-            await p.drain(1)
-            await p.cooperate()
-    if len(values):
-        p.stdout.write("\n")
+    width = max(len(f"{first:.{places}f}"), len(f"{last:.{places}f}")) if "w" in options else 0
+    form = f"0{width}.{places}f" if width else f".{places}f"
+    value, begun, out = first, False, []
+    while value <= last if step > 0 else value >= last:
+        out.append((separator if begun else "") + f"{value:{form}}")
+        begun = True
+        value += step
+        if len(out) == 512:
+            await emit(p, "".join(out).encode("utf-8", "surrogateescape"))
+            out.clear()
+    await emit(p, ("".join(out) + ("\n" if begun else "")).encode("utf-8", "surrogateescape"))
     return 0
+
+
+def _places(word: str) -> int:
+    return 0 if "e" in word else len(word.partition(".")[2])

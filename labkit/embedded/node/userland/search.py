@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.filesystem import Directory, Stat
 from labkit.embedded.node.kernel import Process, ProcessExit
+from labkit.embedded.node.patterns import PatternError, Regex, glob, regex
 from labkit.embedded.node.programs import program
-from labkit.embedded.node.shell.expansion import translate
-from labkit.embedded.node.userland import regex
-from labkit.embedded.node.userland.options import parse, quoted, usage
-from labkit.embedded.node.userland.show import list_time, mode_text
+from labkit.embedded.node.shell.parser import unescape
+from labkit.embedded.node.userland.options import Options, number, parse, quoted, usage
+from labkit.embedded.node.userland.show import emit, file_chunks, line_batches, list_time, mode_text, whole
 
 # -- find -------------------------------------------------------------------------------------------------------------
 
@@ -27,6 +26,26 @@ class _Entry:
     found: Stat
     depth: int
     pruned: bool = False
+
+
+_DIALECTS = {
+    "emacs": "emacs",
+    "findutils-default": "emacs",
+    "posix-basic": "basic",
+    "grep": "basic",
+    "sed": "basic",
+    "ed": "basic",
+    "posix-extended": "extended",
+    "posix-egrep": "extended",
+    "egrep": "extended",
+    "awk": "extended",
+    "posix-awk": "extended",
+    "gnu-awk": "extended",
+}
+
+
+_DEEPEST = 100
+_MOST_ARGUMENTS = 4096  # of one command that find or xargs runs
 
 
 class _Quit(Exception):
@@ -52,6 +71,8 @@ class _Find:
         self.same_device = False
         self.depth_first = False
         self.acts = False
+        self.dialect = "emacs"
+        self.depth = 0
         self.batches: list[tuple[tuple[str, ...], list[str]]] = []
 
     def error(self, message: str) -> None:
@@ -71,6 +92,15 @@ class _Find:
         return tree
 
     def _or(self, words: list[str]) -> object:
+        self.depth += 1
+        if self.depth > 100:
+            self.error("labkit: the lab's find nests 100 parentheses at most")
+        try:
+            return self._either(words)
+        finally:
+            self.depth -= 1
+
+    def _either(self, words: list[str]) -> object:
         branches = [self._and(words)]
         while words[:1] in (["-o"], ["-or"]):
             words.pop(0)
@@ -87,10 +117,13 @@ class _Find:
         return ("and", branches)
 
     def _not(self, words: list[str]) -> object:
-        if words[0] in ("!", "-not"):
+        negated = False
+        while words and words[0] in ("!", "-not"):
             words.pop(0)
+            negated = not negated
             if not words:
                 self.error("expected an expression after '!'")
+        if negated:
             return ("not", self._not(words))
         if words[0] == "(":
             words.pop(0)
@@ -110,7 +143,7 @@ class _Find:
         name = words.pop(0)
         if name in ("-maxdepth", "-mindepth"):
             text = self._argument(name, words)
-            if not text.isdigit():
+            if not re.fullmatch(r"[0-9]{1,9}", text):
                 self.error(f"Expected a positive decimal integer argument to {name}, but got {quoted(text)}")
             if name == "-maxdepth":
                 self.max_depth = int(text)
@@ -122,6 +155,12 @@ class _Find:
             return lambda entry: True
         if name in ("-depth", "-d"):
             self.depth_first = True
+            return lambda entry: True
+        if name == "-regextype":
+            kind = self._argument(name, words)
+            if kind not in _DIALECTS:
+                self.error(f"Unknown regular expression type {quoted(kind)}")
+            self.dialect = _DIALECTS[kind]
             return lambda entry: True
         if name in ("-name", "-iname", "-path", "-ipath", "-wholename", "-regex", "-iregex", "-lname"):
             return self._pattern(name, self._argument(name, words))
@@ -181,21 +220,22 @@ class _Find:
         return self._action(name, words)
 
     def _pattern(self, name: str, text: str) -> Callable[[_Entry], bool]:
-        flags = re.DOTALL | (re.IGNORECASE if name.startswith("-i") else 0)
-        if "regex" in name:
-            matcher = regex.compiled(to_python(text, extended=False), ignore_case=name.startswith("-i"))
-            return lambda entry: matcher.fullmatch(entry.path) is not None
-        expression = re.compile(translate(text), flags)
+        ignore_case = name.startswith("-i")
+        try:
+            if "regex" in name:
+                expression = regex(text, self.dialect, ignore_case=ignore_case, whole=True)
+                return lambda entry: expression.search(entry.path) is not None
+            pattern = glob(text, ignore_case=ignore_case)
+        except PatternError as exc:
+            self.error(str(exc))
         if name.endswith("lname"):
-            return lambda entry: (
-                entry.found.is_symlink and expression.fullmatch(self.p.readlink(entry.path)) is not None
-            )
+            return lambda entry: entry.found.is_symlink and pattern.matches(self.p.readlink(entry.path))
         if name in ("-name", "-iname"):
-            return lambda entry: expression.fullmatch(posixpath.basename(entry.path.rstrip("/")) or "/") is not None
-        return lambda entry: expression.fullmatch(entry.path) is not None
+            return lambda entry: pattern.matches(posixpath.basename(entry.path.rstrip("/")) or "/")
+        return lambda entry: pattern.matches(entry.path)
 
     def _number(self, name: str, text: str) -> Callable[[_Entry], bool]:
-        match = re.fullmatch(r"([-+]?)(\d+)([bcwkMG]?)", text)
+        match = re.fullmatch(r"([-+]?)(\d{1,18})([bcwkMG]?)", text)
         if match is None or (match[3] and name != "-size"):
             self.error(f"invalid argument `{text}' to `{name}'")
         assert match is not None
@@ -317,8 +357,6 @@ class _Find:
         return True
 
     def _printf(self, entry: _Entry, format: str) -> bool:
-        from labkit.embedded.node.shell.parser import unescape
-
         found, p = entry.found, self.p
         values = {
             "p": entry.path,
@@ -361,6 +399,8 @@ class _Find:
     async def walk(self, path: str, tree: object, depth: int = 0, device: int | None = None) -> None:
         p = self.p
         await p.cooperate()
+        if depth > _DEEPEST:
+            self.error(f"labkit: the lab's find goes {_DEEPEST} directories deep at most")
         try:
             found = p.lstat(path)
         except OSError as exc:
@@ -426,9 +466,12 @@ async def find(p: Process) -> int:
             await finder.walk(path, tree)
     except _Quit:
         return finder.status
+    except PatternError as exc:
+        return p.fail(str(exc))
     for argv, found in finder.batches:
-        if found and await run(p, [*argv, *found], "find"):
-            finder.status = 1
+        for start in range(0, len(found), _MOST_ARGUMENTS):
+            if await run(p, [*argv, *found[start : start + _MOST_ARGUMENTS]], "find"):
+                finder.status = 1
     return finder.status
 
 
@@ -442,106 +485,14 @@ async def run(p: Process, argv: list[str], caller: str) -> int:
     return await p.wait(child)
 
 
-# -- grep ------------------------------------------------------------------------------------------------------------
-
-
-def to_python(pattern: str, *, extended: bool) -> str:
-    """A POSIX regular expression (basic or extended, with GNU's additions) as Python has it."""
-    out: list[str] = []
-    at = 0
-    swapped = "+?|(){}"
-    while at < len(pattern):
-        character = pattern[at]
-        if character == "\\" and at + 1 < len(pattern):
-            following = pattern[at + 1]
-            at += 2
-            if following in swapped:
-                out.append("\\" + following if extended else following)
-            elif following in "<>":
-                out.append(r"\b")
-            elif following in "wWsSbB" or following.isdigit():
-                out.append("\\" + following)
-            elif following == "`":
-                out.append(r"\A")
-            elif following == "'":
-                out.append(r"\Z")
-            else:
-                out.append(re.escape(following))
-            continue
-        if character == "[":
-            end = pattern.find("]", at + (3 if pattern[at + 1 : at + 2] == "^" else 2))
-            while end > 0 and pattern.count("[:", at, end) > pattern.count(":]", at, end + 1):
-                end = pattern.find("]", end + 1)
-            while (
-                end > 0
-                and pattern[end - 1] == ":"
-                and pattern.count("[:", at, end)
-                and pattern.find("]", end + 1) > 0
-                and pattern[end - 1 : end + 1] == ":]"
-            ):
-                end = pattern.find("]", end + 1)
-            if end < 0:
-                raise re.error("Unmatched [, [^, [:, [., or [=")
-            out.append(_bracket(pattern[at : end + 1]))
-            at = end + 1
-            continue
-        if character in swapped:
-            literal_brace = extended and character == "{" and not re.match(r"\{\d*,?\d*\}", pattern[at:])
-            out.append(character if extended and not literal_brace else "\\" + character)
-        elif character == "*" and (not out or out[-1] in ("(", "|", "^")):
-            out.append(r"\*")
-        elif character == "^" and not extended and out and out[-1] not in ("(", "|"):
-            out.append(r"\^")
-        elif (
-            character == "$"
-            and not extended
-            and at + 1 < len(pattern)
-            and pattern[at + 1 : at + 3] not in (r"\)", r"\|")
-        ):
-            out.append(r"\$")
-        else:
-            out.append(character)
-        at += 1
-    return "".join(out)
-
-
-_CLASSES = {
-    "alpha": "a-zA-Z",
-    "digit": "0-9",
-    "alnum": "a-zA-Z0-9",
-    "upper": "A-Z",
-    "lower": "a-z",
-    "space": r" \t\n\r\f\v",
-    "blank": r" \t",
-    "xdigit": "0-9a-fA-F",
-    "punct": r"!-/:-@\[-`{-~",
-    "print": r"\x20-\x7e",
-    "graph": r"\x21-\x7e",
-    "cntrl": r"\x00-\x1f\x7f",
-}
-
-
-def _bracket(text: str) -> str:
-    negated = text[1:2] == "^"
-    body = text[2 if negated else 1 : -1]
-    out = ""
-    at = 0
-    while at < len(body):
-        match = re.match(r"\[:(\w+):\]", body[at:])
-        if match is not None:
-            out += _CLASSES.get(match[1], "")
-            at += match.end()
-            continue
-        out += "\\" + body[at] if body[at] in "\\[]^&~|" else body[at]
-        at += 1
-    return f"[{'^' if negated else ''}{out}]"
+# -- grep -------------------------------------------------------------------------------------------------------------
 
 
 @program("grep", "egrep", "fgrep")
 async def grep(p: Process) -> int:
     options = parse(
         p,
-        "A:B:C:EFGPabce:f:hHiIlLm:noqrRsvwxyzZU",
+        "A:B:C:EFGPabce:f:hHiIlLm:noqrRsvwxyzZU0123456789",
         {
             "extended-regexp": "E",
             "fixed-strings": "F",
@@ -577,90 +528,77 @@ async def grep(p: Process) -> int:
         },
         status=2,
     )
-    for letter in "zZb":
+    for letter in "zZb0123456789":
         if letter in options:
             return p.fail(f"option -{letter} is not simulated in this lab", 2)
     operands = list(options.operands)
-    patterns = []
-    if "e" in options.values:
-        patterns += [
-            p.argv[index + 1] if word == "-e" else word.partition("=")[2]
-            for index, word in enumerate(p.argv)
-            if word == "-e" or word.startswith("--regexp=")
-        ] or [options.values["e"]]
-    if "f" in options.values:
-        patterns += p.read_text(options.values["f"]).splitlines()
-    if not patterns:
+    patterns = [pattern for value in options.all("e") for pattern in value.split("\n")]
+    for name in options.all("f"):
+        try:
+            listed = await whole(p, name)
+        except OSError as exc:
+            return p.fail(f"{name}: {exc.strerror}", 2)
+        patterns += listed.removesuffix(b"\n").decode("utf-8", "surrogateescape").split("\n") if listed else []
+    if "e" not in options and "f" not in options:
         if not operands:
             p.stderr.write(
                 f"Usage: {p.argv[0]} [OPTION]... PATTERNS [FILE]...\nTry '{p.argv[0]} --help' for more information.\n"
             )
             return 2
         patterns = operands.pop(0).split("\n")
+    kind = options.last("E", "F", "G", "P", default={"egrep": "E", "fgrep": "F"}.get(p.name, "G"))
+    ignore_case = "i" in options or "y" in options
     try:
-        expression = _compiled(
-            p,
-            patterns,
-            options.last("E", "F", "G", "P", default={"egrep": "E", "fgrep": "F"}.get(p.name, "G")),
-            options,
-        )
-    except re.error as exc:
-        return p.fail(str(exc.msg)[:1].upper() + str(exc.msg)[1:], 2)
+        expression: Regex[bytes] | None = None
+        if patterns:
+            expression = regex(
+                "\n".join(patterns).encode("utf-8", "surrogateescape"),
+                {"E": "extended", "F": "fixed", "G": "basic", "P": "perl"}[kind],
+                ignore_case=ignore_case,
+                whole="x" in options,
+                words="w" in options,
+                lines=True,
+            )
+    except PatternError as exc:
+        return p.fail(str(exc), 2)
     searcher = _Grep(p, options, expression)
     recursive = "r" in options or "R" in options
     names = operands or (["."] if recursive else ["-"])
     searcher.named = "H" in options or (
         ("h" not in options) and (len(names) > 1 or (recursive and (not operands or p.isdir(names[0]))))
     )
-    for name in names:
-        if recursive and name != "-" and p.isdir(name):
-            await searcher.tree(name, given=bool(operands))
-        else:
-            await searcher.file(name)
-        if searcher.done:
-            break
+    try:
+        for name in names:
+            if recursive and name != "-" and p.isdir(name):
+                await searcher.tree(name, given=bool(operands))
+            else:
+                await searcher.file(name)
+            if searcher.done:
+                break
+    except PatternError as exc:
+        return p.fail(str(exc), 2)
     if searcher.found and "q" in options:
         return 0
     return 2 if searcher.failed else 0 if searcher.found else 1
 
 
-def _compiled(p: Process, patterns: list[str], kind: str, options: object) -> Any:
-    from labkit.embedded.node.userland.options import Options
-
-    assert isinstance(options, Options)
-    parts = []
-    for pattern in patterns:
-        if kind == "F":
-            text = re.escape(pattern)
-        elif kind == "P":
-            text = pattern
-        else:
-            text = to_python(pattern, extended=kind == "E")
-        parts.append(f"(?:{text})")
-    text = "|".join(parts)
-    if "w" in options:
-        text = rf"(?<!\w)(?:{text})(?!\w)"
-    if "x" in options:
-        text = rf"\A(?:{text})\Z"
-    return regex.compiled(text.encode("utf-8", "surrogateescape"), ignore_case="i" in options or "y" in options)
-
-
 class _Grep:
-    def __init__(self, p: Process, options: object, expression: Any) -> None:
-        from labkit.embedded.node.userland.options import Options
-
-        assert isinstance(options, Options)
+    def __init__(self, p: Process, options: Options, expression: Regex[bytes] | None) -> None:
         self.p = p
         self.options = options
         self.expression = expression
+        self.group = 1 if "w" in options else 0
         self.named = False
         self.found = False
         self.failed = False
         self.done = False
-        self.most = int(options.values["m"]) if options.values.get("m", "").isdigit() else None
+        self.most = int(options.values["m"]) if re.fullmatch(r"[0-9]{1,18}", options.values.get("m", "")) else None
         context = options.values.get("C", "0")
-        self.after = int(options.values.get("A", context) or 0)
-        self.before = int(options.values.get("B", context) or 0)
+        self.after, self.before = (
+            number(p, options.values.get(letter, context), "invalid context length argument", 2) for letter in "AB"
+        )
+        self.include = [glob(each) for each in options.all("include")]
+        self.exclude = [glob(each) for each in options.all("exclude")]
 
     def complain(self, name: str, why: str) -> None:
         self.failed = True
@@ -694,72 +632,117 @@ class _Grep:
                 return
 
     def _selected(self, name: str) -> bool:
-        values = self.options.values
-        if "include" in values and not re.fullmatch(translate(values["include"]), name):
+        if self.include and not any(each.matches(name) for each in self.include):
             return False
-        return not ("exclude" in values and re.fullmatch(translate(values["exclude"]), name))
+        return not any(each.matches(name) for each in self.exclude)
 
     async def file(self, name: str) -> None:
-        from labkit.embedded.node.userland.show import whole
-
-        p, options = self.p, self.options
-        await p.cooperate()
+        await self.p.cooperate()
         try:
-            data = await whole(p, name)
+            await self._search(name, "(standard input)" if name == "-" else name)
         except OSError as exc:
             self.complain(name, exc.strerror or "")
-            return
-        shown = "(standard input)" if name == "-" else name
-        binary = b"\0" in data and "a" not in options
-        if binary and "I" in options:
-            return
-        lines = data.split(b"\n")
-        if lines and not lines[-1]:
-            lines.pop()
-        hits = [
-            index for index, line in enumerate(lines) if (self.expression.search(line) is not None) != ("v" in options)
-        ]
-        if self.most is not None:
-            hits = hits[: self.most]
-        if hits:
-            self.found = True
+
+    async def _search(self, name: str, shown: str) -> None:
+        p, options = self.p, self.options
+        lead = f"{shown}:".encode("utf-8", "surrogateescape") if self.named else b""
+        quiet = bool({"q", "c", "l", "L"} & set(options.flags))
+        context = _Context(self, shown)
+        hits = count = 0
+        binary = False
+        async for batch in line_batches(p, name):
+            if not binary and "a" not in options and any(b"\0" in line for line in batch):
+                binary = True
+                if "I" in options:
+                    return
+            out: list[bytes] = []
+            for line in batch:
+                count += 1
+                if not count & 63:
+                    await p.cooperate()
+                match = self._matches(line)
+                if match != ("v" not in options):
+                    if not quiet and not binary:
+                        context.other(count, line, out)
+                    continue
+                hits += 1
+                self.found = True
+                if quiet:
+                    if "c" not in options:
+                        break
+                elif not binary:
+                    context.hit(count, line, out)
+                if binary and not quiet:
+                    break
+                if self.most is not None and hits >= self.most:
+                    break
+            await emit(p, b"".join(out))
+            stop = (hits and (binary or "c" not in options) and (quiet or binary) and "c" not in options) or (
+                self.most is not None and hits >= self.most
+            )
+            if stop:
+                break
         if "q" in options:
             self.done = self.found
-            return
-        if "c" in options:
-            p.print((f"{shown}:" if self.named else "") + str(len(hits)))
+        elif "c" in options:
+            await emit(p, lead + b"%d\n" % hits)
         elif "l" in options or "L" in options:
             if bool(hits) == ("l" in options):
                 p.print(shown)
         elif hits and binary:
             p.print(f"{p.argv[0]}: {shown}: binary file matches")
-        elif hits:
-            self._show(shown, lines, hits)
-        await p.drain(1)
 
-    def _show(self, name: str, lines: list[bytes], hits: list[int]) -> None:
-        out = bytearray()
-        chosen = set(hits)
-        near = sorted(
-            {i for hit in hits for i in range(max(hit - self.before, 0), min(hit + self.after + 1, len(lines)))}
-        )
-        previous = -1
-        for index in near:
-            if (self.before or self.after) and previous >= 0 and index > previous + 1:
-                out += b"--\n"
-            previous = index
-            mark = b":" if index in chosen else b"-"
-            prefix = (name.encode("utf-8", "surrogateescape") + mark if self.named else b"") + (
-                str(index + 1).encode() + mark if "n" in self.options else b""
-            )
-            if "o" in self.options:
-                if index in chosen:
-                    for match in self.expression.finditer(lines[index]):
-                        if match[0]:
-                            out += prefix + match[0] + b"\n"
-            else:
-                out += prefix + lines[index] + b"\n"
-        self.p.write(1, bytes(out))
+    def _matches(self, line: bytes) -> bool:
+        return self.expression is not None and self.expression.search(line) is not None
+
+    def parts(self, line: bytes) -> list[bytes]:
+        """What -o shows of a line."""
+        found: list[bytes] = []
+        at = 0
+        while self.expression is not None and at <= len(line):
+            match = self.expression.search(line, at)
+            if match is None:
+                break
+            start, end = match.span(self.group)
+            if end > start:
+                found.append(line[start:end])
+            at = end if end > start else max(end, match.span()[1]) + (end == start)
+        return found
+
+
+class _Context:
+    """Shows lines that matched and those around them."""
+
+    def __init__(self, grep: _Grep, shown: str) -> None:
+        self.grep = grep
+        self.name = shown.encode("utf-8", "surrogateescape")
+        self.before: deque[tuple[int, bytes]] = deque(maxlen=min(grep.before, 100_000))
+        self.left = 0
+        self.last = 0
+
+    def _show(self, number: int, line: bytes, mark: bytes, out: list[bytes]) -> None:
+        grep = self.grep
+        if self.last and number > self.last + 1 and (grep.before or grep.after):
+            out.append(b"--\n")
+        self.last = number
+        prefix = (self.name + mark if grep.named else b"") + (b"%d" % number + mark if "n" in grep.options else b"")
+        if "o" not in grep.options:
+            out.append(prefix + line + b"\n")
+        elif mark == b":":
+            out += [prefix + part + b"\n" for part in grep.parts(line)]
+
+    def hit(self, number: int, line: bytes, out: list[bytes]) -> None:
+        while self.before:
+            self._show(*self.before.popleft(), b"-", out)
+        self._show(number, line, b":", out)
+        self.left = self.grep.after
+
+    def other(self, number: int, line: bytes, out: list[bytes]) -> None:
+        if self.left > 0:
+            self.left -= 1
+            self._show(number, line, b"-", out)
+        elif self.grep.before:
+            self.before.append((number, line))
 
 
 # -- xargs, which ----------------------------------------------------------------------------------------------------
@@ -769,41 +752,129 @@ class _Grep:
 async def xargs(p: Process) -> int:
     options = parse(
         p,
-        "0d:I:n:rtP:L:",
-        {"null": "0", "delimiter": "d", "max-args": "n", "no-run-if-empty": "r", "verbose": "t", "max-procs": "P"},
+        "0a:d:E:I:n:rts:P:L:x",
+        {
+            "null": "0",
+            "arg-file": "a",
+            "delimiter": "d",
+            "max-args": "n",
+            "max-lines": "L",
+            "no-run-if-empty": "r",
+            "verbose": "t",
+            "max-procs": "P",
+            "replace": "I",
+        },
         stop_at_operand=True,
     )
-    data = (await p.stdin.read()).decode("utf-8", "surrogateescape")
     command = options.operands or ["echo"]
-    if "0" in options or "d" in options.values:
-        items = [
-            item for item in data.split("\0" if "0" in options else options.values["d"].replace("\\n", "\n")) if item
-        ]
-    elif "I" in options.values:
-        items = [line.strip() for line in data.splitlines() if line.strip()]
-    else:
-        try:
-            items = shlex.split(data)
-        except ValueError:
-            return p.fail("unmatched single quote; by default quotes are special to xargs unless you use the -0 option")
-    if "I" in options.values:
-        runs = [[word.replace(options.values["I"], item) for word in command] for item in items]
-    else:
-        most = int(options.values.get("n") or options.values.get("L") or 5000)
-        runs = [[*command, *items[start : start + most]] for start in range(0, len(items), most)]
-        if not items and "r" not in options:
-            runs = [command]
-    status = 0
-    for argv in runs:
-        if "t" in options:
+    replace = options.values.get("I")
+    most = 1 if replace is not None else _MOST_ARGUMENTS
+    for letter in "nL":
+        if letter in options.values:
+            most = number(p, options.values[letter], f"invalid number for -{letter} option")
+            if most <= 0:
+                return p.fail(f"value {options.values[letter]} for -{letter} option should be >= 1")
+    runner = _Xargs(p, command, replace, verbose="t" in options)
+    items: list[str] = []
+    size, ran = 0, False
+    async for item in _items(p, options, lines=replace is not None or "L" in options):
+        if len(item) > _LONGEST_ARGUMENT:
+            return p.fail("argument line too long")
+        items.append(item)
+        size += len(item)
+        if len(items) >= most or size > _LONGEST_ARGUMENT:
+            ran = True
+            if await runner.run(items, split="L" in options and replace is None):
+                return runner.status
+            items, size = [], 0
+    if items or (not ran and "r" not in options and replace is None):
+        await runner.run(items, split="L" in options and replace is None)
+    return runner.status
+
+
+_LONGEST_ARGUMENT = 131_072 - 2048
+
+
+class _Xargs:
+    def __init__(self, p: Process, command: list[str], replace: str | None, *, verbose: bool) -> None:
+        self.p = p
+        self.command = command
+        self.replace = replace
+        self.verbose = verbose
+        self.status = 0
+
+    async def run(self, items: list[str], *, split: bool) -> bool:
+        """Runs the command with some items; whether xargs ends here."""
+        p = self.p
+        if split:
+            items = [word for item in items for word in item.split()]
+        if self.replace is not None:
+            argv = [word.replace(self.replace, items[0]) for word in self.command]
+        else:
+            argv = [*self.command, *items]
+        if self.verbose:
             p.stderr.write(" ".join(argv) + "\n")
         result = await run(p, argv, p.argv[0])
+        await p.cooperate()
         if result in (126, 127):
-            return result
+            self.status = result
+            return True
         if result == 255:
-            return p.fail(f"{argv[0]}: exited with status 255; aborting", 124)
-        status = 123 if result else status
-    return status
+            self.status = p.fail(f"{argv[0]}: exited with status 255; aborting", 124)
+            return True
+        if result > 128:
+            self.status = p.fail(f"{argv[0]}: terminated by signal {result - 128}", 125)
+            return True
+        self.status = 123 if result else self.status
+        return False
+
+
+async def _items(p: Process, options: Options, *, lines: bool) -> AsyncIterator[str]:
+    """What xargs reads: words in which quotes and backslashes count, or texts between delimiters."""
+    name = options.values.get("a", "-")
+    end = b"\0" if "0" in options else unescape(options.values.get("d", "\n")).encode()[:1] or b"\n"
+    plain = "0" in options or "d" in options.values
+    async for batch in line_batches(p, name, end):
+        for raw in batch:
+            text = raw.decode("utf-8", "surrogateescape")
+            if plain:
+                yield text
+            elif lines:
+                if text.strip():
+                    yield text.strip()
+            else:
+                for word in _words(p, text):
+                    yield word
+            await p.cooperate()
+
+
+def _words(p: Process, text: str) -> list[str]:
+    words: list[str] = []
+    at = 0
+    while True:
+        while at < len(text) and text[at] in " \t\n":
+            at += 1
+        if at >= len(text):
+            return words
+        word: list[str] = []
+        while at < len(text) and text[at] not in " \t\n":
+            character = text[at]
+            if character in "'\"":
+                close = text.find(character, at + 1)
+                if close < 0:
+                    kind = "single" if character == "'" else "double"
+                    p.fail(
+                        f"unmatched {kind} quote; by default quotes are special to xargs unless you use the -0 option"
+                    )
+                    raise ProcessExit(1)
+                word.append(text[at + 1 : close])
+                at = close + 1
+                continue
+            if character == "\\" and at + 1 < len(text):
+                at += 1
+            word.append(text[at])
+            at += 1
+        words.append("".join(word))
 
 
 @program("which")
@@ -827,26 +898,44 @@ async def which(p: Process) -> int:
 
 @program("xxd", "hexdump")
 async def xxd(p: Process) -> int:
-    from labkit.embedded.node.userland.show import whole
-
-    options = parse(p, "Cps")
+    options = parse(p, "Cpsl:n:c:")
     if p.name == "hexdump" and "C" not in options:
         usage(p, "only -C is simulated in this lab")
-    data = await whole(p, options.operands[0] if options.operands else "-")
-    if "p" in options:
-        text = data.hex()
-        for start in range(0, len(text), 60):
-            p.print(text[start : start + 60])
-        return 0
-    for offset in range(0, len(data), 16):
-        row = data[offset : offset + 16]
-        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        if p.name == "hexdump":
-            left, right = row[:8].hex(" "), row[8:].hex(" ")
-            p.print(f"{offset:08x}  {left:<23}  {right:<23}  |{shown}|")
-        else:
-            pairs = " ".join(row[index : index + 2].hex() for index in range(0, len(row), 2))
-            p.print(f"{offset:08x}: {pairs:<39}  {shown}")
+    limit = options.values.get("l") or options.values.get("n")
+    left = number(p, limit, "invalid length") if limit else None
+    plain = "p" in options
+    width = 30 if plain else 16
+    offset, pending = 0, b""
+
+    async def rows(data: bytes) -> None:
+        nonlocal offset
+        out = []
+        for start in range(0, len(data), width):
+            row = data[start : start + width]
+            out.append(row.hex() if plain else _dumped(offset, row, p.name))
+            offset += len(row)
+        await emit(p, "".join(f"{line}\n" for line in out).encode())
+
+    async for chunk in file_chunks(p, options.operands[0] if options.operands else "-", 4096):
+        if left is not None:
+            chunk = chunk[:left]
+            left -= len(chunk)
+        pending += chunk
+        cut = len(pending) // width * width
+        await rows(pending[:cut])
+        pending = pending[cut:]
+        if left == 0:
+            break
+    await rows(pending)
     if p.name == "hexdump":
-        p.print(f"{len(data):08x}")
+        p.print(f"{offset:08x}")
     return 0
+
+
+def _dumped(offset: int, row: bytes, name: str) -> str:
+    shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+    if name == "hexdump":
+        left, right = row[:8].hex(" "), row[8:].hex(" ")
+        return f"{offset:08x}  {left:<23}  {right:<23}  |{shown}|"
+    pairs = " ".join(row[index : index + 2].hex() for index in range(0, len(row), 2))
+    return f"{offset:08x}: {pairs:<39}  {shown}"

@@ -6,34 +6,77 @@ import asyncio
 import math
 import posixpath
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 
 from labkit.embedded.node import abi
-from labkit.embedded.node.filesystem import Stat
+from labkit.embedded.node.filesystem import File, Stat
 from labkit.embedded.node.kernel import Process
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.options import Options, number, parse, quoted, quoted_if_needed, usage
 
-_CHUNK = 131_072
+_CHUNK = 65_536
+_BATCH = 8_192  # for programs that look at every line
 
 
-async def chunks(p: Process, fd: int) -> AsyncIterator[bytes]:
-    """What a descriptor gives, up to its end."""
-    while chunk := await p.read(fd, _CHUNK):
+async def chunks(p: Process, fd: int, size: int = _CHUNK) -> AsyncIterator[bytes]:
+    """What a descriptor gives, up to its end; others get their turn in between."""
+    while chunk := await p.read(fd, size):
         yield chunk
+        await p.cooperate()
 
 
-async def whole(p: Process, name: str) -> bytes:
-    """A file's content, or standard input's for `-`; raises OSError with the file's name."""
-    if name == "-":
-        return await p.stdin.read()
-    fd = p.open(name)
+async def file_chunks(p: Process, name: str, size: int = _CHUNK) -> AsyncIterator[bytes]:
+    """What a file (or standard input for `-`) gives; raises OSError with the file's name."""
+    fd = p.open(name) if name != "-" else 0
     try:
-        return b"".join([chunk async for chunk in chunks(p, fd)])
+        async for chunk in chunks(p, fd, size):
+            yield chunk
     except IsADirectoryError:
         raise abi.error("EISDIR", name) from None
     finally:
-        p.close(fd)
+        if fd and fd in p.fds:
+            p.close(fd)
+
+
+async def whole(p: Process, name: str) -> bytes:
+    """A file's content, or standard input's for `-`, which the process then holds in its memory."""
+    held: list[bytes] = []
+    async for chunk in file_chunks(p, name):
+        p.charge(len(chunk))
+        held.append(chunk)
+    return b"".join(held)
+
+
+async def line_batches(p: Process, name: str, end: bytes = b"\n") -> AsyncIterator[list[bytes]]:
+    """The lines of a file (or of standard input for `-`) without their ends, some at a time.
+
+    Only the line that hasn't ended yet is held. A last line without an end is a batch of its own.
+    """
+    held: list[bytes] = []
+    size = 0
+    async for chunk in file_chunks(p, name, _BATCH):
+        cut = chunk.rfind(end)
+        if cut < 0:
+            held.append(chunk)
+            size += len(chunk)
+            p.charge(len(chunk))
+            continue
+        lines = b"".join([*held, chunk[:cut]]).split(end)
+        p.charge(len(chunk) - cut - 1 - size)
+        held, size = [chunk[cut + 1 :]], len(chunk) - cut - 1
+        yield lines
+    if size:
+        p.charge(-size)
+        yield [b"".join(held)]
+
+
+async def emit(p: Process, data: bytes, fd: int = 1) -> None:
+    """Writes, and waits until the reader has kept up and others had their turn."""
+    if data:
+        p.write(fd, data)
+        await p.drain(fd)
+        await p.cooperate()
 
 
 def complain(p: Process, exc: OSError, name: str | None = None) -> None:
@@ -71,9 +114,8 @@ async def cat(p: Process) -> int:
         try:
             if name != "-":
                 fd = p.open(name)
-            async for chunk in chunks(p, fd):
-                p.write(1, counter.apply(chunk) if shown else chunk)
-                await p.drain(1)
+            async for chunk in chunks(p, fd, _BATCH if shown else _CHUNK):
+                await emit(p, counter.apply(chunk) if shown else chunk)
         except OSError as exc:
             complain(p, exc, name)
             status = 1
@@ -94,7 +136,7 @@ class _Numbering:
 
     def apply(self, data: bytes) -> bytes:
         out = bytearray()
-        for part in data.splitlines(keepends=True):
+        for part in _split_lines(data):
             ended = part.endswith(b"\n")
             body = part[:-1] if ended else part
             if self.at_start:
@@ -351,6 +393,8 @@ def columns(names: list[str], width: int) -> list[str]:
     """Names side by side, down the columns first, as ls fills a terminal."""
     if not names:
         return []
+    if len(names) > 2000:
+        return names  # that many would take too long to arrange
     for rows in range(1, len(names) + 1):
         count = -(-len(names) // rows)
         chunks = [names[index * rows : (index + 1) * rows] for index in range(count)]
@@ -421,8 +465,7 @@ async def head(p: Process) -> int:
 
 async def _head(p: Process, fd: int, count: int, in_bytes: bool) -> None:
     if count < 0:
-        data = b"".join([chunk async for chunk in chunks(p, fd)])
-        p.write(1, data[:count] if in_bytes else b"".join(data.splitlines(keepends=True)[:count]))
+        await _all_but(p, fd, -count, in_bytes)
         return
     left = count
     while left > 0:
@@ -430,13 +473,68 @@ async def _head(p: Process, fd: int, count: int, in_bytes: bool) -> None:
         if not chunk:
             return
         if in_bytes:
-            p.write(1, chunk)
+            await emit(p, chunk)
             left -= len(chunk)
             continue
-        lines = chunk.splitlines(keepends=True)
+        lines = _split_lines(chunk)
         kept = lines[:left]
         left -= sum(line.endswith(b"\n") for line in kept)
-        p.write(1, b"".join(kept))
+        await emit(p, b"".join(kept))
+
+
+def _split_lines(data: bytes) -> list[bytes]:
+    """Lines with their newlines; nothing else ends one."""
+    parts = [part + b"\n" for part in data.split(b"\n")]
+    parts[-1] = parts[-1][:-1]
+    return parts if parts[-1] else parts[:-1]
+
+
+async def _all_but(p: Process, fd: int, count: int, in_bytes: bool) -> None:
+    """Everything but the end, of which as much is held as won't be shown."""
+    held = _Tail(p, count, in_bytes)
+    async for chunk in chunks(p, fd, _CHUNK if in_bytes else _BATCH):
+        await emit(p, held.add(chunk))
+
+
+class _Tail:
+    """The last bytes or lines of what was added."""
+
+    def __init__(self, p: Process, count: int, in_bytes: bool) -> None:
+        self.p = p
+        self.count = count
+        self.in_bytes = in_bytes
+        self.parts: deque[bytes] = deque()
+        self.have = 0  # bytes, or lines that have ended
+
+    def add(self, chunk: bytes) -> bytes:
+        """Adds to the end, and gives back what isn't among the last any more."""
+        given = []
+        self.p.charge(len(chunk))
+        if self.in_bytes:
+            self.parts.append(chunk)
+            self.have += len(chunk)
+            while self.parts and self.have - len(self.parts[0]) >= self.count:
+                given.append(self.parts.popleft())
+                self.have -= len(given[-1])
+            if self.have > self.count:
+                first = self.parts.popleft()
+                cut = self.have - self.count
+                given.append(first[:cut])
+                self.parts.appendleft(first[cut:])
+                self.have = self.count
+        else:
+            for line in _split_lines(chunk):
+                if self.parts and not self.parts[-1].endswith(b"\n"):
+                    line = self.parts.pop() + line
+                else:
+                    self.have += 1
+                self.parts.append(line)
+            while self.have > self.count:
+                given.append(self.parts.popleft())
+                self.have -= 1
+        out = b"".join(given)
+        self.p.charge(-len(out))
+        return out
 
 
 @program("tail")
@@ -464,8 +562,9 @@ async def tail(p: Process) -> int:
     offsets: dict[str, int] = {}
     titled = (len(names) > 1 and "q" not in options) or "v" in options
     for index, name in enumerate(names):
+        title = ("\n" if index else "") + f"==> {'standard input' if name == '-' else name} <==\n" if titled else ""
         try:
-            data = await whole(p, name)
+            offsets[name] = await _tail(p, name, abs(count), text.startswith("+"), in_bytes, title.encode())
         except OSError as exc:
             p.fail(
                 f"error reading {quoted(name)}: {exc.strerror}"
@@ -473,24 +572,33 @@ async def tail(p: Process) -> int:
                 else f"cannot open {quoted(name)} for reading: {exc.strerror}"
             )
             status = 1
-            continue
-        offsets[name] = len(data)
-        if titled:
-            p.stdout.write(("\n" if index else "") + f"==> {'standard input' if name == '-' else name} <==\n")
-        p.write(1, _tail(data, abs(count), text.startswith("+"), in_bytes))
-        await p.drain(1)
     if "f" in options or "F" in options:
         await _follow(p, offsets)
     return status
 
 
-def _tail(data: bytes, count: int, from_start: bool, in_bytes: bool) -> bytes:
-    if in_bytes:
-        return data[max(count - 1, 0) :] if from_start else data[len(data) - count if count < len(data) else 0 :]
-    lines = data.splitlines(keepends=True)
-    return b"".join(
-        lines[max(count - 1, 0) :] if from_start else lines[len(lines) - count if count < len(lines) else 0 :]
-    )
+async def _tail(p: Process, name: str, count: int, from_start: bool, in_bytes: bool, title: bytes) -> int:
+    """Shows the end of a file; how long it was."""
+    size, skip = 0, max(count - 1, 0)
+    held = _Tail(p, count, in_bytes)
+    async for chunk in file_chunks(p, name, _CHUNK if in_bytes else _BATCH):
+        if not size:
+            await emit(p, title)
+        size += len(chunk)
+        if not from_start:
+            held.add(chunk)
+        elif in_bytes:
+            await emit(p, chunk[skip:])
+            skip = max(skip - len(chunk), 0)
+        else:
+            lines = _split_lines(chunk)
+            await emit(p, b"".join(lines[skip:]))
+            skip = max(skip - sum(line.endswith(b"\n") for line in lines), 0)
+    if not size:
+        await emit(p, title)
+    for part in list(held.parts):
+        await emit(p, part)
+    return size
 
 
 async def _follow(p: Process, offsets: dict[str, int]) -> None:
@@ -500,16 +608,17 @@ async def _follow(p: Process, offsets: dict[str, int]) -> None:
     with p.watch(*files) as watch:
         while True:
             for name in files:
-                try:
-                    data = p.filesystem.read_bytes(p.absolute(name))
-                except OSError:
+                inode = p.filesystem.walk(p.absolute(name)).inode if p.filesystem.exists(p.absolute(name)) else None
+                if not isinstance(inode, File):
                     continue
-                if len(data) < offsets[name]:
+                if inode.size() < offsets[name]:
                     p.fail(f"{name}: file truncated")
                     offsets[name] = 0
-                if len(data) > offsets[name]:
-                    p.write(1, data[offsets[name] :])
-                    offsets[name] = len(data)
+                while inode.size() > offsets[name]:
+                    data = bytes(inode.content()[offsets[name] : offsets[name] + _CHUNK])
+                    offsets[name] += len(data)
+                    await emit(p, data)
+            await p.cooperate()
             await watch.wait()
 
 
@@ -520,13 +629,15 @@ async def wc(p: Process) -> int:
     rows: list[tuple[list[int], str]] = []
     status = 0
     for name in options.operands or [""]:
+        counted = _Counts()
         try:
-            data = await whole(p, name or "-")
+            async for chunk in file_chunks(p, name or "-"):
+                counted.add(chunk, words="w" in wanted, chars="m" in wanted or "L" in wanted)
         except OSError as exc:
             complain(p, exc, name)
             status = 1
             continue
-        rows.append(([_count(data, letter) for letter in wanted], name))
+        rows.append(([counted.values[letter] for letter in wanted], name))
     if len(options.operands) > 1:
         rows.append(([sum(row[0][index] for row in rows) for index in range(len(wanted))], "total"))
     width = max((len(str(value)) for row in rows for value in row[0]), default=1)
@@ -539,16 +650,29 @@ async def wc(p: Process) -> int:
     return status
 
 
-def _count(data: bytes, letter: str) -> int:
-    if letter == "l":
-        return data.count(b"\n")
-    if letter == "w":
-        return len(data.split())
-    if letter == "m":
-        return len(data.decode("utf-8", "replace"))
-    if letter == "L":
-        return max((len(line.decode("utf-8", "replace")) for line in data.splitlines()), default=0)
-    return len(data)
+class _Counts:
+    """What wc counts, over a stream."""
+
+    def __init__(self) -> None:
+        self.values = dict.fromkeys("lwmcL", 0)
+        self._in_word = False
+        self._line = 0
+
+    def add(self, data: bytes, *, words: bool, chars: bool) -> None:
+        values = self.values
+        values["l"] += data.count(b"\n")
+        values["c"] += len(data)
+        if words and data:
+            values["w"] += len(data.split()) - (self._in_word and not data[:1].isspace())
+            self._in_word = not data[-1:].isspace()
+        if chars:
+            values["m"] += sum(1 for byte in data if byte & 0xC0 != 0x80) if not data.isascii() else len(data)
+            first, *rest = data.split(b"\n")
+            self._line += len(first.decode("utf-8", "replace"))
+            values["L"] = max(values["L"], self._line)
+            if rest:
+                self._line = len(rest[-1].decode("utf-8", "replace"))
+                values["L"] = max(values["L"], *(len(line.decode("utf-8", "replace")) for line in rest))
 
 
 # -- stat, file ------------------------------------------------------------------------------------------------------
@@ -685,6 +809,15 @@ async def dirname(p: Process) -> int:
     return 0
 
 
+def interval(text: str) -> float | None:
+    """A number of seconds as sleep and timeout take it, or None when it isn't one."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value >= 0 else None  # nan isn't, either
+
+
 @program("sleep")
 async def sleep(p: Process) -> int:
     factors = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -695,9 +828,11 @@ async def sleep(p: Process) -> int:
         if word == "infinity":
             await asyncio.Event().wait()
         digits, factor = (word[:-1], factors[word[-1]]) if word[-1:] in factors else (word, 1)
-        try:
-            total += float(digits) * factor
-        except ValueError:
+        seconds = interval(digits)
+        if seconds is None:
             usage(p, f"invalid time interval {quoted(word)}")
-    await p.sleep(total)
+        total += (seconds or 0.0) * factor
+    while total > 0:  # no clock waits for longer at a time
+        await p.sleep(min(total, 1e6))
+        total -= 1e6
     return 0

@@ -1,52 +1,77 @@
-"""Text filters: sort, uniq, cut, tr, sed, rev, tac, nl, base64, checksums, awk's simplest use."""
+"""Text filters: sort, uniq, cut, tr, rev, tac, nl, paste, fold, od, base64, checksums, awk's simplest use.
+
+All but those that need the end of their input first (sort, tac) work on a stream.
+"""
 
 from __future__ import annotations
 
 import base64 as _base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any
 
-from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process, ProcessExit
+from labkit.embedded.node.patterns import PatternError, regex
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.shell.parser import unescape
-from labkit.embedded.node.userland import regex
-from labkit.embedded.node.userland.options import parse, quoted, usage
-from labkit.embedded.node.userland.search import to_python
-from labkit.embedded.node.userland.show import complain, whole
+from labkit.embedded.node.userland.options import number, parse, quoted, usage
+from labkit.embedded.node.userland.show import chunks, complain, emit, file_chunks, line_batches
+
+_OBJECT = 56  # bytes that a line takes beside its text
 
 
-async def _lines(p: Process, names: list[str]) -> tuple[list[bytes], int]:
-    """The lines of some files (or of standard input) without their ends, and the status."""
-    lines: list[bytes] = []
-    status = 0
-    for name in names or ["-"]:
-        try:
-            data = await whole(p, name)
-        except OSError as exc:
-            complain(p, exc, name)
-            status = 1
-            continue
-        part = data.split(b"\n")
-        if part and not part[-1]:
-            part.pop()
-        lines += part
-    return lines, status
+class Input:
+    """The files that a filter reads, or its standard input; a file that can't be read is complained about."""
+
+    def __init__(self, p: Process, names: list[str], *, end: bytes = b"\n") -> None:
+        self.p = p
+        self.names = names or ["-"]
+        self.end = end
+        self.status = 0
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """Lines without their ends."""
+        for name in self.names:
+            try:
+                async for batch in line_batches(self.p, name, self.end):
+                    yield batch
+            except OSError as exc:
+                complain(self.p, exc, name)
+                self.status = 1
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for name in self.names:
+            try:
+                async for chunk in file_chunks(self.p, name):
+                    yield chunk
+            except OSError as exc:
+                complain(self.p, exc, name)
+                self.status = 1
+
+    async def held(self) -> list[bytes]:
+        """Every line at once, which the process then holds in its memory."""
+        lines: list[bytes] = []
+        async for batch in self.batches():
+            self.p.charge(sum(map(len, batch)) + _OBJECT * len(batch))
+            lines += batch
+        return lines
 
 
-def _emit(p: Process, lines: list[bytes]) -> None:
-    if lines:
-        p.write(1, b"\n".join(lines) + b"\n")
+async def emit_lines(p: Process, lines: list[bytes], end: bytes = b"\n") -> None:
+    for start in range(0, len(lines), 1000):
+        await emit(p, end.join(lines[start : start + 1000]) + end)
+
+
+# -- sort, uniq -------------------------------------------------------------------------------------------------------
 
 
 @program("sort")
 async def sort(p: Process) -> int:
     options = parse(
         p,
-        "bdfhnrRsuVcgk:t:o:",
+        "bdfhnrRsuVcgzk:t:o:S:T:",
         {
             "reverse": "r",
             "numeric-sort": "n",
@@ -57,55 +82,92 @@ async def sort(p: Process) -> int:
             "ignore-case": "f",
             "human-numeric-sort": "h",
             "version-sort": "V",
+            "zero-terminated": "z",
+            "stable": "s",
+            "buffer-size": "S",
         },
         status=2,
     )
     for letter in "dRg":
         if letter in options:
             return p.fail(f"option -{letter} is not simulated in this lab", 2)
-    lines: list[bytes] = []
-    status = 0
-    for name in options.operands or ["-"]:
-        try:
-            data = await whole(p, name)
-        except OSError as exc:
-            return p.fail(f"cannot read: {name}: {exc.strerror}", 2)
-        part = data.split(b"\n")
-        if part and not part[-1]:
-            part.pop()
-        lines += part
-    key = _sort_key(p, options.values.get("k", ""), options.values.get("t"), set(options.flags))
+    source = Input(p, options.operands, end=b"\0" if "z" in options else b"\n")
+    lines = await source.held()
+    if source.status:
+        return 2
+    keys = [
+        _sort_key(p, specification, options.values.get("t"), set(options.flags))
+        for specification in (options.all("k") or [""])
+    ]
+
+    def key(line: bytes) -> tuple[Any, ...]:
+        return tuple(each(line) for each in keys)
+
     if "c" in options:
         disordered = next((b for a, b in pairwise(lines) if key(b) < key(a)), None)
-        return (
-            p.fail(
-                f"{options.operands[0] if options.operands else '-'}: disorder: {disordered.decode(errors='replace')}"
-            )
-            if disordered is not None
-            else 0
-        )
-    reverse = "r" in options
-    ordered = (
-        sorted(lines, key=key, reverse=reverse)
-        if "s" in options or "u" in options
-        else sorted(sorted(lines, reverse=reverse), key=key, reverse=reverse)
-    )
+        name = options.operands[0] if options.operands else "-"
+        return p.fail(f"{name}: disorder: {disordered.decode(errors='replace')}") if disordered is not None else 0
+    ordered = await _sorted(p, lines, key, reverse="r" in options, stable="s" in options or "u" in options)
     if "u" in options:
         kept: list[bytes] = []
         for line in ordered:
             if not kept or key(kept[-1]) != key(line):
                 kept.append(line)
+            await p.cooperate()
         ordered = kept
     if "o" in options.values:
-        p.write_bytes(options.values["o"], b"".join(line + b"\n" for line in ordered))
+        p.write_bytes(options.values["o"], b"".join(line + source.end for line in ordered))
     else:
-        _emit(p, ordered)
-    return status
+        await emit_lines(p, ordered, source.end)
+    return 0
+
+
+async def _sorted(
+    p: Process, lines: list[bytes], key: Callable[[bytes], Any], *, reverse: bool, stable: bool
+) -> list[bytes]:
+    """Sorts pieces, and merges them two by two, so that nothing takes long at a time."""
+
+    def full(line: bytes) -> Any:
+        return key(line) if stable else (key(line), line)
+
+    p.charge(120 * len(lines))
+    runs: list[list[tuple[Any, bytes]]] = []
+    for start in range(0, len(lines), 2000):
+        await p.cooperate()
+        runs.append(sorted(((full(line), line) for line in lines[start : start + 2000]), key=_first, reverse=reverse))
+    while len(runs) > 1:
+        merged = []
+        for index in range(0, len(runs), 2):
+            pair = runs[index : index + 2]
+            merged.append(await _merged(p, *pair, reverse=reverse) if len(pair) == 2 else pair[0])
+        runs = merged
+    return [line for _, line in runs[0]] if runs else []
+
+
+def _first(pair: tuple[Any, bytes]) -> Any:
+    return pair[0]
+
+
+async def _merged(
+    p: Process, left: list[tuple[Any, bytes]], right: list[tuple[Any, bytes]], *, reverse: bool
+) -> list[tuple[Any, bytes]]:
+    out: list[tuple[Any, bytes]] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        if (right[j][0] > left[i][0]) if reverse else (right[j][0] < left[i][0]):
+            out.append(right[j])
+            j += 1
+        else:
+            out.append(left[i])
+            i += 1
+        if not len(out) & 511:
+            await p.cooperate()
+    return out + left[i:] + right[j:]
 
 
 def _sort_key(p: Process, specification: str, separator: str | None, flags: set[str]) -> Callable[[bytes], Any]:
     match = (
-        re.fullmatch(r"(\d+)(?:\.\d+)?([bfhnrV]*)(?:,(\d+)(?:\.\d+)?([bfhnrV]*))?", specification)
+        re.fullmatch(r"(\d{1,9})(?:\.\d+)?([bfhnrV]*)(?:,(\d{1,9})(?:\.\d+)?([bfhnrV]*))?", specification)
         if specification
         else None
     )
@@ -126,12 +188,16 @@ def _sort_key(p: Process, specification: str, separator: str | None, flags: set[
         if "f" in kinds:
             text = text.upper()
         if "n" in kinds or "h" in kinds:
-            number = re.match(rb"\s*(-?\d*\.?\d*)([KMGTP]?)", text)
+            number = re.match(rb"\s*(-?\d{0,300}(?:\.\d{0,300})?)([KMGTP]?)", text)
             value = float(number[1]) if number is not None and number[1].strip(b"-.") else 0.0
             factor = 1024 ** (b" KMGTP".index(number[2]) if number is not None and number[2] and "h" in kinds else 0)
-            return value * factor
+            value *= factor
+            return -value if "r" in own and "r" not in flags else value
         if "V" in kinds:
-            return [(1, int(part), b"") if part.isdigit() else (0, 0, part) for part in re.split(rb"(\d+)", text)]
+            return [
+                (1, int(part), b"") if part.isdigit() and len(part) < 1000 else (0, 0, part)
+                for part in re.split(rb"(\d+)", text)
+            ]
         return text
 
     return key
@@ -140,24 +206,44 @@ def _sort_key(p: Process, specification: str, separator: str | None, flags: set[
 @program("uniq")
 async def uniq(p: Process) -> int:
     options = parse(p, "cduif:s:w:", {"count": "c", "repeated": "d", "unique": "u", "ignore-case": "i"})
-    lines, status = await _lines(p, options.operands[:1])
-    groups: list[tuple[bytes, int]] = []
-    for line in lines:
-        same = groups and (groups[-1][0].lower() == line.lower() if "i" in options else groups[-1][0] == line)
-        if same:
-            groups[-1] = (groups[-1][0], groups[-1][1] + 1)
-        else:
-            groups.append((line, 1))
-    kept = [g for g in groups if not ("d" in options and g[1] < 2) and not ("u" in options and g[1] > 1)]
-    _emit(p, [b"%7d %s" % (count, line) if "c" in options else line for line, count in kept])
-    return status
+    source = Input(p, options.operands[:1])
+    skip = number(p, options.values.get("f", "0"), "invalid number of fields to skip")
+
+    def comparable(line: bytes) -> bytes:
+        if skip:
+            line = b" ".join(line.split()[skip:])
+        return line.lower() if "i" in options else line
+
+    def shown(line: bytes, count: int) -> list[bytes]:
+        if ("d" in options and count < 2) or ("u" in options and count > 1):
+            return []
+        return [b"%7d %s" % (count, line) if "c" in options else line]
+
+    current: bytes | None = None
+    count = 0
+    async for batch in source.batches():
+        out: list[bytes] = []
+        for line in batch:
+            if current is not None and comparable(line) == comparable(current):
+                count += 1
+                continue
+            if current is not None:
+                out += shown(current, count)
+            current, count = line, 1
+        await emit_lines(p, out)
+    if current is not None:
+        await emit_lines(p, shown(current, count))
+    return source.status
+
+
+# -- columns and characters -------------------------------------------------------------------------------------------
 
 
 @program("cut")
 async def cut(p: Process) -> int:
     options = parse(
         p,
-        "b:c:d:f:s",
+        "b:c:d:f:ns",
         {
             "bytes": "b",
             "characters": "c",
@@ -178,7 +264,7 @@ async def cut(p: Process) -> int:
         )
     ranges = []
     for part in options.values[chosen[0]].split(","):
-        match = re.fullmatch(r"(\d*)(-?)(\d*)", part)
+        match = re.fullmatch(r"(\d{0,9})(-?)(\d{0,9})", part)
         if match is None or not (match[1] or match[3]) or part == "0":
             usage(
                 p,
@@ -190,49 +276,71 @@ async def cut(p: Process) -> int:
         first = int(match[1] or 1)
         last = int(match[3]) if match[3] else 1 << 30 if match[2] else first
         ranges.append((first, last))
-
-    def wanted(index: int) -> bool:
-        return any(first <= index <= last for first, last in ranges) != ("complement" in options.flags)
-
-    delimiter = options.values.get("d", "\t").encode()
+    ranges = _merged_ranges(ranges, complement="complement" in options.flags)
+    delimiter = options.values.get("d", "\t").encode("utf-8", "surrogateescape")
+    if len(delimiter) != 1:
+        usage(p, "the delimiter must be a single character")
     output = options.values["output"].encode() if "output" in options.values else delimiter
-    lines, status = await _lines(p, options.operands)
-    out = []
-    for line in lines:
-        if chosen == ["f"]:
-            if delimiter not in line:
-                if "s" not in options:
-                    out.append(line)
-                continue
-            fields = line.split(delimiter)
-            out.append(output.join(field for index, field in enumerate(fields, 1) if wanted(index)))
+    source = Input(p, options.operands)
+    async for batch in source.batches():
+        out = []
+        for line in batch:
+            if chosen == ["f"]:
+                if delimiter not in line:
+                    if "s" not in options:
+                        out.append(line)
+                    continue
+                fields = line.split(delimiter)
+                out.append(output.join(field for low, high in ranges for field in fields[low - 1 : high]))
+            else:
+                out.append(b"".join(line[low - 1 : high] for low, high in ranges))
+        await emit_lines(p, out)
+    return source.status
+
+
+def _merged_ranges(ranges: list[tuple[int, int]], *, complement: bool) -> list[tuple[int, int]]:
+    """Ranges in order, without overlaps; or what lies between them."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
         else:
-            out.append(bytes(byte for index, byte in enumerate(line, 1) if wanted(index)))
-    _emit(p, out)
-    return status
+            merged.append((low, high))
+    if not complement:
+        return merged
+    edges = [(0, 0), *merged, (1 << 30, 1 << 30)]
+    return [(a[1] + 1, b[0] - 1) for a, b in pairwise(edges) if a[1] + 1 < b[0]]
 
 
 @program("tr")
 async def tr(p: Process) -> int:
-    options = parse(p, "cCds", {"delete": "d", "squeeze-repeats": "s", "complement": "c"})
+    options = parse(p, "cCdst", {"complement": "c", "delete": "d", "squeeze-repeats": "s", "truncate-set1": "t"})
     if not options.operands:
         usage(p, "missing operand")
-    if len(options.operands) < 2 and "d" not in options and "s" not in options:
-        usage(p, f"missing operand after {quoted(options.operands[0])}")
-    first = _set(options.operands[0])
+    if len(options.operands) < 2 and not ("d" in options or "s" in options):
+        usage(p, f"missing operand after {quoted(options.operands[0])}\nTwo strings must be given when translating.")
+    first = _set(p, options.operands[0])
+    second = _set(p, options.operands[1]) if len(options.operands) > 1 else b""
     if "c" in options or "C" in options:
-        first = bytes(byte for byte in range(256) if byte not in first)
-    second = _set(options.operands[1]) if len(options.operands) > 1 else b""
-    data = await p.stdin.read()
-    if "d" in options:
-        data = data.translate(None, first)
-    elif second:
+        chosen = set(first)
+        first = bytes(byte for byte in range(256) if byte not in chosen)
+    table = None
+    if second and "d" not in options:
         padded = second + second[-1:] * (len(first) - len(second))
-        data = data.translate(bytes.maketrans(first, padded[: len(first)]))
-    if "s" in options:
-        squeezed = second or first
-        data = re.sub(b"([" + re.escape(squeezed) + rb"])\1+", rb"\1", data)
-    p.write(1, data)
+        mapping = dict(zip(first, padded, strict=False))
+        table = bytes(mapping.get(byte, byte) for byte in range(256))
+    squeezed = set(second or first) if "s" in options else set()
+    last = -1
+    async for chunk in chunks(p, 0, 16_384):
+        data = chunk.translate(None, first) if "d" in options else chunk.translate(table) if table else chunk
+        if squeezed:
+            kept = bytearray()
+            for byte in data:
+                if byte != last or byte not in squeezed:
+                    kept.append(byte)
+                last = byte
+            data = bytes(kept)
+        await emit(p, data)
     return 0
 
 
@@ -246,319 +354,324 @@ _SETS = {
     "punct": "!-/:-@[-`{-~",
     "blank": "\t ",
     "xdigit": "0-9A-Fa-f",
+    "cntrl": "\0-\x1f\x7f",
+    "print": " -~",
+    "graph": "!-~",
 }
 
 
-def _set(text: str) -> bytes:
+def _set(p: Process, text: str) -> bytes:
     text = re.sub(r"\[:(\w+):\]", lambda match: _SETS.get(match[1], ""), text)
-    text = unescape(text)
+    given = unescape(text).encode("utf-8", "surrogateescape")
     out = bytearray()
     at = 0
-    while at < len(text):
-        if text[at + 1 : at + 2] == "-" and at + 2 < len(text):
-            out += bytes(range(ord(text[at]) & 0xFF, (ord(text[at + 2]) & 0xFF) + 1))
+    while at < len(given) and len(out) <= 4096:
+        if given[at + 1 : at + 2] == b"-" and at + 2 < len(given):
+            if given[at] > given[at + 2]:
+                shown = f"{chr(given[at])}-{chr(given[at + 2])}"
+                p.fail(f"range-endpoints of '{shown}' are in reverse collating sequence order")
+                raise ProcessExit(1)
+            out += bytes(range(given[at], given[at + 2] + 1))
             at += 3
         else:
-            out += text[at].encode()
+            out.append(given[at])
             at += 1
     return bytes(out)
 
 
 @program("rev")
 async def rev(p: Process) -> int:
-    lines, status = await _lines(p, p.argv[1:])
-    _emit(p, [line.decode("utf-8", "replace")[::-1].encode() for line in lines])
-    return status
+    source = Input(p, p.argv[1:])
+    async for batch in source.batches():
+        await emit_lines(
+            p, [line.decode("utf-8", "surrogateescape")[::-1].encode("utf-8", "surrogateescape") for line in batch]
+        )
+    return source.status
 
 
 @program("tac")
 async def tac(p: Process) -> int:
-    lines, status = await _lines(p, p.argv[1:])
-    _emit(p, lines[::-1])
-    return status
+    source = Input(p, p.argv[1:])
+    lines = await source.held()
+    lines.reverse()
+    await emit_lines(p, lines)
+    return source.status
 
 
 @program("nl")
 async def nl(p: Process) -> int:
-    options = parse(p, "b:", {"body-numbering": "b"})
-    lines, status = await _lines(p, options.operands)
-    number = 0
-    for line in lines:
-        if line or options.values.get("b") == "a":
-            number += 1
-            p.write(1, b"%6d\t%s\n" % (number, line))
-        else:
-            p.write(1, b"       \n")
-    return status
+    options = parse(p, "b:w:s:", {"body-numbering": "b", "number-width": "w", "number-separator": "s"})
+    width = min(number(p, options.values.get("w", "6"), "invalid line number field width"), 1000)
+    separator = options.values.get("s", "\t").encode()
+    source = Input(p, options.operands)
+    count = 0
+    async for batch in source.batches():
+        out = []
+        for line in batch:
+            if line or options.values.get("b") == "a":
+                count += 1
+                out.append(b"%*d%s%s" % (width, count, separator, line))
+            else:
+                out.append(b" " * (width + len(separator)))
+        await emit_lines(p, out)
+    return source.status
 
 
-@program("base64")
-async def base64(p: Process) -> int:
-    options = parse(p, "dw:i", {"decode": "d", "wrap": "w", "ignore-garbage": "i"})
-    try:
-        data = await whole(p, options.operands[0] if options.operands else "-")
-    except OSError as exc:
-        complain(p, exc, options.operands[0])
-        return 1
-    if "d" in options:
-        text = bytes(byte for byte in data if byte not in b"\r\n")
-        if "i" in options:
-            text = re.sub(rb"[^A-Za-z0-9+/=]", b"", text)
-        good = re.match(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", text)
-        valid = good[0] if good is not None else b""
-        p.write(1, _base64.b64decode(valid))
-        return 0 if len(valid) == len(text) else p.fail("invalid input")
-    width = options.values.get("w", "76")
-    if not width.isdigit():
-        return p.fail(f"invalid wrap size: {quoted(width)}")
-    encoded = _base64.b64encode(data)
-    size = int(width)
-    if not size:
-        p.write(1, encoded)
-    else:
-        _emit(p, [encoded[start : start + size] for start in range(0, len(encoded), size)])
+@program("paste")
+async def paste(p: Process) -> int:
+    options = parse(p, "d:s", {"delimiters": "d", "serial": "s"})
+    delimiters = unescape(options.values.get("d", "\t")) or "\0"
+    names = options.operands or ["-"]
+    marks = [each.encode("utf-8", "surrogateescape").replace(b"\0", b"") for each in delimiters]
+    columns = []
+    for name in names:
+        source = Input(p, [name])
+        columns.append(await source.held())
+        if source.status:
+            return 1
+    if "s" not in options:
+        longest = max(map(len, columns))
+        columns = [[column[row] if row < len(column) else b"" for column in columns] for row in range(longest)]
+    for row in columns:
+        out = b""
+        for index, cell in enumerate(row):
+            out += (marks[(index - 1) % len(marks)] if index else b"") + cell
+            if not index & 255:
+                await p.cooperate()
+        await emit(p, out + b"\n")
     return 0
 
 
-@program("sha256sum", "sha1sum", "sha512sum", "md5sum")
+@program("fold")
+async def fold(p: Process) -> int:
+    options = parse(p, "bsw:", {"width": "w", "bytes": "b", "spaces": "s"})
+    width = number(p, options.values.get("w", "80"), "invalid number of columns")
+    if width <= 0:
+        return p.fail(f"invalid number of columns: {quoted(str(width))}")
+    source = Input(p, options.operands)
+    async for batch in source.batches():
+        for line in batch:
+            pieces = [line[start : start + width] for start in range(0, len(line), width)] or [b""]
+            await emit_lines(p, pieces)
+    return source.status
+
+
+@program("od")
+async def od(p: Process) -> int:
+    options = parse(
+        p,
+        "A:t:N:vcxobd",
+        {"address-radix": "A", "format": "t", "read-bytes": "N", "output-duplicates": "v"},
+    )
+    kind = options.values.get("t") or next((letter for letter in "cxobd" if letter in options), "o")
+    size = {
+        "x1": 1,
+        "x": 2,
+        "x2": 2,
+        "x4": 4,
+        "o": 2,
+        "o1": 1,
+        "b": 1,
+        "c": 1,
+        "d": 2,
+        "u1": 1,
+        "d1": 1,
+        "o2": 2,
+        "x8": 8,
+        "d2": 2,
+        "u2": 2,
+    }.get(kind)
+    if size is None:
+        return p.fail(f"invalid type string {quoted(kind)} (the lab's od knows x1 x2 x4 x8 o1 o2 d1 d2 u1 u2 c)")
+    left = number(p, options.values["N"], "invalid -N argument") if "N" in options.values else None
+    radix = options.values.get("A", "o")
+    offset = 0
+    pending = b""
+    last, repeated = b"", False
+
+    async def rows(data: bytes) -> None:
+        nonlocal offset, last, repeated
+        out = []
+        for start in range(0, len(data), 16):
+            row = data[start : start + 16]
+            if row == last and len(row) == 16 and "v" not in options:
+                if not repeated:
+                    out.append("*")
+                repeated = True
+            else:
+                last, repeated = row, False
+                out.append(
+                    _address(offset, radix) + "".join(_cell(row[i : i + size], kind) for i in range(0, len(row), size))
+                )
+            offset += len(row)
+        if out:
+            await emit(p, ("\n".join(out) + "\n").encode())
+
+    source = Input(p, options.operands)
+    async for chunk in source.chunks():
+        for start in range(0, len(chunk), 4096):
+            piece = chunk[start : start + 4096]
+            if left is not None:
+                piece = piece[:left]
+                left -= len(piece)
+            pending += piece
+            whole = len(pending) // 16 * 16
+            await rows(pending[:whole])
+            pending = pending[whole:]
+        if left == 0:
+            break
+    await rows(pending)
+    if radix != "n":
+        p.print(_address(offset, radix))
+    return source.status
+
+
+def _address(offset: int, radix: str) -> str:
+    return {"o": f"{offset:07o}", "d": f"{offset:07d}", "x": f"{offset:06x}"}.get(radix, "")
+
+
+_NAMED = {0: "\\0", 7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
+
+
+def _cell(data: bytes, kind: str) -> str:
+    value = int.from_bytes(data, "little")
+    if kind == "c":
+        shown = _NAMED.get(value) or (chr(value) if 32 <= value < 127 else f"{value:03o}")
+        return f"{shown:>4}"
+    letter, size = kind[0], len(data)
+    if letter == "x":
+        width = {"x1": 2, "x4": 8, "x8": 16}.get(kind, 4)
+        return f" {value:0{width}x}"
+    if letter in "ob":
+        return f" {value:03o}" if kind in ("o1", "b") else f" {value:06o}"
+    if letter == "d" and value >> (8 * size - 1):
+        value -= 1 << (8 * size)
+    return f" {value:{4 if size == 1 else 6}d}"
+
+
+# -- encodings and checksums ------------------------------------------------------------------------------------------
+
+
+@program("base64", "base32")
+async def base64(p: Process) -> int:
+    options = parse(p, "dw:i", {"decode": "d", "wrap": "w", "ignore-garbage": "i"})
+    width = options.values.get("w", "76")
+    if not re.fullmatch(r"\d{1,9}", width):
+        return p.fail(f"invalid wrap size: {quoted(width)}")
+    source = Input(p, options.operands[:1])
+    four = p.name != "base32"
+    if "d" in options:
+        return (
+            await _decode(p, source, garbage="i" in options)
+            if four
+            else p.fail("--decode is not simulated in this lab")
+        )
+    unit, encode = (3, _base64.b64encode) if four else (5, _base64.b32encode)
+    pending, line = b"", b""
+    size = int(width)
+
+    async def show(encoded: bytes) -> None:
+        nonlocal line
+        if not size:
+            await emit(p, encoded)
+            return
+        line += encoded
+        cut = len(line) // size * size
+        await emit_lines(p, [line[start : start + size] for start in range(0, cut, size)])
+        line = line[cut:]
+
+    async for chunk in source.chunks():
+        pending += chunk
+        cut = len(pending) // unit * unit
+        await show(encode(pending[:cut]))
+        pending = pending[cut:]
+    await show(encode(pending))
+    await emit(p, line + b"\n" if line else b"")
+    return source.status
+
+
+async def _decode(p: Process, source: Input, *, garbage: bool) -> int:
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+    other = bytes(byte for byte in range(256) if byte not in alphabet)
+    pending = b""
+    async for chunk in source.chunks():
+        text = pending + chunk.translate(None, other if garbage else b"\r\n")
+        cut = len(text) // 4 * 4
+        good = re.match(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", text[:cut])
+        valid = good[0] if good is not None else b""
+        await emit(p, _base64.b64decode(valid))
+        if len(valid) != cut:
+            return p.fail("invalid input")
+        pending = text[cut:]
+    if pending:
+        pending += b"=" * (4 - len(pending))
+        if re.fullmatch(rb"[A-Za-z0-9+/]{2,3}={1,2}", pending):
+            await emit(p, _base64.b64decode(pending))
+        return p.fail("invalid input")
+    return source.status
+
+
+@program("sha256sum", "sha1sum", "sha512sum", "sha224sum", "sha384sum", "b2sum", "md5sum")
 async def checksum(p: Process) -> int:
     options = parse(p, "bctw", {"check": "c", "binary": "b", "text": "t", "quiet": "quiet", "status": "status"})
-    algorithm = p.name.removesuffix("sum")
-    status = 0
     if "c" in options:
-        lines, status = await _lines(p, options.operands)
-        for line in lines:
-            digest, _, name = line.decode("utf-8", "surrogateescape").partition("  ")
-            try:
-                good = hashlib.new(algorithm, await whole(p, name), usedforsecurity=False).hexdigest() == digest
-            except OSError as exc:
-                complain(p, exc, name)
-                good = False
-            p.print(f"{name}: {'OK' if good else 'FAILED'}")
-            status = status if good else 1
-        return status
+        return await _check(p, Input(p, options.operands), quiet=bool({"quiet", "status"} & set(options.flags)))
+    status = 0
     for name in options.operands or ["-"]:
         try:
-            data = await whole(p, name)
+            p.print(f"{await _digest(p, name)}  {name}")
         except OSError as exc:
             complain(p, exc, name)
             status = 1
-            continue
-        p.print(f"{hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()}  {name}")
     return status
 
 
-# -- sed -------------------------------------------------------------------------------------------------------------
+async def _digest(p: Process, name: str) -> str:
+    algorithm = {"b2sum": "blake2b"}.get(p.program, p.program.removesuffix("sum"))
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    async for chunk in file_chunks(p, name):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
-class _Edit:
-    """One sed command: addresses, the letter, and what it works with."""
-
-    def __init__(self, p: Process, text: str, extended: bool) -> None:
-        self.p = p
-        match = re.match(
-            r"\s*(?:(\d+|\$|/(?:\\.|[^/])*/)(?:,(\d+|\$|/(?:\\.|[^/])*/))?)?\s*(!?)\s*(.)(.*)", text, re.DOTALL
-        )
-        if match is None:
-            self._error(text, "missing command")
-        assert match is not None
-        self.first, self.second, negate, self.letter, rest = match.groups()
-        self.negated = bool(negate)
-        self.extended = extended
-        self.inside = False
-        self.rest = rest.strip() if self.letter != "s" else rest
-        self.suppress = False
-        if self.letter in ("s", "y"):
-            self._substitution(text, rest)
-        elif self.letter not in "pdqaic=" or (self.letter in "pdq=" and self.rest):
-            self._error(
-                text,
-                f"unknown command: `{self.letter}'" if self.letter not in "pdq=" else "extra characters after command",
-            )
-
-    def _error(self, text: str, why: str) -> None:
-        self.p.stderr.write(f"sed: -e expression #1, char {len(text)}: {why}\n")
-        raise ProcessExit(1)
-
-    def _substitution(self, text: str, rest: str) -> None:
-        separator = rest[:1]
-        parts: list[str] = []
-        current, at = "", 1
-        while at < len(rest) and len(parts) < 2:
-            if rest[at] == "\\" and at + 1 < len(rest):
-                current += rest[at + 1] if rest[at + 1] == separator else rest[at : at + 2]
-                at += 2
-            elif rest[at] == separator:
-                parts.append(current)
-                current = ""
-                at += 1
-            else:
-                current += rest[at]
-                at += 1
-        if len(parts) < 2:
-            self._error(text, f"unterminated `{self.letter}' command")
-        flags = rest[at:].strip()
-        if self.letter == "y" or not re.fullmatch(r"[gpiI\d]*", flags):
-            self._error(text, "unknown option to `s'" if self.letter == "s" else "y is not simulated in this lab")
-        self.flags = flags
-        try:
-            self.expression = regex.compiled(
-                to_python(parts[0], extended=self.extended), ignore_case="i" in flags.lower()
-            )
-        except re.error as exc:
-            self._error(text, str(exc))
-        replacement = re.sub(r"\\([&\\/]|\d|n|t|.)|&", self._replacement, parts[1])
-        self.replacement = replacement
-
-    @staticmethod
-    def _replacement(match: re.Match[str]) -> str:
-        if match[0] == "&":
-            return r"\g<0>"
-        escaped = match[1]
-        if escaped.isdigit():
-            return rf"\g<{escaped}>"
-        return {"n": "\n", "t": "\t", "\\": r"\\"}.get(escaped, escaped)
-
-    def applies(self, number: int, line: str, last: bool) -> bool:
-        if self.first is None:
-            selected = True
-        elif self.second is None:
-            selected = self._at(self.first, number, line, last)
-        elif self.inside:
-            selected = True
-            if (self.second.isdigit() and number >= int(self.second)) or (
-                not self.second.isdigit() and self._at(self.second, number, line, last)
-            ):
-                self.inside = False
-        else:
-            selected = self._at(self.first, number, line, last)
-            self.inside = selected and not (self.second.isdigit() and int(self.second) <= number)
-        return selected != self.negated
-
-    def _at(self, address: str, number: int, line: str, last: bool) -> bool:
-        if address == "$":
-            return last
-        if address.isdigit():
-            return number == int(address)
-        return regex.compiled(to_python(address[1:-1], extended=self.extended)).search(line) is not None
-
-
-@program("sed")
-async def sed(p: Process) -> int:
-    options = parse(
-        p,
-        "nEre:f:is",
-        {"quiet": "n", "silent": "n", "regexp-extended": "E", "expression": "e", "in-place": "i", "file": "f"},
-    )
-    operands = list(options.operands)
-    scripts = [
-        p.argv[index + 1] for index, word in enumerate(p.argv[:-1]) if word == "-e" or re.fullmatch(r"-[nEri]+e", word)
-    ]
-    if "f" in options.values:
-        scripts += p.read_text(options.values["f"]).splitlines()
-    if not scripts:
-        if not operands:
-            usage(p, "no script specified")
-        scripts = [operands.pop(0)]
-    extended = "E" in options or "r" in options
-    edits = [_Edit(p, part, extended) for script in scripts for part in _split_script(script) if part.strip()]
-    if "i" in options:
-        status = 0
-        for name in operands:
+async def _check(p: Process, source: Input, *, quiet: bool) -> int:
+    async for batch in source.batches():
+        for line in batch:
+            digest, _, name = line.decode("utf-8", "surrogateescape").partition("  ")
             try:
-                text = p.read_text(name)
-                mode = p.stat(name).mode & 0o777
-                temporary = f"{name}.sed{p.vpid}"
-                p.close(p.open(temporary, abi.O_WRONLY | abi.O_CREAT | abi.O_EXCL, mode))
-                p.write_text(temporary, _edited(p, text, edits, "n" in options))
-                p.rename(temporary, name)
+                good = await _digest(p, name) == digest
             except OSError as exc:
-                p.fail(f"can't read {name}: {exc.strerror}")
-                status = 2
-        return status
-    text, status = "", 0
-    for name in operands or ["-"]:
-        try:
-            text += (await whole(p, name)).decode("utf-8", "surrogateescape")
-        except OSError as exc:
-            p.fail(f"can't read {name}: {exc.strerror}")
-            status = 2
-    p.stdout.write(_edited(p, text, edits, "n" in options))
-    return status
+                complain(p, exc, name)
+                good = False
+            if not (good and quiet):
+                p.print(f"{name}: {'OK' if good else 'FAILED'}")
+            source.status = source.status if good else 1
+    return source.status
 
 
-def _split_script(script: str) -> list[str]:
-    """Commands are separated by newlines and, outside of s///, by semicolons."""
-    parts, current, separator, left = [], "", "", 0
-    for index, character in enumerate(script):
-        if not left and character in ";\n":
-            parts.append(current)
-            current = ""
-            continue
-        if (
-            not left
-            and character == "s"
-            and re.fullmatch(r"\s*(?:[\d$,]*|/.*/,?\S*)\s*!?\s*", current)
-            and script[index + 1 : index + 2] not in ("", ";")
-        ):
-            separator, left = script[index + 1], 3
-        elif left and character == separator and script[index - 1 : index] != "\\":
-            left -= 1
-        current += character
-    return [*parts, current]
+@program("comm")
+async def comm(p: Process) -> int:
+    options = parse(p, "123")
+    if len(options.operands) != 2:
+        usage(p, "missing operand" if not options.operands else f"missing operand after {quoted(options.operands[0])}")
+    sides = [await Input(p, [name]).held() for name in options.operands]
+    left, right = sides
+    i = j = 0
+    lead2 = b"" if "1" in options else b"\t"
+    lead3 = lead2 + (b"" if "2" in options else b"\t")
+    while i < len(left) or j < len(right):
+        if j >= len(right) or (i < len(left) and left[i] < right[j]):
+            row, i = (b"" if "1" in options else left[i] + b"\n"), i + 1
+        elif i >= len(left) or right[j] < left[i]:
+            row, j = (b"" if "2" in options else lead2 + right[j] + b"\n"), j + 1
+        else:
+            row, i, j = (b"" if "3" in options else lead3 + left[i] + b"\n"), i + 1, j + 1
+        await emit(p, row)
+        await p.cooperate()
+    return 0
 
 
-def _edited(p: Process, text: str, edits: list[_Edit], quiet: bool) -> str:
-    lines = text.split("\n")
-    ended = lines[-1] == ""
-    if ended:
-        lines.pop()
-    out: list[str] = []
-    for number, original in enumerate(lines, 1):
-        line, deleted, leave, after = original, False, False, []
-        for edit in edits:
-            if deleted or not edit.applies(number, line, number == len(lines)):
-                continue
-            if edit.letter == "s":
-                which = int(digits[0]) if (digits := re.findall(r"\d+", edit.flags)) else 1
-                line, changed = _substituted(edit, line, which)
-                if changed and "p" in edit.flags:
-                    out.append(line)
-            elif edit.letter == "p":
-                out.append(line)
-            elif edit.letter == "=":
-                out.append(str(number))
-            elif edit.letter == "d":
-                deleted = True
-            elif edit.letter == "q":
-                leave = True
-            elif edit.letter == "i":
-                out.append(edit.rest.removeprefix("\\").lstrip())
-            elif edit.letter == "a":
-                after.append(edit.rest.removeprefix("\\").lstrip())
-            elif edit.letter == "c":
-                out.append(edit.rest.removeprefix("\\").lstrip())
-                deleted = True
-        if not deleted and not quiet:
-            out.append(line)
-        out += after
-        if leave:
-            break
-    return "\n".join(out) + ("\n" if out and (ended or len(out) > len(lines)) else "")
-
-
-def _substituted(edit: _Edit, line: str, which: int) -> tuple[str, bool]:
-    seen = 0
-
-    def replace(match: re.Match[str]) -> str:
-        nonlocal seen
-        seen += 1
-        if seen < which or (seen > which and "g" not in edit.flags):
-            return match[0]
-        return str(match.expand(edit.replacement))
-
-    changed = str(edit.expression.sub(replace, line))
-    return changed, seen >= which
+# -- awk --------------------------------------------------------------------------------------------------------------
 
 
 @program("awk", "mawk", "gawk")
@@ -569,48 +682,67 @@ async def awk(p: Process) -> int:
         usage(p, "no program text", 2)
     source, *names = options.operands
     match = re.fullmatch(
-        r"\s*(?:/((?:\\.|[^/])*)/|(NR\s*(==|>|<|>=|<=|!=)\s*(\d+)))?\s*(?:\{\s*print\s*(.*?)\s*;?\s*\})?\s*", source
+        r"\s*(?:/((?:\\.|[^/])*)/|(NR\s*(==|>|<|>=|<=|!=)\s*(\d{1,9})))?\s*(?:\{\s*print\s*(.*?)\s*;?\s*\})?\s*", source
     )
     if match is None or not source.strip():
         return p.fail("the lab's awk prints fields only: /pattern/ {print $1, $2}", 2)
-    pattern = regex.compiled(to_python(match[1], extended=True)) if match[1] is not None else None
     items = [item.strip() for item in (match[5] or "$0").split(",")]
     for item in items:
-        if not re.fullmatch(r'(\$(\d+|NF|0)|NR|NF|"[^"]*")(\s+(\$(\d+|NF)|"[^"]*"))*', item):
+        if not re.fullmatch(r'(\$(\d{1,6}|NF|0)|NR|NF|"[^"]*")(\s+(\$(\d{1,6}|NF)|"[^"]*"))*', item):
             return p.fail("the lab's awk prints fields only: /pattern/ {print $1, $2}", 2)
     separator = options.values.get("F")
-    lines, status = await _lines(p, names)
-    for number, raw in enumerate(lines, 1):
-        line = raw.decode("utf-8", "surrogateescape")
-        if pattern is not None and pattern.search(line) is None:
-            continue
-        if match[2]:
-            limit = int(match[4])
-            if not {
-                "==": number == limit,
-                ">": number > limit,
-                "<": number < limit,
-                ">=": number >= limit,
-                "<=": number <= limit,
-                "!=": number != limit,
-            }[match[3]]:
+    try:
+        pattern = regex(match[1]) if match[1] is not None else None
+        divider = regex(separator) if separator and len(separator) > 1 else None
+    except PatternError as exc:
+        return p.fail(str(exc), 2)
+    given = Input(p, names)
+    count = 0
+    async for batch in given.batches():
+        for raw in batch:
+            count += 1
+            line = raw.decode("utf-8", "surrogateescape")
+            if match[2] and not _holds(count, match[3], int(match[4])):
                 continue
-        fields = (
-            line.split()
-            if separator in (None, " ")
-            else re.split(separator if len(separator or "") > 1 else re.escape(separator or ""), line)
-        )
-        p.print(" ".join(_awk_item(item, line, fields, number) for item in items))
-    return status
+            try:
+                if pattern is not None and pattern.search(line) is None:
+                    continue
+                fields = _fields(line, separator, divider)
+            except PatternError as exc:
+                return p.fail(str(exc), 2)
+            text = " ".join(_awk_item(item, line, fields, count) for item in items) + "\n"
+            await emit(p, text.encode("utf-8", "surrogateescape"))
+    return given.status
 
 
-def _awk_item(item: str, line: str, fields: list[str], number: int) -> str:
+def _holds(left: int, operator: str, right: int) -> bool:
+    return {
+        "==": left == right, ">": left > right, "<": left < right,
+        ">=": left >= right, "<=": left <= right, "!=": left != right,
+    }[operator]  # fmt: skip
+
+
+def _fields(line: str, separator: str | None, divider: Any) -> list[str]:
+    if separator in (None, " ", ""):
+        return line.split()
+    if divider is None:
+        return line.split(unescape(separator or ""))
+    fields, at = [], 0
+    for found in divider.finditer(line):
+        start, end = found.span()
+        if end > start:
+            fields.append(line[at:start])
+            at = end
+    return [*fields, line[at:]]
+
+
+def _awk_item(item: str, line: str, fields: list[str], count: int) -> str:
     out = ""
     for token in re.findall(r'\$(?:\d+|NF)|NR|NF|"[^"]*"', item):
         if token.startswith('"'):
             out += unescape(token[1:-1])
         elif token == "NR":
-            out += str(number)
+            out += str(count)
         elif token == "NF":
             out += str(len(fields))
         else:
