@@ -93,7 +93,7 @@ async def test_bash_prints(pod, command, printed):
         ("bash", "echo x > /no/such", 1, "bash: line 1: /no/such: No such file or directory"),
         ("sh", "echo 'open", 2, "sh: 1: Syntax error: Unterminated quoted string"),
         ("sh", "fi", 2, 'sh: 1: Syntax error: "fi" unexpected'),
-        ("bash", "fi", 2, "bash: -c: line 1: syntax error near unexpected token `fi'"),
+        ("bash", "fi", 2, "bash: -c: line 1: syntax error near unexpected token `fi'\nbash: -c: line 1: `fi'"),
         ("sh", "cd /nowhere", 2, "sh: 1: cd: can't cd to /nowhere"),
         ("sh", "exit 7", 7, ""),
         ("sh", "kill -9 $$", 137, ""),

@@ -91,7 +91,8 @@ import pytest
         ("ps -o pid,comm | head -2; ps -ef | grep -c test-wait", "{}"),
         ("su app -c 'whoami; id -u'", "app\n1000"),
         (
-            "dd if=/dev/zero of=/tmp/z bs=1K count=2 2>&1 | sed -n 's/,.*//;$p'; du -s /tmp | cut -f2; df / | tail -1 | cut -c1-7",
+            "dd if=/dev/zero of=/tmp/z bs=1K count=2 2>&1 | sed -n 's/,.*//;$p'; du -s /tmp | cut -f2;"
+            "df / | tail -1 | cut -c1-7",
             "2048 bytes copied\n/tmp\noverlay",
         ),
         ("dpkg -s bash | grep ^Version; apt list --installed 2>/dev/null | grep -c '/now'", "Version: 5.2.15-2+b8\n18"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.programs import program
-from labkit.embedded.node.shell import builtins as _builtins  # noqa: F401 - registers them
+from labkit.embedded.node.shell import builtins as _builtins
 from labkit.embedded.node.shell.expansion import ExpansionError
 from labkit.embedded.node.shell.interactive import interactive
 from labkit.embedded.node.shell.interpreter import Shell
-from labkit.embedded.node.shell.parser import ShellSyntaxError, parse
+from labkit.embedded.node.shell.parser import ShellSyntaxError
 
 
 @program("dash")
@@ -21,7 +22,24 @@ async def bash(p: Process) -> int:
     return await _shell(p, bash=True)
 
 
-_LETTERS = {"e": "errexit", "u": "nounset", "x": "xtrace", "f": "noglob", "a": "allexport", "C": "noclobber"}
+_LETTERS = {
+    "e": "errexit",
+    "u": "nounset",
+    "x": "xtrace",
+    "f": "noglob",
+    "a": "allexport",
+    "C": "noclobber",
+    "n": "noexec",
+    "v": "verbose",
+    "m": "monitor",
+    "E": "errtrace",
+    "T": "functrace",
+    "B": "braceexpand",
+    "p": "privileged",
+    "h": "hashall",
+}
+_LONG = ("--login", "--norc", "--noprofile", "--posix", "--noediting", "--version", "--restricted", "--verbose")
+_MOST_PENDING = 1 << 20  # characters of one command that is read line by line
 
 
 async def _shell(p: Process, *, bash: bool) -> int:
@@ -29,12 +47,13 @@ async def _shell(p: Process, *, bash: bool) -> int:
     command: str | None = None
     wants_command = forced = from_stdin = login = False
     options: dict[str, bool] = {}
+    shopt: dict[str, bool] = {}
     while arguments and arguments[0][:1] in ("-", "+") and len(arguments[0]) > 1:
         word = arguments.pop(0)
         if word == "--":
             break
         if word.startswith("--"):
-            if not bash or word not in ("--login", "--norc", "--noprofile", "--posix", "--noediting", "--version"):
+            if not bash or word not in _LONG:
                 return p.fail(f"{word}: invalid option" if bash else "0: Illegal option --", 2)
             if word == "--version":
                 p.print("GNU bash, version 5.2.15(1)-release (x86_64-pc-linux-gnu)")
@@ -52,6 +71,8 @@ async def _shell(p: Process, *, bash: bool) -> int:
                 login = True
             elif letter == "o" and arguments:
                 options[arguments.pop(0)] = word[0] == "-"
+            elif letter == "O" and arguments and bash:
+                shopt[arguments.pop(0)] = word[0] == "-"
             elif letter in _LETTERS:
                 options[_LETTERS[letter]] = word[0] == "-"
             else:
@@ -64,6 +85,7 @@ async def _shell(p: Process, *, bash: bool) -> int:
         command = arguments.pop(0)
     shell = Shell(p, bash=bash, arg0=p.argv[0])
     shell.options.update(options)
+    shell.shopt.update(shopt)
     try:
         if login:
             await _profile(shell)
@@ -83,16 +105,21 @@ async def _run(shell: Shell, command: str | None, arguments: list[str], *, force
     if command is not None:
         if arguments:
             shell.arg0, shell.positional = arguments[0], arguments[1:]
-        status = await shell.run_text(command, tail=shell.bash and _single(command))
+        status = await shell.run_text(command, tail=shell.bash)
     elif arguments and not from_stdin:
         script = arguments[0]
         shell.arg0 = shell.in_script = script
         shell.positional = arguments[1:]
         try:
-            text = p.read_text(script)
+            if p.isdir(script):
+                raise abi.error("EISDIR", script)
+            path = script
+            if not p.exists(script) and "/" not in script:
+                path = p.find_program(script)
+            text = await _builtins.script_text(p, path)
         except OSError as exc:
             if shell.bash:
-                return p.fail(f"{script}: {exc.strerror}", 127)
+                return p.fail(f"{script}: {exc.strerror}", 126 if isinstance(exc, IsADirectoryError) else 127)
             why = "No such file" if isinstance(exc, FileNotFoundError) else exc.strerror
             return p.fail(f"0: cannot open {script}: {why}", 2)
         status = await shell.run_text(text)
@@ -113,15 +140,6 @@ async def _at_exit(shell: Shell) -> int:
     return status
 
 
-def _single(command: str) -> bool:
-    """Whether a text is one command, which `bash -c` then becomes."""
-    try:
-        tree = parse(command, bash=True)
-    except ShellSyntaxError:
-        return False
-    return len(tree.items) == 1 and not tree.items[0].rest and len(tree.items[0].first.commands) == 1
-
-
 async def _profile(shell: Shell) -> None:
     for path in ("/etc/profile", f"{shell.get('HOME', '/root')}/.profile"):
         if shell.process.exists(path):
@@ -130,25 +148,47 @@ async def _profile(shell: Shell) -> None:
 
 async def _from_stdin(shell: Shell) -> int:
     """Commands from standard input, read no further than needed so that they can read the rest themselves."""
-    pending = ""
+    lines: list[str] = []
+    size, needs, number = 0, "", 1
     while True:
-        line = b""
-        while not line.endswith(b"\n"):
-            byte = await shell.process.read(0, 1)
-            if not byte:
-                break
-            line += byte
-        if not line and not pending:
+        line = await _input_line(shell)
+        text = line.decode("utf-8", "surrogateescape")
+        if not line and not lines:
             return shell.status
-        pending += line.decode("utf-8", "surrogateescape")
+        lines.append(text)
+        size += len(text)
+        if line and needs and needs not in text:
+            if size > _MOST_PENDING:
+                shell.complain(f"labkit: a command has {_MOST_PENDING} characters at most when it is read from a pipe")
+                return 2
+            continue
         try:
-            tree = parse(pending, bash=shell.bash)
+            tree = await shell.parsed("".join(lines), line=number, prompting=bool(line))
         except ShellSyntaxError as exc:
-            if exc.incomplete and line:
+            if exc.incomplete and line and size <= _MOST_PENDING:
+                needs = exc.needs
                 continue
             shell.syntax_error(exc)
             return 2
-        pending = ""
+        number += len(lines)
+        lines, size, needs = [], 0, ""
         await shell.run(tree)
         if not line:
             return shell.status
+
+
+async def _input_line(shell: Shell) -> bytes:
+    """A line of standard input, of which nothing after it is taken; NULs are left out."""
+    process = shell.process
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = await process.read(0, 1)
+        await process.cooperate()
+        if not byte:
+            break
+        if byte != b"\0":
+            line += byte
+            if not len(line) & 4095:
+                process.charge(4096)
+    process.charge(-(len(line) // 4096) * 4096)
+    return bytes(line)

@@ -9,7 +9,7 @@ from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.shell.expansion import ExpansionError
 from labkit.embedded.node.shell.interpreter import Interrupted, Shell
-from labkit.embedded.node.shell.parser import ShellSyntaxError, parse
+from labkit.embedded.node.shell.parser import ShellSyntaxError
 from labkit.embedded.node.tty import Tty
 
 
@@ -26,6 +26,7 @@ async def interactive(shell: Shell) -> int:
             tty.interrupt()
 
     process.on_signal(abi.SIGINT, interrupt)
+    shell.prompt = lambda text: expanded_prompt(shell, text)
     history = shell.history
     if shell.bash:
         await _start_bash(shell)
@@ -41,7 +42,7 @@ async def interactive(shell: Shell) -> int:
 
 async def _start_bash(shell: Shell) -> None:
     process = shell.process
-    shell.variables["PS1"] = r"\u@\h:\w\$ "
+    shell.set("PS1", r"\u@\h:\w\$ ")
     for path in ("/etc/bash.bashrc", f"{shell.get('HOME', '/root')}/.bashrc"):
         try:
             text = process.read_text(path)
@@ -91,9 +92,17 @@ async def _loop(shell: Shell, editor: LineEditor | None, history: list[str]) -> 
                 continue
             process.stderr.write("exit\n" if shell.bash else "\n")
             return shell.status
+        if shell.bash and "!" in line and not pending:
+            expanded = _history_expanded(shell, line)
+            if expanded is None:
+                shell.status = 1
+                continue
+            if expanded != line:
+                process.stderr.write(expanded + "\n")
+                line = expanded
         pending += line + "\n"
         try:
-            tree = parse(pending, bash=shell.bash, prompting=True)
+            tree = await shell.parsed(pending, prompting=True)
         except ShellSyntaxError as exc:
             if exc.incomplete:
                 continue
@@ -116,6 +125,60 @@ async def _loop(shell: Shell, editor: LineEditor | None, history: list[str]) -> 
         except ExpansionError as exc:
             shell.complain(str(exc))
             shell.status = 1
+        if shell.bash:
+            _tell_of_jobs(shell)
+
+
+def _tell_of_jobs(shell: Shell) -> None:
+    """Says which jobs in the background have ended, before the next prompt."""
+    last = max(shell.jobs, default=0)
+    for number, job in list(shell.jobs.items()):
+        if not job.process.alive:
+            status = job.process.status or 0
+            state = "Done" if not status else {143: "Terminated", 137: "Killed"}.get(status, f"Exit {status}")
+            shell.process.stderr.write(f"[{number}]{'+' if number == last else '-'}  {state:<23} {job.text}\n")
+            del shell.jobs[number]
+
+
+def _history_expanded(shell: Shell, line: str) -> str | None:
+    """A line with `!!`, `!n`, `!-n`, `!text` and `!$` replaced, outside of single quotes; None when there is none."""
+    out, at, quoted = [], 0, False
+    while at < len(line):
+        character = line[at]
+        if character == "'":
+            quoted = not quoted
+        if character == "\\":
+            out.append(line[at : at + 2])
+            at += 2
+            continue
+        match = _EVENT.match(line, at) if character == "!" and not quoted else None
+        if match is None:
+            out.append(character)
+            at += 1
+            continue
+        found = _event(shell.history, match[1])
+        if found is None:
+            shell.complain(f"{match[0]}: event not found")
+            return None
+        out.append(found)
+        at = match.end()
+    return "".join(out)
+
+
+_EVENT = re.compile(r"!(!|\$|-?\d{1,6}|[A-Za-z/.][\w./-]*)")
+
+
+def _event(history: list[str], word: str) -> str | None:
+    if not history:
+        return None
+    if word == "!":
+        return history[-1]
+    if word == "$":
+        return history[-1].split()[-1] if history[-1].split() else ""
+    if word.lstrip("-").isdigit():
+        place = int(word) - 1 if int(word) > 0 else len(history) + int(word)
+        return history[place] if 0 <= place < len(history) else None
+    return next((line for line in reversed(history) if line.startswith(word)), None)
 
 
 def _is_exit(text: str) -> bool:

@@ -1,25 +1,46 @@
 """The shell's grammar: text goes in, a tree of commands comes out.
 
-POSIX's grammar as dash and bash share it; `[[ ]]` and `function` for bash. What isn't understood is a syntax error,
+POSIX's grammar as dash and bash share it, and bash's own where `bash` is set. What isn't understood is a syntax error,
 never something else than what was written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+_DEPTH = 50  # of commands and expansions within one another: each takes half a dozen of Python's own frames
+_PLAIN = re.compile(r"[^\s;&|<>()'\"\\$`?*+@!]+")
+_QUOTED = re.compile(r'[^"\\$`\n]+')
+
 
 class ShellSyntaxError(Exception):
-    """`token` is what the parser stumbled over, as the shells name it; `incomplete` when more input could help."""
+    """`token` is what the parser stumbled over, as the shells name it; `incomplete` when more input could help.
 
-    def __init__(self, token: str, line: int, *, incomplete: bool = False, message: str = "") -> None:
+    `needs` is a text without which more input is no help, `expecting` what dash says that it expects.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        line: int,
+        *,
+        incomplete: bool = False,
+        message: str = "",
+        needs: str = "",
+        expecting: str = "",
+        text: str = "",
+    ) -> None:
         super().__init__(message or token)
         self.token = token
         self.line = line
         self.incomplete = incomplete
         self.message = message
+        self.needs = needs
+        self.expecting = expecting
+        self.text = text
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
@@ -33,13 +54,29 @@ class Text:
 
 @dataclass(frozen=True)
 class Variable:
-    """`$name` or `${name<op>word}`; `op` is empty, `#` (length, in front) or one of the operators."""
+    """`$name` or `${name<op>word}`; `op` is empty, or one of the operators.
+
+    `length`, `indirect`, `keys` (`${!a[@]}`) and `prefix` (`${!name*}`) stand for those in front of the name. `index`
+    is the subscript of an array's element, `@` and `*` for all of them.
+    """
 
     name: str
     quoted: bool
     op: str = ""
     word: Word | None = None
     word2: Word | None = None
+    index: Word | None = None
+
+    @property
+    def every(self) -> str:
+        """`@` or `*` for all positional parameters or all elements of an array, else empty."""
+        if self.name in ("@", "*"):
+            return self.name
+        if self.index is not None and len(self.index) == 1:
+            part = self.index[0]
+            if isinstance(part, Text) and part.value in ("@", "*"):
+                return part.value
+        return ""
 
 
 @dataclass(frozen=True)
@@ -58,8 +95,29 @@ class Arithmetic:
     quoted: bool
 
 
-Part = Text | Variable | Substitution | Arithmetic
+@dataclass(frozen=True)
+class ProcessSubstitution:
+    """`<(...)` or `>(...)`: the name of a pipe from or to commands."""
+
+    body: Sequence
+    op: str
+    quoted: bool = False
+
+
+Part = Text | Variable | Substitution | Arithmetic | ProcessSubstitution
 Word = tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """`name=value`, `name[index]=value` or `name=(elements)`, of which each may have an index; `+=` appends."""
+
+    name: str
+    value: Word = ()
+    index: Word | None = None
+    append: bool = False
+    elements: tuple[tuple[Word | None, bool, Word], ...] | None = None
+
 
 # -- commands ---------------------------------------------------------------------------------------------------------
 
@@ -76,18 +134,19 @@ class HereDocument:
 
 @dataclass(frozen=True)
 class Redirect:
-    """`fd<op>target`; `<<` has a document instead of a target."""
+    """`fd<op>target`; `<<` has a document instead of a target. `variable` is the name in `{name}<op>target`."""
 
     op: str
     fd: int | None
     target: Word
     document: HereDocument | None = None
+    variable: str = ""
 
 
 @dataclass(frozen=True)
 class Simple:
-    assignments: tuple[tuple[str, Word], ...] = ()
-    words: tuple[Word, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+    words: tuple[Word | Assignment, ...] = ()
     redirects: tuple[Redirect, ...] = ()
     line: int = 1
 
@@ -96,6 +155,7 @@ class Simple:
 class Pipeline:
     commands: tuple[Command, ...]
     negated: bool = False
+    timed: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,8 +192,20 @@ class If:
 
 @dataclass(frozen=True)
 class For:
+    """`for name in words`, or `select` with a menu of them."""
+
     name: str
     words: tuple[Word, ...] | None
+    body: Sequence
+    redirects: tuple[Redirect, ...] = ()
+    menu: bool = False
+
+
+@dataclass(frozen=True)
+class ForArithmetic:
+    """`for ((first; condition; step))`."""
+
+    parts: tuple[Word, Word, Word]
     body: Sequence
     redirects: tuple[Redirect, ...] = ()
 
@@ -148,8 +220,10 @@ class While:
 
 @dataclass(frozen=True)
 class Case:
+    """Each branch has patterns, commands, and what ends it: `;;`, `;&` (on into the next) or `;;&` (go on matching)."""
+
     word: Word
-    branches: tuple[tuple[tuple[Word, ...], Sequence], ...]
+    branches: tuple[tuple[tuple[Word, ...], Sequence, str], ...]
     redirects: tuple[Redirect, ...] = ()
 
 
@@ -157,30 +231,56 @@ class Case:
 class Function:
     name: str
     body: Command
+    text: str = ""
     redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
 class Test:
-    """`[[ ... ]]`: words and operators, evaluated by the interpreter."""
+    """`[[ ... ]]`: a tree of `("or" | "and", left, right)`, `("not", one)`, `("unary" | "binary", operator, words)`."""
 
-    words: tuple[Word, ...]
+    tree: tuple[object, ...]
     redirects: tuple[Redirect, ...] = ()
 
 
-Command = Simple | Subshell | Group | If | For | While | Case | Function | Test
+@dataclass(frozen=True)
+class Calculation:
+    """`((expression))`."""
 
-_RESERVED = frozenset(
+    word: Word
+    redirects: tuple[Redirect, ...] = ()
+
+
+@dataclass(frozen=True)
+class Coprocess:
+    name: str
+    body: Command
+    redirects: tuple[Redirect, ...] = ()
+
+
+Command = (
+    Simple | Subshell | Group | If | For | ForArithmetic | While | Case | Function | Test | Calculation | Coprocess
+)
+
+RESERVED = frozenset(
     ["if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until", "case", "esac", "{", "}", "!"]
 )
+RESERVED_BY_BASH = RESERVED | {"[[", "]]", "function", "select", "time", "coproc"}
+DECLARATIONS = frozenset(["declare", "typeset", "local", "export", "readonly"])
 _CLOSERS = frozenset(["then", "elif", "else", "fi", "do", "done", "esac", "}"])
-_OPERATORS = ("<<-", "&&", "||", ";;", "<<", ">>", "<&", ">&", "<>", ">|", "&>", ";", "&", "|", "<", ">", "(", ")")
+_OPERATORS = (
+    "<<-", ";;&", "&>>", "&&", "||", ";;", ";&", "<<", ">>", "<&", ">&", "<>", ">|", "&>", "|&",
+    ";", "&", "|", "<", ">", "(", ")",
+)  # fmt: skip
+_BASH_ONLY = frozenset([";;&", ";&", "&>>", "&>", "|&"])
+_REDIRECTIONS = frozenset(["<", ">", ">>", "<<", "<<-", "<&", ">&", "<>", ">|", "&>", "&>>"])
 _META = set(" \t\n;&|<>()")
 _NAME_START = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _NAME = _NAME_START | set("0123456789")
+_DIGITS = frozenset("0123456789")
 _SPECIAL = set("?$!#@*-0123456789")
 _WORD_OPERATORS = (":-", ":=", ":?", ":+", "-", "=", "?", "+", "##", "#", "%%", "%")
-_BASH_OPERATORS = ("//", "/", "^^", "^", ",,", ",", ":")
+_BASH_OPERATORS = ("//", "/#", "/%", "/", "^^", "^", ",,", ",", "@", ":")
 
 
 def is_name(text: str) -> bool:
@@ -189,24 +289,50 @@ def is_name(text: str) -> bool:
 
 @dataclass
 class Parser:
-    """A recursive-descent parser over one text; `bash` allows bash's own syntax."""
+    """A recursive-descent parser over one text; `bash` allows bash's own syntax.
+
+    `line` gives a line's commands at a time, so that what it does (`alias`, `shopt`) counts for the next one.
+    """
 
     text: str
     bash: bool = False
     prompting: bool = False  # more lines can be asked for
     pos: int = 0
-    line: int = 1
+    line_number: int = 1
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    extglob: bool = False
+    depth: int = 0
     _pending: list[HereDocument] = field(default_factory=list)
+    _separated: bool = True  # the command before ended with a `;` or `&`
 
     # -- characters and tokens ----------------------------------------------------------------------------------------
 
-    def _error(self, token: str | None = None) -> ShellSyntaxError:
+    def _error(self, token: str | None = None, expecting: str = "") -> ShellSyntaxError:
         if token is None:
             token = self._peek_token()
-        return ShellSyntaxError(token or "end of file", self.line, incomplete=not token)
+        end = self.text.find("\n", self.pos)
+        shown = self.text[self.text.rfind("\n", 0, self.pos) + 1 : end if end >= 0 else len(self.text)]
+        return ShellSyntaxError(
+            token or "end of file", self.line_number, incomplete=not token, expecting=expecting, text=shown[:4096]
+        )
 
-    def _incomplete(self, message: str) -> ShellSyntaxError:
-        return ShellSyntaxError("end of file", self.line, incomplete=True, message=message)
+    def _incomplete(self, message: str, needs: str = "") -> ShellSyntaxError:
+        return ShellSyntaxError("end of file", self.line_number, incomplete=True, message=message, needs=needs)
+
+    def _deeper(self) -> None:
+        self.depth += 1
+        if self.depth > _DEPTH:
+            raise ShellSyntaxError(
+                "",
+                self.line_number,
+                message=f"labkit: commands and expansions nest {_DEPTH} levels at most in the lab's shell",
+            )
+
+    def _within(self, text: str) -> Parser:
+        """A parser of a text inside this one."""
+        return Parser(
+            text, self.bash, line_number=self.line_number, extglob=self.extglob, depth=self.depth, aliases=self.aliases
+        )
 
     def _skip_blanks(self) -> None:
         while self.pos < len(self.text):
@@ -215,10 +341,10 @@ class Parser:
                 self.pos += 1
             elif character == "\\" and self.text[self.pos + 1 : self.pos + 2] == "\n":
                 self.pos += 2
-                self.line += 1
+                self.line_number += 1
             elif character == "#":
-                while self.pos < len(self.text) and self.text[self.pos] != "\n":
-                    self.pos += 1
+                end = self.text.find("\n", self.pos)
+                self.pos = end if end >= 0 else len(self.text)
             else:
                 return
 
@@ -229,8 +355,10 @@ class Parser:
             return ""
         if self.text[self.pos] == "\n":
             return "\n"
+        if self.text[self.pos] not in _META:
+            return ""
         for operator in _OPERATORS:
-            if self.text.startswith(operator, self.pos) and (operator != "&>" or self.bash):
+            if self.text.startswith(operator, self.pos) and (operator not in _BASH_ONLY or self.bash):
                 return operator
         return ""
 
@@ -239,7 +367,7 @@ class Parser:
             return False
         self.pos += len(operator)
         if operator == "\n":
-            self.line += 1
+            self.line_number += 1
             self._read_documents()
         return True
 
@@ -251,7 +379,7 @@ class Parser:
         """The unquoted literal word at the current position, without taking it; empty when it isn't one."""
         self._skip_blanks()
         end = self.pos
-        while end < len(self.text) and self.text[end] not in _META:
+        while end < len(self.text) and self.text[end] not in _META and end - self.pos < 256:
             if self.text[end] in "'\"\\$`":
                 return ""
             end += 1
@@ -276,7 +404,7 @@ class Parser:
 
     def _expect(self, word: str) -> None:
         if not self._reserved(word):
-            raise self._error()
+            raise self._error(expecting=word)
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -289,22 +417,57 @@ class Parser:
         self._read_documents()
         return sequence
 
+    def next_item(self) -> AndOr | None:
+        """The next command of the current line; None at its end."""
+        if self.pos >= len(self.text):
+            return None
+        operator = self._operator()
+        if operator == "\n" or self.pos >= len(self.text):
+            return None
+        if not self._separated:
+            raise self._error()
+        return self._item()
+
+    def next_line(self) -> bool:
+        """Goes on to the next line that has a command; False at the end of the text."""
+        self._newlines()
+        self._skip_blanks()
+        self._separated = True
+        if self.pos >= len(self.text):
+            self._read_documents()
+            return False
+        return True
+
+    def ends_line(self) -> None:
+        """Checks that nothing but a line's end follows, and reads the here-documents after it."""
+        if self._operator() == "\n":
+            self._take("\n")
+        elif self.pos < len(self.text):
+            raise self._error()
+        else:
+            self._read_documents()
+
+    def _item(self) -> AndOr:
+        start = self.pos
+        item = self._and_or()
+        text = self.text[start : min(self.pos, start + 4096)].strip()
+        if self._take("&"):
+            self._separated = True
+            return AndOr(item.first, item.rest, True, text)
+        self._separated = self._take(";")
+        return AndOr(item.first, item.rest, False, text)
+
     def _sequence(self) -> Sequence:
         items: list[AndOr] = []
         while True:
             self._newlines()
-            if self.pos >= len(self.text) or self._operator() in (")", ";;") or self._peek_word() in _CLOSERS:
+            if self.pos >= len(self.text) or self._operator() in (")", ";;", ";&", ";;&"):
                 return Sequence(tuple(items))
-            start = self.pos
-            item = self._and_or()
-            text = self.text[start : self.pos].strip()
-            if self._take("&"):
-                items.append(AndOr(item.first, item.rest, True, text))
-                continue
-            items.append(AndOr(item.first, item.rest, False, text))
-            if self._take(";") or self._operator() == "\n":
-                continue
-            return Sequence(tuple(items))
+            if self._peek_word() in _CLOSERS:
+                return Sequence(tuple(items))
+            items.append(self._item())
+            if not self._separated and self._operator() != "\n":
+                return Sequence(tuple(items))
 
     def _and_or(self) -> AndOr:
         first = self._pipeline()
@@ -320,28 +483,50 @@ class Parser:
                 return AndOr(first, tuple(rest))
 
     def _pipeline(self) -> Pipeline:
-        negated = False
-        while self._reserved("!"):
-            negated = not negated
+        negated, timed = False, ""
+        while True:
+            if self._reserved("!"):
+                negated = not negated
+            elif self.bash and not timed and self._reserved("time"):
+                timed = "time -p" if self._reserved("-p") else "time"
+            else:
+                break
+        if timed and (self._operator() in ("\n", ";", "&", ")", "&&", "||") or self.pos >= len(self.text)):
+            return Pipeline((), negated, timed)
         commands = [self._command()]
-        while self._operator() == "|":
-            self._take("|")
+        while self._operator() in ("|", "|&"):
+            both = self._operator() == "|&"
+            self._take("|&" if both else "|")
+            if both:
+                commands[-1] = Group(
+                    Sequence((AndOr(Pipeline((commands[-1],))),)), (Redirect(">&", 2, (Text("1", False),)),)
+                )
             self._newlines()
             commands.append(self._command())
-        return Pipeline(tuple(commands), negated)
+        return Pipeline(tuple(commands), negated, timed)
 
     def _command(self) -> Command:
+        self._deeper()
+        try:
+            return self._any_command()
+        finally:
+            self.depth -= 1
+
+    def _any_command(self) -> Command:
         word = self._peek_word()
         if self.bash and self.text.startswith("((", self.pos):
             self.pos -= 1  # as if it were the end of `$((`
             if self._is_arithmetic():
-                return self._let()
+                parts: list[Part] = []
+                self._arithmetic(parts, True)
+                assert isinstance(parts[0], Arithmetic)
+                return Calculation(parts[0].word, self._redirects())
             self.pos += 1
         if self._operator() == "(":
             self._take("(")
             body = self._body()
             if not self._take(")"):
-                raise self._error()
+                raise self._error(expecting=")")
             return Subshell(body, self._redirects())
         compounds: dict[str, Callable[[], Command]] = {
             "{": self._group,
@@ -351,40 +536,29 @@ class Parser:
             "until": self._while,
             "case": self._case,
         }
+        if self.bash:
+            compounds |= {
+                "[[": self._test,
+                "select": self._for,
+                "function": self._function_keyword,
+                "coproc": self._coprocess,
+            }
         compound = compounds.get(word)
         if compound is not None:
             return compound()
-        if self.bash and word == "[[":
-            return self._test()
-        if self.bash and word == "function":
-            self._reserved("function")
-            name = self._peek_word()
-            self._reserved(name)
-            if self._take("("):
-                self._take(")")
-            self._newlines()
-            return Function(name, self._command())
         if word in _CLOSERS:
             raise self._error(word)
         return self._simple()
 
-    def _let(self) -> Simple:
-        """`((expression))`, which is `let "expression"`."""
-        parts: list[Part] = []
-        self._arithmetic(parts, True)
-        arithmetic = parts[0]
-        assert isinstance(arithmetic, Arithmetic)
-        return Simple((), ((Text("let", False),), arithmetic.word), self._redirects(), self.line)
-
-    def _body(self) -> Sequence:
+    def _body(self, expecting: str = "") -> Sequence:
         body = self._sequence()
         if not body.items:
-            raise self._error()
+            raise self._error(expecting=expecting if self.pos >= len(self.text) else "")
         return body
 
     def _group(self) -> Group:
         self._expect("{")
-        body = self._body()
+        body = self._body("}")
         self._expect("}")
         return Group(body, self._redirects())
 
@@ -393,9 +567,9 @@ class Parser:
         branches = []
         otherwise = None
         while True:
-            condition = self._body()
+            condition = self._body("then")
             self._expect("then")
-            branches.append((condition, self._body()))
+            branches.append((condition, self._body("fi")))
             if self._reserved("elif"):
                 continue
             if self._reserved("else"):
@@ -403,34 +577,63 @@ class Parser:
             self._expect("fi")
             return If(tuple(branches), otherwise, self._redirects())
 
-    def _for(self) -> For:
-        self._expect("for")
+    def _for(self) -> Command:
+        menu = self._peek_word() == "select"
+        self._expect("select" if menu else "for")
+        self._skip_blanks()
+        if self.bash and not menu and self.text.startswith("((", self.pos):
+            return self._for_arithmetic()
         name = self._peek_word()
         if not is_name(name):
-            raise self._error()
-        self._reserved(name)
-        self._newlines()
-        words: list[Word] | None = None
-        if self._reserved("in"):
-            words = []
-            while not self._operator() and self.pos < len(self.text):
-                words.append(self.word())
-            if not (self._take(";") or self._operator() == "\n"):
+            if not self.bash:
+                raise ShellSyntaxError("", self.line_number, message="Bad for loop variable")
+            if name or self._operator() or self.pos >= len(self.text):
                 raise self._error()
+            raise self._error(self._peek_token())
+        self._reserved(name)
+        words: list[Word] | None = None
+        if self._take(";"):
+            self._newlines()
         else:
-            self._take(";")
+            self._newlines()
+            if self._reserved("in"):
+                words = []
+                while not self._operator() and self.pos < len(self.text):
+                    words.append(self.word())
+                if not (self._take(";") or self._operator() == "\n"):
+                    raise self._error()
         self._newlines()
+        body = self._loop_body()
+        return For(name, tuple(words) if words is not None else None, body, self._redirects(), menu)
+
+    def _loop_body(self) -> Sequence:
+        if self.bash and self._peek_word() == "{":
+            self._expect("{")
+            body = self._body("}")
+            self._expect("}")
+            return body
         self._expect("do")
-        body = self._body()
+        body = self._body("done")
         self._expect("done")
-        return For(name, tuple(words) if words is not None else None, body, self._redirects())
+        return body
+
+    def _for_arithmetic(self) -> ForArithmetic:
+        self.pos -= 1
+        inner = self._arithmetic_text()
+        pieces = inner.split(";")
+        if len(pieces) != 3:
+            raise self._error("((")
+        first, condition, step = (self._within(piece)._document() for piece in pieces)
+        self._take(";")
+        self._newlines()
+        return ForArithmetic((first, condition, step), self._loop_body(), self._redirects())
 
     def _while(self) -> While:
         until = self._peek_word() == "until"
         self._expect("until" if until else "while")
-        condition = self._body()
+        condition = self._body("do")
         self._expect("do")
-        body = self._body()
+        body = self._body("done")
         self._expect("done")
         return While(condition, body, until, self._redirects())
 
@@ -443,41 +646,115 @@ class Parser:
         branches = []
         while not self._reserved("esac"):
             self._take("(")
-            patterns = [self.word()]
+            if self.pos >= len(self.text):
+                raise self._error(expecting=")")
+            patterns = [self.word(pattern=True)]
             while self._take("|"):
-                patterns.append(self.word())
+                patterns.append(self.word(pattern=True))
             if not self._take(")"):
-                raise self._error()
+                raise self._error(expecting=")")
             body = self._sequence()
-            branches.append((tuple(patterns), body))
             self._newlines()
-            if not self._take(";;"):
-                self._newlines()
+            end = next((operator for operator in (";;&", ";;", ";&") if self._take(operator)), "")
+            branches.append((tuple(patterns), body, end or ";;"))
+            self._newlines()
+            if not end:
                 self._expect("esac")
                 break
-            self._newlines()
         return Case(word, tuple(branches), self._redirects())
+
+    def _coprocess(self) -> Coprocess:
+        self._expect("coproc")
+        name = self._peek_word()
+        if is_name(name):
+            before = self.pos, self.line_number
+            self._reserved(name)
+            if self._peek_word() in ("{", "while", "until", "for", "if", "case", "[[") or self._operator() == "(":
+                return Coprocess(name, self._command())
+            self.pos, self.line_number = before
+        return Coprocess("COPROC", self._command())
+
+    # -- [[ ]] --------------------------------------------------------------------------------------------------------
 
     def _test(self) -> Test:
         self._reserved("[[")
-        words: list[Word] = []
+        tree = self._either()
+        self._newlines()
+        if not self._reserved("]]"):
+            raise self._condition_error()
+        return Test(tree, self._redirects())
+
+    def _condition_error(self) -> ShellSyntaxError:
+        token = self._peek_token()
+        if not token or token == "newline":
+            return self._incomplete("unexpected EOF while looking for `]]'")
+        return ShellSyntaxError(
+            token, self.line_number, message=f"syntax error in conditional expression: unexpected token `{token}'"
+        )
+
+    def _either(self) -> tuple[object, ...]:
+        left = self._both()
         while True:
-            self._skip_blanks()
-            if self.pos >= len(self.text):
-                raise self._error()
-            if self._reserved("]]"):
-                return Test(tuple(words), self._redirects())
-            operator = self._operator()
-            if operator in ("&&", "||", "(", ")", "<", ">"):
-                self._take(operator)
-                words.append((Text(operator, False),))
-            elif operator == "\n":
-                self._take("\n")
-            elif operator:
-                raise self._error()
-            else:
-                regex = bool(words) and words[-1] == (Text("=~", False),)
-                words.append(self.word(regex=regex))
+            self._newlines()
+            if not self._take("||"):
+                return left
+            left = ("or", left, self._both())
+
+    def _both(self) -> tuple[object, ...]:
+        left = self._one()
+        while True:
+            self._newlines()
+            if not self._take("&&"):
+                return left
+            left = ("and", left, self._one())
+
+    def _one(self) -> tuple[object, ...]:
+        self._newlines()
+        negated = False
+        while self._reserved("!"):
+            negated = not negated
+            self._newlines()
+        if self._operator() == "(":
+            self._deeper()
+            self._take("(")
+            inner = self._either()
+            if not self._take(")"):
+                raise self._condition_error()
+            self.depth -= 1
+        else:
+            inner = self._primary()
+        return ("not", inner) if negated else inner
+
+    def _primary(self) -> tuple[object, ...]:
+        word = self._peek_word()
+        if self._operator() or self.pos >= len(self.text) or word == "]]":
+            raise self._condition_error()
+        if len(word) == 2 and word[0] == "-" and word[1].isalpha():
+            before = self.pos
+            self._reserved(word)
+            if not self._operator() and self.pos < len(self.text) and self._peek_word() != "]]":
+                return ("unary", word, self.word())
+            self.pos = before
+        left = self.word()
+        operator = self._peek_word()
+        symbol = self._operator()
+        if symbol in ("<", ">"):
+            self._take(symbol)
+            return ("binary", symbol, left, self._operand())
+        if operator in ("=", "==", "!=", "=~", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-nt", "-ot", "-ef"):
+            self._reserved(operator)
+            return ("binary", operator, left, self._operand(operator))
+        if symbol in ("&&", "||", ")", "\n") or operator == "]]":
+            return ("unary", "-n", left)
+        raise self._condition_error()
+
+    def _operand(self, operator: str = "") -> Word:
+        self._skip_blanks()
+        if operator != "=~" and (self._operator() not in ("", "(") or self.pos >= len(self.text)):
+            raise self._condition_error()
+        return self.word(regex=operator == "=~", pattern=operator in ("=", "==", "!="), extglob=True)
+
+    # -- redirections -------------------------------------------------------------------------------------------------
 
     def _redirects(self) -> tuple[Redirect, ...]:
         redirects = []
@@ -487,32 +764,50 @@ class Parser:
 
     def _redirect(self) -> Redirect | None:
         self._skip_blanks()
-        start, fd = self.pos, None
+        start, fd, variable = self.pos, None, ""
         end = self.pos
-        while end < len(self.text) and self.text[end].isdigit():
+        while end < len(self.text) and self.text[end] in _DIGITS and end - start < 10:
             end += 1
         if end > start and self.text[end : end + 1] in ("<", ">"):
             fd = int(self.text[start:end])
             self.pos = end
+        elif self.bash and self.text.startswith("{", start):
+            close = self.text.find("}", start, start + 64)
+            if close > 0 and is_name(self.text[start + 1 : close]) and self.text[close + 1 : close + 2] in ("<", ">"):
+                variable = self.text[start + 1 : close]
+                self.pos = close + 1
+        if self.pos < len(self.text) and self.text[self.pos] not in "<>&":
+            self.pos = start
+            return None
+        if self.bash and self.text.startswith(("<(", ">("), self.pos):
+            self.pos = start
+            return None  # a process substitution
         operator = self._operator()
-        if operator not in ("<", ">", ">>", "<<", "<<-", "<&", ">&", "<>", ">|", "&>"):
+        if operator not in _REDIRECTIONS:
             self.pos = start
             return None
         self.pos += len(operator)
         if operator == "<<" and self.bash and self.text.startswith("<", self.pos):
             self.pos += 1
-            return Redirect("<<<", fd, self._redirect_word())
+            return Redirect("<<<", fd, self._redirect_word(), variable=variable)
         if operator in ("<<", "<<-"):
             return self._here_document(operator, fd)
-        return Redirect(operator, fd, self._redirect_word())
+        return Redirect(operator, fd, self._redirect_word(), variable=variable)
 
     def _redirect_word(self) -> Word:
-        if self._operator() or self.pos >= len(self.text):
-            raise self._error()
+        operator = self._operator()
+        if self.bash and self.text.startswith(("<(", ">("), self.pos):
+            return self.word()
+        if not self.bash and operator in _REDIRECTIONS:
+            raise ShellSyntaxError("redirection", self.line_number)
+        if operator or self.pos >= len(self.text):
+            raise self._error("newline" if self.bash and self.pos >= len(self.text) else None)
         return self.word()
 
     def _here_document(self, operator: str, fd: int | None) -> Redirect:
         self._skip_blanks()
+        if self._operator() or self.pos >= len(self.text):
+            raise self._error("newline" if self.pos >= len(self.text) else None)
         start = self.pos
         word = self.word()
         raw = self.text[start : self.pos]
@@ -522,113 +817,289 @@ class Parser:
         return Redirect("<<", fd, (), document)
 
     def _read_documents(self) -> None:
-        for document in self._pending:
+        pending, self._pending = self._pending, []
+        for document in pending:
             lines = []
             while True:
                 if self.pos >= len(self.text):
                     if self.prompting:
-                        raise self._incomplete("here-document")
+                        raise self._incomplete("here-document", needs=document.delimiter)
                     break
                 end = self.text.find("\n", self.pos)
                 end = len(self.text) if end < 0 else end
                 line = self.text[self.pos : end]
                 self.pos = min(end + 1, len(self.text))
-                self.line += 1
+                self.line_number += 1
                 if document.strip:
                     line = line.lstrip("\t")
                 if line == document.delimiter:
                     break
                 lines.append(line + "\n")
             body = "".join(lines)
-            if document.literal:
-                document.body = (Text(body, True),)
-            else:
-                document.body = Parser(body, self.bash, line=self.line)._document()
-        self._pending.clear()
+            document.body = (Text(body, True),) if document.literal else self._within(body)._document()
 
     def _document(self) -> Word:
         parts: list[Part] = []
         self._quoted_until("", parts)
         return tuple(parts)
 
+    # -- simple commands ----------------------------------------------------------------------------------------------
+
     def _simple(self) -> Command:
-        assignments: list[tuple[str, Word]] = []
-        words: list[Word] = []
+        assignments: list[Assignment] = []
+        words: list[Word | Assignment] = []
         redirects: list[Redirect] = []
-        line = self.line
+        line = self.line_number
+        declaring = False
+        used: set[str] = set()
         while True:
             redirect = self._redirect()
             if redirect is not None:
                 redirects.append(redirect)
                 continue
             operator = self._operator()
-            if operator == "(" and len(words) == 1 and not assignments and not redirects:
-                return self._function(words[0])
-            if operator or self.pos >= len(self.text):
+            substitution = self.bash and self.text.startswith(("<(", ">("), self.pos)
+            if operator == "(" and len(words) == 1 and not assignments and not redirects and not declaring:
+                first = words[0]
+                assert isinstance(first, tuple)
+                return self._function(first)
+            if (operator and not substitution) or self.pos >= len(self.text):
                 break
-            assignment = self._assignment() if not words else None
+            if not words:
+                name = self._peek_word()
+                if self.aliases and name in self.aliases and name not in used:
+                    used.add(name)
+                    self._skip_blanks()
+                    self._replace_alias(name)
+                    if self._peek_word() in RESERVED_BY_BASH or self._operator():
+                        return self._any_command()
+                    continue
+            assignment = self._assignment(arrays=self.bash) if not words or declaring else None
             if assignment is not None:
-                assignments.append(assignment)
+                (words if words else assignments).append(assignment)
             else:
-                words.append(self.word())
+                word = self.word()
+                declaring = declaring or (not words and _literal(word) in DECLARATIONS)
+                words.append(word)
         if not (assignments or words or redirects):
             raise self._error()
         return Simple(tuple(assignments), tuple(words), tuple(redirects), line)
 
+    def _replace_alias(self, name: str) -> None:
+        """Puts an alias's text in its place; one that ends with a blank lets the next word be an alias, too."""
+        value = self.aliases[name]
+        self.text = self.text[: self.pos] + value + self.text[self.pos + len(name) :]
+        if value.endswith((" ", "\t")):
+            start, self.pos = self.pos, self.pos + len(value)
+            following = self._peek_word()
+            if following in self.aliases and following != name:
+                self.text = self.text[: self.pos] + self.aliases[following] + self.text[self.pos + len(following) :]
+            self.pos = start
+
     def _function(self, word: Word) -> Function:
         self._take("(")
         if not self._take(")"):
-            raise self._error()
-        name = word[0].value if len(word) == 1 and isinstance(word[0], Text) else ""
-        if not is_name(name.replace("-", "_")):
+            raise self._error("newline" if self.bash and self.pos >= len(self.text) else None, expecting=")")
+        name = _literal(word)
+        if not (is_name(name) or (self.bash and name and not set(name) & set("$'\"`"))):
             raise self._error("(")
-        self._newlines()
-        return Function(name, self._command())
+        return self._function_body(name)
 
-    def _assignment(self) -> tuple[str, Word] | None:
+    def _function_keyword(self) -> Function:
+        self._reserved("function")
+        name = self._peek_word()
+        if not name:
+            raise self._error()
+        self._reserved(name)
+        if self._take("(") and not self._take(")"):
+            raise self._error()
+        return self._function_body(name)
+
+    def _function_body(self, name: str) -> Function:
+        self._newlines()
+        self._skip_blanks()
+        start = self.pos
+        body = self._command()
+        if self.bash and isinstance(body, Simple):
+            self.pos = start
+            raise self._error()
+        return Function(name, body, self.text[start : self.pos].strip())
+
+    def _assignment(self, *, arrays: bool) -> Assignment | None:
         end = self.pos
         while end < len(self.text) and self.text[end] in _NAME:
             end += 1
         name = self.text[self.pos : end]
+        if not is_name(name):
+            return None
+        index: Word | None = None
+        after = self.pos, self.line_number
+        if arrays and self.text.startswith("[", end):
+            close = self._subscript_end(end)
+            if close < 0 or self.text[close + 1 : close + 2] not in ("=", "+"):
+                return None
+            index = self._within(self.text[end + 1 : close])._subscript()
+            end = close + 1
         append = self.bash and self.text.startswith("+=", end)
-        if not is_name(name) or not (append or self.text.startswith("=", end)):
+        if not (append or self.text.startswith("=", end)):
+            self.pos, self.line_number = after
             return None
         self.pos = end + (2 if append else 1)
-        value = self.word(assignment=True) if self.pos < len(self.text) and self.text[self.pos] not in _META else ()
-        if append:
-            value = (Variable(name, True), *value)
-        return name, value
+        if arrays and index is None and self.text.startswith("(", self.pos):
+            return Assignment(name, (), None, append, self._elements())
+        at_end = self.pos >= len(self.text) or self.text[self.pos] in _META
+        if at_end and not (self.bash and self.text.startswith(("<(", ">("), self.pos)):
+            return Assignment(name, (), index, append)
+        return Assignment(name, self.word(assignment=True), index, append)
+
+    def _subscript_end(self, start: int) -> int:
+        """Where the bracket closes that opens at `start`; -1 when it doesn't on this line."""
+        depth, at = 0, start
+        while at < len(self.text) and self.text[at] != "\n" and at - start < 65_536:
+            character = self.text[at]
+            if character == "\\":
+                at += 1
+            elif character in "'\"":
+                close = self.text.find(character, at + 1)
+                if close < 0:
+                    return -1
+                at = close
+            elif character == "[":
+                depth += 1
+            elif character == "]":
+                depth -= 1
+                if not depth:
+                    return at
+            at += 1
+        return -1
+
+    def _subscript(self) -> Word:
+        """The text of a subscript as a word in which blanks and operators stand for themselves."""
+        parts: list[Part] = []
+        plain: list[str] = []
+        while self.pos < len(self.text):
+            character = self.text[self.pos]
+            if character in "'\"\\$`":
+                if plain:
+                    parts.append(Text("".join(plain), False))
+                    plain.clear()
+                self._special(parts, quoted=False)
+            else:
+                plain.append(character)
+                self.pos += 1
+        if plain:
+            parts.append(Text("".join(plain), False))
+        return tuple(parts)
+
+    def _elements(self) -> tuple[tuple[Word | None, bool, Word], ...]:
+        """The inside of `name=( ... )`: an index or None, whether it is appended to, and the value."""
+        self.pos += 1
+        found: list[tuple[Word | None, bool, Word]] = []
+        while True:
+            self._newlines()
+            if self._take(")"):
+                return tuple(found)
+            self._skip_blanks()
+            if self.pos >= len(self.text):
+                raise self._incomplete("unexpected EOF while looking for matching `)'")
+            if self._operator() and not self.text.startswith(("<(", ">("), self.pos):
+                raise self._error()
+            if self.text.startswith("[", self.pos):
+                close = self._subscript_end(self.pos)
+                if close > 0 and self.text.startswith(("=", "+="), close + 1):
+                    index = self._within(self.text[self.pos + 1 : close])._subscript()
+                    append = self.text.startswith("+=", close + 1)
+                    self.pos = close + (3 if append else 2)
+                    at_end = self.pos >= len(self.text) or self.text[self.pos] in _META
+                    found.append((index, append, () if at_end else self.word(assignment=True)))
+                    continue
+            found.append((None, False, self.word()))
 
     # -- words --------------------------------------------------------------------------------------------------------
 
-    def word(self, *, assignment: bool = False, regex: bool = False) -> Word:
+    def word(
+        self, *, assignment: bool = False, regex: bool = False, pattern: bool = False, extglob: bool = False
+    ) -> Word:
         """A word, up to a blank or an operator."""
         self._skip_blanks()
         parts: list[Part] = []
-        plain = ""
+        plain: list[str] = []
         depth = 0
+        groups = self.extglob or extglob
         while self.pos < len(self.text):
+            run = _PLAIN.match(self.text, self.pos)
+            if run is not None:
+                plain.append(run[0])
+                self.pos = run.end()
+                continue
             character = self.text[self.pos]
-            if regex and character in "()|":
+            if regex and (character in "()|" or (depth > 0 and character in " <>&;\t")):
                 depth += {"(": 1, ")": -1}.get(character, 0)
-                plain += character
+                if depth < 0:
+                    break
+                plain.append(character)
                 self.pos += 1
                 continue
-            if character in _META and not (regex and depth > 0 and character == " "):
+            if groups and character in "?*+@!" and self.text.startswith("(", self.pos + 1) and not regex:
+                self._deeper()
+                plain.append(character + "(")
+                self.pos += 2
+                self._group_pattern(parts, plain)
+                self.depth -= 1
+                continue
+            if character in _META:
+                if self.bash and character in "<>" and self.text.startswith("(", self.pos + 1) and not plain:
+                    self._process_substitution(parts)
+                    continue
                 break
             if character in "'\"\\$`":
                 if plain:
-                    parts.append(Text(plain, False))
-                    plain = ""
+                    parts.append(Text("".join(plain), False))
+                    plain.clear()
                 self._special(parts, quoted=False)
             else:
-                plain += character
+                plain.append(character)
                 self.pos += 1
         if plain:
-            parts.append(Text(plain, False))
+            parts.append(Text("".join(plain), False))
         if not parts and not assignment:
             raise self._error()
         return tuple(parts)
+
+    def _group_pattern(self, parts: list[Part], plain: list[str]) -> None:
+        """The inside of `@(a|b)`, up to its closing parenthesis."""
+        depth = 1
+        while depth:
+            if self.pos >= len(self.text):
+                raise self._incomplete("unexpected EOF while looking for matching `)'")
+            character = self.text[self.pos]
+            if character in "'\"\\$`":
+                if plain:
+                    parts.append(Text("".join(plain), False))
+                    plain.clear()
+                self._special(parts, quoted=False)
+                continue
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            plain.append(character)
+            self.pos += 1
+
+    def _process_substitution(self, parts: list[Part]) -> None:
+        op = self.text[self.pos]
+        self.pos += 2
+        parts.append(ProcessSubstitution(self._inner_sequence(), op))
+
+    def _inner_sequence(self) -> Sequence:
+        """Commands up to the parenthesis that closes a substitution."""
+        self._deeper()
+        pending, self._pending = self._pending, []  # here-documents of the outer line are read after it
+        body = self._sequence()
+        if not self._take(")"):
+            if self.pos >= len(self.text):
+                raise self._incomplete("unexpected EOF while looking for matching `)'", needs=")")
+            raise self._error()
+        self._pending = pending
+        self.depth -= 1
+        return body
 
     def _special(self, parts: list[Part], *, quoted: bool) -> None:
         """Takes a quote, escape or expansion at the current position."""
@@ -636,9 +1107,9 @@ class Parser:
         if character == "'":
             end = self.text.find("'", self.pos + 1)
             if end < 0:
-                raise self._incomplete("unexpected EOF while looking for matching `''")
+                raise self._incomplete("unexpected EOF while looking for matching `''", needs="'")
             parts.append(Text(self.text[self.pos + 1 : end], True))
-            self.line += self.text.count("\n", self.pos, end)
+            self.line_number += self.text.count("\n", self.pos, end)
             self.pos = end + 1
         elif character == '"':
             self.pos += 1
@@ -648,9 +1119,13 @@ class Parser:
                 parts.append(Text("", True))
         elif character == "\\":
             if self.pos + 1 >= len(self.text):
-                raise self._incomplete("unexpected end of file")
+                if self.prompting:
+                    raise self._incomplete("unexpected end of file")
+                parts.append(Text("\\", True))
+                self.pos += 1
+                return
             if self.text[self.pos + 1] == "\n":
-                self.line += 1
+                self.line_number += 1
             else:
                 parts.append(Text(self.text[self.pos + 1], True))
             self.pos += 2
@@ -661,18 +1136,21 @@ class Parser:
 
     def _quoted_until(self, end: str, parts: list[Part]) -> None:
         """The inside of double quotes, or (with no end) of a here-document."""
-        plain = ""
+        plain: list[str] = []
 
         def flush() -> None:
-            nonlocal plain
             if plain:
-                parts.append(Text(plain, True))
-                plain = ""
+                parts.append(Text("".join(plain), True))
+                plain.clear()
 
         while True:
+            run = _QUOTED.match(self.text, self.pos)
+            if run is not None:
+                plain.append(run[0])
+                self.pos = run.end()
             if self.pos >= len(self.text):
                 if end:
-                    raise self._incomplete("unexpected EOF while looking for matching `\"'")
+                    raise self._incomplete("unexpected EOF while looking for matching `\"'", needs='"')
                 flush()
                 return
             character = self.text[self.pos]
@@ -683,11 +1161,11 @@ class Parser:
             if character == "\\" and self.pos + 1 < len(self.text):
                 following = self.text[self.pos + 1]
                 if following == "\n":
-                    self.line += 1
+                    self.line_number += 1
                 elif following in "$`\\" or (following == '"' and end):
-                    plain += following
+                    plain.append(following)
                 else:
-                    plain += character + following
+                    plain.append(character + following)
                 self.pos += 2
             elif character in "$`":
                 flush()
@@ -696,22 +1174,27 @@ class Parser:
                 else:
                     self._dollar(parts, True)
             else:
-                self.line += character == "\n"
-                plain += character
+                self.line_number += character == "\n"
+                plain.append(character)
                 self.pos += 1
 
     def _backquotes(self, parts: list[Part], quoted: bool) -> None:
         end = self.pos + 1
-        inner = ""
+        inner: list[str] = []
         while end < len(self.text) and self.text[end] != "`":
-            if self.text[end] == "\\" and self.text[end + 1 : end + 2] in ("`", "\\", "$"):
+            if self.text[end] == "\\" and (
+                self.text[end + 1 : end + 2] in ("`", "\\", "$") or (quoted and self.text[end + 1 : end + 2] == '"')
+            ):
                 end += 1
-            inner += self.text[end]
+            inner.append(self.text[end])
             end += 1
         if end >= len(self.text):
-            raise self._incomplete("unexpected EOF while looking for matching ``'")
+            raise self._incomplete("unexpected EOF while looking for matching ``'", needs="`")
+        self._deeper()
         self.pos = end + 1
-        parts.append(Substitution(Parser(inner, self.bash, line=self.line).parse(), quoted))
+        parser = self._within("".join(inner))
+        self.depth -= 1
+        parts.append(Substitution(parser.parse(), quoted))
 
     def _dollar(self, parts: list[Part], quoted: bool) -> None:
         following = self.text[self.pos + 1 : self.pos + 2]
@@ -719,17 +1202,22 @@ class Parser:
             self._arithmetic(parts, quoted)
         elif following == "(":
             self.pos += 2
-            # Here-documents of the outer line are read after it.
-            pending, self._pending = self._pending, []
-            body = self._sequence()
-            if not self._take(")"):
-                raise self._error()
-            self._pending = pending
-            parts.append(Substitution(body, quoted))
+            parts.append(Substitution(self._inner_sequence(), quoted))
         elif following == "{":
+            self._deeper()
             self._braced(parts, quoted)
+            self.depth -= 1
+        elif following == "[" and self.bash:
+            close = self._subscript_end(self.pos + 1)
+            if close < 0:
+                raise self._incomplete("unexpected EOF while looking for matching `]'", needs="]")
+            parts.append(Arithmetic(self._within(self.text[self.pos + 2 : close])._document(), quoted))
+            self.pos = close + 1
         elif following == "'" and self.bash and not quoted:
             self._ansi_c(parts)
+        elif following == '"' and self.bash and not quoted:
+            self.pos += 1  # a text to be translated, of which there are no translations
+            self._special(parts, quoted=False)
         elif following and following in _NAME_START:
             end = self.pos + 1
             while end < len(self.text) and self.text[end] in _NAME:
@@ -740,7 +1228,7 @@ class Parser:
             parts.append(Variable(following, quoted))
             self.pos += 2
         else:
-            parts.append(Text("$", True))
+            parts.append(Text("$", quoted))
             self.pos += 1
 
     def _ansi_c(self, parts: list[Part]) -> None:
@@ -748,17 +1236,21 @@ class Parser:
         while end < len(self.text) and self.text[end] != "'":
             end += 2 if self.text[end] == "\\" else 1
         if end >= len(self.text):
-            raise self._incomplete("unexpected EOF while looking for matching `''")
-        parts.append(Text(unescape(self.text[self.pos + 2 : end]), True))
+            raise self._incomplete("unexpected EOF while looking for matching `''", needs="'")
+        parts.append(Text(unescape(self.text[self.pos + 2 : end], quote=True), True))
         self.pos = end + 1
 
     def _is_arithmetic(self) -> bool:
         """Whether `$((` is closed by `))` and not a command substitution that starts with a subshell."""
         depth, at = 0, self.pos + 1
         while at < len(self.text):
+            found = _PARENTHESIS.search(self.text, at)
+            if found is None:
+                break
+            at = found.start()
             if self.text[at] == "(":
                 depth += 1
-            elif self.text[at] == ")":
+            else:
                 depth -= 1
                 if depth == 1 and self.text[at : at + 2] != "))":
                     return False
@@ -767,54 +1259,92 @@ class Parser:
             at += 1
         return True
 
-    def _arithmetic(self, parts: list[Part], quoted: bool) -> None:
+    def _arithmetic_text(self) -> str:
+        """The inside of `((...))` with the position on what comes before the parentheses; goes on behind them."""
         depth, end = 2, self.pos + 3
         while end < len(self.text) and depth:
             depth += {"(": 1, ")": -1}.get(self.text[end], 0)
             end += 1
         if depth:
-            raise self._incomplete("unexpected end of file")
+            raise self._incomplete("unexpected EOF while looking for matching `)'", needs=")")
         inner = self.text[self.pos + 3 : end - 2]
-        parts.append(Arithmetic(Parser(inner, self.bash, line=self.line)._document(), quoted))
         self.pos = end
+        return inner
+
+    def _arithmetic(self, parts: list[Part], quoted: bool) -> None:
+        self._deeper()
+        inner = self._arithmetic_text()
+        parts.append(Arithmetic(self._within(inner)._document(), quoted))
+        self.depth -= 1
+
+    def _bad_substitution(self, start: int) -> ShellSyntaxError:
+        closing = self.text.find("}", start)
+        shown = self.text[start : closing + 1] if closing >= 0 else self.text[start:]
+        return ShellSyntaxError("Bad substitution", self.line_number, message=f"{shown[:200]}: bad substitution")
 
     def _braced(self, parts: list[Part], quoted: bool) -> None:
         start = self.pos
         at = self.pos + 2
         length = self.text.startswith("#", at) and self.text[at + 1 : at + 2] not in ("}", "")
+        if length and self.text[at + 1 : at + 2] in (":", "%", "=", "+", "/") and self.bash:
+            length = False
         if length:
             at += 1
-        indirect = self.bash and self.text.startswith("!", at) and self.text[at + 1 : at + 2] in _NAME_START
+        after = self.text[at + 1 : at + 3]
+        indirect = self.bash and self.text.startswith("!", at) and (after[:1] or "}") not in "}:-=?+%/^,"
+        if after[:1] == "#" and after != "#}":
+            indirect = False
         if indirect:
             at += 1
         end = at
         if end < len(self.text) and self.text[end] in _NAME_START:
             while end < len(self.text) and self.text[end] in _NAME:
                 end += 1
-        elif end < len(self.text) and self.text[end].isdigit():
-            while end < len(self.text) and self.text[end].isdigit():
+        elif end < len(self.text) and self.text[end] in _DIGITS:
+            while end < len(self.text) and self.text[end] in _DIGITS:
                 end += 1
         elif end < len(self.text) and self.text[end] in _SPECIAL:
             end += 1
         name = self.text[at:end]
         if end >= len(self.text):
-            raise self._incomplete("unexpected EOF while looking for matching `}'")
+            raise self._incomplete("unexpected EOF while looking for matching `}'", needs="}")
         if not name:
-            raise ShellSyntaxError("Bad substitution", self.line, message="bad substitution")
-        if self.text[end] == "}":
+            raise self._bad_substitution(start)
+        index: Word | None = None
+        if self.bash and self.text.startswith("[", end) and is_name(name):
+            close = self._subscript_end(end)
+            if close < 0:
+                raise self._bad_substitution(start)
+            index = self._within(self.text[end + 1 : close])._subscript()
+            end = close + 1
+        kind = "length" if length else ""
+        if indirect:
+            kind = "indirect"
+            if index is not None and _literal(index) in ("@", "*"):
+                kind = "keys"
+            elif self.text[end : end + 1] in ("*", "@") and self.text[end + 1 : end + 2] == "}" and index is None:
+                kind = "prefix"
+                index = (Text(self.text[end], False),)
+                end += 1
+        if self.text[end : end + 1] == "}":
             self.pos = end + 1
-            parts.append(Variable(name, quoted, "length" if length else "indirect" if indirect else ""))
+            parts.append(Variable(name, quoted, kind, index=index))
             return
         operators = (*_WORD_OPERATORS, *_BASH_OPERATORS) if self.bash else _WORD_OPERATORS
         operator = next((op for op in operators if self.text.startswith(op, end)), None)
-        if operator is None or length or indirect:
-            closing = self.text.find("}", end)
-            shown = self.text[start : closing + 1] if closing >= 0 else self.text[start:]
-            raise ShellSyntaxError("Bad substitution", self.line, message=f"{shown}: bad substitution")
+        if operator is None or length or kind in ("keys", "prefix"):
+            raise self._bad_substitution(start)
+        if operator == "@":
+            letter = self.text[end + 1 : end + 2]
+            if letter not in ("Q", "E", "P", "A", "a", "U", "u", "L", "K", "k") or self.text[end + 2 : end + 3] != "}":
+                raise self._bad_substitution(start)
+            self.pos = end + 3
+            parts.append(Variable(name, quoted, f"@{letter}", index=index))
+            return
         self.pos = end + len(operator)
         word2: Word | None = None
-        if operator in ("/", "//"):
-            word = self._brace_word(quoted, "/}")
+        if operator in ("/", "//", "/#", "/%"):
+            word = self._brace_word(quoted, "/}", pattern=True)
             if self.text[self.pos - 1] == "/":
                 word2 = self._brace_word(quoted, "}")
         elif operator == ":":
@@ -822,31 +1352,51 @@ class Parser:
             if self.text[self.pos - 1] == ":":
                 word2 = self._brace_word(quoted, "}")
         else:
-            word = self._brace_word(quoted, "}")
-        parts.append(Variable(name, quoted, operator, word, word2))
+            word = self._brace_word(quoted, "}", pattern=operator[0] in "#%^,")
+        if indirect:
+            operator = "!" + operator
+        parts.append(Variable(name, quoted, operator, word, word2, index))
 
-    def _brace_word(self, quoted: bool, ends: str) -> Word:
+    def _brace_word(self, quoted: bool, ends: str, *, pattern: bool = False) -> Word:
         """The word of `${name-word}`, up to one of `ends`, which is taken as well."""
         parts: list[Part] = []
-        plain = ""
+        plain: list[str] = []
+        nested = 0
         while True:
             if self.pos >= len(self.text):
-                raise self._incomplete("unexpected EOF while looking for matching `}'")
+                raise self._incomplete("unexpected EOF while looking for matching `}'", needs="}")
             character = self.text[self.pos]
-            if character in ends:
+            if character in ends and not (nested and character == ":"):
                 self.pos += 1
                 break
-            if character in '"\\$`' or (character == "'" and not quoted):
+            if character in '"\\$`' or (character == "'" and (not quoted or pattern)):
                 if plain:
-                    parts.append(Text(plain, quoted))
-                    plain = ""
-                self._special(parts, quoted=quoted)
+                    parts.append(Text("".join(plain), quoted and not pattern))
+                    plain.clear()
+                if character == "\\" and quoted and not pattern and self.text[self.pos + 1 : self.pos + 2] not in (
+                    "$", "`", '"', "\\", "}", "\n",
+                ):  # fmt: skip
+                    plain.append("\\")
+                    self.pos += 1
+                    continue
+                self._special(parts, quoted=quoted and not pattern)
             else:
-                plain += character
+                nested += (character == "?" and ":" in ends) - (character == ":" and nested > 0)
+                plain.append(character)
                 self.pos += 1
         if plain:
-            parts.append(Text(plain, quoted))
+            parts.append(Text("".join(plain), quoted and not pattern))
         return tuple(parts)
+
+
+_PARENTHESIS = re.compile(r"[()]")
+
+
+def _literal(word: Word) -> str:
+    """An unquoted word's text; empty when it is something else."""
+    if len(word) == 1 and isinstance(word[0], Text) and not word[0].quoted:
+        return word[0].value
+    return ""
 
 
 _ESCAPES = {
@@ -860,36 +1410,59 @@ _ESCAPES = {
     "t": "\t",
     "v": "\v",
     "\\": "\\",
-    "'": "'",
-    '"': '"',
-    "?": "?",
 }
+_QUOTES = {"'": "'", '"': '"', "?": "?"}
+_HEXADECIMAL = "0123456789abcdefABCDEF"
 
 
-def unescape(text: str, *, zero_octal: bool = False) -> str:
-    """Backslash escapes as `$'...'`, echo and printf know them; with `zero_octal` octal numbers need a leading 0."""
-    out = []
+def unescape(text: str, *, zero_octal: bool = False, quote: bool = False) -> str:
+    """Backslash escapes as printf knows them, with `zero_octal` as echo does (octal numbers need a leading 0).
+
+    With `quote` as `$'...'` does, which also takes escaped quotes and control characters.
+    """
+    if "\\" not in text:
+        return text
+    out: list[str] = []
     at = 0
     while at < len(text):
-        character = text[at]
+        backslash = text.find("\\", at)
+        if backslash != at:
+            end = len(text) if backslash < 0 else backslash
+            out.append(text[at:end])
+            at = end
+            continue
         following = text[at + 1 : at + 2]
-        if character != "\\" or not following:
-            out.append(character)
-            at += 1
-        elif following in _ESCAPES:
+        if following in _ESCAPES and following:
             out.append(_ESCAPES[following])
             at += 2
-        elif following == "x" and (digits := _digits(text, at + 2, 2, "0123456789abcdefABCDEF")):
-            out.append(chr(int(digits, 16)))
+        elif following in _QUOTES and following and not zero_octal:
+            out.append(_QUOTES[following])
+            at += 2
+        elif following == "x" and (digits := _digits(text, at + 2, 2, _HEXADECIMAL)):
             at += 2 + len(digits)
-        elif following in "01234567" and (following == "0" or not zero_octal):
-            digits = _digits(text, at + 1, 4 if zero_octal or following == "0" else 3, "01234567")
-            out.append(chr(int(digits, 8) & 0xFF))
+            out.append(_byte(int(digits, 16)))
+        elif following in ("u", "U") and following and (
+            digits := _digits(text, at + 2, 4 if following == "u" else 8, _HEXADECIMAL)
+        ):  # fmt: skip
+            code = int(digits, 16)
+            out.append(chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else "")
+            at += 2 + len(digits)
+        elif following in ("0", "1", "2", "3", "4", "5", "6", "7") and (following == "0" or not zero_octal):
+            digits = _digits(text, at + 1, 4 if zero_octal else 3, "01234567")
+            out.append(_byte(int(digits, 8) & 0xFF))
             at += 1 + len(digits)
+        elif quote and following == "c" and text[at + 2 : at + 3]:
+            out.append(chr(ord(text[at + 2].upper()) & 0x1F))
+            at += 3
         else:
-            out.append(character + following)
+            out.append("\\" + following)
             at += 2
     return "".join(out)
+
+
+def _byte(value: int) -> str:
+    """A byte as a character: one that isn't ASCII stands for itself when it is encoded again."""
+    return chr(value) if value < 128 else chr(0xDC00 + value)
 
 
 def _digits(text: str, start: int, most: int, allowed: str) -> str:

@@ -12,7 +12,7 @@ from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process
 from labkit.embedded.node.patterns import PatternError, regex
 from labkit.embedded.node.programs import program
-from labkit.embedded.node.shell.builtins import echo_text, evaluate_test, printf_text
+from labkit.embedded.node.shell.builtins import echo_text, evaluate_test, printf_pieces
 from labkit.embedded.node.shell.builtins import kill as send
 from labkit.embedded.node.shell.expansion import ExpansionError
 from labkit.embedded.node.shell.interpreter import Shell
@@ -400,8 +400,9 @@ async def echo(p: Process) -> int:
 async def printf(p: Process) -> int:
     if len(p.argv) < 2:
         usage(p, "missing operand")
-    text, errors = printf_text(p.argv[1], p.argv[2:])
-    p.stdout.write(text)
+    errors: list[str] = []
+    for piece in printf_pieces(p.argv[1], p.argv[2:], errors):
+        await emit(p, piece.encode("utf-8", "surrogateescape"))
     for error in errors:
         p.fail(error)
     return 1 if errors else 0
