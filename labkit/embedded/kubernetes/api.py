@@ -13,25 +13,27 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
-import yaml
 from aiohttp import web
 
 from labkit.embedded.http import HttpRequest, HttpResponse
-from labkit.embedded.kubernetes import discovery, protobuf
+from labkit.embedded.kubernetes import discovery
 from labkit.embedded.kubernetes import resources as r
 from labkit.embedded.kubernetes.auth import ANONYMOUS, Attributes, User
+from labkit.embedded.kubernetes.bodies import MAX_BODY, YAML_TYPES, parse, typed
 from labkit.embedded.kubernetes.errors import (
     ApiError,
     bad_request,
     gone,
     method_not_allowed,
     no_such_path,
+    request_entity_too_large,
+    too_many_requests,
     unauthorized,
 )
 from labkit.embedded.kubernetes.exec import serve_exec
 from labkit.embedded.kubernetes.kubelet import Kubelet
 from labkit.embedded.kubernetes.logs import log_request, read_log, stream_log
-from labkit.embedded.kubernetes.registry import APPLY_PATCH, Call, Registry
+from labkit.embedded.kubernetes.registry import Call, Registry, dry_run
 from labkit.embedded.kubernetes.resources import Object, Resource, name_of, namespace_of
 from labkit.embedded.kubernetes.reviews import Reviews, scale_of, scaled
 from labkit.embedded.kubernetes.selectors import selection
@@ -42,6 +44,12 @@ _log = logging.getLogger(__name__)
 
 _HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to somebody without a token
 _STREAMED = ("exec", "attach")
+_MAX_STREAMS = 400  # watches, execs and followed logs at a time; kube-apiserver's --max-requests-inflight
+_BODY_SECONDS = 60  # in which a client has to have sent its body
+_PARSED_AT_ONCE = 64 * 1024  # bytes; what is larger is parsed in a thread, and the loop goes on meanwhile
+
+
+_CREATED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
 @dataclass(frozen=True)
@@ -62,8 +70,9 @@ class Request:
     path: str
     pairs: list[tuple[str, str]]
     headers: Mapping[str, str]
-    body: bytes
     user: User
+    parsed: Any = None
+    """The body as JSON has it; None without one."""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -98,9 +107,10 @@ class Api:
         self._reviews = reviews
         self._kubelets = kubelets
         self._streams: set[asyncio.Task[Any]] = set()
+        self._parsing = asyncio.Semaphore(1)
 
     def web_app(self) -> web.Application:
-        app = web.Application(client_max_size=8 * 1024 * 1024)
+        app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self.serve)
         app.on_shutdown.append(self._end_streams)
         return app
@@ -113,12 +123,18 @@ class Api:
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request that isn't a stream: what pods get when they call the API."""
         parts = urlsplit(request.url)
+
+        async def read() -> bytes:
+            if len(request.body) > MAX_BODY:
+                raise request_entity_too_large(MAX_BODY)
+            return request.body
+
         return await self._guarded(
             request.method,
             unquote(parts.path),
             parse_qsl(parts.query, keep_blank_values=True),
             request.headers,
-            request.body,
+            read,
             self._answer,
         )
 
@@ -130,6 +146,8 @@ class Api:
             stream = self._stream(web_request, request, target)
             if stream is None:
                 return await self._answer(request, target)
+            if len(self._streams) >= _MAX_STREAMS:
+                raise too_many_requests()
             task = asyncio.current_task()
             assert task is not None
             self._streams.add(task)
@@ -141,12 +159,21 @@ class Api:
                 self._streams.discard(task)
             return HttpResponse(200)
 
+        async def read() -> bytes:
+            try:
+                async with asyncio.timeout(_BODY_SECONDS):
+                    return await web_request.read()
+            except web.HTTPRequestEntityTooLarge as error:
+                raise request_entity_too_large(MAX_BODY) from error
+            except TimeoutError as error:
+                raise bad_request("timed out reading the body of the request") from error
+
         response = await self._guarded(
             web_request.method,
             web_request.path,
             list(web_request.query.items()),
             web_request.headers,
-            await web_request.read(),
+            read,
             answer,
         )
         if streamed:
@@ -160,26 +187,35 @@ class Api:
         path: str,
         pairs: list[tuple[str, str]],
         headers: Mapping[str, str],
-        body: bytes,
+        read: Callable[[], Awaitable[bytes]],
         answer: Callable[[Request, Target | None], Awaitable[HttpResponse]],
     ) -> HttpResponse:
-        """Authenticates, authorizes, answers; every refusal becomes a Status."""
+        """Authenticates, authorizes, reads the body, answers; every refusal becomes a Status."""
         try:
             authorization = next((value for key, value in headers.items() if key.lower() == "authorization"), "")
             user = self._reviews.authenticator.user(authorization)
             if user is ANONYMOUS and path.split("/")[1] not in _HEALTH:
                 raise unauthorized()
             user = self._impersonated(user, headers)
-            request = Request(method, path, pairs, headers, body, user)
+            request = Request(method, path, pairs, headers, user)
             target = _target(path)
             self._authorize(request, target)
+            if method not in ("GET", "HEAD") and (body := await read()).strip():
+                request.parsed = await self._parsed(body, request)
             return await answer(request, target)
         except ApiError as error:
             return _json(error.status(), error.code)
-        except Exception:
+        except Exception:  # MemoryError, too: the next request may find more
             _log.exception("%s %s failed", method, path)
             status = ApiError(500, "InternalError", "Internal error occurred: see the lab's log").status()
             return _json(status, 500)
+
+    async def _parsed(self, body: bytes, request: Request) -> Any:
+        kind = request.header("content-type").partition(";")[0].strip()
+        if len(body) <= _PARSED_AT_ONCE and kind not in YAML_TYPES:
+            return parse(body, kind)
+        async with self._parsing:
+            return await asyncio.to_thread(parse, body, kind)
 
     def _impersonated(self, user: User, headers: Mapping[str, str]) -> User:
         """The user as whom the caller wants to act (`kubectl --as`), if the caller may."""
@@ -252,7 +288,9 @@ class Api:
         if "create" in target.resource.verbs and target.resource.verbs == ("create",):
             if request.method != "POST":
                 raise method_not_allowed()
-            return _json(self._reviews.review(target.resource, _body(request), request.user), 201)
+            return _json(
+                self._reviews.review(target.resource, typed(request.parsed, target.resource.kind), request.user), 201
+            )
         return self._object(request, target)
 
     def _meta(self, request: Request) -> HttpResponse:
@@ -304,8 +342,8 @@ class Api:
                 obj, created = self._patch(request, target, call)
                 code = 201 if created else 200
             case "DELETE", True:
-                options = self._delete_options(request)
-                obj = registry.delete(resource, target.namespace, target.name, options, dry_run=call.dry_run)
+                options = self._delete_options(request, call)
+                obj = registry.delete(resource, target.namespace, target.name, options)
             case "DELETE", False:
                 return self._delete_collection(request, target, call)
             case _:
@@ -321,7 +359,7 @@ class Api:
     def _patch(self, request: Request, target: Target, call: Call) -> tuple[Object, bool]:
         kind = request.header("content-type").partition(";")[0].strip()
         return self._registry.patch(
-            target.resource, target.namespace, target.name, kind, _parse(request, kind), call, target.subresource
+            target.resource, target.namespace, target.name, kind, request.parsed, call, target.subresource
         )
 
     def _list(self, request: Request, target: Target) -> HttpResponse:
@@ -369,16 +407,19 @@ class Api:
     def _delete_collection(self, request: Request, target: Target, call: Call) -> HttpResponse:
         resource, query = target.resource, request.query
         keep = selection(resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        options = self._delete_options(request)
+        options = self._delete_options(request, call)
         for obj in [obj for obj in self._registry.store.list(resource, target.namespace) if keep(obj)]:
-            self._registry.delete(resource, namespace_of(obj), name_of(obj), options, dry_run=call.dry_run)
+            self._registry.delete(resource, namespace_of(obj), name_of(obj), options)
         details = {"kind": resource.plural, **({"group": resource.group} if resource.group else {})}
         return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 
     @staticmethod
-    def _delete_options(request: Request) -> Object:
-        options: Object = _body(request) if request.body.strip() else {}
+    def _delete_options(request: Request, call: Call) -> Object:
+        """DeleteOptions, in the body or as parameters of the query; what both have, the body decides."""
+        options = typed(request.parsed, "DeleteOptions") if request.parsed is not None else {}
         query = request.query
+        if call.dry_run:
+            options.setdefault("dryRun", ["All"])
         if "propagationPolicy" in query:
             options.setdefault("propagationPolicy", query["propagationPolicy"])
         if "gracePeriodSeconds" in query:
@@ -397,10 +438,12 @@ class Api:
                 return _json(scale_of(obj) if part == "scale" else obj)
             case ("status" | "finalize") as part, "PUT":
                 if part == "finalize":
-                    finalizers = _body(request).get("spec", {}).get("finalizers") or []
-                    obj = registry.change(
-                        resource, registry.get(*where), lambda new: new["spec"].update(finalizers=finalizers)
-                    )
+                    spec = typed(request.parsed, "Namespace").get("spec") or {}
+                    finalizers = spec.get("finalizers") or []
+                    old = registry.get(*where)
+                    obj = {**old, "spec": {**old["spec"], "finalizers": finalizers}}
+                    if not call.dry_run:
+                        obj = registry.change(resource, old, lambda new: new["spec"].update(finalizers=finalizers))
                 else:
                     obj = registry.update(*where, _body(request), call, "status")
                 return _json(obj)
@@ -409,22 +452,23 @@ class Api:
                 return _json(obj)
             case "scale", "PUT" | "PATCH":
                 kind = request.header("content-type").partition(";")[0].strip()
-                body = _parse(request, kind)
+                body = typed(request.parsed, "Scale") if request.method == "PUT" else request.parsed
                 return _json(scaled(registry, *where, request.method, kind, body, call))
             case "token", "POST":
-                return _json(self._reviews.token_request(target.namespace, target.name, _body(request)), 201)
+                body = typed(request.parsed, "TokenRequest")
+                return _json(self._reviews.token_request(target.namespace, target.name, body), 201)
             case "eviction", "POST":
-                options = _body(request).get("deleteOptions") or {}
-                registry.delete(*where, options, dry_run=call.dry_run)
-                return _json(
-                    {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
-                )
+                options = typed(request.parsed, "Eviction").get("deleteOptions") or {}
+                if call.dry_run:
+                    options.setdefault("dryRun", ["All"])
+                registry.delete(*where, options)
+                return _json(_CREATED, 201)
             case "binding", "POST":
-                pod, node = registry.get(*where), _body(request)["target"]["name"]
-                registry.change(resource, pod, lambda new: new["spec"].update(nodeName=node))
-                return _json(
-                    {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
-                )
+                node = (typed(request.parsed, "Binding").get("target") or {}).get("name", "")
+                pod = registry.get(*where)
+                if not call.dry_run:
+                    registry.change(resource, pod, lambda new: new["spec"].update(nodeName=node))
+                return _json(_CREATED, 201)
             case "log", "GET":
                 pod = registry.get(*where)
                 text = read_log(self._kubelet(pod), pod, log_request(pod, request.query), registry)
@@ -433,11 +477,10 @@ class Api:
 
     def _call(self, request: Request) -> Call:
         query = request.query
-        if query.get("dryRun", "All") != "All":
-            raise bad_request(f'invalid dryRun value "{query["dryRun"]}": supported values: "All"')
         manager = query.get("fieldManager") or request.header("user-agent").partition("/")[0] or "unknown"
         strict = query.get("fieldValidation") == "Strict"
-        return Call(manager, "dryRun" in query, request.flag("force"), strict, request.warnings)
+        dry = dry_run([value for name, value in request.pairs if name == "dryRun"])
+        return Call(manager, dry, request.flag("force"), strict, request.warnings)
 
     def _shown(self, resource: Resource, obj: Object, accept: _Accept, request: Request) -> Object:
         """An object in the form the client asked for."""
@@ -520,25 +563,9 @@ def _verb(request: Request, target: Target) -> str:
 
 
 def _body(request: Request) -> Object:
-    parsed = _parse(request, request.header("content-type").partition(";")[0].strip())
-    if not isinstance(parsed, dict):
+    if not isinstance(request.parsed, dict):
         raise bad_request("the object provided is unrecognized (must be a JSON object)")
-    return parsed
-
-
-def _parse(request: Request, kind: str) -> Any:
-    if request.body.startswith(protobuf.MAGIC):
-        return protobuf.decode(request.body)
-    try:
-        return orjson.loads(request.body)
-    except orjson.JSONDecodeError as error:
-        failure: Exception = error
-    if kind in ("application/yaml", APPLY_PATCH):
-        try:
-            return yaml.safe_load(request.body)  # not libyaml's loader: it dies of what is nested too deeply
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            failure = error
-    raise bad_request(f"error decoding the body of the request: {failure}") from failure
+    return request.parsed
 
 
 def _continue_from(token: str) -> tuple[str, str]:

@@ -143,5 +143,14 @@ def unsupported_media_type(message: str) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message)
 
 
+def request_entity_too_large(limit: int) -> ApiError:
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+
+
+def too_many_requests() -> ApiError:
+    message = "too many requests, please try again later"
+    return ApiError(429, "TooManyRequests", message, {"retryAfterSeconds": 1})
+
+
 def gone(message: str) -> ApiError:
     return ApiError(410, "Expired", message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -161,14 +161,17 @@ class Registry:
         namespace: str,
         name: str,
         options: Object | None = None,
-        *,
-        dry_run: bool = False,
     ) -> Object:
         """Deletes an object, at once or - finalizers, a grace period - after others have done their part.
 
-        Returns the object where the API server does, else a `Status` that names it.
+        `options` are `DeleteOptions`; a dry run only answers. Returns the object where the API server does, else a
+        `Status` that names it.
         """
         options = options or {}
+        dry = dry_run(options.get("dryRun") or ())
+        if options.get("propagationPolicy") and options.get("orphanDependents") is not None:
+            why = "orphanDependents and deletionPropagation cannot be both set"
+            raise _invalid_options(Cause.invalid("propagationPolicy", options["propagationPolicy"], why))
         old = self.get(resource, namespace, name)
         _check_preconditions(resource, old, options.get("preconditions") or {})
         if resource is r.NAMESPACES and name in _PROTECTED_NAMESPACES:
@@ -177,7 +180,7 @@ class Registry:
         grace = _grace_period(resource, old, options)
         held = bool(finalizers) or grace > 0 or bool(resource is r.NAMESPACES and old["spec"].get("finalizers"))
         if not held:
-            last = old if dry_run else self.store.remove(resource, old)
+            last = old if dry else self.store.remove(resource, old)
             return last if resource in _DELETED_OBJECT_IS_RETURNED else _deleted(resource, last)
         new = copy.deepcopy(old)
         metadata = new["metadata"]
@@ -190,7 +193,7 @@ class Registry:
                 metadata["generation"] = metadata.get("generation", 0) + 1
         if resource is r.NAMESPACES:
             new["status"]["phase"] = "Terminating"
-        return new if dry_run or _same(old, new) else self.store.put(resource, new)
+        return new if dry or _same(old, new) else self.store.put(resource, new)
 
     def set_status(self, resource: Resource, obj: Object, status: Object) -> Object:
         """Gives the stored object of that name another status; quietly nothing if it is gone or has it already."""
@@ -408,6 +411,19 @@ def _same(old: Object, new: Object) -> bool:
     return left == right
 
 
+def dry_run(values: Iterable[str]) -> bool:
+    """Whether `dryRun`, of the query or of `DeleteOptions`, asks for a dry run. Raises a 400 error for other values."""
+    values = tuple(values)
+    for value in values:
+        if value != "All":
+            raise bad_request(f'invalid dryRun value "{value}": supported values: "All"')
+    return bool(values)
+
+
+def _invalid_options(cause: Cause) -> ApiError:
+    return ApiError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: {cause.field}: {cause.detail}')
+
+
 def _check_type(resource: Resource, obj: Object) -> None:
     given = (obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind)
     if given != (resource.api_version, resource.kind):
@@ -438,8 +454,7 @@ def _propagation(options: Object) -> str:
 
 def _with_propagation(finalizers: list[str], policy: str, resource: Resource) -> list[str]:
     if policy not in ("Background", "Foreground", "Orphan"):
-        cause = Cause.unsupported("propagationPolicy", policy, ("Foreground", "Background", "Orphan"))
-        raise ApiError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: {cause.field}: {cause.detail}')
+        raise _invalid_options(Cause.unsupported("propagationPolicy", policy, ("Foreground", "Background", "Orphan")))
     wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(policy)
     kept = [name for name in finalizers if name not in ("foregroundDeletion", "orphan") or name == wanted]
     return [*kept, wanted] if wanted and wanted not in kept and resource is not r.NAMESPACES else kept

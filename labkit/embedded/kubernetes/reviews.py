@@ -15,6 +15,7 @@ from labkit.embedded.kubernetes.auth import (
     Authorizer,
     User,
 )
+from labkit.embedded.kubernetes.bodies import typed
 from labkit.embedded.kubernetes.errors import Cause, bad_request, invalid
 from labkit.embedded.kubernetes.patch import json_patch, merge_patch
 from labkit.embedded.kubernetes.registry import JSON_PATCH, Call, Registry
@@ -171,6 +172,7 @@ def scaled(
         wanted = body
     else:
         wanted = (json_patch if kind == JSON_PATCH else merge_patch)(scale_of(obj), body)
+    wanted = typed(wanted, "Scale")
     replicas = (wanted.get("spec") or {}).get("replicas", 0)
     version = (wanted.get("metadata") or {}).get("resourceVersion")
     new = {**obj, "spec": {**obj["spec"], "replicas": replicas}}

@@ -28,6 +28,7 @@ _ACCEPTED: dict[str, tuple[type, ...]] = {
 }
 _QUANTITIES = {"limits", "requests", "capacity", "allocatable", "sizeLimit", "divisor", "podFixed"}
 
+_OPTIONS = ("V1DeleteOptions", "V1Eviction", "V1Binding", "V1Scale", "AuthenticationV1TokenRequest")
 _KEPT_EMPTY = {"endpoints"}  # an EndpointSlice always has the list
 
 
@@ -49,6 +50,15 @@ def decode(resource: Resource, obj: Object) -> tuple[Object, list[str]]:
     unknown: list[str] = []
     decoded: Object = _decode(obj, resource.kind, "", "", unknown)
     return decoded, unknown
+
+
+def decode_body(kind: str, obj: Object) -> Object:
+    """A copy of a body that isn't stored (`DeleteOptions`, `Eviction`, ...), without unknown fields and nulls.
+
+    Raises `TypeMismatch`.
+    """
+    decoded: Object = _decode(obj, kind, "", "", [])
+    return decoded
 
 
 def _decode(value: Any, kind: str, path: str, go_path: str, unknown: list[str]) -> Any:
@@ -82,7 +92,7 @@ def _decode(value: Any, kind: str, path: str, go_path: str, unknown: list[str]) 
         inner = f"{path}.{key}" if path else key
         if key not in fields:
             unknown.append(inner)
-        elif item is not None and (item != [] or key in _KEPT_EMPTY):
+        elif item is not None and (item != [] or key in _KEPT_EMPTY or not fields[key].startswith(("[", "any"))):
             struct, _, above = go_path.partition(".")
             below = f"{kind}.{above}.{key}" if struct and above else f"{kind}.{key}"
             decoded[key] = _decode(item, fields[key], inner, below, unknown)
@@ -138,7 +148,7 @@ def from_client() -> dict[str, dict[str, str]]:
         return add(text)
 
     def add(model: str) -> str:
-        name = re.sub(r"^(Core)?V1(?=[A-Z])", "", model)
+        name = re.sub(r"^(Core|Authentication)?V1(?=[A-Z])", "", model)
         if name not in found:
             found[name] = {}
             kind = getattr(models, model)
@@ -150,6 +160,8 @@ def from_client() -> dict[str, dict[str, str]]:
 
     for resource in RESOURCES:
         add("CoreV1Event" if resource.kind == "Event" else f"V1{resource.kind}")
+    for model in _OPTIONS:
+        add(model)
     return dict(sorted(found.items()))
 
 

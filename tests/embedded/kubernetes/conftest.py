@@ -321,7 +321,7 @@ def pod_manifest(name: str, *command: str, **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": {"containers": [container], **spec}}
 
 
-@pytest.fixture(name="pod_manifest")
+@pytest.fixture(name="pod_manifest", scope="session")
 def _pod_manifest() -> Callable[..., dict[str, Any]]:
     return pod_manifest
 
@@ -342,6 +342,6 @@ def workload(kind: str, name: str, **spec: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(name="workload")
+@pytest.fixture(name="workload", scope="session")
 def _workload() -> Callable[..., dict[str, Any]]:
     return workload
