@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from labkit.wildcards import wildcard
+
 Test = Callable[[Any], bool]
 MAX_REGEXES = 2
 MAX_WILDCARDS = 3
@@ -241,8 +243,7 @@ class Operand:
             return self.search
         if "*" not in self.text:
             return lambda found: found == self.text
-        wildcard = re.compile(".*".join(re.escape(part) for part in self.text.split("*")), re.DOTALL)
-        return lambda found: wildcard.fullmatch(found) is not None
+        return wildcard(self.text)
 
 
 def _ordered(operator: str, found: Decimal, limit: Decimal) -> bool:
@@ -556,12 +557,22 @@ class SpacePattern:
         return values
 
 
+_WORD = re.compile(r"\S+")
+
+
 def _tokens(message: str) -> list[tuple[str, int]]:
     """The words of a message and where each begins; what is in quotes or brackets is one word."""
-    found = []
-    for match in re.finditer(r"\"([^\"]*)\"|\[([^\]]*)\]|[^\s\"\[]\S*|[\"\[]\S*", message):
-        inner = match[1] if match[1] is not None else match[2]
-        found.append((match[0] if inner is None else inner, match.start()))
+    found: list[tuple[str, int]] = []
+    at = 0
+    last = {'"': message.rfind('"'), "[": message.rfind("]")}  # so that what is never closed is looked for once
+    while match := _WORD.search(message, at):
+        start, opening = match.start(), match[0][0]
+        if last.get(opening, -1) > start:
+            at = message.index("]" if opening == "[" else '"', start + 1) + 1
+            found.append((message[start + 1 : at - 1], start))
+        else:
+            at = match.end()
+            found.append((match[0], start))
     return found
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import fnmatch
-import functools
 import ipaddress
 import json
 import re
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from labkit.embedded.aws.protocols import AwsError, Call
+from labkit.wildcards import wildcard
 
 Context = Mapping[str, str | Sequence[str]]
 Document = Mapping[str, Any]
@@ -181,14 +180,8 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-@functools.lru_cache(maxsize=4096)
-def _wildcard(pattern: str, ignore_case: bool) -> re.Pattern[str]:
-    translated = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
-    return re.compile(translated, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
-
-
 def _like(pattern: str, value: str, *, ignore_case: bool = False) -> bool:
-    return _wildcard(pattern, ignore_case).fullmatch(value) is not None
+    return wildcard(pattern, single=True, ignore_case=ignore_case)(value)
 
 
 def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Context, *, deny: bool) -> bool:
@@ -296,7 +289,7 @@ def _condition(operator: str, key: str, wanted: list[str], context: Context) -> 
 def _arn_like(pattern: str, value: str) -> bool:
     # Each of the six colon-separated parts is matched for itself: a wildcard doesn't reach across a colon.
     wanted, got = pattern.split(":", 5), value.split(":", 5)
-    return len(wanted) == len(got) and all(fnmatch.fnmatchcase(g, w) for w, g in zip(wanted, got, strict=True))
+    return len(wanted) == len(got) and all(_like(w, g) for w, g in zip(wanted, got, strict=True))
 
 
 def _date(text: str) -> dt.datetime:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 import json
 import operator
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from labkit.embedded.aws.protocols import AwsError
+from labkit.wildcards import wildcard
 
 SCOPES = ("MessageAttributes", "MessageBody")
 MAX_KEYS = 5
@@ -173,8 +173,8 @@ class _Compiler:
             case "equals-ignore-case":
                 return lambda found: isinstance(found, str) and found.lower() == value.lower()
             case "wildcard":
-                pattern = re.compile(".*".join(re.escape(part) for part in value.split("*")), re.DOTALL)
-                return lambda found: isinstance(found, str) and pattern.fullmatch(found) is not None
+                matches = wildcard(value)
+                return lambda found: isinstance(found, str) and matches(found)
         try:
             network = ipaddress.ip_network(value, strict=False)
         except ValueError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import jwt
@@ -15,6 +14,7 @@ from labkit.embedded.kubernetes import resources as r
 from labkit.embedded.kubernetes.errors import ApiError, unauthorized
 from labkit.embedded.kubernetes.resources import Object, Resource
 from labkit.embedded.kubernetes.store import Store
+from labkit.wildcards import wildcard
 
 API_AUDIENCE = "https://kubernetes.default.svc"
 MASTERS = "system:masters"
@@ -92,7 +92,7 @@ class Authenticator:
             return User("kubernetes-admin", (MASTERS, "system:authenticated"))
         if token.startswith("k8s-aws-v1."):
             arn = self._aws_authenticate(token) if self._aws_authenticate else None
-            if arn is None or not any(fnmatchcase(arn, pattern) for pattern in self._administrators):
+            if arn is None or not any(wildcard(pattern)(arn) for pattern in self._administrators):
                 return None
             return User(arn, (MASTERS, "system:authenticated"), extra=(("arn", (arn,)),))
         return self._service_account(token, audience or API_AUDIENCE)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import fnmatch
+import functools
 import json
 import re
 from collections.abc import Callable
 from typing import Any
 
+import re2
+
 from labkit.embedded.images.fluent_bit.config import ConfigError, Section, parse_bool
 from labkit.embedded.images.fluent_bit.records import Event, Record, parse_time
+from labkit.wildcards import wildcard
 
 Filter = Callable[[list[Event]], list[Event]]
 Parsers = dict[str, dict[str, str]]
@@ -17,16 +20,19 @@ Parsers = dict[str, dict[str, str]]
 
 def build(section: Section, parsers: Parsers) -> Filter:
     """The filter of a section. Raises `ConfigError` when its properties don't work together."""
+    _compiled(section, section.get("match_regex"))
     return _BUILDERS[section.plugin](section, parsers)
 
 
 def matches(section: Section, tag: str) -> bool:
     """Whether a filter or output wants events of this tag; `*` stands for any text."""
     if section.get("match_regex"):
-        return re.search(section.get("match_regex"), tag) is not None
-    # Only the star is special in Fluent Bit's patterns.
-    pattern = re.sub(r"([\[\]?])", r"[\1]", section.get("match"))
-    return bool(pattern) and fnmatch.fnmatchcase(tag, pattern)
+        try:
+            return _regex(section.get("match_regex")).search(tag) is not None
+        except re2.error:
+            return False
+    pattern = section.get("match")
+    return bool(pattern) and wildcard(pattern)(tag)
 
 
 def lookup(record: Record, accessor: str) -> Any:
@@ -50,14 +56,31 @@ def _init_failed(section: Section, *texts: str) -> ConfigError:
     )
 
 
-def _rule(section: Section, text: str) -> tuple[str, re.Pattern[str]]:
+@functools.lru_cache(maxsize=256)
+def _regex(pattern: str) -> Any:
+    """RE2's, whose searches take linear time. Raises re2.error."""
+    options = re2.Options()
+    options.log_errors = False
+    # Onigmo's named groups are written (?<name>...).
+    return re2.compile(re.sub(r"\(\?<(?![=!])", "(?P<", pattern), options)
+
+
+def _compiled(section: Section, pattern: str) -> Any:
+    """Raises `ConfigError` for what isn't a regular expression, or none that the lab can use."""
+    try:
+        return _regex(pattern)
+    except re2.error as error:
+        why = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+        if re.search(r"\(\?<?[=!]|\\[1-9]|[+*?}]\+", pattern):
+            why = "the embedded lab knows no look-around, back-references or possessive quantifiers here"
+        raise _init_failed(section, f"could not compile regex pattern '{pattern}': {why}") from error
+
+
+def _rule(section: Section, text: str) -> tuple[str, Any]:
     key, _, pattern = text.partition(" ")
     if not pattern.strip():
         raise _init_failed(section, f"invalid regex, expected field and regular expression: {text}")
-    try:
-        return key, re.compile(pattern.strip())
-    except re.error as error:
-        raise _init_failed(section, f"could not compile regex pattern '{pattern.strip()}': {error}") from error
+    return key, _compiled(section, pattern.strip())
 
 
 def _grep(section: Section, parsers: Parsers) -> Filter:
@@ -69,7 +92,7 @@ def _grep(section: Section, parsers: Parsers) -> Filter:
     if combine != "legacy" and keep and drop:
         raise _init_failed(section, "Both 'regex' and 'exclude' are set.")
 
-    def found(record: Record, rule: tuple[str, re.Pattern[str]]) -> bool:
+    def found(record: Record, rule: tuple[str, Any]) -> bool:
         value = lookup(record, rule[0])
         return isinstance(value, str) and rule[1].search(value) is not None
 
@@ -136,6 +159,7 @@ def _parser(section: Section, parsers: Parsers) -> Filter:
             raise _init_failed(
                 section, f"the embedded lab emulates parsers of format json and regex, not {parser['format']}"
             )
+        _compiled(section, parser.get("regex", ""))
     reserve, preserve = section.flag("reserve_data"), section.flag("preserve_key")
 
     def change(event: Event) -> Event:
@@ -167,8 +191,7 @@ def _parse(parser: dict[str, str], text: str) -> Record | None:
         except ValueError:
             return None
         return value if isinstance(value, dict) else None
-    # Onigmo's named groups are written (?<name>...).
-    match = re.match(re.sub(r"\(\?<(?![=!])", "(?P<", parser.get("regex", "")), text)
+    match = _regex(parser.get("regex", "")).match(text)
     return None if match is None else {k: v for k, v in match.groupdict().items() if v is not None}
 
 
