@@ -590,46 +590,44 @@ class Kube:
     def _run_exec(
         self, path: str, argv: Sequence[str], *, stdin: str | bytes | None, tty: bool, timeout: float
     ) -> ExecResult:
-        from kubernetes.stream import ws_client
-        from websocket import WebSocketBadStatusException, WebSocketException
+        from kubernetes.stream.ws_client import get_websocket_url
+        from websocket import WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
+
+        from labkit.provision.kube_exec import MAX_OUTPUT, OutputTooLarge, exchange
 
         configuration = self.client.configuration
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        if tty:  # at a terminal the end of input is a character (Ctrl-D) on a line of its own; a pipe is closed
+            data = data or b""
+            data += b"\x04" if not data or data.endswith(b"\n") else b"\n\x04"
+        command = " ".join(argv)
         try:
-            socket = ws_client.WSClient(
+            found = exchange(
                 configuration,
-                ws_client.get_websocket_url(configuration.host + path),
+                get_websocket_url(configuration.host + path),
                 self._authorization(),
-                capture_all=False,
-                binary=True,
+                stdin=data,
+                close=not tty,
+                timeout=timeout,
             )
+            status = json.loads(found.status or b"{}")
         except WebSocketBadStatusException as error:
             raise _exec_refused(error, argv) from error
-        except (OSError, WebSocketException) as error:
-            raise self._unreachable(error) from error
-        try:
-            if stdin is not None or tty:
-                data = stdin.encode() if isinstance(stdin, str) else (stdin or b"")
-                # At a terminal the end of input is a character (Ctrl-D) on a line of its own; a pipe is closed.
-                if tty and data and not data.endswith(b"\n"):
-                    data += b"\n"
-                socket.write_stdin(data + b"\x04" if tty else data)
-                if not tty:
-                    socket.close_channel(ws_client.STDIN_CHANNEL)
-            socket.run_forever(timeout=timeout)
-            if socket.is_open():
-                raise ExecError(
-                    f"`{' '.join(argv)}` was still running after {timeout:.0f} s.",
-                    hint="Give it an end (an argument, input on stdin), or a longer timeout.",
-                )
-            out = socket.read_channel(ws_client.STDOUT_CHANNEL) or b""
-            err = socket.read_channel(ws_client.STDERR_CHANNEL) or b""
-            status = json.loads(socket.read_channel(ws_client.ERROR_CHANNEL) or b"{}")
+        except (TimeoutError, WebSocketTimeoutException):
+            raise ExecError(
+                f"`{command}` was still running after {timeout:.0f} s.",
+                hint="Give it an end (an argument, input on stdin), or a longer timeout.",
+            ) from None
+        except OutputTooLarge:
+            raise ExecError(
+                f"`{command}` printed more than {MAX_OUTPUT // 1024**2} MB, and was stopped.",
+                hint="Let it print less, for example with `| head`.",
+            ) from None
         except KeyboardInterrupt:
-            raise ExecError(f"Stopped `{' '.join(argv)}`.", hint="It may still be running in the pod.") from None
+            raise ExecError(f"Stopped `{command}`.", hint="It may still be running in the pod.") from None
         except (OSError, WebSocketException) as error:
             raise self._unreachable(error) from error
-        finally:
-            socket.close()
+        out, err = found.stdout, found.stderr
         return ExecResult(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), _exit_code(status, argv))
 
 

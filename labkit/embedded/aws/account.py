@@ -131,7 +131,7 @@ class Account:
     def _dispatch(self, call: Call) -> HttpResponse:
         request = call.request
         url = urlsplit(request.url)
-        body = decoded_body(request)
+        body = decoded_body(call)
         environ: dict[str, Any] = {
             "REQUEST_METHOD": request.method,
             "SCRIPT_NAME": "",

@@ -30,11 +30,16 @@ from labkit.embedded.aws.logs import Logs
 from labkit.embedded.aws.protocols import (
     AwsError,
     Call,
+    body_limit,
     error_response,
     json_response,
+    outline,
     parse_call,
+    scope_of,
     service_of_host,
+    too_large,
     unsupported,
+    with_parameters,
 )
 from labkit.embedded.aws.securityhub import SecurityHub
 from labkit.embedded.aws.sns import Sns
@@ -51,7 +56,8 @@ logger = logging.getLogger(__name__)
 ADMINISTRATOR = "workshop"
 EKS_TOKEN_PREFIX = "k8s-aws-v1."
 EKS_TOKEN_LIFETIME = 15 * 60  # seconds; what an EKS cluster grants, whatever the presigned URL says
-MAX_BODY = 64 * 1024 * 1024
+_BODY_SECONDS = 60  # in which a client has to have sent its body
+_SMALL_BODY = 1024 * 1024  # bytes; of larger ones, two are read at a time
 
 
 class Aws:
@@ -83,6 +89,7 @@ class Aws:
         self._cluster = cluster
         self._clock = clock
         self._request_numbers = itertools.count(1)
+        self._large_bodies = asyncio.Semaphore(2)
         self.eks = Eks(
             account_id=account_id,
             region=region,
@@ -158,14 +165,23 @@ class Aws:
         self._authorize(call, caller, called.resources(call, parameters))
         return await called.handle(call, parameters, caller)
 
-    async def _respond(self, request: HttpRequest) -> tuple[HttpResponse | LiveTail, Call | None, str]:
+    async def _respond(
+        self, request: HttpRequest, content: AsyncIterator[bytes] | None = None
+    ) -> tuple[HttpResponse | LiveTail, Call | None, str]:
+        """The answer, the call and its id. `content` is the body that is still to be read."""
         request_id = names.uid("aws request", next(self._request_numbers))
         try:
-            call = replace(parse_call(request, default_region=self.region), request_id=request_id)
+            call = replace(outline(request, default_region=self.region), request_id=request_id)
         except AwsError as error:
             return error_response(error, "json", request_id), None, request_id
         try:
+            if content is not None:
+                call = replace(call, request=replace(request, body=await self._body(request, content)))
+            if call.scope is None:  # what needs no signature is known by its form
+                call = with_parameters(call)
             caller = self._authenticate(call)
+            if call.scope is not None:
+                call = with_parameters(call)
             if call.service in supported() or call.operation.startswith("AssumeRole"):
                 await self.warm_up()
             service = self._services.get(call.service)
@@ -177,6 +193,10 @@ class Aws:
             return self._answer(call, caller, request_id), call, request_id
         except AwsError as error:
             return error_response(_in_protocol(error, call), call.protocol, request_id, call.service), call, request_id
+        except MemoryError:
+            logger.exception("%s failed", call.action)
+            short = AwsError("ServiceUnavailable", "The embedded lab is short of memory; try again.", 503)
+            return error_response(short, call.protocol, request_id), call, request_id
         except Exception:
             logger.exception("%s failed", call.action)
             # Not a server error: SDKs would retry it, and the person would wait for the same answer.
@@ -262,19 +282,39 @@ class Aws:
             return None
         return self.sts.principal(key).arn
 
+    async def _body(self, head: HttpRequest, content: AsyncIterator[bytes]) -> bytes:
+        """The body of a request, none if nobody known signed it. Raises AwsError if it is too large or too late."""
+        scope = scope_of(head)
+        if scope is not None and self.sts.key(scope.access_key_id) is None:
+            return b""
+        limit = body_limit(scope)
+        body = bytearray()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(_BODY_SECONDS):
+                    async for part in content:
+                        if len(body) <= _SMALL_BODY < len(body) + len(part):
+                            await stack.enter_async_context(self._large_bodies)
+                        body += part
+                        if len(body) > limit:
+                            raise too_large(limit)
+            except TimeoutError as error:
+                message = f"The body of the request did not arrive within {_BODY_SECONDS} s."
+                raise AwsError("RequestTimeout", message, 408) from error
+        return bytes(body)
+
     def web_app(self) -> web.Application:
         """The same door for SDKs on loopback. Every path and method is an AWS call."""
         from aiohttp import web
 
         async def serve(request: web.Request) -> web.StreamResponse:
-            received = HttpRequest(
+            head = HttpRequest(
                 request.method,
                 # As it came on the wire: a signature covers the encoded form.
                 f"http://{request.host}{request.raw_path}",
                 dict(request.headers),
-                await request.read(),
             )
-            answer, _, request_id = await self._respond(received)
+            answer, _, request_id = await self._respond(head, request.content.iter_any())
             if isinstance(answer, HttpResponse):
                 return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
             stream = web.StreamResponse(
@@ -305,7 +345,7 @@ class Aws:
                 await task
 
         sessions: set[LiveTail] = set()
-        app = web.Application(client_max_size=MAX_BODY)
+        app = web.Application()
         app.on_shutdown.append(end)
         app.cleanup_ctx.append(background)
         app.router.add_route("*", "/{path:.*}", serve)

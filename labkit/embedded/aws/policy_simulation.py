@@ -16,6 +16,7 @@ from labkit.embedded.http import HttpResponse
 
 OPERATIONS = frozenset({"SimulateCustomPolicy", "SimulatePrincipalPolicy"})
 _DECISIONS = {"allowed": "allowed", "implicitly denied": "implicitDeny", "explicitly denied": "explicitDeny"}
+_MAX_PAIRS, _MAX_WORK = 1_000, 10_000_000  # pairs of an action and a resource; times the policies' characters
 _NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
 
 
@@ -38,12 +39,13 @@ def simulate(call: Call, account: Account) -> HttpResponse:
     actions = _members(p, "ActionNames")
     if not actions or any(re.fullmatch(r"[\w-]+:\w+", action) is None for action in actions):
         raise AwsError("InvalidInput", f"Invalid Input Actions: {', '.join(actions) or 'none'}")
+    resources = _members(p, "ResourceArns") or ["*"]
+    size = sum(len(text) for name, text in p.items() if "PolicyInputList" in name)
+    if len(actions) * len(resources) > _MAX_PAIRS or len(actions) * len(resources) * size > _MAX_WORK:
+        message = "The embedded lab simulates fewer or smaller policies, actions and resources at a time."
+        raise AwsError("InvalidInput", message)
     context = _context(p)
-    results = [
-        _result(policies, boundary, action, resource, context)
-        for action in actions
-        for resource in _members(p, "ResourceArns") or ["*"]
-    ]
+    results = [_result(policies, boundary, action, resource, context) for action in actions for resource in resources]
     body = (
         f'<{call.operation}Response xmlns="{_NAMESPACE}"><{call.operation}Result><IsTruncated>false</IsTruncated>'
         f"<EvaluationResults>{''.join(results)}</EvaluationResults></{call.operation}Result>"

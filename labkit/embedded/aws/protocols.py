@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import re
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -31,6 +31,8 @@ IAM_ACTIONS = {
     ("sqs", "DeleteMessageBatch"): "DeleteMessage",
     ("sqs", "SendMessageBatch"): "SendMessage",
 }
+_MAX_FIELDS = 10_000  # of a form
+_MAX_GZIP_MEMBERS = 8
 CBOR_HEADERS = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
 
 
@@ -115,54 +117,116 @@ def service_of_host(host: str) -> tuple[str, str] | None:
 
 
 def parse_call(request: HttpRequest, *, default_region: str) -> Call:
-    """Which operation of which service a request calls. Raises AwsError when its body can't be decoded."""
+    """Which operation of which service a request calls, and with what. Raises AwsError if its body can't be decoded."""
+    return with_parameters(outline(request, default_region=default_region))
+
+
+def outline(request: HttpRequest, *, default_region: str) -> Call:
+    """What a request says of itself outside its body: enough to check who signed it, and cheap.
+
+    `with_parameters` adds the rest: the parameters, and the operation if the body is a form.
+    """
     scope = scope_of(request)
     url = urlsplit(request.url)
     named = service_of_host(request.host)
     target = request.header("x-amz-target")
-    content_type = request.header("content-type")
-    form: dict[str, str] = {}
-    if content_type.startswith("application/x-www-form-urlencoded"):
-        form = dict(parse_qsl(decoded_body(request).decode("utf-8", "replace"), keep_blank_values=True))
     query = dict(parse_qsl(url.query, keep_blank_values=True))
-    action = form.get("Action") or query.get("Action")
+    form = request.header("content-type").startswith("application/x-www-form-urlencoded")
 
     service = scope.service if scope else named[0] if named else ""
     region = scope.region if scope else (named[1] if named else "") or default_region
-    if not service and (target or action):
+    if not service and (target or form or "Action" in query):
         service = _service_of_target(target) if target else "sts"
 
     if request.header("smithy-protocol") == "rpc-v2-cbor" or "/operation/" in url.path:
         return Call(request, service, url.path.rsplit("/", 1)[-1], "cbor", region, scope)
     if target:
-        try:
-            parameters = orjson.loads(decoded_body(request) or b"{}")
-        except orjson.JSONDecodeError as error:
-            raise AwsError("SerializationException", f"Could not decode the request body: {error}") from error
-        if not isinstance(parameters, dict):
-            raise AwsError("SerializationException", "Unexpected value type in payload")
-        return Call(request, service, target.rpartition(".")[2], "json", region, scope, parameters)
-    if action:
-        parameters = {k: v for k, v in {**query, **form}.items() if not k.startswith("X-Amz-")}
-        return Call(request, service, action, "ec2" if service == "ec2" else "query", region, scope, parameters)
-    operation, path_parameters = _rest_operation(service, request.method, url.path, query)
-    protocol: Protocol = "rest-xml" if service in ("s3", "route53", "cloudfront", "") else "rest-json"
-    body: Any = None
-    if protocol == "rest-json" and request.body and payload_member(service, operation) is None:
-        with contextlib.suppress(orjson.JSONDecodeError):
-            body = orjson.loads(decoded_body(request))
-    parameters = {**query, **(body if isinstance(body, dict) else {})}
-    return Call(request, service, operation, protocol, region, scope, parameters, path_parameters)
+        return Call(request, service, target.rpartition(".")[2], "json", region, scope)
+    if form or "Action" in query:
+        protocol: Protocol = "ec2" if service == "ec2" else "query"
+        return Call(request, service, query.get("Action", ""), protocol, region, scope)
+    return _rest_call(Call(request, service, "", "rest-json", region, scope), query)
 
 
-def decoded_body(request: HttpRequest) -> bytes:
-    """The body, uncompressed where the SDK compressed it. Raises AwsError if it can't be."""
-    if request.header("content-encoding").lower() == "gzip":
-        try:
-            return gzip.decompress(request.body)
-        except (OSError, EOFError) as error:
-            raise AwsError("SerializationException", f"The request body is not valid gzip: {error}") from error
-    return request.body
+def with_parameters(call: Call) -> Call:
+    """The call with the members of its body. Raises AwsError if that can't be decoded."""
+    query = dict(parse_qsl(urlsplit(call.request.url).query, keep_blank_values=True))
+    match call.protocol:
+        case "json":
+            try:
+                parameters = orjson.loads(decoded_body(call) or b"{}")
+            except orjson.JSONDecodeError as error:
+                raise AwsError("SerializationException", f"Could not decode the request body: {error}") from error
+            if not isinstance(parameters, dict):
+                raise AwsError("SerializationException", "Unexpected value type in payload")
+            return replace(call, parameters=parameters)
+        case "query" | "ec2":
+            body = b""
+            if call.request.header("content-type").startswith("application/x-www-form-urlencoded"):
+                body = decoded_body(call)
+            try:
+                form = dict(
+                    parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+                )
+            except ValueError as error:
+                raise AwsError("MalformedInput", f"a request has at most {_MAX_FIELDS:,} parameters") from error
+            action = form.get("Action") or call.operation
+            if not action:
+                return _rest_call(call, query)
+            given = {k: v for k, v in {**query, **form}.items() if not k.startswith("X-Amz-")}
+            return replace(call, operation=action, parameters=given)
+        case "rest-json":
+            parsed: Any = None
+            if call.request.body and payload_member(call.service, call.operation) is None:
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    parsed = orjson.loads(decoded_body(call))
+            return replace(call, parameters={**query, **(parsed if isinstance(parsed, dict) else {})})
+    return call
+
+
+def _rest_call(call: Call, query: Mapping[str, str]) -> Call:
+    operation, path_parameters = _rest_operation(
+        call.service, call.request.method, urlsplit(call.request.url).path, query
+    )
+    protocol: Protocol = "rest-xml" if call.service in ("s3", "route53", "cloudfront", "") else "rest-json"
+    parameters = dict(query)
+    return replace(call, operation=operation, protocol=protocol, parameters=parameters, path_parameters=path_parameters)
+
+
+def body_limit(scope: Scope | None) -> int:
+    """How many bytes a request's body may have, compressed and not."""
+    if scope is None:
+        return 64 * 1024
+    # Lambda's is for the code of a function; the others' operations have limits of their own, all of them smaller.
+    return 70_167_211 if scope.service == "lambda" else 10 * 1024 * 1024
+
+
+def too_large(limit: int) -> AwsError:
+    message = f"Request must be smaller than {limit} bytes"
+    return AwsError("RequestEntityTooLargeException", message, 413)
+
+
+def decoded_body(call: Call) -> bytes:
+    """The body, uncompressed where the SDK compressed it. Raises AwsError if it can't be, or is too large then."""
+    body = call.request.body
+    if call.request.header("content-encoding").lower() != "gzip":
+        return body
+    limit = body_limit(call.scope)
+    decoded = bytearray()
+    try:
+        for _ in range(_MAX_GZIP_MEMBERS):
+            part = zlib.decompressobj(wbits=31)
+            decoded += part.decompress(body, limit + 1 - len(decoded))
+            if len(decoded) > limit:
+                raise too_large(limit)
+            if not part.eof:
+                raise zlib.error("it ends too early")
+            body = part.unused_data
+            if not body:
+                return bytes(decoded)
+    except zlib.error as error:
+        raise AwsError("SerializationException", f"The request body is not valid gzip: {error}") from error
+    raise AwsError("SerializationException", "The request body is not valid gzip: it has too many parts")
 
 
 def _service_of_target(target: str) -> str:
@@ -176,13 +240,13 @@ def service_model(name: str) -> dict[str, Any]:
     if re.fullmatch(r"[a-z0-9-]+", name) is None:  # it becomes part of a path
         return {"operations": {}, "shapes": {}}
     import botocore.loaders  # a tenth of a second that the lab's start doesn't have to wait for
+    from botocore.exceptions import DataNotFoundError, UnknownServiceError
 
     try:
         model: dict[str, Any] = botocore.loaders.Loader().load_service_model(
             BOTOCORE_NAMES.get(name, name), "service-2"
         )
-    except Exception:
-        # botocore raises UnknownServiceError or DataNotFoundError, depending on the loader's search path.
+    except (UnknownServiceError, DataNotFoundError):  # depending on the loader's search path
         return {"operations": {}, "shapes": {}}
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -74,6 +75,7 @@ def _check(
         _bounds(shape, value, value, path, faults, "value")
     elif kind in ("string", "list", "map"):
         _bounds(shape, value, len(value), path, faults, "length")
+        deep = deep and len(value) <= shape.get("max", math.inf)
     if kind == "string":
         if "enum" in shape and value not in shape["enum"]:
             options = ", ".join(shape["enum"])

@@ -54,7 +54,7 @@ def parameters(call: Call) -> dict[str, Any]:
             return _from_query(call)
         case "cbor":
             try:
-                members = cbor.decode(decoded_body(call.request) or cbor.encode({}))
+                members = cbor.decode(decoded_body(call) or cbor.encode({}))
             except ValueError as error:
                 raise AwsError("SerializationException", f"The request body is not valid CBOR: {error}") from error
             if not isinstance(members, dict):
@@ -118,7 +118,7 @@ def _typed(call: Call, given: dict[str, Any]) -> dict[str, Any]:
         sent = member.get("locationName", name)
         kind = model["shapes"][member["shape"]]["type"]
         if name == payload:
-            value: Any = decoded_body(call.request)
+            value: Any = decoded_body(call)
         elif member.get("location") == "header":
             value = call.request.header(sent) or None
         elif member.get("location") == "querystring" and kind == "list":

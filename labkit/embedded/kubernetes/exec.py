@@ -6,7 +6,7 @@ import asyncio
 import errno
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import WSMsgType, web
 
@@ -20,19 +20,26 @@ from labkit.embedded.node.tty import Tty
 
 logger = logging.getLogger("labkit.embedded")
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+_MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the official Python client sends all input as one
+_PING_SECONDS = 2.0
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 
 
 class _Stdin:
-    """What the client sends on channel 0, as the process reads it."""
+    """What the client sends on channel 0, as the process reads it. A client that sends much waits for room."""
+
+    _LIMIT = 256 * 1024  # bytes
 
     def __init__(self) -> None:
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
-        self._rest = b""
+        self._rest = memoryview(b"")
+        self._waiting = 0
+        self._room = asyncio.Event()
         self._ended = False
 
     def feed(self, data: bytes) -> None:
         if data:
+            self._waiting += len(data)
             self._chunks.put_nowait(data)
 
     def end(self) -> None:
@@ -40,10 +47,22 @@ class _Stdin:
 
     async def read(self, count: int) -> bytes:
         if not self._rest and not self._ended:
-            self._rest = await self._chunks.get()
+            self._rest = memoryview(await self._chunks.get())
             self._ended = not self._rest
-        data, self._rest = self._rest[:count], self._rest[count:]
+        data, self._rest = bytes(self._rest[:count]), self._rest[count:]
+        self._waiting -= len(data)
+        self._room.set()
         return data
+
+    async def room(self, there: Callable[[], Awaitable[object]]) -> None:
+        """Waits until there is room for more; meanwhile calls `there` now and then, to find out if the client is."""
+        while self._waiting > self._LIMIT:
+            self._room.clear()
+            try:
+                async with asyncio.timeout(_PING_SECONDS):
+                    await self._room.wait()
+            except TimeoutError:
+                await there()
 
 
 class _Outbox:
@@ -160,7 +179,7 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, att
         raise bad_request("you must specify at least 1 command for the container")
     if not any(wants[name] for name in ("stdin", "stdout", "stderr")):
         raise bad_request("you must specify at least one of stdin, stdout, stderr")
-    socket = web.WebSocketResponse(protocols=_PROTOCOLS, autoping=True, max_msg_size=0)
+    socket = web.WebSocketResponse(protocols=_PROTOCOLS, autoping=True, max_msg_size=_MAX_MESSAGE)
     if not socket.can_prepare(request):
         raise ApiError(
             400, "BadRequest", "the embedded cluster runs commands over WebSocket only: use kubectl 1.30 or later"
@@ -235,28 +254,41 @@ async def _receive(
     outputs: list[_Channel],
 ) -> None:
     """Hands the client's frames to the process until the connection ends; then its input ends too."""
-    async for message in socket:
-        if message.type is WSMsgType.TEXT:
-            data = message.data.encode()
-        elif message.type is WSMsgType.BINARY:
-            data = message.data
-        else:
-            continue
-        if not data:
-            continue
-        channel, payload = data[0], data[1:]
-        if channel == _STDIN and stdin is not None:
-            stdin.feed(payload)
-        elif channel == _RESIZE:
-            size = json.loads(payload)
-            execution.resize(int(size.get("Height", 24)), int(size.get("Width", 80)))
-        elif channel == _CLOSE and payload[:1] == bytes((_STDIN,)) and stdin is not None:
-            stdin.end()
+    try:
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                data = message.data.encode()
+            elif message.type is WSMsgType.BINARY:
+                data = message.data
+            else:
+                continue
+            if not data:
+                continue
+            channel, payload = data[0], data[1:]
+            if channel == _STDIN and stdin is not None:
+                stdin.feed(payload)
+                await stdin.room(socket.ping)
+            elif channel == _RESIZE:
+                _resize(execution, payload)
+            elif channel == _CLOSE and payload[:1] == bytes((_STDIN,)) and stdin is not None:
+                stdin.end()
+    except ConnectionResetError:  # found out by a ping
+        pass
     if stdin is not None:
         stdin.end()
     for channel in outputs:
         channel.closed = True
     execution.hang_up()
+
+
+def _resize(execution: Execution | _Attachment, payload: bytes) -> None:
+    try:
+        size = json.loads(payload)
+        rows, columns = int(size.get("Height", 24)), int(size.get("Width", 80))
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return
+    if 0 < rows < 65536 and 0 < columns < 65536:  # as a terminal keeps them
+        execution.resize(rows, columns)
 
 
 def _exit_status(code: int) -> Object:

@@ -1,0 +1,128 @@
+"""Runs a command in a container over the API server's WebSocket: sends input, reads output, keeps a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MAX_OUTPUT = 64 * 1024 * 1024  # bytes
+_STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255
+_MESSAGE = 64 * 1024  # bytes of input in one message
+_BLOCKED = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
+
+
+class OutputTooLarge(Exception):
+    """The command printed more than `MAX_OUTPUT` bytes."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What came back: standard output, standard error, and a Status object as JSON (empty if the connection ended)."""
+
+    stdout: bytes
+    stderr: bytes
+    status: bytes
+
+
+def exchange(
+    configuration: Any, url: str, headers: Mapping[str, str], *, stdin: bytes | None, close: bool, timeout: float
+) -> Exchange:
+    """Sends `stdin`, closes it if `close` says so, and reads until the command has ended.
+
+    Leaving, for whatever reason, closes the connection, which ends the command in the embedded lab.
+    Raises TimeoutError after `timeout` seconds whatever the server does, `OutputTooLarge`, OSError and websocket's
+    errors.
+    """
+    from websocket import ABNF
+
+    deadline = time.monotonic() + timeout
+    socket = _connect(configuration, url, headers, timeout)
+    channels: dict[int, list[bytes]] = {_STDOUT: [], _STDERR: [], _ERROR: []}
+    size = 0
+    urgent: deque[bytes] = deque()
+    messages = _messages(stdin, close=close and socket.subprotocol == "v5.channel.k8s.io")
+    unsent = memoryview(b"")
+    try:
+        raw = socket.sock
+        raw.setblocking(False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(raw, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0:
+                if not unsent:
+                    unsent = memoryview(urgent.popleft() if urgent else next(messages, b""))
+                selector.modify(raw, selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0))
+                if not (isinstance(raw, ssl.SSLSocket) and raw.pending()):
+                    selector.select(left)
+                try:
+                    unsent = unsent[raw.send(unsent) :] if unsent else unsent
+                except _BLOCKED:
+                    pass
+                except OSError:  # the command has ended; what it said can still be read
+                    messages, unsent = iter(()), memoryview(b"")
+                with contextlib.suppress(*_BLOCKED):
+                    frame = socket.recv_frame()
+                    if frame.opcode == ABNF.OPCODE_CLOSE:
+                        return Exchange(*(b"".join(parts) for parts in channels.values()))
+                    if frame.opcode == ABNF.OPCODE_PING:
+                        urgent.append(_frame(frame.data, ABNF.OPCODE_PONG))
+                    elif frame.data and frame.data[0] in channels:
+                        channels[frame.data[0]].append(frame.data[1:])
+                        size += len(frame.data)
+                        if size > MAX_OUTPUT:
+                            raise OutputTooLarge
+        raise TimeoutError(f"no end after {timeout:.0f} s")
+    finally:
+        socket.shutdown()
+
+
+def _messages(stdin: bytes | None, *, close: bool) -> Iterator[bytes]:
+    """Input as frames on its channel."""
+    from websocket import ABNF
+
+    for start in range(0, len(stdin or b""), _MESSAGE):
+        yield _frame(bytes((_STDIN,)) + (stdin or b"")[start : start + _MESSAGE], ABNF.OPCODE_BINARY)
+    if stdin is not None and close:
+        yield _frame(bytes((_CLOSE, _STDIN)), ABNF.OPCODE_BINARY)
+
+
+def _frame(data: bytes, opcode: int) -> bytes:
+    from websocket import ABNF
+
+    formatted: bytes = ABNF(1, 0, 0, 0, opcode, 1, data).format()
+    return formatted
+
+
+def _connect(configuration: Any, url: str, headers: Mapping[str, str], timeout: float) -> Any:
+    """A WebSocket as the official client's `create_websocket` opens it, but with a timeout."""
+    import certifi
+    from kubernetes.stream import ws_client
+    from websocket import WebSocket
+
+    verified = url.startswith("wss://") and configuration.verify_ssl
+    options: dict[str, Any] = {"cert_reqs": ssl.CERT_REQUIRED if verified else ssl.CERT_NONE}
+    if verified:
+        options["ca_certs"] = configuration.ssl_ca_cert or certifi.where()
+        if configuration.assert_hostname is not None:
+            options["check_hostname"] = configuration.assert_hostname
+    further = {
+        "certfile": configuration.cert_file,
+        "keyfile": configuration.key_file,
+        "server_hostname": configuration.tls_server_name,
+    }
+    options |= {option: value for option, value in further.items() if value}
+    sent = [f"{name}: {value}" for name, value in headers.items()]
+    connection: dict[str, Any] = {
+        "header": [*sent, "sec-websocket-protocol: v5.channel.k8s.io,v4.channel.k8s.io"],
+        "timeout": timeout,
+    }
+    if configuration.proxy or configuration.proxy_headers:
+        connection = ws_client.websocket_proxycare(connection, configuration, url, headers)
+    socket: Any = WebSocket(sslopt=options, skip_utf8_validation=True)
+    socket.connect(url, **connection)
+    return socket
