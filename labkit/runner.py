@@ -272,6 +272,8 @@ def _xml_text(text: str) -> str:
 def _lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
     """On the embedded target, a fresh lab that is only for this run; `LABKIT_HOME` chooses another one to use.
 
+    A lab that the run starts ends with the run, however that ends; one that was there before stays.
+
     The notebooks' kernels inherit the environment: what it says of a real account or cluster is not for them then.
     """
     if settings.target != "embedded":
@@ -291,6 +293,7 @@ def _lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
             client.stop(home)  # left over from a run that was killed
             (home / "ledger.json").unlink(missing_ok=True)
             settings = replace(settings, home=home)
+        os.environ[client.PARENT] = str(os.getpid())  # killed, this process can't stop its lab
         client.ensure_running(settings)
         yield
     finally:

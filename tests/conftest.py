@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from labkit.embedded import client
 from labkit.embedded.state import Endpoints
-from labkit.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 def _no_real_aws() -> None:
     """No test may find a person's own credentials, cluster or lab."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "KUBE", "LABKIT_")):
+        if name.startswith(("AWS_", "KUBE", "LABKIT_")) and name != client.PARENT:
             del os.environ[name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
@@ -29,21 +28,6 @@ def _no_real_aws() -> None:
 def workshop() -> Path:
     """The workshop's folder."""
     return ROOT
-
-
-@pytest.fixture(scope="session")
-def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Endpoints]]:
-    """Starts labs, each in a folder of its own unless `home` is given; all are stopped at the end."""
-    homes: set[Path] = set()
-
-    def start(**settings: object) -> Endpoints:
-        home = Path(str(settings.pop("home", None) or tmp_path_factory.mktemp("lab") / ".labkit"))
-        homes.add(home)
-        return client.ensure_running(Settings.load(environ={}, home=home, root=ROOT, **settings))
-
-    yield start
-    for home in homes:
-        client.stop(home)
 
 
 @pytest.fixture(scope="session")

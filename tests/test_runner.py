@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit import runner
 from labkit.cli import main
+from labkit.embedded import client, state
 from labkit.errors import RunError
+from labkit.provision.waiting import poll
 
 
 def _notebook(path: Path, *sources: str) -> None:
@@ -111,8 +115,27 @@ def test_a_run_on_the_embedded_lab_never_reaches_for_a_real_account(
     assert result.exit_code == 0, result.output
     done = nbformat.read(tmp_path / "out" / "00-a.ipynb", as_version=4)
     printed = "".join(output.text for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
-    assert printed == "['LABKIT_HOME']\nembedded\n"
+    assert printed == "['LABKIT_HOME', 'LABKIT_PARENT']\nembedded\n"
     assert os.environ["AWS_PROFILE"] == "production"
+
+
+def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    _notebook(
+        folder / "00-a.ipynb",
+        "import os, pathlib, time; pathlib.Path('kernel').write_text(str(os.getpid()))",
+        "while True: pass",
+    )
+    command = [sys.executable, "-m", "labkit.cli", "run", "--output", str(tmp_path / "out")]
+    run = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"LABKIT_HOME": str(tmp_path / "home")})
+    noted = folder / "kernel"
+    assert poll(lambda: (noted.exists() and noted.read_text()) or None, "the kernel", 60)
+    lab = state.read(tmp_path / "home")
+    assert lab is not None
+    run.kill()
+    run.wait()
+    assert client._wait_for_exit(lab.pid, 20)
+    assert client._wait_for_exit(int(noted.read_text()), 20)
 
 
 def test_outputs_are_stored_without_notes_of_the_run(folder: Path, tmp_path: Path) -> None:

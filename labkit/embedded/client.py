@@ -27,6 +27,8 @@ SHUTDOWN_SECONDS = 10.0
 CONTROL_PATH = "/_labkit/"
 HEALTH_PATH = f"{CONTROL_PATH}health"
 RECORDING_PATH = f"{CONTROL_PATH}recording"
+PARENT = "LABKIT_PARENT"
+"""Variable with the pid of a run (of chapters, of tests): labs that are started meanwhile end with that process."""
 
 
 def ensure_running(settings: Settings) -> Endpoints:
@@ -80,9 +82,9 @@ def find(home: Path) -> Endpoints | None:
 
 
 def health(endpoints: Endpoints) -> dict[str, Any] | None:
-    """What the lab says of itself (pid, uptime in seconds, memory in bytes, pods), or `None` if it doesn't answer.
+    """What the lab says of itself (pid, id, uptime in seconds, memory in bytes, pods), or `None` if it doesn't answer.
 
-    The answer has to name the pid in the state file: another program may have taken the port.
+    The answer has to name the id in the state file: another program, or another lab, may have taken the port.
     """
     if not _alive(endpoints.pid):
         return None
@@ -90,7 +92,7 @@ def health(endpoints: Endpoints) -> dict[str, Any] | None:
         document = _ask(endpoints, "GET", HEALTH_PATH)
     except NotRunningError:
         return None
-    return document if document.get("pid") == endpoints.pid else None
+    return document if document.get("id") == endpoints.id else None
 
 
 @contextmanager
@@ -188,6 +190,7 @@ def _start(settings: Settings) -> Endpoints:
                 *("--nodes", str(settings.nodes), "--idle-minutes", str(settings.idle_minutes)),
                 *("--aws-port", str(settings.aws_port), "--kubernetes-port", str(settings.kubernetes_port)),
                 *("--ready-fd", str(ready_write)),
+                *(("--parent", os.environ[PARENT]) if os.environ.get(PARENT) else ()),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,7 +1,7 @@
 """The embedded lab's process: puts AWS, Kubernetes and the nodes together and serves them on two loopback ports.
 
 Started by `labkit.embedded.client`; in: command-line options, out: the state folder, and `ready` (or what went wrong)
-on a pipe. Ends on SIGTERM, or by itself after a long time without a request.
+on a pipe. Ends on SIGTERM, by itself after a long time without a request, and with its `--parent`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import resource
+import secrets
 import signal
 import socket
 import ssl
@@ -74,6 +75,7 @@ async def serve(options: argparse.Namespace) -> None:
     kubernetes_socket = _listen(options.kubernetes_port, previous.kubernetes_port if previous else 0)
     endpoints = Endpoints(
         pid=os.getpid(),
+        id=secrets.token_hex(8),
         region=options.region,
         cluster=options.cluster,
         account_id=ACCOUNT_ID,
@@ -94,6 +96,7 @@ async def serve(options: argparse.Namespace) -> None:
     def health() -> dict[str, Any]:
         return {
             "pid": os.getpid(),
+            "id": endpoints.id,
             "uptime": round(time.monotonic() - started, 3),
             "memory": _resident_memory(),
             "kubernetes_version": pinned()["kubernetes"]["server"],
@@ -115,9 +118,15 @@ async def serve(options: argparse.Namespace) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     warm_up = asyncio.create_task(lab.aws.warm_up())  # what takes time to load and nobody may need
-    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(idle.wait_until_idle(options.idle_minutes))]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    logger.info("stopping: %s", "asked to" if stop.is_set() else f"idle for {options.idle_minutes:g} minutes")
+    reasons = {
+        asyncio.create_task(stop.wait()): "asked to",
+        asyncio.create_task(idle.wait_until_idle(options.idle_minutes)): f"idle for {options.idle_minutes:g} minutes",
+    }
+    if options.parent:
+        reasons[asyncio.create_task(_end_of(options.parent))] = f"process {options.parent} ended"
+    waits = list(reasons)
+    done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    logger.info("stopping: %s", reasons[done.pop()])
     for task in (*waits, warm_up):
         task.cancel()
     state.remove(home)
@@ -125,6 +134,23 @@ async def serve(options: argparse.Namespace) -> None:
     for runner in runners:
         await runner.cleanup()
     held.close()
+
+
+async def _end_of(pid: int) -> None:
+    """Returns when the process has ended."""
+    if hasattr(os, "pidfd_open"):
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            ended = asyncio.Event()
+            asyncio.get_running_loop().add_reader(descriptor, ended.set)
+            await ended.wait()
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.kill(pid, 0)
+            await asyncio.sleep(1.0)
 
 
 def _listen(wanted: int, preferred: int) -> socket.socket:
@@ -194,6 +220,7 @@ def main() -> None:
     parser.add_argument("--aws-port", type=int, default=0)
     parser.add_argument("--kubernetes-port", type=int, default=0)
     parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, default=0, help="End when this process ends.")
     options = parser.parse_args()
     _limit_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -40,6 +40,8 @@ class Endpoints:
     """Where a running embedded lab is and what it takes to use it."""
 
     pid: int
+    id: str
+    """Random, and another one each time a lab starts: what tells this lab from all others, as a pid doesn't."""
     region: str
     cluster: str
     account_id: str
@@ -98,6 +100,7 @@ def write(endpoints: Endpoints) -> None:
     _write_private(endpoints.kubeconfig, json.dumps(_kubeconfig(endpoints), indent=1))
     document = {
         "pid": endpoints.pid,
+        "id": endpoints.id,
         "region": endpoints.region,
         "cluster": endpoints.cluster,
         "account_id": endpoints.account_id,
@@ -116,6 +119,7 @@ def read(home: Path) -> Endpoints | None:
         document = json.loads(state_file(home).read_text(encoding="utf-8"))
         return Endpoints(
             pid=int(document["pid"]),
+            id=document["id"],
             region=document["region"],
             cluster=document["cluster"],
             account_id=document["account_id"],

@@ -162,7 +162,7 @@ def _embedded(settings: Settings, start: bool) -> Target:
         aws,
         Kube(kubeconfig=lab.kubeconfig, hint=LAB_UP),
         HelmStandIn(kubeconfig=lab.kubeconfig),
-        Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.pid}"),
+        Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.id}"),
         partial(recording, lab),
     )
 
