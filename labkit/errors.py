@@ -43,6 +43,14 @@ class TargetError(LabError):
     """The target can't be reached or refuses: credentials, region, cluster, kubeconfig."""
 
 
+class UnreachableError(TargetError):
+    """AWS or the Kubernetes API gives no answer at all. `service` is `AWS` or `Kubernetes`."""
+
+    def __init__(self, message: str, *, service: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.service = service
+
+
 class StepError(LabError):
     """A provisioning step failed."""
 

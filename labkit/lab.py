@@ -14,6 +14,7 @@ import copy
 import os
 import re
 import shlex
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -53,18 +54,19 @@ class Lab:
         self._since = self.kube.now()
 
     @classmethod
-    def connect(cls, *, start: bool = True, **settings: Any) -> Lab:
+    def connect(cls, *, start: bool = True, partly: bool = False, **settings: Any) -> Lab:
         """The lab that the settings name (`LABKIT_*`, keyword arguments win); the embedded one is started if need be.
 
         Raises `SettingsError`, `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError`, each
-        with what to do; without `start`, `NoLabError` if no embedded lab is running.
+        with what to do; without `start`, `NoLabError` if no embedded lab is running. With `partly`, AWS or the cluster
+        may be away: what there is can be taken away even so.
         """
         from labkit.provision.target import reach
 
         loaded = Settings.load(**settings)
         if loaded.target == "eks" and settings.get("region") is None and "LABKIT_REGION" not in os.environ:
             loaded = replace(loaded, region="")  # the default is the embedded lab's; here boto3 knows better
-        return cls(reach(loaded, start=start))
+        return cls(reach(loaded, start=start, partly=partly))
 
     def __repr__(self) -> str:
         s = self.settings
@@ -75,16 +77,18 @@ class Lab:
     def apply(self, step: str, *, timeout: float | None = None, **options: Any) -> StepResult:
         """Applies one step; applied again, it changes nothing. `custom-rules` takes `files=[...]`.
 
-        `timeout` is for rollouts, in seconds (default: the setting). Raises `StepError` with what is wrong, in the
-        words of the part that refused.
+        Steps that it needs and that aren't in place are applied first; the result shows them, too. `timeout` is for
+        rollouts, in seconds (default: the setting). Raises `StepError` with the step and what is wrong, in the words
+        of the part that refused.
         """
-        from labkit.provision.steps import STEPS
+        from labkit.provision.steps import applying
 
         lab = self
         if timeout is not None:
             lab = copy.copy(self)
             lab.settings = replace(self.settings, timeout=timeout)
-        return STEPS[step].apply(lab, **options)
+        *needed, result = applying(lab, [step], **options)
+        return replace(result, needed=tuple(needed))
 
     def ensure(self, *steps: str) -> Table:
         """Applies steps and all that they need, in order; one row each. Without arguments: all steps."""
@@ -97,12 +101,14 @@ class Lab:
         return Table("In place", ("step", "state", "what"), tuple((s.name, "ready", s.title) for s in chosen))
 
     def status(self) -> Table:
-        """Every step with what is there of it: `applied`, `partly` or `absent`."""
+        """Every step with what is there of it: `applied`, `not ready` (and why), `partly` or `absent`."""
         from labkit.provision.steps import STEPS
         from labkit.show import Table
 
         found = [step.status(self) for step in STEPS]
-        return Table("Steps", ("step", "state", "what"), tuple((s.step, s.state, s.title) for s in found))
+        what = [textwrap.shorten(s.fault, 120, placeholder=" ...") or s.title for s in found]
+        rows = tuple((s.step, s.state, text) for s, text in zip(found, what, strict=True))
+        return Table("Steps", ("step", "state", "what"), rows)
 
     def cli(self, step: str) -> str:
         """The commands that do by hand what a step does."""
@@ -112,20 +118,25 @@ class Lab:
         return Cli(STEPS[step].cli(self))
 
     def undo(self, step: str) -> StepResult:
-        """Takes away what the step made; what was there before the lab stays."""
-        from labkit.provision.steps import STEPS
+        """Takes away what the step made; what was there before the lab stays.
 
-        return STEPS[step].undo(self)
+        Raises `TeardownError` (a `StepError`) if something can't be taken away, with what and why.
+        """
+        from labkit.provision.steps import STEPS, TeardownError, table_of
+
+        result = STEPS[step].undo(self)
+        if result.left:
+            raise TeardownError(result.left, table_of(f"{step}: {result.action}", result.changes))
+        return result
 
     def teardown(self) -> Table:
-        """Undoes every step, last first. Interrupted or run twice, it takes away what is left."""
-        from labkit.provision.steps import STEPS
-        from labkit.show import Table
+        """Undoes every step, last first. Interrupted or run twice, it takes away what is left.
 
-        results = [step.undo(self) for step in reversed(list(STEPS))]
-        rows = tuple((c.action, c.kind, c.name) for result in results for c in result.changes if c.action != "absent")
-        title = "Taken down" if any(action == "removed" for action, _, _ in rows) else "Nothing to take down"
-        return Table(title, ("action", "kind", "name"), rows)
+        It goes on past what can't be taken away, and raises `TeardownError` at the end, with what is left and why.
+        """
+        from labkit.provision.steps import STEPS, undo_all
+
+        return undo_all(self, STEPS)
 
     def audit(self) -> Audit:
         """What of the workshop is still there, by ledger, by tag and by name; `.clean` if nothing is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import sys
 from dataclasses import dataclass
 
 
@@ -42,3 +43,13 @@ class Cli(str):
 
     def _repr_markdown_(self) -> str:
         return f"```bash\n{self}\n```"
+
+
+def in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and shell.get_ipython() is not None
+
+
+def say(text: str) -> None:
+    """Tells at once what a result can't: in a notebook below its cell, elsewhere on standard error."""
+    print(text, file=sys.stdout if in_notebook() else sys.stderr, flush=True)

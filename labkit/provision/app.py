@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import StepError
-from labkit.provision.kube import Object
-from labkit.provision.manifests import ManifestPart, SharedNamespace, manifest_parts
+from labkit.provision.kube import Object, Patience
+from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.steps import Part, Step
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Canary(ManifestPart):
         action = super().apply(lab, mine=mine)
         meta = self.item["metadata"]
 
+        limit = Patience(15.0)
+
         def unmet() -> str:
             pod = lab.kube.get("Pod", meta["name"], meta["namespace"]) or {}
             if _phase(pod) == "Failed":
@@ -58,7 +60,15 @@ class Canary(ManifestPart):
                     f"Pod {meta['name']} failed: {said}",
                     hint=f"`kubectl -n {meta['namespace']} logs {meta['name']}` shows what it printed.",
                 )
-            return "" if _phase(pod) == "Succeeded" else f"its phase is {_phase(pod)}"
+            if _phase(pod) == "Succeeded":
+                return ""
+            problems = lab.kube.pod_problems(pod) if pod else []
+            if limit.ended(problems, [pod]):
+                raise StepError(
+                    f"Pod {meta['name']} does not run: {'; '.join(map(str, problems))}",
+                    hint=f"Correct it and apply again. `kubectl get pods,events -n {meta['namespace']}` shows more.",
+                )
+            return f"its phase is {_phase(pod)}"
 
         pods = lab.kube.path("v1", "Pod", meta["namespace"])
         lab.kube.wait(unmet, pods, timeout=lab.settings.timeout, what=f"pod {meta['name']} to end")
@@ -70,8 +80,10 @@ def _phase(pod: Object) -> str:
 
 
 def _canary_parts(lab: Lab) -> list[Part]:
-    namespace = [SharedNamespace(part.item) for part in manifest_parts(lab, "falco/namespace.yaml")]
-    return [*namespace, *(Canary(part.item) for part in manifest_parts(lab, "canary", kinds=("Pod",)))]
+    return [
+        *manifest_parts(lab, "falco/namespace.yaml"),
+        *(Canary(part.item) for part in manifest_parts(lab, "canary", kinds=("Pod",))),
+    ]
 
 
 def _canary_cli(lab: Lab) -> str:

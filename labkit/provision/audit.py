@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.provision.kube import OURS
-from labkit.provision.steps import STEPS, TAG
+from labkit.provision.steps import STEPS, TAG, Part
 from labkit.provision.target import NoClusterError, explained
 from labkit.show import Table
 
@@ -20,6 +21,7 @@ _LABELLED = (
     ("v1", "ServiceAccount"),
     ("v1", "ConfigMap"),
     ("v1", "Service"),
+    ("v1", "Secret"),  # a Helm release is one for each revision
     ("v1", "Pod"),
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
@@ -90,7 +92,7 @@ def audit(lab: Lab) -> Audit:
                 key = (part.kind, part.name)
                 if record is not None and not record.made:
                     found_before.add(key)
-                elif key not in left and part.state(lab):
+                elif key not in left and _state(lab, part):
                     mine = record is not None or part.ours(lab)
                     why = f"made by step {step.name}" if mine else "has the workshop's name"
                     left[key] = Left(*key, why)
@@ -101,14 +103,22 @@ def audit(lab: Lab) -> Audit:
     return Audit(tuple(item for key, item in left.items() if key not in found_before))
 
 
+def _state(lab: Lab, part: Part) -> str:
+    try:
+        return part.state(lab)
+    except NoClusterError:
+        return ""  # gone with its cluster
+
+
 def _tagged(lab: Lab) -> list[tuple[str, str]]:
     labels = ",".join(f"{key}={value}" for key, value in OURS.items())
     found = []
-    for api_version, kind in _LABELLED:
-        for item in lab.kube.list(kind, api_version=api_version, labels=labels):
-            meta = item["metadata"]
-            name = f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else meta["name"]
-            found.append((kind, name))
+    with suppress(NoClusterError):
+        for api_version, kind in _LABELLED:
+            for item in lab.kube.list(kind, api_version=api_version, labels=labels):
+                meta = item["metadata"]
+                name = f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else meta["name"]
+                found.append((kind, name))
     iam = lab.aws.client("iam")
     for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
         arn = provider["Arn"]

@@ -10,7 +10,7 @@ import click
 from labkit.cli import connect
 from labkit.errors import NoLabError
 from labkit.lab import Lab
-from labkit.provision.steps import STEPS
+from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
 
 
 @click.command()
@@ -19,11 +19,11 @@ from labkit.provision.steps import STEPS
 def apply(steps: tuple[str, ...], only_show: bool) -> None:
     """Apply STEPS and what they need (all steps if none is named); tells what changed and how to do that by hand."""
     lab = connect()
-    for step in STEPS.with_needs(steps or STEPS.ORDER):
-        if only_show:
+    if only_show:
+        for step in STEPS.with_needs(steps or STEPS.ORDER):
             click.echo(step.cli(lab))
-            continue
-        result = step.apply(lab)
+        return
+    for result in applying(lab, steps or STEPS.ORDER):
         click.echo(repr(result))
         if result.action != "unchanged":
             click.echo(f"  by hand:\n{indent(result.cli, '    ')}")
@@ -32,24 +32,27 @@ def apply(steps: tuple[str, ...], only_show: bool) -> None:
 @click.command()
 @click.argument("steps", nargs=-1, type=click.Choice(STEPS.ORDER))
 def teardown(steps: tuple[str, ...]) -> None:
-    """Take away what the lab made: STEPS, or everything; what was there before stays."""
+    """Take away what the lab made: STEPS, or everything; what was there before stays.
+
+    Goes on past what can't be taken away, and exits 1 with what is left and why.
+    """
     try:
-        lab = Lab.connect(start=False)
+        lab = Lab.connect(start=False, partly=True)
     except NoLabError as error:
         click.echo(f"Nothing to take down: {error.message}")
         return
-    if not steps:
-        click.echo(repr(lab.teardown()))
-        return
-    for step in reversed([step for step in STEPS if step.name in steps]):
-        click.echo(repr(step.undo(lab)))
+    try:
+        click.echo(repr(undo_all(lab, [step for step in STEPS if not steps or step.name in steps])))
+    except TeardownError as error:
+        click.echo(repr(error.done))
+        raise
 
 
 @click.command()
 def audit() -> None:
     """List what is left of the workshop. Exits 1 if there is anything."""
     try:
-        lab = Lab.connect(start=False)
+        lab = Lab.connect(start=False, partly=True)
     except NoLabError as error:
         click.echo(f"Nothing is left: {error.message}")
         return

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit.errors import StepError, reading_yaml
 from labkit.provision.helm import Release, upgrade_install_arguments
-from labkit.provision.kube import OURS, WORKSHOP, carries
+from labkit.provision.kube import OURS, WORKSHOP, Problem, carries
 from labkit.provision.manifests import manifest_parts
 from labkit.provision.steps import Part, Step
 from labkit.versions import pinned
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labkit.lab import Lab
 
 STEP = "falco"
+_MARK = ",".join(f"{key}={value}" for key, value in OURS.items())
 RELEASE = "falco"
 CUSTOM_RULES_STEP = "custom-rules"
 
@@ -50,12 +51,22 @@ class FalcoRelease:
     name: str = RELEASE
     details: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    service: ClassVar[str] = "Kubernetes"
+
     def state(self, lab: Lab) -> str:
         release = lab.helm.status(RELEASE, self.namespace)
         return f"revision {release.revision}, {release.status}" if release else ""
 
+    def fault(self, lab: Lab) -> str:
+        """What is wrong with the release or its pods, in a line; empty if all is well."""
+        release = lab.helm.status(RELEASE, self.namespace)
+        if release is None or release.status != "deployed":
+            return f"Helm release {RELEASE} is {release.status}" if release else ""
+        found = lab.kube.get("DaemonSet", RELEASE, self.namespace)
+        return lab.kube.unwell(found) if found else f"There is no DaemonSet {self.namespace}/{RELEASE}"
+
     def ours(self, lab: Lab) -> bool:
-        return carries(lab.kube.get("Namespace", self.namespace), OURS)
+        return bool(lab.kube.list("Secret", self.namespace, labels=f"owner=helm,name={RELEASE},{_MARK}"))
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
         release = lab.helm.status(RELEASE, self.namespace)
@@ -72,12 +83,14 @@ class FalcoRelease:
         if release and (release.status, release.version) == ("deployed", version) and values == wanted:
             action = "unchanged"
         else:
-            self.upgrade(lab)
-        lab.kube.wait_rollout("DaemonSet", RELEASE, self.namespace, timeout=lab.settings.timeout)
+            self.upgrade(lab, mark=release is None or self.ours(lab))
+        lab.kube.wait_rollout(
+            "DaemonSet", RELEASE, self.namespace, timeout=lab.settings.timeout, hopeless=_has_wrong_rules
+        )
         return action
 
-    def upgrade(self, lab: Lab) -> None:
-        """`helm upgrade --install` with these values; returns before Falco is rolled out."""
+    def upgrade(self, lab: Lab, *, mark: bool = False) -> None:
+        """`helm upgrade --install` with these values; returns before Falco is rolled out. `mark`: it is the lab's."""
         chart = pinned()["falco"]["chart"]
         lab.helm.upgrade_install(
             RELEASE,
@@ -87,10 +100,16 @@ class FalcoRelease:
             values=self.values,
             # Helm would wait for the whole timeout and then say "timed out"; the rollout says what is wrong.
             wait=False,
+            labels=OURS if mark else None,
         )
 
     def delete(self, lab: Lab) -> bool:
         return lab.helm.uninstall(RELEASE, self.namespace)
+
+
+def _has_wrong_rules(problem: Problem) -> bool:
+    """Whether Falco ended because of a rule: no restart will change that."""
+    return problem.container == RELEASE and "LOAD_ERR_" in problem.log
 
 
 def is_workshops(lab: Lab, namespace: str) -> bool:
@@ -99,7 +118,7 @@ def is_workshops(lab: Lab, namespace: str) -> bool:
     if known is not None and known.made:
         return True
     found = lab.kube.get("Namespace", namespace)
-    return carries(found, OURS) or carries(found, WORKSHOP)
+    return carries(found, OURS) or carries(found, WORKSHOP) or FalcoRelease(namespace, ()).ours(lab)
 
 
 def foreign(namespace: str) -> StepError:

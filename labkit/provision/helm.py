@@ -5,16 +5,22 @@ The embedded lab's Helm stand-in has the same interface, so a provisioning step 
 
 from __future__ import annotations
 
+import datetime as dt
+import fcntl
 import json
+import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from labkit.errors import StepError, TargetError
+from labkit.show import say
 from labkit.versions import pinned
 
 
@@ -31,6 +37,13 @@ class Release:
     version: str
     """Version of the chart, e.g. `9.1.0`."""
     app_version: str
+    updated: str = field(default="", compare=False)
+    """When the revision was last worked on, RFC 3339; empty where Helm wasn't asked."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether an operation on it is under way, or was interrupted."""
+        return self.status.startswith("pending-") or self.status == "uninstalling"
 
 
 class Helm:
@@ -40,9 +53,17 @@ class Helm:
     `helm`.
     """
 
-    def __init__(self, *, kubeconfig: Path | None = None, context: str = "") -> None:
+    elsewhere = True
+    """Whether the cluster can be worked on from other computers, too."""
+    patience = 300.0
+    """Seconds after which an operation that began elsewhere is taken for interrupted: Helm's own default timeout."""
+
+    def __init__(self, *, kubeconfig: Path | None = None, context: str = "", notes: Path | None = None) -> None:
+        """`notes` is a file of this cluster's own; with it, an operation that was interrupted is known at once."""
         self.kubeconfig = kubeconfig
         self.context = context
+        self._notes = notes
+        self._lock: int | None = None
 
     def upgrade_install(
         self,
@@ -56,26 +77,31 @@ class Helm:
         create_namespace: bool = True,
         wait: bool = True,
         timeout: float = 300.0,
+        labels: Mapping[str, str] | None = None,
     ) -> Release:
         """Installs `chart` as `release`, or upgrades it; the values files are merged in order, the last one wins.
 
         Values of an earlier revision are kept only with `reuse_values`. A `falcosecurity/` chart is found without
-        `helm repo add`. `timeout` is in seconds and counts only with `wait`.
+        `helm repo add`. `timeout` is in seconds and counts only with `wait`. `labels` are put on the release.
+
+        What an interrupted operation left of the release is put right first, and that is printed.
         """
-        self._run(
-            *upgrade_install_arguments(
-                release,
-                chart,
-                version=version,
-                namespace=namespace,
-                values=values,
-                reuse_values=reuse_values,
-                create_namespace=create_namespace,
-                wait=wait,
-                timeout=timeout,
-            ),
-            deadline=timeout + 60,
-        )
+        with self._alone(release, namespace):
+            self._run(
+                *upgrade_install_arguments(
+                    release,
+                    chart,
+                    version=version,
+                    namespace=namespace,
+                    values=values,
+                    reuse_values=reuse_values,
+                    create_namespace=create_namespace,
+                    wait=wait,
+                    timeout=timeout,
+                    labels=labels or {},
+                ),
+                deadline=timeout + 60,
+            )
         installed = self.status(release, namespace)
         if installed is None:
             raise StepError(
@@ -87,7 +113,8 @@ class Helm:
     def status(self, release: str, namespace: str) -> Release | None:
         """The release's latest revision, or None if there is no such release."""
         listed = self._json(
-            "list", "--namespace", namespace, "--filter", f"^{release}$", "--deployed", "--failed", "--pending"
+            *("list", "--namespace", namespace, "--filter", f"^{release}$"),
+            *("--deployed", "--failed", "--pending", "--uninstalling"),
         )
         for item in listed:
             if item["name"] == release:
@@ -108,12 +135,87 @@ class Helm:
         """Removes the release and waits until its objects are gone. False if there was none."""
         if self.status(release, namespace) is None:
             return False
-        self._run("uninstall", release, "--namespace", namespace, "--wait")
+        with self._alone(release, namespace):
+            if self.status(release, namespace) is not None:  # an interrupted operation may have left nothing to keep
+                self._uninstall(release, namespace)
         return True
 
     def version(self) -> str:
         """Helm's own version, e.g. `v4.2.4`."""
         return self._run("version", "--template", "{{.Version}}", cluster=False).strip()
+
+    def _uninstall(self, release: str, namespace: str) -> None:
+        self._run("uninstall", release, "--namespace", namespace, "--wait")
+
+    def _rollback(self, release: str, namespace: str, revision: int) -> None:
+        self._run("rollback", release, str(revision), "--namespace", namespace)
+
+    # Operations that were interrupted. Helm refuses to work on a release that is `pending-...`, and knows no way out.
+
+    @contextmanager
+    def _alone(self, release: str, namespace: str) -> Iterator[None]:
+        """Works on the release alone, as far as this computer goes, and on one that is in order.
+
+        The lock is held by this process and by the helm it starts: it is free when both have ended, however they did.
+        What is noted beside it tells which revision was being made.
+        """
+        if self._notes is None:
+            yield
+            return
+        self._notes.parent.mkdir(parents=True, exist_ok=True)
+        with self._notes.open("a+", encoding="utf-8") as file:
+            _lock(file.fileno(), f"Helm release {release} in namespace {namespace}", self.patience)
+            self._lock = file.fileno()
+            try:
+                file.seek(0)
+                begun = file.read()
+                last = self._put_right(release, namespace, begun)
+                _write(file, _note(release, namespace, last.revision + 1 if last else 1))
+                try:
+                    yield
+                except StepError:
+                    _write(file, "")  # refused, or failed and said so: nothing is under way
+                    raise
+                _write(file, "")
+            finally:
+                self._lock = None
+
+    def _put_right(self, release: str, namespace: str, begun: str) -> Release | None:
+        """Ends what an interrupted operation began; the release as it is then. `begun` is the note of the last one."""
+        found = self.status(release, namespace)
+        if found is None or not found.unfinished:
+            return found
+        revisions = self.history(release, namespace)
+        found = revisions[-1]
+        if begun != _note(release, namespace, found.revision) and found.status != "uninstalling":
+            self._refuse_if_alive(found)
+        good = [r.revision for r in revisions[:-1] if r.status in ("deployed", "superseded")]
+        left = f"Helm release {release} was left {found.status} (revision {found.revision}) by an interrupted call:"
+        if found.status == "uninstalling":
+            say(f"{left} uninstalling it now.")
+            self._uninstall(release, namespace)
+        elif good:
+            say(f"{left} rolling it back to revision {good[-1]}.")
+            self._rollback(release, namespace, good[-1])
+        else:
+            say(f"{left} uninstalling it, as there is no earlier one.")
+            self._uninstall(release, namespace)
+        return self.status(release, namespace)
+
+    def _refuse_if_alive(self, found: Release) -> None:
+        """Raises `StepError` if the operation on this release, which wasn't begun by labkit, may still go on."""
+        busy = f"Helm release {found.name} in namespace {found.namespace} is {found.status}"
+        running = _helm_process(found.name)
+        if running:
+            raise StepError(
+                f"{busy}: process {running} works on it.", hint="Let it finish, or end it; then run this again."
+            )
+        age = (dt.datetime.now(dt.UTC) - _moment(found.updated)).total_seconds() if self.elsewhere else self.patience
+        if age < self.patience:
+            raise StepError(
+                f"{busy}, and that began {max(age, 0):.0f} s ago: somebody may be working on it.",
+                hint=f"If that was interrupted, run this again in {self.patience - age:.0f} s, and it is put right.",
+            )
 
     def _json(self, *arguments: str) -> Any:
         return json.loads(self._run(*arguments, "--output", "json"))
@@ -125,9 +227,7 @@ class Helm:
         where = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig and cluster else []
         where += ["--kube-context", self.context] if self.context and cluster else []
         try:
-            done = subprocess.run(
-                [program, *arguments, *where], capture_output=True, text=True, timeout=deadline, check=False
-            )
+            done = _finish([program, *arguments, *where], deadline, keep=() if self._lock is None else (self._lock,))
         except subprocess.TimeoutExpired as error:
             raise StepError(
                 f"`helm {arguments[0]}` did not come back within {deadline:.0f} s.",
@@ -152,6 +252,7 @@ def upgrade_install_arguments(
     create_namespace: bool = True,
     wait: bool = True,
     timeout: float = 300.0,
+    labels: Mapping[str, str] | None = None,
 ) -> list[str]:
     """What comes after `helm` on the command line; also what a step shows as its equivalent command."""
     known = pinned()["falco"]["chart"]
@@ -164,6 +265,8 @@ def upgrade_install_arguments(
         arguments += ["--values", str(file)]
     arguments += ["--reuse-values"] if reuse_values else []
     arguments += ["--wait", "--timeout", f"{timeout:.0f}s"] if wait else []
+    if labels:
+        arguments += ["--labels", ",".join(f"{key}={value}" for key, value in labels.items())]
     return arguments
 
 
@@ -181,7 +284,70 @@ def _release(item: dict[str, Any], name: str, namespace: str) -> Release:
         chart=chart,
         version=version,
         app_version=str(item.get("app_version", "")),
+        updated=str(item.get("updated", "")),
     )
+
+
+def _finish(argv: Sequence[str], deadline: float, *, keep: Sequence[int]) -> subprocess.CompletedProcess[str]:
+    """Runs a helm to its end. Interrupted, it is asked to end, and marks the release as failed before it does."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, pass_fds=keep) as process:
+        try:
+            out, err = process.communicate(timeout=deadline)
+        except BaseException:
+            process.terminate()
+            try:
+                process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+
+def _lock(descriptor: int, what: str, seconds: float) -> None:
+    """Takes the lock, or raises `StepError` if another process keeps it for so long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StepError(
+                    f"Another command or notebook has been working on {what} for {seconds:.0f} s.",
+                    hint="Wait for it or end it (a helm that it has started, too); then run this again.",
+                ) from None
+            time.sleep(0.1)  # there is no waiting for a lock that an interrupt would end
+
+
+def _note(release: str, namespace: str, revision: int) -> str:
+    return f"{namespace}/{release} revision {revision}"
+
+
+def _write(file: TextIO, text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
+
+
+def _helm_process(release: str) -> int:
+    """Pid of a process of this computer that looks as if it were a Helm working on the release; 0 if there is none."""
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=False).stdout
+    for line in listed.splitlines():
+        pid, *words = line.split()
+        helm = any(Path(word).name == "helm" or word == "labkit.embedded.helm" for word in words[:3])
+        if helm and release in words and {"upgrade", "install", "rollback", "uninstall"} & set(words):
+            return int(pid)
+    return 0
+
+
+def _moment(text: str) -> dt.datetime:
+    """A time as Helm writes it: RFC 3339 with up to nine digits after the point; long ago if it can't be read."""
+    try:
+        return dt.datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    except ValueError:
+        return dt.datetime.fromtimestamp(0, dt.UTC)
 
 
 def _complaint(output: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.steps import TAG, Part, Step
-from labkit.provision.target import explained
+from labkit.provision.target import NoClusterError, explained
 from labkit.provision.templates import template
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def issuer(lab: Lab) -> str:
     return url.removeprefix("https://")
 
 
-def provider_arn(lab: Lab) -> str:
+def provider_arn(lab: Lab, name: str) -> str:
     identity = lab.aws.identity
-    return f"arn:{identity.partition}:iam::{identity.account_id}:oidc-provider/{issuer(lab)}"
+    return f"arn:{identity.partition}:iam::{identity.account_id}:oidc-provider/{name}"
 
 
 def role_arn(lab: Lab) -> str:
@@ -223,8 +223,15 @@ def _document(found: Any) -> dict[str, Any]:
     return document
 
 
-def _provider_parts(lab: Lab) -> list[Part]:
-    return [OidcProvider(issuer(lab), provider_arn(lab))]
+def _provider_parts(lab: Lab) -> list[OidcProvider]:
+    try:
+        name = issuer(lab)
+    except NoClusterError:
+        known = lab.ledger.records("oidc-provider")
+        if not known:
+            raise
+        name = known[0].name  # the cluster is gone, its provider may be there
+    return [OidcProvider(name, provider_arn(lab, name))]
 
 
 def _role_parts(lab: Lab) -> list[Part]:
@@ -271,7 +278,7 @@ def _provider_cli(lab: Lab) -> str:
 
 
 def _provider_undo_cli(lab: Lab) -> str:
-    return f"aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {provider_arn(lab)}"
+    return f"aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {_provider_parts(lab)[0].arn}"
 
 
 def _role_cli(lab: Lab) -> str:

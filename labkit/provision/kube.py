@@ -11,19 +11,21 @@ import email.utils
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from labkit.errors import ExecError, StepError, TargetError, reading_yaml
+from labkit.errors import ExecError, StepError, TargetError, UnreachableError, reading_yaml
 
 Object = dict[str, Any]
 Objects = list[Object]
 
 FIELD_MANAGER = "labkit"
+HELD_SECONDS = 10.0
+"""How long finalizers may keep an object that is being deleted until that is an error."""
 OURS = {"app.kubernetes.io/managed-by": "labkit"}
 """The label on every object the lab makes."""
 WORKSHOP = {"app.kubernetes.io/part-of": "falco-workshop"}
@@ -113,18 +115,52 @@ class ExecResult:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a pod isn't ready, in Kubernetes' own words."""
+    """Why a pod isn't ready, or isn't there, in Kubernetes' own words."""
 
     pod: str
+    """Name of the pod; of a pod that could not be made, empty."""
     container: str
+    """Name of the container; empty if it isn't a container's problem."""
     reason: str
     message: str
     log: str = ""
 
+    @property
+    def line(self) -> str:
+        where = f"pod {self.pod}" if self.pod else "a pod could not be made"
+        where += f", container {self.container}" if self.container else ""
+        return f"{where}: {self.reason}" + (f": {self.message}" if self.message else "")
+
+    @property
+    def final(self) -> bool:
+        """Whether it can't pass without a change of the workload, its image or its namespace."""
+        return self.reason in ("InvalidImageName", "ErrImageNeverPull") or "violates PodSecurity" in self.message
+
     def __str__(self) -> str:
-        text = f"pod {self.pod}, container {self.container}: {self.reason}"
-        text += f": {self.message}" if self.message else ""
-        return text + (f"\n    its log ends with:\n{_indented(self.log)}" if self.log else "")
+        return self.line + (f"\n    its log ends with:\n{_indented(self.log)}" if self.log else "")
+
+
+class Patience:
+    """Tells problems that have lasted too long, and those that can't pass, from those that may."""
+
+    def __init__(self, seconds: float, hopeless: Callable[[Problem], bool] | None = None) -> None:
+        self._seconds = seconds
+        self._hopeless = hopeless or (lambda problem: False)
+        self._since: dict[tuple[str, str], float] = {}
+
+    def ended(self, problems: Iterable[Problem], pods: Iterable[Object]) -> bool:
+        """Whether there is no use in waiting. A container that runs between two crashes isn't well: it isn't ready."""
+        problems, now = list(problems), time.monotonic()
+        ready = {(p["metadata"]["name"], c["name"]) for p in pods for c in _statuses(p) if c.get("ready")}
+        for key in set(self._since) - {(p.pod, p.container) for p in problems}:
+            if key in ready or not key[1]:
+                del self._since[key]
+        return any(
+            problem.final
+            or self._hopeless(problem)
+            or now - self._since.setdefault((problem.pod, problem.container), now) >= self._seconds
+            for problem in problems
+        )
 
 
 class Kube:
@@ -223,7 +259,8 @@ class Kube:
 
     def _unreachable(self, error: Exception) -> TargetError:
         host = self.client.configuration.host
-        return TargetError(f"The Kubernetes API at {host} does not answer ({_root_cause(error)}).", hint=self._hint)
+        said = f"The Kubernetes API at {host} does not answer ({_root_cause(error)})."
+        return UnreachableError(said, service="Kubernetes", hint=self._hint)
 
     def _note_clock(self, date: str | None, sent: dt.datetime) -> None:
         if date:
@@ -342,23 +379,42 @@ class Kube:
         except KubernetesError as error:
             if error.status != 404:
                 raise
-        self._wait_gone(item, current, timeout)
+        self.wait_gone(current, timeout=timeout)
         return True
 
-    def _wait_gone(self, item: Object, last: Object, timeout: float) -> None:
+    def wait_gone(self, last: Object, *, timeout: float = 60.0) -> None:
+        """Waits until an object that is being deleted is gone, and its pods; `last` is the object as it was.
+
+        Raises `StepError` after `timeout` seconds, or when finalizers or a namespace's contents have held it for
+        `HELD_SECONDS`.
+        """
+        meta, kind = last["metadata"], last["kind"]
         selector = last.get("spec", {}).get("selector", {})
-        labels = label_selector(selector) if item["kind"] in set(WORKLOADS.values()) - {"Pod"} else ""
-        namespace = item["metadata"].get("namespace", "default")
+        labels = label_selector(selector) if kind in set(WORKLOADS.values()) - {"Pod"} else ""
+        namespace = meta.get("namespace", "default")
+        label = f"{kind} {meta['name']}"
+        held_since = time.monotonic()
 
         def left() -> str:
-            if self.find(item) is not None:
-                return f"{item['kind']} {item['metadata']['name']} is still being deleted"
+            nonlocal held_since
+            found = self.find(last)
+            if found is not None and found["metadata"].get("uid") == meta.get("uid"):
+                held = _held(found)
+                if not held:
+                    held_since = time.monotonic()
+                elif time.monotonic() - held_since >= HELD_SECONDS:
+                    where = f" -n {namespace}" if "namespace" in meta else ""
+                    raise StepError(
+                        f"{label} is being deleted, but does not go: {held}.",
+                        hint=f"`kubectl get {kind.lower()} {meta['name']}{where} -o yaml` says what it waits for: "
+                        "see to that, or remove the finalizer; then run this again.",
+                    )
+                return f"{label} is still being deleted" + (f" ({held})" if held else "")
             pods = self.list("Pod", namespace, labels=labels) if labels else []
             return f"{len(pods)} of its pods still end" if pods else ""
 
-        kind = "Pod" if labels else item["kind"]
-        watched = self.path("v1", "Pod", namespace) if labels else self.path(item["apiVersion"], kind, namespace)
-        self.wait(left, watched, timeout=timeout, what=f"{item['kind']} {item['metadata']['name']} to be gone")
+        watched = self.path("v1", "Pod", namespace) if labels else self.path(last["apiVersion"], kind, namespace)
+        self.wait(left, watched, timeout=timeout, what=f"{label} to be gone")
 
     def delete(self, objects: Iterable[Object]) -> Objects:
         """Deletes objects in reverse dependency order; returns those that were there."""
@@ -416,28 +472,34 @@ class Kube:
             response.close()
 
     def wait_rollout(
-        self, kind: str, name: str, namespace: str, *, timeout: float = 300.0, patience: float = 15.0
+        self,
+        kind: str,
+        name: str,
+        namespace: str,
+        *,
+        timeout: float = 300.0,
+        patience: float = 15.0,
+        placed: bool = True,
+        hopeless: Callable[[Problem], bool] | None = None,
     ) -> None:
         """Waits until every pod of a workload's current version is ready.
 
-        Raises `StepError` with Kubernetes' reasons after `timeout` seconds, or sooner if a pod has been stuck
-        (image can't be pulled, container crashes) for `patience` seconds.
+        Raises `StepError` with Kubernetes' reasons after `timeout` seconds, or sooner: at once for what can't pass
+        (PodSecurity refuses the pods, and what `hopeless` says of a problem), and after `patience` seconds of what
+        hardly does (an image can't be pulled, a container crashes, no node takes a pod). With `placed`, a DaemonSet
+        that no node takes is an error, too; to kubectl and Helm it is complete.
         """
-        stuck_since: dict[tuple[str, str], float] = {}
         label = f"{kind} {namespace}/{name}"
+        limit = Patience(patience, hopeless)
 
         def unmet() -> str:
             item = self.get(kind, name, namespace)
             if item is None:
                 raise StepError(f"There is no {label}.", hint="Apply the step that makes it.")
             reason = rollout_unmet(item)
-            problems = self.problems(item) if reason else []
-            now = time.monotonic()
-            for key in set(stuck_since) - {(p.pod, p.container) for p in problems}:
-                del stuck_since[key]
-            for problem in problems:
-                since = stuck_since.setdefault((problem.pod, problem.container), now)
-                if now - since >= patience:
+            if reason and reason != _UNSEEN:
+                problems = self.problems(item, current=True)
+                if limit.ended(problems, self.pods_of(item)):
                     raise _rollout_failed(label, reason, problems, namespace)
             return reason
 
@@ -447,21 +509,80 @@ class Kube:
             item = self.get(kind, name, namespace)
             if item is None or not error.message.startswith("Waited"):
                 raise
-            raise _rollout_failed(label, rollout_unmet(item), self.problems(item), namespace) from None
+            raise _rollout_failed(label, rollout_unmet(item), self.problems(item, current=True), namespace) from None
+        item = self.get(kind, name, namespace)
+        if placed and item is not None and _nowhere(item):
+            nodes = len(self.list("Node"))
+            why = f"none of the cluster's {nodes} nodes takes its pods" if nodes else "the cluster has no nodes"
+            raise StepError(
+                f"{label} runs nowhere: {why}.",
+                hint="Add a node that its nodeSelector and tolerations allow (`kubectl get nodes`), then apply again.",
+            )
+
+    def unwell(self, item: Object) -> str:
+        """Why a workload isn't rolled out, or a pod neither ready nor done, in a line; empty if it is."""
+        if item["kind"] == "Pod":
+            phase = item.get("status", {}).get("phase", "Pending")
+            if phase == "Succeeded" or is_ready(item):
+                return ""
+            return "; ".join([f"its phase is {phase}", *(problem.line for problem in self.pod_problems(item))][:2])
+        reason = rollout_unmet(item) or ("no node takes its pods" if _nowhere(item) else "")
+        return "; ".join([reason, *(problem.line for problem in self.problems(item))][:2]) if reason else ""
 
     def pods_of(self, item: Object) -> Objects:
         """The pods that a workload selects, by name."""
         return self.list("Pod", item["metadata"].get("namespace", ""), labels=label_selector(item["spec"]["selector"]))
 
-    def problems(self, item: Object) -> Sequence[Problem]:
-        """Containers of a workload's pods that are stuck, each with the end of its log if it ran at all."""
-        return [problem for pod in self.pods_of(item) for problem in self.pod_problems(pod)]
+    def problems(self, item: Object, *, current: bool = False) -> Sequence[Problem]:
+        """What keeps a workload's pods from being there and ready; with `current`, those of its current version only.
+
+        Containers that are stuck are shown with the end of their log, if they ran at all.
+        """
+        pods = self.pods_of(item)
+        if current and item["kind"] in _VERSIONS:
+            label, version = self._version_of(item)
+            pods = [pod for pod in pods if pod["metadata"].get("labels", {}).get(label) == version]
+        refused = self._refusal(item)
+        return [*([refused] if refused else []), *(problem for pod in pods for problem in self.pod_problems(pod))]
+
+    def _version_of(self, item: Object) -> tuple[str, str]:
+        """Name and value of the label that pods of a workload's current version have."""
+        kind, label, number = _VERSIONS[item["kind"]]
+        meta = item["metadata"]
+        made = [
+            each
+            for each in self.list(
+                kind, meta["namespace"], api_version="apps/v1", labels=label_selector(item["spec"]["selector"])
+            )
+            if any(owner["uid"] == meta["uid"] for owner in each["metadata"].get("ownerReferences", []))
+        ]
+        newest = max(made, key=number, default=None)
+        return label, newest["metadata"]["labels"].get(label, "") if newest else ""
+
+    def _refusal(self, item: Object) -> Problem | None:
+        """Why a controller can't make a workload's pods, if it can't: admission, quota."""
+        for condition in item.get("status", {}).get("conditions", []):
+            if (condition["type"], condition["status"]) == ("ReplicaFailure", "True"):
+                return Problem("", "", condition["reason"], condition["message"])
+        status = item.get("status", {})
+        if item["kind"] != "DaemonSet" or status.get("currentNumberScheduled", 0) >= status["desiredNumberScheduled"]:
+            return None
+        uid = item["metadata"]["uid"]  # a DaemonSet has no such condition, only events
+        events = self.list("Event", item["metadata"]["namespace"], fields=f"involvedObject.uid={uid}")
+        made = [event for event in events if event["reason"] in ("FailedCreate", "SuccessfulCreate")]
+        last = max(made, key=lambda event: (event.get("lastTimestamp") or "", event["metadata"]["name"]), default=None)
+        if last is None or last["reason"] != "FailedCreate":
+            return None
+        return Problem("", "", last["reason"], last["message"].removeprefix("Error creating: "))
 
     def pod_problems(self, pod: Object) -> Sequence[Problem]:
-        """Containers of one pod that are stuck."""
-        found = []
-        status = pod.get("status", {})
-        for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        """What keeps one pod from being ready: no node takes it, or containers are stuck."""
+        found = [
+            Problem(pod["metadata"]["name"], "", condition.get("reason", ""), condition.get("message", ""))
+            for condition in pod.get("status", {}).get("conditions", [])
+            if (condition["type"], condition["status"]) == ("PodScheduled", "False") and not self._node_is_coming(pod)
+        ]
+        for container in _statuses(pod):
             state = container.get("state", {})
             stuck = state.get("waiting") or state.get("terminated") or {}
             exit_code = stuck.get("exitCode", 0)
@@ -477,6 +598,12 @@ class Kube:
                 )
             )
         return found
+
+    def _node_is_coming(self, pod: Object) -> bool:
+        """Whether an autoscaler has said that it makes a node for the pod."""
+        meta = pod["metadata"]
+        events = self.list("Event", meta["namespace"], fields=f"involvedObject.uid={meta['uid']}")
+        return any(event["reason"] in _SCALING for event in events)
 
     def _last_log(self, pod: Object, container: Object) -> str:
         ran = container.get("restartCount", 0) or container.get("lastState") or "terminated" in container["state"]
@@ -694,11 +821,51 @@ def is_ready(pod: Object) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
+def _statuses(pod: Object) -> Objects:
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
+def _held(item: Object) -> str:
+    """What keeps an object that is being deleted: its finalizers, or what is left in a namespace."""
+    finalizers = [f for f in item["metadata"].get("finalizers", []) if f not in ("foregroundDeletion", "orphan")]
+    said = [f"finalizer {finalizer}" for finalizer in finalizers]
+    if item["kind"] == "Namespace":
+        said += [
+            condition["message"]
+            for condition in item.get("status", {}).get("conditions", [])
+            if condition["status"] == "True" and condition["type"] in _NAMESPACE_HELD
+        ]
+    return "; ".join(said)
+
+
+def _nowhere(item: Object) -> bool:
+    return item["kind"] == "DaemonSet" and not item.get("status", {}).get("desiredNumberScheduled", 0)
+
+
+_NAMESPACE_HELD = (
+    "NamespaceFinalizersRemaining",
+    "NamespaceDeletionContentFailure",
+    "NamespaceDeletionDiscoveryFailure",
+)
+_SCALING = {"TriggeredScaleUp", "Nominated"}  # Cluster Autoscaler and Karpenter
+_UNSEEN = "the controller hasn't seen the change yet"
+# Of a workload's kind: what keeps its versions, the label that pods of a version have, and the version's number.
+_VERSIONS: Mapping[str, tuple[str, str, Callable[[Object], int]]] = {
+    "DaemonSet": ("ControllerRevision", "controller-revision-hash", lambda made: int(made["revision"])),
+    "Deployment": (
+        "ReplicaSet",
+        "pod-template-hash",
+        lambda made: int(made["metadata"].get("annotations", {}).get("deployment.kubernetes.io/revision", 0)),
+    ),
+}
+
+
 def rollout_unmet(item: Object) -> str:
     """What a workload's rollout still waits for, in kubectl's terms; empty when it is complete."""
     status = item.get("status", {})
     if status.get("observedGeneration", 0) < item["metadata"].get("generation", 0):
-        return "the controller hasn't seen the change yet"
+        return _UNSEEN
     if item["kind"] == "DaemonSet":
         wanted, updated = status.get("desiredNumberScheduled", 0), status.get("updatedNumberScheduled", 0)
         ready, total = status.get("numberReady", 0), wanted

@@ -30,6 +30,8 @@ class Record:
     made: bool
     """True if the lab made it; False if it was there before and stays when the step is undone."""
     details: dict[str, Any] = field(default_factory=dict)
+    begun: bool = False
+    """True from before it is made until that has succeeded: if interrupted, its mark tells whose it is."""
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from labkit.errors import StepError
-from labkit.provision.kube import OURS, WORKLOADS, WORKSHOP, Object, carries, in_order, load_objects
+from labkit.provision.kube import (
+    OURS,
+    WORKLOADS,
+    WORKSHOP,
+    KubernetesError,
+    Object,
+    carries,
+    in_order,
+    load_objects,
+    rollout_unmet,
+)
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
 
+_MADE_BY_PEOPLE = (
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "Job"),
+    ("v1", "Pod"),
+    ("v1", "Secret"),
+)
 # The namespaces that the files name; the settings may name others.
 _WRITTEN = {"logging": "logging_namespace", "falco": "falco_namespace", "default": "app_namespace"}
 
@@ -21,6 +39,7 @@ class ManifestPart:
     """One Kubernetes object."""
 
     item: Object = field(hash=False)
+    service: ClassVar[str] = "Kubernetes"
 
     @property
     def kind(self) -> str:
@@ -35,14 +54,43 @@ class ManifestPart:
         found = lab.kube.find(self.item)
         if found is None:
             return ""
+        if self.kind == "Pod":
+            return str(found.get("status", {}).get("phase", "Pending"))
         if self.kind in WORKLOADS.values():
-            from labkit.provision.kube import rollout_unmet
-
             return rollout_unmet(found) or "ready"
         return "being deleted" if "deletionTimestamp" in found["metadata"] else "there"
 
+    def fault(self, lab: Lab) -> str:
+        """Why a workload's pods aren't ready, in a line; empty if they are, or if it isn't a workload."""
+        found = lab.kube.find(self.item) if self.kind in WORKLOADS.values() else None
+        return lab.kube.unwell(found) if found is not None else ""
+
     def ours(self, lab: Lab) -> bool:
         return carries(lab.kube.find(self.item), OURS)
+
+    def used(self, lab: Lab) -> str:
+        """What in a namespace isn't the lab's: a person's workloads, pods and Helm releases stay, and so does it."""
+        if self.kind != "Namespace":
+            return ""
+        for api_version, kind in _MADE_BY_PEOPLE:
+            labels = "owner=helm" if kind == "Secret" else ""
+            try:
+                found = lab.kube.list(kind, self.name, api_version=api_version, labels=labels)
+            except KubernetesError as error:
+                if error.status != 404:  # not every cluster has every kind
+                    raise
+                continue
+            for item in found:
+                meta = item["metadata"]
+                if not (carries(item, OURS) or meta.get("ownerReferences") or meta.get("deletionTimestamp")):
+                    return f"it holds {kind} {meta['name']}"
+        return ""
+
+    def await_end(self, lab: Lab) -> None:
+        """Waits for the end of an object that is being deleted: it would take what is applied along."""
+        found = lab.kube.find(self.item)
+        if found is not None and "deletionTimestamp" in found["metadata"]:
+            lab.kube.wait_gone(found, timeout=lab.settings.timeout)
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
         item = self.item
@@ -90,11 +138,3 @@ def settle(item: Object, lab: Lab) -> Object:
 def _namespace(written: str, lab: Lab) -> str:
     setting = _WRITTEN.get(written)
     return getattr(lab.settings, setting) if setting else written
-
-
-@dataclass(frozen=True)
-class SharedNamespace(ManifestPart):
-    """A namespace that several steps need. Deleted only when nothing runs in it any more."""
-
-    def delete(self, lab: Lab) -> bool:
-        return not lab.kube.list("Pod", self.name) and super().delete(lab)

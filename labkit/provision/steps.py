@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from labkit.errors import LabError, StepError
+from labkit.errors import LabError, StepError, UnreachableError
 from labkit.provision.ledger import Record
-from labkit.provision.target import explained
+from labkit.provision.target import NoClusterError, explained
 from labkit.show import Cli, Table
 
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ TAG = ("workshop", "falco-eks")
 class Part(Protocol):
     """One resource that a step answers for.
 
-    One with a true attribute `incidental` comes by itself once the step is in place: it isn't applied, its absence is
-    no lack, and undoing the step takes it away. One with a method `fits(lab)` tells whether it is as the step makes it.
+    A part may have more: a true `incidental` (it comes by itself once the step is in place: it isn't applied, its
+    absence is no lack, and undoing the step takes it away); `service`, `Kubernetes` for what is in the cluster, all
+    else is in AWS; `fits(lab)`, whether it is as the step makes it; `fault(lab)`, what is wrong with what is there;
+    `used(lab)`, what in it isn't the lab's and so keeps it from being taken away; `await_end(lab)`, which waits until
+    one that is being deleted is gone.
     """
 
     @property
@@ -58,9 +62,24 @@ class Change:
     """What happened to one part."""
 
     action: str
-    """`created`, `updated`, `unchanged`; `removed`, `kept` (the lab didn't make it), `absent`."""
+    """`created`, `updated`, `unchanged`; `removed`, `kept` (the lab didn't make it), `absent`, `left` (it failed)."""
     kind: str
     name: str
+    why: str = ""
+    """Why it was kept or left, where that isn't plain."""
+
+
+class TeardownError(StepError):
+    """Something could not be taken away. `left` is what, `done` the table of what was."""
+
+    def __init__(self, left: Sequence[Change], done: Table) -> None:
+        rows = "".join(f"\n  {change.kind} {change.name}: {change.why}" for change in left)
+        what = "1 thing is" if len(left) == 1 else f"{len(left)} things are"
+        super().__init__(
+            f"{what} left:{rows}", hint="See to what is said there, then run the same again: what is gone stays gone."
+        )
+        self.left = tuple(left)
+        self.done = done
 
 
 @dataclass(frozen=True)
@@ -71,26 +90,37 @@ class StepResult:
     title: str
     changes: tuple[Change, ...]
     cli: Cli
+    needed: tuple[StepResult, ...] = ()
+    """What was done first, because this step needs it: the results of steps that weren't in place."""
 
     @property
     def action(self) -> str:
         """One word for the whole: the strongest of what happened to its parts."""
-        order = ("created", "updated", "removed", "unchanged", "kept", "absent")
+        order = ("left", "created", "updated", "removed", "unchanged", "kept", "absent")
         return min((change.action for change in self.changes), key=order.index, default="unchanged")
 
     @property
-    def _table(self) -> Table:
-        return Table(
-            f"{self.step}: {self.action}",
-            ("action", "kind", "name"),
-            tuple((change.action, change.kind, change.name) for change in self.changes),
-        )
+    def left(self) -> tuple[Change, ...]:
+        """Parts that could not be taken away."""
+        return tuple(change for change in self.changes if change.action == "left")
+
+    @property
+    def _tables(self) -> list[Table]:
+        tables = [table for result in self.needed for table in result._tables]
+        return [*tables, table_of(f"{self.step}: {self.action}", self.changes)]
 
     def __repr__(self) -> str:
-        return repr(self._table)
+        return "\n".join(repr(table) for table in self._tables)
 
     def _repr_html_(self) -> str:
-        return self._table._repr_html_()
+        return "".join(table._repr_html_() for table in self._tables)
+
+
+def table_of(title: str, changes: Iterable[Change]) -> Table:
+    """What happened to parts; why, where one of them says so."""
+    rows = [(change.action, change.kind, change.name, change.why) for change in changes]
+    width = 4 if any(change[3] for change in rows) else 3
+    return Table(title, ("action", "kind", "name", "why")[:width], tuple(row[:width] for row in rows))
 
 
 @dataclass(frozen=True)
@@ -100,11 +130,16 @@ class StepStatus:
     step: str
     title: str
     parts: tuple[tuple[str, str, str], ...]
+    fault: str = ""
+    """What is wrong with what is there, e.g. that pods crash; empty if all is well."""
 
     @property
     def state(self) -> str:
+        """`applied`, `not ready` (all is there, but not well), `partly` or `absent`."""
         there = [bool(state) for _, _, state in self.parts]
-        return "applied" if all(there) else "partly" if any(there) else "absent"
+        if all(there):
+            return "not ready" if self.fault else "applied"
+        return "partly" if any(there) else "absent"
 
 
 @dataclass(frozen=True)
@@ -118,24 +153,30 @@ class Step:
     cli: Callable[[Lab], str] = field(repr=False)
     undo_cli: Callable[[Lab], str] = field(repr=False)
 
-    def apply(self, lab: Lab, **options: Any) -> StepResult:
-        """Brings every part about, in order. Raises `StepError` or `TargetError`; what was done until then stays."""
+    def check(self, options: Iterable[str]) -> None:
+        """Raises `StepError` if the step doesn't take an option."""
         unknown = set(options) - set(inspect.signature(self.parts).parameters)
         if unknown:
             raise StepError(
                 f"Step {self.name} takes no {', '.join(sorted(unknown))}.", hint="Only custom-rules takes files=[...]."
             )
+
+    def apply(self, lab: Lab, **options: Any) -> StepResult:
+        """Brings every part about, in order. Raises `StepError` or `TargetError`; what was done until then stays."""
+        self.check(options)
         changes = []
-        with explained(lab.aws.hint):
+        with self._named(), explained(lab.aws.hint):
             for part in self.parts(lab, **options):
                 if getattr(part, "incidental", False):
                     continue
+                if hasattr(part, "await_end"):
+                    part.await_end(lab)
                 known = lab.ledger.find(self.name, part.kind, part.name)
                 there = bool(part.state(lab))
-                mine = (known is not None and known.made) or not there or part.ours(lab)
+                mine = not there or (known is not None and known.made and not known.begun) or part.ours(lab)
                 if not there:
                     # Written first: if this is interrupted between here and the end, undoing knows of it.
-                    self._record(lab, part, made=True)
+                    self._record(lab, part, made=True, begun=True)
                 try:
                     action = part.apply(lab, mine=mine)
                 except LabError:
@@ -147,33 +188,118 @@ class Step:
                 changes.append(Change(action, part.kind, part.name))
         return StepResult(self.name, self.title, tuple(changes), Cli(self.cli(lab)))
 
-    def undo(self, lab: Lab) -> StepResult:
-        """Takes away what the lab made, last part first; what was there before stays."""
-        changes = []
-        with explained(lab.aws.hint):
-            for part in reversed(self.parts(lab)):
-                known = lab.ledger.find(self.name, part.kind, part.name)
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Puts the step's name before what goes wrong in it."""
+        try:
+            yield
+        except LabError as error:
+            if not error.message.startswith("Step "):
+                error.message = f"Step {self.name}: {error.message}"
+            raise
+
+    def undo(self, lab: Lab, *, silent: dict[str, str] | None = None) -> StepResult:
+        """Takes away what the lab made, last part first; what was there before stays.
+
+        Goes on past a part that can't be taken away: the result has it in `left`. `silent` is what is known of
+        services that give no answer; their parts aren't tried.
+        """
+        silent = {} if silent is None else silent
+        try:
+            with explained(lab.aws.hint):
+                parts, cli = self.parts(lab), self.undo_cli(lab)
+        except NoClusterError:
+            return StepResult(self.name, self.title, (), Cli(""))  # what is named after the cluster went with it
+        except LabError as error:
+            _note_silence(error, silent)
+            why = _reason(error)
+            return StepResult(self.name, self.title, (Change("left", "step", self.name, why),), Cli(""))
+        changes = [self._undo_part(lab, part, silent) for part in reversed(parts)]
+        return StepResult(self.name, self.title, tuple(changes), Cli(cli))
+
+    def _undo_part(self, lab: Lab, part: Part, silent: dict[str, str]) -> Change:
+        service = getattr(part, "service", "AWS")
+        known = lab.ledger.find(self.name, part.kind, part.name)
+        why = ""
+        try:
+            if service in silent:
+                raise LabError(silent[service])
+            with explained(lab.aws.hint):
                 if not part.state(lab):
                     action = "absent"
-                elif known.made if known is not None else part.ours(lab):
-                    action = "removed" if part.delete(lab) else "absent"
-                else:
+                elif not (known.made if known is not None and not known.begun else part.ours(lab)):
                     action = "kept"
-                if action != "kept":
-                    lab.ledger.forget(self.name, part.kind, part.name)
-                changes.append(Change(action, part.kind, part.name))
-        return StepResult(self.name, self.title, tuple(changes), Cli(self.undo_cli(lab)))
+                elif why := part.used(lab) if hasattr(part, "used") else "":
+                    return Change("kept", part.kind, part.name, why)  # and still the lab's, to be taken away later
+                else:
+                    action = "removed" if part.delete(lab) else "absent"
+        except NoClusterError:
+            action = "absent"  # gone with its cluster
+        except LabError as error:
+            _note_silence(error, silent)
+            return Change("left", part.kind, part.name, _reason(error))
+        if action != "kept":
+            for record in lab.ledger.records():  # a namespace may be several steps'
+                if (record.kind, record.name) == (part.kind, part.name):
+                    lab.ledger.forget(*record.key)
+        return Change(action, part.kind, part.name)
 
     def status(self, lab: Lab) -> StepStatus:
         """What is there of it now."""
-        with explained(lab.aws.hint):
+        with self._named(), explained(lab.aws.hint):
             found = [(part, part.state(lab)) for part in self.parts(lab)]
+            faults = [part.fault(lab) for part, state in found if state and hasattr(part, "fault")]
         parts = [(p.kind, p.name, state) for p, state in found if state or not getattr(p, "incidental", False)]
-        return StepStatus(self.name, self.title, tuple(parts))
+        return StepStatus(self.name, self.title, tuple(parts), next(filter(None, faults), ""))
 
-    def _record(self, lab: Lab, part: Part, *, made: bool) -> None:
+    def _record(self, lab: Lab, part: Part, *, made: bool, begun: bool = False) -> None:
         details = getattr(part, "details", {})
-        lab.ledger.write(Record(self.name, part.kind, part.name, made, details))
+        lab.ledger.write(Record(self.name, part.kind, part.name, made, details, begun))
+
+
+def _note_silence(error: LabError, silent: dict[str, str]) -> None:
+    if isinstance(error, UnreachableError):
+        silent[error.service] = error.message
+
+
+def _reason(error: LabError) -> str:
+    return " ".join(error.message.split())
+
+
+def applying(lab: Lab, names: Sequence[str], **options: Any) -> Iterator[StepResult]:
+    """Applies steps, and before each those that it needs and that aren't in place; results as they come.
+
+    What is needed and in place, but not well, is left to be: the step may be what mends it.
+    """
+    for step in STEPS.with_needs(names):
+        if step.name in names:
+            step.check(options)
+    for step in STEPS.with_needs(names):
+        if step.name in names:
+            yield step.apply(lab, **options)
+        elif step.status(lab).state in ("absent", "partly"):
+            yield step.apply(lab)
+
+
+def undo_all(lab: Lab, steps: Iterable[Step]) -> Table:
+    """Undoes steps, last first, and goes on past what can't be taken away: one row for each part that was there.
+
+    Raises `TeardownError` at the end if anything is left, with what and why.
+    """
+    silent: dict[str, str] = {}
+    changes = [
+        change
+        for step in reversed(list(steps))
+        for change in step.undo(lab, silent=silent).changes
+        if change.action != "absent"
+    ]
+    done = [change for change in changes if change.action != "left"]
+    title = "Taken down" if any(change.action == "removed" for change in done) else "Nothing to take down"
+    table = table_of(title, done)
+    left = [change for change in changes if change.action == "left"]
+    if left:
+        raise TeardownError(left, table)
+    return table
 
 
 class Steps:

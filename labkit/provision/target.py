@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import LabError, TargetError
+from labkit.errors import LabError, TargetError, UnreachableError
 from labkit.provision.helm import Helm
 from labkit.provision.kube import Kube
 from labkit.provision.ledger import Ledger
@@ -130,16 +130,21 @@ class Target:
     record: Callable[[str], AbstractContextManager[list[str]]]
 
 
-def reach(settings: Settings, *, start: bool = True) -> Target:
+def reach(settings: Settings, *, start: bool = True, partly: bool = False) -> Target:
     """The target of `settings`, reached and checked: its AWS knows the caller and its cluster answers.
 
     Raises `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError` (the embedded lab, which is
-    started if need be and if `start`).
+    started if need be and if `start`). With `partly`, one of the two may give no answer, and the cluster may be gone.
     """
-    target = _embedded(settings, start) if settings.target == "embedded" else _eks(settings)
-    _ = target.aws.identity
-    with explained(target.aws.hint):
-        target.kube.request("GET", "/version", timeout=10)
+    target = _embedded(settings, start) if settings.target == "embedded" else _eks(settings, partly)
+    checks = (lambda: target.aws.identity, lambda: target.kube.request("GET", "/version", timeout=10))
+    for check in checks:
+        try:
+            with explained(target.aws.hint):
+                check()
+        except (UnreachableError, NoClusterError):
+            if not partly:
+                raise
     return target
 
 
@@ -161,13 +166,13 @@ def _embedded(settings: Settings, start: bool) -> Target:
         settings,
         aws,
         Kube(kubeconfig=lab.kubeconfig, hint=LAB_UP),
-        HelmStandIn(kubeconfig=lab.kubeconfig),
+        HelmStandIn(kubeconfig=lab.kubeconfig, notes=settings.home / "helm.lock"),
         Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.id}"),
         partial(recording, lab),
     )
 
 
-def _eks(settings: Settings) -> Target:
+def _eks(settings: Settings, partly: bool) -> Target:
     region = settings.region or _found_region()
     settings = replace(settings, region=region)
     aws = Aws(
@@ -175,10 +180,15 @@ def _eks(settings: Settings) -> Target:
         hint="Check the network, any proxy and AWS_ENDPOINT_URL; `aws sts get-caller-identity` should work.",
     )
     identity = aws.identity
-    if settings.context:
-        kubeconfig, context = None, settings.context
-    else:
-        kubeconfig, context = write_eks_kubeconfig(aws, settings), ""
+    gone: NoClusterError | None = None
+    kubeconfig, context = None, settings.context
+    if not settings.context:
+        try:
+            kubeconfig = write_eks_kubeconfig(aws, settings)
+        except NoClusterError as error:
+            if not partly:
+                raise
+            gone = error
     hint = (
         f"`kubectl config get-contexts` lists the contexts; `kubectl --context {context} cluster-info` should work."
         if context
@@ -188,11 +198,35 @@ def _eks(settings: Settings) -> Target:
     return Target(
         settings,
         aws,
-        Kube(kubeconfig=kubeconfig, context=context, hint=hint),
-        Helm(kubeconfig=kubeconfig, context=context),
+        Kube(kubeconfig=kubeconfig, context=context, hint=hint) if gone is None else _NoKube(gone),
+        Helm(kubeconfig=kubeconfig, context=context, notes=(settings.home / name).with_suffix(".helm.lock"))
+        if gone is None
+        else _NoHelm(gone),
         Ledger(settings.home / name),
         _cannot_record,
     )
+
+
+class _NoKube(Kube):
+    """The Kubernetes of a cluster that isn't there any more."""
+
+    def __init__(self, gone: NoClusterError) -> None:
+        super().__init__()
+        self._gone = gone
+
+    def _open(self, *_: Any, **__: Any) -> Any:
+        raise self._gone
+
+
+class _NoHelm(Helm):
+    """Helm on a cluster that isn't there any more."""
+
+    def __init__(self, gone: NoClusterError) -> None:
+        super().__init__()
+        self._gone = gone
+
+    def _run(self, *_: Any, **__: Any) -> Any:
+        raise self._gone
 
 
 def _cannot_record(namespace: str) -> AbstractContextManager[list[str]]:
@@ -230,7 +264,8 @@ def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
             there = f"Clusters there: {', '.join(sorted(names))}." if names else "There are no clusters there."
             raise NoClusterError(
                 f"There is no EKS cluster {cluster!r} in region {aws.region}. {there}",
-                hint="Set LABKIT_CLUSTER and LABKIT_REGION to a cluster of yours (notebooks: `cluster`, `region`).",
+                hint="Set LABKIT_CLUSTER and LABKIT_REGION to a cluster of yours (notebooks: `cluster`, `region`). "
+                "If it was deleted, `labkit teardown` takes away what the lab left in AWS.",
             ) from error
     return found
 
@@ -326,7 +361,7 @@ def explained(hint: str) -> Iterator[None]:
         if isinstance(error, aws.NoRegionError | aws.InvalidRegionError):
             raise TargetError(str(error), hint="Set LABKIT_REGION or AWS_REGION, e.g. us-east-1.") from error
         if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
-            raise TargetError(f"AWS does not answer: {error}.", hint=hint) from error
+            raise UnreachableError(f"AWS does not answer: {error}.", service="AWS", hint=hint) from error
         if isinstance(error, aws.BotoCoreError):
             raise TargetError(
                 f"boto3 can't do that: {error}.", hint="Check the settings and the AWS configuration."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.errors import AlertTimeoutError, LabError
+from labkit.show import in_notebook
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -130,8 +131,8 @@ class Elapsed:
         self.timeout = timeout
         self._started = time.monotonic()
         self._width = 0
-        self._live = sys.stderr.isatty() or _in_notebook()
-        self._out = sys.stdout if _in_notebook() else sys.stderr  # Jupyter paints stderr red
+        self._live = sys.stderr.isatty() or in_notebook()
+        self._out = sys.stdout if in_notebook() else sys.stderr  # Jupyter paints stderr red
 
     def __enter__(self) -> Elapsed:
         return self
@@ -146,8 +147,3 @@ class Elapsed:
             line = f"{self.what}: {gone:.0f} of {self.timeout:.0f} s"
             self._width = max(self._width, len(line))
             print("\r" + line.ljust(self._width), end="", file=self._out, flush=True)
-
-
-def _in_notebook() -> bool:
-    shell = sys.modules.get("IPython")
-    return shell is not None and shell.get_ipython() is not None

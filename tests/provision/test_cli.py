@@ -60,7 +60,7 @@ def test_an_error_is_two_plain_sentences(labkit: Callable[..., Result], monkeypa
     monkeypatch.setenv("LABKIT_CLUSTER", "mine")
     result = labkit("apply", "oidc-provider")
     assert result.exit_code == 1
-    assert "labkit: There is no EKS cluster 'mine'" in result.output
+    assert "labkit: Step oidc-provider: There is no EKS cluster 'mine'" in result.output
     assert "What to do:" in result.output
     assert "Traceback" not in result.output
 

@@ -148,8 +148,10 @@ def test_a_service_account_that_lost_its_role_gets_it_back_with_fluent_bit(fresh
     fresh.ensure("canary")
     assert fresh.wait_for_log("{ $.canary = * }", timeout=20)
     fresh.undo("fluent-bit-role")
-    with pytest.raises(StepError):
-        fresh.apply("fluent-bit")
+    again = fresh.apply("fluent-bit")
+    assert [result.step for result in again.needed] == ["fluent-bit-role"]
+    assert "fluent-bit-role: created" in repr(again)
+    assert fresh.status().rows[3][:2] == ("fluent-bit", "applied")
 
 
 def test_a_retention_that_aws_does_not_know_is_refused_before_anything_is_made(

@@ -6,7 +6,8 @@ your own the real Helm does this; `python -m labkit.embedded.helm` takes Helm's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,15 @@ _HINTS = {
     "no such file": "Check the file's name.",
     "not found": "The embedded lab has the chart falcosecurity/falco in the version that versions.toml pins.",
     "does not emulate": "Switch it off in the values, or use a real cluster (target=eks).",
-    "in progress": "An earlier call was interrupted: uninstall the release, then install it again.",
+    "in progress": "An earlier call was interrupted: `helm rollback` or `helm uninstall` the release.",
     "deadline exceeded": "Pods did not become ready in time: `kubectl get pods,events` in the namespace says why.",
 }
 
 
 class Helm(RealHelm):
     """The stand-in. Every method raises `StepError` with Helm's words when Helm would refuse."""
+
+    elsewhere = False
 
     def upgrade_install(
         self,
@@ -51,8 +54,9 @@ class Helm(RealHelm):
         create_namespace: bool = True,
         wait: bool = True,
         timeout: float = 300.0,
+        labels: Mapping[str, str] | None = None,
     ) -> Release:
-        try:
+        with self._alone(release, namespace), _explained("upgrade --install"):
             charts.locate(chart, version, repository)
             made = releases.upgrade_install(
                 self._kube,
@@ -63,9 +67,8 @@ class Helm(RealHelm):
                 create_namespace=create_namespace,
                 wait=wait,
                 timeout=timeout,
+                labels=labels,
             )
-        except HelmError as error:
-            raise _step_error("upgrade --install", error) from error
         return _summary(made)
 
     def status(self, release: str, namespace: str) -> Release | None:
@@ -78,11 +81,16 @@ class Helm(RealHelm):
     def get_values(self, release: str, namespace: str) -> dict[str, Any]:
         stored = revisions(self._kube, release, namespace)
         if not stored:
-            raise _step_error("get values", HelmError("release: not found"))
+            with _explained("get values"):
+                raise HelmError("release: not found")
         return stored[-1].config
 
-    def uninstall(self, release: str, namespace: str) -> bool:
-        return releases.uninstall(self._kube, release, namespace)
+    def _uninstall(self, release: str, namespace: str) -> None:
+        releases.uninstall(self._kube, release, namespace)
+
+    def _rollback(self, release: str, namespace: str, revision: int) -> None:
+        with _explained("rollback"):
+            releases.rollback(self._kube, release, namespace, revision)
 
     def version(self) -> str:
         return VERSION
@@ -103,10 +111,16 @@ def _summary(revision: Revision) -> Release:
         chart=revision.chart["name"],
         version=revision.chart["version"],
         app_version=str(revision.chart.get("appVersion", "")),
+        updated=revision.last_deployed,
     )
 
 
-def _step_error(command: str, error: HelmError) -> StepError:
-    text = str(error)
-    hint = next((hint for part, hint in _HINTS.items() if part in text), "Correct that and run this again.")
-    return StepError(f"`helm {command}` failed: {text}", hint=hint)
+@contextmanager
+def _explained(command: str) -> Iterator[None]:
+    """Turns what Helm says when it refuses into a `StepError` with what to do."""
+    try:
+        yield
+    except HelmError as error:
+        text = str(error)
+        hint = next((hint for part, hint in _HINTS.items() if part in text), "Correct that and run this again.")
+        raise StepError(f"`helm {command}` failed: {text}", hint=hint) from error

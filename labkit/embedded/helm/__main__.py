@@ -54,6 +54,7 @@ def _upgrade_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--reuse-values", is_flag=True),
         click.option("--reset-values", is_flag=True),
         click.option("--reset-then-reuse-values", is_flag=True),
+        click.option("-l", "--labels", "labels", multiple=True, metavar="KEY=VALUE,..."),
         _OUTPUT,
         _where,
     ):
@@ -98,6 +99,7 @@ def _deploy(
     reuse_values: bool,
     reset_values: bool,
     reset_then_reuse_values: bool,
+    labels: tuple[str, ...],
     output: str,
     namespace: str,
     kubeconfig: str,
@@ -116,6 +118,7 @@ def _deploy(
         create_namespace=create_namespace,
         wait=wait,
         timeout=_seconds(timeout),
+        labels=dict(_pair(part) for text in labels for part in text.split(",") if part),
         warn=lambda text: click.echo(text, err=True),
     )
     if output != "table":
@@ -149,6 +152,8 @@ def status(name: str, output: str, namespace: str, kubeconfig: str, kube_context
 @click.option("--deployed", is_flag=True)
 @click.option("--failed", is_flag=True)
 @click.option("--pending", is_flag=True)
+@click.option("--uninstalling", is_flag=True)
+@click.option("-l", "--selector", default="")
 @_OUTPUT
 @_where
 def list_releases(
@@ -159,14 +164,17 @@ def list_releases(
     deployed: bool,
     failed: bool,
     pending: bool,
+    uninstalling: bool,
+    selector: str,
     output: str,
     namespace: str,
     kubeconfig: str,
     kube_context: str,
 ) -> None:
     """Releases of a namespace, or of all."""
-    found = storage.all_releases(_kube(kubeconfig, kube_context), "" if all_namespaces else namespace)
-    states = {"deployed": deployed, "failed": failed, "pending": pending}
+    kube = _kube(kubeconfig, kube_context)
+    found = storage.all_releases(kube, "" if all_namespaces else namespace, selector=selector)
+    states = {"deployed": deployed, "failed": failed, "pending": pending, "uninstalling": uninstalling}
     if any(states.values()) and not everything:
         found = [r for r in found if states.get(r.status.split("-")[0])]
     found = [r for r in found if re.search(pattern, r.name)]
@@ -209,6 +217,21 @@ def history(name: str, output: str, namespace: str, kubeconfig: str, kube_contex
         for r in _stored(_kube(kubeconfig, kube_context), name, namespace)
     ]
     _print_rows(rows, output)
+
+
+@helm.command()
+@click.argument("name")
+@click.argument("revision", type=int, default=0)
+@click.option("--wait", is_flag=True)
+@click.option("--timeout", default="5m0s")
+@_where
+def rollback(
+    name: str, revision: int, wait: bool, timeout: str, namespace: str, kubeconfig: str, kube_context: str
+) -> None:
+    """Go back to an earlier revision of a release, by default the one before the last."""
+    kube = _kube(kubeconfig, kube_context)
+    release.rollback(kube, name, namespace, revision, wait=wait, timeout=_seconds(timeout))
+    click.echo("Rollback was a success! Happy Helming!")
 
 
 @helm.command()
@@ -336,6 +359,13 @@ def _seconds(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise HelmError(f'invalid argument "{text}" for "--timeout" flag: time: invalid duration "{text}"')
     return sum(float(number) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[unit] for number, unit in parts)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise HelmError(f'invalid argument "{text}" for "-l, --labels" flag: {text} must be formatted as key=value')
+    return name, value
 
 
 def _go_time(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from labkit.embedded.helm import chart
@@ -36,6 +36,7 @@ def upgrade_install(
     create_namespace: bool = False,
     wait: bool = False,
     timeout: float = 300.0,
+    labels: Mapping[str, str] | None = None,
     warn: Callable[[str], None] = _warn,
 ) -> Revision:
     """Installs or upgrades a release of the Falco chart; returns its new revision, or raises `HelmError`.
@@ -49,6 +50,8 @@ def upgrade_install(
         raise HelmError(f'UPGRADE FAILED: "{name}" has no deployed releases')
     if last is not None and last.status.startswith("pending-"):
         raise HelmError("UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
+    if last is not None and last.status in ("uninstalling", "uninstalled"):
+        raise HelmError(f'UPGRADE FAILED: "{name}" has no deployed releases')
     prefix = "UPGRADE FAILED: " if last is not None else ""
     config = merge(last.config, user) if keep and last is not None else user
     try:
@@ -71,6 +74,7 @@ def upgrade_install(
         manifest=chart.manifest(objects),
         notes=chart.NOTES,
         defaults=chart.defaults(),
+        labels={**(last.labels if last is not None else {}), **(labels or {})},
     )
     _save(kube, revision)
     try:
@@ -83,13 +87,52 @@ def upgrade_install(
         done = "Upgrade" if last is not None else "Release"
         _save(kube, replace(revision, status="failed", description=f'{done} "{name}" failed: {text}'))
         raise HelmError(f"{prefix}{text}") from error
-    for old in earlier:
-        if old.status == "deployed":
-            _save(kube, replace(old, status="superseded"))
+    _supersede(kube, earlier)
     for old in earlier[: max(0, len(earlier) + 1 - HISTORY_MAX)]:
         kube.request("DELETE", kube.path("v1", "Secret", namespace, old.secret_name))
     done = "Upgrade" if last is not None else "Install"
     revision = replace(revision, status="deployed", description=f"{done} complete")
+    _save(kube, revision)
+    return revision
+
+
+def rollback(
+    kube: Kube, name: str, namespace: str, to: int = 0, *, wait: bool = False, timeout: float = 300.0
+) -> Revision:
+    """Goes back to an earlier revision (default: the one before the last), which becomes a new one.
+
+    The last revision may be in any state, also one that an interrupted operation left. Raises `HelmError`.
+    """
+    stored = revisions(kube, name, namespace)
+    if not stored:
+        raise HelmError("release: not found")
+    last = stored[-1]
+    to = to or last.version - 1
+    target = next((revision for revision in stored if revision.version == to), None)
+    if target is None:
+        raise HelmError(f"release has no {to} version")
+    revision = replace(
+        target,
+        version=last.version + 1,
+        status="pending-rollback",
+        description=f"Rollback to {to}",
+        first_deployed=last.first_deployed,
+        last_deployed=_now(kube),
+    )
+    _save(kube, revision)
+    objects = chart.objects_of(target.manifest)
+    try:
+        _apply(kube, objects)
+        _remove_left_over(kube, last, objects)
+        if wait:
+            _wait(kube, objects, timeout)
+    except (StepError, HelmError) as error:
+        text = str(error) if isinstance(error, HelmError) else error.message
+        _save(kube, replace(last, status="superseded"))
+        _save(kube, replace(revision, status="failed", description=f'Rollback "{name}" failed: {text}'))
+        raise HelmError(text) from error
+    _supersede(kube, stored)
+    revision = replace(revision, status="deployed")
     _save(kube, revision)
     return revision
 
@@ -99,10 +142,19 @@ def uninstall(kube: Kube, name: str, namespace: str) -> bool:
     stored = revisions(kube, name, namespace)
     if not stored:
         return False
-    kube.delete(chart.objects_of(stored[-1].manifest))
+    last = stored[-1]
+    description = "Deletion in progress (or silently failed)"
+    _save(kube, replace(last, status="uninstalling", description=description))
+    kube.delete(chart.objects_of(last.manifest))
     for revision in stored:
         kube.request("DELETE", kube.path("v1", "Secret", namespace, revision.secret_name))
     return True
+
+
+def _supersede(kube: Kube, earlier: Iterable[Revision]) -> None:
+    for old in earlier:
+        if old.status == "deployed":
+            _save(kube, replace(old, status="superseded"))
 
 
 def _create_namespace(kube: Kube, namespace: str) -> None:
@@ -144,7 +196,9 @@ def _wait(kube: Kube, objects: Iterable[Object], timeout: float) -> None:
             left = deadline - time.monotonic()
             # Helm has no patience of its own: it waits for the whole time, whatever the pods say.
             try:
-                kube.wait_rollout(item["kind"], meta["name"], meta["namespace"], timeout=left, patience=timeout)
+                kube.wait_rollout(
+                    item["kind"], meta["name"], meta["namespace"], timeout=left, patience=timeout, placed=False
+                )
             except StepError as error:
                 raise HelmError(
                     f"resource {item['kind']}/{meta['namespace']}/{meta['name']} not ready. {error.message}: "

@@ -11,6 +11,7 @@ from typing import Any
 from labkit.provision.kube import Kube, Object
 
 _TYPE = "helm.sh/release.v1"
+_SYSTEM_LABELS = {"name", "owner", "status", "version", "createdAt", "modifiedAt"}
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Revision:
     manifest: str = ""
     notes: str = ""
     defaults: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    """Labels of the user's own (`--labels`); Helm keeps them on the Secret only."""
 
     @property
     def secret_name(self) -> str:
@@ -46,7 +49,7 @@ class Revision:
             "metadata": {
                 "name": self.secret_name,
                 "namespace": self.namespace,
-                "labels": labels | {"modifiedAt": str(modified)},
+                "labels": self.labels | labels | {"modifiedAt": str(modified)},
             },
             "data": {"release": base64.b64encode(_encode(self._document())).decode()},
         }
@@ -83,10 +86,10 @@ def revisions(kube: Kube, name: str, namespace: str) -> list[Revision]:
     return sorted((_decode(secret) for secret in found), key=lambda revision: revision.version)
 
 
-def all_releases(kube: Kube, namespace: str = "") -> list[Revision]:
-    """The latest revision of each release, in one namespace or all."""
+def all_releases(kube: Kube, namespace: str = "", *, selector: str = "") -> list[Revision]:
+    """The latest revision of each release, in one namespace or all; those that a label selector chooses."""
     latest: dict[tuple[str, str], Revision] = {}
-    for secret in kube.list("Secret", namespace, labels="owner=helm"):
+    for secret in kube.list("Secret", namespace, labels=",".join(filter(None, ["owner=helm", selector]))):
         revision = _decode(secret)
         known = latest.get((revision.namespace, revision.name))
         if known is None or known.version < revision.version:
@@ -126,4 +129,5 @@ def _decode(secret: Object) -> Revision:
         manifest=document.get("manifest", ""),
         notes=info.get("notes", ""),
         defaults=chart.get("values") or {},
+        labels={k: v for k, v in secret["metadata"]["labels"].items() if k not in _SYSTEM_LABELS},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from labkit.embedded.kubernetes import resources as r
@@ -10,6 +11,7 @@ from labkit.embedded.kubernetes.errors import ApiError
 from labkit.embedded.kubernetes.registry import Registry
 from labkit.embedded.kubernetes.resources import Object, Resource, name_of
 from labkit.embedded.kubernetes.store import Change
+from labkit.embedded.kubernetes.timestamps import rfc3339
 
 
 class Namespaces(Controller):
@@ -65,9 +67,63 @@ class Namespaces(Controller):
                 except ApiError as error:
                     if error.code != 404:
                         raise
-        if not list(self._contents(name_of(namespace))):
+        left = list(self._contents(name_of(namespace)))
+        self._report(namespace, left)
+        if not left:
             # Emptying the finalizers removes it: `_store` drops a deleted object that nothing holds.
             self.registry.change(r.NAMESPACES, namespace, lambda new: new["spec"].update(finalizers=[]))
+
+    def _report(self, namespace: Object, left: list[tuple[Resource, Object]]) -> None:
+        """Says in conditions what is left, and which finalizers hold it."""
+        kinds = Counter(f"{resource.plural}.{resource.group}" for resource, _ in left)
+        finalizers = Counter(name for _, obj in left for name in obj["metadata"].get("finalizers") or ())
+        found = {
+            "NamespaceDeletionDiscoveryFailure": ("", "ResourcesDiscovered", "All resources successfully discovered"),
+            "NamespaceDeletionGroupVersionParsingFailure": (
+                "",
+                "ParsedGroupVersions",
+                "All legacy kube types successfully parsed",
+            ),
+            "NamespaceDeletionContentFailure": (
+                "",
+                "ContentDeleted",
+                "All content successfully deleted, may be waiting on finalization",
+            ),
+            "NamespaceContentRemaining": (
+                "SomeResourcesRemain",
+                "ContentRemoved",
+                "Some resources are remaining: "
+                + ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items()))
+                if kinds
+                else "All content successfully removed",
+            ),
+            "NamespaceFinalizersRemaining": (
+                "SomeFinalizersRemain",
+                "ContentHasNoFinalizers",
+                "Some content in the namespace has finalizers remaining: "
+                + ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))
+                if finalizers
+                else "All content-preserving finalizers finished",
+            ),
+        }
+        holds = {"NamespaceContentRemaining": bool(kinds), "NamespaceFinalizersRemaining": bool(finalizers)}
+        before = {c["type"]: c for c in namespace["status"].get("conditions") or ()}
+        conditions = []
+        for kind, (bad, good, message) in found.items():
+            status = "True" if holds.get(kind) else "False"
+            old = before.get(kind, {})
+            now = rfc3339(self.registry.clock())
+            conditions.append(
+                {
+                    "type": kind,
+                    "status": status,
+                    "lastTransitionTime": old.get("lastTransitionTime", now) if old.get("status") == status else now,
+                    "reason": bad if holds.get(kind) else good,
+                    "message": message,
+                }
+            )
+        if conditions != list(before.values()):
+            self.registry.change(r.NAMESPACES, namespace, lambda new: new["status"].update(conditions=conditions))
 
     def _contents(self, namespace: str) -> Iterable[tuple[Resource, Object]]:
         for resource in r.RESOURCES:

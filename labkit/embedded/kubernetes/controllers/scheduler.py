@@ -60,8 +60,9 @@ class Scheduler(Controller):
 
     def _unschedulable(self, pod: Object, nodes: int, reasons: Counter[str]) -> None:
         said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-        message = f"0/{nodes} nodes are available: {said or 'no nodes available to schedule pods'}."
+        message = "no nodes available to schedule pods"
         if said:
+            message = f"0/{nodes} nodes are available: {said}."
             message += f" preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
         self.recorder.event(r.PODS, pod, "FailedScheduling", message, warning=True)
         now = rfc3339(self.registry.clock())
