@@ -491,6 +491,7 @@ class Kube:
         """
         label = f"{kind} {namespace}/{name}"
         limit = Patience(patience, hopeless)
+        started, begun = self.now(), time.monotonic()
 
         def unmet() -> str:
             item = self.get(kind, name, namespace)
@@ -498,7 +499,9 @@ class Kube:
                 raise StepError(f"There is no {label}.", hint="Apply the step that makes it.")
             reason = rollout_unmet(item)
             if reason and reason != _UNSEEN:
-                problems = self.problems(item, current=True)
+                # A refusal from before may be over: the controller tries again, in its own time.
+                since = started if time.monotonic() - begun < patience else None
+                problems = self.problems(item, current=True, since=since)
                 if limit.ended(problems, self.pods_of(item)):
                     raise _rollout_failed(label, reason, problems, namespace)
             return reason
@@ -533,16 +536,17 @@ class Kube:
         """The pods that a workload selects, by name."""
         return self.list("Pod", item["metadata"].get("namespace", ""), labels=label_selector(item["spec"]["selector"]))
 
-    def problems(self, item: Object, *, current: bool = False) -> Sequence[Problem]:
+    def problems(self, item: Object, *, current: bool = False, since: dt.datetime | None = None) -> Sequence[Problem]:
         """What keeps a workload's pods from being there and ready; with `current`, those of its current version only.
 
-        Containers that are stuck are shown with the end of their log, if they ran at all.
+        Pods that could not be made count if that was after `since`, by the cluster's clock. Containers that are stuck
+        are shown with the end of their log, if they ran at all.
         """
         pods = self.pods_of(item)
         if current and item["kind"] in _VERSIONS:
             label, version = self._version_of(item)
             pods = [pod for pod in pods if pod["metadata"].get("labels", {}).get(label) == version]
-        refused = self._refusal(item)
+        refused = self._refusal(item, since or dt.datetime.fromtimestamp(0, dt.UTC))
         return [*([refused] if refused else []), *(problem for pod in pods for problem in self.pod_problems(pod))]
 
     def _version_of(self, item: Object) -> tuple[str, str]:
@@ -559,10 +563,12 @@ class Kube:
         newest = max(made, key=number, default=None)
         return label, newest["metadata"]["labels"].get(label, "") if newest else ""
 
-    def _refusal(self, item: Object) -> Problem | None:
+    def _refusal(self, item: Object, since: dt.datetime) -> Problem | None:
         """Why a controller can't make a workload's pods, if it can't: admission, quota."""
+        second = since.replace(microsecond=0)  # times of conditions and events are in whole seconds
         for condition in item.get("status", {}).get("conditions", []):
-            if (condition["type"], condition["status"]) == ("ReplicaFailure", "True"):
+            refused = (condition["type"], condition["status"]) == ("ReplicaFailure", "True")
+            if refused and dt.datetime.fromisoformat(condition["lastTransitionTime"]) >= second:
                 return Problem("", "", condition["reason"], condition["message"])
         status = item.get("status", {})
         if item["kind"] != "DaemonSet" or status.get("currentNumberScheduled", 0) >= status["desiredNumberScheduled"]:
@@ -572,6 +578,8 @@ class Kube:
         made = [event for event in events if event["reason"] in ("FailedCreate", "SuccessfulCreate")]
         last = max(made, key=lambda event: (event.get("lastTimestamp") or "", event["metadata"]["name"]), default=None)
         if last is None or last["reason"] != "FailedCreate":
+            return None
+        if last.get("lastTimestamp") and dt.datetime.fromisoformat(last["lastTimestamp"]) <= second:
             return None
         return Problem("", "", last["reason"], last["message"].removeprefix("Error creating: "))
 

@@ -92,7 +92,7 @@ def interrupted(point: int, work: Callable[[], object]) -> bool:
     return count >= point
 
 
-STRIDE = 4  # interrupts are tried after every single change; this costs more
+STRIDE = 6  # interrupts are tried after every single change; this costs more
 
 
 def killed(work: Callable[[], object], seen: set[str]) -> set[str]:
@@ -168,7 +168,7 @@ def world(lab: Lab) -> dict[str, Any]:
         "groups": logs.describe_log_groups()["logGroups"],
         "queues": lab.aws.client("sqs").list_queues().get("QueueUrls", []),
         "topics": lab.aws.client("sns").list_topics()["Topics"],
-        "alarms": lab.aws.client("cloudwatch").describe_alarms()["MetricAlarms"],
+        "alarms": [alarm["AlarmName"] for alarm in lab.aws.client("cloudwatch").describe_alarms()["MetricAlarms"]],
         "functions": [f["FunctionName"] for f in lab.aws.client("lambda").list_functions()["Functions"]],
         **{
             kind: [
@@ -180,10 +180,13 @@ def world(lab: Lab) -> dict[str, Any]:
     }
 
 
-def test_all_of_it_killed_again_and_again_converges_and_leaves_what_was_there(home: Path, workshop: Path) -> None:
+@pytest.mark.timeout(300)
+def test_all_of_it_killed_again_and_again_converges_and_leaves_what_was_there(
+    lab: Lab, home: Path, workshop: Path
+) -> None:
+    lab.teardown()  # what tests before this one left in place
     connect = partial(Lab.connect, home=home, root=workshop, prefix="killed")
     lab = connect()
-    lab.teardown()
     issuer = lab.cluster["identity"]["oidc"]["issuer"]
     lab.aws.client("iam").create_open_id_connect_provider(Url=issuer, ClientIDList=["sts.amazonaws.com"])
     lab.aws.client("sns").create_topic(Name="killed-by-somebody")

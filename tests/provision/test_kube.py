@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from labkit.errors import ExecError, StepError, TargetError
-from labkit.provision.kube import Kube, _exit_code, in_order, load_objects, rollout_unmet
+from labkit.provision.kube import Kube, Patience, Problem, _exit_code, in_order, load_objects, rollout_unmet
 
 
 def test_objects_are_created_in_dependency_order(workshop: Path) -> None:
@@ -73,6 +73,19 @@ def test_what_a_rollout_waits_for(item: dict[str, Any], unmet: str) -> None:
 def test_a_complete_rollout_waits_for_nothing() -> None:
     status = {"observedGeneration": 3, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberReady": 2}
     assert rollout_unmet(workload("DaemonSet", 3, {}, status)) == ""
+
+
+def test_a_container_that_runs_between_two_crashes_is_not_well() -> None:
+    crash = Problem("p", "c", "Error", "exit code 1")
+    pod: dict[str, Any] = {"metadata": {"name": "p"}, "status": {}}
+    limit = Patience(0.0)
+    assert limit.ended([crash], [pod])
+    patient = Patience(1000.0)
+    assert not patient.ended([crash], [pod])
+    patient.ended([], [pod])
+    assert patient._since
+    patient.ended([], [{**pod, "status": {"containerStatuses": [{"name": "c", "ready": True}]}}])
+    assert not patient._since
 
 
 def test_exit_codes_come_from_the_status_object() -> None:
