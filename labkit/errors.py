@@ -63,6 +63,10 @@ class AlertTimeoutError(LabError):
     """An expected alert did not arrive before its deadline; says which link of the chain is broken."""
 
 
+class StoppedError(LabError):
+    """A person interrupted what was going on (Ctrl-C, or Jupyter's stop button)."""
+
+
 class RunError(LabError):
     """A notebook failed while it was executed."""
 

@@ -176,19 +176,18 @@ class Lab:
         gives the command a terminal, as `kubectl exec -t` does at a terminal; `stdin` is its input. Raises `ExecError`
         if it can't be run.
         """
+        from labkit.provision.kube import Ran
+
         words = command(*argv)
         pod = self.kube.resolve(target, namespace=namespace or self.settings.app_namespace)
         meta = pod["metadata"]
-        self._since = self.kube.now()
-        return self.kube.exec(
-            meta["name"],
-            meta["namespace"],
-            words,
-            container=container or pod["spec"]["containers"][0]["name"],
-            tty=tty,
-            stdin=stdin,
-            timeout=timeout,
+        container = container or pod["spec"]["containers"][0]["name"]
+        self._since = started = self.kube.now()
+        result = self.kube.exec(
+            meta["name"], meta["namespace"], words, container=container, tty=tty, stdin=stdin, timeout=timeout
         )
+        ran = Ran(tuple(words), meta["namespace"], meta["name"], container, started, self.kube.now())
+        return replace(result, ran=ran)
 
     @contextmanager
     def record(self, file: Path | str | None = None, *, namespace: str = "") -> Iterator[list[RecordedEvent]]:
@@ -274,13 +273,26 @@ class Lab:
             timeout=self.settings.alert_timeout if timeout is None else timeout,
         )
 
+    def alerts_of(self, result: ExecResult, *, timeout: float | None = None) -> pd.DataFrame:
+        """The alerts that a command raised while it ran, or for certain none: `lab.alerts_of(lab.exec(...))`.
+
+        Columns as in `alerts`. It raises one more alert in the same container, a marker, and waits until that has
+        arrived; so nothing is waited for that may never come. An empty result, when shown, says so. `timeout` is in
+        seconds (default: the setting `alert_timeout`). Raises `ExecError` if no marker can be raised (the pod is gone,
+        or has no `cat`), `AlertTimeoutError` with the broken link if the marker doesn't arrive.
+        """
+        from labkit.provision.waiting import alerts_of
+
+        return alerts_of(self, result, timeout=self.settings.alert_timeout if timeout is None else timeout)
+
     def wait_for_log(
         self, pattern: str, *, since: When | None = None, timeout: float | None = None
     ) -> Mapping[str, Any]:
         """The latest log event that a CloudWatch Logs filter pattern matches, alert or not, once it is there.
 
-        Keys as FilterLogEvents has them (`message`, `timestamp` in ms, `logStreamName`...). By default any age will do.
-        Raises `AlertTimeoutError` as `wait_for_alert` does.
+        Keys as FilterLogEvents has them (`message`, `timestamp` in ms, `logStreamName`...). By default any age will
+        do; the line of a canary that was replaced since doesn't count. Raises `AlertTimeoutError` that says where the
+        line got stuck: it wasn't printed, wasn't shipped, or the log group is another.
         """
         from labkit.provision.waiting import wait_for_log
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import html
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -136,6 +137,26 @@ class Columns:
                 column = f"output_fields.{name}" if name in ALERT or name in DELIVERY else name
                 parts.setdefault(column, []).append((where, [row[i] for row in values]))
         return {name: _typed(parts[name], n, FIELDS.get(name)) for name in [*FIELDS, *sorted(set(parts) - set(FIELDS))]}
+
+
+class Found(pd.DataFrame):
+    """A frame that says why it is empty when it is shown. Rows and columns taken from it are plain frames."""
+
+    def __init__(self, df: pd.DataFrame, none: str) -> None:
+        super().__init__(df, copy=False)  # type: ignore[call-arg]
+        self.attrs = {**df.attrs, "none": none}
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        return str(self.attrs["none"]) if self.empty else super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        if not self.empty:
+            return super()._repr_html_()  # type: ignore[misc,no-any-return]
+        return f"<p>{html.escape(str(self.attrs['none']))}</p>"
 
 
 def to_frame(events: Iterable[Mapping[str, Any] | str]) -> pd.DataFrame:

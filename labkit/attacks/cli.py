@@ -39,6 +39,8 @@ def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> N
         if outcome.alert is not None:
             click.echo(outcome.alert["output"])
     click.echo(repr(outcomes), err=True)
+    if outcomes.stopped:
+        sys.exit(130)  # as of any command that Ctrl-C ends
     if not all(outcome.passed for outcome in outcomes.values()):
         sys.exit(1)
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.attacks.catalogue import Attack, find, typed
-from labkit.errors import AlertTimeoutError, ExecError
+from labkit.errors import AlertTimeoutError, ExecError, StoppedError
 from labkit.show import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.alerts.times import When
     from labkit.lab import Lab
 
 _NOT_RUN = (126, 127)
-# What proves that alerts are arriving: it needs nothing but cat.
-_MARKER = find("read-shadow")
 _runs: Counter[str] = Counter()
 
 
@@ -38,6 +36,8 @@ class Outcome:
     """Names of the rules that alerted."""
     problem: str = ""
     """Why it didn't pass, in words."""
+    stopped: bool = False
+    """Whether a person interrupted it before it was known how it ends."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class Outcome:
     @property
     def passed(self) -> bool:
         """Whether what was seen is what was expected."""
-        return not self.problem
+        return not self.problem and not self.stopped
 
     def __repr__(self) -> str:
         return repr(Outcomes({self.name: self}))
@@ -61,7 +61,14 @@ class Outcome:
 
 
 class Outcomes(dict[str, Outcome]):
-    """Outcomes by the attack's name, in the order in which they ran."""
+    """Outcomes by the attack's name, in the order in which they ran. `not_run` are the names after an interrupt."""
+
+    not_run: tuple[str, ...] = ()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a person interrupted the run."""
+        return bool(self.not_run) or any(outcome.stopped for outcome in self.values())
 
     def _table(self) -> Table:
         passed = sum(outcome.passed for outcome in self.values())
@@ -71,11 +78,17 @@ class Outcomes(dict[str, Outcome]):
                 typed(outcome.argv),
                 outcome.rule or "no alert",
                 ", ".join(outcome.seen) or "no alert",
-                "as expected" if outcome.passed else f"NOT as expected: {outcome.problem}",
+                "interrupted"
+                if outcome.stopped
+                else "as expected"
+                if outcome.passed
+                else f"NOT as expected: {outcome.problem}",
             )
             for outcome in self.values()
         )
-        title = f"{passed} of {len(self)} as expected"
+        title = f"{passed} of {len(self) + len(self.not_run)} as expected"
+        if self.stopped:
+            title += f"; interrupted, {len(self.not_run)} not run"
         return Table(title, ("attack", "command", "expected", "seen", "result"), rows)
 
     def __repr__(self) -> str:
@@ -89,56 +102,51 @@ def run(lab: Lab, *names: str, target: str = "deploy/nginx", timeout: float | No
     """Runs the attacks one after the other in `target` and waits for each one's alert, at most `timeout` seconds.
 
     A control is followed by a command that does alert: once that one's alert is there, the control's would be, too.
-    An attack whose alert doesn't come is an outcome that hasn't passed, not an exception. Raises `LabError` for a name
-    that isn't in the catalogue, before anything is run.
+    An attack whose alert doesn't come is an outcome that hasn't passed, not an exception. Ctrl-C (or Jupyter's stop
+    button) ends the whole; what was seen until then is returned. Raises `LabError` for a name that isn't in the
+    catalogue, before anything is run.
     """
     attacks = [find(name) for name in names]
-    return Outcomes({attack.name: _run(lab, attack, target, timeout) for attack in attacks})
+    outcomes = Outcomes()
+    for number, attack in enumerate(attacks, 1):
+        outcomes[attack.name] = outcome = _run(lab, attack, target, timeout)
+        if outcome.stopped:
+            outcomes.not_run = tuple(left.name for left in attacks[number:])
+            break
+    return outcomes
 
 
 def _run(lab: Lab, attack: Attack, target: str, timeout: float | None) -> Outcome:
-    run_id = _run_id(attack.name)
-    argv = _filled(attack.argv, run_id)
+    run = run_id(attack.name)
+    argv = _filled(attack.argv, run)
     since = lab.kube.now()
+    outcome = Outcome(attack, argv)
     try:
         result = lab.exec(target, *argv, tty=attack.tty, stdin=attack.stdin)
-    except ExecError as error:
-        return Outcome(attack, argv, problem=str(error))
-    outcome = Outcome(attack, argv, result.stdout, result.stderr, result.exit_code)
-    if result.exit_code in _NOT_RUN:
-        return replace(outcome, problem=f"it needs {', '.join(attack.needs)} in the container")
-    try:
+        outcome = replace(outcome, stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)
+        if result.exit_code in _NOT_RUN:
+            return replace(outcome, problem=f"it needs {', '.join(attack.needs)} in the container")
         if attack.is_control:
-            seen = _seen_before_marker(lab, target, since, timeout)
+            seen = tuple(dict.fromkeys(lab.alerts_of(result, timeout=timeout)["rule"].astype(str)))
             return replace(outcome, seen=seen, problem=f"{', '.join(seen)} alerted" if seen else "")
-        where = _names(run_id) if any(run_id in argument for argument in argv) else None
+        where = _names(run) if any(run in argument for argument in argv) else None
         alert = lab.wait_for_alert(attack.rule, where=where, since=since, timeout=timeout)
         return replace(outcome, alert=alert, seen=(str(alert["rule"]),))
-    except AlertTimeoutError as error:
+    except (ExecError, AlertTimeoutError) as error:
         return replace(outcome, problem=str(error))
+    except (StoppedError, KeyboardInterrupt):
+        return replace(outcome, stopped=True)
     finally:
         if attack.cleanup:
-            lab.exec(target, *_filled(attack.cleanup, run_id))
-
-
-def _seen_before_marker(lab: Lab, target: str, since: When, timeout: float | None) -> tuple[str, ...]:
-    """Rules that alerted in the target's pod since then, up to the alert of a command that is run now for certain.
-
-    Alerts of one pod arrive in their order, so nothing has to be waited for that may never come.
-    """
-    marker = _run_id(_MARKER.name)
-    lab.exec(target, *_MARKER.argv, f"/tmp/labkit-{marker}")
-    last = lab.wait_for_alert(_MARKER.rule, where=_names(marker), since=since, timeout=timeout)
-    df = lab.alerts(since=since)
-    before = df[(df["time"] < last["time"]) & (df["k8s.pod.name"] == last.get("k8s.pod.name", ""))]
-    return tuple(dict.fromkeys(before["rule"].astype(str)))
+            with suppress(ExecError):  # said already, if it couldn't be run
+                lab.exec(target, *_filled(attack.cleanup, run))
 
 
 def _names(run_id: str) -> Callable[[pd.Series[Any]], bool]:
     return lambda alert: run_id in str(alert.get("proc.cmdline"))
 
 
-def _run_id(name: str) -> str:
+def run_id(name: str) -> str:
     """Six characters that tell this run from others of the attack; the same in each execution of a notebook."""
     _runs[name] += 1
     return hashlib.sha256(f"{name} {_runs[name]}".encode()).hexdigest()[:6]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,6 +79,21 @@ class Canary(ManifestPart):
 
 def _phase(pod: Object) -> str:
     return str(pod.get("status", {}).get("phase", "unknown"))
+
+
+def is_former_canary(lab: Lab) -> Callable[[str], bool]:
+    """Tells the line of a canary that was there before from that of the one that is there now: by its pod's uid."""
+    pod = lab.kube.get("Pod", "canary", lab.settings.falco_namespace)
+    current = pod["metadata"]["uid"] if pod else None
+
+    def is_former(message: str) -> bool:
+        try:
+            printed = json.loads(message) if '"canary"' in message else None
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(printed, dict) and current is not None and printed.get("pod", current) != current
+
+    return is_former
 
 
 def _canary_parts(lab: Lab) -> list[Part]:

@@ -1,4 +1,4 @@
-"""Finds the broken link when an alert doesn't arrive: event, rule, pod log, shipping or log group.
+"""Finds the broken link when an alert or a log line doesn't arrive: event, rule, pod log, shipping or log group.
 
 It walks the way an alert travels, backwards: what has reached one place has passed all the places before it.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabError
+from labkit.filter_patterns import PatternError, compile_pattern
 from labkit.provision import logs
 from labkit.provision.kube import Kube, Object, is_ready
 
@@ -67,12 +68,8 @@ class Link:
 def broken_link(lab: Lab, rule: str | None, since: dt.datetime, *, seen: int = 0) -> Link:
     """Which link keeps an alert of `rule` since `since` from arriving. `seen` counts its alerts that did arrive."""
     settings = lab.settings
-    if logs.describe(lab, settings.log_group) is None:
-        return Link(
-            "log group",
-            f"There is no log group {settings.log_group!r} in {settings.region}.",
-            'lab.apply("log-group"), or check `log_group` and `region`.',
-        )
+    if missing := _group_missing(lab):
+        return missing
     if seen:
         return Link(
             "event",
@@ -80,15 +77,49 @@ def broken_link(lab: Lab, rule: str | None, since: dt.datetime, *, seen: int = 0
             "Compare with lab.alerts(); correct `where`, or trigger it again.",
         )
     falco = lab.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
-    # Without any Falco, something else was to arrive, such as the canary's line.
-    fault = None if falco else _shipping_fault(lab, since)
     return (
-        fault
-        or _falco_missing(lab, falco)
+        _falco_missing(lab, falco)
         or _in_pod_log(lab, falco, rule, since)
         or _rule_missing(lab, falco, rule)
         or _no_event(lab, rule, since)
     )
+
+
+def broken_link_of_log(lab: Lab, pattern: str, since: dt.datetime, former: Callable[[str], bool]) -> Link:
+    """Which link keeps a line that `pattern` matches, printed since `since`, from arriving. `former` lines don't count.
+
+    A line of a container log needs no rule and no event: it is printed, shipped, and kept by the log group.
+    """
+    if missing := _group_missing(lab):
+        return missing
+    try:
+        matches = compile_pattern(pattern).matches
+    except PatternError:  # CloudWatch Logs has taken it
+        return Link("pod log", "It isn't known whether a container has printed it.", "Look for it with `kubectl logs`.")
+    namespace = lab.settings.falco_namespace
+    for pod in lab.kube.list("Pod", namespace):
+        lines = _log(lab.kube, pod, since=since).splitlines()
+        if any(line.startswith("{") and matches(line) and not former(line) for line in lines):
+            return _shipping(lab, since, f"Pod {namespace}/{pod['metadata']['name']} printed the line")
+    carriers = _fluent_bit(lab)
+    if not carriers:
+        return Link("shipping", "No Fluent Bit is running.", 'lab.apply("fluent-bit")')
+    if not all(map(is_ready, carriers)) and (fault := _shipping_fault(lab, since)):
+        return fault
+    return Link(
+        "pod log",
+        f"No pod in namespace {namespace} has printed such a line since.",
+        'Only lines of JSON of containers called `falco` are shipped. For a new canary: lab.undo("canary"), then '
+        'lab.apply("canary").',
+    )
+
+
+def _group_missing(lab: Lab) -> Link | None:
+    group, region = lab.settings.log_group, lab.settings.region
+    if logs.describe(lab, group) is not None:
+        return None
+    hint = 'lab.apply("log-group"), or check `log_group` and `region`.'
+    return Link("log group", f"There is no log group {group!r} in {region}.", hint)
 
 
 def _falco_missing(lab: Lab, pods: list[Object]) -> Link | None:
@@ -116,12 +147,12 @@ def _in_pod_log(lab: Lab, pods: list[Object], rule: str | None, since: dt.dateti
     for pod in pods:
         for alert in _alerts(_log(lab.kube, pod, since=since)):
             if rule in (None, alert.get("rule")):
-                return _shipping(lab, since)
+                return _shipping(lab, since, "Falco wrote the alert")
     return None
 
 
-def _shipping(lab: Lab, since: dt.datetime) -> Link:
-    wrote = "Falco wrote the alert, but it isn't in the log group."
+def _shipping(lab: Lab, since: dt.datetime, done: str) -> Link:
+    wrote = f"{done}, but it isn't in the log group."
     if not _fluent_bit(lab):
         return Link("shipping", f"{wrote} No Fluent Bit is running.", 'lab.apply("fluent-bit")')
     fault = _shipping_fault(lab, since)

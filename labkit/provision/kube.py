@@ -12,13 +12,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from labkit.errors import ExecError, StepError, TargetError, UnreachableError, reading_yaml
+from labkit.errors import ExecError, StepError, StoppedError, TargetError, UnreachableError, reading_yaml
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -95,12 +95,26 @@ class KubernetesError(StepError):
 
 
 @dataclass(frozen=True)
+class Ran:
+    """Where a command ran, and from when to when (UTC, by the cluster's clock)."""
+
+    argv: tuple[str, ...]
+    namespace: str
+    pod: str
+    container: str
+    started: dt.datetime
+    ended: dt.datetime
+
+
+@dataclass(frozen=True)
 class ExecResult:
     """What a command in a pod printed, and how it ended. With a terminal, everything is in `stdout`."""
 
     stdout: str
     stderr: str
     exit_code: int
+    ran: Ran | None = field(default=None, compare=False)
+    """Where and when; set by `lab.exec`."""
 
     def __str__(self) -> str:
         return self.stdout + self.stderr
@@ -451,7 +465,7 @@ class Kube:
                     break
                 self._until_change(path, version, min(left, 2.0))
         except KeyboardInterrupt:
-            raise StepError(f"Stopped waiting for {what}.", hint="Run it again to go on waiting.") from None
+            raise StoppedError(f"Stopped waiting for {what}.", hint="Run it again to go on waiting.") from None
         raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")
 
     def _version(self, path: str) -> str:
@@ -759,7 +773,7 @@ class Kube:
                 hint="Let it print less, for example with `| head`.",
             ) from None
         except KeyboardInterrupt:
-            raise ExecError(f"Stopped `{command}`.", hint="It may still be running in the pod.") from None
+            raise StoppedError(f"Stopped `{command}`.", hint="It may still be running in the pod.") from None
         except (OSError, WebSocketException) as error:
             raise self._unreachable(error) from error
         out, err = found.stdout, found.stderr

@@ -1,4 +1,4 @@
-"""Waiting for an alert: polls CloudWatch Logs until it is there, and if it isn't, tells why."""
+"""Waiting for alerts: polls CloudWatch Logs until they are there or can't come any more; on a timeout, says why."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.errors import AlertTimeoutError, LabError
+from labkit.errors import AlertTimeoutError, ExecError, LabError, StoppedError
 from labkit.show import in_notebook
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     import pandas as pd
 
     from labkit.alerts.times import When
     from labkit.lab import Lab
+    from labkit.provision.diagnose import Link
+    from labkit.provision.kube import ExecResult, Ran
 
 Found = TypeVar("Found")
 
@@ -49,23 +49,83 @@ def wait_for_alert(
     found = poll(look, label, timeout)
     if found is not None:
         return found
-    raise _broken(lab, label, timeout, rule, start, len(seen[0]) if seen else 0)
+    from labkit.provision.diagnose import broken_link
+
+    raise _timed_out(label, timeout, broken_link(lab, rule, start, seen=len(seen[0]) if seen else 0))
+
+
+def alerts_of(lab: Lab, result: ExecResult, *, timeout: float) -> pd.DataFrame:
+    """See `Lab.alerts_of`."""
+    from labkit.alerts.frame import Found
+
+    ran = result.ran
+    if ran is None:
+        raise LabError("It isn't known where this command ran.", hint="Give it what lab.exec(...) returned.")
+    last = _marker(lab, ran, timeout)
+    df = lab.alerts(since=ran.started)
+    # Falco names the container in every alert, the pod only when it knows it already.
+    place = "container.id" if "container.id" in last else "k8s.pod.name"
+    mine = df[(df[place] == last.get(place)).fillna(False) & df["time"].between(ran.started, ran.ended)]
+    return Found(
+        mine.reset_index(drop=True),
+        f"No alert of `{' '.join(ran.argv)}`. (A marker, an alert raised after it in the same container, has arrived, "
+        "so one of this command would have, too.)",
+    )
+
+
+def _marker(lab: Lab, ran: Ran, timeout: float) -> pd.Series[Any]:
+    """Raises an alert in the container that a command ran in, and returns it once CloudWatch Logs has it.
+
+    Alerts of one container arrive in their order: those of earlier commands are there then, or don't exist. Raises
+    `ExecError` if the marker can't be raised, `AlertTimeoutError` with the broken link if it doesn't arrive.
+    """
+    from labkit.attacks.catalogue import find
+    from labkit.attacks.runner import run_id
+
+    attack = find("read-shadow")  # needs nothing but cat
+    file = f"/tmp/labkit-{run_id(attack.name)}"
+    since = lab.kube.now()
+    where = f"{ran.namespace}/{ran.pod}"
+    try:
+        done = lab.kube.exec(ran.pod, ran.namespace, [*attack.argv, file], container=ran.container)
+    except ExecError as error:
+        gone = lab.kube.get("Pod", ran.pod, ran.namespace) is None
+        raise ExecError(
+            f"Pod {where} is gone, so no marker can be raised in it."
+            if gone
+            else f"No marker can be raised in pod {where}: {error.message}",
+            hint="lab.alerts() has what arrived until now; run the command again to be sure.",
+        ) from error
+    if not done.stdout:
+        raise ExecError(
+            f"No marker can be raised in pod {where}: {done.stderr.strip() or f'exit code {done.exit_code}'}",
+            hint=f"It takes `{' '.join(attack.argv)}`, as root. lab.alerts() has what arrived until now.",
+        )
+    assert attack.rule is not None
+    return wait_for_alert(
+        lab, attack.rule, where=lambda alert: file in str(alert.get("proc.cmdline")), since=since, timeout=timeout
+    )
 
 
 def wait_for_log(lab: Lab, pattern: str, *, since: When | None, timeout: float) -> Mapping[str, Any]:
     """See `Lab.wait_for_log`."""
     from labkit.alerts import events
     from labkit.alerts.times import utc
+    from labkit.provision.app import is_former_canary
+    from labkit.provision.diagnose import broken_link_of_log
+
+    start = None if since is None else utc(since)
+    former = is_former_canary(lab)
 
     def look() -> Mapping[str, Any] | None:
-        found = events(lab.aws.client("logs"), lab.settings.log_group, since, filter_pattern=pattern)
-        return max(found, key=lambda event: event["timestamp"], default=None)
+        found = events(lab.aws.client("logs"), lab.settings.log_group, start, filter_pattern=pattern)
+        return max((e for e in found if not former(e["message"])), key=lambda e: e["timestamp"], default=None)
 
     label = f"a log event with {pattern}"
     found = poll(look, label, timeout)
     if found is not None:
         return found
-    raise _broken(lab, label, timeout, None, utc("1h" if since is None else since), 0)
+    raise _timed_out(label, timeout, broken_link_of_log(lab, pattern, start or utc("1h"), former))
 
 
 def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found | None:
@@ -88,16 +148,13 @@ def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found 
                 pause = min(pause * 1.5, LONGEST_PAUSE)
                 elapsed.show()
         except KeyboardInterrupt:
-            raise AlertTimeoutError(
+            raise StoppedError(
                 f"Stopped waiting for {label}.",
                 hint="Nothing is broken by that: run the cell again to go on waiting.",
             ) from None
 
 
-def _broken(lab: Lab, label: str, timeout: float, rule: str | None, since: dt.datetime, seen: int) -> AlertTimeoutError:
-    from labkit.provision.diagnose import broken_link
-
-    link = broken_link(lab, rule, since, seen=seen)
+def _timed_out(label: str, timeout: float, link: Link) -> AlertTimeoutError:
     return AlertTimeoutError(
         f"Waited {timeout:g} s for {label}, and it did not arrive. Broken link: {link.name}. {link.finding}",
         hint=link.hint,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,56 @@ def test_without_its_policy_shipping_is_the_broken_link_and_nothing_is_lost(lab:
         lab.wait_for_alert(SHADOW, timeout=3)
     lab.apply("fluent-bit-role")
     assert lab.wait_for_alert(SHADOW, since=since, timeout=30)["proc.name"] == "cat"
+
+
+def test_a_line_s_own_chain_is_diagnosed_whatever_falco_does(lab: Lab, without_policy: None) -> None:
+    lab.undo("canary")
+    lab.apply("canary")
+    with pytest.raises(AlertTimeoutError, match=r"Broken link: shipping\. Pod falco/canary printed .*AccessDenied"):
+        lab.wait_for_log('"canary"', since="10s", timeout=2)
+    lab.apply("fluent-bit-role")
+    uid = lab.kube.get("Pod", "canary", "falco")["metadata"]["uid"]
+    assert uid in lab.wait_for_log('"canary"', timeout=30)["message"]
+    lab.undo("canary")
+    with pytest.raises(
+        AlertTimeoutError, match=r"Broken link: pod log\. No pod in namespace falco has printed"
+    ) as caught:
+        lab.wait_for_log('"no such canary"', since="1s", timeout=0.2)
+    assert "tty" not in caught.value.hint
+    lab.apply("canary")
+
+
+def test_the_alerts_of_a_command_are_its_own(lab: Lab) -> None:
+    lab.exec("deploy/nginx", "cat /etc/shadow")  # the same rule, just before
+    result = lab.exec("deploy/nginx", "sh", "-c", "cat /etc/shadow; find / -xdev -name id_rsa")
+    lab.exec("deploy/nginx", "cat /etc/shadow")  # and just after
+    found = lab.alerts_of(result)
+    assert list(found["rule"]) == [SHADOW, "Search Private Keys or Passwords"]
+    assert list(found["proc.cmdline"]) == ["cat /etc/shadow", "find / -xdev -name id_rsa"]
+
+
+def test_that_a_command_raised_no_alert_is_known_without_a_timeout(lab: Lab) -> None:
+    result = lab.exec("deploy/nginx", "cat /etc/hostname && ls /etc/shadow")
+    found = lab.alerts_of(result, timeout=30)
+    assert len(found) == 0
+    assert found["rule"].tolist() == []
+    said = "No alert of `sh -c cat /etc/hostname && ls /etc/shadow`. (A marker, an alert raised after it"
+    assert repr(found).startswith(said)
+    assert "No alert of `sh -c cat /etc/hostname &amp;&amp;" in str(found._repr_html_())
+
+
+def test_where_no_marker_can_be_raised_no_absence_is_claimed(lab: Lab, without_policy: None) -> None:
+    result = lab.exec("deploy/nginx", "id")
+    with pytest.raises(AlertTimeoutError, match=r"Broken link: shipping\..*AccessDenied"):
+        lab.alerts_of(result, timeout=2)
+    assert result.ran is not None
+    with pytest.raises(ExecError, match="No marker can be raised in pod"):
+        lab.alerts_of(replace(result, ran=replace(result.ran, container="nowhere")))
+    lab.kube.request("DELETE", lab.kube.path("v1", "Pod", "default", result.ran.pod))
+    lab.kube.wait_rollout("Deployment", "nginx", "default", timeout=30)
+    with pytest.raises(ExecError, match="is gone, so no marker") as caught:
+        lab.alerts_of(result)
+    assert "run the command again" in caught.value.hint
 
 
 def test_a_log_group_that_is_not_the_one_looked_at_is_named(lab: Lab) -> None:

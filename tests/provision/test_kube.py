@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import ExecError, StepError, TargetError
+from labkit.errors import ExecError, StepError, StoppedError, TargetError
 from labkit.provision.kube import Kube, Patience, Problem, _exit_code, in_order, load_objects, rollout_unmet
 
 
@@ -125,6 +125,6 @@ def test_ctrl_c_while_waiting_is_two_plain_sentences(monkeypatch: pytest.MonkeyP
     def unmet() -> str:
         raise KeyboardInterrupt
 
-    with pytest.raises(StepError, match="Stopped waiting for the rollout") as caught:
+    with pytest.raises(StoppedError, match="Stopped waiting for the rollout") as caught:
         kube.wait(unmet, "/api/v1/pods", timeout=1, what="the rollout")
     assert caught.value.hint

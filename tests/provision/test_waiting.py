@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from labkit.errors import AlertTimeoutError, LabError
+from labkit.errors import LabError, StoppedError
 from labkit.provision.waiting import Elapsed, latest, poll
 
 
@@ -43,7 +43,7 @@ def test_ctrl_c_is_two_plain_sentences() -> None:
     def look() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(AlertTimeoutError, match="Stopped waiting for an alert") as caught:
+    with pytest.raises(StoppedError, match="Stopped waiting for an alert") as caught:
         poll(look, "an alert", timeout=10)
     assert "run the cell again" in caught.value.hint
     assert caught.value.__cause__ is None
