@@ -6,8 +6,9 @@ almost nothing.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from labkit.lazy import lazily
 
 if TYPE_CHECKING:
     from labkit.errors import LabError
@@ -16,14 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Lab", "LabError", "Settings"]
 
-_HOME = {"Lab": "labkit.lab", "LabError": "labkit.errors", "Settings": "labkit.settings"}
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "Lab": "labkit.lab",
+        "LabError": "labkit.errors",
+        "Settings": "labkit.settings",
+        **{name: f"labkit.{name}" for name in ("alerts", "attacks", "charts", "respond", "rules")},
+    },
+)

@@ -15,13 +15,14 @@ import os
 import re
 import shlex
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from labkit.calls import checked, is_text, near, shown, texts
 from labkit.errors import ExecError
 from labkit.settings import Settings
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from labkit.show import Table
 
 
+@checked
 class Lab:
     """A target, connected. `Lab.connect(...)` is the way to get one.
 
@@ -75,11 +77,11 @@ class Lab:
     # Provisioning
 
     def apply(self, step: str, *, timeout: float | None = None, **options: Any) -> StepResult:
-        """Applies one step; applied again, it changes nothing. `custom-rules` takes `files=[...]`.
+        """Applies one step; applied again, it changes nothing. `custom-rules` takes `files=...`, one or a list.
 
         Steps that it needs and that aren't in place are applied first; the result shows them, too. `timeout` is for
-        rollouts, in seconds (default: the setting). Raises `StepError` with the step and what is wrong, in the words
-        of the part that refused.
+        rollouts, in seconds or as in `"5m"` (default: the setting). Raises `StepError` with the step and what is wrong,
+        in the words of the part that refused.
         """
         from labkit.provision.steps import applying
 
@@ -90,12 +92,12 @@ class Lab:
         *needed, result = applying(lab, [step], **options)
         return replace(result, needed=tuple(needed))
 
-    def ensure(self, *steps: str) -> Table:
+    def ensure(self, *steps: str | Iterable[str]) -> Table:
         """Applies steps and all that they need, in order; one row each. Without arguments: all steps."""
         from labkit.provision.steps import STEPS
         from labkit.show import Table
 
-        chosen = STEPS.with_needs(steps or STEPS.ORDER)
+        chosen = STEPS.with_needs(texts(steps, "step") or STEPS.ORDER)
         for step in chosen:
             step.apply(self)
         return Table("In place", ("step", "state", "what"), tuple((s.name, "ready", s.title) for s in chosen))
@@ -162,26 +164,32 @@ class Lab:
     def exec(
         self,
         target: str,
-        *argv: str,
+        *argv: Any,
         tty: bool = False,
-        stdin: str | None = None,
+        stdin: str | bytes | None = None,
         container: str = "",
         namespace: str = "",
         timeout: float = 60.0,
     ) -> ExecResult:
         """Runs a command in a pod and returns what it printed and its exit code.
 
-        `target` is `deploy/nginx`, a pod, `namespace/pod` or a bare name. Several arguments are the program and its
-        arguments; a single one is a command line, which `sh` runs if it takes a shell (`|`, `&&`, `>`, `$`...). `tty`
-        gives the command a terminal, as `kubectl exec -t` does at a terminal; `stdin` is its input. Raises `ExecError`
-        if it can't be run.
+        `target` is `deploy/nginx`, a pod, `namespace/pod` or a bare name. Several arguments, or a list, are the program
+        and its arguments; a single text is a command line, which `sh` runs if it takes a shell (`|`, `&&`, `$`...).
+        `tty` gives the command a terminal, as `kubectl exec -t` does at a terminal; `stdin` is its input. Raises
+        `ExecError` if it can't be run.
         """
         from labkit.provision.kube import Ran
 
         words = command(*argv)
         pod = self.kube.resolve(target, namespace=namespace or self.settings.app_namespace)
         meta = pod["metadata"]
-        container = container or pod["spec"]["containers"][0]["name"]
+        containers = [one["name"] for one in pod["spec"]["containers"]]
+        if container and container not in containers:
+            raise ExecError(
+                f"Pod {meta['name']} has no container {shown(container)}.",
+                hint=f"{near(container, containers)}There are: {', '.join(containers)}.",
+            )
+        container = container or containers[0]
         self._since = started = self.kube.now()
         result = self.kube.exec(
             meta["name"], meta["namespace"], words, container=container, tty=tty, stdin=stdin, timeout=timeout
@@ -211,8 +219,11 @@ class Lab:
             if file is not None:
                 write_lines(file, lines)
 
-    def attack(self, *names: str) -> Mapping[str, Any]:
-        """Runs attacks of the catalogue in the application's pod; outcomes by name, each with the alert it raised."""
+    def attack(self, *names: str | Iterable[str]) -> Mapping[str, Any]:
+        """Runs attacks of the catalogue in the application's pod; outcomes by name, each with the alert it raised.
+
+        Ctrl-C ends the whole; what was seen until then is returned.
+        """
         from labkit.attacks import run
 
         return run(self, *names)
@@ -240,14 +251,24 @@ class Lab:
 
     # Alerts
 
-    def alerts(self, *, since: When | None = None, rule: str | None = None) -> pd.DataFrame:
+    def alerts(self, since: When | None = None, *, rule: str | None = None) -> pd.DataFrame:
         """Alerts in the log group as a typed frame, oldest first; columns as in `labkit.alerts.read`.
 
-        `since` is a time with its zone, or how long ago (`"1h"`); by default, everything there is.
+        `since` is a time with its zone, or how long ago (`"1h"`, `"5 minutes"`, a timedelta); by default, everything
+        there is. Raises `LabError` with similar names for a `rule` without alerts that Falco hasn't loaded.
         """
         from labkit.alerts import read
+        from labkit.alerts.frame import Found
+        from labkit.provision.diagnose import refuse_unknown
 
-        return read(self.aws.client("logs"), self.settings.log_group, since, rule=rule)
+        df = read(self.aws.client("logs"), self.settings.log_group, since, rule=rule)
+        if not df.empty:
+            return df
+        if rule is not None:
+            refuse_unknown(self, rule)
+        of = f" of the rule {rule!r}" if rule else ""
+        ago = f" since {since}" if since is not None else ""
+        return Found(df, f"No alerts{of}{ago} in log group {self.settings.log_group}.")
 
     def wait_for_alert(
         self,
@@ -338,7 +359,7 @@ class Lab:
         return wait_for_alarm(self.aws.client("cloudwatch"), name, state, timeout=seconds)
 
     def wait_for_findings(
-        self, ids: Sequence[str], *, where: Mapping[str, Any] | None = None, timeout: float | None = None
+        self, ids: str | Iterable[str], *, where: Mapping[str, Any] | None = None, timeout: float | None = None
     ) -> list[dict[str, Any]]:
         """Findings as Security Hub has them, by their Ids and in that order, as soon as all are there.
 
@@ -350,7 +371,7 @@ class Lab:
 
         seconds = self.settings.timeout if timeout is None else timeout
         hub = self.aws.client("securityhub")
-        return findings.wait_for(hub, ids, where=where, timeout=seconds, why=lambda: broken_link(self))
+        return findings.wait_for(hub, texts(ids, "id"), where=where, timeout=seconds, why=lambda: broken_link(self))
 
     def notifications(self, *, timeout: float = 0.0) -> pd.DataFrame:
         """Notifications of alarms, taken out of their queue; waits up to `timeout` seconds for the first.
@@ -363,13 +384,15 @@ class Lab:
         return notifications(self.aws.client("sqs"), notification_queue(self), timeout=timeout)
 
 
-def command(*argv: str) -> list[str]:
+def command(*argv: Any) -> list[str]:
     """The argument vector for what a person typed; a shell's, if a single line needs a shell. Raises `ExecError`."""
-    if not argv or not "".join(argv).strip():
+    listed = len(argv) == 1 and isinstance(argv[0], list | tuple)
+    words = [_word(word) for word in (argv[0] if listed else argv)]
+    if not "".join(words).strip():
         raise ExecError("There is no command to run.", hint='Give one, e.g. lab.exec("deploy/nginx", "id").')
-    if len(argv) > 1:
-        return list(argv)
-    line = argv[0]
+    if listed or len(words) > 1:
+        return words
+    line = words[0]
     quoted = r"'[^']*'|\"(?:[^\"\\$`]|\\.)*\"|\\."
     if re.search(r"[|&;<>()$`*?~\n]", re.sub(quoted, "", line.strip())):
         return ["sh", "-c", line]
@@ -377,3 +400,14 @@ def command(*argv: str) -> list[str]:
         return shlex.split(line)
     except ValueError as error:
         raise ExecError(f"{line!r} is no command line: {error}.", hint="Close the quotes.") from error
+
+
+def _word(word: object) -> str:
+    """One argument of a command. Raises `ExecError` for what no argument can be."""
+    if isinstance(word, PurePath) or (isinstance(word, int | float) and not isinstance(word, bool)):
+        word = str(word)
+    if not isinstance(word, str):
+        raise ExecError(f"{shown(word)} is no argument of a command.", hint="Give it texts, or one list of them.")
+    if "\0" in word or not is_text(word):
+        raise ExecError(f"{shown(word)} can't be an argument of a command.", hint="It has to be UTF-8 without NUL.")
+    return word

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from labkit.calls import near, shown
 from labkit.errors import SettingsError
 
 Target = Literal["embedded", "eks"]
@@ -80,7 +81,8 @@ class Settings:
                 values[name] = _convert(f"LABKIT_{name.upper()}", kinds[name], raw)
         for name, value in overrides.items():
             if name not in names:
-                raise SettingsError(f"There is no setting called {name!r}.", hint=f"Use one of: {', '.join(names)}.")
+                hint = f"{near(name, names)}Use one of: {', '.join(names)}."
+                raise SettingsError(f"There is no setting called {shown(name)}.", hint=hint)
             if value is not None:
                 values[name] = _convert(name, kinds[name], value)
         values.setdefault("root", workshop_root())

@@ -10,3 +10,7 @@ from labkit.charts import accessor as _accessor
 del _accessor  # imported for `df.falco`
 
 __all__ = ["PRIORITIES", "NotAlert", "events", "follow", "insights", "live_tail", "parse", "read", "to_frame"]
+
+
+def __dir__() -> list[str]:
+    return __all__

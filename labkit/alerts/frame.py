@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
+from labkit.calls import checked, shown
+from labkit.errors import LabError
 from labkit.respond.forwarder import moment_of, time_of
 
 PRIORITY = pd.CategoricalDtype(list(PRIORITIES), ordered=True)
@@ -159,13 +161,24 @@ class Found(pd.DataFrame):
         return f"<p>{html.escape(str(self.attrs['none']))}</p>"
 
 
+@checked
 def to_frame(events: Iterable[Mapping[str, Any] | str]) -> pd.DataFrame:
     """A frame (see `labkit.alerts.read`) of events you already have: FilterLogEvents' dicts, or bare messages."""
+    if isinstance(events, str | Mapping):
+        raise _no_event(events)
     columns = Columns()
     with unhurried_gc():
         for event in events:
+            message = event if isinstance(event, str) else event.get("message") if isinstance(event, Mapping) else None
+            if not isinstance(message, str):
+                raise _no_event(event)
             columns.add({"message": event} if isinstance(event, str) else event)
         return columns.frame()
+
+
+def _no_event(value: object) -> LabError:
+    hint = "Give a list of messages, or of events as FilterLogEvents has them; of a file its lines."
+    return LabError(f"{shown(value)} is no log event.", hint=hint)
 
 
 @contextmanager

@@ -11,8 +11,10 @@ import pandas as pd
 from labkit.alerts.frame import to_frame
 from labkit.alerts.reader import Event, events, explained
 from labkit.alerts.times import When, utc
+from labkit.calls import checked
 
 
+@checked
 def follow(
     client: Any,
     log_group: str = "falco",
@@ -74,6 +76,7 @@ def _missing(value: Any) -> bool:
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
+@checked
 def live_tail(
     client: Any,
     log_group_arn: str,

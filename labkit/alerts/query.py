@@ -11,6 +11,7 @@ import pandas as pd
 
 from labkit.alerts.reader import explained
 from labkit.alerts.times import When, column, utc
+from labkit.calls import checked
 from labkit.errors import LabError
 
 # Insights writes every time like this, in UTC, whatever the column is called.
@@ -18,6 +19,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}")
 _ENDED = {"Complete", "Failed", "Cancelled", "Timeout"}
 
 
+@checked
 def insights(
     client: Any,
     text: str,

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from labkit.alerts.frame import Columns, unhurried_gc
 from labkit.alerts.times import When, epoch_ms
+from labkit.calls import checked
 from labkit.errors import LabError, TargetError
 
 Event = Mapping[str, Any]
@@ -26,6 +27,7 @@ _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "Serv
 _PATIENCE = 8  # attempts on top of botocore's own; with doubling pauses that is about two minutes
 
 
+@checked
 def read(
     client: Any,
     log_group: str = "falco",
@@ -71,6 +73,7 @@ def read(
         return columns.frame()
 
 
+@checked
 def events(
     client: Any,
     log_group: str = "falco",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
+from datetime import datetime, timedelta
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from labkit.calls import duration, shown
 from labkit.errors import LabError
 
-When = str | datetime | pd.Timestamp
-"""An aware datetime, an ISO string with its zone ("2026-11-23T04:15:07Z"), "now", or how long ago ("90s", "1h 30m")."""
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])\s*")
+When = str | datetime | pd.Timestamp | timedelta
+"""An aware datetime, an ISO string with its zone ("2026-11-23T04:15:07Z"), "now", or how long ago ("90s", "1h 30m",
+"5 minutes", a timedelta)."""
 
 
 def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
@@ -23,30 +23,35 @@ def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
     Raises `LabError` for a time without a zone (it would mean another moment on another computer) and for text that
     isn't a time.
     """
-    if isinstance(when, str):
+    now = now if now is not None else pd.Timestamp.now("UTC")
+    ago: float | None = None
+    if isinstance(when, np.timedelta64):
+        when = pd.Timedelta(when)
+    if isinstance(when, timedelta):
+        ago = when.total_seconds()
+        if not ago >= 0:  # NaT is a timedelta, too
+            raise LabError(f"{shown(when)} is no time ago.", hint="Give how long ago as a timedelta from 0 on.")
+    elif isinstance(when, str):
         text = when.strip().lower().removesuffix(" ago")
-        parts = _AGO.findall(text)
-        if parts and not _AGO.sub("", text):
-            now = now if now is not None else pd.Timestamp.now("UTC")
-            try:
-                return (now - pd.Timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))).as_unit("ns")
-            except (ValueError, OverflowError):
-                raise _too_far(when) from None
-        if text == "now":
-            return now if now is not None else pd.Timestamp.now("UTC")
-    if isinstance(when, int | float):
-        raise LabError(f"{when!r} is a number, not a time.", hint='Use pd.Timestamp(..., unit="ms", tz="UTC").')
+        ago = 0.0 if text == "now" else duration(text)
+    if ago is not None:
+        try:
+            return (now - pd.Timedelta(seconds=ago)).as_unit("ns")
+        except (ValueError, OverflowError):
+            raise _too_far(when) from None
+    if isinstance(when, Real):
+        raise LabError(f"{shown(when)} is a number, not a time.", hint='Use how long ago ("15m"), or a pd.Timestamp.')
     try:
-        stamp = pd.Timestamp(when)
-    except (TypeError, ValueError):
+        stamp = pd.Timestamp(when)  # type: ignore[arg-type]  # no timedelta any more
+    except (TypeError, ValueError, OverflowError):
         raise LabError(
-            f"{when!r} is not a time.", hint='Use how long ago ("15m", "1h", "2d") or a time with its zone.'
+            f"{shown(when)} is not a time.", hint='Use how long ago ("15m", "1h", "2d") or a time with its zone.'
         ) from None
     if pd.isna(stamp):
-        raise LabError(f"{when!r} is not a time.", hint="Leave it out to mean: no limit.")
+        raise LabError(f"{shown(when)} is not a time.", hint="Leave it out to mean: no limit.")
     if stamp.tzinfo is None:
         raise LabError(
-            f"{when!r} says no time zone, so it is a different moment on every computer.",
+            f"{shown(when)} says no time zone, so it is a different moment on every computer.",
             hint='Use datetime.now(timezone.utc), a time that ends in "Z" or "+02:00", or how long ago ("1h").',
         )
     try:
@@ -56,7 +61,7 @@ def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
 
 
 def _too_far(when: When) -> LabError:
-    return LabError(f"{when!r} is too far away.", hint="Use a time from 1678 to 2261.")
+    return LabError(f"{shown(when)} is too far away.", hint="Use a time from 1678 to 2261.")
 
 
 def epoch_ms(when: When) -> int:

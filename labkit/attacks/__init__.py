@@ -4,3 +4,7 @@ from labkit.attacks.catalogue import Attack, Catalogue, catalogue, find
 from labkit.attacks.runner import Outcome, Outcomes, run
 
 __all__ = ["Attack", "Catalogue", "Outcome", "Outcomes", "catalogue", "find", "run"]
+
+
+def __dir__() -> list[str]:
+    return __all__

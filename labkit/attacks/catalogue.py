@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from labkit.calls import checked, near, shown
 from labkit.errors import LabError
 from labkit.show import Table
 
@@ -92,11 +92,11 @@ def catalogue() -> Catalogue:
     return Catalogue(Attack.from_dict(entry) for entry in yaml.safe_load(text))
 
 
+@checked
 def find(name: str) -> Attack:
     """The attack called `name`. Raises `LabError` that suggests the nearest names."""
     by_name = {attack.name: attack for attack in catalogue()}
     if name not in by_name:
-        near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.4)
-        hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        raise LabError(f"There is no attack called {name!r}.", hint=f"{hint}`labkit attack list` shows all.")
+        hint = f"{near(name, by_name, cutoff=0.4)}`labkit attack list` shows all."
+        raise LabError(f"There is no attack called {shown(name)}.", hint=hint)
     return by_name[name]

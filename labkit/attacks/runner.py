@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.attacks.catalogue import Attack, find, typed
+from labkit.calls import checked, texts
 from labkit.errors import AlertTimeoutError, ExecError, StoppedError
 from labkit.show import Table
 
@@ -98,7 +99,8 @@ class Outcomes(dict[str, Outcome]):
         return self._table()._repr_html_()
 
 
-def run(lab: Lab, *names: str, target: str = "deploy/nginx", timeout: float | None = None) -> Outcomes:
+@checked
+def run(lab: Lab, *names: str | Iterable[str], target: str = "deploy/nginx", timeout: float | None = None) -> Outcomes:
     """Runs the attacks one after the other in `target` and waits for each one's alert, at most `timeout` seconds.
 
     A control is followed by a command that does alert: once that one's alert is there, the control's would be, too.
@@ -106,7 +108,7 @@ def run(lab: Lab, *names: str, target: str = "deploy/nginx", timeout: float | No
     button) ends the whole; what was seen until then is returned. Raises `LabError` for a name that isn't in the
     catalogue, before anything is run.
     """
-    attacks = [find(name) for name in names]
+    attacks = [find(name) for name in texts(names, "attack")]
     outcomes = Outcomes()
     for number, attack in enumerate(attacks, 1):
         outcomes[attack.name] = outcome = _run(lab, attack, target, timeout)

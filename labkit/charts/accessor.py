@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from labkit import charts
+from labkit.calls import checked
 from labkit.charts.data import summary_data
 from labkit.charts.tree import Tree, process_tree
+from labkit.errors import LabError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,20 +18,26 @@ if TYPE_CHECKING:
 _NEEDED = ("time", "rule", "priority", "tags", "container.id", "k8s.pod.name", "k8s.ns.name", "proc.cmdline")
 
 
+class NotAlertsError(LabError, AttributeError):
+    """The frame isn't one of alerts. (pandas asks for an AttributeError.)"""
+
+
 @pd.api.extensions.register_dataframe_accessor("falco")
+@checked
 class FalcoAccessor:
     """Charts and summaries of Falco alerts. The frame is one that `labkit.alerts.read` made, or rows of it."""
 
     def __init__(self, df: pd.DataFrame) -> None:
         missing = [name for name in _NEEDED if name not in df.columns]
         if missing:
-            raise AttributeError(
-                f"These are not Falco alerts: there is no column {missing[0]!r}. Use the frame that lab.alerts() gives."
+            raise NotAlertsError(
+                f"These are not Falco alerts: there is no column {missing[0]!r}.",
+                hint="Use the frame that lab.alerts() gives.",
             )
         if not isinstance(df["priority"].dtype, pd.CategoricalDtype):
-            raise AttributeError(
-                "The columns have lost their types, as they do in a CSV file. "
-                "Use the frame that lab.alerts() gives, or keep it as a pickle."
+            raise NotAlertsError(
+                "The columns have lost their types, as they do in a CSV file.",
+                hint="Use the frame that lab.alerts() gives, or keep it as a pickle.",
             )
         self._df = df
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.calls import shown
 from labkit.errors import StepError
 from labkit.provision.falco import (
     CUSTOM_RULES_STEP,
@@ -69,21 +71,28 @@ def rule_files(lab: Lab) -> list[Path]:
     return sorted((lab.settings.root / "custom-rules").glob("*.yaml"))
 
 
-def _parts(lab: Lab, files: Iterable[Path | str] | None = None) -> list[Part]:
-    """`files` are values files with rules under `customRules`; by default those shipped before, or the workshop's."""
+def _parts(lab: Lab, files: Path | str | Iterable[Path | str] | None = None) -> list[Part]:
+    """`files` are values files with rules under `customRules`, one or several; by default those shipped before, or the
+    workshop's."""
     if files is None:
         chosen = shipped_rules(lab) or rule_files(lab)
     else:
-        chosen = [_found(lab, Path(file)) for file in files]
+        several = [files] if isinstance(files, str | Path) else files
+        chosen = [_found(lab, file) for file in several]
     details = {"files": [str(file) for file in chosen]}
     return [CustomRules(lab.settings.falco_namespace, (values_file(lab), *chosen), details=details)]
 
 
-def _found(lab: Lab, file: Path) -> Path:
-    for candidate in (file, lab.settings.root / file):
-        if candidate.is_file():
-            return candidate.resolve()
-    raise StepError(f"There is no file {file}.", hint=f"Paths count from here or from {lab.settings.root}.")
+def _found(lab: Lab, file: Path | str) -> Path:
+    if not isinstance(file, str | Path):
+        raise StepError(f"{shown(file)} is no file.", hint="`files` takes a path, or a list of paths.")
+    for candidate in (Path(file), lab.settings.root / file):
+        with suppress(ValueError):  # a NUL in it
+            if candidate.is_file():
+                return candidate.resolve()
+    raise StepError(
+        f"There is no file {shown(str(file), 200)}.", hint=f"Paths count from here or from {lab.settings.root}."
+    )
 
 
 def _cli(lab: Lab) -> str:

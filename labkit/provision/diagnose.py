@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from labkit.calls import near, shown
 from labkit.errors import LabError
 from labkit.filter_patterns import PatternError, compile_pattern
 from labkit.provision import logs
@@ -210,24 +211,39 @@ def _rule_missing(lab: Lab, pods: list[Object], rule: str | None) -> Link | None
             "rule", f"The rule {rule!r} is disabled.", "Enable it in the values file (falco.rules) or its own file."
         )
     if state == "unknown":
-        return Link(
-            "rule",
-            f"Falco has loaded no rule {rule!r}.",
-            'lab.falco_rules() lists those it has; ship a rule of your own with lab.apply("custom-rules").',
-        )
+        return Link("rule", f"Falco has loaded no rule {rule!r}.", _other_rules(lab, rule))
     return None
 
 
 def rule_state(lab: Lab, rule: str) -> str:
     """`loaded`, `disabled` or `unknown`, as a running Falco tells itself; empty if it can't be asked."""
+    enabled = _loaded(lab)
+    if not enabled:
+        return ""
+    return "unknown" if rule not in enabled else "loaded" if enabled[rule] else "disabled"
+
+
+def refuse_unknown(lab: Lab, rule: str) -> None:
+    """Raises `LabError` with similar names if a running Falco has no such rule."""
+    if rule_state(lab, rule) == "unknown":
+        raise LabError(
+            f"There are no alerts of a rule {shown(rule)}, and Falco has loaded none of that name.",
+            hint=_other_rules(lab, rule),
+        )
+
+
+def _other_rules(lab: Lab, rule: str) -> str:
+    also = 'lab.falco_rules() lists those it has; ship a rule of your own with lab.apply("custom-rules").'
+    return near(rule, _loaded(lab)) + also
+
+
+def _loaded(lab: Lab) -> dict[str, bool]:
+    """Names of the rules that a running Falco has loaded, and whether they are enabled; empty if it can't be asked."""
     try:
         rules = lab.falco_rules()
     except LabError:
-        return ""
-    found = rules[rules["rule"] == rule]
-    if not len(found):
-        return "unknown"
-    return "loaded" if found["enabled"].all() else "disabled"
+        return {}
+    return dict(zip(rules["rule"].astype(str), rules["enabled"].astype(bool), strict=True))
 
 
 def _no_event(lab: Lab, rule: str | None, since: dt.datetime) -> Link:

@@ -10,6 +10,7 @@ import datetime as dt
 import email.utils
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from labkit.calls import near, shown
 from labkit.errors import ExecError, StepError, StoppedError, TargetError, UnreachableError, reading_yaml
 
 Object = dict[str, Any]
@@ -69,6 +71,7 @@ WORKLOADS = {
     "rs": "ReplicaSet",
     "replicaset": "ReplicaSet",
 }
+_NAME = re.compile(r"[A-Za-z0-9]([-.:\w]{0,251}[A-Za-z0-9])?", re.ASCII)
 _API_VERSIONS = {"Pod": "v1", "Deployment": "apps/v1", "DaemonSet": "apps/v1", "StatefulSet": "apps/v1"}
 _API_VERSIONS["ReplicaSet"] = "apps/v1"
 
@@ -685,12 +688,12 @@ class Kube:
         parts = target.split("/")
         if len(parts) == 3 or (len(parts) == 2 and parts[0].lower() not in WORKLOADS):
             namespace, parts = parts[0], parts[1:]
-        if len(parts) > 2 or not all(parts):
-            raise ExecError(f"{target!r} names no pod.", hint="Write deploy/NAME, ds/NAME, POD or NAMESPACE/POD.")
+        if len(parts) > 2 or not all(map(_NAME.fullmatch, (*parts, namespace))):
+            raise ExecError(f"{shown(target)} names no pod.", hint="Write deploy/NAME, ds/NAME, POD or NAMESPACE/POD.")
         name = parts[-1]
         kinds = [WORKLOADS[parts[0].lower()]] if len(parts) == 2 and parts[0].lower() in WORKLOADS else []
         if len(parts) == 2 and not kinds:
-            raise ExecError(f"{parts[0]!r} is no kind of workload.", hint="Use deploy, ds, sts, rs or pod.")
+            raise ExecError(f"{shown(parts[0])} is no kind of workload.", hint="Use deploy, ds, sts, rs or pod.")
         for kind in kinds or ["Pod", "Deployment", "DaemonSet", "StatefulSet"]:
             item = self.get(kind, name, namespace)
             if item is None:
@@ -708,9 +711,12 @@ class Kube:
             )
         names = [pod["metadata"]["name"] for pod in self.list("Pod", namespace)]
         there = f"Pods there: {', '.join(names[:10])}." if names else "There are no pods there."
+        listed = ["Deployment", "DaemonSet", *([] if names else ["Namespace"])]
+        others = [*names, *(item["metadata"]["name"] for kind in listed for item in self.list(kind, namespace))]
         raise ExecError(
-            f"Namespace {namespace} has no {target.split('/')[-1]}. {there}",
-            hint="Check the name; the workshop's pods come with `labkit apply nginx falco fluent-bit`.",
+            f"Namespace {namespace} has no {name}. {there}",
+            hint=f"{near(name, others) or near(namespace, others)}Check the name; the workshop's pods come with "
+            "`labkit apply nginx falco fluent-bit`.",
         )
 
     def exec(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from labkit.calls import near, shown
 from labkit.errors import LabError, StepError, UnreachableError
 from labkit.provision.ledger import Record
 from labkit.provision.target import NoClusterError, explained
@@ -158,7 +159,8 @@ class Step:
         unknown = set(options) - set(inspect.signature(self.parts).parameters)
         if unknown:
             raise StepError(
-                f"Step {self.name} takes no {', '.join(sorted(unknown))}.", hint="Only custom-rules takes files=[...]."
+                f"Step {self.name} takes no {', '.join(sorted(unknown))}.",
+                hint="`timeout` is for all of them, `files` (one or a list) for custom-rules only.",
             )
 
     def apply(self, lab: Lab, **options: Any) -> StepResult:
@@ -346,7 +348,8 @@ class Steps:
         try:
             return self.table[name]
         except KeyError:
-            raise StepError(f"There is no step {name!r}.", hint=f"Use one of: {', '.join(self.table)}.") from None
+            hint = f"{near(name, self.table)}Use one of: {', '.join(self.table)}."
+            raise StepError(f"There is no step {shown(name)}.", hint=hint) from None
 
     def __iter__(self) -> Any:
         return iter(self.table.values())

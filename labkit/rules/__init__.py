@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from labkit.lazy import lazily
 
 if TYPE_CHECKING:
     from labkit.errors import ConditionError, RuleError
@@ -40,31 +41,28 @@ __all__ = [
     "read_events",
 ]
 
-_WHERE = {
-    "ConditionError": "labkit.errors",
-    "RuleError": "labkit.errors",
-    "Engine": "labkit.rules.engine",
-    "LoadError": "labkit.rules.engine",
-    "check": "labkit.rules.engine",
-    "load": "labkit.rules.engine",
-    "from_values": "labkit.rules.chart",
-    "Event": "labkit.rules.events",
-    "RecordedEvent": "labkit.rules.events",
-    "open_events": "labkit.rules.events",
-    "read_events": "labkit.rules.events",
-    "Explanation": "labkit.rules.explain",
-    "Truth": "labkit.rules.explain",
-    "Verdict": "labkit.rules.explain",
-    "Rule": "labkit.rules.loader",
-    "Alert": "labkit.rules.output",
-    "parse_condition": "labkit.rules.parser",
-    "Replay": "labkit.rules.replay",
-    "Problem": "labkit.rules.report",
-    "Report": "labkit.rules.report",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_WHERE[name]), name)
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "ConditionError": "labkit.errors",
+        "RuleError": "labkit.errors",
+        "Engine": "labkit.rules.engine",
+        "LoadError": "labkit.rules.engine",
+        "check": "labkit.rules.engine",
+        "load": "labkit.rules.engine",
+        "from_values": "labkit.rules.chart",
+        "Event": "labkit.rules.events",
+        "RecordedEvent": "labkit.rules.events",
+        "open_events": "labkit.rules.events",
+        "read_events": "labkit.rules.events",
+        "Explanation": "labkit.rules.explain",
+        "Truth": "labkit.rules.explain",
+        "Verdict": "labkit.rules.explain",
+        "Rule": "labkit.rules.loader",
+        "Alert": "labkit.rules.output",
+        "parse_condition": "labkit.rules.parser",
+        "Replay": "labkit.rules.replay",
+        "Problem": "labkit.rules.report",
+        "Report": "labkit.rules.report",
+    },
+)

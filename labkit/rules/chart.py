@@ -6,9 +6,11 @@ from pathlib import Path
 
 import yaml
 
+from labkit.calls import checked
 from labkit.errors import RuleError, reading_yaml
 
 
+@checked
 def from_values(path: Path | str) -> list[tuple[str, str]]:
     """Names and texts of the rule files that a values file holds under `customRules`, in the order Falco loads them.
 

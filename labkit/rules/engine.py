@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, TypeGuard
 
-from labkit.errors import RuleError
-from labkit.rules.events import Event, TypedEvent, as_line, open_events
+from labkit.calls import checked, near, shown
+from labkit.errors import LabError, RuleError
+from labkit.rules.events import Event, RecordedEvent, TypedEvent, as_line, open_events
 from labkit.rules.loader import PRIORITIES, Loader, Rule
 from labkit.rules.output import Alert, BadFormat, Format
 from labkit.rules.report import FileReport, Location, Problem, Report
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from labkit.rules.replay import Replay
 
 Source: TypeAlias = "Path | str | tuple[str, str | bytes]"
+Sources: TypeAlias = "Source | Iterable[Source]"
 Recorded: TypeAlias = "Path | str | Iterable[Event]"
 _Matcher: TypeAlias = Callable[[Any], "list[int]"]
 
@@ -35,7 +36,8 @@ class LoadError(RuleError):
             "": "The lab's Falco has the container plugin, and no other.",
             "LOAD_ERR_FILE_READ": "Name files or folders with rules; standard input is /dev/stdin.",
         }
-        super().__init__(message, code=code, hint=hints.get(code, "Correct the rule, then load it again."))
+        meant = report.errors[0].suggestion if report.errors else ""
+        super().__init__(message, code=code, hint=meant + hints.get(code, "Correct the rule, then load it again."))
         self.report = report
 
     def _repr_html_(self) -> str:
@@ -50,6 +52,7 @@ class Engine:
     names to formats that are added to `output_fields`; `properties` are the optional parts of the JSON line.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -89,29 +92,31 @@ class Engine:
     def loader(self) -> Loader:
         return self._loader
 
+    @checked
     def rule(self, name: str) -> Rule:
         """The loaded rule of that name (case doesn't matter); raises RuleError."""
         for rule in self.rules:
             if rule.name.lower() == name.lower():
                 return rule
-        near = difflib.get_close_matches(name, [rule.name for rule in self.rules], 3, 0.4)
-        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "labkit rules list shows the rules."
-        raise RuleError(f"There is no rule {name!r}.", hint=hint)
+        hint = near(name, [rule.name for rule in self.rules], cutoff=0.4) or "labkit rules list shows the rules."
+        raise RuleError(f"There is no rule {shown(name)}.", hint=hint.strip())
 
     def record(self, event: Event, stream: TextIO) -> None:
         """Writes an event in its recorded form, as one JSON line that `replay` reads."""
         stream.write(as_line(event))
 
-    def load(self, files: Iterable[Source]) -> Report:
+    @checked
+    def load(self, files: Sources) -> Report:
         """Loads rule files in order; raises LoadError, which carries the report, if any is invalid."""
         report = load_files(self._loader, files)
         if not report.successful:
             first = report.errors[0] if report.errors else None
-            what = f"{first.location.name}: {first.message}" if first else report.refused
+            what = f"{first.locations[0].name}: {first.message}{first.shown_snippet}" if first else report.refused
             raise LoadError(f"Rules can't be loaded: {what}", report)
         self._select()
         return report
 
+    @checked
     def select(self, selection: Iterable[Mapping[str, Mapping[str, str]]]) -> None:
         """Enables and disables rules as `rules:` in falco.yaml does, in order; a rule's name may have wildcards:
         `[{"disable": {"rule": "*"}}, {"enable": {"tag": "network"}}]`."""
@@ -164,6 +169,7 @@ class Engine:
             found = self._matchers[event.type] = self._matcher(event.type)
         return [found[1][hit] for hit in found[0](TypedEvent(event))] if found else []
 
+    @checked
     def replay(self, events: Recorded) -> Replay:
         """Evaluates events, in order: those of a file (JSON lines, `.gz` too; "-" is standard input), or any events.
 
@@ -174,12 +180,14 @@ class Engine:
         raised = [self.process(event) for event in _events(events)]
         return Replay(len(raised), tuple(alert for alerts in raised for alert in alerts))
 
+    @checked
     def explain(self, rule: str) -> Explanation:
         """What a rule is made of: its condition with macros and lists expanded, its fields, operators and events."""
         from labkit.rules.explain import Explanation
 
         return Explanation.of(self.rule(rule))
 
+    @checked
     def why(self, rule: str, events: Recorded | Event, *, number: int | None = None) -> Verdict:
         """Which parts of a rule's condition are true for one event, and which decided.
 
@@ -232,19 +240,21 @@ class Engine:
         )
 
 
-def load(files: Iterable[Source], **options: Any) -> Engine:
+@checked
+def load(files: Sources, **options: Any) -> Engine:
     """An engine with these files loaded; `options` are those of `Engine`. Raises LoadError if any is invalid."""
     engine = Engine(**options)
     engine.load(files)
     return engine
 
 
-def check(files: Iterable[Source]) -> Report:
+@checked
+def check(files: Sources) -> Report:
     """What Falco says about these files, loaded in order."""
     return load_files(Loader(), files)
 
 
-def load_files(loader: Loader, files: Iterable[Source]) -> Report:
+def load_files(loader: Loader, files: Sources) -> Report:
     """Loads files one after the other (of a folder: its YAML files, by name); a file that can't be read is an error
     like any other, and after a file that requires a plugin which isn't there, none is loaded."""
     report = Report()
@@ -269,9 +279,20 @@ def load_files(loader: Loader, files: Iterable[Source]) -> Report:
     return report
 
 
-def _files(files: Iterable[Source]) -> Iterator[Source]:
-    for file in files:
-        if not isinstance(file, tuple) and Path(file).is_dir():
+def _files(files: Sources) -> Iterator[Source]:
+    """Files one by one: of a folder its YAML files, of a list its items. Text of several lines is rules, not a name."""
+    one = isinstance(files, str | Path) or _is_named(files) or not isinstance(files, Iterable)
+    for file in [files] if one else files:  # type: ignore[union-attr]
+        if isinstance(file, str) and "\n" in file:
+            yield "rules", file
+        elif _is_named(file):
+            yield file
+        elif isinstance(file, list | tuple):
+            yield from _files(file)
+        elif not isinstance(file, str | Path):
+            hint = 'Give paths, or pairs of a name and a text: ("mine.yaml", "- rule: ...").'
+            raise RuleError(f"{shown(file)} is no rule file.", hint=hint)
+        elif Path(file).is_dir():
             try:
                 found = sorted(path for path in Path(file).iterdir() if path.suffix in (".yaml", ".yml"))
             except OSError as error:
@@ -283,8 +304,19 @@ def _files(files: Iterable[Source]) -> Iterator[Source]:
             yield file
 
 
+def _is_named(file: object) -> TypeGuard[tuple[str, str | bytes]]:
+    return isinstance(file, tuple) and len(file) == 2 and isinstance(file[0], str) and isinstance(file[1], str | bytes)
+
+
 def _events(events: Recorded) -> Iterable[Event]:
-    return open_events(events) if isinstance(events, str | Path) else events
+    if isinstance(events, str | Path):
+        return open_events(events)
+    if isinstance(events, RecordedEvent):
+        return [events]
+    if isinstance(events, Mapping) or not isinstance(events, Iterable):
+        hint = "Give a file of recorded events, or a list of them (labkit.rules.read_events, lab.record)."
+        raise LabError(f"{shown(events)} holds no events.", hint=hint)
+    return events
 
 
 def _priority_rank(name: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from labkit.calls import checked
 from labkit.errors import LabError
 from labkit.rules.fields import (
     ADDRESS_TYPES,
@@ -214,6 +215,7 @@ def _is_of(value: Any, kind: str) -> bool:
     return True
 
 
+@checked
 def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterator[RecordedEvent]:
     """Events from JSON lines; raises LabError for a line that isn't one."""
     for number, line in enumerate(lines, start=1):
@@ -265,6 +267,7 @@ def _is_single(value: Any) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
+@checked
 def open_events(file: Path | str) -> Iterator[RecordedEvent]:
     """Events from a file of JSON lines; `.gz` is decompressed, "-" is standard input. Raises LabError."""
     name = str(file)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from labkit.calls import near
 
 # Each code: the short form that the text shows; for warnings also the description that the JSON shows.
 ERRORS = {
@@ -117,6 +120,20 @@ class Problem:
         """The innermost place."""
         return self.locations[-1]
 
+    @property
+    def suggestion(self) -> str:
+        """Similar fields, if the problem is that there is no such field: `Did you mean 'proc.name'? `."""
+        from labkit.rules.fields import fields
+
+        unknown = re.search(r"nonexistent field ([\w.]+)", self.message)
+        return near(unknown[1], fields(), cutoff=0.7) if unknown else ""
+
+    @property
+    def shown_snippet(self) -> str:
+        """The line and the caret, indented, on lines of their own; empty if there is no context."""
+        lines = [] if self.snippet.startswith("<No context") else self.snippet.rstrip("\n").splitlines()
+        return "".join(f"\n    {line}" for line in lines)
+
     def to_dict(self) -> dict[str, Any]:
         deprecated = {"deprecated_field": self.deprecated_field} if self.deprecated_field else {}
         return {
@@ -225,12 +242,13 @@ class Report:
                 place = next((p for p in reversed(problem.locations) if p.name == file.name), problem.location)
                 named = next((p for p in reversed(problem.locations) if p.item_name), problem.location)
                 what = f"{named.item_type} {named.item_name}".strip()
+                said = f"{problem.message} {problem.suggestion}".strip()
                 style = "color:#b00020" if problem.code in ERRORS else "color:#8a6d00"
                 rows.append(
                     f"<tr><td>{html.escape(file.name)}</td><td>{place.line + 1}</td>"
                     f'<td style="text-align:left">{html.escape(what)}</td>'
                     f'<td style="{style}">{problem.code}</td><td style="text-align:left">'
-                    f'{html.escape(problem.message)}<pre style="{_PRE}">{html.escape(problem.snippet)}</pre></td></tr>'
+                    f'{html.escape(said)}<pre style="{_PRE}">{html.escape(problem.snippet)}</pre></td></tr>'
                 )
         if self.refused:
             rows.append(f'<tr><td colspan="5" style="color:#b00020">{html.escape(self.refused)}</td></tr>')

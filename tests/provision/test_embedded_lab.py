@@ -13,7 +13,7 @@ import yaml
 
 from labkit import Lab
 from labkit.embedded.state import Endpoints
-from labkit.errors import AlertTimeoutError, ExecError, StepError, TargetError
+from labkit.errors import AlertTimeoutError, ExecError, LabError, StepError, TargetError
 from labkit.provision.steps import STEPS
 
 SHELL = "Terminal shell in container"
@@ -197,6 +197,37 @@ def test_no_terminal_no_alert_and_the_event_is_named(lab: Lab) -> None:
     with pytest.raises(AlertTimeoutError, match="Broken link: event") as caught:
         lab.wait_for_alert(SHELL, timeout=1)
     assert "tty=True" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda lab: lab.alerts(rule="Terminal shell"), "Did you mean 'Terminal shell in container'"),
+        (lambda lab: lab.exec("deploy/ngnix", "id"), "Did you mean 'nginx'"),
+        (lambda lab: lab.exec("ngnix", "id"), "Did you mean 'nginx'"),
+        (lambda lab: lab.exec("flaco/falco", "id"), "Did you mean 'falco'"),
+        (lambda lab: lab.exec("deploy/nginx", "id", container="ngnix"), "Did you mean 'nginx'"),
+        (lambda lab: lab.exec("../kube-system/x", "id"), "Write deploy/NAME"),
+        (lambda lab: lab.exec("deploy/nginx\n", "id"), "Write deploy/NAME"),
+        (lambda lab: lab.apply("custom-rules", files="whoami.yml"), "Paths count from here"),
+        (lambda lab: lab.apply("custom-rules", files=[5]), "a list of paths"),
+        (lambda lab: lab.apply("nginx", fiels=[]), "`files` (one or a list)"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_a_similar_one(lab: Lab, wrong: Callable[[Lab], object], said: str) -> None:
+    with pytest.raises(LabError) as caught:
+        wrong(lab)
+    assert said in caught.value.hint
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_rule_without_alerts_is_no_mistake_and_says_so(lab: Lab) -> None:
+    found = lab.alerts("0s", rule=SHELL)
+    assert repr(found) == f"No alerts of the rule '{SHELL}' since 0s in log group falco."
+
+
+def test_one_file_of_rules_may_be_given_without_a_list(lab: Lab, workshop: Path) -> None:
+    assert lab.apply("custom-rules", files=workshop / "custom-rules/whoami.yaml").action == "unchanged"
 
 
 def test_an_unknown_rule_is_named(lab: Lab) -> None:

@@ -1,0 +1,31 @@
+"""Packages whose public names are imported when they are first used; `dir()`, Tab and `help()` show them all."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+def lazily(
+    package: str, where: Mapping[str, str], names: Iterable[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's `__getattr__` and `__dir__`. `where` maps names to modules (a module to itself).
+
+    `names` are public names that are there already.
+    """
+    public = sorted({*where, *names})
+
+    def __getattr__(name: str) -> Any:
+        if name in where:
+            module = importlib.import_module(where[name])
+            return module if where[name] == f"{package}.{name}" else getattr(module, name)
+        from labkit.calls import near
+
+        hint = "" if name.startswith("_") else near(name, public).strip()
+        raise AttributeError(f"module {package!r} has no attribute {name!r}. {hint}".strip())
+
+    def __dir__() -> list[str]:
+        return public
+
+    return __getattr__, __dir__
