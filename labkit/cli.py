@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+import tempfile
+import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from labkit.calls import is_text, near, seconds, shown
 from labkit.errors import LabError, NoLabError
 
 if TYPE_CHECKING:
@@ -47,27 +52,96 @@ class _LazyGroup(click.Group):
         return command
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Runs the command; an error is told on standard error, and ends it with 1. (So does, without a word, a reader
-        of the output that goes away: click sees to that.)"""
+        """Runs the command. Errors go to stderr in two lines; the exit code is 1, of a wrong call 2.
+
+        (A reader of the output that goes away ends it with 1, too, without a word: click sees to that.)
+        """
         try:
             if sys.stdout is None:
                 raise LabError("Standard output is closed.", hint="Send it to a file, or to /dev/null.")
-            return super().main(*args, **extra)
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be UTF-8
+            wrong = next((one for one in extra.get("args") or sys.argv[1:] if not is_text(one)), None)
+            if wrong is not None:
+                raise LabError(f"The argument {shown(wrong)} is not text in UTF-8.", hint="Write it in UTF-8.")
+            sys.exit(super().main(*args, **{**extra, "standalone_mode": False}) or 0)
+        except click.ClickException as error:
+            usage = error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx else ""
+            click.echo(
+                f"{usage}\n".lstrip() + f"labkit: {_printable(' '.join(error.format_message().split()))}", err=True
+            )
+            sys.exit(error.exit_code)
+        except click.Abort:
+            click.echo("labkit: Stopped.", err=True)
+            sys.exit(130)  # as of any command that Ctrl-C ends
         except LabError as error:
-            said = error
+            problem = error
         except OSError as error:
             what = f"{error.filename} can't be used" if error.filename else "Input or output failed"
             hint = "See to what is read from or written to: that it is there, may be used, and has room."
-            said = LabError(f"{what}: {error.strerror or error}.", hint=hint)
+            problem = LabError(f"{what}: {error.strerror or error}.", hint=hint)
             _give_up_output()
-        click.echo(f"labkit: {said}", err=True)
+        except Exception as error:
+            problem = LabError(
+                f"{type(error).__name__}: {shown(str(error), 200)}",
+                hint=f"This is a fault of labkit itself; please report it with {_traceback_file()}.",
+            )
+        click.echo(f"labkit: {_printable(str(problem))}", err=True)
         sys.exit(1)
+
+
+def _printable(text: str) -> str:
+    """`text` without what a terminal would take for a command; line breaks and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def _traceback_file() -> str:
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="labkit-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+            return file.name
+    except OSError:
+        return "what you typed"
 
 
 def _give_up_output() -> None:
     """Drops what could not be written, or the interpreter would try again when it ends, and complain."""
     with suppress(OSError):  # standard output isn't a file in a test
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class FileName(click.Path):
+    """A file or folder, as a Path."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip():
+            self.fail("The name of a file is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Name(click.Choice[str]):
+    """One of some names; of another it says which are similar."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            similar = near(value, self.choices) or f"Use one of: {', '.join(self.choices)}."
+            self.fail(f"There is no {shown(value)}. {similar}", param, ctx)
+        return str(value)
+
+
+class Seconds(click.ParamType[float]):
+    """A time to wait: `90`, `5m`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return seconds(value, "It")
+        except LabError as error:
+            return self.fail(f"{error.message} {error.hint}", param, ctx)
 
 
 def connect() -> Lab:
@@ -77,7 +151,8 @@ def connect() -> Lab:
     try:
         return Lab.connect(start=False)
     except NoLabError as error:
-        click.echo(f"{error.message} Starting a new one.", err=True)
+        if not error.ended:  # which is told when the new one has started
+            click.echo(f"{error.message} Starting a new one.", err=True)
         return Lab.connect()
 
 

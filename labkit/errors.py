@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+Hint = str | Callable[[], str]
+"""What to do next, or what finds that out when an error is raised."""
 
 
 class LabError(Exception):
@@ -14,10 +17,10 @@ class LabError(Exception):
     with `raise ... from`.
     """
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: Hint = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint if isinstance(hint, str) else hint()
 
     def __str__(self) -> str:
         return f"{self.message}\n  What to do: {self.hint}" if self.hint else self.message
@@ -36,7 +39,11 @@ class NotRunningError(LabError):
 
 
 class NoLabError(NotRunningError):
-    """No embedded lab is running, and none was to be started."""
+    """No embedded lab is running, and none was to be started. `ended`: there was one, and nobody stopped it."""
+
+    def __init__(self, message: str, *, ended: bool, hint: Hint = "") -> None:
+        super().__init__(message, hint=hint)
+        self.ended = ended
 
 
 class TargetError(LabError):
@@ -46,7 +53,7 @@ class TargetError(LabError):
 class UnreachableError(TargetError):
     """AWS or the Kubernetes API gives no answer at all. `service` is `AWS` or `Kubernetes`."""
 
-    def __init__(self, message: str, *, service: str, hint: str = "") -> None:
+    def __init__(self, message: str, *, service: str, hint: Hint = "") -> None:
         super().__init__(message, hint=hint)
         self.service = service
 

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labkit.cli import FileName
 from labkit.errors import RunError
 from labkit.settings import Settings, workshop_root
+from labkit.show import counted
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -308,10 +310,8 @@ def _lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
     "--target", type=click.Choice(["embedded", "eks"]), help="Where to run (default: LABKIT_TARGET, embedded)."
 )
 @click.option("--only", default="", metavar="NN,NN", help="Chapters to run, by number.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for the report (default: build/run).")
-@click.option(
-    "--junit", type=click.Path(path_type=Path), help="Where to write JUnit (default: junit.xml in the output)."
-)
+@click.option("--output", type=FileName(), help="Folder for the report (default: build/run).")
+@click.option("--junit", type=FileName(), help="Where to write JUnit (default: junit.xml in the output).")
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook parameter.")
 @click.option("--store", is_flag=True, help="Store the outputs in notebooks/ when all of it passed.")
 def run_command(
@@ -355,7 +355,7 @@ def run_command(
     if store:
         for notebook in notebooks:
             store_outputs(output / notebook.name, notebook)
-    click.echo(f"All {len(run.chapters)} chapters passed. Report: {index}")
+    click.echo(f"{counted(len(run.chapters), 'chapter')} passed. Report: {index}")
 
 
 def _indented(text: str) -> str:

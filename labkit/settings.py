@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_type_hints
 
-from labkit.calls import near, shown
-from labkit.errors import SettingsError
+from labkit.calls import LONGEST, is_text, near, seconds, shown
+from labkit.errors import LabError, SettingsError
 
 Target = Literal["embedded", "eks"]
 
@@ -87,23 +88,72 @@ class Settings:
                 values[name] = _convert(name, kinds[name], value)
         values.setdefault("root", workshop_root())
         values.setdefault("home", values["root"] / ".labkit")
-        values["home"] = values["home"].expanduser().resolve()
         settings = cls(**values)
-        if settings.target not in ("embedded", "eks"):
-            raise SettingsError(
-                f"target is {settings.target!r}.", hint="Use 'embedded' (no AWS account needed) or 'eks'."
-            )
-        if settings.nodes < 1:
-            raise SettingsError(f"nodes is {settings.nodes}.", hint="A cluster needs at least one node.")
+        if settings.target == "embedded" and not settings.region:
+            raise SettingsError("region is ''.", hint="On the embedded lab it has to be one, such as us-east-1.")
         return settings
 
 
+_NAMESPACE = (r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "lower-case letters, digits and hyphens, at most 63")
+# Texts: what they have to match as a whole, and that in words.
+_TEXTS: Mapping[str, tuple[str, str]] = {
+    "target": ("embedded|eks", "'embedded' (no AWS account needed) or 'eks'"),
+    "region": (r"|[a-z]{2,4}(-[a-z]{2,12}){1,3}-\d{1,2}", "a region's name, such as us-east-1"),
+    "cluster": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "letters, digits, hyphens and underscores, at most 100"),
+    "context": (r"[ -~]{0,253}", "the name of a kubeconfig context"),
+    "log_group": (r"[.\-_/#A-Za-z0-9]{1,512}", "letters, digits and . - _ / #, at most 512"),
+    "log_stream": (r"[^:*\x00-\x1f\x7f\ud800-\udfff]{1,512}", "text without : and *, at most 512 characters"),
+    "logging_namespace": _NAMESPACE,
+    "falco_namespace": _NAMESPACE,
+    "app_namespace": _NAMESPACE,
+    "role_name": (r"[\w+=,.@-]{1,64}", "letters, digits and + = , . @ - _, at most 64"),
+    "prefix": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "letters, digits, hyphens and underscores, at most 64"),
+}
+# Numbers: from, to.
+_NUMBERS: Mapping[str, tuple[float, float]] = {
+    "retention_days": (1, 3653),
+    "timeout": (0, LONGEST),
+    "alert_timeout": (0, LONGEST),
+    "nodes": (1, 5),
+    "idle_minutes": (0.001, 60 * 24 * 366),
+    "aws_port": (0, 65535),
+    "kubernetes_port": (0, 65535),
+}
+
+
 def _convert(name: str, kind: type, value: Any) -> Any:
+    """A setting's value as its kind, within its bounds. Raises `SettingsError`; `name` is as the person knows it."""
+    setting = name.lower().removeprefix("labkit_")
+    if kind is Path:
+        return _folder(name, value)
+    if kind is str:
+        pattern, words = _TEXTS[setting]
+        if isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII):
+            return value
+        raise SettingsError(f"{name} is {shown(value)}.", hint=f"It has to be {words}.")
+    lowest, highest = _NUMBERS[setting]
     try:
-        return kind(value)
-    except (TypeError, ValueError):
-        default = Settings.__dataclass_fields__[name.lower().removeprefix("labkit_")].default
-        expected = "a whole number" if kind is int else "a number" if kind is float else f"a {kind.__name__}"
+        number = seconds(value, name) if setting.endswith("timeout") else kind(value)
+    except (TypeError, ValueError, OverflowError, LabError):
+        number = None
+    if number is None or not lowest <= number <= highest or isinstance(value, bool):
+        words = f"a {'whole ' if kind is int else ''}number"
         raise SettingsError(
-            f"{name} is {value!r}, which is not {expected}.", hint=f"Give it a value such as {default!r}."
+            f"{name} is {shown(value)}, which is not {words} from {lowest:g} to {highest:g}.",
+            hint=f"Give it a value such as {Settings.__dataclass_fields__[setting].default!r}.",
+        )
+    return number
+
+
+def _folder(name: str, value: Any) -> Path:
+    try:
+        if not isinstance(value, str | PurePath) or not str(value).strip() or not is_text(str(value)):
+            raise ValueError
+        path = Path(value).expanduser()
+        return path.resolve() if "home" in name.lower() else path
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        why = f": {str(error).rstrip('.')}" if isinstance(error, RuntimeError | OSError) else ""
+        raise SettingsError(
+            f"{name} is {shown(value)}, which names no folder{why}.",
+            hint="Give it the path of a folder, or leave it out.",
         ) from None

@@ -3,8 +3,38 @@
 from __future__ import annotations
 
 import html
+import itertools
+import os
 import sys
+import textwrap
+from contextlib import suppress
 from dataclasses import dataclass
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 event`, `2 events`, `1,000 events`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that output goes to; None if it goes elsewhere."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            if stream.isatty():
+                return max(os.get_terminal_size(stream.fileno()).columns, 40)
+    return None
+
+
+def _narrowed(widths: list[int], room: int) -> list[int]:
+    """Widths that fit into `room` together: the widest columns give way, down to an equal share."""
+    limit = max(widths, default=0)
+    while limit > 8 and sum(min(width, limit) for width in widths) > room:
+        limit -= 1
+    return [min(width, limit) for width in widths]
+
+
+def _lines(cell: str, width: int) -> list[str]:
+    return textwrap.wrap(cell, max(width, 1), break_on_hyphens=False) or [""]
 
 
 @dataclass(frozen=True)
@@ -16,11 +46,22 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
     def __repr__(self) -> str:
+        """As text; in a terminal not wider than that. (A notebook's text is as wide as it takes.)"""
+        return self.text(terminal_width())
+
+    def text(self, width: int | None = None) -> str:
+        """The title and a line for each row; at most `width` wide, for which cells are broken into lines."""
         widths = [max((len(row[i]) for row in self.rows), default=0) for i in range(len(self.columns))]
-        lines = [
-            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in self.rows
-        ]
+        if width is not None:
+            widths = _narrowed(widths, width - 2 * len(widths))
+        lines = []
+        for row in self.rows:
+            cells = [
+                _lines(cell, most) if width is not None else [cell] for cell, most in zip(row, widths, strict=True)
+            ]
+            for parts in itertools.zip_longest(*cells, fillvalue=""):
+                line = "  ".join(part.ljust(most) for part, most in zip(parts, widths, strict=True))
+                lines.append(f"  {line}".rstrip())
         return "\n".join([self.title, *lines])
 
     def _repr_html_(self) -> str:

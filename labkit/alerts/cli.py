@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -15,6 +14,8 @@ from labkit.alerts.live import follow_events
 from labkit.alerts.parse import NotAlert, parse
 from labkit.alerts.reader import Event, events
 from labkit.alerts.times import utc
+from labkit.calls import near
+from labkit.show import counted, terminal_width
 
 
 @click.command()
@@ -34,11 +35,26 @@ def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
         click.echo(f"Following log group {group}; Ctrl-C ends it.", err=True)
         batches = ([e for e in batch if _is_of(e, rule)] for batch in follow_events(client, group, start))
     else:
-        read = events(client, group, start, progress=_progress if sys.stderr.isatty() else None)
-        found = [e for e in read if _is_of(e, rule)]
+        live = sys.stderr.isatty()
+        try:
+            read = events(client, group, start, progress=_progress if live else None)
+            found = []
+            names: set[str] = set()
+            for event in read:
+                alert = parse(event["message"])
+                if not isinstance(alert, NotAlert):
+                    names.add(str(alert.get("rule")))
+                    if rule in (None, alert.get("rule")):
+                        found.append(event)
+        finally:
+            if live:
+                click.echo("\r\033[K", nl=False, err=True)
         if not found:
             named = f" of the rule {rule!r}" if rule else ""
-            click.echo(f"There are no alerts{named} since {start:%Y-%m-%d %H:%M:%S} UTC in {group}.", err=True)
+            other = near(rule, names).strip() if rule else ""
+            click.echo(
+                f"There are no alerts{named} since {start:%Y-%m-%d %H:%M:%S} UTC in {group}. {other}".strip(), err=True
+            )
         batches = [found]
     try:
         for line in _lines(batches, form):
@@ -70,7 +86,8 @@ def _lines(batches: Iterable[list[Event]], form: str) -> Iterator[str]:
 
 
 def _table(df: pd.DataFrame) -> Iterator[str]:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    width = (terminal_width() if sys.stdout.isatty() else None) or sys.maxsize
+    narrow = width < 140
     places = df["k8s.pod.name"].fillna(df["container.name"]).fillna("host")
     commands = df["proc.cmdline"].fillna("")
     for time, priority, rule, place, command in zip(
@@ -78,14 +95,22 @@ def _table(df: pd.DataFrame) -> Iterator[str]:
     ):
         moment = "-" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M:%S}"
         level, name = ("-" if pd.isna(value) else value for value in (priority, rule))
-        line = f"{moment:<19}  {level:<13}  {name:<44}  {place:<30}  {' '.join(command.split())}"
+        command = "".join(c if c.isprintable() else "?" for c in " ".join(command.split()))
+        if narrow:
+            line = f"{moment[5:]:<14}  {level[:7]:<7}  {_cut(name, 28):<28}  {_cut(place, 16):<16}  {command}"
+        else:
+            line = f"{moment:<19}  {level:<13}  {name:<44}  {place:<30}  {command}"
         yield line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _progress(count: int, latest: pd.Timestamp | None) -> None:
     """Says that something is happening, on a line that goes away."""
     click.echo(
-        f"\r\033[K{count:,} events" + (f", the latest of {latest:%Y-%m-%d %H:%M:%S}" if latest else ""),
+        f"\r\033[K{counted(count, 'event')}" + (f", the latest of {latest:%Y-%m-%d %H:%M:%S}" if latest else ""),
         nl=False,
         err=True,
     )

@@ -14,8 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from labkit.alerts.frame import Columns, unhurried_gc
 from labkit.alerts.times import When, epoch_ms
-from labkit.calls import checked
+from labkit.calls import checked, shown
 from labkit.errors import LabError, TargetError
+from labkit.show import counted
 
 Event = Mapping[str, Any]
 """One event of FilterLogEvents: `message`, `timestamp` and `ingestionTime` (ms), `eventId`, `logStreamName`."""
@@ -25,6 +26,12 @@ Progress = Callable[[int, "pd.Timestamp | None"], None]
 
 _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "ServiceUnavailableException"})
 _PATIENCE = 8  # attempts on top of botocore's own; with doubling pauses that is about two minutes
+_SAME_PAGES = 5  # pages with nothing new and a token that was there before, one after the other
+_BROKEN_PAGES = 3
+
+
+class BrokenAnswerError(LabError):
+    """A service answered with success, but not with JSON."""
 
 
 @checked
@@ -53,7 +60,8 @@ def read(
     empty result has the same columns and dtypes. `df.attrs` counts: `events` read, `alerts` made of them, and `skipped`
     lines by reason (`lifecycle`, `malformed`, `other`), and `untimed` alerts, whose `time` is missing.
 
-    Raises `LabError` when the log group doesn't exist, when a time has no zone or when the service refuses.
+    Raises `LabError` when the log group doesn't exist, when a time has no zone, when the service refuses, or when it
+    stops giving pages before the last (never is a part passed off as the whole).
     """
     if rule is not None and filter_pattern is None and rule.isascii() and not set(rule) & set('"\\'):
         # Lets the service drop most of the others. A name that JSON may escape would be missed in some shapes.
@@ -96,10 +104,11 @@ def events(
         request["filterPattern"] = filter_pattern
     seen_events: set[str] = set()
     seen_tokens: set[str] = set()
-    latest = 0
+    latest, same = 0, 0
     while True:
         with explained(client, log_group), _quick_parse(client):
             page = _patiently(client.filter_log_events, request)
+        before = len(seen_events)
         # A page may be empty and yet have a successor: only the token tells whether there is more.
         for event in page.get("events", ()):
             if event["eventId"] not in seen_events:
@@ -109,17 +118,32 @@ def events(
         if progress is not None:
             progress(len(seen_events), pd.Timestamp(latest, unit="ms", tz="UTC") if latest else None)
         token = page.get("nextToken")
-        if not token or token in seen_tokens:
+        if not token:
             return
+        same = same + 1 if token in seen_tokens and len(seen_events) == before else 0
+        if same >= _SAME_PAGES:
+            raise LabError(
+                f"CloudWatch Logs gives the same page of {log_group!r} again and again, after "
+                f"{counted(len(seen_events), 'event')}: there may be more.",
+                hint="Read it again, or a shorter window.",
+            )
+        if same:
+            time.sleep(min(2.0**same * 0.1, 2.0))
         seen_tokens.add(token)
         request["nextToken"] = token
 
 
 def _patiently(call: Callable[..., Any], request: Mapping[str, Any]) -> Any:
-    """Calls, and waits longer and longer while the service says that it is asked too often."""
+    """Calls, and waits longer and longer while the service says that it is asked too often, or what makes no sense."""
+    broken = 0
     for attempt in range(_PATIENCE):
         try:
             return call(**request)
+        except BrokenAnswerError:
+            broken += 1
+            if broken >= _BROKEN_PAGES:
+                raise
+            time.sleep(0.2 * broken)
         except ClientError as error:
             if error.response["Error"]["Code"] not in _THROTTLED:
                 raise
@@ -140,9 +164,18 @@ def _quick_parse(client: Any) -> Iterator[None]:
 
 
 def _decode(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    if response_dict["status_code"] != 200 or "json" not in response_dict["headers"].get("content-type", ""):
+    if response_dict["status_code"] != 200 or "cbor" in response_dict["headers"].get("content-type", ""):
         return  # errors are for botocore to read
-    customized_response_dict.update(orjson.loads(response_dict["body"]))
+    try:
+        page = orjson.loads(response_dict["body"])
+    except ValueError:
+        page = None
+    if not isinstance(page, dict) or not isinstance(page.get("events", []), list):
+        raise BrokenAnswerError(
+            f"CloudWatch Logs answered with something else than events: {shown(response_dict['body'], 80)}",
+            hint="Is a proxy or another program in between? Check AWS_ENDPOINT_URL and the network, then read again.",
+        )
+    customized_response_dict.update(page)
     response_dict["body"] = b"{}"
 
 

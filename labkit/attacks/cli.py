@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import click
 import orjson
 
 from labkit.attacks.catalogue import catalogue
 from labkit.attacks.runner import run
-from labkit.cli import connect
+from labkit.cli import FileName, Seconds, connect
 
 
 @click.group()
@@ -31,7 +32,7 @@ def list_command(as_json: bool) -> None:
 @attack.command("run")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--target", default="deploy/nginx", show_default=True, help="Pod, namespace/pod or deploy/name.")
-@click.option("--timeout", type=float, help="Seconds to wait for an alert.")
+@click.option("--timeout", type=Seconds(), help="How long to wait for an alert (90, 5m).")
 def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> None:
     """Run attacks and print the alerts that they raised; exit 1 if one did not end as expected."""
     outcomes = run(connect(), *names, target=target, timeout=timeout)
@@ -49,11 +50,13 @@ def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> N
 @click.option("--tty", is_flag=True, help="Give the command a terminal.")
 @click.option("--stdin", help="Text that is typed into it.")
 @click.option("--container", "-c", default="", help="Container; by default the pod's first.")
-@click.option("--record", metavar="FILE", help="Write the system calls it makes here, for `labkit rules replay`.")
+@click.option(
+    "--record", metavar="FILE", type=FileName(), help="Write the system calls it makes here, for `labkit rules replay`."
+)
 @click.argument("pod")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(
-    tty: bool, stdin: str | None, container: str, record: str | None, pod: str, argv: tuple[str, ...]
+    tty: bool, stdin: str | None, container: str, record: Path | None, pod: str, argv: tuple[str, ...]
 ) -> None:
     """Run ARGV in POD (a pod, namespace/pod or deploy/name) and exit with its exit code."""
     lab = connect()

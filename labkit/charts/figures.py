@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from labkit.charts import data
+from labkit.show import counted
 
 # One colour per priority: grey and blues, then amber to purple and black, each darker than the one before, so that
 # they stay apart for colour-blind readers and in print.
@@ -56,7 +57,7 @@ def timeline(df: pd.DataFrame) -> Figure:
         return _nothing(title)
     fig, ax = _chart(3.8)
     width: pd.Timedelta = counts.attrs["width"]
-    _heading(fig, title, f"{_n(int(counts.to_numpy().sum()), 'alert')}, one bar per {_span(width)}")
+    _heading(fig, title, f"{counted(int(counts.to_numpy().sum()), 'alert')}, one bar per {_span(width)}")
     left = pd.DatetimeIndex(counts.index).tz_localize(None)
     below = pd.Series(0, index=counts.index)
     for priority in counts.columns:
@@ -91,7 +92,7 @@ def top_rules(df: pd.DataFrame, n: int = 10) -> Figure:
         return _nothing(title)
     fig, ax = _chart(1.6 + 0.32 * len(table))
     shown, total = int(table["alerts"].sum()), table.attrs["alerts"]
-    detail = f"{_n(total, 'alert')} from {_n(table.attrs['rules'], 'rule')}"
+    detail = f"{counted(total, 'alert')} from {counted(table.attrs['rules'], 'rule')}"
     if table.attrs["rules"] > len(table):
         detail += f"; the {len(table)} shown raised {shown / total:.0%} of them"
     _heading(fig, title, detail)
@@ -114,7 +115,7 @@ def by_pod(df: pd.DataFrame, n: int = 15) -> Figure:
         return _nothing(title)
     fig, ax = _chart(1.6 + 0.32 * len(counts))
     places = counts.attrs["pods"]
-    detail = f"{_n(len(df), 'alert')} from {_n(places, 'place')}"
+    detail = f"{counted(len(df), 'alert')} from {counted(places, 'place')}"
     if places > len(counts):
         detail += f"; the {len(counts)} with the most are shown"
     _heading(fig, title, detail)
@@ -151,10 +152,10 @@ def tactics(df: pd.DataFrame) -> Figure:
     seen = table[table["alerts"] > 0]
     untagged = table.attrs["untagged"]
     detail = f"{len(seen)} of {len(table)} tactics seen"
-    _heading(fig, title, f"{detail}; {_n(untagged, 'alert')} without a tactic" if untagged else detail)
+    _heading(fig, title, f"{detail}; {counted(untagged, 'alert')} without a tactic" if untagged else detail)
     bars = ax.barh(range(len(table)), table["alerts"].to_numpy(), color="#3f6fa8", height=0.7)
-    counted = zip(table["alerts"], table["rules"], strict=True)
-    labels = [f"{alerts:,}  ({_n(rules, 'rule')})" if alerts else "–" for alerts, rules in counted]
+    numbers = zip(table["alerts"], table["rules"], strict=True)
+    labels = [f"{alerts:,}  ({counted(rules, 'rule')})" if alerts else "–" for alerts, rules in numbers]
     texts = ax.bar_label(bars, labels=labels, padding=4, fontsize=9, color=_INK)
     _rows(ax, [f"{name}  {tactic}" for name, tactic in zip(table.index, table["id"], strict=True)])
     for text, label, count in zip(texts, ax.get_yticklabels(), table["alerts"], strict=True):
@@ -177,8 +178,8 @@ def counts(compared: pd.DataFrame, n: int = 15) -> Figure:
         return _nothing(title)
     fig, ax = _chart(1.6 + 0.46 * len(table))
     differing = table.attrs["differing"]
-    found = f"not equal in {_n(differing, 'row')}" if differing else "equal in every row"
-    totals = f"{_n(table.attrs['alerts'], 'alert')} in the frame, {table.attrs['metric']:,} in the metric"
+    found = f"not equal in {counted(differing, 'row')}" if differing else "equal in every row"
+    totals = f"{counted(table.attrs['alerts'], 'alert')} in the frame, {table.attrs['metric']:,} in the metric"
     _heading(fig, title, f"{totals}; {found}")
     bars = {"alerts": (-0.2, COLOURS["Notice"], "alerts in the frame"), "metric": (0.2, COLOURS["Warning"], "metric")}
     for column, (shift, colour, _) in bars.items():
@@ -233,7 +234,8 @@ def _heading(fig: Figure, title: str, detail: str) -> None:
 
 def _rows(ax: Axes, labels: Iterable[str]) -> None:
     names = list(labels)
-    ax.set_yticks(range(len(names)), [_shortened(name) for name in names])
+    # A name is text: matplotlib would take what is between two $ for a formula.
+    ax.set_yticks(range(len(names)), [_shortened(name) for name in names], parse_math=False)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.spines["left"].set_visible(True)
     ax.spines["left"].set_color(_FAINT)
@@ -278,19 +280,16 @@ def _legend(fig: Figure, priorities: Sequence[str] | pd.Index[Any], title: str =
 
 def _shortened(text: str, width: int = 52) -> str:
     """Cut in the middle: a pod's name tells itself apart at its end."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     if len(text) <= width:
         return text
     tail = width // 3
     return f"{text[: width - tail - 1]}…{text[-tail:]}"
 
 
-def _n(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _span(width: pd.Timedelta) -> str:
     seconds = int(width.total_seconds())
     for size, noun in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
         if seconds % size == 0:
-            return noun if seconds == size else f"{seconds // size} {noun}s"
+            return noun if seconds == size else counted(seconds // size, noun)
     raise AssertionError(seconds)  # a width is a whole number of seconds

@@ -10,11 +10,14 @@ import click
 
 from labkit.embedded import client, state
 from labkit.settings import Settings
+from labkit.show import Table, counted
 
 
 @click.command()
-@click.option("--aws-port", type=int, help="Port of AWS (default: any free one).")
-@click.option("--kubernetes-port", type=int, help="Port of the Kubernetes API (default: any free one).")
+@click.option("--aws-port", type=click.IntRange(0, 65535), help="Port of AWS (default: any free one).")
+@click.option(
+    "--kubernetes-port", type=click.IntRange(0, 65535), help="Port of the Kubernetes API (default: any free one)."
+)
 @click.option("--nodes", type=click.IntRange(1, 5), help="Nodes of the cluster (default: 2).")
 def up(aws_port: int | None, kubernetes_port: int | None, nodes: int | None) -> None:
     """Start the embedded lab; harmless if it is running."""
@@ -33,9 +36,15 @@ def up(aws_port: int | None, kubernetes_port: int | None, nodes: int | None) -> 
 def down() -> None:
     """Stop the embedded lab and forget its state."""
     settings = Settings.load()
+    ended = state.read(settings.home) is not None
     stopped = client.stop(settings.home)
     (settings.home / "ledger.json").unlink(missing_ok=True)  # what it tells of went with the lab
-    click.echo("Stopped." if stopped else f"No embedded lab is running in {settings.home}.")
+    none = (
+        f"The embedded lab in {settings.home} had ended already."
+        if ended
+        else f"No embedded lab is running in {settings.home}."
+    )
+    click.echo("Stopped." if stopped else none)
 
 
 @click.command()
@@ -46,7 +55,20 @@ def status(as_json: bool) -> None:
     endpoints = client.find(home)
     report = client.health(endpoints) if endpoints else None
     if endpoints is None or report is None:
-        click.echo(json.dumps({"running": False, "home": str(home)}) if as_json else f"Not running ({home}).")
+        silent, pid = client.silence(home), state.holder(home)
+        condition = "ended" if state.read(home) else "none"
+        if pid is not None:
+            condition = "stopped" if client.is_stopped(pid) else "busy"
+        if as_json:
+            click.echo(json.dumps({"running": False, "home": str(home), "state": condition, "pid": pid}))
+        elif silent:
+            click.echo(f"Not answering ({home}).\n  {silent}")
+        elif condition == "ended":
+            click.echo(
+                f"Not running ({home}): it has ended, and what was in it is gone.\n  `labkit up` starts it anew."
+            )
+        else:
+            click.echo(f"Not running ({home}).")
         raise SystemExit(1)
     report = {
         "running": True,
@@ -63,8 +85,8 @@ def status(as_json: bool) -> None:
     click.echo(f"Running since {report['uptime']:.0f} s, pid {report['pid']}, {report['memory'] / 1e6:.0f} MB")
     click.echo(f"  AWS         {endpoints.aws_url}  (region {endpoints.region})")
     click.echo(f"  Kubernetes  {endpoints.kubernetes_url}  (cluster {endpoints.cluster})")
-    for pod in report["pods"]:
-        click.echo(f"  pod         {pod['namespace']}/{pod['name']}: {pod['status']}")
+    pods = tuple((f"{pod['namespace']}/{pod['name']}", str(pod["status"])) for pod in report["pods"])
+    click.echo(repr(Table(f"  {counted(len(pods), 'pod')}", ("pod", "status"), pods)))
 
 
 @click.command()

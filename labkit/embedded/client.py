@@ -6,6 +6,7 @@ import fcntl
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from labkit import files
 from labkit.embedded import state
 from labkit.embedded.state import Endpoints
 from labkit.errors import NoLabError, NotRunningError
@@ -36,43 +38,90 @@ def ensure_running(settings: Settings) -> Endpoints:
 
     Raises `NotRunningError` with the end of the lab's log if it doesn't start.
     """
+    recorded = state.read(settings.home)
     found = find(settings.home)
     if found is not None:
         return _checked(found, settings)
+    _refuse_silent(settings.home, recorded)
     with _lock(settings.home):
         found = find(settings.home)  # another process may have started it while this one waited
         if found is not None:
             return _checked(found, settings)
-        _refuse_silent(settings.home)
+        recorded = state.read(settings.home)
+        _refuse_silent(settings.home, recorded)
         lost = state.holder(settings.home)
         if lost is not None:  # its state file was deleted or overwritten: nobody can use it any more
             _end(lost)
-        return _start(settings)
+        gone = _gone(settings.home) if recorded is not None else ""
+        (settings.home / "ledger.json").unlink(missing_ok=True)  # what it tells of went with the lab
+        started = _start(settings)
+    if recorded is not None:
+        print(
+            f"The embedded lab in {settings.home} had ended without being stopped (killed, or the computer was "
+            f"restarted), so a new one was started. Gone with it: {gone}.",
+            file=sys.stderr,
+        )
+    return started
+
+
+def _gone(home: Path) -> str:
+    """What a lab that has ended had in it, as far as its ledger tells."""
+    try:
+        records = json.loads(files.read(home / "ledger.json", 1 << 24))["records"]
+        steps = list(dict.fromkeys(str(record["step"]) for record in records))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        steps = []
+    applied = f" and the steps {', '.join(steps)}" if steps else ""
+    return f"pods, logs, alarms{applied}; apply again what you need"
 
 
 def running(home: Path) -> Endpoints:
     """The running lab of `home`. Raises `NoLabError` if there is none, `NotRunningError` if it doesn't answer."""
+    recorded = state.read(home)
     found = find(home)
     if found is not None:
         return found
-    _refuse_silent(home)
+    _refuse_silent(home, recorded)
     ended = state.read(home) is not None
     raise NoLabError(
         f"The embedded lab in {home} has ended, and what was in it is gone."
         if ended
         else f"No embedded lab is running in {home}.",
         hint="Start it with `labkit up`.",
+        ended=ended,
     )
 
 
-def _refuse_silent(home: Path) -> None:
-    """Raises `NotRunningError` if the lab that `home` tells of is there, but doesn't answer."""
-    recorded, pid = state.read(home), state.holder(home)
-    if pid is not None and recorded is not None and recorded.pid == pid:
-        raise NotRunningError(
-            f"The embedded lab in {home} (pid {pid}) is running, but it does not answer.",
-            hint="Try again in a moment; or end it with `labkit down`.",
+def _refuse_silent(home: Path, recorded: Endpoints | None) -> None:
+    """Raises `NotRunningError` if the `recorded` lab is there, but doesn't answer."""
+    said = silence(home)
+    if said and recorded is not None and recorded.pid == state.holder(home):
+        raise NotRunningError(f"The embedded lab in {home} does not answer.", hint=said)
+
+
+def silence(home: Path) -> str:
+    """Why a lab that is there doesn't answer, and what to do about that; empty if there is none."""
+    pid = state.holder(home)
+    if pid is None:
+        return ""
+    if is_stopped(pid):
+        return f"It is stopped (pid {pid}): `kill -CONT {pid}` lets it go on; `labkit down` and `labkit up` start anew."
+    return f"It is busy (pid {pid}): try again in a moment; `labkit down` and `labkit up` start anew."
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process has been stopped by a signal (SIGSTOP, Ctrl-Z) and not continued."""
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            in "Tt"
         )
+    except (OSError, IndexError):
+        pass
+    if not shutil.which("ps"):
+        return False
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.strip().startswith("T")
 
 
 def find(home: Path) -> Endpoints | None:
@@ -86,7 +135,7 @@ def health(endpoints: Endpoints) -> dict[str, Any] | None:
 
     The answer has to name the id in the state file: another program, or another lab, may have taken the port.
     """
-    if not _alive(endpoints.pid):
+    if not _alive(endpoints.pid) or is_stopped(endpoints.pid):
         return None
     try:
         document = _ask(endpoints, "GET", HEALTH_PATH)
@@ -235,6 +284,7 @@ def _read_until(descriptor: int, seconds: float) -> bytes:
 
 def _end(pid: int) -> None:
     os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGCONT)  # one that is stopped would not know
     if not _wait_for_exit(pid, SHUTDOWN_SECONDS):
         os.kill(pid, signal.SIGKILL)
         _wait_for_exit(pid, SHUTDOWN_SECONDS)

@@ -110,6 +110,7 @@ async def serve(options: argparse.Namespace) -> None:
     state.write(endpoints)
     os.write(options.ready_fd, b"ready")
     os.close(options.ready_fd)
+    options.ready_fd = -1
     _limit_allocations()
     Turns.of(asyncio.get_running_loop()).memory_limit = _MEMORY
     logger.info("ready after %.2f s: AWS %s, Kubernetes %s", time.monotonic() - started, endpoints.aws_url, home)
@@ -227,7 +228,10 @@ def main() -> None:
     try:
         asyncio.run(serve(options))
     except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES) or error.filename:
+            if options.ready_fd >= 0:
+                what = f"{error.filename or 'a file of it'} can't be written: {error.strerror}"
+                os.write(options.ready_fd, what.encode("utf-8", "replace"))
             raise
         ports = ", ".join(str(p) for p in (options.aws_port, options.kubernetes_port) if p)
         os.write(options.ready_fd, f"a port is in use ({ports}): choose another, or 0 for any free one.".encode())

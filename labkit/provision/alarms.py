@@ -16,6 +16,7 @@ from labkit.errors import StepError
 from labkit.provision.steps import TAG, Part, Step
 from labkit.provision.target import explained
 from labkit.provision.templates import template
+from labkit.show import counted
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -258,7 +259,7 @@ class Dashboard:
 
     def state(self, lab: Lab) -> str:
         found = self._get(lab)
-        return "" if found is None else f"{len(found.get('widgets', []))} widgets"
+        return "" if found is None else counted(len(found.get("widgets", [])), "widget")
 
     def ours(self, lab: Lab) -> bool:
         return _MARK in json.dumps(self._get(lab))

@@ -7,14 +7,14 @@ from textwrap import indent
 
 import click
 
-from labkit.cli import connect
+from labkit.cli import Name, connect
 from labkit.errors import NoLabError
 from labkit.lab import Lab
 from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
 
 
 @click.command()
-@click.argument("steps", nargs=-1, type=click.Choice(STEPS.ORDER))
+@click.argument("steps", nargs=-1, type=Name(STEPS.ORDER))
 @click.option("--cli", "only_show", is_flag=True, help="Only print how to do all of it by hand; changes nothing.")
 def apply(steps: tuple[str, ...], only_show: bool) -> None:
     """Apply STEPS and what they need (all steps if none is named); tells what changed and how to do that by hand."""
@@ -30,7 +30,7 @@ def apply(steps: tuple[str, ...], only_show: bool) -> None:
 
 
 @click.command()
-@click.argument("steps", nargs=-1, type=click.Choice(STEPS.ORDER))
+@click.argument("steps", nargs=-1, type=Name(STEPS.ORDER))
 def teardown(steps: tuple[str, ...]) -> None:
     """Take away what the lab made: STEPS, or everything; what was there before stays.
 

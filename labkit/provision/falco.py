@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit.errors import StepError, reading_yaml
+from labkit.files import read_text
 from labkit.provision.helm import Release, upgrade_install_arguments
 from labkit.provision.kube import OURS, WORKSHOP, Problem, carries
 from labkit.provision.manifests import manifest_parts
@@ -137,7 +138,7 @@ def merged_values(files: Sequence[Path]) -> dict[str, Any]:
     for file in files:
         try:
             with reading_yaml(file, StepError):
-                document = yaml.safe_load(file.read_text(encoding="utf-8"))
+                document = yaml.safe_load(read_text(file))
         except OSError as error:
             raise StepError(f"{file} can't be read: {error.strerror}.", hint="Check its name.") from error
         if not isinstance(document or {}, dict):

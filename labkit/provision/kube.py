@@ -20,7 +20,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from labkit.calls import near, shown
-from labkit.errors import ExecError, StepError, StoppedError, TargetError, UnreachableError, reading_yaml
+from labkit.errors import ExecError, Hint, StepError, StoppedError, TargetError, UnreachableError, reading_yaml
+from labkit.files import read_text
+from labkit.show import counted
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -183,11 +185,19 @@ class Patience:
 class Kube:
     """One cluster. Raises `KubernetesError` for what the API server refuses, `TargetError` if it can't be reached."""
 
-    def __init__(self, *, kubeconfig: Path | None = None, context: str = "", hint: str = "") -> None:
-        """`hint` is what to do if the cluster doesn't answer."""
+    def __init__(
+        self,
+        *,
+        kubeconfig: Path | None = None,
+        context: str = "",
+        hint: Hint = "",
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`hint` is what to do if the cluster doesn't answer. `before` is called before each request, and may raise."""
         self.kubeconfig = kubeconfig
         self.context = context
         self._hint = hint or "Check the kubeconfig and its context: `kubectl cluster-info`."
+        self._before = before
         self._skew = dt.timedelta()
         self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
 
@@ -251,6 +261,7 @@ class Kube:
     ) -> Any:
         import urllib3
 
+        self._before()
         configuration = self.client.configuration
         url = configuration.host + path + (f"?{urlencode(query, doseq=True)}" if query else "")
         headers = {"Accept": "application/json", "User-Agent": "labkit", **self._authorization()}
@@ -821,7 +832,7 @@ def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
         for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
             try:
                 with reading_yaml(file, StepError):  # in Python: libyaml's loader dies of what is nested too deeply
-                    documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+                    documents = list(yaml.safe_load_all(read_text(file)))
             except OSError as error:
                 raise StepError(
                     f"{file} can't be read: {error.strerror}.",
@@ -903,7 +914,7 @@ def rollout_unmet(item: Object) -> str:
     if updated < wanted:
         return f"{updated} of {wanted} pods have been updated"
     if total > wanted:
-        return f"{total - wanted} old pods are still to end"
+        return f"{counted(total - wanted, 'old pod')} still to end"
     if ready < wanted:
         return f"{ready} of {wanted} pods are ready"
     return ""

@@ -13,6 +13,7 @@ from labkit.errors import StepError
 from labkit.provision.steps import TAG, Step
 from labkit.provision.waiting import poll
 from labkit.respond.forwarder import id_prefix
+from labkit.show import counted
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -95,7 +96,7 @@ class Findings:
         if report.failed:
             first = report.failed[0]
             raise StepError(
-                f"{len(report.failed)} findings could not be archived; {first.code}: {first.message}",
+                f"{counted(len(report.failed), 'finding')} could not be archived; {first.code}: {first.message}",
                 hint="Run this again: what is archived already stays so.",
             )
         return bool(report.updated)

@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import LabError, TargetError, UnreachableError
+from labkit.errors import Hint, LabError, TargetError, UnreachableError
 from labkit.provision.helm import Helm
 from labkit.provision.kube import Kube
 from labkit.provision.ledger import Ledger
@@ -52,15 +52,25 @@ class Identity:
 class Aws:
     """boto3 clients of one account and region; each service's client is made once."""
 
-    def __init__(self, region: str, *, hint: str, endpoint: str = "", keys: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        region: str,
+        *,
+        hint: Hint,
+        endpoint: str = "",
+        keys: Mapping[str, str] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         """Without `endpoint` and `keys`, boto3 finds them as it always does. `hint`: what to do if AWS doesn't answer.
 
-        `keys` are boto3's: `aws_access_key_id`, `aws_secret_access_key`, perhaps `aws_session_token`.
+        `before` is called before each request, and may refuse it with a `LabError`. `keys` are boto3's:
+        `aws_access_key_id`, `aws_secret_access_key`, perhaps `aws_session_token`.
         """
         self.region = region
         self.hint = hint
         self._endpoint = endpoint
         self._keys = dict(keys or {})
+        self._before = before
         self._clients: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -73,7 +83,7 @@ class Aws:
             "aws_secret_access_key": credentials["SecretAccessKey"],
             "aws_session_token": credentials["SessionToken"],
         }
-        return Aws(self.region, hint=self.hint, endpoint=self._endpoint, keys=keys)
+        return Aws(self.region, hint=self.hint, endpoint=self._endpoint, keys=keys, before=self._before)
 
     @cached_property
     def session(self) -> boto3.Session:
@@ -107,6 +117,8 @@ class Aws:
                     config=config,
                     endpoint_url=self._endpoint or None,
                 )
+            if (before := self._before) is not None:
+                self._clients[service].meta.events.register("before-send", lambda **_: before())
         return self._clients[service]
 
     @cached_property
@@ -149,23 +161,32 @@ def reach(settings: Settings, *, start: bool = True, partly: bool = False) -> Ta
 
 
 def _embedded(settings: Settings, start: bool) -> Target:
-    from labkit.embedded.client import ensure_running, recording, running
+    from labkit.embedded.client import ensure_running, is_stopped, recording, running, silence
     from labkit.embedded.helm import Helm as HelmStandIn
 
     lab = ensure_running(settings) if start else running(settings.home)
     for name in ("NO_PROXY", "no_proxy"):  # a proxy can't lead to this computer, and every client asks these
         if "127.0.0.1" not in os.environ.get(name, ""):
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
+
+    def hint() -> str:
+        return silence(settings.home) or LAB_UP
+
+    def before() -> None:  # or each client would wait for its own time-out, several times
+        if is_stopped(lab.pid):
+            raise TargetError("The embedded lab does not answer.", hint=hint)
+
     aws = Aws(
         settings.region,
         endpoint=lab.aws_url,
         keys={"aws_access_key_id": lab.access_key_id, "aws_secret_access_key": lab.secret_access_key},
-        hint=LAB_UP,
+        hint=hint,
+        before=before,
     )
     return Target(
         settings,
         aws,
-        Kube(kubeconfig=lab.kubeconfig, hint=LAB_UP),
+        Kube(kubeconfig=lab.kubeconfig, hint=hint, before=before),
         HelmStandIn(kubeconfig=lab.kubeconfig, notes=settings.home / "helm.lock"),
         Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.id}"),
         partial(recording, lab),
@@ -337,7 +358,7 @@ _REFUSED: Mapping[str, str] = {
 
 
 @contextmanager
-def explained(hint: str) -> Iterator[None]:
+def explained(hint: Hint) -> Iterator[None]:
     """Turns boto3's errors into a `TargetError` that says what to do. `hint` is for a service that doesn't answer."""
     try:
         yield

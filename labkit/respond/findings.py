@@ -26,7 +26,7 @@ from labkit.errors import AlertTimeoutError, LabError
 from labkit.provision.target import explained
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert, Failure, Finding
-from labkit.show import Table
+from labkit.show import Table, counted
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -255,7 +255,7 @@ def wait_for(
         found.update({f["Id"]: f for f in there if all(f.get(name) == value for name, value in (where or {}).items())})
         return len(found) == len(set(ids)) or None
 
-    if poll(look, f"{len(set(ids))} findings in Security Hub", timeout) is None:
+    if poll(look, f"{counted(len(set(ids)), 'finding')} in Security Hub", timeout) is None:
         missing = [id_ for id_ in ids if id_ not in found]
         how = f" with {dict(where)}" if where else ""
         message = (

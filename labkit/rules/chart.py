@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from labkit import files
 from labkit.calls import checked
 from labkit.errors import RuleError, reading_yaml
 
@@ -41,4 +42,4 @@ def is_values_file(path: Path) -> bool:
 
 def _document(path: Path) -> object:
     with reading_yaml(path, RuleError):
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(files.read_text(path))

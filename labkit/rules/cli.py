@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labkit.cli import FileName
 from labkit.errors import LabError
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ _EVENTS = click.option(
 def _rule_files(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command its `files`: rule files in the order in which Falco would load them."""
 
-    @click.argument("paths", nargs=-1, metavar="[RULES]...", type=click.Path(path_type=Path))
+    @click.argument("paths", nargs=-1, metavar="[RULES]...", type=FileName())
     @click.option("--default-rules", is_flag=True, help="Load the lab's default rules before them.")
     @click.option(
         "--values",
         multiple=True,
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=FileName(),
         help="Load the rules in a values file of the Falco chart (customRules) after them.",
     )
     @functools.wraps(command)
@@ -168,7 +169,7 @@ def fields(pattern: str) -> None:
 
 
 @rules.command()
-@click.option("--to", "folder", type=click.Path(path_type=Path), help="Where to (default: rules/ in the lab's folder).")
+@click.option("--to", "folder", type=FileName(), help="Where to (default: rules/ in the lab's folder).")
 @click.option("--url", help="Where from (default: the published releases).")
 def fetch(folder: Path | None, url: str | None) -> None:
     """Fetch the rule files that the Falco project publishes."""

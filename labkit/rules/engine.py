@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, TypeGuard
 
 from labkit.calls import checked, near, shown
 from labkit.errors import LabError, RuleError
+from labkit.files import read as read_file
 from labkit.rules.events import Event, RecordedEvent, TypedEvent, as_line, open_events
 from labkit.rules.loader import PRIORITIES, Loader, Rule
 from labkit.rules.output import Alert, BadFormat, Format
@@ -265,7 +266,7 @@ def load_files(loader: Loader, files: Sources) -> Report:
         else:
             name = str(file)
             try:
-                content = Path(file).read_bytes()
+                content = read_file(file)
             except OSError as error:
                 place = (Location("rules content", name=name),)
                 message = f"Could not read rules file {name}: {error.strerror}"

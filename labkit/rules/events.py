@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from labkit import files
 from labkit.calls import checked
 from labkit.errors import LabError
 from labkit.rules.fields import (
@@ -274,11 +275,12 @@ def open_events(file: Path | str) -> Iterator[RecordedEvent]:
     if name == "-":
         if sys.stdin is None:
             raise LabError("Can't read events from standard input: it is closed", hint="Send a recording to it.")
-        yield from read_events(sys.stdin.buffer, name="standard input")
+        yield from read_events(files.lines(sys.stdin.buffer, "standard input"), name="standard input")
         return
     try:
-        with gzip.open(name, "rb") if name.endswith(".gz") else open(name, "rb") as lines:
-            yield from read_events(lines, name=name)
+        with files.opened(name) as raw:
+            stream = gzip.GzipFile(fileobj=raw) if name.endswith(".gz") else raw
+            yield from read_events(files.lines(stream, name), name=name)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         hint = "The file is damaged or cut short, or was not compressed by gzip: copy it again, or record anew."
         raise LabError(f"Can't read events from {name}: {error}", hint=hint) from error
@@ -312,8 +314,8 @@ def as_line(event: Event) -> str:
 def write_lines(file: Path | str, lines: Iterable[str]) -> None:
     """Writes recorded events; a name that ends in `.gz` is compressed. Raises LabError."""
     try:
-        with gzip.open(file, "wt") if str(file).endswith(".gz") else open(file, "w", encoding="utf-8") as stream:
-            stream.writelines(lines)
+        with files.create(file) as raw, gzip.GzipFile(fileobj=raw) if str(file).endswith(".gz") else raw as stream:
+            stream.writelines(line.encode("utf-8", "replace") for line in lines)
     except OSError as error:
         hint = "Name a file that can be written, in a folder that is there."
         raise LabError(f"Can't write events to {file}: {error.strerror}", hint=hint) from error

@@ -15,6 +15,7 @@ from labkit.rules.events import Event
 from labkit.rules.fields import ANCESTORS, UnknownField
 from labkit.rules.loader import Rule
 from labkit.rules.output import as_text, evaluated
+from labkit.show import counted
 
 _WIDTH = 100
 _MONO = "font-family:monospace"
@@ -87,7 +88,7 @@ def types_text(types: frozenset[str], limit: int) -> str:
     """Event types by name, or how many they are."""
     if not types:
         return "none: it can't match"
-    return ", ".join(sorted(types)) if len(types) <= limit else f"{len(types)} types"
+    return ", ".join(sorted(types)) if len(types) <= limit else counted(len(types), "type")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labkit.rules.output import Alert, moment_of
-from labkit.show import Table
+from labkit.show import Table, counted
 
 _WIDTH = 70
 
@@ -25,7 +25,7 @@ class Replay:
 
     def table(self) -> Table:
         """One row for each alert: time of day (UTC), priority, rule, and the command (else, what its output says)."""
-        title = f"{self.events:,} events, {len(self.alerts):,} alert{'' if len(self.alerts) == 1 else 's'}"
+        title = f"{counted(self.events, 'event')}, {counted(len(self.alerts), 'alert')}"
         rows = tuple(
             (
                 _time_of_day(alert.time),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -89,13 +92,63 @@ def event(n: int) -> dict[str, Any]:
     return {"eventId": str(n), "timestamp": n, "ingestionTime": n, "message": "-", "logStreamName": "alerts"}
 
 
-def test_a_repeated_token_ends_the_reading_and_a_repeated_event_counts_once(make_client: Callable[..., Any]) -> None:
+def test_a_repeated_token_does_not_end_the_reading_and_a_repeated_event_counts_once(
+    make_client: Callable[..., Any],
+) -> None:
     client = make_client()
     with Stubber(client) as stub:
-        for found, token in (([1, 2], "a"), ([2, 3], "b"), ([4], "a")):
-            stub.add_response("filter_log_events", {"events": [event(n) for n in found], "nextToken": token})
-        assert [e["eventId"] for e in events(client, "falco")] == ["1", "2", "3", "4"]
+        for found, token in (([1, 2], "a"), ([2, 3], "b"), ([4], "a"), ([], "a"), ([], "a"), ([5], "")):
+            page = {"events": [event(n) for n in found], **({"nextToken": token} if token else {})}
+            stub.add_response("filter_log_events", page)
+        assert [e["eventId"] for e in events(client, "falco")] == ["1", "2", "3", "4", "5"]
         stub.assert_no_pending_responses()
+
+
+def test_the_same_page_without_end_is_an_error_and_no_end(make_client: Callable[..., Any]) -> None:
+    client = make_client()
+    with Stubber(client) as stub:
+        for found in ([1], *[[]] * 10):
+            stub.add_response("filter_log_events", {"events": [event(n) for n in found], "nextToken": "a"})
+        reading = events(client, "falco")
+        assert next(reading)["eventId"] == "1"
+        with pytest.raises(LabError, match="again and again, after 1 event: there may be more"):
+            next(reading)
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"", b"[]", b'{"events": 5}', b'{"events": [', b"\xff"])
+@pytest.mark.parametrize("kind", ["application/x-amz-json-1.1", "text/html"])
+def test_what_is_no_page_is_asked_for_again_and_then_an_error(
+    make_client: Callable[..., Any], body: bytes, kind: str
+) -> None:
+    page = json.dumps({"events": [event(1)]}).encode()
+    with answering([(kind, body)] * 2 + [("application/x-amz-json-1.1", page)]) as url:
+        assert len(list(events(make_client(endpoint_url=url), "falco"))) == 1
+    with answering([(kind, body)] * 9) as url:
+        with pytest.raises(LabError, match="with something else than events") as caught:
+            list(events(make_client(endpoint_url=url), "falco"))
+        assert len(str(caught.value).splitlines()) == 2
+
+
+@contextmanager
+def answering(answers: list[tuple[str, bytes]]) -> Iterator[str]:
+    """A server that gives these answers (type, body) one after the other, with status 200, whatever it is asked."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            kind, body = answers.pop(0)
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_throttling_is_waited_out(make_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

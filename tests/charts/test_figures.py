@@ -178,3 +178,19 @@ def test_counts_are_drawn_side_by_side(captured: pd.DataFrame, by: str) -> None:
 def test_counts_that_differ_are_said(captured: pd.DataFrame, empty: pd.DataFrame) -> None:
     assert any("59 in the metric; not equal in 1 row" in text for text in texts(counts(compared(captured, "rule", 1))))
     assert any("No alerts" in text for text in texts(counts(compared(empty, "rule"))))
+
+
+@pytest.mark.parametrize(
+    "name", ["costs $1 and $2", r"$\frac{a}{b}$ \alpha", "_hidden_", "x^2_3 {", "tab\tand\nline", "50% \x1b"]
+)
+def test_a_name_is_text_and_no_formula(make: Any, name: str) -> None:
+    frame = make({"rule": name}, {"rule": "Other"})
+    frame["k8s.pod.name"] = [name, "other"]
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    for chart in (top_rules, by_pod):
+        figure = chart(frame)
+        figure.canvas.draw()
+        (label,) = (text for text in figure.axes[0].get_yticklabels() if "ther" not in text.get_text())
+        assert plain in label.get_text()
+        assert not label.get_parse_math()
+        assert label.get_window_extent().width > 5 * len(plain)  # all of its characters are drawn

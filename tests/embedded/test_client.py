@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -11,16 +12,17 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from labkit import Lab
 from labkit.cli import main
 from labkit.embedded import client, state
 from labkit.embedded.state import Endpoints
-from labkit.errors import NotRunningError
+from labkit.errors import LabError, NotRunningError
 from labkit.settings import Settings
 
 NewLab = Callable[..., Endpoints]
@@ -79,6 +81,79 @@ def test_a_killed_lab_is_recovered_from_with_the_same_door(new_lab: NewLab) -> N
         killed.credentials,
     )
     assert back.certificate == killed.certificate
+
+
+@pytest.fixture
+def stopped(new_lab: NewLab) -> Iterator[Endpoints]:
+    """A lab that is stopped, as by Ctrl-Z or a computer that sleeps."""
+    lab = new_lab()
+    os.kill(lab.pid, signal.SIGSTOP)
+    yield lab
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(lab.pid, signal.SIGCONT)
+
+
+def test_a_lab_that_is_stopped_is_told_from_one_that_has_ended(
+    stopped: Endpoints, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.kill(stopped.pid, signal.SIGCONT)
+    lab = Lab.connect(home=stopped.home, root=workshop)
+    os.kill(stopped.pid, signal.SIGSTOP)
+    cont = f"It is stopped (pid {stopped.pid}): `kill -CONT {stopped.pid}` lets it go on"
+    for use in (
+        lambda: Lab.connect(home=stopped.home, root=workshop),
+        lambda: Lab.connect(home=stopped.home, root=workshop, start=False),
+        lab.alerts,
+        lambda: lab.exec("deploy/nginx", "id"),
+        lambda: lab.aws.client("iam").list_roles(),
+        lab.status,
+    ):
+        with pytest.raises(LabError) as caught:
+            use()
+        assert cont in caught.value.hint
+        assert "ended" not in str(caught.value)
+    monkeypatch.setenv("LABKIT_HOME", str(stopped.home))
+    told = CliRunner().invoke(main, ["status"])
+    assert (told.exit_code, cont in told.output) == (1, True)
+    told = CliRunner().invoke(main, ["status", "--json"])
+    assert json.loads(told.output) == {
+        **{"running": False, "home": str(stopped.home), "state": "stopped", "pid": stopped.pid}
+    }
+    assert cont in CliRunner().invoke(main, ["alerts"]).stderr
+    os.kill(stopped.pid, signal.SIGCONT)
+    assert len(lab.status().rows) > 10  # and goes on, with the same clients
+    os.kill(stopped.pid, signal.SIGSTOP)
+    assert CliRunner().invoke(main, ["down"]).output == "Stopped.\n"
+    assert not client._alive(stopped.pid)
+
+
+def test_after_a_crash_it_is_told_that_the_lab_is_new_and_what_is_gone(
+    new_lab: NewLab, workshop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crashed = new_lab()
+    monkeypatch.setenv("LABKIT_HOME", str(crashed.home))
+    told = "had ended without being stopped (killed, or the computer was restarted), so a new one was started."
+    gone = "Gone with it: pods, logs, alarms and the steps log-group; apply again what you need."
+    pid = crashed.pid
+    for start in (
+        lambda: Lab.connect(home=crashed.home, root=workshop),
+        lambda: CliRunner().invoke(main, ["up"]),
+        lambda: CliRunner().invoke(main, ["exec", "nginx", "id"]),
+    ):
+        Lab.connect(home=crashed.home, root=workshop).apply("log-group")
+        capsys.readouterr()
+        os.kill(pid, signal.SIGKILL)
+        assert client._wait_for_exit(pid, 10)
+        status = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
+        assert status["state"] == "ended"
+        result = start()
+        said = capsys.readouterr().err + getattr(result, "stderr", "")
+        assert said.count(told) == 1
+        assert gone in said
+        assert "Starting a new one" not in said
+        pid = client.running(crashed.home).pid
+    Lab.connect(home=crashed.home, root=workshop)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_state_file_of_nonsense_is_replaced(new_lab: NewLab, tmp_path: Path) -> None:

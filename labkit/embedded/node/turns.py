@@ -320,12 +320,14 @@ def _in_program(frame: FrameType | None, *, anywhere: bool = False) -> bool:
             # A coroutine of the kernel below a program is what started the program.
             if not (own and code.co_flags & _ASYNCHRONOUS):
                 return False
-        elif not own and not anywhere and code.co_name == "__del__":
-            return False
-        elif not own and not anywhere and str(frame.f_globals.get("__name__")).split(".")[0].lstrip("_") in _UNSAFE:
+        elif not (own or anywhere) and (code.co_name == "__del__" or _module(frame) in _UNSAFE):
             return False
         frame = frame.f_back
     return own
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0].lstrip("_")
 
 
 def _importing(frame: FrameType | None) -> bool:
