@@ -10,5 +10,5 @@ from typing import Any
 
 @cache
 def pinned() -> dict[str, Any]:
-    """The parsed `versions.toml`: tables `falco`, `fluent_bit`, `nginx`, `kubernetes`, each value a string."""
+    """The parsed `versions.toml`: tables `falco`, `helm`, `fluent_bit`, `nginx`, `kubernetes`, each value a string."""
     return tomllib.loads(resources.files("labkit").joinpath("versions.toml").read_text(encoding="utf-8"))

@@ -13,6 +13,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from labkit.embedded.helm import Helm, chart
+from labkit.versions import pinned
+
 ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {"python-kubernetes": "kubernetes", "playwright-python": "playwright"}
 
@@ -47,6 +50,18 @@ def test_conda_gets_the_same_versions_and_the_tools(
         name = canonicalize_name(requirement.name)
         assert pins[name] == lock[name], name
     assert {"awscli", "eksctl", "kubernetes-client", "kubernetes-helm"} <= set(conda)
+
+
+def test_tools_and_the_versions_that_the_lab_stands_in_for_agree() -> None:
+    document = yaml.safe_load((ROOT / "environment.yml").read_text())
+    conda = dict(line.partition("=")[::2] for line in document["dependencies"] if isinstance(line, str))
+    versions = pinned()
+    assert conda["kubernetes-helm"] == f"{versions['helm']['version'].split('.')[0]}.*"
+    assert conda["kubernetes-client"] == f"{versions['kubernetes']['eks']}.*"
+    assert Helm().version() == f"v{versions['helm']['version']}"
+    assert chart.defaults()["falcoctl"]["image"]["tag"] == versions["falco"]["falcoctl"]
+    plugin = chart.defaults()["collectors"]["containerEngine"]["pluginRef"]
+    assert plugin.endswith(f"/container:{versions['falco']['plugins']['container']}")
 
 
 def test_importing_labkit_loads_nothing_heavy() -> None:

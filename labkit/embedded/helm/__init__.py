@@ -21,8 +21,9 @@ from labkit.provision.helm import Helm as RealHelm
 from labkit.provision.helm import Release
 from labkit.provision.kube import Kube
 from labkit.provision.target import LAB_UP
+from labkit.versions import pinned
 
-VERSION = "v4.2.4"
+VERSION = f"v{pinned()['helm']['version']}"
 """The Helm whose behaviour is followed."""
 
 _HINTS = {

@@ -155,6 +155,7 @@ def render(release: str, namespace: str, user: Values, *, warn: Callable[[str], 
     values = coalesce(user, defaults(), warn=warn, path="falco")
     context = _Context(release, namespace, values)
     _refuse_what_is_missing(context)
+    _refuse_what_was_removed(context)
     _engine(context)
     _container_plugin(context)
     settings = _config_map(context, "", {"falco.yaml": _yaml(context["falco"])})
@@ -163,13 +164,16 @@ def render(release: str, namespace: str, user: Values, *, warn: Callable[[str], 
     if context["serviceAccount.create"]:
         account: Object = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": context.meta()}
         account["metadata"]["name"] = context.account
+        if context["serviceAccount.imagePullSecrets"]:
+            account["imagePullSecrets"] = context["serviceAccount.imagePullSecrets"]
         if context["serviceAccount.annotations"]:
             account["metadata"]["annotations"] = context["serviceAccount.annotations"]
         objects.append(account)
     objects.append(settings)
-    objects.append(_config_map(context, "-falcoctl", {"falcoctl.yaml": _yaml(context["falcoctl.config"])}))
+    if _falcoctl_runs(context):
+        objects.append(_config_map(context, "-falcoctl", {"falcoctl.yaml": _yaml(context["falcoctl.config"])}))
     objects += rules
-    if context["rbac.create"]:
+    if context["rbac.create"] and context["driver.kind"] == "auto":  # the driver loader writes what it has chosen
         objects += _rbac(context)
     objects.append(_daemonset(context, settings, rules))
     return objects
@@ -197,6 +201,10 @@ def _refuse_what_is_missing(context: _Context) -> None:
         ("metrics.enabled", "Falco's metrics"),
         ("serviceMonitor.create", "Prometheus' service monitors"),
         ("grafana.dashboards.enabled", "Grafana's dashboards"),
+        ("certs.existingSecret", "Falco's certificates"),
+        ("certs.existingClientSecret", "Falco's certificates"),
+        ("certs.server.key", "Falco's certificates"),
+        ("certs.client.key", "Falco's certificates"),
     ):
         if context[switch]:
             raise HelmError(f"the embedded lab does not emulate {what}: leave {switch} off, or use a real cluster")
@@ -206,13 +214,27 @@ def _refuse_what_is_missing(context: _Context) -> None:
         raise HelmError("the embedded lab does not emulate services of Falco's plugins: leave services empty")
 
 
+def _failed(text: str) -> HelmError:
+    return HelmError(f"execution error at (falco/templates/daemonset.yaml:21:8): {text}")
+
+
+def _refuse_what_was_removed(context: _Context) -> None:
+    found = [f"driver.kind={kind}" for kind in ("ebpf", "gvisor") if context["driver.kind"] == kind]
+    found += [f"driver.{key}" for key in ("ebpf", "gvisor") if key in context["driver"]]
+    found += [f"falco.{key}" for key in ("grpc", "grpc_output") if key in context["falco"]]
+    if found:
+        raise _failed(
+            f"The following chart configuration is no longer supported: {', '.join(found)}. "
+            "See BREAKING-CHANGES.md for migration guidance."
+        )
+
+
 def _engine(context: _Context) -> None:
     if not context["driver.enabled"]:
         return
     kind = {"module": "kmod", "modern-bpf": "modern_ebpf"}.get(context["driver.kind"], context["driver.kind"])
     if kind not in ("kmod", "modern_ebpf", "auto"):
-        raise HelmError(
-            "execution error at (falco/templates/configmap.yaml): "
+        raise _failed(
             f'unsupported driver kind: "{kind}". Supported drivers [kmod modern_ebpf auto], alias [module modern-bpf]'
         )
     kmod, probe = context["driver.kmod"], context["driver.modernEbpf"]
@@ -222,6 +244,7 @@ def _engine(context: _Context) -> None:
             "buf_size_preset": probe["bufSizePreset"],
             "drop_failed_exit": probe["dropFailedExit"],
             "cpus_for_each_buffer": probe["cpusForEachBuffer"],
+            "disable_iterators": probe["disableIterators"],
         },
     }
     if kind == "auto":
@@ -264,19 +287,20 @@ def _rules(context: _Context) -> list[Object]:
     if not custom:
         return []
     where = "template: falco/templates/rules-configmap.yaml"
-    if not isinstance(custom, dict):
-        # A list would name files inside the chart, of which there are none; other things the chart passes over.
-        return [_config_map(context, "-rules", {})]
-    for file, content in custom.items():
+    executing = 'executing "falco/templates/rules-configmap.yaml" at'
+    if not isinstance(custom, dict | list):
+        raise HelmError(f"{where}:10:37: {executing} <.Values.customRules>: range can't iterate over {custom}")
+    files = custom if isinstance(custom, dict) else dict(enumerate(custom))
+    for file, content in files.items():
         if not isinstance(content, str):
             kind = {list: "[]interface {}", dict: "map[string]interface {}", bool: "bool", int: "int64"}.get(
                 type(content), "float64"
             )
             raise HelmError(
-                f'{where}:13:13: executing "falco/templates/rules-configmap.yaml" at <indent 4>: '
-                f"wrong type for value; expected string; got {kind} (customRules.{file})"
+                f"{where}:12:21: {executing} <4>: wrong type for value; expected string; got {kind} "
+                f"(customRules.{file})"
             )
-    return [_config_map(context, "-rules", {file: text.rstrip("\n") for file, text in sorted(custom.items())})]
+    return [_config_map(context, "-rules", {str(file): files[file].rstrip("\n") for file in sorted(files)})]
 
 
 def _config_map(context: _Context, suffix: str, data: dict[str, str]) -> Object:
@@ -284,18 +308,18 @@ def _config_map(context: _Context, suffix: str, data: dict[str, str]) -> Object:
 
 
 def _rbac(context: _Context) -> list[Object]:
-    group = "rbac.authorization.k8s.io"
+    group, meta = "rbac.authorization.k8s.io", context.meta()
     role = {
         "apiVersion": f"{group}/v1",
         "kind": "Role",
-        "metadata": context.meta(),
+        "metadata": meta,
         "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "update"]}],
     }
     binding = {
         "apiVersion": f"{group}/v1",
         "kind": "RoleBinding",
-        "metadata": context.meta(),
-        "subjects": [{"kind": "ServiceAccount", "name": context.account, "namespace": context.namespace}],
+        "metadata": meta,
+        "subjects": [{"kind": "ServiceAccount", "name": context.account, "namespace": meta["namespace"]}],
         "roleRef": {"kind": "Role", "name": context.fullname, "apiGroup": group},
     }
     return [role, binding]
@@ -305,7 +329,10 @@ def _daemonset(context: _Context, settings: Object, rules: list[Object]) -> Obje
     annotations = {
         "checksum/config": hashlib.sha256(_yaml(settings).encode()).hexdigest(),
         "checksum/rules": hashlib.sha256("".join(map(_yaml, rules)).encode()).hexdigest(),
+        "checksum/certs": hashlib.sha256(b"").hexdigest(),
     }
+    if _modern(context) and context["driver.modernEbpf.leastPrivileged"]:
+        annotations["container.apparmor.security.beta.kubernetes.io/falco"] = "unconfined"
     meta = context.meta()
     meta["labels"] = meta["labels"] | context["controller.labels"]
     if context["controller.annotations"]:
@@ -332,7 +359,7 @@ def _daemonset(context: _Context, settings: Object, rules: list[Object]) -> Obje
 def _pod(context: _Context) -> Object:
     pod: Object = {"serviceAccountName": context.account, "containers": [_falco(context)]}
     for key, value in (
-        ("hostname", context["podHostname"]),
+        ("hostname", context["falco"].get("podHostname")),
         ("securityContext", context["podSecurityContext"]),
         ("priorityClassName", context["podPriorityClassName"]),
         ("nodeSelector", context["nodeSelector"]),
@@ -366,18 +393,16 @@ def _falco(context: _Context) -> Object:
         "imagePullPolicy": image["pullPolicy"],
         "resources": context["resources"],
         "securityContext": _security(context),
-        "args": ["/usr/bin/falco", *context["extra.args"]],
+        "args": ["/usr/bin/falco", *_sources(context), *context["extra.args"]],
         "env": [
             {"name": "HOST_ROOT", "value": "/host"},
-            {"name": "FALCO_HOSTNAME", **node},
+            *([{"name": "FALCO_HOSTNAME", **node}] if _names_host(context) else []),
             {"name": "FALCO_K8S_NODE_NAME", **copy.deepcopy(node)},
             *context["extra.env"],
         ],
         "tty": bool(context["tty"]),
         "volumeMounts": _mounts(context),
     }
-    if not context["driver.enabled"]:
-        container["args"] += ["--disable-source", "syscall"]
     if context["falco.webserver.enabled"]:
         port = context["falco.webserver.listen_port"]
         container["ports"] = [{"containerPort": port, "name": "web", "protocol": "TCP"}]
@@ -387,20 +412,32 @@ def _falco(context: _Context) -> Object:
     return container
 
 
+def _names_host(context: _Context) -> bool:
+    own = any(variable.get("name") == "FALCO_HOSTNAME" for variable in context["extra.env"])
+    return bool(context["falcoHostnameEnv"]) and not own
+
+
+def _sources(context: _Context) -> list[str]:
+    userspace = {"-u", "--userspace"} & set(context["extra.args"])
+    return [] if context["driver.enabled"] or userspace else ["--disable-source", "syscall"]
+
+
+def _modern(context: _Context) -> bool:
+    return bool(context["driver.enabled"]) and context["driver.kind"] in ("modern_ebpf", "modern-bpf")
+
+
 def _security(context: _Context) -> Object:
     if context["containerSecurityContext"]:
         return dict(context["containerSecurityContext"])
     if not context["driver.enabled"]:
         return {}
-    modern = context["driver.kind"] in ("modern_ebpf", "modern-bpf")
-    if modern and context["driver.modernEbpf.leastPrivileged"]:
+    if _modern(context) and context["driver.modernEbpf.leastPrivileged"]:
         return {"capabilities": {"add": ["BPF", "SYS_RESOURCE", "PERFMON", "SYS_PTRACE"]}}
     return {"privileged": True}
 
 
 def _loads_driver(context: _Context) -> bool:
-    modern = context["driver.kind"] in ("modern_ebpf", "modern-bpf")
-    return bool(context["driver.enabled"] and context["driver.loader.enabled"] and not modern)
+    return bool(context["driver.enabled"] and context["driver.loader.enabled"] and not _modern(context))
 
 
 def _sockets(context: _Context) -> list[str]:
@@ -420,14 +457,18 @@ def _mounts(context: _Context) -> list[Object]:
         for number, socket in enumerate(_sockets(context))
     ]
     if _falcoctl_runs(context):
-        mounts.append({"mountPath": "/etc/falco", "name": "rulesfiles-install-dir"})
-        mounts.append({"mountPath": "/usr/share/falco/plugins", "name": "plugins-install-dir"})
+        kinds = context["falcoctl.config.artifact.allowedTypes"]
+        if "rulesfile" in kinds:
+            mounts.append({"mountPath": "/etc/falco", "name": "rulesfiles-install-dir"})
+        if "plugin" in kinds:
+            mounts.append({"mountPath": "/usr/share/falco/plugins", "name": "plugins-install-dir"})
     if loads:
         mounts.append({"mountPath": "/etc/falco/config.d", "name": "specialized-falco-configs"})
     mounts.append({"mountPath": "/root/.falco", "name": "root-falco-fs"})
-    mounts.append({"mountPath": "/host/proc", "name": "proc-fs"})
-    if driver and not context["driver.loader.enabled"]:
-        mounts[-1]["readOnly"] = True
+    bare = driver and not context["driver.loader.enabled"]
+    if _mounts_proc(context):
+        mounts.append({"mountPath": "/host/proc", "name": "proc-fs"} | ({"readOnly": True} if bare else {}))
+    if bare:
         mounts += [
             {"mountPath": "/host/boot", "name": "boot-fs", "readOnly": True},
             {"mountPath": "/host/lib/modules", "name": "lib-modules"},
@@ -444,6 +485,10 @@ def _mounts(context: _Context) -> list[Object]:
     if context["customRules"]:
         mounts.append({"mountPath": "/etc/falco/rules.d", "name": "rules-volume"})
     return [*mounts, *context["mounts.volumeMounts"]]
+
+
+def _mounts_proc(context: _Context) -> bool:
+    return bool(context["driver.enabled"] or context["falco"].get("plugins_hostinfo"))
 
 
 def _mounts_sysfs(context: _Context) -> bool:
@@ -472,7 +517,8 @@ def _volumes(context: _Context) -> list[Object]:
             host |= {"dev-fs": "/dev", "sys-module-fs": "/sys/module"}
         if _mounts_sysfs(context):
             host["sys-fs"] = context["driver.sysfsMountPath"]
-    host["proc-fs"] = "/proc"
+    if _mounts_proc(context):
+        host["proc-fs"] = "/proc"
     volumes += [{"name": name, "hostPath": {"path": path}} for name, path in host.items()]
     files = [("falcoctl-config-volume", "-falcoctl", "falcoctl.yaml"), ("falco-yaml", "", "falco.yaml")]
     for name, suffix, file in files:
@@ -509,11 +555,13 @@ def _driver_loader(context: _Context) -> Object:
     part = context["driver.loader.initContainer"]
     image = part["image"]
     kind = {"module": "kmod"}.get(context["driver.kind"], context["driver.kind"])
-    read_only = [("proc-fs", "/host/proc"), ("boot-fs", "/host/boot"), ("usr-fs", "/host/usr"), ("etc-fs", "/host/etc")]
-    mounts: list[Object] = [{"mountPath": "/root/.falco", "name": "root-falco-fs"}]
-    mounts += [{"mountPath": path, "name": name, "readOnly": True} for name, path in read_only]
-    mounts += [
+    mounts: list[Object] = [
+        {"mountPath": "/root/.falco", "name": "root-falco-fs"},
+        {"mountPath": "/host/proc", "name": "proc-fs", "readOnly": True},
+        {"mountPath": "/host/boot", "name": "boot-fs", "readOnly": True},
         {"mountPath": "/host/lib/modules", "name": "lib-modules"},
+        {"mountPath": "/host/usr", "name": "usr-fs", "readOnly": True},
+        {"mountPath": "/host/etc", "name": "etc-fs", "readOnly": True},
         {"mountPath": "/etc/falco/config.d", "name": "specialized-falco-configs"},
     ]
     env: list[Object] = [{"name": "HOST_ROOT", "value": "/host"}, *part["env"]]

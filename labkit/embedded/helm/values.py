@@ -44,7 +44,10 @@ def merge(under: Values, over: Values) -> Values:
 
 
 def coalesce(user: Values, defaults: Values, *, warn: Callable[[str], None], path: str) -> Values:
-    """The user's values over a chart's defaults: `null` takes a default away; `warn` hears of types that don't fit."""
+    """The user's values over a chart's defaults: `null` takes a default away; `warn` hears of types that don't fit.
+
+    `path` is the chart's name. As in Helm, a value at the top may replace a map without a warning.
+    """
     result = copy.deepcopy(user)
     for key, default in defaults.items():
         where = f"{path}.{key}"
@@ -57,10 +60,13 @@ def coalesce(user: Values, defaults: Values, *, warn: Callable[[str], None], pat
         elif isinstance(default, dict):
             if isinstance(result[key], dict):
                 result[key] = coalesce(result[key], default, warn=warn, path=where)
-            else:
+            elif "." in path:
                 warn(f"warning: cannot overwrite table with non table for {where} ({_go(default)})")
         elif isinstance(result[key], dict) and default is not None:
-            warn(f"warning: destination for {where} is a table. Ignoring non-table value ({_go(default)})")
+            if "." in path:
+                warn(f"warning: destination for {where} is a table. Ignoring non-table value ({_go(default)})")
+            else:
+                warn(f"warning: skipped value for {where}: Not a table.")
     return result
 
 

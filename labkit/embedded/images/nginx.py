@@ -73,7 +73,7 @@ def image() -> Image:
     minor = version.rsplit(".", 1)[0]
     return Image(
         repository=pinned()["nginx"]["image"],
-        tags=(version, minor, "latest"),
+        tags=(version, minor, minor.partition(".")[0], "latest", "mainline"),
         layer=layer,
         entrypoint=("/docker-entrypoint.sh",),
         cmd=("nginx", "-g", "daemon off;"),

@@ -11,6 +11,7 @@ import yaml
 from labkit.embedded.helm import chart
 from labkit.embedded.helm.errors import HelmError
 from labkit.embedded.helm.values import coalesce, merge, read
+from labkit.embedded.images import registry
 
 ROOT = Path(__file__).parents[3]
 VALUES = ROOT / "manifests/falco/values.yaml"
@@ -34,10 +35,9 @@ def test_the_workshops_values_render_the_charts_objects() -> None:
         ("ConfigMap", "falco"),
         ("ConfigMap", "falco-falcoctl"),
         ("DaemonSet", "falco"),
-        ("Role", "falco"),
-        ("RoleBinding", "falco"),
         ("ServiceAccount", "falco"),
     ]
+    assert {("Role", "falco"), ("RoleBinding", "falco")} <= set(render({"driver": {"kind": "auto"}}))
 
 
 def test_values_reach_falco() -> None:
@@ -70,6 +70,15 @@ def test_custom_rules_become_files_and_roll_the_pods() -> None:
     assert pod(custom)["metadata"]["annotations"] == pod(dict(custom))["metadata"]["annotations"]
 
 
+@pytest.mark.parametrize("values", [{}, read([VALUES]), {"driver": {"kind": "kmod"}}], ids=["defaults", "ours", "kmod"])
+def test_the_labs_registry_has_every_image_of_the_chart(values: dict[str, Any]) -> None:
+    spec = pod(values)["spec"]
+    containers = [*spec["containers"], *spec["initContainers"]]
+    assert containers
+    for container in containers:
+        assert registry().resolve(container["image"]).tags[0] in container["image"]
+
+
 def test_every_mount_has_its_volume() -> None:
     for values in ({}, read([VALUES]), {"customRules": {"a.yaml": "- macro: x"}}, {"driver": {"kind": "kmod"}}):
         spec = pod(values)["spec"]
@@ -83,17 +92,33 @@ def test_rules_that_are_not_a_block_of_text_are_refused_as_by_helm() -> None:
         render({"customRules": {"mine.yaml": [{"rule": "x"}]}})
 
 
-def test_a_list_of_rules_under_custom_rules_is_warned_of_and_gets_nowhere() -> None:
+def test_a_list_of_rules_under_custom_rules_is_refused_as_by_helm() -> None:
+    with pytest.raises(HelmError, match=r"12:21: .* expected string; got map\[string\]interface \{\}"):
+        render({"customRules": [{"rule": "x"}]})
+    with pytest.raises(HelmError, match="range can't iterate over a"):
+        render({"customRules": "a"})
+
+
+def test_warnings_are_helms() -> None:
     warnings: list[str] = []
-    objects = chart.render("falco", "falco", {"customRules": [{"rule": "x"}]}, warn=warnings.append)
-    assert warnings == ["warning: cannot overwrite table with non table for falco.customRules (map[])"]
-    (rules,) = [item for item in objects if item["metadata"]["name"] == "falco-rules"]
-    assert rules["data"] == {}
+    values = {"tty": {"a": 1}, "falco": {"webserver": False, "priority": {"a": 1}}, "controller": {"labels": {"a": 1}}}
+    coalesce(values, chart.defaults(), warn=warnings.append, path="falco")
+    assert [text.partition(" (")[0] for text in warnings] == [
+        "warning: skipped value for falco.tty: Not a table.",
+        "warning: destination for falco.falco.priority is a table. Ignoring non-table value",
+        "warning: cannot overwrite table with non table for falco.falco.webserver",
+    ]
 
 
 def test_an_unsupported_driver_is_refused() -> None:
-    with pytest.raises(HelmError, match='unsupported driver kind: "ebpf"'):
-        render({"driver": {"kind": "ebpf"}})
+    with pytest.raises(HelmError, match='unsupported driver kind: "bpf"'):
+        render({"driver": {"kind": "bpf"}})
+
+
+@pytest.mark.parametrize("values", [{"driver": {"kind": "ebpf"}}, {"falco": {"grpc": {"enabled": True}}}])
+def test_what_the_chart_has_no_longer_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(HelmError, match=r"no longer supported: .* See BREAKING-CHANGES\.md"):
+        render(values)
 
 
 def test_what_the_lab_cannot_run_is_refused_by_name() -> None:

@@ -24,6 +24,7 @@ from labkit.embedded.helm.values import read
 from labkit.embedded.http import HttpRequest
 from labkit.embedded.identity import Credentials, ServiceAccountIssuer
 from labkit.embedded.node import Container, ContainerSpec, EmptyDir, Files, HostPath, Mount, Network, Node
+from labkit.versions import pinned
 
 ROOT = Path(__file__).parents[3]
 ISSUER = "https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
@@ -175,7 +176,7 @@ class Lab:
         folder = EmptyDir()
         installer = await self.start(
             "falcoctl-artifact-install",
-            "docker.io/falcosecurity/falcoctl:0.12.2",
+            f"docker.io/falcosecurity/falcoctl:{pinned()['falco']['falcoctl']}",
             namespace="falco",
             pod="falco-x7k2p",
             args=("artifact", "install", "--log-format=json"),

@@ -11,6 +11,7 @@ import yaml
 
 from labkit.embedded.http import HttpRequest
 from labkit.embedded.node import Files
+from labkit.versions import pinned
 
 WHOAMI = """\
 - rule: Whoami run in container
@@ -190,7 +191,7 @@ async def test_falcoctl_refuses_what_it_does_not_have(lab: Any, ref: str) -> Non
     config = {"artifact": {"install": {"refs": [ref], "rulesfilesDir": "/tmp"}}}
     installer = await lab.start(
         "falcoctl-artifact-install",
-        "docker.io/falcosecurity/falcoctl:0.12.2",
+        f"docker.io/falcosecurity/falcoctl:{pinned()['falco']['falcoctl']}",
         namespace="falco",
         args=("artifact", "install"),
         mounts=(_mount("/etc/falcoctl", {"falcoctl.yaml": yaml.safe_dump(config)}),),

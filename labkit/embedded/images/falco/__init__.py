@@ -9,7 +9,8 @@ from labkit.embedded.images.falco.artifacts import Artifacts, artifacts_layer, p
 from labkit.embedded.node import Image, Layer, debian_userland
 from labkit.versions import pinned
 
-FALCOCTL = "0.12.2"
+# Of a kind with the pinned one, as far as a chart uses them: `artifact install` and `artifact follow`.
+_OLDER_FALCOCTL = ("0.12.2", "0.12.1", "0.12.0", "0.11.4", "0.11.3", "0.11.2", "0.11.1", "0.11.0")
 
 
 def images(rules: Path | None = None) -> list[Image]:
@@ -18,7 +19,8 @@ def images(rules: Path | None = None) -> list[Image]:
     `rules` is a folder of upstream rule files (`falco_rules.yaml`, `falco-incubating_rules.yaml`,
     `falco-sandbox_rules.yaml`), which take the place of the lab's own where they are there.
     """
-    version = pinned()["falco"]["version"]
+    versions = pinned()["falco"]
+    version, falcoctl_version = versions["version"], versions["falcoctl"]
     artifacts = Artifacts(rules)
     falco = (
         debian_userland()
@@ -33,10 +35,23 @@ def images(rules: Path | None = None) -> list[Image]:
     falcoctl = artifacts_layer(Layer(), artifacts).program("/usr/bin/falcoctl", "falcoctl")
     loader = Layer().directory("/etc/falco/config.d").program("/usr/bin/falcoctl", "falco-driver-loader")
     return [
-        Image("docker.io/falcosecurity/falco", (version,), layer=falco, cmd=("/usr/bin/falco",)),
-        Image("docker.io/falcosecurity/falcoctl", (FALCOCTL,), layer=falcoctl, entrypoint=("/usr/bin/falcoctl",)),
         Image(
-            "docker.io/falcosecurity/falco-driver-loader", (version,), layer=loader, entrypoint=("/usr/bin/falcoctl",)
+            "docker.io/falcosecurity/falco",
+            (version, "latest", f"{version}-debian", "latest-debian"),
+            layer=falco,
+            cmd=("/usr/bin/falco",),
+        ),
+        Image(
+            "docker.io/falcosecurity/falcoctl",
+            (falcoctl_version, "latest", *_OLDER_FALCOCTL),
+            layer=falcoctl,
+            entrypoint=("/usr/bin/falcoctl",),
+        ),
+        Image(
+            "docker.io/falcosecurity/falco-driver-loader",
+            (version, "latest"),
+            layer=loader,
+            entrypoint=("/usr/bin/falcoctl",),
         ),
     ]
 

@@ -40,7 +40,7 @@ def image() -> Image:
     )
     return Image(
         repository=versions["image"],
-        tags=(versions["version"],),
+        tags=(versions["version"], versions["version"].rpartition(".")[0], "latest"),
         layer=layer,
         entrypoint=(BINARY,),
         cmd=("-c", "/fluent-bit/etc/fluent-bit.yaml"),
