@@ -92,7 +92,9 @@ def status(as_json: bool) -> None:
 @click.command()
 def env() -> None:
     """Print shell exports with which kubectl, the AWS CLI and boto3 use the embedded lab."""
-    endpoints = client.running(Settings.load().home)
+    settings = Settings.load()
+    endpoints = client.running(settings.home)
     click.echo(f"unset {' '.join(state.CONFLICTING)}")
-    for name, value in endpoints.environment().items():
+    variables = endpoints.environment() | {"LABKIT_ROOT": str(settings.root.resolve())}
+    for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")

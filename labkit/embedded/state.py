@@ -1,4 +1,4 @@
-"""What a lab leaves in its state folder so that others find it: `lab.json`, a kubeconfig and its certificate.
+"""What a lab leaves in its state folder so that others find it: `lab.json`, a kubeconfig and its certificate, `bin`.
 
 Everything is readable by the owner only. A folder holds at most one lab; a file left by a lab that was killed is
 recovered from: the next lab takes the same ports, credentials and certificate, so that clients keep working.
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from labkit.embedded import tools
 from labkit.embedded.identity import Credentials, ServerCertificate
 
 # Variables of a person's own that would lead a client elsewhere, or make it sign with something else.
@@ -84,6 +85,7 @@ class Endpoints:
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
+            "PATH": tools.path(self.home),
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }
@@ -96,6 +98,7 @@ def state_file(home: Path) -> Path:
 def write(endpoints: Endpoints) -> None:
     """Write the state folder. The kubeconfig comes first: whoever sees `lab.json` can use all of it."""
     home = endpoints.home
+    tools.write(home)
     _write_private(endpoints.ca_file, endpoints.certificate.certificate.decode())
     _write_private(endpoints.kubeconfig, json.dumps(_kubeconfig(endpoints), indent=1))
     document = {

@@ -1,7 +1,8 @@
 """Helm for the embedded lab: the same calls as `labkit.provision.helm.Helm`, for the one chart the workshop installs.
 
 It makes what Helm makes: the chart's objects, and a release in Secrets that a real `helm list` reads. On a cluster of
-your own the real Helm does this; `python -m labkit.embedded.helm` takes Helm's arguments.
+your own the real Helm does this; `python -m labkit.embedded.helm` takes Helm's arguments, and is the `helm` of the
+lab's terminals where a person has none.
 """
 
 from __future__ import annotations

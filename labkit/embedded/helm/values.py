@@ -23,14 +23,20 @@ _GO_WORDS = {
 _GO_KINDS: dict[type, str] = {list: "array", str: "string", int: "number", float: "number", bool: "bool"}
 
 
-def read(files: Iterable[Path | str], settings: Iterable[str] = ()) -> Values:
-    """The user's values: files merged in order, later ones win, then `key=value` settings. Raises `HelmError`."""
+def read(files: Iterable[Path | str], settings: Iterable[str] = (), texts: Iterable[str] = ()) -> Values:
+    """The user's values: files merged in order, later ones win, then `key=value` settings, then those that are texts.
+
+    Raises `HelmError`.
+    """
     merged: Values = {}
     for file in files:
         merged = merge(merged, _read_file(Path(file)))
     for setting in settings:
         for part in _split(setting, ","):
             _set(merged, part)
+    for setting in texts:
+        for part in _split(setting, ","):
+            _set(merged, part, typed=_unescaped)
     return merged
 
 
@@ -116,7 +122,12 @@ def _split(text: str, separator: str) -> list[str]:
     return [*parts, current]
 
 
-def _set(values: Values, text: str) -> None:
+def _unescaped(text: str) -> str:
+    return text.replace("\\", "")
+
+
+def _set(values: Values, text: str, typed: Callable[[str], Any] | None = None) -> None:
+    typed = typed or _typed
     key, separator, value = text.partition("=")
     if not separator:
         raise HelmError(f'failed parsing --set data: key "{key}" has no value')
@@ -129,13 +140,13 @@ def _set(values: Values, text: str) -> None:
             below = values[part] = {}
         values = below
     if value.startswith("{") and value.endswith("}"):
-        values[last] = [_typed(item) for item in _split(value[1:-1], ",") if item]
+        values[last] = [typed(item) for item in _split(value[1:-1], ",") if item]
     else:
-        values[last] = _typed(value)
+        values[last] = typed(value)
 
 
 def _typed(text: str) -> Any:
-    text = text.replace("\\", "")
+    text = _unescaped(text)
     words = {"true": True, "false": False, "null": None, "": ""}
     if text in words:
         return words[text]

@@ -5,20 +5,25 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from labkit.embedded import tools
 from labkit.embedded.helm import Helm
 from labkit.embedded.helm.__main__ import helm as command_line
+from labkit.embedded.helm.storage import revisions, save
 from labkit.embedded.state import Endpoints
 from labkit.errors import StepError
 from labkit.provision.kube import Kube
+from labkit.versions import pinned
 
 ROOT = Path(__file__).parents[3]
 VALUES = ROOT / "manifests/falco/values.yaml"
@@ -151,7 +156,8 @@ def run(endpoints: Endpoints, *arguments: str) -> Result:
 
 
 def test_helms_command_line(helm: Helm, endpoints: Endpoints) -> None:
-    assert '"falcosecurity" has been added' in run(endpoints, "repo", "add", "falcosecurity", "https://x").output
+    chart_repository = pinned()["falco"]["chart"]["repository"]
+    assert '"falcosecurity" has been added' in run(endpoints, "repo", "add", "falcosecurity", chart_repository).output
     arguments = ["upgrade", "--install", "falco", "falcosecurity/falco", "--version", "9.1.0", "-f", str(VALUES)]
     done = run(endpoints, *arguments, "--create-namespace", "--wait", "--timeout", "60s")
     assert done.exit_code == 0, done.output
@@ -175,3 +181,100 @@ def test_the_command_fails_as_helm_does(endpoints: Endpoints) -> None:
     ]
     gone = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (gone.returncode, gone.stderr.strip()) == (1, "Error: release: not found")
+
+
+def test_a_release_is_rolled_back(helm: Helm, endpoints: Endpoints, kube: Kube) -> None:
+    install(helm, VALUES)
+    install(helm, VALUES, WHOAMI)
+    assert run(endpoints, "rollback", "falco", "--wait").output == "Rollback was a success! Happy Helming!\n"
+    assert kube.get("ConfigMap", "falco-rules", "falco") is None
+    latest = json.loads(run(endpoints, "history", "falco", "-o", "json").output)[-1]
+    assert (latest["revision"], latest["status"], latest["description"]) == (3, "deployed", "Rollback to 1")
+    assert "whoami.yaml" in run(endpoints, "get", "values", "falco", "--revision", "2").output
+    assert "whoami.yaml" not in run(endpoints, "get", "values", "falco").output
+    refused = run(endpoints, "rollback", "falco", "9")
+    assert str(refused.exception) == "release has no 9 version"
+
+
+def test_an_interrupted_release_is_freed_by_rolling_back(helm: Helm, endpoints: Endpoints, kube: Kube) -> None:
+    install(helm, VALUES)
+    install(helm, VALUES, WHOAMI)
+    last = revisions(kube, "falco", "falco")[-1]
+    save(kube, replace(last, status="pending-upgrade"), 0)
+    upgrade = ("upgrade", "falco", "falcosecurity/falco", "-f", str(VALUES))
+    assert "another operation" in str(run(endpoints, *upgrade).exception)
+    assert run(endpoints, "rollback", "falco").exit_code == 0
+    assert run(endpoints, *upgrade).exit_code == 0
+
+
+def test_a_failed_atomic_upgrade_leaves_what_was_there(helm: Helm, endpoints: Endpoints, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("customRules:\n  bad.yaml: |-\n    - rule: x\n      condition: proc.nope = 1\n")
+    upgrade = ("upgrade", "--install", "falco", "falcosecurity/falco", "--create-namespace", "--atomic")
+    options = ("-f", str(VALUES), "-f", str(bad), "--timeout", "2s")
+    assert "has been uninstalled" in str(run(endpoints, *upgrade, *options).exception)
+    assert helm.status("falco", "falco") is None
+    install(helm, VALUES)
+    assert "has been rolled back" in str(run(endpoints, *upgrade, *options).exception)
+    assert helm.status("falco", "falco").status == "deployed"  # type: ignore[union-attr]
+    assert "customRules" not in helm.get_values("falco", "falco")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("helm foo", 'Error: unknown command "foo" for "helm"'),
+        ("helm upgrad x", 'Error: unknown command "upgrad" for "helm"\n\nDid you mean this?\n\tupgrade'),
+        ("helm upgrade falco", 'Error: "helm upgrade" requires 2 arguments'),
+        ("helm upgrade a b --foo", "Error: unknown flag: --foo"),
+        ("helm upgrade a b --timeout", "Error: flag needs an argument: --timeout"),
+        (
+            "helm upgrade a b --set-json x=1",
+            "stand-in for Helm doesn't have the flag --set-json of `helm upgrade`.\nWhat",
+        ),
+        ("helm pull falcosecurity/falco", "stand-in for Helm doesn't have `helm pull`.\nWhat to do: install Helm"),
+        ("helm get hooks falco", "stand-in for Helm doesn't have `helm get hooks`.\nWhat to do: install Helm"),
+        ("helm repo add bitnami https://example.org", "is not a valid chart repository or cannot be reached"),
+        ("helm -n falco status nope", "Error: release: not found"),
+        ("KUBECONFIG=/dev/null helm list", "works on the lab's cluster only"),
+    ],
+)
+def test_the_lab_has_a_helm_where_there_is_none(endpoints: Endpoints, line: str, said: str) -> None:
+    done = in_a_shell(endpoints, line)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_flags_of_all_commands_may_come_first_and_switches_have_values(helm: Helm, endpoints: Endpoints) -> None:
+    done = in_a_shell(
+        endpoints,
+        f"""set -e
+        helm repo add falcosecurity https://falcosecurity.github.io/charts
+        helm repo update
+        helm search repo falco
+        helm -n falco upgrade --install=true falco falcosecurity/falco --create-namespace -f {VALUES} --wait=watcher
+        helm --namespace=falco ls --short
+        helm -n falco upgrade falco falcosecurity/falco --dry-run=client --set-string tty=true | grep 'tty: '
+        helm get | head -1""",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for said in ("falcosecurity/falco\t9.1.0", "STATUS: deployed", "\nfalco\n", "tty: true", "Usage: helm get"):
+        assert said in done.stdout
+
+
+def test_a_helm_of_ones_own_is_used(endpoints: Endpoints, tmp_path: Path) -> None:
+    own = tmp_path / "helm"
+    own.write_text('#!/bin/sh\necho "my own, with $*"\n')
+    own.chmod(0o755)
+    assert in_a_shell(endpoints, "helm list", path=str(tmp_path)).stdout == "my own, with list\n"
+
+
+def in_a_shell(endpoints: Endpoints, line: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    """A line in a shell with the lab's environment, where nothing but `path` and the system's folders have programs."""
+    folders = [path] if path else []
+    environment = endpoints.environment() | {
+        "PATH": os.pathsep.join([str(tools.folder(endpoints.home)), *folders, "/usr/bin", "/bin"])
+    }
+    return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=False)
