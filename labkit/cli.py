@@ -28,6 +28,7 @@ COMMANDS = {
     "env": "labkit.embedded.cli:env",
     "run": "labkit.runner:run_command",
     "apply": "labkit.provision.cli:apply",
+    "policy": "labkit.provision.cli:policy",
     "teardown": "labkit.provision.cli:teardown",
     "audit": "labkit.provision.cli:audit",
     "exec": "labkit.attacks.cli:exec_command",

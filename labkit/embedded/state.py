@@ -85,6 +85,7 @@ class Endpoints:
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
+            "AWS_PAGER": "",  # version 2 of the AWS CLI would show each answer in `less`, and wait
             "PATH": tools.path(self.home),
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",

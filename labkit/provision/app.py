@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from labkit.errors import StepError
 from labkit.provision.kube import Object, Patience
-from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import Part, Step
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def _parts(lab: Lab) -> list[Part]:
 
 def _cli(lab: Lab) -> str:
     namespace = lab.settings.app_namespace
-    return (
+    return in_the_workshop(
         f"kubectl -n {namespace} apply -f manifests/nginx/\n"
         f"kubectl -n {namespace} rollout status deployment/nginx --timeout=5m"
     )
 
 
 def _undo_cli(lab: Lab) -> str:
-    return f"kubectl -n {lab.settings.app_namespace} delete -f manifests/nginx/"
+    return in_the_workshop(f"kubectl -n {lab.settings.app_namespace} delete -f manifests/nginx/ --ignore-not-found")
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,15 @@ def _canary_parts(lab: Lab) -> list[Part]:
 
 
 def _canary_cli(lab: Lab) -> str:
-    return "kubectl apply -f manifests/falco/namespace.yaml -f manifests/canary/"
+    namespace = lab.settings.falco_namespace
+    return in_the_workshop(
+        "kubectl apply -f manifests/falco/namespace.yaml -f manifests/canary/\n"
+        f"kubectl -n {namespace} wait pod/canary --for=jsonpath='{{.status.phase}}'=Succeeded --timeout=5m"
+    )
 
 
 def _canary_undo_cli(lab: Lab) -> str:
-    return "kubectl delete -f manifests/canary/"
+    return in_the_workshop("kubectl delete -f manifests/canary/ --ignore-not-found")
 
 
 STEPS = [

@@ -1,14 +1,15 @@
-"""`labkit apply`, `teardown`, `audit`: the provisioning steps from a shell."""
+"""`labkit apply`, `policy`, `teardown`, `audit`: the provisioning steps from a shell."""
 
 from __future__ import annotations
 
+import json
 import sys
 from textwrap import indent
 
 import click
 
 from labkit.cli import Name, connect
-from labkit.errors import NoLabError
+from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
 from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
 
@@ -27,6 +28,19 @@ def apply(steps: tuple[str, ...], only_show: bool) -> None:
         click.echo(repr(result))
         if result.action != "unchanged":
             click.echo(f"  by hand:\n{indent(result.cli, '    ')}")
+
+
+@click.command()
+@click.argument("name")
+def policy(name: str) -> None:
+    """Print the policy document NAME of manifests/iam, with your account, region, cluster and names filled in."""
+    from labkit.provision.iam import policy as filled_in
+
+    lab = connect()
+    there = sorted(file.stem for file in (lab.settings.root / "manifests" / "iam").glob("*.json"))
+    if name not in there:
+        raise StepError(f"There is no policy {name!r}.", hint=f"Use one of: {', '.join(there)}.")
+    click.echo(json.dumps(filled_in(name, lab), indent=2))
 
 
 @click.command()

@@ -20,6 +20,7 @@ from labkit.provision.falco import (
     shipped_rules,
     values_file,
 )
+from labkit.provision.manifests import in_the_workshop
 from labkit.provision.steps import Part, Step
 
 if TYPE_CHECKING:
@@ -96,11 +97,11 @@ def _found(lab: Lab, file: Path | str) -> Path:
 
 
 def _cli(lab: Lab) -> str:
-    return helm_command(lab, [values_file(lab), *(shipped_rules(lab) or rule_files(lab))])
+    return in_the_workshop(helm_command(lab, [values_file(lab), *(shipped_rules(lab) or rule_files(lab))]))
 
 
 def _undo_cli(lab: Lab) -> str:
-    return helm_command(lab, [values_file(lab)])
+    return in_the_workshop(helm_command(lab, [values_file(lab)]))
 
 
 STEPS = [Step(CUSTOM_RULES_STEP, "Rules of our own", ("falco",), _parts, _cli, _undo_cli)]

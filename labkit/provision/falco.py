@@ -13,7 +13,7 @@ from labkit.errors import StepError, reading_yaml
 from labkit.files import read_text
 from labkit.provision.helm import Release, upgrade_install_arguments
 from labkit.provision.kube import OURS, WORKSHOP, Problem, carries
-from labkit.provision.manifests import manifest_parts
+from labkit.provision.manifests import in_the_workshop, manifest_parts
 from labkit.provision.steps import Part, Step
 from labkit.versions import pinned
 
@@ -224,7 +224,7 @@ def _parts(lab: Lab) -> list[Part]:
 
 def _cli(lab: Lab) -> str:
     namespace = lab.settings.falco_namespace
-    return (
+    return in_the_workshop(
         "kubectl apply -f manifests/falco/namespace.yaml\n"
         f"{helm_command(lab, [values_file(lab), *shipped_rules(lab)])}\n"
         f"kubectl -n {namespace} rollout status daemonset/{RELEASE} --timeout=5m"
@@ -233,7 +233,10 @@ def _cli(lab: Lab) -> str:
 
 def _undo_cli(lab: Lab) -> str:
     namespace = lab.settings.falco_namespace
-    return f"helm uninstall {RELEASE} --namespace {namespace} --wait\nkubectl delete namespace {namespace}"
+    return (
+        f"helm uninstall {RELEASE} --namespace {namespace} --wait --ignore-not-found\n"
+        f"kubectl delete namespace {namespace} --ignore-not-found"
+    )
 
 
 STEPS = [Step(STEP, "Falco on every node", (), _parts, _cli, _undo_cli)]

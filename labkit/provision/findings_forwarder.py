@@ -26,6 +26,7 @@ from labkit.provision.alarms import Queue, queue_url
 from labkit.provision.diagnose import Link
 from labkit.provision.iam import Role, RolePolicy
 from labkit.provision.logs import LogGroup, describe
+from labkit.provision.manifests import in_the_workshop
 from labkit.provision.steps import TAG, Part, Step
 from labkit.provision.target import explained
 from labkit.provision.templates import template
@@ -423,7 +424,7 @@ def _cli(lab: Lab) -> str:
     name, queue = function_name(lab), dead_letter_queue(lab)
     trust, permissions = (_quoted(f"iam/forwarder-{part}", lab) for part in ("trust", "permissions"))
     group = _log_group(lab)
-    return (
+    return in_the_workshop(
         f"aws sqs create-queue --queue-name {queue} --tags {TAG[0]}={TAG[1]} \\\n"
         f"    --attributes {shlex.quote(json.dumps(_queue_attributes()))}\n"
         f"aws logs create-log-group --log-group-name {group} --tags {TAG[0]}={TAG[1]}\n"
@@ -432,9 +433,10 @@ def _cli(lab: Lab) -> str:
         f"    --assume-role-policy-document {trust}\n"
         f"aws iam put-role-policy --role-name {name} --policy-name {_POLICY_NAME} \\\n"
         f"    --policy-document {permissions}\n"
-        "zip -j forwarder.zip labkit/respond/forwarder.py\n"
+        "python3 -m zipfile -c forwarder.zip labkit/respond/forwarder.py\n"
         f"aws lambda create-function --zip-file fileb://forwarder.zip --tags {TAG[0]}={TAG[1]} \\\n"
         f"    --cli-input-json {_quoted('security-hub/function', lab)}\n"
+        "rm forwarder.zip\n"
         f"aws lambda wait function-active-v2 --function-name {name}\n"
         "aws lambda put-function-event-invoke-config \\\n"
         f"    --cli-input-json {_quoted('security-hub/event-invoke-config', lab)}\n"

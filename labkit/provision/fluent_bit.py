@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import StepError
 from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
 from labkit.provision.kube import Object
-from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import STEPS as ALL_STEPS
 from labkit.provision.steps import Part, Step
 
@@ -77,14 +77,14 @@ def _parts(lab: Lab) -> list[Part]:
 
 
 def _cli(lab: Lab) -> str:
-    return (
+    return in_the_workshop(
         "kubectl apply -f manifests/fluent-bit/\n"
         f"kubectl -n {lab.settings.logging_namespace} rollout status daemonset/{NAME} --timeout=5m"
     )
 
 
 def _undo_cli(lab: Lab) -> str:
-    return f"kubectl -n {lab.settings.logging_namespace} delete daemonset/{NAME} configmap/{NAME}"
+    return f"kubectl -n {lab.settings.logging_namespace} delete daemonset/{NAME} configmap/{NAME} --ignore-not-found"
 
 
 STEPS = [Step("fluent-bit", "Fluent Bit on every node", ("fluent-bit-role",), _parts, _cli, _undo_cli)]

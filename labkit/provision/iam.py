@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import StepError
-from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import TAG, Part, Step
 from labkit.provision.target import NoClusterError, explained
 from labkit.provision.templates import template
@@ -273,8 +273,10 @@ def assume_role_of(lab: Lab, namespace: str, name: str) -> Aws:
 
 
 def _provider_cli(lab: Lab) -> str:
-    s = lab.settings
-    return f"eksctl utils associate-iam-oidc-provider --region {s.region} --cluster {s.cluster} --approve"
+    return (
+        f"aws iam create-open-id-connect-provider --url https://{issuer(lab)} \\\n"
+        f"    --client-id-list {AUDIENCE} --tags Key={TAG[0]},Value={TAG[1]}"
+    )
 
 
 def _provider_undo_cli(lab: Lab) -> str:
@@ -284,7 +286,7 @@ def _provider_undo_cli(lab: Lab) -> str:
 def _role_cli(lab: Lab) -> str:
     s = lab.settings
     trust, permissions = (json.dumps(policy(name, lab)) for name in ("fluent-bit-trust", "fluent-bit-permissions"))
-    return (
+    return in_the_workshop(
         f"aws iam create-role --role-name {s.role_name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
         f"    --assume-role-policy-document '{trust}'\n"
         f"aws iam put-role-policy --role-name {s.role_name} --policy-name {POLICY_NAME} \\\n"
@@ -298,7 +300,7 @@ def _role_cli(lab: Lab) -> str:
 def _role_undo_cli(lab: Lab) -> str:
     s = lab.settings
     return (
-        f"kubectl delete namespace {s.logging_namespace}\n"
+        f"kubectl delete namespace {s.logging_namespace} --ignore-not-found\n"
         f"aws iam delete-role-policy --role-name {s.role_name} --policy-name {POLICY_NAME}\n"
         f"aws iam delete-role --role-name {s.role_name}"
     )

@@ -113,6 +113,11 @@ class ManifestPart:
         return lab.kube.delete_one(self.item, timeout=lab.settings.timeout)
 
 
+def in_the_workshop(commands: str) -> str:
+    """Shell commands that name files of the workshop, preceded by the change to its folder. `labkit env` sets that."""
+    return f'cd "$LABKIT_ROOT"\n{commands}'
+
+
 def manifest_parts(lab: Lab, where: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
     """The objects in a file or folder of `manifests/`, all or of some kinds, in an order to create them in."""
     objects = load_objects([lab.settings.root / "manifests" / where])

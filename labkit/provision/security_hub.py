@@ -111,12 +111,10 @@ def cli(lab: Lab) -> str:
 
 
 def undo_cli(lab: Lab) -> str:
-    prefix = id_prefix(lab.settings.cluster)
     return (
-        f"# Archive: import each finding again, with RecordState ARCHIVED and a later UpdatedAt.\n"
-        f"aws securityhub get-findings --filters "
-        f'\'{{"Id": [{{"Value": "{prefix}", "Comparison": "PREFIX"}}]}}\'\n'
-        "aws securityhub batch-import-findings --findings file://archived.json\n"
+        "# Archive: import each finding again, with RecordState ARCHIVED and a later UpdatedAt.\n"
+        "python3 -c 'from labkit import Lab; from labkit.respond import findings; lab = Lab.connect(); "
+        'print(findings.archive(lab.aws.client("securityhub"), lab.settings.cluster))\'\n'
         "# Only if nobody else needs it:\n"
         "aws securityhub disable-security-hub"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -46,8 +47,19 @@ def test_apply_audit_and_teardown_in_a_shell(labkit: Callable[..., Result]) -> N
 
 def test_commands_can_be_shown_without_doing_anything(labkit: Callable[..., Result]) -> None:
     shown = labkit("apply", "--cli", "nginx")
-    assert shown.output.splitlines()[0] == "kubectl -n default apply -f manifests/nginx/"
+    assert shown.output.splitlines()[1] == "kubectl -n default apply -f manifests/nginx/"
     assert labkit("audit").exit_code == 0
+
+
+def test_a_policy_is_printed_with_its_names_filled_in(labkit: Callable[..., Result]) -> None:
+    printed = labkit("policy", "fluent-bit-permissions")
+    (statement,) = json.loads(printed.output)["Statement"]
+    assert statement["Resource"] == ["arn:aws:logs:us-east-1:111122223333:log-group:falco:*"]
+    for name in ("nope", "../iam/fluent-bit-trust"):
+        refused = labkit("policy", name)
+        assert refused.exit_code == 1
+        assert f"There is no policy '{name}'." in refused.output
+        assert "Use one of: fluent-bit-permissions, fluent-bit-trust" in refused.output
 
 
 def test_a_typo_in_a_step_is_answered_with_the_steps(labkit: Callable[..., Result]) -> None:
