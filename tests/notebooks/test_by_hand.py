@@ -22,6 +22,7 @@ import pytest
 from labkit import Lab
 from labkit.embedded.state import Endpoints
 from labkit.provision.steps import STEPS
+from tests import aws_cli
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -66,19 +67,13 @@ def blocks(chapter: str) -> list[Block]:
 class Terminal:
     """A bash with the environment of `labkit env`, opened where JupyterLab opens one from a chapter."""
 
-    def __init__(self, endpoints: Endpoints, folder: Path) -> None:
+    def __init__(self, endpoints: Endpoints, folder: Path, programs: Path) -> None:
+        """`programs` is a folder with the programs that a person has."""
         self.folder = folder / "workshop"
         self.folder.mkdir()
         for entry in ROOT.iterdir():  # what a block leaves behind is not left in the checkout
             if entry.name != ".labkit":
                 (self.folder / entry.name).symlink_to(entry)
-        programs = folder / "programs"
-        programs.mkdir()
-        for name in ("aws", "kubectl"):
-            (programs / name).symlink_to(_program(name))
-        # Charts of a Helm of somebody's own would come from elsewhere.
-        (programs / "helm").write_text(f'#!/bin/sh\nexec {sys.executable} -m labkit.embedded.helm "$@"\n')
-        (programs / "helm").chmod(0o755)
         self.environment = {
             "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), "/usr/bin", "/bin"]),
             "HOME": str(folder),
@@ -106,23 +101,22 @@ class Terminal:
         return done.stdout.removesuffix("typed to the end\n")
 
 
-def _program(name: str) -> str:
-    """Where a program is; not the shim of a version manager, which takes longer than the program."""
-    found = shutil.which(name)
-    assert found is not None
-    if Path(found).parent.name == "shims" and shutil.which("pyenv"):
-        return subprocess.run(["pyenv", "which", name], capture_output=True, text=True, check=True).stdout.strip()
-    return found
-
-
 @pytest.fixture(scope="module")
 def endpoints(new_lab: Callable[..., Endpoints]) -> Endpoints:
     return new_lab()
 
 
 @pytest.fixture(scope="module")
-def terminal(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
-    return Terminal(endpoints, tmp_path_factory.mktemp("terminal"))
+def terminal(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    folder = tmp_path_factory.mktemp("terminal")
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "kubectl").symlink_to(shutil.which("kubectl") or "kubectl")
+    # A Helm of somebody's own would look for charts on the network.
+    (programs / "helm").write_text(f'#!/bin/sh\nexec {sys.executable} -m labkit.embedded.helm "$@"\n')
+    (programs / "helm").chmod(0o755)
+    with aws_cli.install(programs):
+        yield Terminal(endpoints, folder, programs)
 
 
 @pytest.fixture(scope="module")

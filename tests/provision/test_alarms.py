@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,6 @@ from labkit.embedded.state import Endpoints
 from labkit.errors import StepError
 from labkit.provision import metric_filters
 from labkit.provision.alarms import notification_queue, requests, topic_arn
-from labkit.provision.steps import STEPS
 from labkit.provision.templates import template
 
 
@@ -197,25 +193,3 @@ def test_names_follow_the_prefix(new_lab: Callable[..., Endpoints], workshop: Pa
     names = {change.name for step in ("metric-filters", "alarms") for change in lab.apply(step).changes}
     assert all(name.startswith("team-a-") for name in names)
     assert all(alarm["Namespace"] == "team-a" for alarm in alarms(lab).values())
-
-
-@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI is not on the PATH")
-def test_the_commands_shown_do_what_the_steps_do(fresh: Lab, new_lab: Callable[..., Endpoints]) -> None:
-    environment = {**os.environ, **new_lab(home=fresh.settings.home).environment()}
-
-    def run(commands: str) -> None:
-        # Version 1 of the CLI doesn't look for AWS_ENDPOINT_URL when it calls SQS.
-        function = 'aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }'
-        done = subprocess.run(
-            ["bash", "-ec", f"{function}\n{commands}"], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-
-    run(fresh.cli("metric-filters"))
-    run(fresh.cli("alarms"))
-    run(fresh.cli("dashboard"))
-    for step in ("metric-filters", "alarms", "dashboard"):
-        assert {change.action for change in fresh.apply(step).changes} == {"unchanged"}
-    for step in ("dashboard", "alarms", "metric-filters"):
-        run(STEPS[step].undo_cli(fresh))
-        assert STEPS[step].status(fresh).state == "absent"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,21 +122,3 @@ def test_without_permission_it_is_said_which_is_missing(fresh: Lab) -> None:
         person.apply("security-hub")
     assert "permission" in caught.value.hint
     assert describe(fresh) is None
-
-
-@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI is not installed")
-def test_the_commands_that_the_step_shows_do_the_same(new_lab: Callable[..., Endpoints], workshop: Path) -> None:
-    endpoints = new_lab()
-    lab = Lab.connect(home=endpoints.home, root=workshop)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "AWS_ENDPOINT_URL": endpoints.aws_url,
-        "AWS_ACCESS_KEY_ID": endpoints.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": endpoints.secret_access_key,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    done = subprocess.run(lab.cli("security-hub"), shell=True, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert lab.apply("security-hub").action == "unchanged"
-    assert changes(lab.undo("security-hub"))["Security Hub CSPM"] == "removed"  # it carries the workshop's tag

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import yaml
@@ -109,22 +110,23 @@ def _anywhere(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _reach(kubeconfig: str, kube_context: str) -> tuple[Kube, str]:
-    """The embedded lab's cluster and the context's namespace. Raises `HelmError` for any other cluster."""
+    """The lab's cluster and the context's namespace. Raises `HelmError` for a cluster that isn't on loopback."""
     path = kubeconfig or os.environ.get("KUBECONFIG", "")
     try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) if path else {}
+        document = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) if path else None) or {}
     except (OSError, yaml.YAMLError) as error:
         raise HelmError(f"Kubernetes cluster unreachable: {path}: {getattr(error, 'strerror', error)}") from error
-    name = kube_context or (document or {}).get("current-context", "")
-    contexts = {context["name"]: context["context"] for context in (document or {}).get("contexts", [])}
-    if not name.endswith(".embedded"):
+    contexts = {entry["name"]: entry["context"] for entry in document.get("contexts", [])}
+    context = contexts.get(kube_context or document.get("current-context", ""), {})
+    servers = {entry["name"]: entry["cluster"]["server"] for entry in document.get("clusters", [])}
+    server = servers.get(context.get("cluster", ""), "")
+    if urlsplit(server).hostname != "127.0.0.1":
         raise HelmError(
-            f"the embedded lab's stand-in for Helm works on the lab's cluster only, not on {name or 'no cluster'}.\n"
+            f"the embedded lab's stand-in for Helm works on the lab's cluster only, not on {server or 'no cluster'}.\n"
             'What to do: eval "$(labkit env)"; for a cluster of your own, install Helm.'
         )
-    return Kube(kubeconfig=Path(path), context=kube_context, hint=LAB_UP), contexts.get(name, {}).get(
-        "namespace", "default"
-    )
+    kube = Kube(kubeconfig=Path(path), context=kube_context, hint=LAB_UP)
+    return kube, context.get("namespace", "default")
 
 
 @click.group(cls=_Group)
