@@ -222,3 +222,24 @@ def test_the_blocks_for_boto3(lab: Lab) -> None:
     assert len(texts) == 2
     for text in texts:
         exec(text, known)
+
+
+@needs_tools
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("document", ["docs/instructor-guide.md", "README.md"])
+def test_the_documents_by_hand(terminal: Terminal, lab: Lab, document: str) -> None:
+    """All but what sets up the environment, which a test has, and what is for a cluster of one's own.
+
+    README comes last: it ends the lab.
+    """
+    texts = [text for language, text in FENCE.findall((ROOT / document).read_text()) if language == "bash"]
+    typed = [text for text in texts if not re.search(r"^make |LABKIT_TARGET=eks", text, re.M)]
+    assert typed
+    lab.ensure("nginx")
+    printed = [terminal.run(text.replace("source .venv/bin/activate\n", ""), where=".") for text in typed]
+    if document == "README.md":
+        first, end, rules = printed
+        assert re.search(r"Read sensitive file untrusted .* cat /etc/shadow", first), first
+        assert end.splitlines()[-2:] == ["Nothing is left", "Stopped."]
+        assert "Whoami run in container" in rules
+        assert (terminal.folder / "mine.jsonl").stat().st_size > 0
