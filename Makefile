@@ -23,8 +23,8 @@ run: $(READY)  ## run every chapter on the embedded lab; leaves a report in buil
 test: $(READY)  ## run every test, and compare the notebooks' stored outputs
 	$(BIN)/python -m pytest
 
-lab: $(READY)  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks/00-start-here.ipynb
+lab: $(READY)  ## open JupyterLab on the notebooks; OPTIONS="--no-browser --port=9000" are JupyterLab's
+	@$(BIN)/labkit lab $(OPTIONS)
 
 bench: $(READY)  ## measure start-up, rules, delivery and reading; RULES="a.yaml b.yaml" adds rule files of yours
 	$(BIN)/python -m tests.bench $(RULES)

@@ -81,12 +81,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start the chapters' lab before nbval starts the first kernel, which inherits the environment."""
     global _lab_home
     if _lab_home is None and _is_notebook_cell(item):
+        from labkit.environment import embedded
+
         for name in list(os.environ):
             if name.startswith(("AWS_", "KUBE", "LABKIT_")) and name != client.PARENT:
                 del os.environ[name]
         _lab_home = Path(tempfile.mkdtemp(prefix="labkit-notebooks-")) / ".labkit"
-        os.environ["LABKIT_HOME"] = str(_lab_home)
-        client.ensure_running(Settings.load(root=HERE))
+        lab = client.ensure_running(Settings.load(root=HERE, home=_lab_home))
+        os.environ.update(embedded(lab.environment()).of_process(os.environ))
 
 
 @pytest.hookimpl(trylast=True)

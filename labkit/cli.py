@@ -26,6 +26,7 @@ COMMANDS = {
     "down": "labkit.embedded.cli:down",
     "status": "labkit.embedded.cli:status",
     "env": "labkit.embedded.cli:env",
+    "lab": "labkit.jupyterlab:lab",
     "run": "labkit.runner:run_command",
     "apply": "labkit.provision.cli:apply",
     "policy": "labkit.provision.cli:policy",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labkit.cli import FileName
+from labkit.environment import embedded
 from labkit.errors import RunError
 from labkit.settings import Settings, workshop_root
 from labkit.show import counted
@@ -274,9 +275,8 @@ def _xml_text(text: str) -> str:
 def _lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
     """On the embedded target, a fresh lab that is only for this run; `LABKIT_HOME` chooses another one to use.
 
-    A lab that the run starts ends with the run, however that ends; one that was there before stays.
-
-    The notebooks' kernels inherit the environment: what it says of a real account or cluster is not for them then.
+    A lab that the run starts ends with the run, however that ends; one that was there before stays. The notebooks'
+    kernels inherit the environment, which is the lab's then, as in JupyterLab.
     """
     if settings.target != "embedded":
         yield
@@ -284,19 +284,17 @@ def _lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
     from labkit.embedded import client
 
     before = dict(os.environ)
-    for name in before:
-        if name.startswith(("AWS_", "KUBE")) or name == "LABKIT_TARGET":
-            del os.environ[name]
     home = output / ".labkit"
     own = "LABKIT_HOME" not in os.environ
     try:
         if own:
-            os.environ["LABKIT_HOME"] = str(home)
             client.stop(home)  # left over from a run that was killed
             (home / "ledger.json").unlink(missing_ok=True)
             settings = replace(settings, home=home)
         os.environ[client.PARENT] = str(os.getpid())  # killed, this process can't stop its lab
-        client.ensure_running(settings)
+        environ = embedded(client.ensure_running(settings).environment()).of_process(os.environ)
+        os.environ.clear()
+        os.environ.update(environ)
         yield
     finally:
         if own:

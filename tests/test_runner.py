@@ -105,7 +105,8 @@ def test_a_run_on_the_embedded_lab_never_reaches_for_a_real_account(
     (tmp_path / "manifests").mkdir()
     _notebook(
         folder / "00-a.ipynb",
-        "import os; print(sorted(n for n in os.environ if n.startswith(('AWS_', 'KUBE', 'LABKIT_'))))",
+        "import os; print(sorted(n for n, v in os.environ.items() if v in ('production', '/real')))",
+        "print(os.environ['KUBECONFIG'] == os.path.join(os.environ['LABKIT_HOME'], 'kubeconfig'))",
         "from labkit.settings import Settings; print(Settings.load().target)",
     )
     monkeypatch.chdir(tmp_path)
@@ -115,7 +116,7 @@ def test_a_run_on_the_embedded_lab_never_reaches_for_a_real_account(
     assert result.exit_code == 0, result.output
     done = nbformat.read(tmp_path / "out" / "00-a.ipynb", as_version=4)
     printed = "".join(output.text for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
-    assert printed == "['LABKIT_HOME', 'LABKIT_PARENT']\nembedded\n"
+    assert printed == "[]\nTrue\nembedded\n"
     assert os.environ["AWS_PROFILE"] == "production"
 
 

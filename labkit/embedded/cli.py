@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 
 import click
 
-from labkit.embedded import client, state
+from labkit import environment
+from labkit.embedded import client
 from labkit.settings import Settings
 from labkit.show import Table, counted
 
@@ -34,7 +34,7 @@ def up(aws_port: int | None, kubernetes_port: int | None, nodes: int | None) -> 
 
 @click.command()
 def down() -> None:
-    """Stop the embedded lab and forget its state."""
+    """Stop the embedded lab; what is in it is gone. The next one has the same addresses and keys."""
     settings = Settings.load()
     ended = state.read(settings.home) is not None
     stopped = client.stop(settings.home)
@@ -68,7 +68,7 @@ def status(as_json: bool) -> None:
                 f"Not running ({home}): it has ended, and what was in it is gone.\n  `labkit up` starts it anew."
             )
         else:
-            click.echo(f"Not running ({home}).")
+            click.echo(f"Not running ({home}). Start it with `labkit up`.")
         raise SystemExit(1)
     report = {
         "running": True,
@@ -91,10 +91,5 @@ def status(as_json: bool) -> None:
 
 @click.command()
 def env() -> None:
-    """Print shell exports with which kubectl, the AWS CLI and boto3 use the embedded lab."""
-    settings = Settings.load()
-    endpoints = client.running(settings.home)
-    click.echo(f"unset {' '.join(state.CONFLICTING)}")
-    variables = endpoints.environment() | {"LABKIT_ROOT": str(settings.root.resolve())}
-    for name, value in variables.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+    """Print what a shell evaluates to use the embedded lab: PATH, and variables for kubectl, the AWS CLI and boto3."""
+    click.echo(environment.embedded(client.running(Settings.load().home).environment()).as_shell())

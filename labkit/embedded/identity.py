@@ -2,7 +2,7 @@
 
 Flows out: a TLS certificate for the API server, signed JWTs for service accounts (the cluster is their OIDC issuer),
 and the random access key and token with which people use the lab. Nothing here outlives the lab's process, except
-what `labkit up` writes into its state folder.
+what it writes into its state folder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 STS_AUDIENCE = "sts.amazonaws.com"
+_LIFETIME = dt.timedelta(days=60)  # of the certificate
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,12 @@ class ServerCertificate:
     certificate: bytes = field(repr=False)
     key: bytes = field(repr=False)
 
+    @property
+    def expires_soon(self) -> bool:
+        """Whether a lab that starts now could outlive it."""
+        left = x509.load_pem_x509_certificate(self.certificate).not_valid_after_utc - dt.datetime.now(dt.UTC)
+        return left < _LIFETIME / 2
+
     @classmethod
     def for_loopback(cls) -> ServerCertificate:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -100,7 +107,7 @@ class ServerCertificate:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(minutes=5))
-            .not_valid_after(now + dt.timedelta(days=30))
+            .not_valid_after(now + _LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(
                 x509.KeyUsage(

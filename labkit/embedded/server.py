@@ -68,9 +68,11 @@ async def serve(options: argparse.Namespace) -> None:
     started = time.monotonic()
     home: Path = options.home
     held = state.hold(home)
-    previous = state.read(home)
+    previous = state.previous(home)
     credentials = previous.credentials if previous else Credentials()
-    certificate = previous.certificate if previous else ServerCertificate.for_loopback()
+    certificate = previous.certificate if previous else None
+    if certificate is None or certificate.expires_soon:
+        certificate = ServerCertificate.for_loopback()
     aws_socket = _listen(options.aws_port, previous.aws_port if previous else 0)
     kubernetes_socket = _listen(options.kubernetes_port, previous.kubernetes_port if previous else 0)
     endpoints = Endpoints(

@@ -1,7 +1,7 @@
-"""What a lab leaves in its state folder so that others find it: `lab.json`, a kubeconfig and its certificate, `bin`.
+"""What a lab leaves in its state folder so that others find it: `lab.json`, a kubeconfig and its certificate.
 
-Everything is readable by the owner only. A folder holds at most one lab; a file left by a lab that was killed is
-recovered from: the next lab takes the same ports, credentials and certificate, so that clients keep working.
+Everything is readable by the owner only. A folder holds at most one lab. Ports, credentials and certificate stay when
+the lab ends, however it ends, and the next one takes them: terminals and kernels that were opened before keep working.
 """
 
 from __future__ import annotations
@@ -15,25 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from labkit.embedded import tools
 from labkit.embedded.identity import Credentials, ServerCertificate
-
-# Variables of a person's own that would lead a client elsewhere, or make it sign with something else.
-CONFLICTING = (
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_SESSION_TOKEN",
-    "AWS_SECURITY_TOKEN",
-    "AWS_ENDPOINT_URL_LOGS",
-    "AWS_ENDPOINT_URL_IAM",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_ENDPOINT_URL_EKS",
-    "AWS_ENDPOINT_URL_CLOUDWATCH",
-    "AWS_ENDPOINT_URL_SNS",
-    "AWS_ENDPOINT_URL_SQS",
-    "AWS_ENDPOINT_URL_LAMBDA",
-    "AWS_ENDPOINT_URL_SECURITYHUB",
-)
 
 
 @dataclass(frozen=True)
@@ -77,29 +59,36 @@ class Endpoints:
         return self.credentials.secret_access_key
 
     def environment(self) -> dict[str, str]:
-        """The variables that make kubectl, the AWS CLI and boto3 use this lab."""
+        """The variables that make labkit, kubectl, the AWS CLI and boto3 use this lab; see `labkit.environment`."""
         return {
+            "LABKIT_TARGET": "embedded",
+            "LABKIT_HOME": str(self.home),
             "KUBECONFIG": str(self.kubeconfig),
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
+            "AWS_CONFIG_FILE": str(self.home / "aws-config"),  # neither file has to exist
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.home / "aws-credentials"),
+            "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_PAGER": "",  # version 2 of the AWS CLI would show each answer in `less`, and wait
-            "PATH": tools.path(self.home),
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
         }
 
 
 def state_file(home: Path) -> Path:
+    """Tells of the lab that runs in `home`, or of one that was killed."""
     return home / "lab.json"
+
+
+def _last_file(home: Path) -> Path:
+    """Tells of the lab that ran in `home` last, and was stopped."""
+    return home / "last.json"
 
 
 def write(endpoints: Endpoints) -> None:
     """Write the state folder. The kubeconfig comes first: whoever sees `lab.json` can use all of it."""
     home = endpoints.home
-    tools.write(home)
     _write_private(endpoints.ca_file, endpoints.certificate.certificate.decode())
     _write_private(endpoints.kubeconfig, json.dumps(_kubeconfig(endpoints), indent=1))
     document = {
@@ -118,9 +107,18 @@ def write(endpoints: Endpoints) -> None:
 
 
 def read(home: Path) -> Endpoints | None:
-    """The lab that `home` tells of, running or not; `None` if there is none or the file makes no sense."""
+    """The lab that `home` tells of, running or killed; `None` if there is none or the file makes no sense."""
+    return _read(state_file(home), home)
+
+
+def previous(home: Path) -> Endpoints | None:
+    """The lab that `home` had last, whether it was killed or stopped."""
+    return read(home) or _read(_last_file(home), home)
+
+
+def _read(file: Path, home: Path) -> Endpoints | None:
     try:
-        document = json.loads(state_file(home).read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"))
         return Endpoints(
             pid=int(document["pid"]),
             id=document["id"],
@@ -160,9 +158,10 @@ def holder(home: Path) -> int | None:
 
 
 def remove(home: Path) -> None:
-    """Forget the lab: after this, `read` returns `None`."""
-    for name in ("lab.json", "kubeconfig", "ca.crt"):
-        (home / name).unlink(missing_ok=True)
+    """Marks the lab as stopped: after this, `read` returns `None`, and `previous` the lab that was."""
+    if read(home) is not None:
+        os.replace(state_file(home), _last_file(home))
+    state_file(home).unlink(missing_ok=True)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.environment import refuse_embedded
 from labkit.errors import Hint, LabError, TargetError, UnreachableError
 from labkit.provision.helm import Helm
 from labkit.provision.kube import Kube
@@ -194,6 +195,7 @@ def _embedded(settings: Settings, start: bool) -> Target:
 
 
 def _eks(settings: Settings, partly: bool) -> Target:
+    refuse_embedded()
     region = settings.region or _found_region()
     settings = replace(settings, region=region)
     aws = Aws(

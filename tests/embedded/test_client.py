@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,8 @@ from click.testing import CliRunner
 
 from labkit import Lab
 from labkit.cli import main
-from labkit.embedded import client, state
+from labkit.embedded import client, identity, state
+from labkit.embedded.identity import ServerCertificate
 from labkit.embedded.state import Endpoints
 from labkit.errors import LabError, NotRunningError
 from labkit.settings import Settings
@@ -68,19 +71,37 @@ def test_two_folders_are_two_labs(embedded: Endpoints, new_lab: NewLab) -> None:
     assert client.find(embedded.home) == embedded
 
 
-def test_a_killed_lab_is_recovered_from_with_the_same_door(new_lab: NewLab) -> None:
-    killed = new_lab()
-    os.kill(killed.pid, signal.SIGKILL)
-    assert client._wait_for_exit(killed.pid, 10)
-    assert client.find(killed.home) is None
-    back = new_lab(home=killed.home)
-    assert back.pid != killed.pid
-    assert (back.aws_url, back.kubernetes_url, back.credentials) == (
-        killed.aws_url,
-        killed.kubernetes_url,
-        killed.credentials,
-    )
-    assert back.certificate == killed.certificate
+def test_however_a_lab_ends_the_next_one_has_the_same_door(new_lab: NewLab) -> None:
+    first = new_lab()
+    lab = first
+    for end in (signal.SIGKILL, signal.SIGTERM, None):
+        if end is None:
+            assert client.stop(lab.home)
+        else:
+            os.kill(lab.pid, end)
+            assert client._wait_for_exit(lab.pid, 10)
+        assert client.find(lab.home) is None
+        assert lab.kubeconfig.exists()  # without it, kubectl would look for a cluster elsewhere
+        back = new_lab(home=lab.home)
+        assert back.pid != lab.pid
+        assert replace(back, pid=first.pid, id=first.id) == first
+        lab = back
+
+
+def test_a_certificate_that_expires_soon_is_replaced(new_lab: NewLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = new_lab()
+    assert not stopped.certificate.expires_soon
+    client.stop(stopped.home)
+    monkeypatch.setattr(identity, "_LIFETIME", dt.timedelta(days=20))
+    old = ServerCertificate.for_loopback()
+    monkeypatch.undo()
+    assert old.expires_soon
+    state.write(replace(stopped, certificate=old))
+    state.remove(stopped.home)
+    back = new_lab(home=stopped.home)
+    assert back.certificate not in (old, stopped.certificate)
+    assert back.credentials == stopped.credentials
+    assert client.health(back) is not None
 
 
 @pytest.fixture

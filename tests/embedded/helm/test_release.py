@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from labkit.embedded import tools
 from labkit.embedded.helm import Helm
 from labkit.embedded.helm.__main__ import helm as command_line
 from labkit.embedded.helm.storage import revisions, save
 from labkit.embedded.state import Endpoints
+from labkit.environment import embedded
 from labkit.errors import StepError
 from labkit.provision.kube import Kube
 from labkit.versions import pinned
@@ -273,8 +273,6 @@ def test_a_helm_of_ones_own_is_used(endpoints: Endpoints, tmp_path: Path) -> Non
 
 def in_a_shell(endpoints: Endpoints, line: str, path: str = "") -> subprocess.CompletedProcess[str]:
     """A line in a shell with the lab's environment, where nothing but `path` and the system's folders have programs."""
-    folders = [path] if path else []
-    environment = endpoints.environment() | {
-        "PATH": os.pathsep.join([str(tools.folder(endpoints.home)), *folders, "/usr/bin", "/bin"])
-    }
+    path = os.pathsep.join([*filter(None, [path]), "/usr/bin", "/bin"])
+    environment = embedded(endpoints.environment()).of_process({"PATH": path})
     return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=False)
