@@ -40,7 +40,7 @@ lint: $(READY)  ## check style and types
 notebooks: $(READY)  ## execute every chapter and store its outputs
 	$(BIN)/labkit run --target embedded --output build/notebooks --store
 
-browser: $(READY)  ## run a chapter in JupyterLab, in headless Chromium
+browser: $(READY)  ## try what `make lab` opens in headless Chromium: chapters, terminals, shell cells
 	$(BIN)/python -m pytest -m browser tests/notebooks
 
 clean:  ## stop the embedded lab; remove the environment and everything built

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -51,3 +52,19 @@ def test_nothing_outside_embedded_imports_it_but_the_doors() -> None:
         and re.search(r"^\s*(from|import) labkit\.embedded", path.read_text(), re.M)
     }
     assert importing == {"jupyterlab.py", "provision/target.py", "runner.py"}
+
+
+@pytest.mark.parametrize("table", ["README.md", "notebooks/00-start-here.ipynb"])
+def test_the_tables_of_chapters_have_the_notebooks_that_there_are(table: str) -> None:
+    page = ROOT / table
+    if page.suffix == ".ipynb":
+        text = "\n".join(cell.source for cell in nbformat.read(page, 4).cells if cell.cell_type == "markdown")
+    else:
+        text = page.read_text()
+    rows = re.findall(r"^\| \[(\d\d [^\]]+)\]\(([^)]+)\) \|", text, re.M)
+    assert len(rows) == len(re.findall(r"^\| \W*\d\d ", text, re.M))
+    chapters = []
+    for notebook in sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb")):
+        title = nbformat.read(notebook, 4).cells[0].source.splitlines()[0]
+        chapters.append((f"{notebook.name[:2]} {title.removeprefix('# ')}", notebook))
+    assert [(name, (page.parent / link).resolve()) for name, link in rows] == chapters

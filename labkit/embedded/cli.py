@@ -8,7 +8,7 @@ import time
 import click
 
 from labkit import environment
-from labkit.embedded import client
+from labkit.embedded import client, state
 from labkit.settings import Settings
 from labkit.show import Table, counted
 

@@ -7,7 +7,6 @@ import datetime as dt
 import http.client
 import json
 import os
-import shlex
 import signal
 import socket
 import stat
@@ -233,6 +232,7 @@ def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     labkit = CliRunner()
     assert labkit.invoke(main, ["status"]).exit_code == 1
     assert "labkit up" in labkit.invoke(main, ["env"]).output
+    assert "labkit up" in labkit.invoke(main, ["status"]).output
     try:
         started = labkit.invoke(main, ["up"])
         assert started.exit_code == 0, started.output
@@ -240,12 +240,7 @@ def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert "was running" in labkit.invoke(main, ["up"]).output
         report = json.loads(labkit.invoke(main, ["status", "--json"]).output)
         assert report["running"]
-        exports = labkit.invoke(main, ["env"]).output
-        first, *lines = exports.splitlines()
-        assert "AWS_PROFILE" in first.removeprefix("unset ").split()
-        values = dict(line.removeprefix("export ").split("=", 1) for line in lines)
-        assert shlex.split(values["AWS_ENDPOINT_URL"]) == [report["aws_url"]]
-        assert Path(shlex.split(values["KUBECONFIG"])[0]).exists()
+        assert f"export AWS_ENDPOINT_URL={report['aws_url']}\n" in labkit.invoke(main, ["env"]).output
     finally:
         stopped = labkit.invoke(main, ["down"])
     assert stopped.output == "Stopped.\n"

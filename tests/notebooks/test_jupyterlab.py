@@ -1,79 +1,225 @@
-"""A chapter as an attendee runs it: JupyterLab in a browser, "Run All", and what is then on the screen."""
+"""The workshop as an attendee meets it: `make lab`, JupyterLab in a browser, and what is then on the screen."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
+import select
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
 
-from labkit.embedded.state import Endpoints
+from labkit.embedded import client, state
+
+from .conftest import ROOT, Attendee, JupyterLab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-ROOT = Path(__file__).parents[2]
 PICTURES = os.environ.get("LABKIT_SCREENSHOTS")  # a folder; read before the tests forget what a person has set
+CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+class Screen:
+    """A page of the browser with JupyterLab on it."""
+
+    def __init__(self, page: Any, server: JupyterLab) -> None:
+        self.page = page
+        self.server = server
+        page.goto(f"{server.url}/lab/?reset&token={server.token}")
+        page.wait_for_function("() => window.jupyterapp?.restored")
+        page.evaluate("() => window.jupyterapp.restored.then(() => true)")
+
+    def run(self, command: str, **arguments: Any) -> None:
+        """Runs one of JupyterLab's commands, as its menus do."""
+        self.page.evaluate(
+            "([c, a]) => window.jupyterapp.commands.execute(c, a).then(() => true)", [command, arguments]
+        )
+
+    def picture(self, name: str) -> None:
+        if PICTURES:
+            self.page.screenshot(path=str(Path(PICTURES) / f"{name}.png"))
+
+    def open(self, path: str, *, kernel: bool = True) -> None:
+        """Opens a notebook; returns when its text is rendered and, if `kernel`, its kernel runs."""
+        self.run("docmanager:open", path=path)
+        self.page.wait_for_function(
+            """([path, kernel]) => {
+                const shown = window.jupyterapp.shell.currentWidget;
+                const cells = shown?.content?.widgets ?? [];
+                return shown?.context?.path === path && cells.length > 1
+                    && cells.every(cell => cell.model.type !== 'markdown' || cell.rendered)
+                    && (!kernel || shown.sessionContext.session?.kernel?.connectionStatus === 'connected');
+            }""",
+            arg=[path, kernel],
+            timeout=60_000,
+        )
+
+    def close(self) -> None:
+        """Closes what is open, without asking whether to save it, and ends its kernel."""
+        self.page.evaluate(
+            """async () => {
+                const shown = window.jupyterapp.shell.currentWidget;
+                await shown.sessionContext?.shutdown();
+                shown.dispose();
+            }"""
+        )
+
+    def outputs(self, last: str) -> list[Any]:
+        """Runs all cells of the notebook; the outputs of each when the last one has run."""
+        self.run("notebook:clear-all-cell-outputs")
+        self.run("notebook:run-all-cells")
+        # JupyterLab may keep cells that are out of sight out of the page: its model has them all.
+        outputs: list[Any] = self.page.wait_for_function(
+            """() => {
+                const cells = window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells
+                    .filter(cell => cell.cell_type === 'code');
+                return cells.every(cell => cell.execution_count) && cells[cells.length - 1].toJSON().outputs.length
+                    ? cells.map(cell => cell.toJSON().outputs) : null;
+            }""",
+            timeout=240_000,
+        ).json_value()
+        assert not [output for cell in outputs for output in cell if output["output_type"] == "error"]
+        assert re.search(last, json.dumps(outputs[-1]))
+        return outputs
+
+    def terminal(self) -> Terminal:
+        self.run("terminal:create-new")
+        self.page.wait_for_function("() => window.jupyterapp.shell.currentWidget.content?._term?.buffer")
+        return Terminal(self.page)
+
+
+class Terminal:
+    """JupyterLab's terminal, typed into with the keyboard."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self._typed = 0
+        page.locator(".jp-Terminal:visible").click()
+        self.says("echo ready")
+
+    def enter(self, line: str) -> None:
+        """Types a line, and doesn't wait."""
+        self.page.keyboard.type(line)
+        self.page.keyboard.press("Enter")
+
+    def says(self, command: str) -> str:
+        """Types a command and returns what the terminal shows of it, when the command has ended."""
+        self._typed += 1
+        end = f"end-{self._typed}-"
+        self.enter(f"clear; {command}; echo {end}$?")
+        shown: str = self.page.wait_for_function(
+            """end => {
+                const buffer = window.jupyterapp.shell.currentWidget.content._term.buffer.active;
+                let text = '';
+                for (let i = 0; i < buffer.length; i++) {
+                    const line = buffer.getLine(i);
+                    text += (line.isWrapped || !i ? '' : '\\n') + line.translateToString(true);
+                }
+                return new RegExp('^' + end + '[0-9]', 'm').test(text) ? text : null;
+            }""",
+            arg=end,
+            timeout=60_000,
+        ).json_value()
+        return shown
 
 
 @pytest.fixture(scope="module")
-def jupyterlab(new_lab: Callable[..., Endpoints], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A JupyterLab on a copy of the workshop's folder; gives its address."""
-    folder = tmp_path_factory.mktemp("attendee")
-    for name in ("notebooks", "manifests", "custom-rules", "images"):
-        shutil.copytree(ROOT / name, folder / name)
-    endpoints = new_lab()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = folder / "jupyterlab.log"
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
-            *(
-                f"--port={port}",
-                "--ServerApp.port_retries=0",
-                "--IdentityProvider.token=",
-                f"--ServerApp.root_dir={folder}",
-            ),
-            "--LabApp.expose_app_in_browser=True",
-        ],
-        env=os.environ | {"LABKIT_HOME": str(endpoints.home), "JUPYTER_CONFIG_DIR": str(folder / ".jupyter")},
-        stderr=log.open("w"),
-    )
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while not _answers(f"{address}/api/status"):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
-    yield address
-    process.send_signal(signal.SIGINT)
-    process.terminate()
-    process.wait(timeout=30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as status:
-            return bool(json.load(status)["started"])
-    except OSError:
-        return False
+def jupyterlab(attendee: Attendee) -> Iterator[JupyterLab]:
+    with attendee.jupyterlab() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def chromium() -> str:
+def chromium() -> Iterator[Any]:
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     assert found, "Install Chromium, or set CHROMIUM to its path."
-    return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def screen(chromium: Any, jupyterlab: JupyterLab) -> Screen:
+    return Screen(chromium.new_page(viewport={"width": 1400, "height": 1000}), jupyterlab)
+
+
+def test_it_serves_the_checkout_on_loopback_and_asks_for_a_token(jupyterlab: JupyterLab, attendee: Attendee) -> None:
+    import urllib.error
+    import urllib.request
+
+    assert jupyterlab.root == str(attendee.folder)
+    assert jupyterlab.url.startswith("http://127.0.0.1:")
+    assert jupyterlab.token
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{jupyterlab.url}/api/contents", timeout=10)
+
+
+LOOK = """async () => {
+    const texts = [...document.querySelectorAll('.jp-MarkdownOutput')];
+    const all = kind => texts.flatMap(text => [...text.querySelectorAll(kind)]);
+    const own = all('a[href]:not(.jp-InternalAnchorLink)').filter(link => link.origin === location.origin);
+    const links = await Promise.all(own.map(async link =>
+        [link.href, link.hash && link.pathname === location.pathname
+            ? !!document.querySelector(`[data-jupyter-id="${decodeURIComponent(link.hash.slice(1))}"]`)
+            : (await fetch(link.href)).ok]));
+    const folds = all('details').map(fold => {
+        fold.open = false;
+        const closed = fold.offsetHeight;
+        fold.open = true;
+        return [fold.querySelector('summary')?.innerText ?? '', fold.offsetHeight > closed];
+    });
+    return {
+        pictures: [...document.querySelectorAll('.jp-Notebook img')].map(img => [img.src, img.naturalWidth]),
+        links, folds, text: texts.map(text => text.innerText).join('\\n'),
+    };
+}"""
+
+
+def test_every_chapter_has_its_pictures_links_and_folds(screen: Screen) -> None:
+    for chapter in CHAPTERS:
+        cells = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", 4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        screen.open(f"notebooks/{chapter}.ipynb", kernel=False)
+        for theme in ("Light", "Dark"):
+            screen.run("apputils:change-theme", theme=f"JupyterLab {theme}")
+            screen.page.wait_for_function(
+                """() => !document.getElementById('jupyterlab-splash')
+                    && [...document.querySelectorAll('.jp-Notebook img')].every(picture => picture.complete)"""
+            )
+            screen.picture(f"{chapter}-{theme.lower()}")
+            found = screen.page.evaluate(LOOK)
+            assert [picture for picture in found["pictures"] if not picture[1]] == []
+            assert len(found["pictures"]) >= len(re.findall(r"!\[", text))
+            assert [link for link in found["links"] if not link[1]] == []
+            assert len(found["links"]) >= len(re.findall(r"(?<!!)\[[^\]]*\]\((?!https?:)", text))
+            assert [fold for fold in found["folds"] if not all(fold)] == []
+            assert len(found["folds"]) == text.count("<details")
+            assert not re.search(r"```|</?(details|summary|pre|code)", found["text"])
+        screen.close()
+
+
+def test_a_link_to_a_file_opens_it(screen: Screen) -> None:
+    screen.open("notebooks/04-custom-rules.ipynb", kernel=False)
+    screen.page.get_by_role("link", name="custom-rules/exercise/passwd-lookup.yaml").click()
+    screen.page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.context?.path === 'custom-rules/exercise/passwd-lookup.yaml'"
+    )
+    screen.close()
+    screen.close()
 
 
 @pytest.mark.parametrize(
@@ -83,33 +229,110 @@ def chromium() -> str:
         ("06-metrics-and-alarms", "The alarm was raised and its notification read"),
     ],
 )
-def test_run_all_in_jupyterlab_reaches_the_checkpoint(jupyterlab: str, chromium: str, chapter: str, said: str) -> None:
-    from playwright.sync_api import expect, sync_playwright
+def test_run_all_reaches_the_checkpoint(screen: Screen, chapter: str, said: str) -> None:
+    screen.open(f"notebooks/{chapter}.ipynb")
+    screen.outputs(said)
+    screen.picture(f"{chapter}-executed")
+    screen.close()
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.goto(f"{jupyterlab}/lab/tree/notebooks/{chapter}.ipynb?reset")
-        page.wait_for_function(
-            "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.connectionStatus"
-            " === 'connected'",
-            timeout=60_000,
+
+def test_shell_cells_use_the_lab(screen: Screen, attendee: Attendee) -> None:
+    cells = [
+        nbformat.v4.new_code_cell("!labkit status; aws sts get-caller-identity --query Account --output text"),
+        nbformat.v4.new_code_cell(
+            "%%bash\nlabkit status\nkubectl get nodes -o name\naws sqs list-queues --output text"
+        ),
+        nbformat.v4.new_code_cell(
+            "import boto3\nprint('boto3:', boto3.client('sts').get_caller_identity()['Account'])\n"
+            "from labkit import Lab\n"
+            "try:\n    Lab.connect(target='eks')\nexcept Exception as error:\n    print(type(error).__name__, error)"
+        ),
+    ]
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernelspec})
+    nbformat.write(notebook, attendee.folder / "notebooks" / "mine.ipynb")
+    screen.open("notebooks/mine.ipynb")
+    shell, bash, python = ("".join(o["text"] for o in cell) for cell in screen.outputs("LABKIT_TARGET=eks make lab"))
+    lab = state.read(attendee.folder / ".labkit")
+    assert lab is not None
+    assert f"pid {lab.pid}" in shell
+    assert lab.account_id in shell.split()
+    assert f"pid {lab.pid}" in bash
+    assert "node/ip-10-0-1-23.ec2.internal" in bash
+    assert f"boto3: {lab.account_id}" in python
+    assert "TargetError" in python
+    screen.close()
+    assert attendee.elsewhere.connections == 0
+
+
+def test_a_terminal_uses_the_lab_and_says_what_to_do_when_it_has_ended(screen: Screen, attendee: Attendee) -> None:
+    home = attendee.folder / ".labkit"
+    lab = state.read(home)
+    assert lab is not None
+    terminal = screen.terminal()
+    assert "kube-system" in terminal.says("kubectl get namespaces")
+    assert "end-" in terminal.says("kubectl get pods")
+    assert f'"Account": "{lab.account_id}"' in terminal.says("aws sts get-caller-identity")
+    assert "QueueUrl" in terminal.says("aws sqs create-queue --queue-name mine")
+    assert f"pid {lab.pid}" in terminal.says("labkit status")
+    screen.picture("terminal")
+    assert "prod" not in terminal.says("kubectl config get-contexts; env | grep -i -e prod -e real; pwd")
+    for nested in ("bash", "sh"):  # they would read the person's own files
+        terminal.enter(nested)
+        said = terminal.says("cd /tmp; labkit status; kubectl config current-context; echo $AWS_PROFILE")
+        assert f"pid {lab.pid}" in said
+        assert "falco-workshop.us-east-1.embedded" in said
+        assert "prod" not in said
+        terminal.enter("exit")
+
+    assert client.stop(home)
+    for command in ("kubectl get pods", "aws sts get-caller-identity", "labkit status"):
+        assert "labkit up" in terminal.says(command)
+    screen.picture("terminal-without-a-lab")
+    terminal.says("labkit up")
+    back = state.read(home)
+    assert back is not None
+    assert (back.aws_url, back.kubernetes_url, back.credentials) == (lab.aws_url, lab.kubernetes_url, lab.credentials)
+    assert "Ready" in terminal.says("kubectl get nodes")
+    assert f'"Account": "{lab.account_id}"' in terminal.says("aws sts get-caller-identity")
+    assert attendee.elsewhere.connections == 0
+
+
+def test_on_eks_a_terminal_has_what_the_person_has_and_labkit(chromium: Any, attendee: Attendee) -> None:
+    before = client.find(attendee.folder / ".labkit")
+    with attendee.jupyterlab(LABKIT_TARGET="eks") as server:
+        page = chromium.new_page()
+        terminal = Screen(page, server).terminal()
+        said = terminal.says(
+            "echo $AWS_PROFILE $KUBECONFIG $AWS_ENDPOINT_URL; echo ${LABKIT_HOME-none}; alias kubectl; type -a labkit"
         )
-        page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
-        expect(page.locator(".jp-OutputArea-output")).to_have_count(0)
-        page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        # JupyterLab keeps cells that are out of sight out of the page: ask its model, as the page would be asked.
-        outputs = page.wait_for_function(
-            """() => {
-                const cells = window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells
-                    .filter(cell => cell.cell_type === 'code');
-                return cells.every(cell => cell.execution_count) && cells[cells.length - 1].toJSON().outputs.length
-                    ? cells.map(cell => cell.toJSON().outputs) : null;
-            }""",
-            timeout=240_000,
-        ).json_value()
-        if PICTURES:
-            page.screenshot(path=str(Path(PICTURES) / f"{chapter}.png"))
-        browser.close()
-    assert not [output for cell in outputs for output in cell if output["output_type"] == "error"]
-    assert re.search(said, json.dumps(outputs[-1]))
+        page.close()
+    assert f"prod {attendee.home}/.kube/config {attendee.elsewhere.url}\nnone\n" in said
+    assert "alias kubectl='kubectl --kubeconfig" in said
+    assert f"{sys.prefix}/bin/labkit" in said
+    assert client.find(attendee.folder / ".labkit") == before
+
+
+def test_ctrl_c_ends_it(attendee: Attendee) -> None:
+    running = attendee.servers()
+    pid, terminal = pty.fork()
+    if not pid:
+        os.chdir(attendee.folder)
+        os.execvpe("make", attendee.make_lab(), attendee.environ)
+    said = b""
+
+    def until(text: bytes) -> None:
+        nonlocal said
+        while text not in said:
+            assert select.select([terminal], [], [], 60)[0], said
+            said += os.read(terminal, 4096)
+
+    until(b"?token=")
+    os.write(terminal, b"\x03")
+    until(b"(y/[n])?")
+    os.write(terminal, b"y\n")
+    with contextlib.suppress(OSError):  # EIO: all that had the terminal open have ended
+        until(b"never said")
+    assert os.waitpid(pid, 0)[0] == pid
+    assert b"Shutdown confirmed" in said
+    assert attendee.servers() == running

@@ -1,0 +1,116 @@
+"""The environment of an embedded lab: what a process and a shell see in it, whatever a person has set."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from labkit import environment
+from labkit.embedded import client
+from labkit.embedded.state import Endpoints
+from labkit.errors import TargetError
+from labkit.settings import Settings
+
+LEADING_ELSEWHERE = {
+    **{"AWS_PROFILE": "prod", "AWS_DEFAULT_PROFILE": "prod", "AWS_SESSION_TOKEN": "real", "AWS_SECURITY_TOKEN": "real"},
+    **{"AWS_ROLE_ARN": "arn:aws:iam::1:role/x", "AWS_WEB_IDENTITY_TOKEN_FILE": "/real"},
+    **{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://real", "AWS_CONTAINER_AUTHORIZATION_TOKEN": "real"},
+    **{"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://real", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+    **{"AWS_CA_BUNDLE": "/real", "AWS_USE_FIPS_ENDPOINT": "true", "AWS_CONFIG_FILE": "/real"},
+    **{"KUBECONFIG": "/real", "KUBERNETES_SERVICE_HOST": "real", "HELM_KUBECONTEXT": "real", "HELM_NAMESPACE": "real"},
+    **{"BASH_ENV": "/real", "LABKIT_TARGET": "eks", "LABKIT_HOME": "/real"},
+}
+
+
+def test_process_and_shell_get_the_same_and_nothing_that_leads_elsewhere(embedded: Endpoints) -> None:
+    person = {"PATH": "/usr/bin:/bin", "EDITOR": "vi", "NO_PROXY": "intranet", **LEADING_ELSEWHERE}
+    lab = environment.embedded(embedded.environment(), person)
+    process = lab.of_process(person)
+    assert {name for name in LEADING_ELSEWHERE if process.get(name) == LEADING_ELSEWHERE[name]} == set()
+    assert process["EDITOR"] == "vi"
+    assert process["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+    assert process["AWS_ACCESS_KEY_ID"] == embedded.access_key_id
+    assert process["PATH"].split(":")[-2:] == ["/usr/bin", "/bin"]
+    assert lab.of_process(process) == process
+    for shell in filter(shutil.which, ("bash", "zsh", "sh", "ksh")):
+        script = f'{lab.as_shell()}\n"{sys.executable}" -c "import json, os; print(json.dumps(dict(os.environ)))"'
+        done = subprocess.run([shell, "-c", script], env=person, capture_output=True, text=True, check=True)
+        seen = json.loads(done.stdout)
+        for name in ("_", "SHLVL", "PWD", "OLDPWD", "LC_CTYPE", "HOME", "LOGNAME"):  # the shell's own
+            seen.pop(name, None)
+        assert seen == process, shell
+        assert done.stderr == ""
+
+
+def test_labkit_comes_first_and_a_persons_own_environment_stays() -> None:
+    assert environment.own().of_process({"PATH": "/bin", "AWS_PROFILE": "prod"}) == {
+        "PATH": f"{Path(sys.prefix) / 'bin'}:/bin",
+        "AWS_PROFILE": "prod",
+    }
+
+
+def test_the_environment_of_the_lab_is_not_taken_for_a_persons_own(
+    embedded: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labkit import Lab
+
+    for name, value in environment.embedded(embedded.environment()).variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TargetError, match="are the embedded lab's") as refused:
+        Lab.connect(target="eks")
+    assert "LABKIT_TARGET=eks make lab" in refused.value.hint
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A person's own kubectl, Helm and AWS CLI, which print what they were called with."""
+    for name in ("kubectl", "helm", "aws"):
+        (tmp_path / name).write_text('#!/bin/sh\nprintf "%s|" "${0##*/}" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+def test_programs_run_on_a_running_lab_and_else_say_what_to_do(
+    new_lab: Callable[..., Endpoints], programs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lab = new_lab(home=tmp_path_factory.mktemp("mit Leerzeichen é") / "lab")
+    environ = environment.embedded(lab.environment()).of_process({"PATH": f"{programs}:/usr/bin:/bin"})
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        # As a shell does it: by the PATH of the environment.
+        return subprocess.run(
+            ["/bin/sh", "-c", '"$@"', "sh", *words], env=environ, capture_output=True, text=True, check=False
+        )
+
+    assert run("kubectl", "get", "a b", "*").stdout == "kubectl|get|a b|*|"
+    assert run("aws", "sqs", "list-queues").stdout == f"aws|--endpoint-url|{lab.aws_url}|sqs|list-queues|"
+    (programs / "helm").unlink()
+    if not any(Path(folder, "helm").exists() for folder in ("/usr/bin", "/bin")):
+        assert (run("helm", "list").returncode, run("helm", "list").stderr) == (
+            127,
+            "helm: It is not installed on this computer.\n",
+        )
+
+    for end in ("stopped", "killed"):
+        if end == "stopped":
+            assert client.stop(lab.home)
+        else:
+            pid = client.ensure_running(Settings.load(environ={}, home=lab.home)).pid
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie, as below a JupyterLab
+        for name in ("kubectl", "helm", "aws"):
+            done = run(name, "version")
+            assert done.returncode == 1, end
+            assert done.stdout == ""
+            assert done.stderr == (
+                f"{name}: The embedded lab in {lab.home} is not running, and what was in it is gone.\n"
+                "  What to do: Start it with `labkit up`.\n"
+            )
