@@ -50,10 +50,15 @@ class Memory:
             parent.groups.append(self)
 
     def charge(self, size: int) -> None:
-        """Counts memory that is held from now on.
+        """Counts memory that is held from now on; given back, when negative.
 
         Raises `OutOfMemory`, and counts nothing, beyond the limit. Beyond the node's, the largest group is killed.
         """
+        if size > 0:
+            self._fit(size)
+        self._add(size)
+
+    def _fit(self, size: int) -> None:
         if self.used + size > self.limit:
             raise OutOfMemory(self)
         if self.parent is not None and self.parent.used + size > self.parent.limit:
@@ -62,14 +67,10 @@ class Memory:
                 raise OutOfMemory(self)
             if largest.kill is not None:
                 largest.kill()
-        self._add(size)
 
     def largest(self) -> Memory | None:
         """The control group below this one that holds most."""
         return max(self.groups, key=lambda group: max(group.used, group.grown), default=None)
-
-    def release(self, size: int) -> None:
-        self._add(-size)
 
     def _add(self, size: int) -> None:
         self.used += size
@@ -113,7 +114,7 @@ class Disk:
 
     def release(self, size: int) -> None:
         if self.memory is not None:
-            self.memory.release(size)
+            self.memory.charge(-size)
         self._add(-size)
 
     def _add(self, size: int) -> None:

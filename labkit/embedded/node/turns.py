@@ -40,6 +40,7 @@ LONGEST = 0.15
 _TICK = 0.02  # seconds of processor time between two looks at the step that is running
 _LAST_RESORT = 1.5  # seconds after which the kernel's own code is interrupted, too
 _LONGEST_REST = 0.25
+_PATIENCE = 3  # interruptions that a program may catch
 
 _LAB = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # Functions without state of their own: to interrupt them harms nobody.
@@ -84,7 +85,8 @@ class _Steps(Coroutine[Any, Any, _T]):
         self._turn: asyncio.Future[None] | None = None
         self._room: Coroutine[Any, Any, object] | None = None
         self.owner = owner
-        self.doomed = False
+        self.doomed = 0
+        """How often the coroutine was interrupted."""
 
     def send(self, value: Any) -> Any:
         if self._room is None and self._turn is None:
@@ -100,7 +102,8 @@ class _Steps(Coroutine[Any, Any, _T]):
             return self._turn
         self._turn = None
         if self.doomed:  # it caught the interruption and went on
-            return self._step(self._coroutine.throw, Overrun())
+            self.doomed += 1
+            return self._step(self._coroutine.throw if self.doomed < _PATIENCE else _raise, Overrun())
         return self._step(self._coroutine.send, value)
 
     def throw(self, typ: Any, val: Any = None, tb: Any = None) -> Any:
@@ -284,7 +287,7 @@ class _Timer:
         if took < LONGEST - _TICK:
             return
         if _in_program(frame) or took > _LAST_RESORT:
-            step.doomed = True
+            step.doomed += 1
             cls._since = now
             raise Overrun
 
@@ -324,6 +327,10 @@ def _in_program(frame: FrameType | None, *, anywhere: bool = False) -> bool:
             return False
         frame = frame.f_back
     return own
+
+
+def _raise(exception: BaseException) -> None:
+    raise exception
 
 
 def _module(frame: FrameType) -> str:
