@@ -697,28 +697,36 @@ class Regex(Generic[AnyText]):
 
     def finditer(self, text: AnyText) -> Iterator[Match[AnyText]]:
         """Matches that don't overlap, an empty one not right after another match."""
-        pos, last = 0, -1
-        while pos <= len(text):
-            found = self.search(text, pos)
-            if found is None:
-                return
+        last = -1
+        for found in self._every(text):
             start, end = found.span()
             if start == end == last:
-                pos = end + 1
                 continue
             yield found
-            last = end
-            pos = end if end > start else end + 1
-            if end == start:
-                last = -1
+            last = end if end > start else -1
+
+    def _every(self, text: AnyText) -> Iterator[Match[AnyText]]:
+        if self._re2 is not None:
+            self._check_work(len(text))
+            for found in self._re2.finditer(_plain(text)):
+                yield Match(text, [found.span(group) for group in range(self.groups + 1)])
+            return
+        pos = 0
+        while pos <= len(text) and (match := self.search(text, pos)) is not None:
+            yield match
+            start, pos = match.span()
+            pos += start == pos
+
+    def _check_work(self, size: int) -> None:
+        if not self._free and size * self._re2.programsize > _WORK:
+            raise _too_much(
+                f"a line of {size} characters is too long for this pattern: the lab gives "
+                f"{_WORK // self._re2.programsize} to one of its size"
+            )
 
     def _found(self, text: AnyText, pos: int, how: str) -> Match[AnyText] | None:
         if self._re2 is not None:
-            if not self._free and (len(text) - pos) * self._re2.programsize > _WORK:
-                raise _too_much(
-                    f"a line of {len(text)} characters is too long for this pattern: the lab gives "
-                    f"{_WORK // self._re2.programsize} to one of its size"
-                )
+            self._check_work(len(text) - pos)
             found = getattr(self._re2, how)(_plain(text), pos)
             if found is None:
                 return None
@@ -1046,17 +1054,31 @@ class Glob:
         length = mirrored.prefix(text[::-1], longest=longest)
         return None if length is None else len(text) - length
 
-    def replaced(self, text: str, replace: Callable[[str], str], *, every: bool) -> str:
-        """The text with the first match (or every one), each as long as can be, replaced."""
-        out: list[str] = []
-        pos = 0
+    def replaced(self, text: str, replacement: str, *, every: bool) -> Iterator[str]:
+        """The text with the first match (or every one), each as long as can be, replaced: piece by piece."""
+        if _literal(self._tree) and not self._ignore_case and self._tree[1]:
+            yield from self._replaced_literal(text, replacement, every)
+            return
+        pos, done = 0, False
         for start, end in self._spans(text):
-            if end > start or (not text and not out):
-                out += [text[pos:start], replace(text[start:end])]
-                pos = end
+            if end > start or (not text and not done):
+                yield text[pos:start]
+                yield replacement
+                pos, done = end, True
                 if not every:
                     break
-        return "".join([*out, text[pos:]])
+        yield text[pos:]
+
+    def _replaced_literal(self, text: str, replacement: str, every: bool) -> Iterator[str]:
+        wanted = "".join(node[1] for node in self._tree[1])
+        pos = 0
+        while (found := text.find(wanted, pos)) >= 0:
+            yield text[pos:found]
+            yield replacement
+            pos = found + len(wanted)
+            if not every:
+                break
+        yield text[pos:]
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         if not self._sets:

@@ -149,4 +149,5 @@ def test_globs_take_the_shortest_and_the_longest_end() -> None:
     assert (found.prefix("abcd", longest=False), found.prefix("abcd", longest=True)) == (1, 3)
     dots = glob(".*")
     assert (dots.suffix("a.b.c", longest=False), dots.suffix("a.b.c", longest=True)) == (3, 1)
-    assert glob("l*l").replaced("hello world", str.upper, every=True) == "heLLO WORLd"
+    assert "".join(glob("l*l").replaced("hello world", "-", every=True)) == "he-d"
+    assert "".join(glob("l").replaced("hello world", "L", every=False)) == "heLlo world"

@@ -164,14 +164,18 @@ async def _printf(shell: Shell, argv: list[str]) -> int:
     errors: list[str] = []
     held: list[str] = []
     size = 0
-    for piece in printf_pieces(words[0], words[1:], errors, now=shell.process.kernel.now()):
-        if variable is None:
-            await _put(shell, piece)
-        else:
+    pieces = printf_pieces(words[0], words[1:], errors, now=shell.process.kernel.now())
+    for count, piece in enumerate(pieces):
+        held.append(piece)
+        size += len(piece)
+        if variable is not None:
             shell.process.charge(len(piece))
-            size += len(piece)
-            held.append(piece)
-            await shell.process.cooperate()
+        elif size > _PIECE // 4 or not count & 1023:
+            await _put(shell, "".join(held))
+            held, size = [], 0
+        await shell.process.cooperate()
+    if variable is None:
+        await _put(shell, "".join(held))
     if variable is not None:
         shell.process.charge(-size)
         match = re.fullmatch(r"(\w+)\[(.*)\]", variable, re.DOTALL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -52,15 +52,18 @@ class ExpansionError(Exception):
 async def fields(shell: Shell, words: Iterable[Word]) -> list[str]:
     """The arguments that a command's words become."""
     result: list[str] = []
+    held = 0
     for word in words:
         expanded = await _braces(shell, word) if shell.bash and shell.options.get("braceexpand", True) else [word]
         for each in expanded:
             for field in await _split(shell, each):
                 names = await _names(shell, field) if shell.globbing else [_plain(field)]
-                shell.process.charge(sum(map(len, names)))
+                size = sum(map(len, names)) + 64 * len(names)
+                shell.process.charge(size)
+                held += size
                 result += names
-            await shell.process.cooperate()
-    shell.process.charge(-sum(map(len, result)))
+                await shell.process.cooperate()
+    shell.process.charge(-held)
     return result
 
 
@@ -79,7 +82,11 @@ async def _braces(shell: Shell, word: Word) -> list[Word]:
         else:
             pieces.append(part)
     budget = [0]
-    return [_joined_text(each) for each in await _brace(shell, tuple(pieces), budget)]
+    found: list[Word] = []
+    for each in await _brace(shell, tuple(pieces), budget):
+        found.append(_joined_text(each))
+        await shell.process.cooperate()
+    return found
 
 
 async def _brace(shell: Shell, pieces: Word, budget: list[int], depth: int = 0) -> list[Word]:
@@ -102,7 +109,7 @@ async def _brace(shell: Shell, pieces: Word, budget: list[int], depth: int = 0) 
             sequence = await _sequence(shell, inside) if len(inside) == end - start - 1 else None
             if sequence is None:
                 continue
-            choices = [(Text(value, False),) for value in sequence]
+            choices = sequence
         after = await _brace(shell, pieces[end + 1 :], budget, depth + 1)
         before = pieces[:start]
         found: list[Word] = []
@@ -138,7 +145,7 @@ _RANGE = re.compile(r"(-?\d{1,19})\.\.(-?\d{1,19})(?:\.\.(-?\d{1,19}))?")
 _LETTERS = re.compile(r"([a-zA-Z])\.\.([a-zA-Z])(?:\.\.(-?\d{1,19}))?")
 
 
-async def _sequence(shell: Shell, inside: str) -> list[str] | None:
+async def _sequence(shell: Shell, inside: str) -> list[Word] | None:
     numbers = _RANGE.fullmatch(inside)
     letters = _LETTERS.fullmatch(inside)
     if numbers is None and letters is None:
@@ -153,13 +160,14 @@ async def _sequence(shell: Shell, inside: str) -> list[str] | None:
     width = 0
     if numbers is not None and any(re.match(r"-?0\d", match[side]) for side in (1, 2)):
         width = max(len(match[1]), len(match[2]))
-    found: list[str] = []
+    found: list[Word] = []
     for count, value in enumerate(values):
-        found.append(chr(value) if letters is not None else f"{value:0{width}d}" if width else str(value))
+        text = chr(value) if letters is not None else f"{value:0{width}d}" if width else str(value)
+        found.append((Text(text, False),))
         if not count & 1023:
-            shell.process.charge(1024 * 80)
+            shell.process.charge(1024 * 160)
             await shell.process.cooperate()
-    shell.process.charge(-(len(values) + 1023) // 1024 * 1024 * 80)
+    shell.process.charge(-(-(-len(values) // 1024) * 1024 * 160))
     return found
 
 
@@ -326,6 +334,10 @@ async def _split(shell: Shell, word: Word) -> list[_Field]:
                     current = []
                 current.append((piece, False))
                 started = True
+                if not at & 1023:
+                    shell.process.charge(1024 * 100)
+                    await shell.process.cooperate()
+            shell.process.charge(-(-(-len(pieces) // 1024) * 1024 * 100))
             if trailing and started:
                 done.append(current)
                 current, started = [], False
@@ -433,7 +445,7 @@ async def _several(shell: Shell, part: Variable) -> list[str]:
     change = await _change(shell, part)
     out = []
     for value in values:
-        out.append(change(value))
+        out.append(await change(value))
         await shell.process.cooperate()
     return out
 
@@ -512,7 +524,7 @@ async def _variable(shell: Shell, part: Variable) -> str:
         return shell.declaration(name)
     if op == "@a":
         return shell.flags(name)
-    return (await _change(shell, part, op))(value)
+    return await (await _change(shell, part, op))(value)
 
 
 def _check_set(shell: Shell, name: str, index: str | None) -> None:
@@ -534,12 +546,12 @@ def _pointed(shell: Shell, name: str, index: str | None) -> tuple[str, str | Non
     return (f"{match[1]}[@]" if match is not None else target), None
 
 
-async def _change(shell: Shell, part: Variable, op: str = "") -> Callable[[str], str]:
+async def _change(shell: Shell, part: Variable, op: str = "") -> Callable[[str], Awaitable[str]]:
     """What an operator such as `#`, `//` or `^^` makes of a value."""
     op = op or part.op
 
-    def checked(work: Callable[[str], str]) -> Callable[[str], str]:
-        def run(value: str) -> str:
+    def checked(work: Callable[[str], str]) -> Callable[[str], Awaitable[str]]:
+        async def run(value: str) -> str:
             try:
                 return work(value)
             except PatternError as exc:
@@ -554,19 +566,27 @@ async def _change(shell: Shell, part: Variable, op: str = "") -> Callable[[str],
         given = await pattern(shell, part.word or ())
         replacement = await text(shell, part.word2 or ())
         if not given and op in ("/", "//"):
-            return lambda value: value
+            return checked(lambda value: value)
         found = compiled(shell, given)
         if op in ("/#", "/%"):
             return checked(lambda value: _replaced_end(value, found, op, replacement))
 
-        def replace(value: str) -> str:
-            result = found.replaced(value, lambda _: replacement, every=op == "//")
-            if len(result) > 65_536:
-                shell.process.charge(len(result))
-                shell.process.charge(-len(result))
-            return result
+        async def replace(value: str) -> str:
+            out: list[str] = []
+            size = 0
+            try:
+                for piece in found.replaced(value, replacement, every=op == "//"):
+                    out.append(piece)
+                    size += len(piece) + 50
+                    if not len(out) & 255:
+                        shell.process.charge(size)
+                        shell.process.charge(-size)
+                        await shell.process.cooperate()
+            except PatternError as exc:
+                raise ExpansionError(str(exc)) from None
+            return "".join(out)
 
-        return checked(replace)
+        return replace
     if op in ("^^", ",,", "^", ","):
         upper = op[0] == "^"
         given = await pattern(shell, part.word or ()) if part.word else ""
@@ -583,16 +603,18 @@ async def _change(shell: Shell, part: Variable, op: str = "") -> Callable[[str],
             return changed + value[len(head) :]
 
         return checked(switch)
-    return {
-        "@Q": quoted,
-        "@K": quoted,
-        "@k": quoted,
-        "@U": str.upper,
-        "@L": str.lower,
-        "@u": lambda value: value[:1].upper() + value[1:],
-        "@E": lambda value: unescape(value, quote=True),
-        "@P": shell.prompt,
-    }[op]
+    return checked(
+        {
+            "@Q": quoted,
+            "@K": quoted,
+            "@k": quoted,
+            "@U": str.upper,
+            "@L": str.lower,
+            "@u": lambda value: value[:1].upper() + value[1:],
+            "@E": lambda value: unescape(value, quote=True),
+            "@P": shell.prompt,
+        }[op]
+    )
 
 
 def _trimmed(value: str, found: Glob, op: str) -> str:

@@ -357,7 +357,7 @@ class Shell:
             return f"{lead}=({' '.join(shown)}{end})"
         return lead if known.text is None else f"{lead}={double_quoted(known.text)}"
 
-    async def assign(self, given: Assignment, *, local: bool = False) -> str:
+    async def assign(self, given: Assignment) -> str:
         """Makes an assignment; what `set -x` shows of it."""
         if given.elements is not None:
             await self._assign_array(given)
@@ -367,7 +367,7 @@ class Shell:
         if index == "":
             raise ExpansionError(f"{given.name}[]: bad array subscript")
         self.set(given.name, value, index=index, append=given.append)
-        return f"{given.name}={_quoted(value)}"
+        return f"{given.name}={_quoted(value)}" if self.options.get("xtrace") else ""
 
     async def _assign_array(self, given: Assignment) -> None:
         name, _ = self.resolved(given.name)
@@ -672,7 +672,10 @@ class Shell:
             child = self.process.fork(main, new_group=self.interactive)
         except BlockingIOError:
             self._no_fork()
-        if not self.interactive:
+        if self.interactive:
+            for signal in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
+                child.default_signal(signal)  # now: it may be killed before it has begun
+        else:
             child.on_signal(abi.SIGINT, None)
             child.on_signal(abi.SIGQUIT, None)
         number = self.add_job(child, item.text)

@@ -7,11 +7,13 @@ never something else than what was written.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 _DEPTH = 50  # of commands and expansions within one another: each takes half a dozen of Python's own frames
+_LONGEST = 0.08  # seconds of the processor that reading one command may take
 _PLAIN = re.compile(r"[^\s;&|<>()'\"\\$`?*+@!]+")
 _QUOTED = re.compile(r'[^"\\$`\n]+')
 
@@ -303,6 +305,8 @@ class Parser:
     extglob: bool = False
     depth: int = 0
     _pending: list[HereDocument] = field(default_factory=list)
+    _steps: int = 0
+    _began: float = 0.0
     _separated: bool = True  # the command before ended with a `;` or `&`
 
     # -- characters and tokens ----------------------------------------------------------------------------------------
@@ -331,7 +335,13 @@ class Parser:
     def _within(self, text: str) -> Parser:
         """A parser of a text inside this one."""
         return Parser(
-            text, self.bash, line_number=self.line_number, extglob=self.extglob, depth=self.depth, aliases=self.aliases
+            text,
+            self.bash,
+            line_number=self.line_number,
+            extglob=self.extglob,
+            depth=self.depth,
+            aliases=self.aliases,
+            _began=self._began,
         )
 
     def _skip_blanks(self) -> None:
@@ -377,6 +387,11 @@ class Parser:
 
     def _peek_word(self) -> str:
         """The unquoted literal word at the current position, without taking it; empty when it isn't one."""
+        self._steps += 1
+        if not self._steps & 255 and time.thread_time() - self._began > _LONGEST:
+            raise ShellSyntaxError(
+                "", self.line_number, message="labkit: the lab's shell gives up on a command that is so long to read"
+            )
         self._skip_blanks()
         end = self.pos
         while end < len(self.text) and self.text[end] not in _META and end - self.pos < 256:
@@ -410,6 +425,7 @@ class Parser:
 
     def parse(self) -> Sequence:
         """The whole text."""
+        self._began = self._began or time.thread_time()
         sequence = self._sequence()
         self._skip_blanks()
         if self.pos < len(self.text):
@@ -421,6 +437,7 @@ class Parser:
         """The next command of the current line; None at its end."""
         if self.pos >= len(self.text):
             return None
+        self._began = time.thread_time()
         operator = self._operator()
         if operator == "\n" or self.pos >= len(self.text):
             return None
@@ -1039,6 +1056,10 @@ class Parser:
                     break
                 plain.append(character)
                 self.pos += 1
+                continue
+            if regex and character == "\\" and self.text[self.pos + 1 : self.pos + 2] not in ("", "\n"):
+                plain.append(self.text[self.pos : self.pos + 2])  # the expression's own escape
+                self.pos += 2
                 continue
             if groups and character in "?*+@!" and self.text.startswith("(", self.pos + 1) and not regex:
                 self._deeper()

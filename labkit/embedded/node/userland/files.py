@@ -59,6 +59,7 @@ async def touch(p: Process) -> int:
     both = ("a" in options) == ("m" in options)
     status = 0
     for name in options.operands:
+        await p.cooperate()
         try:
             if "c" in options:
                 if not p.exists(name):
@@ -159,6 +160,7 @@ async def cp(p: Process) -> int:
     sources, target, into = _sources_and_target(p, options, "copy")
     copier = _Copier(p, options)
     for source in sources:
+        await p.cooperate()
         destination = posixpath.join(target, posixpath.basename(source.rstrip("/"))) if into else target
         await copier.copy(source, destination)
     return copier.status
@@ -277,6 +279,7 @@ class _Copier:
         if self.verbose:
             p.print(f"{quoted(source)} -> {quoted(target)}")
         for name in names:
+            await p.cooperate()
             await self.copy(posixpath.join(source, name), posixpath.join(target, name))
         if self.preserve:
             self._preserve(target, found)
@@ -303,6 +306,7 @@ async def mv(p: Process) -> int:
     sources, target, into = _sources_and_target(p, options, "move")
     status = 0
     for source in sources:
+        await p.cooperate()
         destination = posixpath.join(target, posixpath.basename(source.rstrip("/"))) if into else target
         if not await _move(p, source, destination, options):
             status = 1
@@ -379,6 +383,7 @@ async def rm(p: Process) -> int:
         usage(p, "missing operand")
     remover = _Remover(p, options)
     for name in options.operands:
+        await p.cooperate()
         if posixpath.basename(name.rstrip("/")) in (".", ".."):
             p.fail(f"refusing to remove '.' or '..' directory: skipping {quoted(name)}")
             remover.status = 1
@@ -500,6 +505,7 @@ async def ln(p: Process) -> int:
             return p.fail(f"target {quoted(directory)}: No such file or directory")
     status = 0
     for target in targets:
+        await p.cooperate()
         status |= _link(p, target, posixpath.join(directory, posixpath.basename(target.rstrip("/"))), options)
     return status
 
@@ -546,6 +552,7 @@ async def mkdir(p: Process) -> int:
         mode = _mode(p, options.values["m"], 0o777, is_dir=True)
     status = 0
     for name in options.operands:
+        await p.cooperate()
         try:
             if "p" in options:
                 _make_parents(p, name)
@@ -577,6 +584,7 @@ async def rmdir(p: Process) -> int:
         usage(p, "missing operand")
     status = 0
     for name in options.operands:
+        await p.cooperate()
         path = name
         while path:
             try:
@@ -664,6 +672,7 @@ async def chmod(p: Process) -> int:
         usage(p, f"missing operand after {quoted(operands[0])}")
     status = 0
     for operand in operands[1:]:
+        await p.cooperate()
         try:
             names = await _everything(p, operand, "R" in options)
         except OSError as exc:
@@ -671,6 +680,7 @@ async def chmod(p: Process) -> int:
             status = 1
             continue
         for name in names:
+            await p.cooperate()
             try:
                 found = p.stat(name)
                 mode = _mode(p, operands[0], found.mode, is_dir=found.is_dir)
@@ -734,6 +744,7 @@ async def shred(p: Process) -> int:
     passes = number(p, options.values.get("n", "3"), "invalid number of passes")
     status = 0
     for name in options.operands:
+        await p.cooperate()
         try:
             fd = p.open(name, abi.O_WRONLY)
         except OSError as exc:
@@ -780,6 +791,7 @@ async def tee(p: Process) -> int:
     status = 0
     flags = abi.O_WRONLY | abi.O_CREAT | (abi.O_APPEND if "a" in options else abi.O_TRUNC)
     for name in options.operands:
+        await p.cooperate()
         try:
             names[p.open(name, flags, 0o666)] = name
         except OSError as exc:
@@ -808,6 +820,7 @@ async def truncate(p: Process) -> int:
         usage(p, "you must specify either '--size' or '--reference'")
     size = number(p, options.values["s"], "Invalid number")
     for name in options.operands:
+        await p.cooperate()
         if not p.exists(name):
             if "c" in options:
                 continue
@@ -824,6 +837,8 @@ async def mktemp(p: Process) -> int:
     options = parse(p, "dqtp:u", {"directory": "d", "tmpdir": "p", "quiet": "q"})
     template = options.operands[0] if options.operands else "tmp.XXXXXXXXXX"
     xs = len(template) - len(template.rstrip("X"))
+    if len(template) > 255:
+        return p.fail(f"failed to create file via template {quoted(template[:64] + '...')}: File name too long")
     if xs < 3:
         return p.fail(f"too few X's in template {quoted(template)}")
     directory = options.values.get("p") or (

@@ -250,6 +250,7 @@ async def printenv(p: Process) -> int:
         return 0
     status = 0
     for name in options.operands:
+        await p.cooperate()
         if name in p.env:
             p.stdout.write(p.env[name] + end)
         else:
@@ -463,12 +464,14 @@ async def seq(p: Process) -> int:
     separator = options.values.get("s", "\n")
     width = max(len(f"{first:.{places}f}"), len(f"{last:.{places}f}")) if "w" in options else 0
     form = f"0{width}.{places}f" if width else f".{places}f"
-    value, begun, out = first, False, []
+    value, begun, out, size = first, False, [], 0
     while value <= last if step > 0 else value >= last:
         out.append((separator if begun else "") + f"{value:{form}}")
         begun = True
         value += step
-        if len(out) == 512:
+        size += len(out[-1])
+        if len(out) == 128 or size > 65_536:
+            size = 0
             await emit(p, "".join(out).encode("utf-8", "surrogateescape"))
             out.clear()
     await emit(p, ("".join(out) + ("\n" if begun else "")).encode("utf-8", "surrogateescape"))

@@ -439,6 +439,7 @@ class _Find:
             self.status = 1
             return
         for name in names:
+            await p.cooperate()
             await self.walk(posixpath.join(path, name), tree, depth + 1, device)
 
 
@@ -569,6 +570,7 @@ async def grep(p: Process) -> int:
     )
     try:
         for name in names:
+            await p.cooperate()
             if recursive and name != "-" and p.isdir(name):
                 await searcher.tree(name, given=bool(operands))
             else:
@@ -614,6 +616,7 @@ class _Grep:
             self.complain(path, exc.strerror or "")
             return
         for name in names:
+            await p.cooperate()
             child = posixpath.join(path, name) if given or path != "." else name
             try:
                 found = p.lstat(child)
@@ -882,6 +885,7 @@ async def which(p: Process) -> int:
     options = parse(p, "a")
     status = 0
     for name in options.operands:
+        await p.cooperate()
         try:
             path = p.find_program(name)
         except OSError:

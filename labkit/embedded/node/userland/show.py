@@ -110,6 +110,7 @@ async def cat(p: Process) -> int:
     counter = _Numbering(shown)
     status = 0
     for name in options.operands or ["-"]:
+        await p.cooperate()
         fd = 0
         try:
             if name != "-":
@@ -255,6 +256,7 @@ class _Lister:
         files: list[tuple[str, Stat]] = []
         directories: list[str] = []
         for name in names:
+            await self.p.cooperate()
             try:
                 found = self._stat(name, follow=not self.long)
                 if found.is_symlink and not self.long and self.p.exists(name):
@@ -297,6 +299,7 @@ class _Lister:
             names = [name for name in names if not name.startswith(".")]
         entries = []
         for name in names:
+            await p.cooperate()
             try:
                 entries.append((name, p.lstat(posixpath.join(path, name))))
             except OSError as exc:
@@ -442,6 +445,7 @@ async def head(p: Process) -> int:
     status = 0
     names = options.operands or ["-"]
     for index, name in enumerate(names):
+        await p.cooperate()
         fd = 0
         try:
             if name != "-":
@@ -562,6 +566,7 @@ async def tail(p: Process) -> int:
     offsets: dict[str, int] = {}
     titled = (len(names) > 1 and "q" not in options) or "v" in options
     for index, name in enumerate(names):
+        await p.cooperate()
         title = ("\n" if index else "") + f"==> {'standard input' if name == '-' else name} <==\n" if titled else ""
         try:
             offsets[name] = await _tail(p, name, abs(count), text.startswith("+"), in_bytes, title.encode())
@@ -629,6 +634,7 @@ async def wc(p: Process) -> int:
     rows: list[tuple[list[int], str]] = []
     status = 0
     for name in options.operands or [""]:
+        await p.cooperate()
         counted = _Counts()
         try:
             async for chunk in file_chunks(p, name or "-"):
@@ -699,6 +705,7 @@ async def stat(p: Process) -> int:
         usage(p, "missing operand")
     status = 0
     for name in options.operands:
+        await p.cooperate()
         try:
             found = p.stat(name) if "L" in options else p.lstat(name)
         except OSError as exc:
@@ -768,6 +775,7 @@ async def readlink(p: Process) -> int:
     options = parse(p, "femnqsvz", {"canonicalize": "f"})
     status = 0
     for name in options.operands:
+        await p.cooperate()
         try:
             p.print(p.real_path(name) if "f" in options or "e" in options else p.readlink(name))
         except OSError:
@@ -780,6 +788,7 @@ async def realpath(p: Process) -> int:
     options = parse(p, "emqsz")
     status = 0
     for name in options.operands:
+        await p.cooperate()
         try:
             p.print(p.real_path(name))
         except OSError as exc:
@@ -805,6 +814,7 @@ async def dirname(p: Process) -> int:
     if not options.operands:
         usage(p, "missing operand")
     for name in options.operands:
+        await p.cooperate()
         p.print(posixpath.dirname(name.rstrip("/")) or ("/" if name.startswith("/") else "."))
     return 0
 

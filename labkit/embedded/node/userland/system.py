@@ -168,6 +168,7 @@ async def df(p: Process) -> int:
     if options.operands:
         wanted = []
         for name in options.operands:
+            await p.cooperate()
             if not p.exists(name):
                 p.fail(f"{name}: No such file or directory")
                 continue
@@ -301,6 +302,7 @@ async def du(p: Process) -> int:
 
     total = 0
     for name in options.operands or ["."]:
+        await p.cooperate()
         try:
             total += await measure(name, 0)
         except OSError as exc:
@@ -315,6 +317,7 @@ async def du(p: Process) -> int:
 async def file(p: Process) -> int:
     status = 0
     for name in parse(p, "bi").operands:
+        await p.cooperate()
         try:
             found = p.lstat(name)
         except OSError as exc:

@@ -425,6 +425,7 @@ async def paste(p: Process) -> int:
     marks = [each.encode("utf-8", "surrogateescape").replace(b"\0", b"") for each in delimiters]
     columns = []
     for name in names:
+        await p.cooperate()
         source = Input(p, [name])
         columns.append(await source.held())
         if source.status:
@@ -618,6 +619,7 @@ async def checksum(p: Process) -> int:
         return await _check(p, Input(p, options.operands), quiet=bool({"quiet", "status"} & set(options.flags)))
     status = 0
     for name in options.operands or ["-"]:
+        await p.cooperate()
         try:
             p.print(f"{await _digest(p, name)}  {name}")
         except OSError as exc:
