@@ -7,6 +7,7 @@ from functools import cache
 from labkit.embedded.node import shell as _shell  # noqa: F401 - registers sh and bash
 from labkit.embedded.node import userland as _userland  # noqa: F401 - registers the programs
 from labkit.embedded.node.images import Layer
+from labkit.embedded.node.userland import lacking
 
 # What Debian's slim images have. Programs that an image adds (curl, nc, ...) are put there by that image.
 _PROGRAMS = [
@@ -34,6 +35,7 @@ _PROGRAMS = [
     "echo",
     "egrep:grep",
     "env",
+    "expr",
     "false",
     "fgrep:grep",
     "find",
@@ -267,6 +269,8 @@ def _base() -> Layer:
     layer.program("/usr/sbin/nologin", "nologin")
     for path, name in _EXTRA.items():
         layer.program(f"/usr/bin/{path}", name)
+    for name in lacking.NAMES:
+        layer.program(f"/usr/bin/{name}", name)
     layer.program("/usr/bin/dash", "dash").symlink("/usr/bin/sh", "dash").symlink("/usr/bin/rbash", "bash")
     _configuration(layer)
     return layer

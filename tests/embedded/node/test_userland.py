@@ -96,6 +96,25 @@ import pytest
             "2048 bytes copied\n/tmp\noverlay",
         ),
         ("dpkg -s bash | grep ^Version; apt list --installed 2>/dev/null | grep -c '/now'", "Version: 5.2.15-2+b8\n18"),
+        (
+            "expr 2 + 3 '*' 4; expr abc : 'a\\(.*\\)'; expr abc : b; expr length abc; expr b '>' a",
+            "14\nbc\n0\n3\n1",
+        ),
+        (
+            "seq 5 | sed -n '2,3p;$='; seq 3 | sed 'N;s/\\n/,/;P;D'; echo abc | sed -E 's/(.)(.)/\\2\\1/;y/c/d/'",
+            "2\n3\n5\n1,2\n3\nbad",
+        ),
+        (
+            "seq 4 | sed '1!G;h;$!d'; seq 3 | sed '2{s/2/x/;q}'; printf 'a\\n' | sed 'a\\\nb';"
+            "seq 2 | sed = | sed 'N;s/\\n/ /'",
+            "4\n3\n2\n1\n1\nx\na\nb\n1 1\n2 2",
+        ),
+        (
+            "echo 'a1 b22' | grep -oE '[0-9]+'; echo foo-bar foobar | grep -ow foo;"
+            "seq 9 | grep -A1 -B1 5 | tr -d '\\n'",
+            "1\n22\nfoo\n456",
+        ),
+        ("printf abc | od -c; printf ab | od -An -tx1; seq 3 | paste -sd+; echo abcdef | fold -w4", "{}"),
         ("stat -c '%F %s' /etc/debian_version; file /bin/ls | cut -d, -f1; test -x /bin/ls; echo $?", "{}"),
         (
             "mktemp -d /tmp/x.XXXXXX | wc -c; truncate -s 5 /tmp/t5; wc -c < /tmp/t5; printf 'b\\na\\n' | tac",
@@ -136,6 +155,11 @@ async def test_a_program_prints(pod, command, printed):
         ("apt-get install nmap", 100, "E: Unable to locate package nmap"),
         ("unshare -n true", 1, "unshare: unshare failed: Operation not permitted"),
         ("wget", 1, "wget: missing URL"),
+        ("tar cf x /etc", 1, "tar: labkit: the real image has this program, the lab doesn't"),
+        ("vim", 127, "sh: 1: vim: not found"),
+        ("expr 1 / 0", 2, "expr: division by zero"),
+        ("grep 'a\\{2' /etc/passwd", 2, "grep: Unmatched \\{"),
+        ("sed k", 1, "sed: -e expression #1, char 1: unknown command: `k'"),
     ],
 )
 async def test_a_program_refuses(pod, command, code, message):

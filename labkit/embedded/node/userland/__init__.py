@@ -6,6 +6,7 @@ A program supports the options it names; any other is refused in the program's o
 from labkit.embedded.node.userland import (
     files,
     identity,
+    lacking,
     network,
     packages,
     processes,
@@ -16,4 +17,16 @@ from labkit.embedded.node.userland import (
     text,
 )
 
-__all__ = ["files", "identity", "network", "packages", "processes", "search", "sed", "show", "system", "text"]
+__all__ = [
+    "files",
+    "identity",
+    "lacking",
+    "network",
+    "packages",
+    "processes",
+    "search",
+    "sed",
+    "show",
+    "system",
+    "text",
+]

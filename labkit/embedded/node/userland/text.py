@@ -1,4 +1,4 @@
-"""Text filters: sort, uniq, cut, tr, rev, tac, nl, paste, fold, od, base64, checksums, awk's simplest use.
+"""Text filters: sort, uniq, cut, tr, rev, tac, nl, paste, fold, od, base64, checksums, expr, awk's simplest use.
 
 All but those that need the end of their input first (sort, tac) work on a stream.
 """
@@ -751,3 +751,108 @@ def _awk_item(item: str, line: str, fields: list[str], count: int) -> str:
             index = len(fields) if token == "$NF" else int(token[1:])
             out += line if index == 0 else fields[index - 1] if index <= len(fields) else ""
     return out
+
+
+# -- expr -------------------------------------------------------------------------------------------------------------
+
+
+@program("expr")
+async def expr(p: Process) -> int:
+    words = p.argv[2:] if p.argv[1:2] == ["--"] else p.argv[1:]
+    if not words:
+        usage(p, "missing operand", 2)
+    evaluator = _Expression(p, words)
+    try:
+        value = evaluator.either()
+    except PatternError as exc:
+        return p.fail(str(exc), 2)
+    if evaluator.words:
+        return p.fail(f"syntax error: unexpected argument {quoted(evaluator.words[0])}", 2)
+    p.print(value)
+    return int(value in ("", "0") or value.lstrip("-").strip("0") == "")
+
+
+class _Expression:
+    """expr's arguments, from `|` down to `:` and parentheses; a value is a text."""
+
+    _LEVELS = (("|",), ("&",), ("<", "<=", "=", "==", "!=", ">=", ">"), ("+", "-"), ("*", "/", "%"), (":",))
+
+    def __init__(self, p: Process, words: list[str]) -> None:
+        self.p = p
+        self.words = words
+        self.depth = 0
+
+    def _error(self, message: str) -> ProcessExit:
+        self.p.fail(message, 2)
+        return ProcessExit(2)
+
+    def either(self, level: int = 0) -> str:
+        if level == len(self._LEVELS):
+            return self._primary()
+        left = self.either(level + 1)
+        while self.words and self.words[0] in self._LEVELS[level]:
+            left = self._applied(self.words.pop(0), left, self.either(level + 1))
+        return left
+
+    def _number(self, text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,1000}", text):
+            raise self._error("non-integer argument")
+        return int(text)
+
+    def _applied(self, operator: str, left: str, right: str) -> str:
+        if operator in ("|", "&"):
+            empty = [value in ("", "0") for value in (left, right)]
+            if operator == "|":
+                return left if not empty[0] else right if not empty[1] else "0"
+            return left if not any(empty) else "0"
+        if operator == ":":
+            return self._matched(left, right)
+        if operator in ("+", "-", "*", "/", "%"):
+            a, b = self._number(left), self._number(right)
+            if operator in "/%":
+                if not b:
+                    raise self._error("division by zero")
+                quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+                return str(quotient if operator == "/" else a - quotient * b)
+            return str(a + b if operator == "+" else a - b if operator == "-" else a * b)
+        numbers = all(re.fullmatch(r"-?[0-9]{1,1000}", value) for value in (left, right))
+        order = (int(left) > int(right)) - (int(left) < int(right)) if numbers else (left > right) - (left < right)
+        return str(
+            int(
+                {"<": order < 0, "<=": order <= 0, "=": not order, "==": not order, "!=": bool(order)}.get(
+                    operator, order >= 0 if operator == ">=" else order > 0
+                )
+            )
+        )
+
+    def _matched(self, text: str, pattern: str) -> str:
+        expression = regex(pattern.removeprefix("^"), "basic")
+        found = expression.match(text)
+        if expression.groups:
+            return (found.group(1) or "") if found is not None else ""
+        return str(found.span()[1]) if found is not None else "0"
+
+    def _primary(self) -> str:
+        if not self.words:
+            raise self._error("syntax error: missing argument after last operator")
+        word = self.words.pop(0)
+        if word == "(":
+            self.depth += 1
+            if self.depth > 40:
+                raise self._error("labkit: the lab's expr nests 40 parentheses at most")
+            value = self.either()
+            if self.words[:1] != [")"]:
+                raise self._error("syntax error: expecting ')'")
+            self.words.pop(0)
+            return value
+        if word == "length" and self.words:
+            return str(len(self.words.pop(0)))
+        if word == "match" and len(self.words) > 1:
+            return self._matched(self.words.pop(0), self.words.pop(0))
+        if word == "substr" and len(self.words) > 2:
+            text, start, length = self.words.pop(0), self._number(self.words.pop(0)), self._number(self.words.pop(0))
+            return text[start - 1 : start - 1 + length] if start > 0 and length > 0 else ""
+        if word == "index" and len(self.words) > 1:
+            text, characters = self.words.pop(0), self.words.pop(0)
+            return str(min((text.find(each) + 1 for each in characters if each in text), default=0))
+        return self.words.pop(0) if word == "+" and self.words else word
