@@ -191,9 +191,13 @@ async def _plain_line(process: Process, prompt: str) -> str | None:
     data = b""
     while not data.endswith(b"\n"):
         chunk = await process.read(0)
+        await process.cooperate()
         if not chunk:
             return data.decode("utf-8", "surrogateescape") if data else None
-        data += chunk
+        kept = chunk.replace(b"\0", b"")
+        process.charge(len(kept))
+        data += kept
+    process.charge(-len(data))
     return data[:-1].decode("utf-8", "surrogateescape")
 
 

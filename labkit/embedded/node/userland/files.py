@@ -12,7 +12,7 @@ from labkit.embedded.node.filesystem import Stat
 from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.options import Options, number, parse, quoted, usage
-from labkit.embedded.node.userland.show import chunks, emit
+from labkit.embedded.node.userland.show import answer, chunks, emit
 
 
 def selinux(p: Process) -> None:
@@ -440,7 +440,7 @@ class _Remover:
     async def _confirmed(self, name: str, found: Stat) -> bool:
         what = "directory" if found.is_dir else "regular file" if found.size else "regular empty file"
         self.p.stderr.write(f"{self.p.argv[0]}: remove {what} {quoted(name)}? ")
-        return (await self.p.stdin.readline()).strip().lower().startswith(b"y")
+        return (await answer(self.p)).strip().lower().startswith(b"y")
 
     async def _directory(self, name: str) -> None:
         p = self.p

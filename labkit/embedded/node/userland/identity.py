@@ -6,6 +6,7 @@ from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.options import parse, quoted, usage
+from labkit.embedded.node.userland.show import answer
 
 
 def look_up_names(p: Process, *databases: str) -> None:
@@ -150,7 +151,7 @@ async def su(p: Process) -> int:
     if p.uid:
         if p.isatty(0):
             p.stderr.write("Password: ")
-            await p.stdin.readline()
+            await answer(p)
         return p.fail("Authentication failure")
     p.close(p.open("/etc/shadow")) if p.exists("/etc/shadow") else None
     shell = entry[6] or "/bin/sh"

@@ -16,7 +16,7 @@ from labkit.embedded.node.network import reason
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.identity import look_up_names
 from labkit.embedded.node.userland.options import parse, usage
-from labkit.embedded.node.userland.show import chunks
+from labkit.embedded.node.userland.show import chunks, whole
 
 
 @program("curl")
@@ -98,7 +98,10 @@ async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) 
         return fail(3, "URL using bad/illegal format or missing URL")
     body = values.get("d", "").encode("utf-8", "surrogateescape")
     if body.startswith(b"@"):
-        body = await p.stdin.read() if body == b"@-" else p.read_bytes(body[1:].decode())
+        try:
+            body = await whole(p, body[1:].decode("utf-8", "surrogateescape"))
+        except OSError as exc:
+            return fail(26, f"Failed to open {exc.filename}")
     method = values.get("X") or ("HEAD" if "I" in flags else "POST" if "d" in values else "GET")
     headers = _headers(p, values)
     if "d" in values:

@@ -11,7 +11,7 @@ from labkit.embedded.node.patterns import Match, PatternError, Regex, regex
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.shell.parser import unescape
 from labkit.embedded.node.userland.options import parse, usage
-from labkit.embedded.node.userland.show import line_batches
+from labkit.embedded.node.userland.show import file_chunks, line_batches, whole
 
 
 @dataclass
@@ -401,7 +401,9 @@ class _Editor:
         for kind, text in self.append:
             if kind == "r":
                 try:
-                    self.write(self.p.read_bytes(text.decode("utf-8", "surrogateescape")))
+                    async for chunk in file_chunks(self.p, text.decode("utf-8", "surrogateescape")):
+                        self.write(chunk)
+                        await self.p.drain(1)
                 except OSError:
                     continue  # sed says nothing of a file that can't be read
             else:
@@ -644,7 +646,7 @@ async def sed(p: Process) -> int:
             scripts.append(value)
         elif letter == "f":
             try:
-                scripts.append(p.read_text(value).removesuffix("\n"))
+                scripts.append((await whole(p, value)).decode("utf-8", "surrogateescape").removesuffix("\n"))
             except OSError as exc:
                 return p.fail(f"couldn't open file {value}: {exc.strerror}")
     if not scripts:

@@ -71,6 +71,16 @@ async def line_batches(p: Process, name: str, end: bytes = b"\n") -> AsyncIterat
         yield [b"".join(held)]
 
 
+async def answer(p: Process) -> bytes:
+    """The line on standard input that answers a question; of a long one its beginning."""
+    line = bytearray()
+    while (byte := await p.read(0, 1)) not in (b"", b"\n"):
+        if len(line) < 256:
+            line += byte
+        await p.cooperate()
+    return bytes(line)
+
+
 async def emit(p: Process, data: bytes, fd: int = 1) -> None:
     """Writes, and waits until the reader has kept up and others had their turn."""
     if data:
