@@ -1465,8 +1465,8 @@ class Shell:
                 self._check_size(words)
                 executable = process.executable(words[0], argv=words, path=self.get("PATH"))
             except OSError as exc:
-                if in_child and redirects:  # bash has made them by the time it finds out
-                    self._restore(await self._redirect(redirects))
+                if in_child:  # bash has made the redirections by the time it finds out
+                    saved = await self._redirect(redirects)
                 return self._not_run(words[0], exc)
 
             pipes = set(self._pipes)
