@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from labkit.embedded.helm import chart
 from labkit.embedded.helm.errors import HelmError
@@ -167,6 +168,7 @@ def _apply(kube: Kube, objects: Iterable[Object]) -> None:
     """Server-side apply, as Helm 4: fields of the last revision that are gone go, what others set stays."""
     for item in in_order(objects):
         meta = item["metadata"]
+        _take_over(kube, item)
         annotations = {
             "meta.helm.sh/release-name": meta["labels"]["app.kubernetes.io/instance"],
             "meta.helm.sh/release-namespace": meta["namespace"],
@@ -179,6 +181,28 @@ def _apply(kube: Kube, objects: Iterable[Object]) -> None:
             body=owned,
             content_type="application/apply-patch+yaml",
         )
+
+
+def _take_over(kube: Kube, item: Object) -> None:
+    """Makes fields that Helm 3 has set by updates Helm's by server-side apply, or it could not take them away again."""
+    entries = ((kube.find(item) or {}).get("metadata") or {}).get("managedFields") or []
+    updated, applied = (
+        [e for e in entries if (e["manager"], e["operation"], "subresource" in e) == ("helm", operation, False)]
+        for operation in ("Update", "Apply")
+    )
+    if not updated:
+        return
+    fields: dict[str, Any] = {}
+    for entry in updated + applied:
+        fields = merge(fields, entry["fieldsV1"])
+    others = [entry for entry in entries if entry not in updated + applied]
+    meta = item["metadata"]
+    kube.request(
+        "PATCH",
+        kube.path(item["apiVersion"], item["kind"], meta["namespace"], meta["name"]),
+        body={"metadata": {"managedFields": [*others, {**updated[-1], "operation": "Apply", "fieldsV1": fields}]}},
+        content_type="application/merge-patch+json",
+    )
 
 
 def _remove_left_over(kube: Kube, last: Revision | None, objects: Iterable[Object]) -> None:

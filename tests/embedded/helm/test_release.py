@@ -207,6 +207,18 @@ def test_an_interrupted_release_is_freed_by_rolling_back(helm: Helm, endpoints: 
     assert run(endpoints, *upgrade).exit_code == 0
 
 
+def test_what_helm_3_has_set_is_taken_away_again(helm: Helm, kube: Kube) -> None:
+    install(helm, VALUES, WHOAMI)
+    path = kube.path("apps/v1", "DaemonSet", "falco", "falco")
+    fields = kube.request("GET", path)["metadata"]["managedFields"]
+    updated = [entry | ({"operation": "Update"} if entry["manager"] == "helm" else {}) for entry in fields]
+    body = {"metadata": {"managedFields": updated}}
+    kube.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+    install(helm, VALUES)
+    volumes = kube.request("GET", path)["spec"]["template"]["spec"]["volumes"]
+    assert "rules-volume" not in {volume["name"] for volume in volumes}
+
+
 def test_a_failed_atomic_upgrade_leaves_what_was_there(helm: Helm, endpoints: Endpoints, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("customRules:\n  bad.yaml: |-\n    - rule: x\n      condition: proc.nope = 1\n")
