@@ -35,7 +35,7 @@ class Environment:
         own = {name: value for name, value in environ.items() if not (self.variables and _leads_elsewhere(name))}
         folders = [str(folder) for folder in self.path]
         folders += [folder for folder in environ.get("PATH", os.defpath).split(os.pathsep) if folder not in folders]
-        return own | self.variables | {"PATH": os.pathsep.join(folders)}
+        return own | self.variables | {"PATH": os.pathsep.join(folders), "LABKIT_ROOT": _root(environ)}
 
     def as_shell(self) -> str:
         """The same for a POSIX shell to evaluate."""
@@ -43,6 +43,7 @@ class Environment:
         if self.variables:
             names = f"$(env | sed -nE 's/^(({'|'.join(_ELSEWHERE)})[A-Za-z0-9_]*)=.*/\\1/p')"
             lines.insert(0, f"unset AWS_PROFILE {_START_UP} {names}")
+        lines.append(f"export LABKIT_ROOT={shlex.quote(_root(os.environ))}")
         lines += [f"export {name}={shlex.quote(value)}" for name, value in self.variables.items()]
         return "\n".join(lines)
 
@@ -54,9 +55,8 @@ def own() -> Environment:
 
 def embedded(variables: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Environment:
     """The environment of an embedded lab, from `Endpoints.environment()`. No proxy of `environ` stands before it."""
-    root = {"LABKIT_ROOT": environ.get("LABKIT_ROOT") or str(workshop_root())}
     proxies = {name: _with_loopback(environ.get(name, "")) for name in ("NO_PROXY", "no_proxy")}
-    return Environment((SHELL / "bin", _scripts()), {**variables, **root, **proxies, _MARK: "embedded"})
+    return Environment((SHELL / "bin", _scripts()), {**variables, **proxies, _MARK: "embedded"})
 
 
 def refuse_embedded(environ: Mapping[str, str] = os.environ) -> None:
@@ -66,6 +66,11 @@ def refuse_embedded(environ: Mapping[str, str] = os.environ) -> None:
             "The credentials and the kubeconfig of this process are the embedded lab's, not those of your account.",
             hint="Start JupyterLab for your cluster with `LABKIT_TARGET=eks make lab`; else, open a new shell.",
         )
+
+
+def _root(environ: Mapping[str, str]) -> str:
+    """The workshop's folder, on both targets: commands that name its files go there first."""
+    return environ.get("LABKIT_ROOT") or str(workshop_root())
 
 
 def _leads_elsewhere(name: str) -> bool:

@@ -17,7 +17,7 @@ from labkit import environment
 from labkit.embedded import client
 from labkit.embedded.state import Endpoints
 from labkit.errors import TargetError
-from labkit.settings import Settings
+from labkit.settings import Settings, workshop_root
 
 LEADING_ELSEWHERE = {
     **{"AWS_PROFILE": "prod", "AWS_DEFAULT_PROFILE": "prod", "AWS_SESSION_TOKEN": "real", "AWS_SECURITY_TOKEN": "real"},
@@ -54,6 +54,7 @@ def test_labkit_comes_first_and_a_persons_own_environment_stays() -> None:
     assert environment.own().of_process({"PATH": "/bin", "AWS_PROFILE": "prod"}) == {
         "PATH": f"{Path(sys.prefix) / 'bin'}:/bin",
         "AWS_PROFILE": "prod",
+        "LABKIT_ROOT": str(workshop_root()),
     }
 
 
@@ -94,10 +95,7 @@ def test_programs_run_on_a_running_lab_and_else_say_what_to_do(
     assert run("aws", "sqs", "list-queues").stdout == f"aws|--endpoint-url|{lab.aws_url}|sqs|list-queues|"
     (programs / "helm").unlink()
     if not any(Path(folder, "helm").exists() for folder in ("/usr/bin", "/bin")):
-        assert (run("helm", "list").returncode, run("helm", "list").stderr) == (
-            127,
-            "helm: It is not installed on this computer.\n",
-        )
+        assert run("helm", "list").stdout.split()[:3] == ["NAME", "NAMESPACE", "REVISION"]  # the lab's stand-in
 
     for end in ("stopped", "killed"):
         if end == "stopped":

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from labkit import Lab
+from labkit.embedded import client
 from labkit.embedded.state import Endpoints
 from labkit.provision.steps import STEPS
 from tests import aws_cli
@@ -79,7 +80,7 @@ class Terminal:
             "HOME": str(folder),
             "LABKIT_HOME": str(endpoints.home),
             "LABKIT_ROOT": str(self.folder),
-            "AWS_EC2_METADATA_DISABLED": "true",
+            client.PARENT: str(os.getpid()),  # a lab that is started from here ends with the tests
         }
         exported = self.run('eval "$(labkit env)"; env -0')
         self.environment |= dict(line.split("=", 1) for line in exported.split("\0") if "=" in line)

@@ -38,10 +38,10 @@ _FLAGS = """
     burst-limit ca-file cascade cert-file date dependency-update devel disable-openapi-validation enable-dns
     generate-name hide-notes hide-secret include-crds insecure-skip-tls-verify is-upgrade keep-history key-file keyring
     kube-apiserver kube-as-group kube-as-user kube-ca-file kube-insecure-skip-tls-verify kube-tls-server-name kube-token
-    kube-version labels name-template no-headers offset output-dir pass-credentials password plain-http post-renderer
+    kube-version name-template no-headers offset output-dir pass-credentials password plain-http post-renderer
     post-renderer-args qps recreate-pods registry-config release-name render-subchart-notes replace repository-cache
-    repository-config reverse selector set-file set-json set-literal show-desc show-only show-resources skip-crds
-    skip-schema-validation skip-tests superseded take-ownership time-format uninstalled uninstalling username validate
+    repository-config reverse set-file set-json set-literal show-desc show-only show-resources skip-crds
+    skip-schema-validation skip-tests superseded take-ownership time-format uninstalled username validate
     verify api-versions
 """
 _GLOBAL = {"-n": True, "--namespace": True, "--kubeconfig": True, "--kube-context": True, "--debug": False}
@@ -257,7 +257,8 @@ def _deploy(
             raise HelmError(
                 f"release {name} failed, and has been uninstalled due to rollback-on-failure being set: {error}"
             ) from error
-        release.rollback(kube, name, namespace, wait=True, timeout=seconds)
+        good = [r.version for r in earlier if r.status in ("deployed", "superseded")]
+        release.rollback(kube, name, namespace, good[-1] if good else 0, wait=True, timeout=seconds)
         text = str(error).removeprefix("UPGRADE FAILED: ")
         raise HelmError(
             f"UPGRADE FAILED: release {name} failed, and has been rolled back due to rollback-on-failure being set: "
