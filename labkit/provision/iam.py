@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import TAG, Part, Step
-from labkit.provision.target import NoClusterError, explained
+from labkit.provision.target import explained
 from labkit.provision.templates import template
 
 if TYPE_CHECKING:
@@ -224,14 +224,14 @@ def _document(found: Any) -> dict[str, Any]:
 
 
 def _provider_parts(lab: Lab) -> list[OidcProvider]:
-    try:
-        name = issuer(lab)
-    except NoClusterError:
-        known = lab.ledger.records("oidc-provider")
-        if not known:
-            raise
-        name = known[0].name  # the cluster is gone, its provider may be there
+    name = issuer(lab)
     return [OidcProvider(name, provider_arn(lab, name))]
+
+
+def _provider_without_cluster(lab: Lab) -> list[OidcProvider]:
+    """The provider of a cluster that is gone, if the ledger has it."""
+    names = [record.name for record in lab.ledger.records("oidc-provider")]
+    return [OidcProvider(name, provider_arn(lab, name)) for name in names]
 
 
 def _role_parts(lab: Lab) -> list[Part]:
@@ -307,7 +307,15 @@ def _role_undo_cli(lab: Lab) -> str:
 
 
 STEPS = [
-    Step("oidc-provider", "IAM trusts the cluster's tokens", (), _provider_parts, _provider_cli, _provider_undo_cli),
+    Step(
+        "oidc-provider",
+        "IAM trusts the cluster's tokens",
+        (),
+        _provider_parts,
+        _provider_cli,
+        _provider_undo_cli,
+        _provider_without_cluster,
+    ),
     Step(
         "fluent-bit-role",
         "A role that may write to one log group, for one service account",

@@ -153,6 +153,8 @@ class Step:
     parts: Callable[..., Sequence[Part]] = field(repr=False)
     cli: Callable[[Lab], str] = field(repr=False)
     undo_cli: Callable[[Lab], str] = field(repr=False)
+    without_cluster: Callable[[Lab], Sequence[Part]] = field(repr=False, default=lambda lab: ())
+    """Parts to undo where `parts` can't tell, because it takes the cluster and that is gone."""
 
     def check(self, options: Iterable[str]) -> None:
         """Raises `StepError` if the step doesn't take an option."""
@@ -209,9 +211,10 @@ class Step:
         silent = {} if silent is None else silent
         try:
             with explained(lab.aws.hint):
-                parts, cli = self.parts(lab), self.undo_cli(lab)
-        except NoClusterError:
-            return StepResult(self.name, self.title, (), Cli(""))  # what is named after the cluster went with it
+                try:
+                    parts, cli = self.parts(lab), self.undo_cli(lab)
+                except NoClusterError:
+                    parts, cli = self.without_cluster(lab), ""
         except LabError as error:
             _note_silence(error, silent)
             why = _reason(error)

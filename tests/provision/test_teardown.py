@@ -15,9 +15,10 @@ from click.testing import CliRunner
 
 from labkit import Lab
 from labkit.cli import main
+from labkit.embedded import state
 from labkit.embedded.state import Endpoints
 from labkit.errors import LabError
-from labkit.provision import kube
+from labkit.provision import kube, target
 from labkit.provision.steps import TeardownError
 from labkit.provision.target import Aws
 
@@ -167,6 +168,28 @@ def test_a_lab_that_starts_anew_knows_nothing_of_the_ledger_of_the_last(
     assert again.ledger.records() == []
     again.teardown()
     assert again.audit().clean  # found by its tag
+
+
+def test_where_the_cluster_is_gone_what_is_in_aws_still_goes(
+    lab: Lab, workshop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in state.read(lab.settings.home).environment().items():  # type: ignore[union-attr]
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("KUBECONFIG")
+    arguments: dict[str, Any] = {"target": "eks", "home": tmp_path, "root": workshop}
+    Lab.connect(**arguments).ensure("fluent-bit-role", "alarms")
+
+    def gone(aws: Aws, cluster: str) -> None:
+        raise target.NoClusterError(f"There is no EKS cluster {cluster!r}.")
+
+    monkeypatch.setattr(target, "describe_cluster", gone)
+    with pytest.raises(target.NoClusterError):
+        Lab.connect(**arguments)
+    away = Lab.connect(partly=True, **arguments)
+    assert {"OIDC provider", "IAM role", "SNS topic", "log group"} <= {kind for _, kind, *_ in away.teardown().rows}
+    assert away.audit().clean
+    monkeypatch.undo()
+    assert {item.kind for item in lab.audit().left} == {"Namespace", "ServiceAccount"}  # this cluster isn't gone
 
 
 def test_the_steps_that_a_step_needs_come_first_and_are_shown(lab: Lab) -> None:
