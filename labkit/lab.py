@@ -79,7 +79,7 @@ class Lab:
     def apply(self, step: str, *, timeout: float | None = None, **options: Any) -> StepResult:
         """Applies one step; applied again, it changes nothing. `custom-rules` takes `files=...`, one or a list.
 
-        Steps that it needs and that aren't in place are applied first; the result shows them, too. `timeout` is for
+        Steps that it needs and that were never applied are applied first; the result shows them, too. `timeout` is for
         rollouts, in seconds or as in `"5m"` (default: the setting). Raises `StepError` with the step and what is wrong,
         in the words of the part that refused.
         """

@@ -129,15 +129,23 @@ class Queue:
         return bool(tags.get(TAG[0]) == TAG[1])
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
+        from labkit.provision.waiting import poll
+
         sqs, url = lab.aws.client("sqs"), queue_url(lab, self.name)
         if url is None:
-            try:
-                sqs.create_queue(QueueName=self.name, Attributes=self.attributes, tags=dict([TAG]))
-            except sqs.exceptions.QueueDeletedRecently as error:
+
+            def create() -> bool | None:
+                try:
+                    sqs.create_queue(QueueName=self.name, Attributes=self.attributes, tags=dict([TAG]))
+                except sqs.exceptions.QueueDeletedRecently:
+                    return None
+                return True
+
+            if not poll(create, f"SQS to take a queue {self.name} again (a minute after it was deleted)", 90):
                 raise StepError(
-                    f"Queue {self.name} was deleted less than a minute ago, and SQS takes no new one of its name yet.",
+                    f"Queue {self.name} was deleted a short time ago, and SQS takes no new one of its name yet.",
                     hint="Wait a minute and apply this again.",
-                ) from error
+                )
             return "created"
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(self.attributes)).get("Attributes", {})
         # A policy and a number are both JSON; another layout of the same is the same.

@@ -257,6 +257,13 @@ class Step:
         parts = [(p.kind, p.name, state) for p, state in found if state or not getattr(p, "incidental", False)]
         return StepStatus(self.name, self.title, tuple(parts), next(filter(None, faults), ""))
 
+    def is_missing(self, lab: Lab) -> bool:
+        """Whether there is nothing of it, or a part isn't there because applying it was interrupted before."""
+        status = self.status(lab)
+        known = {record.key for record in lab.ledger.records(self.name) if not record.begun}
+        absent = [(self.name, kind, name) for kind, name, state in status.parts if not state]
+        return status.state == "absent" or not known.issuperset(absent)
+
     def _record(self, lab: Lab, part: Part, *, made: bool, begun: bool = False) -> None:
         details = getattr(part, "details", {})
         lab.ledger.write(Record(self.name, part.kind, part.name, made, details, begun))
@@ -272,9 +279,10 @@ def _reason(error: LabError) -> str:
 
 
 def applying(lab: Lab, names: Sequence[str], **options: Any) -> Iterator[StepResult]:
-    """Applies steps, and before each those that it needs and that aren't in place; results as they come.
+    """Applies steps, and before each those that it needs and that were never applied to the end; results as they come.
 
-    What is needed and in place, but not well, is left to be: the step may be what mends it.
+    What is needed and isn't well, or has lost a part since, is left to be: the step may be what mends it, and what
+    somebody took away on purpose stays away.
     """
     for step in STEPS.with_needs(names):
         if step.name in names:
@@ -282,7 +290,7 @@ def applying(lab: Lab, names: Sequence[str], **options: Any) -> Iterator[StepRes
     for step in STEPS.with_needs(names):
         if step.name in names:
             yield step.apply(lab, **options)
-        elif step.status(lab).state in ("absent", "partly"):
+        elif step.is_missing(lab):
             yield step.apply(lab)
 
 

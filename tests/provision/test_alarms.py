@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,6 +84,24 @@ def test_what_was_changed_is_mended(fresh: Lab) -> None:
 
 def make_topic(lab: Lab) -> None:
     lab.aws.client("sns").create_topic(Name="falco-workshop-alarms")
+
+
+def test_a_queue_that_was_deleted_a_moment_ago_is_waited_for(fresh: Lab) -> None:
+    fresh.ensure("metric-filters")
+    refused = []
+
+    def refuse(**_: Any) -> Any:
+        if not refused:
+            refused.append(True)
+            code = "QueueDeletedRecently"  # as botocore has it: the code of the old protocol, and that of the new one
+            error = {"Code": f"AWS.SimpleQueueService.{code}", "QueryErrorCode": code, "Message": "wait 60 seconds"}
+            return SimpleNamespace(status_code=400, headers={}), {"Error": error, "ResponseMetadata": {}}
+        return None
+
+    fresh.aws.client("sqs").meta.events.register("before-call.sqs.CreateQueue", refuse)
+    created = {change.kind: change.action for change in fresh.apply("alarms").changes}
+    assert refused
+    assert created["SQS queue"] == "created"
 
 
 def make_queue(lab: Lab) -> None:

@@ -37,6 +37,10 @@ def lab(home: Path, workshop: Path) -> Lab:
     return lab
 
 
+def states(lab: Lab) -> dict[str, str]:
+    return {step: state for step, state, _ in lab.status().rows}
+
+
 def left(work: Callable[[], object]) -> dict[str, str]:
     """What a teardown leaves, by kind and name, and why."""
     with pytest.raises(TeardownError) as caught:
@@ -202,3 +206,10 @@ def test_the_steps_that_a_step_needs_come_first_and_are_shown(lab: Lab) -> None:
         "fluent-bit: created",
     ]
     assert lab.apply("fluent-bit").needed == ()
+    iam = lab.aws.client("iam")
+    iam.delete_role_policy(RoleName=lab.settings.role_name, PolicyName="write-falco-alerts")
+    assert lab.apply("canary").needed == ()  # what was taken away on purpose stays away
+    assert states(lab)["fluent-bit-role"] == "partly"
+    lab.kube.delete([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "logging"}}])
+    iam.delete_role(RoleName=lab.settings.role_name)
+    assert [done.step for done in lab.apply("fluent-bit").needed] == ["fluent-bit-role"]
