@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from labkit.calls import near, shown
-from labkit.errors import LabError, StepError, UnreachableError
+from labkit.errors import LabError, StepError, StoppedError, UnreachableError
 from labkit.provision.ledger import Record
 from labkit.provision.target import NoClusterError, explained
 from labkit.show import Cli, Table
@@ -240,6 +240,8 @@ class Step:
                     action = "removed" if part.delete(lab) else "absent"
         except NoClusterError:
             action = "absent"  # gone with its cluster
+        except StoppedError:
+            raise  # a person wants to stop, and not only this part
         except LabError as error:
             _note_silence(error, silent)
             return Change("left", part.kind, part.name, _reason(error))

@@ -26,7 +26,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from labkit import Lab
 from labkit.embedded.helm import storage
 from labkit.embedded.state import Endpoints
-from labkit.errors import LabError, StepError
+from labkit.errors import LabError, StepError, StoppedError
 from labkit.provision.kube import Kube
 from labkit.provision.steps import STEPS
 from labkit.provision.waiting import poll
@@ -288,7 +288,9 @@ def test_ctrl_c_during_a_rollout_leaves_nothing_that_the_next_call_stumbles_over
     try:
         thread = threading.Thread(target=press)
         thread.start()
-        with pytest.raises(StepError, match="Step nginx: Stopped waiting for the rollout of Deployment default/nginx"):
+        with pytest.raises(
+            StoppedError, match="Step nginx: Stopped waiting for the rollout of Deployment default/nginx"
+        ):
             lab.apply("nginx")
         thread.join()
     finally:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import StepError
+from labkit.errors import StepError, StoppedError
 from labkit.provision.ledger import Ledger
-from labkit.provision.steps import STEPS, Step
+from labkit.provision.steps import STEPS, Step, TeardownError, undo_all
 
 
 def test_every_step_comes_after_what_it_needs() -> None:
@@ -52,10 +52,16 @@ class Thing:
             return "unchanged"
         if self.name == "cursed":
             raise StepError("no")
+        if self.name == "stopped":
+            raise KeyboardInterrupt
         self.world[self.name] = ""
         return "created"
 
     def delete(self, lab: Any) -> bool:
+        if self.name == "stuck":
+            raise StepError("it does not go")
+        if self.name == "stops":
+            raise StoppedError("Stopped waiting.")
         return self.world.pop(self.name, None) is not None
 
 
@@ -105,6 +111,40 @@ def test_what_an_interrupted_step_made_is_undone(lab: Any) -> None:
     step.undo(lab)
     assert world == {}
     assert lab.ledger.records() == []
+
+
+def test_what_somebody_made_after_an_interruption_is_not_the_labs(lab: Any) -> None:
+    world: dict[str, str] = {}
+    step = step_of(world, "one", "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        step.apply(lab)
+    world["stopped"] = "somebody's"
+    assert [(change.action, change.name) for change in step.undo(lab).changes] == [
+        ("kept", "stopped"),
+        ("removed", "one"),
+    ]
+    assert world == {"stopped": "somebody's"}
+
+
+def test_undoing_goes_on_past_what_does_not_go_and_tells_it(lab: Any) -> None:
+    world: dict[str, str] = {}
+    steps = [step_of(world, "one"), step_of(world, "two", "stuck", "three")]
+    for step in steps:
+        step.apply(lab)
+    with pytest.raises(TeardownError, match=r"1 thing is left:\n  thing stuck: it does not go") as caught:
+        undo_all(lab, steps)
+    assert [row[2] for row in caught.value.done.rows] == ["three", "two", "one"]
+    assert world == {"stuck": ""}
+    assert [record.name for record in lab.ledger.records()] == ["stuck"]
+
+
+def test_an_interrupt_ends_undoing_as_a_whole(lab: Any) -> None:
+    world: dict[str, str] = {}
+    step = step_of(world, "one", "stops", "two")
+    step.apply(lab)
+    with pytest.raises(StoppedError):
+        undo_all(lab, [step])
+    assert world == {"one": "", "stops": ""}
 
 
 def test_a_result_shows_the_same_text_each_time(lab: Any) -> None:
