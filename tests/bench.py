@@ -5,6 +5,7 @@ python -m tests.bench [RULES.yaml ...]     rule files to load and replay besides
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def bench_lab() -> None:
     from labkit.embedded import client
     from labkit.settings import Settings
 
+    os.environ[client.PARENT] = str(os.getpid())
     home = Path(tempfile.mkdtemp(prefix="labkit-bench-"))
     settings = Settings.load(environ={}, home=home, root=ROOT)
     row("labkit up", seconds(lambda: client.ensure_running(settings)), "s")

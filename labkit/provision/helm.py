@@ -14,12 +14,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from labkit.errors import StepError, TargetError
+from labkit.errors import LabError, StepError, TargetError
 from labkit.show import say
 from labkit.versions import pinned
 
@@ -167,28 +167,30 @@ class Helm:
             _lock(file.fileno(), f"Helm release {release} in namespace {namespace}", self.patience)
             self._lock = file.fileno()
             try:
-                file.seek(0)
-                begun = file.read()
-                last = self._put_right(release, namespace, begun)
+                last = self._put_right(release, namespace, file)
                 _write(file, _note(release, namespace, last.revision + 1 if last else 1))
                 try:
                     yield
                 except StepError:
-                    _write(file, "")  # refused, or failed and said so: nothing is under way
+                    with suppress(LabError):
+                        last = self.status(release, namespace)
+                        if last is None or not last.unfinished:  # refused, or failed: nothing is under way
+                            _write(file, "")
                     raise
                 _write(file, "")
             finally:
                 self._lock = None
 
-    def _put_right(self, release: str, namespace: str, begun: str) -> Release | None:
-        """Ends what an interrupted operation began; the release as it is then. `begun` is the note of the last one."""
+    def _put_right(self, release: str, namespace: str, file: TextIO) -> Release | None:
+        """Ends what an interrupted operation began; the release as it is then. `file` has the note of the last one."""
         found = self.status(release, namespace)
         if found is None or not found.unfinished:
             return found
         revisions = self.history(release, namespace)
         found = revisions[-1]
-        if begun != _note(release, namespace, found.revision) and found.status != "uninstalling":
-            self._refuse_if_alive(found)
+        if found.status != "uninstalling":
+            file.seek(0)
+            self._refuse_if_alive(found, ours=file.read() == _note(release, namespace, found.revision))
         good = [r.revision for r in revisions[:-1] if r.status in ("deployed", "superseded")]
         left = f"Helm release {release} was left {found.status} (revision {found.revision}) by an interrupted call:"
         if found.status == "uninstalling":
@@ -196,21 +198,24 @@ class Helm:
             self._uninstall(release, namespace)
         elif good:
             say(f"{left} rolling it back to revision {good[-1]}.")
+            _write(file, _note(release, namespace, found.revision + 1))
             self._rollback(release, namespace, good[-1])
         else:
             say(f"{left} uninstalling it, as there is no earlier one.")
             self._uninstall(release, namespace)
         return self.status(release, namespace)
 
-    def _refuse_if_alive(self, found: Release) -> None:
-        """Raises `StepError` if the operation on this release, which wasn't begun by labkit, may still go on."""
+    def _refuse_if_alive(self, found: Release, *, ours: bool) -> None:
+        """Raises `StepError` if the operation on this release may still go on. `ours`: it was begun here, and ended."""
         busy = f"Helm release {found.name} in namespace {found.namespace} is {found.status}"
         running = _helm_process(found.name)
         if running:
             raise StepError(
                 f"{busy}: process {running} works on it.", hint="Let it finish, or end it; then run this again."
             )
-        age = (dt.datetime.now(dt.UTC) - _moment(found.updated)).total_seconds() if self.elsewhere else self.patience
+        if ours or not self.elsewhere:
+            return
+        age = (dt.datetime.now(dt.UTC) - _moment(found.updated)).total_seconds()
         if age < self.patience:
             raise StepError(
                 f"{busy}, and that began {max(age, 0):.0f} s ago: somebody may be working on it.",
