@@ -178,6 +178,7 @@ def test_undoing_takes_all_of_it_away(fresh: Lab) -> None:
     undone = fresh.undo(STEP)
     assert set(actions(undone).values()) == {"removed"}
     assert undone.changes[0].kind == "subscription filter"
+    fresh.undo("security-hub")
     fresh.undo("log-group")
     assert fresh.audit().clean
     assert set(actions(fresh.undo(STEP)).values()) == {"absent"}
