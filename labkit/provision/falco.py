@@ -109,8 +109,8 @@ class FalcoRelease:
 
 
 def _has_wrong_rules(problem: Problem) -> bool:
-    """Whether Falco ended because of a rule: no restart will change that."""
-    return problem.container == RELEASE and "LOAD_ERR_" in problem.log
+    """Whether Falco ends because of a rule, at its second try, too: no restart will change that."""
+    return (problem.container, problem.reason) == (RELEASE, "CrashLoopBackOff") and "LOAD_ERR_" in problem.log
 
 
 def is_workshops(lab: Lab, namespace: str) -> bool:
