@@ -68,10 +68,9 @@ class _LazyGroup(click.Group):
                 raise LabError(f"The argument {shown(wrong)} is not text in UTF-8.", hint="Write it in UTF-8.")
             sys.exit(super().main(*args, **{**extra, "standalone_mode": False}) or 0)
         except click.ClickException as error:
-            usage = error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx else ""
-            click.echo(
-                f"{usage}\n".lstrip() + f"labkit: {_printable(' '.join(error.format_message().split()))}", err=True
-            )
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            hint = f"`{context.command_path} --help` shows how." if context else ""
+            _tell(LabError(" ".join(error.format_message().split()), hint=hint))
             sys.exit(error.exit_code)
         except click.Abort:
             click.echo("labkit: Stopped.", err=True)
@@ -88,13 +87,18 @@ class _LazyGroup(click.Group):
                 f"{type(error).__name__}: {shown(str(error), 200)}",
                 hint=f"This is a fault of labkit itself; please report it with {_traceback_file()}.",
             )
-        click.echo(f"labkit: {_printable(str(problem))}", err=True)
+        _tell(problem)
         sys.exit(1)
 
 
-def _printable(text: str) -> str:
-    """`text` without what a terminal would take for a command; line breaks and tabs stay."""
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+def _tell(problem: LabError) -> None:
+    """Prints an error on stderr, without what a terminal would take for a command, and no line too long to read."""
+    text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in f"labkit: {problem}")
+    click.echo("\n".join(_shortened(line) for line in text.splitlines()), err=True)
+
+
+def _shortened(line: str, width: int = 1000) -> str:
+    return line if len(line) <= width else f"{line[: width // 2]} ... {line[-width // 2 :]}"
 
 
 def _traceback_file() -> str:
@@ -121,6 +125,10 @@ class FileName(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value).strip():
             self.fail("The name of a file is empty.", param, ctx)
+        try:
+            Path(value).resolve()
+        except (OSError, RuntimeError) as error:  # a loop of symbolic links
+            self.fail(f"{shown(str(value))} can't be used: {error}", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -335,6 +335,7 @@ def run_command(
     if settings.target != "embedded":  # which is the default, and a parameter would be one more cell in the notebook
         given["target"] = settings.target
     run = Run(settings.target, [], output)
+    output.mkdir(parents=True, exist_ok=True)
     with _lab_of_its_own(settings, output):
         for run in execute(notebooks, output, target=settings.target, parameters=given):
             for number, chapter in enumerate(run.chapters, 1):

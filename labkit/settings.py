@@ -132,8 +132,13 @@ def _convert(name: str, kind: type, value: Any) -> Any:
             return value
         raise SettingsError(f"{name} is {shown(value)}.", hint=f"It has to be {words}.")
     lowest, highest = _NUMBERS[setting]
+    number: float | None
     try:
-        number = seconds(value, name) if setting.endswith("timeout") else kind(value)
+        if setting.endswith("timeout"):
+            number = seconds(value, name)
+        else:
+            plain = not isinstance(value, str) or re.fullmatch(r"\s*[+-]?[0-9.]{1,20}\s*", value)
+            number = kind(value) if plain else None
     except (TypeError, ValueError, OverflowError, LabError):
         number = None
     if number is None or not lowest <= number <= highest or isinstance(value, bool):

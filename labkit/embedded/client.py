@@ -57,8 +57,8 @@ def ensure_running(settings: Settings) -> Endpoints:
         started = _start(settings)
     if recorded is not None:
         print(
-            f"The embedded lab in {settings.home} had ended without being stopped (killed, or the computer was "
-            f"restarted), so a new one was started. Gone with it: {gone}.",
+            f"The embedded lab in {settings.home} has ended (killed, or the computer was restarted), and what was in it is "
+            f"gone: {gone}. A new one was started; apply again what you need.",
             file=sys.stderr,
         )
     return started
@@ -72,7 +72,7 @@ def _gone(home: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         steps = []
     applied = f" and the steps {', '.join(steps)}" if steps else ""
-    return f"pods, logs, alarms{applied}; apply again what you need"
+    return f"pods, logs, alarms{applied}"
 
 
 def running(home: Path) -> Endpoints:

@@ -13,9 +13,11 @@ from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
 from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
 
+_STEPS = f"Steps: {', '.join(STEPS.ORDER)}."
 
-@click.command()
-@click.argument("steps", nargs=-1, type=Name(STEPS.ORDER))
+
+@click.command(epilog=_STEPS)
+@click.argument("steps", nargs=-1, metavar="[STEP]...", type=Name(STEPS.ORDER))
 @click.option("--cli", "only_show", is_flag=True, help="Only print how to do all of it by hand; changes nothing.")
 def apply(steps: tuple[str, ...], only_show: bool) -> None:
     """Apply STEPS and what they need (all steps if none is named); tells what changed and how to do that by hand."""
@@ -43,8 +45,8 @@ def policy(name: str) -> None:
     click.echo(json.dumps(filled_in(name, lab), indent=2))
 
 
-@click.command()
-@click.argument("steps", nargs=-1, type=Name(STEPS.ORDER))
+@click.command(epilog=_STEPS)
+@click.argument("steps", nargs=-1, metavar="[STEP]...", type=Name(STEPS.ORDER))
 def teardown(steps: tuple[str, ...]) -> None:
     """Take away what the lab made: STEPS, or everything; what was there before stays.
 

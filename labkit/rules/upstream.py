@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from labkit.errors import LabError
+from labkit.files import LARGEST
 
 # File -> the release it comes from.
 RELEASES = {
@@ -50,7 +51,9 @@ def fetch(folder: Path | None = None, *, url: str | None = None) -> list[Path]:
 def _download(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-            content: bytes = response.read()
+            content: bytes = response.read(LARGEST + 1)
+            if len(content) > LARGEST:
+                raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise LabError(

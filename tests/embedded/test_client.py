@@ -152,8 +152,8 @@ def test_after_a_crash_it_is_told_that_the_lab_is_new_and_what_is_gone(
 ) -> None:
     crashed = new_lab()
     monkeypatch.setenv("LABKIT_HOME", str(crashed.home))
-    told = "had ended without being stopped (killed, or the computer was restarted), so a new one was started."
-    gone = "Gone with it: pods, logs, alarms and the steps log-group; apply again what you need."
+    told = "has ended (killed, or the computer was restarted), and what was in it is gone: "
+    gone = "pods, logs, alarms and the steps log-group. A new one was started; apply again what you need."
     pid = crashed.pid
     for start in (
         lambda: Lab.connect(home=crashed.home, root=workshop),

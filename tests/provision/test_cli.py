@@ -105,7 +105,7 @@ def test_commands_that_only_look_start_no_lab_in_place_of_one_that_ended(ended: 
 
 def test_a_command_tells_that_it_starts_a_lab_anew(ended: Callable[..., Result]) -> None:
     first, second = ended("apply", "log-group"), ended("apply", "log-group")
-    assert "so a new one was started" in first.stderr
+    assert "what was in it is gone: pods, logs, alarms. A new one was started" in first.stderr
     assert "log-group: created" in first.stdout
     assert second.stderr == ""
 
