@@ -68,6 +68,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "values files": (lambda: rules.from_values([]), "It has to be a path or text"),  # type: ignore[arg-type]
     "a chart's keyword": (lambda: frame().falco.top_rules(m=5), "It takes n"),
     "a chart's number": (lambda: frame().falco.by_pod("many"), "It has to be a whole number"),
+    "a chart of no frame": (lambda: charts.timeline([1]), "a frame of alerts"),  # type: ignore[arg-type]
     "a chart of none": (lambda: frame().falco.top_rules(0), "from 1"),
     "a chart of anything": (lambda: pd.DataFrame({"a": [1]}).falco, "lab.alerts()"),
     "a command of nothing": (lambda: command([]), "Give one"),

@@ -173,7 +173,7 @@ def _decode(response_dict: dict[str, Any], customized_response_dict: dict[str, A
     if not isinstance(page, dict) or not isinstance(page.get("events", []), list):
         raise BrokenAnswerError(
             f"CloudWatch Logs answered with something else than events: {shown(response_dict['body'], 80)}",
-            hint="Is a proxy or another program in between? Check AWS_ENDPOINT_URL and the network, then read again.",
+            hint=_IN_BETWEEN,
         )
     customized_response_dict.update(page)
     response_dict["body"] = b"{}"
@@ -203,6 +203,10 @@ def explained(client: Any, log_group: str) -> Iterator[None]:
                 hint="Refresh them (`aws sso login`, `aws configure`), or `eval $(labkit env)` for the embedded lab.",
             ) from error
         raise LabError(f"CloudWatch Logs answered {code}: {message}", hint=_HINTS.get(code, "")) from error
+    except KeyError as error:  # botocore takes an answer that is no JSON for an empty one
+        raise BrokenAnswerError(
+            f"CloudWatch Logs answered with something else than a result: it has no {error}.", hint=_IN_BETWEEN
+        ) from error
     except BotoCoreError as error:
         raise TargetError(
             f"CloudWatch Logs can't be reached: {error}",
@@ -210,6 +214,7 @@ def explained(client: Any, log_group: str) -> Iterator[None]:
         ) from error
 
 
+_IN_BETWEEN = "Is a proxy or another program in between? Check AWS_ENDPOINT_URL and the network, then try again."
 _HINTS = {
     "InvalidParameterException": "Check the filter pattern's quotes and braces, and that start is before end.",
     "MalformedQueryException": "Check the query's commands: fields, filter, stats, sort, limit, separated by |.",

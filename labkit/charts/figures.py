@@ -18,6 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from labkit.calls import checked
 from labkit.charts import data
 from labkit.show import counted
 
@@ -49,6 +50,7 @@ class Chart(Figure):
         return png.getvalue(), {"width": int(width), "height": int(height)}
 
 
+@checked
 def timeline(df: pd.DataFrame) -> Figure:
     """Alerts over time as stacked bars, one colour per priority; times are UTC. Its data: `timeline_data`."""
     counts = data.timeline_data(df)
@@ -84,6 +86,7 @@ def timeline(df: pd.DataFrame) -> Figure:
     return fig
 
 
+@checked
 def top_rules(df: pd.DataFrame, n: int = 10) -> Figure:
     """The rules with the most alerts, coloured by the highest priority each was raised with. Data: `top_rules_data`."""
     table = data.top_rules_data(df, n)
@@ -107,6 +110,7 @@ def top_rules(df: pd.DataFrame, n: int = 10) -> Figure:
     return fig
 
 
+@checked
 def by_pod(df: pd.DataFrame, n: int = 15) -> Figure:
     """Alerts per pod as stacked bars, one colour per priority. Its data: `by_pod_data`."""
     counts = data.by_pod_data(df, n)
@@ -142,6 +146,7 @@ def by_pod(df: pd.DataFrame, n: int = 15) -> Figure:
     return fig
 
 
+@checked
 def tactics(df: pd.DataFrame) -> Figure:
     """Alerts per MITRE ATT&CK tactic, in the order of an intrusion, also those without any. Data: `tactics_data`."""
     table = data.tactics_data(df)
@@ -167,6 +172,7 @@ def tactics(df: pd.DataFrame) -> Figure:
     return fig
 
 
+@checked
 def counts(compared: pd.DataFrame, n: int = 15) -> Figure:
     """Alerts beside what CloudWatch's metrics counted of them, two bars a row. Its data: `counts_data`.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from labkit.calls import checked
 from labkit.charts.data import UNKNOWN, where
 
 
@@ -29,6 +30,7 @@ class Tree(str):
         return f"<pre>{html.escape(self)}</pre>"
 
 
+@checked
 def process_tree(df: pd.DataFrame) -> Tree:
     """A tree per pod: ancestors that the alerts name (`proc.aname[n]`, `proc.pname`), the command line, its rules.
 

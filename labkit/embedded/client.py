@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import http.client
 import json
@@ -57,7 +58,7 @@ def ensure_running(settings: Settings) -> Endpoints:
         started = _start(settings)
     if recorded is not None:
         print(
-            f"The embedded lab in {settings.home} has ended (killed, or the computer was restarted), and what was in it is "
+            f"The embedded lab in {settings.home} has ended (killed, or the computer restarted), and what was in it is "
             f"gone: {gone}. A new one was started; apply again what you need.",
             file=sys.stderr,
         )
@@ -260,9 +261,12 @@ def _start(settings: Settings) -> Endpoints:
         process.kill()
         process.wait()
     reason = said.decode(errors="replace") or _last_lines(log_file(home))
+    full = os.strerror(errno.ENOSPC) in reason
     raise NotRunningError(
         f"The embedded lab did not start: {reason}",
-        hint=f"Read {log_file(home)}; then try `labkit down` and `labkit up`.",
+        hint=f"Make room for {home}, or set LABKIT_HOME to a folder on another disk."
+        if full
+        else f"Read {log_file(home)}; then try `labkit down` and `labkit up`.",
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from labkit.alerts import events, read, reader, to_frame
+from labkit.alerts import events, insights, read, reader, to_frame
 from labkit.errors import LabError, TargetError
 
 
@@ -127,6 +127,13 @@ def test_what_is_no_page_is_asked_for_again_and_then_an_error(
         with pytest.raises(LabError, match="with something else than events") as caught:
             list(events(make_client(endpoint_url=url), "falco"))
         assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_query_that_is_answered_with_no_json_is_an_error(make_client: Callable[..., Any]) -> None:
+    with answering([("text/html", b"<html>hello</html>")] * 3) as url:
+        with pytest.raises(LabError, match="something else than a result") as caught:
+            insights(make_client(endpoint_url=url), "fields @message")
+        assert "proxy" in caught.value.hint
 
 
 @contextmanager

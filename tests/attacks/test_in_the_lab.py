@@ -15,6 +15,7 @@ import pytest
 from labkit.attacks import Attack, catalogue, run
 from labkit.embedded.state import Endpoints
 from labkit.lab import Lab
+from labkit.provision.waiting import poll
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +115,30 @@ def test_alerts_are_followed_until_ctrl_c(lab: Lab, environ: dict[str, str]) -> 
         assert json.loads(following.stdout.readline())["rule"] == "Find AWS Credentials"
         following.send_signal(signal.SIGINT)
         assert following.wait(10) == 0
+
+
+def test_one_ctrl_c_ends_all_attacks_and_shows_what_was_seen(lab: Lab, environ: dict[str, str]) -> None:
+    since = lab.kube.now()
+    names = ["symlink-shadow", "control-read-passwd", "search-private-keys"]
+    argv = [*LABKIT, "attack", "run", "--timeout", "2m", *names]
+    with subprocess.Popen(
+        argv,
+        env={**environ, "LABKIT_LOG_GROUP": "where-nothing-arrives"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # the suite's may be ignored
+    ) as running:
+        pods = [pod["metadata"]["name"] for pod in lab.kube.list("Pod", "falco", labels="app.kubernetes.io/name=falco")]
+
+        def alerted() -> bool | None:
+            logs = (lab.kube.logs(pod, "falco", container="falco", since=since) for pod in pods)
+            return any("ln -s /etc/shadow" in log for log in logs) or None
+
+        assert poll(alerted, "the first attack", 30)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "0 of 3 as expected; interrupted, 2 not run" in said
+    assert "NOT as expected" not in said
+    assert lab.exec("deploy/nginx", "sh", "-c", "ls -d /tmp/labkit*").stdout == ""  # it has tidied up

@@ -152,7 +152,7 @@ def test_after_a_crash_it_is_told_that_the_lab_is_new_and_what_is_gone(
 ) -> None:
     crashed = new_lab()
     monkeypatch.setenv("LABKIT_HOME", str(crashed.home))
-    told = "has ended (killed, or the computer was restarted), and what was in it is gone: "
+    told = "has ended (killed, or the computer restarted), and what was in it is gone: "
     gone = "pods, logs, alarms and the steps log-group. A new one was started; apply again what you need."
     pid = crashed.pid
     for start in (
