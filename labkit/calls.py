@@ -41,6 +41,8 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "Iterable": (Iterable, "several values"),
     "Sequence": (Iterable, "several values"),
 }
+# Parameters that are frames of a kind -> columns that they have to have.
+_COLUMNS: Mapping[str, set[str]] = {"df": {"time", "rule", "priority", "tags"}, "compared": {"alerts", "metric"}}
 # Classes that aren't imported for this: told by their name.
 _NAMED = {"pd.DataFrame": "a frame of alerts, as lab.alerts() gives", "ExecResult": "what lab.exec(...) returned"}
 
@@ -61,7 +63,11 @@ def shown(value: object, width: int = 60) -> str:
         text = repr(value[: 2 * width] if isinstance(value, str | bytes) else value)
     except Exception:  # somebody's own class
         text = f"a {type(value).__name__}"
-    text = " ".join(text.split())
+    return shortened(" ".join(text.split()), width)
+
+
+def shortened(text: str, width: int = 200) -> str:
+    """The text, or its beginning if it is longer than `width`."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
@@ -123,7 +129,7 @@ def checked(target: Checked) -> Checked:
                 label = target.__name__ if name == "__init__" else f"{target.__name__}.{name}"
                 setattr(target, name, _checked(member, label))
         return cast(Checked, target)
-    return cast(Checked, _checked(target, target.__qualname__))
+    return cast(Checked, _checked(target, target.__qualname__.removesuffix(".__init__")))
 
 
 def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
@@ -150,13 +156,21 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
             if name == "timeout" and value is not None:
                 bound.arguments[name] = seconds(value)
                 continue
-            if name == "client" and getattr(getattr(value, "meta", None), "service_model", None) is None:
+            if name == "client" and not hasattr(value, "filter_log_events"):
                 raise LabError(
-                    f"{label}(): client is {shown(value)}, which is no boto3 client.",
+                    f"{label}(): client is {shown(value)}, which is no boto3 client of CloudWatch Logs.",
                     hint='Give it lab.aws.client("logs"), or boto3.client("logs").',
                 )
             if name == "n" and (not isinstance(value, Integral) or not 1 <= int(value) <= 10_000):
                 raise LabError(f"{label}(): n is {shown(value)}.", hint="It has to be a whole number from 1 to 10,000.")
+            lacking = _COLUMNS.get(name, set()) - set(getattr(value, "columns", ()))
+            if lacking:
+                raise LabError(
+                    f"{label}(): {name} is {shown(value, 40)}, which has no column {min(lacking)!r}.",
+                    hint="Give it the frame that lab.alerts() gives."
+                    if name == "df"
+                    else "Give it what labkit.respond.metrics.compare() gives.",
+                )
             for one in value if parameter.kind is parameter.VAR_POSITIONAL else (value,):
                 _check(label, name, one, str(parameter.annotation))
         return function(*bound.args, **bound.kwargs)

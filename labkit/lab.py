@@ -23,7 +23,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from labkit.calls import checked, is_text, near, shown, texts
-from labkit.errors import ExecError
+from labkit.errors import ExecError, LabError
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Lab:
             if file is not None:
                 write_lines(file, lines)
 
-    def attack(self, *names: str | Iterable[str]) -> Mapping[str, Any]:
+    def attack(self, *names: Any) -> Mapping[str, Any]:
         """Runs attacks of the catalogue in the application's pod; outcomes by name, each with the alert it raised.
 
         Ctrl-C ends the whole; what was seen until then is returned.
@@ -345,6 +345,11 @@ class Lab:
 
         counters = metrics.Counter.of(requests(self))
         by = next((name for name in alerts.columns if name not in ("period", "count")), "")
+        if by not in counters or "count" not in alerts.columns:
+            raise LabError(
+                f"These are no counts: the columns are {', '.join(map(str, alerts.columns))}.",
+                hint="Give it what labkit.respond.metrics.count(...) gives.",
+            )
         seconds = self.settings.timeout if timeout is None else timeout
         return metrics.wait(self.aws.client("cloudwatch"), counters[by], alerts, timeout=seconds)
 

@@ -68,7 +68,15 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "values files": (lambda: rules.from_values([]), "It has to be a path or text"),  # type: ignore[arg-type]
     "a chart's keyword": (lambda: frame().falco.top_rules(m=5), "It takes n"),
     "a chart's number": (lambda: frame().falco.by_pod("many"), "It has to be a whole number"),
-    "a chart of no frame": (lambda: charts.timeline([1]), "a frame of alerts"),  # type: ignore[arg-type]
+    "counts of none": (lambda: charts.counts(pd.DataFrame({"a": [1]})), "metrics.compare"),
+    "another frame": (lambda: charts.timeline(pd.DataFrame({"a": [1]})), "lab.alerts()"),
+    "another frame's data": (lambda: charts.top_rules_data(pd.DataFrame({"a": [1]})), "lab.alerts()"),
+    "no attack": (lambda: bare_lab().attack(), "labkit attack list"),
+    "lines that are none": (lambda: list(rules.read_events([5])), "lines of JSON"),  # type: ignore[list-item]
+    "no condition": (lambda: rules.parse_condition(5), "It has to be text"),  # type: ignore[arg-type]
+    "a selection that is none": (lambda: rules.Engine().select([5]), "enable or disable"),  # type: ignore[list-item]
+    "a dict that is no event": (lambda: rules.Engine().replay([{"a": 1}]), "a list of them"),  # type: ignore[list-item]
+    "a chart of no frame": (lambda: charts.timeline([1]), "lab.alerts()"),  # type: ignore[arg-type]
     "a chart of none": (lambda: frame().falco.top_rules(0), "from 1"),
     "a chart of anything": (lambda: pd.DataFrame({"a": [1]}).falco, "lab.alerts()"),
     "a command of nothing": (lambda: command([]), "Give one"),

@@ -9,6 +9,9 @@ from typing import Any
 
 import orjson
 
+from labkit.calls import shown
+from labkit.errors import LabError
+
 Alert = dict[str, Any]
 """Falco's own keys: `time`, `rule`, `priority`, `source`, `hostname`, `output`, `tags`, `output_fields`."""
 
@@ -82,12 +85,14 @@ _PAIR = re.compile(r"(?:^| )([a-z][a-z0-9_.\[\]]*)=")
 
 
 def parse(message: str) -> Alert | NotAlert:
-    """The alert that `message` carries, or the reason why it carries none. Never raises.
+    """The alert that `message` carries, or the reason why it carries none. Raises `LabError` if it isn't even text.
 
     Understands Falco's JSON line; the same line inside Fluent Bit's or docker's record (`log`), with its keys merged
     into the record or under a key of their own (`log_processed`, `data`); a CRI line; and Falco's text form, whose
     alerts have no rule name (`rule` is absent) and, unless Falco writes ISO times, no date (`time` is a time of day).
     """
+    if not isinstance(message, str):
+        raise LabError(f"{shown(message)} is no log message.", hint="Give it text: one message of a log event.")
     text = message.strip()
     try:
         return _record(orjson.loads(text)) if text.startswith("{") else _plain(text)

@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 import pandas as pd
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from labkit.alerts.frame import Columns, unhurried_gc
 from labkit.alerts.times import When, epoch_ms
-from labkit.calls import checked, shown
+from labkit.calls import checked, shortened, shown
 from labkit.errors import LabError, TargetError
 from labkit.show import counted
 
@@ -207,6 +207,9 @@ def explained(client: Any, log_group: str) -> Iterator[None]:
         raise BrokenAnswerError(
             f"CloudWatch Logs answered with something else than a result: it has no {error}.", hint=_IN_BETWEEN
         ) from error
+    except ParamValidationError as error:
+        said = shortened(" ".join(str(error).split()), 400)
+        raise LabError(f"boto3 refuses that: {said}", hint="Correct the value that it names.") from error
     except BotoCoreError as error:
         raise TargetError(
             f"CloudWatch Logs can't be reached: {error}",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.attacks.catalogue import Attack, find, typed
 from labkit.calls import checked, texts
-from labkit.errors import AlertTimeoutError, ExecError, StoppedError
+from labkit.errors import AlertTimeoutError, ExecError, LabError, StoppedError
 from labkit.show import Table
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Outcomes(dict[str, Outcome]):
 
 
 @checked
-def run(lab: Lab, *names: str | Iterable[str], target: str = "deploy/nginx", timeout: float | None = None) -> Outcomes:
+def run(lab: Lab, *names: Any, target: str = "deploy/nginx", timeout: float | None = None) -> Outcomes:
     """Runs the attacks one after the other in `target` and waits for each one's alert, at most `timeout` seconds.
 
     A control is followed by a command that does alert: once that one's alert is there, the control's would be, too.
@@ -108,7 +108,9 @@ def run(lab: Lab, *names: str | Iterable[str], target: str = "deploy/nginx", tim
     button) ends the whole; what was seen until then is returned. Raises `LabError` for a name that isn't in the
     catalogue, before anything is run.
     """
-    attacks = [find(name) for name in texts(names, "attack")]
+    attacks = [find(name) for name in texts(_names_of(names), "attack")]
+    if not attacks:
+        raise LabError("There is no attack to run.", hint="Name some; `labkit attack list` shows all.")
     outcomes = Outcomes()
     for number, attack in enumerate(attacks, 1):
         outcomes[attack.name] = outcome = _run(lab, attack, target, timeout)
@@ -142,6 +144,13 @@ def _run(lab: Lab, attack: Attack, target: str, timeout: float | None) -> Outcom
         if attack.cleanup:
             with suppress(ExecError):  # said already, if it couldn't be run
                 lab.exec(target, *_filled(attack.cleanup, run))
+
+
+def _names_of(attacks: Any) -> Any:
+    """Attacks by their names: one, or what is in lists of them."""
+    if isinstance(attacks, Attack):
+        return attacks.name
+    return [_names_of(one) for one in attacks] if isinstance(attacks, list | tuple) else attacks
 
 
 def _names(run_id: str) -> Callable[[pd.Series[Any]], bool]:

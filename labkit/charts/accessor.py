@@ -27,19 +27,19 @@ class NotAlertsError(LabError, AttributeError):
 class FalcoAccessor:
     """Charts and summaries of Falco alerts. The frame is one that `labkit.alerts.read` made, or rows of it."""
 
-    def __init__(self, df: pd.DataFrame) -> None:
-        missing = [name for name in _NEEDED if name not in df.columns]
+    def __init__(self, frame: pd.DataFrame) -> None:
+        missing = [name for name in _NEEDED if name not in frame.columns]
         if missing:
             raise NotAlertsError(
                 f"These are not Falco alerts: there is no column {missing[0]!r}.",
                 hint="Use the frame that lab.alerts() gives.",
             )
-        if not isinstance(df["priority"].dtype, pd.CategoricalDtype):
+        if not isinstance(frame["priority"].dtype, pd.CategoricalDtype):
             raise NotAlertsError(
                 "The columns have lost their types, as they do in a CSV file.",
                 hint="Use the frame that lab.alerts() gives, or keep it as a pickle.",
             )
-        self._df = df
+        self._df = frame
 
     def timeline(self) -> Figure:
         """Alerts over time by priority."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.calls import checked
 from labkit.charts.mitre import TACTICS, tactics_of
 
 # Widths a reader can name, in seconds: from one second to thirty days.
@@ -16,6 +17,7 @@ _MOST_BARS = 60
 UNKNOWN = "(no rule name)"
 
 
+@checked
 def timeline_data(df: pd.DataFrame) -> pd.DataFrame:
     """Alerts per interval (rows: its start, UTC) and priority (columns, least severe first, those that occur).
 
@@ -35,6 +37,7 @@ def timeline_data(df: pd.DataFrame) -> pd.DataFrame:
     return counts
 
 
+@checked
 def top_rules_data(df: pd.DataFrame, n: int = 10) -> pd.DataFrame:
     """The `n` rules with the most alerts: `alerts` (count) and `priority` (the highest seen), most frequent first.
 
@@ -48,6 +51,7 @@ def top_rules_data(df: pd.DataFrame, n: int = 10) -> pd.DataFrame:
     return top
 
 
+@checked
 def by_pod_data(df: pd.DataFrame, n: int = 15) -> pd.DataFrame:
     """Alerts per pod (rows, most alerts first, at most `n`) and priority (columns).
 
@@ -61,6 +65,7 @@ def by_pod_data(df: pd.DataFrame, n: int = 15) -> pd.DataFrame:
     return top
 
 
+@checked
 def tactics_data(df: pd.DataFrame) -> pd.DataFrame:
     """Alerts per MITRE ATT&CK tactic: all fourteen in the order of an intrusion, columns `id`, `alerts` and `rules`.
 
@@ -81,6 +86,7 @@ def tactics_data(df: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@checked
 def summary_data(df: pd.DataFrame) -> pd.DataFrame:
     """One row per rule: `priority` (highest), `alerts`, `pods`, `first` and `last` (UTC); most severe first."""
     rule = _rule(df)
@@ -101,6 +107,7 @@ def summary_data(df: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+@checked
 def counts_data(compared: pd.DataFrame, n: int = 15) -> pd.DataFrame:
     """The frame of `labkit.respond.metrics.compare`, a row for each value that was counted by, most alerts first.
 

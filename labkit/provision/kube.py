@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from labkit.calls import near, shown
+from labkit.calls import near, shortened, shown
 from labkit.errors import ExecError, Hint, StepError, StoppedError, TargetError, UnreachableError, reading_yaml
 from labkit.files import read_text
 from labkit.show import counted
@@ -309,8 +309,8 @@ class Kube:
         plural, namespaced = self._resource(api_version, kind)
         base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
         if namespaced and (namespace or name):
-            base += f"/namespaces/{namespace or 'default'}"
-        return f"{base}/{plural}" + (f"/{quote(name)}" if name else "")
+            base += f"/namespaces/{quote(namespace or 'default', safe='')}"
+        return f"{base}/{plural}" + (f"/{quote(name, safe=':')}" if name else "")
 
     def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
         if api_version not in self._resources:
@@ -726,8 +726,8 @@ class Kube:
         others = [*names, *(item["metadata"]["name"] for kind in listed for item in self.list(kind, namespace))]
         raise ExecError(
             f"Namespace {namespace} has no {name}. {there}",
-            hint=f"{near(name, others) or near(namespace, others)}Check the name; the workshop's pods come with "
-            "`labkit apply nginx falco fluent-bit`.",
+            hint=f"{near(name, others) or near(namespace, others, cutoff=0.7)}Check the name; the workshop's pods come "
+            "with `labkit apply nginx falco fluent-bit`.",
         )
 
     def exec(
@@ -949,7 +949,9 @@ def _exec_refused(error: Any, argv: Sequence[str]) -> ExecError:
         said = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError):
         said = body.decode("utf-8", "replace").strip() or str(error)
-    return ExecError(f"`{' '.join(argv)}` could not be run: {said}", hint="Check the pod, the container and its state.")
+    return ExecError(
+        f"`{shortened(' '.join(argv))}` could not be run: {said}", hint="Check the pod, the container and its state."
+    )
 
 
 def _exit_code(status: Object, argv: Sequence[str]) -> int:
@@ -960,7 +962,9 @@ def _exit_code(status: Object, argv: Sequence[str]) -> int:
         if cause.get("reason") == "ExitCode":
             return int(cause["message"])
     said = status.get("message", "the connection ended without a status")
-    raise ExecError(f"`{' '.join(argv)}` could not be run: {said}", hint="Is the program in the image? Try `ls /bin`.")
+    raise ExecError(
+        f"`{shortened(' '.join(argv))}` could not be run: {said}", hint="Is the program in the image? Try `ls /bin`."
+    )
 
 
 def _root_cause(error: BaseException) -> str:

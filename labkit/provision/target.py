@@ -17,6 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.calls import shortened
 from labkit.environment import refuse_embedded
 from labkit.errors import Hint, LabError, TargetError, UnreachableError
 from labkit.provision.helm import Helm
@@ -387,6 +388,7 @@ def explained(hint: Hint) -> Iterator[None]:
             raise UnreachableError(f"AWS does not answer: {error}.", service="AWS", hint=hint) from error
         if isinstance(error, aws.BotoCoreError):
             raise TargetError(
-                f"boto3 can't do that: {error}.", hint="Check the settings and the AWS configuration."
+                f"boto3 can't do that: {shortened(' '.join(str(error).split()), 400)}.",
+                hint="Check the settings and the AWS configuration.",
             ) from error
         raise

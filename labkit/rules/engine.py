@@ -121,7 +121,9 @@ class Engine:
     def select(self, selection: Iterable[Mapping[str, Mapping[str, str]]]) -> None:
         """Enables and disables rules as `rules:` in falco.yaml does, in order; a rule's name may have wildcards:
         `[{"disable": {"rule": "*"}}, {"enable": {"tag": "network"}}]`."""
-        for entry in selection:
+        for entry in [selection] if isinstance(selection, Mapping) else selection:
+            if not isinstance(entry, Mapping):
+                raise RuleError(f"Unknown rule selection {shown(entry)}", hint="Use enable or disable, by rule or tag.")
             for action, what in entry.items():
                 if action not in ("enable", "disable") or not isinstance(what, Mapping):
                     raise RuleError(f"Unknown rule selection {entry!r}", hint="Use enable or disable, by rule or tag.")
@@ -199,7 +201,7 @@ class Engine:
 
         chosen = self.rule(rule)
         if not isinstance(events, str | Path | Iterable):
-            return explain_event(chosen, events)
+            return explain_event(chosen, _event(events))
         found = closest(chosen, _events(events)) if number is None else numbered(number, _events(events))
         return explain_event(chosen, found)
 
@@ -312,12 +314,20 @@ def _is_named(file: object) -> TypeGuard[tuple[str, str | bytes]]:
 def _events(events: Recorded) -> Iterable[Event]:
     if isinstance(events, str | Path):
         return open_events(events)
-    if isinstance(events, RecordedEvent):
-        return [events]
     if isinstance(events, Mapping) or not isinstance(events, Iterable):
+        return [_event(events)]
+    return map(_event, events)
+
+
+def _event(value: Any) -> Event:
+    """An event; a mapping of field names to values is one, too."""
+    if isinstance(value, Mapping) and isinstance(value.get("evt.type"), str):
+        return RecordedEvent(value)
+    if not hasattr(value, "type"):
         hint = "Give a file of recorded events, or a list of them (labkit.rules.read_events, lab.record)."
-        raise LabError(f"{shown(events)} holds no events.", hint=hint)
-    return events
+        raise LabError(f"{shown(value)} is no event.", hint=hint)
+    found: Event = value
+    return found
 
 
 def _priority_rank(name: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from labkit import files
-from labkit.calls import checked
+from labkit.calls import checked, shown
 from labkit.errors import LabError
 from labkit.rules.fields import (
     ADDRESS_TYPES,
@@ -220,6 +220,8 @@ def _is_of(value: Any, kind: str) -> bool:
 def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterator[RecordedEvent]:
     """Events from JSON lines; raises LabError for a line that isn't one."""
     for number, line in enumerate(lines, start=1):
+        if not isinstance(line, str | bytes):
+            raise LabError(f"{name}, line {number} is no text: {shown(line)}", hint="Give it lines of JSON.")
         if not line.strip():
             continue
         where = f"{name}, line {number}"

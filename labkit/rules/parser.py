@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 
+from labkit.calls import checked
 from labkit.errors import ConditionError
 from labkit.rules import ast
 from labkit.rules.ast import NUMBER, Position
@@ -45,6 +46,7 @@ _BOOLEAN_WORD = re.compile(rf"(?:and|or)(?=[({_SPACE}\b]|$)")
 _UNESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", " ": "\\", "\\": "\\", "/": "/"}
 
 
+@checked
 def parse_condition(text: str) -> ast.Expression:
     """The tree of a condition.
 

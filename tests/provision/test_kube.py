@@ -48,7 +48,7 @@ def workload(kind: str, generation: int, spec: dict[str, Any], status: dict[str,
                 {"replicas": 1},
                 {"observedGeneration": 1, "updatedReplicas": 1, "replicas": 2, "readyReplicas": 2},
             ),
-            "1 old pods",
+            "1 old pod",
         ),
         (
             workload(
