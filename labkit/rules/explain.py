@@ -143,8 +143,8 @@ class Truth:
         return f"{'✓' if self.value else '✗'} {self._what}{seen}"
 
     def _html_line(self) -> str:
-        color, mark = ("#1b7f3b", "✓") if self.value else ("#b00020", "✗")
-        seen = f" <i style='color:#666'>[{html.escape(_shortened(self.seen))}]</i>" if self.seen else ""
+        color, mark = ("#24883f", "✓") if self.value else ("#dc3545", "✗")
+        seen = f" <i style='color:#767676'>[{html.escape(_shortened(self.seen))}]</i>" if self.seen else ""
         return f"<span style='color:{color}'>{mark}</span> {html.escape(self._what)}{seen}"
 
     @property

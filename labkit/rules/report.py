@@ -243,7 +243,7 @@ class Report:
                 named = next((p for p in reversed(problem.locations) if p.item_name), problem.location)
                 what = f"{named.item_type} {named.item_name}".strip()
                 said = f"{problem.message} {problem.suggestion}".strip()
-                style = "color:#b00020" if problem.code in ERRORS else "color:#8a6d00"
+                style = "color:#dc3545" if problem.code in ERRORS else "color:#93730a"
                 rows.append(
                     f"<tr><td>{html.escape(file.name)}</td><td>{place.line + 1}</td>"
                     f'<td style="text-align:left">{html.escape(what)}</td>'
@@ -251,7 +251,7 @@ class Report:
                     f'{html.escape(said)}<pre style="{_PRE}">{html.escape(problem.snippet)}</pre></td></tr>'
                 )
         if self.refused:
-            rows.append(f'<tr><td colspan="5" style="color:#b00020">{html.escape(self.refused)}</td></tr>')
+            rows.append(f'<tr><td colspan="5" style="color:#dc3545">{html.escape(self.refused)}</td></tr>')
         return f"<table>{head}{''.join(rows)}</table>"
 
 
