@@ -30,19 +30,19 @@ def lab(options: tuple[str, ...]) -> None:
         raise LabError(f"There is no {FIRST} in {settings.root}.", hint="Run this from the workshop's folder.")
     if find_spec("jupyterlab") is None:
         raise LabError("JupyterLab is not installed beside labkit.", hint="Use `make lab`, which installs it.")
-    environ, shell = _embedded(settings) if settings.target == "embedded" else _own()
+    environ, shell = on_embedded(settings, os.environ) if settings.target == "embedded" else _own()
     command = [*_jupyterlab(settings.root, shell), *options]
     sys.stdout.flush()
     os.execve(command[0], command, environ)
 
 
-def _embedded(settings: Settings) -> tuple[dict[str, str], list[str]]:
-    """The environment and the shell of terminals on the embedded lab, which is started if need be."""
+def on_embedded(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What takes the place of `environ` on the embedded lab, which is started if need be, and terminals' shell."""
     from labkit.embedded.client import ensure_running
 
     endpoints = ensure_running(settings)
     click.echo(f"The embedded lab is running: AWS {endpoints.aws_url}, Kubernetes {endpoints.kubernetes_url}.")
-    environ = environment.embedded(endpoints.environment()).of_process(os.environ)
+    environ = environment.embedded(endpoints.environment(), environ).of_process(environ)
     rc = str(environment.SHELL / "rc")
     shell = _shell(environ, among=("bash", "zsh", "sh"))
     starts = [shell, "--rcfile", rc] if Path(shell).name == "bash" else [shell]

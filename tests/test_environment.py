@@ -17,6 +17,7 @@ from labkit import environment
 from labkit.embedded import client
 from labkit.embedded.state import Endpoints
 from labkit.errors import TargetError
+from labkit.jupyterlab import on_embedded
 from labkit.settings import Settings, workshop_root
 
 LEADING_ELSEWHERE = {
@@ -112,3 +113,35 @@ def test_programs_run_on_a_running_lab_and_else_say_what_to_do(
                 f"{name}: The embedded lab in {lab.home} is not running, and what was in it is gone.\n"
                 "  What to do: Start it with `labkit up`.\n"
             )
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "sh", "fish"])
+def test_a_shell_in_jupyterlab_does_not_read_what_leads_elsewhere(
+    embedded: Endpoints, tmp_path: Path, name: str
+) -> None:
+    shell = shutil.which(name) or f"/nowhere/{name}"
+    if not Path(shell).exists() and name == "zsh":
+        pytest.skip("zsh is not installed")
+    exports = "export AWS_PROFILE=prod KUBECONFIG=/real PATH=/real:$PATH\nalias labkit='echo another'\n"
+    for file in (".bashrc", ".bash_profile", ".profile", ".zshrc", ".zshenv", ".env"):
+        (tmp_path / file).write_text(exports)
+    person = {**LEADING_ELSEWHERE, "PATH": os.environ["PATH"], "HOME": str(tmp_path), "SHELL": shell}
+    person |= {"ENV": str(tmp_path / ".env"), "BASH_ENV": str(tmp_path / ".env")}
+    environ, command = on_embedded(Settings.load(environ={}, home=embedded.home), person)
+    ask = 'labkit status; echo "[$AWS_PROFILE|$KUBECONFIG|$0]"\n'
+
+    def run(words: list[str], typed: str) -> str:
+        done = subprocess.run(
+            words, input=typed, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        return done.stdout
+
+    inner = Path(command[0]).name
+    for said in (
+        run([*command, "-i"], ask),
+        run([*command, "-i"], f"{inner} -i\n{ask}"),
+        run([environ["SHELL"], "-c", ask], ""),
+    ):
+        assert f"pid {embedded.pid}" in said
+        assert f"[|{embedded.kubeconfig}|" in said
+    assert sorted(path.name for path in environment.SHELL.iterdir()) == [".zshrc", "bin", "rc", "running.sh"]

@@ -30,6 +30,11 @@ QUIET = (
 )
 
 
+needs_clients = pytest.mark.skipif(
+    not (shutil.which("kubectl") and shutil.which("aws")), reason="kubectl and the AWS CLI are not on the PATH"
+)
+
+
 class Screen:
     """A page of the browser with JupyterLab on it."""
 
@@ -236,6 +241,7 @@ def test_run_all_reaches_the_checkpoint(screen: Screen, chapter: str, said: str)
     screen.close()
 
 
+@needs_clients
 def test_shell_cells_use_the_lab(screen: Screen, attendee: Attendee) -> None:
     cells = [
         nbformat.v4.new_code_cell("!labkit status; aws sts get-caller-identity --query Account --output text"),
@@ -265,6 +271,7 @@ def test_shell_cells_use_the_lab(screen: Screen, attendee: Attendee) -> None:
     assert attendee.elsewhere.connections == 0
 
 
+@needs_clients
 def test_a_terminal_uses_the_lab_and_says_what_to_do_when_it_has_ended(screen: Screen, attendee: Attendee) -> None:
     home = attendee.folder / ".labkit"
     lab = state.read(home)
