@@ -224,6 +224,7 @@ def test_it_ends_by_itself_when_nobody_uses_it(new_lab: NewLab) -> None:
     endpoints = new_lab(idle_minutes=0.02)
     assert client._wait_for_exit(endpoints.pid, 20)
     assert state.read(endpoints.home) is None
+    assert state.previous(endpoints.home) == endpoints
     assert "idle for 0.02 minutes" in client.log_file(endpoints.home).read_text()
 
 
