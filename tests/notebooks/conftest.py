@@ -57,10 +57,10 @@ class Attendee:
     elsewhere: Elsewhere
     environ: dict[str, str] = field(default_factory=dict)
 
-    def make_lab(self) -> list[str]:
+    def make_lab(self, browser: str = "--no-browser") -> list[str]:
         """The command: `make lab` in the folder, with the environment that these tests run in."""
         venv = Path(sys.prefix)
-        options = "--no-browser --port=0 --LabApp.expose_app_in_browser=True"
+        options = f"{browser} --port=0 --LabApp.expose_app_in_browser=True"
         return ["make", f"--old-file={venv}/.ready", "lab", f"VENV={venv}", f"OPTIONS={options}"]
 
     @contextmanager
@@ -132,11 +132,13 @@ def attendee(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attendee]:
             {"fetchNews": "false"}
         ),
         "bin/labkit": "#!/bin/sh\necho another labkit\n",
+        "bin/browser": '#!/bin/sh\ncp "${1#file://}" "$HOME/opened.html"\n',
     }
     for name, text in files.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(text)
-    (home / "bin" / "labkit").chmod(0o755)
+    for program in (home / "bin").iterdir():
+        program.chmod(0o755)
     environ = {
         **{name: os.environ[name] for name in ("PATH", "LANG", "USER") if name in os.environ},
         "HOME": str(home),

@@ -10,6 +10,7 @@ import re
 import select
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -321,12 +322,13 @@ def test_on_eks_a_terminal_has_what_the_person_has_and_labkit(chromium: Any, att
     assert client.find(attendee.folder / ".labkit") == before
 
 
-def test_ctrl_c_ends_it(attendee: Attendee) -> None:
+def test_it_opens_the_first_chapter_and_ctrl_c_ends_it(attendee: Attendee) -> None:
     running = attendee.servers()
     pid, terminal = pty.fork()
     if not pid:
         os.chdir(attendee.folder)
-        os.execvpe("make", attendee.make_lab(), attendee.environ)
+        environ = attendee.environ | {"BROWSER": f"{attendee.home}/bin/browser %s"}
+        os.execvpe("make", attendee.make_lab(browser=""), environ)
     said = b""
 
     def until(text: bytes) -> None:
@@ -336,6 +338,12 @@ def test_ctrl_c_ends_it(attendee: Attendee) -> None:
             said += os.read(terminal, 4096)
 
     until(b"?token=")
+    opened = attendee.home / "opened.html"
+    deadline = time.monotonic() + 30
+    while not (opened.exists() and "00-start-here" in opened.read_text()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
+    assert "/lab/tree/notebooks/00-start-here.ipynb?token=" in opened.read_text()
     os.write(terminal, b"\x03")
     until(b"(y/[n])?")
     os.write(terminal, b"y\n")
