@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ class Attendee:
                 time.sleep(0.1)
             yield JupyterLab(new[0]["url"].rstrip("/"), new[0]["token"], new[0]["root_dir"])
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=60)
 
     def servers(self) -> list[dict[str, Any]]:
