@@ -21,6 +21,7 @@ from labkit.wildcards import wildcard
 
 Test = Callable[[Any], bool]
 MAX_REGEXES = 2
+_MAX_DEPTH = 50  # of parentheses
 MAX_WILDCARDS = 3
 _MISSING = object()
 
@@ -94,6 +95,7 @@ class _Parser:
         self.text = text
         self.at = start
         self._regexes = 0
+        self._depth = 0
 
     def invalid(self, term: str, position: int) -> PatternError:
         return PatternError(f"Invalid character(s) in term '{term}'", position + 1)
@@ -191,7 +193,11 @@ class _Parser:
     def _one(self, condition: Callable[[], Condition]) -> Condition:
         if not self.take("("):
             return condition()
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise self.malformed("too many parentheses")
         inner = self.any_of(condition)
+        self._depth -= 1
         if not self.take(")"):
             raise self.malformed("expected ')'")
         return inner

@@ -24,7 +24,7 @@ from typing import Any
 
 from aiohttp import web
 
-from labkit.embedded import state
+from labkit.embedded import connections, memory, state
 from labkit.embedded.control import Control
 from labkit.embedded.identity import Credentials, ServerCertificate, ServiceAccountIssuer
 from labkit.embedded.names import hex_id
@@ -100,14 +100,14 @@ async def serve(options: argparse.Namespace) -> None:
             "pid": os.getpid(),
             "id": endpoints.id,
             "uptime": round(time.monotonic() - started, 3),
-            "memory": _resident_memory(),
+            "memory": memory.resident(),
             "kubernetes_version": pinned()["kubernetes"]["server"],
             **lab.describe(),
         }
 
     aws_app.middlewares.insert(0, Control(lab, credentials.kubernetes_token, health).middleware)
 
-    runners = [await _serve(aws_app, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
+    doors = [await _serve(aws_app, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
     await lab.start()
     state.write(endpoints)
     os.write(options.ready_fd, b"ready")
@@ -134,7 +134,8 @@ async def serve(options: argparse.Namespace) -> None:
         task.cancel()
     state.remove(home)
     await lab.stop()
-    for runner in runners:
+    for listener, runner in doors:
+        listener.close()
         await runner.cleanup()
     held.close()
 
@@ -175,12 +176,11 @@ def _listen(wanted: int, preferred: int) -> socket.socket:
 
 async def _serve(
     app: web.Application, where: socket.socket, certificate: ServerCertificate | None = None
-) -> web.AppRunner:
+) -> tuple[asyncio.Server, web.AppRunner]:
     # A body stays as it was sent: an AWS signature covers it compressed.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
     await runner.setup()
-    await web.SockSite(runner, where, ssl_context=_tls(certificate) if certificate else None).start()
-    return runner
+    return await connections.serve(runner, where, _tls(certificate) if certificate else None), runner
 
 
 def _tls(certificate: ServerCertificate) -> ssl.SSLContext:
@@ -206,13 +206,6 @@ def _limit_allocations() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (held + _ALLOCATIONS, held + _ALLOCATIONS))
 
 
-def _resident_memory() -> int:
-    """Bytes of memory this process holds now (Linux), or held at most (elsewhere)."""
-    with contextlib.suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m labkit.embedded.server", description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
@@ -226,6 +219,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, default=0, help="End when this process ends.")
     options = parser.parse_args()
     _limit_memory()
+    connections.allow_files()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(serve(options))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_OUTPUT = 64 * 1024 * 1024  # bytes
+_PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]  # input can be closed in the first only
 _STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255
 _MESSAGE = 64 * 1024  # bytes of input in one message
 _BLOCKED = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
@@ -46,7 +47,7 @@ def exchange(
     channels: dict[int, list[bytes]] = {_STDOUT: [], _STDERR: [], _ERROR: []}
     size = 0
     urgent: deque[bytes] = deque()
-    messages = _messages(stdin, close=close and socket.subprotocol == "v5.channel.k8s.io")
+    messages = _messages(stdin, close=close and socket.subprotocol == _PROTOCOLS[0])
     unsent = memoryview(b"")
     try:
         raw = socket.sock
@@ -116,9 +117,9 @@ def _connect(configuration: Any, url: str, headers: Mapping[str, str], timeout: 
         "server_hostname": configuration.tls_server_name,
     }
     options |= {option: value for option, value in further.items() if value}
-    sent = [f"{name}: {value}" for name, value in headers.items()]
     connection: dict[str, Any] = {
-        "header": [*sent, "sec-websocket-protocol: v5.channel.k8s.io,v4.channel.k8s.io"],
+        "header": [f"{name}: {value}" for name, value in headers.items()],
+        "subprotocols": _PROTOCOLS,
         "timeout": timeout,
     }
     if configuration.proxy or configuration.proxy_headers:

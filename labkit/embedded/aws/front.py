@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from labkit.embedded import names
+from labkit.embedded import memory, names
 from labkit.embedded.aws import iam_authorization, policy_simulation, signature, wire
 from labkit.embedded.aws.account import Account, Administrator, supported
 from labkit.embedded.aws.cloudwatch import CloudWatch
@@ -47,6 +47,7 @@ from labkit.embedded.aws.sqs import Sqs
 from labkit.embedded.aws.sts import UNSIGNED, Sts
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.identity import Credentials, ServiceAccountIssuer
+from labkit.embedded.turns import TooLong, limited
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -56,6 +57,7 @@ logger = logging.getLogger(__name__)
 ADMINISTRATOR = "workshop"
 EKS_TOKEN_PREFIX = "k8s-aws-v1."
 EKS_TOKEN_LIFETIME = 15 * 60  # seconds; what an EKS cluster grants, whatever the presigned URL says
+_STORING = ("Put", "Create", "Send", "Publish", "BatchImport", "Invoke", "StartQuery", "Update", "Upload")
 _BODY_SECONDS = 60  # in which a client has to have sent its body
 _SMALL_BODY = 1024 * 1024  # bytes; of larger ones, two are read at a time
 
@@ -182,6 +184,8 @@ class Aws:
             caller = self._authenticate(call)
             if call.scope is not None:
                 call = with_parameters(call)
+            if call.operation.startswith(_STORING) and memory.is_full():
+                raise AwsError("LimitExceededException", memory.MESSAGE)
             if call.service in supported() or call.operation.startswith("AssumeRole"):
                 await self.warm_up()
             service = self._services.get(call.service)
@@ -193,6 +197,17 @@ class Aws:
             return self._answer(call, caller, request_id), call, request_id
         except AwsError as error:
             return error_response(_in_protocol(error, call), call.protocol, request_id, call.service), call, request_id
+        except TooLong:
+            logger.warning("%s took too long", call.action)
+            message = f"{call.action} asks for too much at once: the embedded lab stopped it, as others were waiting."
+            return (
+                error_response(AwsError("LimitExceededException", message), call.protocol, request_id),
+                call,
+                request_id,
+            )
+        except RecursionError:
+            deep = AwsError("SerializationException", "The request is nested too deeply.")
+            return error_response(deep, call.protocol, request_id), call, request_id
         except MemoryError:
             logger.exception("%s failed", call.action)
             short = AwsError("ServiceUnavailable", "The embedded lab is short of memory; try again.", 503)
@@ -284,6 +299,8 @@ class Aws:
 
     async def _body(self, head: HttpRequest, content: AsyncIterator[bytes]) -> bytes:
         """The body of a request, none if nobody known signed it. Raises AwsError if it is too large or too late."""
+        from aiohttp import web
+
         scope = scope_of(head)
         if scope is not None and self.sts.key(scope.access_key_id) is None:
             return b""
@@ -298,7 +315,7 @@ class Aws:
                         body += part
                         if len(body) > limit:
                             raise too_large(limit)
-            except TimeoutError as error:
+            except (OSError, web.RequestPayloadError) as error:  # too late, or the client went away
                 message = f"The body of the request did not arrive within {_BODY_SECONDS} s."
                 raise AwsError("RequestTimeout", message, 408) from error
         return bytes(body)
@@ -314,7 +331,7 @@ class Aws:
                 f"http://{request.host}{request.raw_path}",
                 dict(request.headers),
             )
-            answer, _, request_id = await self._respond(head, request.content.iter_any())
+            answer, _, request_id = await limited(self._respond(head, request.content.iter_any()))
             if isinstance(answer, HttpResponse):
                 return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
             stream = web.StreamResponse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -157,13 +158,14 @@ def _partly(term: str, text: str) -> bool:
     if "".join(wanted).lower() == "".join(parts).lower():
         return bool(wanted)
     if len(wanted) == 1 or "".join(wanted) != term:
-        wanted, parts = [word.lower() for word in wanted], [word.lower() for word in parts]
+        wanted, parts = tuple(word.lower() for word in wanted), tuple(word.lower() for word in parts)
     return bool(wanted) and any(parts[start : start + len(wanted)] == wanted for start in range(len(parts)))
 
 
-def _tokenized(text: str) -> list[str]:
+@functools.lru_cache(maxsize=16_384)
+def _tokenized(text: str) -> tuple[str, ...]:
     """`CustomCount1` is Custom, Count, 1; `SDBFailure` is SDB, Failure; what isn't alphanumeric only separates."""
-    return re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+", text)
+    return tuple(re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+", text))
 
 
 def _invalid(text: str, why: str) -> AwsError:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import orjson
 from aiohttp import web
 
+from labkit.embedded import memory
 from labkit.embedded.http import HttpRequest, HttpResponse
 from labkit.embedded.kubernetes import discovery
 from labkit.embedded.kubernetes import resources as r
@@ -39,10 +40,12 @@ from labkit.embedded.kubernetes.reviews import Reviews, scale_of, scaled
 from labkit.embedded.kubernetes.selectors import selection
 from labkit.embedded.kubernetes.tables import partial_metadata, table
 from labkit.embedded.kubernetes.watch import serve_watch
+from labkit.embedded.turns import TooLong, limited
 
 _log = logging.getLogger(__name__)
 
 _HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to somebody without a token
+_STORING = ("POST", "PUT", "PATCH")
 _STREAMED = ("exec", "attach")
 _MAX_STREAMS = 400  # watches, execs and followed logs at a time; kube-apiserver's --max-requests-inflight
 _BODY_SECONDS = 60  # in which a client has to have sent its body
@@ -165,16 +168,18 @@ class Api:
                     return await web_request.read()
             except web.HTTPRequestEntityTooLarge as error:
                 raise request_entity_too_large(MAX_BODY) from error
-            except TimeoutError as error:
+            except (OSError, web.RequestPayloadError) as error:  # too late, or the client went away
                 raise bad_request("timed out reading the body of the request") from error
 
-        response = await self._guarded(
-            web_request.method,
-            web_request.path,
-            list(web_request.query.items()),
-            web_request.headers,
-            read,
-            answer,
+        response = await limited(
+            self._guarded(
+                web_request.method,
+                web_request.path,
+                list(web_request.query.items()),
+                web_request.headers,
+                read,
+                answer,
+            )
         )
         if streamed:
             return streamed[0]
@@ -202,9 +207,17 @@ class Api:
             self._authorize(request, target)
             if method not in ("GET", "HEAD") and (body := await read()).strip():
                 request.parsed = await self._parsed(body, request)
+            if method in _STORING and _stores(target) and memory.is_full():
+                raise ApiError(500, "InternalError", f"Internal error occurred: {memory.MESSAGE}")
             return await answer(request, target)
         except ApiError as error:
             return _json(error.status(), error.code)
+        except TooLong:
+            _log.warning("%s %s took too long", method, path)
+            message = "request did not complete within the allotted timeout"
+            return _json(ApiError(504, "Timeout", message).status(), 504)
+        except RecursionError:
+            return _json(bad_request("the request is nested too deeply").status(), 400)
         except Exception:  # MemoryError, too: the next request may find more
             _log.exception("%s %s failed", method, path)
             status = ApiError(500, "InternalError", "Internal error occurred: see the lab's log").status()
@@ -544,6 +557,11 @@ def _target(path: str) -> Target | None:
     if resource is r.NAMESPACES and target.name:
         return replace(target, namespace="")
     return target
+
+
+def _stores(target: Target | None) -> bool:
+    """Whether a request that creates or changes this takes memory."""
+    return target is not None and target.subresource != "eviction" and target.resource.verbs != ("create",)
 
 
 def _path_verb(method: str) -> str:

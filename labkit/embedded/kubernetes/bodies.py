@@ -15,7 +15,7 @@ from labkit.embedded.kubernetes.schema import TypeMismatch, decode_body
 
 MAX_BODY = 3 * 1024 * 1024  # bytes; kube-apiserver's limit
 YAML_TYPES = ("application/yaml", APPLY_PATCH)
-_MAX_YAML = 1024 * 1024  # bytes; Python reads some 100 KB of YAML in a second
+_MAX_YAML = 512 * 1024  # bytes; Python reads some 100 KB of YAML in a second
 _MAX_DEPTH = 100
 _MAX_VALUES = 1_000_000  # after aliases were followed
 

@@ -11,9 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from labkit.embedded.kubernetes.errors import gone
+import orjson
+
+from labkit.embedded.kubernetes.errors import ApiError, gone
 from labkit.embedded.kubernetes.resources import Object, Resource, name_of, namespace_of
 
+_MAX_OBJECT = 1536 * 1024  # bytes of JSON; etcd's limit
+_MAX_SIZE = 32 * 1024 * 1024  # bytes of all objects; a cluster of the workshop has less than one
+_MAX_HISTORY = 16 * 1024 * 1024  # bytes of changes that a watch can look back
 Kind = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
@@ -26,6 +31,8 @@ class Change:
     object: Object
     previous: Object | None
     revision: int
+    size: int = 0
+    """Bytes of `object` as JSON."""
 
 
 Listener = Callable[[Change], None]
@@ -38,12 +45,17 @@ Listeners = list[Listener]
 
 
 class Store:
-    """Objects by resource, namespace and name. `history` is how many changes a watch can look back."""
+    """Objects by resource, namespace and name. `history` is how many changes a watch can look back, at most."""
 
     def __init__(self, *, history: int = 2_000) -> None:
         self.revision = 1
+        self.size = 0
+        """Bytes of all objects, as JSON."""
         self._objects: dict[Resource, dict[tuple[str, str], Object]] = {}
-        self._changes: deque[Change] = deque(maxlen=history)
+        self._sizes: dict[tuple[Resource, str, str], int] = {}
+        self._changes: deque[Change] = deque()
+        self._history = history
+        self._history_size = 0
         self._oldest = 1  # changes up to and including this revision are forgotten
         self._listeners: Listeners = []
 
@@ -60,9 +72,13 @@ class Store:
         return [(resource, obj) for resource, found in self._objects.items() for obj in found.values()]
 
     def put(self, resource: Resource, obj: Object) -> Object:
-        """Stores `obj` under its name, new or in place of the one there, and gives it a new resourceVersion."""
+        """Stores `obj` under its name, new or in place of the one there, and gives it a new resourceVersion.
+
+        Raises a 500 error for an object that is too large, or more of them than there is room for.
+        """
         key = (namespace_of(obj), name_of(obj))
         previous = self._objects.setdefault(resource, {}).get(key)
+        self._account(resource, key, len(orjson.dumps(obj)), growing=previous is None)
         self._record("ADDED" if previous is None else "MODIFIED", resource, obj, previous)
         return obj
 
@@ -85,17 +101,32 @@ class Store:
             raise gone(f"too old resource version: {revision} ({self._oldest})")
         return [change for change in self._changes if change.revision > revision and change.resource is resource]
 
+    def _account(self, resource: Resource, key: tuple[str, str], size: int, *, growing: bool) -> None:
+        before = self._sizes.get((resource, *key), 0)
+        if size > _MAX_OBJECT:
+            raise ApiError(500, "InternalError", "etcdserver: request is too large")
+        if size > before and self.size + size - before > (_MAX_SIZE if growing else 2 * _MAX_SIZE):
+            raise ApiError(500, "InternalError", "etcdserver: mvcc: database space exceeded")
+        self._sizes[resource, *key] = size
+        self.size += size - before
+
     def _record(self, kind: Kind, resource: Resource, obj: Object, previous: Object | None) -> None:
         self.revision += 1
         obj["metadata"]["resourceVersion"] = str(self.revision)
         key = (namespace_of(obj), name_of(obj))
         if kind == "DELETED":
             del self._objects[resource][key]
+            size = self._sizes.pop((resource, *key))
+            self.size -= size
         else:
             self._objects[resource][key] = obj
-        change = Change(kind, resource, obj, previous, self.revision)
-        if len(self._changes) == self._changes.maxlen:
-            self._oldest = self._changes[0].revision
+            size = self._sizes[resource, *key]
+        change = Change(kind, resource, obj, previous, self.revision, size)
         self._changes.append(change)
+        self._history_size += size
+        while len(self._changes) > self._history or self._history_size > _MAX_HISTORY:
+            forgotten = self._changes.popleft()
+            self._oldest = forgotten.revision
+            self._history_size -= forgotten.size
         for listener in tuple(self._listeners):
             listener(change)

@@ -16,6 +16,7 @@ from labkit.embedded.kubernetes.store import Change, Store
 _BOOKMARK_SECONDS = 60.0
 _CHECK_SECONDS = 5.0
 _DEFAULT_TIMEOUT = 1800.0
+_QUEUED = 1_000  # changes that a watcher may be behind
 
 
 async def serve_watch(
@@ -39,11 +40,16 @@ async def serve_watch(
     initial = query.get("sendInitialEvents", "").lower() == "true" or version in ("", "0")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + (timeout or _DEFAULT_TIMEOUT)
-    queue: asyncio.Queue[Change] = asyncio.Queue()
+    queue: asyncio.Queue[Change] = asyncio.Queue(_QUEUED)
+    behind = False
 
     def note(change: Change) -> None:
+        nonlocal behind
         if change.resource is resource and (not namespace or namespace_of(change.object) == namespace):
-            queue.put_nowait(change)
+            try:
+                queue.put_nowait(change)
+            except asyncio.QueueFull:
+                behind = True
 
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     unsubscribe = store.subscribe(note)
@@ -65,7 +71,7 @@ async def serve_watch(
         for line in first:
             await response.write(line)
         next_bookmark = loop.time() + _BOOKMARK_SECONDS
-        while (now := loop.time()) < deadline:
+        while (now := loop.time()) < deadline and not behind:  # one that doesn't keep up has to begin again
             try:
                 change = await asyncio.wait_for(queue.get(), min(deadline - now, _CHECK_SECONDS))
             except TimeoutError:

@@ -269,9 +269,11 @@ class Execution:
         self.process.signal(signal)
 
     def hang_up(self) -> None:
-        """The client went away: a terminal's programs get SIGHUP."""
+        """The client went away: the command and its children get SIGHUP."""
         if self._tty is not None:
             self._tty.hang_up()
+        else:
+            self.process.kernel.signal_group(self.process.group_leader.pid, abi.SIGHUP)
 
     async def wait(self) -> int:
         """Waits for the command to end; its exit code."""

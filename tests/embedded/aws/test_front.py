@@ -11,7 +11,9 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as SigningCredentials
+from botocore.exceptions import ClientError
 
+from labkit.embedded.aws import protocols
 from labkit.embedded.http import HttpRequest, HttpResponse
 
 
@@ -183,3 +185,27 @@ def test_the_aws_cli_is_served(running: Any, aws_cli: Any) -> None:
     assert running.aws.authenticate_eks_token(token) == "arn:aws:iam::111122223333:user/workshop"
     refused = aws_cli("ec2", "describe-instances", refused=True)
     assert "ec2:DescribeInstances is not supported by the embedded lab." in refused
+
+
+def test_a_full_lab_stores_no_more(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.embedded.memory.is_full", lambda: True)
+    logs = running.client("logs")
+    with pytest.raises(ClientError, match=r"memory is full .* restart the lab") as error:
+        logs.create_log_group(logGroupName="g")
+    assert error.value.response["Error"]["Code"] == "LimitExceededException"
+    assert logs.describe_log_groups()["logGroups"] == []
+
+
+def test_a_failure_of_memory_is_not_remembered(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqs = running.client("sqs")
+    protocols.service_model.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("botocore.loaders.Loader.load_service_model", _no_memory)
+        with pytest.raises(ClientError, match="short of memory") as error:
+            sqs.list_queues()
+        assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert "QueueUrls" not in sqs.list_queues()
+
+
+def _no_memory(*_: Any) -> None:
+    raise MemoryError

@@ -281,3 +281,17 @@ def test_nodes_look_like_those_of_eks(core):
     assert nodes[0].spec.provider_id.startswith("aws:///us-east-1a/i-")
     assert nodes[0].metadata.labels["topology.kubernetes.io/zone"] == "us-east-1a"
     assert {c.type: c.status for c in nodes[0].status.conditions}["Ready"] == "True"
+
+
+def test_a_full_lab_stores_no_more(core, namespace, monkeypatch):
+    core.create_namespaced_config_map(namespace, {"metadata": {"name": "a"}})
+    monkeypatch.setattr("labkit.embedded.memory.is_full", lambda: True)
+    with pytest.raises(ApiException, match="memory is full"):
+        core.create_namespaced_config_map(namespace, {"metadata": {"name": "b"}})
+    core.delete_namespaced_config_map("a", namespace)
+
+
+def test_objects_and_all_of_them_have_a_largest_size(core, namespace):
+    big = {f"k{n}": "x" * 100_000 for n in range(20)}
+    with pytest.raises(ApiException, match="etcdserver: request is too large"):
+        core.create_namespace({"metadata": {"name": "t-big", "annotations": big}})

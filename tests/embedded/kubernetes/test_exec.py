@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
+from typing import Any
 
 import aiohttp
 import pytest
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
+
+from labkit.errors import ExecError
+from labkit.provision.kube import Kube
 
 
 @pytest.fixture
@@ -146,15 +151,56 @@ def test_a_process_whose_client_left_gets_a_broken_pipe(running, core, namespace
             session.ws_connect(running.url + path, headers=headers, ssl=context) as socket,
         ):
             await socket.receive()
-            assert running.call(processes)
-
-    def processes() -> list[str]:
-        return [
-            process.name
-            for kubelet in running.cluster.kubelets.values()
-            for process in kubelet.node.kernel.processes.values()
-            if process.name == "forever"
-        ]
+            assert processes(running, "forever")
 
     asyncio.run(leave())
-    eventually(lambda: not running.call(processes))
+    eventually(lambda: not processes(running, "forever"))
+
+
+def processes(running: Any, *names: str) -> list[str]:
+    """The programs of these names that run on some node."""
+
+    def found() -> list[str]:
+        kernels = [kubelet.node.kernel for kubelet in running.cluster.kubelets.values()]
+        return [p.name for kernel in kernels for p in kernel.processes.values() if p.name in names]
+
+    return list(running.call(found))
+
+
+@pytest.mark.parametrize(
+    ("argv", "stdin"),
+    [
+        pytest.param(["forever"], None, id="output-without-end"),
+        pytest.param(["count", "1"], None, id="silence"),
+        pytest.param(["count", "1"], 100 * 1024**2, id="input-that-nobody-reads"),
+        pytest.param(["forever"], 100 * 1024**2, id="input-and-output"),
+    ],
+)
+def test_a_timeout_is_kept_and_ends_the_command(running, namespace, pod, eventually, argv, stdin):
+    kube = Kube(kubeconfig=running.kubeconfig)
+    began = time.monotonic()
+    with pytest.raises(ExecError, match=f"`{' '.join(argv)}` was still running after 1 s"):
+        kube.exec(pod, namespace, argv, stdin=bytes(stdin) if stdin else None, timeout=1.0)
+    assert time.monotonic() - began < 5
+    eventually(lambda: not processes(running, *argv[:1]), timeout=15)
+
+
+def test_input_and_output_flow_at_once(running, namespace, pod):
+    kube = Kube(kubeconfig=running.kubeconfig)
+    sent = bytes(range(256)) * 40_000  # 10 MB: more than all buffers on the way
+    assert kube.exec(pod, namespace, ["cat"], stdin=sent).stdout == sent.decode("utf-8", "replace")
+
+
+def test_output_has_a_limit(running, namespace, pod, eventually, monkeypatch):
+    monkeypatch.setattr("labkit.provision.kube_exec.MAX_OUTPUT", 1024)
+    with pytest.raises(ExecError, match=r"`forever` printed more than .* and was stopped"):
+        Kube(kubeconfig=running.kubeconfig).exec(pod, namespace, ["forever"])
+    eventually(lambda: not processes(running, "forever"))
+
+
+async def test_nonsense_on_a_channel_is_passed_over(running, namespace, pod):
+    nonsense = (b"", b"\x04", b"\x04{", b"\x04[1]", b'\x04{"Height": 1e999}', b"\x09x", b"\xff", b"\xff\x07")
+    frames = (*nonsense, b"\x00hello", b"\xff\x00")
+    path = _exec_path(namespace, "cat", stdin="true", stdout="true")
+    _, received = await _talk(running, path, "v5.channel.k8s.io", *frames)
+    assert b"".join(data[1:] for data in received if data[:1] == b"\x01") == b"hello"

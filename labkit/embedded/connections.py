@@ -1,0 +1,53 @@
+"""How many connections a server holds: when there are too many, an idle one is closed for each new one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import socket
+import ssl
+
+from aiohttp import web
+
+_MOST = 512  # connections of one server
+_HANDSHAKE_SECONDS = 10.0
+_FILES = 8192  # file descriptors, where the system's hard limit allows so many
+
+
+class _Refused(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+async def serve(runner: web.AppRunner, where: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
+    """Serves a runner's application, bounded, on a listening socket."""
+    server = runner.server
+    assert server is not None
+
+    def connection() -> asyncio.BaseProtocol:
+        if len(server.connections) >= _MOST:
+            idle = next((c for c in server.connections if c._current_request is None), None)
+            if idle is None:
+                return _Refused()
+            idle.force_close()
+            if idle.transport is not None:
+                idle.transport.abort()
+        return server()
+
+    return await asyncio.get_running_loop().create_server(
+        connection,
+        sock=where,
+        ssl=context,
+        backlog=128,
+        ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
+    )
+
+
+def allow_files() -> None:
+    """Lets the process open as many files as its connections need."""
+    with contextlib.suppress(OSError, ValueError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -1,0 +1,93 @@
+"""A request's turns on the event loop: one that takes too long is interrupted, whatever code it is in.
+
+A thread looks at the clock of the loop's thread, and raises `TooLong` in it. What is interrupted is Python code; calls
+into libraries that take long by themselves are the callers' to bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+import time
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+LIMIT = 0.6  # seconds of processor time
+_TICK = 0.1
+T = TypeVar("T")
+
+
+class TooLong(Exception):
+    """The work of a request kept everybody else waiting."""
+
+
+class _Watch:
+    """Watches one thread, the event loop's."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._active = threading.Event()
+        self._began: float | None = None
+        self._clock = _clock_of(self._thread)
+        threading.Thread(target=self._run, name="turns", daemon=True).start()
+
+    def begin(self) -> None:
+        self._began = self._clock()
+        self._active.set()
+
+    def end(self) -> None:
+        with self._lock:
+            self._began = None
+            self._active.clear()
+            _raise_in(self._thread, None)  # one that was on its way and comes too late
+
+    def _run(self) -> None:
+        while self._active.wait():
+            time.sleep(_TICK)
+            with self._lock:
+                if self._began is not None and self._clock() - self._began > LIMIT:
+                    _raise_in(self._thread, TooLong)
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
+
+
+def _clock_of(thread: int) -> Callable[[], float]:
+    """The processor time of a thread, so that a busy computer is no reason; the time of day where there is none."""
+    with contextlib.suppress(AttributeError, OSError):
+        number = time.pthread_getcpuclockid(thread)
+        return lambda: time.clock_gettime(number)
+    return time.monotonic
+
+
+_local = threading.local()
+
+
+@types.coroutine
+def limited(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Does the work. A turn, from one await to the next, may take `LIMIT`; then `TooLong` is raised in it."""
+    watch: _Watch | None = getattr(_local, "watch", None)
+    if watch is None:
+        watch = _local.watch = _Watch()
+    proceed: Callable[[Any], Any] = work.send
+    argument: Any = None
+    while True:
+        watch.begin()
+        try:
+            waiting_for = proceed(argument)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            watch.end()
+        try:
+            proceed, argument = work.send, (yield waiting_for)
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:
+            proceed, argument = work.throw, error
