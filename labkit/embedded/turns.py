@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-LIMIT = 0.6  # seconds of processor time
+LIMIT = 0.8  # seconds of processor time
 _TICK = 0.1
 T = TypeVar("T")
 

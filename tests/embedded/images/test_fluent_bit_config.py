@@ -130,6 +130,22 @@ def test_grep_excludes_and_reaches_into_records() -> None:
     assert one_filter(section, {"kubernetes": {"pod": "falco-x"}}, {"log": "b"}) == [{"log": "b"}]
 
 
+def test_no_pattern_of_a_configuration_takes_long() -> None:
+    text = "a" * 50_000
+    assert one_filter({"name": "grep", "match": "*", "regex": "log ^(a+)+$"}, {"log": text + "!"}) == []
+    parser = {"name": "p", "format": "regex", "regex": r"^(?<x>(a|aa)+)(?<y>b)$"}
+    section = {"name": "parser", "match": "*", "key_name": "log", "parser": "p"}
+    assert one_filter(section, {"log": text}, parsers=[parser]) == [{"log": text}]
+    assert one_filter(section, {"log": "aab"}, parsers=[parser]) == [{"x": "aa", "y": "b"}]
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", r"(a)\1", "a++", "("])
+def test_a_pattern_that_cannot_be_used_is_refused_when_the_filter_is_made(pattern: str) -> None:
+    known = "the embedded lab knows no look-around" if pattern != "(" else "missing \\)"
+    with pytest.raises(ConfigError, match=f"could not compile regex pattern .*{known}"):
+        one_filter({"name": "grep", "match": "*", "regex": f"log {pattern}"})
+
+
 def test_the_parser_filter_lets_cris_time_win_over_falcos() -> None:
     section = {"name": "parser", "match": "*", "key_name": "log", "parser": "json", "reserve_data": "on"}
     record = {"time": "outer", "stream": "stdout", "_p": "F", "log": '{"rule":"x","time":"inner"}'}
