@@ -158,6 +158,13 @@ def lab(new_lab: Callable[..., Endpoints]) -> Endpoints:
             for text in ("a" * 100_000, "[ " * 100_000, '" ' * 99_999 + '"', json.dumps({"a": "x" * 100_000}))
         ],
     )
+    attacker = Attacker(lab)
+    pod = {"metadata": {"name": "hostile"}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}}
+    attacker.kube("POST", "/api/v1/namespaces/default/pods", json.dumps(pod)).raise_for_status()
+    deadline = time.monotonic() + 30
+    while attacker.kube("GET", "/api/v1/namespaces/default/pods/hostile").json()["status"]["phase"] != "Running":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     return lab
 
 
@@ -326,23 +333,34 @@ def _wide_pod(a: Attacker) -> None:
     a.kube("PATCH", path, apply, "application/apply-patch+yaml")
 
 
+def _exec(a: Attacker, *command: str) -> socket.socket:
+    """An exec in the pod, its WebSocket open."""
+    one = a.connect(a.lab.kubernetes_port, tls=True)
+    query = "&".join([*(f"command={word}" for word in command), "stdin=1", "stdout=1"])
+    one.sendall(
+        f"GET /api/v1/namespaces/default/pods/hostile/exec?{query} HTTP/1.1\r\n"
+        f"Host: x\r\nAuthorization: Bearer {a.lab.credentials.kubernetes_token}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        "Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n".encode()
+    )
+    assert one.recv(12) == b"HTTP/1.1 101"
+    return one
+
+
 def _exec_frames(a: Attacker) -> None:
-    """A frame that says it has 8 exabytes, on an exec's WebSocket."""
-    pods = a.kube("GET", "/api/v1/namespaces/kube-system/pods").json()["items"]
-    for pod in pods[:1]:
-        name = pod["metadata"]["name"]
-        with a.connect(a.lab.kubernetes_port, tls=True) as one:
-            one.sendall(
-                f"GET /api/v1/namespaces/kube-system/pods/{name}/exec?command=cat&stdin=1&stdout=1 HTTP/1.1\r\n"
-                f"Host: x\r\nAuthorization: Bearer {a.lab.credentials.kubernetes_token}\r\nUpgrade: websocket\r\n"
-                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-                "Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n".encode()
-            )
-            with contextlib.suppress(OSError):
-                one.recv(1024)
-                one.sendall(b"\x82\xff" + struct.pack("!Q", 1 << 62) + b"\x00" * 4)
-                for _ in range(64):
-                    one.sendall(bytes(1024 * 1024))
+    """A frame that says it has 4 exabytes."""
+    with _exec(a, "cat") as one, contextlib.suppress(OSError):
+        one.sendall(b"\x82\xff" + struct.pack("!Q", 1 << 62) + b"\x00" * 4)
+        for _ in range(64):
+            one.sendall(bytes(1024 * 1024))
+
+
+def _exec_unread(a: Attacker) -> None:
+    """Output without an end, which nobody reads."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(_exec(a, "yes"))
+        time.sleep(1)  # in which it would fill the memory
 
 
 _YAML, _APPLY = "application/yaml", "application/apply-patch+yaml"
@@ -431,6 +449,7 @@ CASES: dict[str, Case] = {
     "wide-pod": _wide_pod,
     "fill-the-store": _fill_the_store,
     "exec-frames": _exec_frames,
+    "exec-unread": _exec_unread,
     "idle-connections": _idle_connections,
     "watches": _watches,
 }  # fmt: skip

@@ -341,7 +341,7 @@ class Aws:
             sessions.add(answer)
             try:
                 async with contextlib.aclosing(answer.frames()) as frames:
-                    with contextlib.suppress(ConnectionResetError):  # the reader went away, which ends a session
+                    with contextlib.suppress(ConnectionError):  # the reader went away, which ends a session
                         async for frame in frames:
                             await stream.write(frame)
             finally:

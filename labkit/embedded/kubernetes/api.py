@@ -156,7 +156,7 @@ class Api:
             self._streams.add(task)
             try:
                 streamed.append(await stream)
-            except ConnectionResetError:  # the client went away
+            except ConnectionError:  # the client went away
                 streamed.append(web.Response(status=499))
             finally:
                 self._streams.discard(task)

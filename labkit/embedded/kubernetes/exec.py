@@ -130,7 +130,7 @@ class _Attachment:
             if stdin is not None:
                 self._tasks.append(asyncio.create_task(self._type(self._tty, stdin)))
         elif stdout is not None:
-            self._tasks.append(asyncio.create_task(follow_log(kubelet, container, stdout.write)))
+            self._tasks.append(asyncio.create_task(follow_log(kubelet, container, stdout.write, stdout.drain)))
 
     def _both(self, stdout: _Channel) -> Callable[[bytes], object]:
         def write(data: bytes) -> None:
@@ -243,7 +243,7 @@ async def _send(socket: web.WebSocketResponse, frames: _Outbox) -> None:
         if there and not socket.closed:
             try:
                 await socket.send_bytes(frame)
-            except (ConnectionResetError, RuntimeError):  # the client went away; the process may go on
+            except (ConnectionError, RuntimeError):  # the client went away; the process may go on
                 there = False
 
 
@@ -272,7 +272,7 @@ async def _receive(
                 _resize(execution, payload)
             elif channel == _CLOSE and payload[:1] == bytes((_STDIN,)) and stdin is not None:
                 stdin.end()
-    except ConnectionResetError:  # found out by a ping
+    except ConnectionError:  # found out by a ping
         pass
     if stdin is not None:
         stdin.end()

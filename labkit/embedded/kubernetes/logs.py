@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -142,11 +142,17 @@ def read_log(kubelet: Kubelet, pod: Object, wanted: LogRequest, registry: Regist
     return _chosen(data, wanted, _Lines(wanted.timestamps, _since(wanted, registry)))
 
 
-async def follow_log(kubelet: Kubelet, container: Container, write: Callable[[bytes], object]) -> None:
-    """Writes what a container's log gets from now on, until the container ends."""
+async def follow_log(
+    kubelet: Kubelet,
+    container: Container,
+    write: Callable[[bytes], object],
+    drain: Callable[[], Awaitable[object]],
+) -> None:
+    """Writes what a container's log gets from now on, until the container ends; `drain` waits for a slow reader."""
     lines = _Lines(False, None)
     async for data in _growth(kubelet.node.filesystem, container, kubelet.node.filesystem.size(container.log_path)):
         write(b"".join(lines.feed(data)))
+        await drain()
 
 
 async def _growth(filesystem: Filesystem, container: Container, position: int) -> AsyncIterator[bytes]:
