@@ -31,6 +31,7 @@ class _Watch:
         self._lock = threading.Lock()
         self._active = threading.Event()
         self._began: float | None = None
+        self._raised = False
         self._clock = _clock_of(self._thread)
         threading.Thread(target=self._run, name="turns", daemon=True).start()
 
@@ -42,13 +43,16 @@ class _Watch:
         with self._lock:
             self._began = None
             self._active.clear()
-            _raise_in(self._thread, None)  # one that was on its way and comes too late
+            if self._raised:
+                self._raised = False
+                _raise_in(self._thread, None)  # one that was on its way and comes too late
 
     def _run(self) -> None:
         while self._active.wait():
             time.sleep(_TICK)
             with self._lock:
                 if self._began is not None and self._clock() - self._began > LIMIT:
+                    self._raised = True
                     _raise_in(self._thread, TooLong)
 
 
