@@ -14,7 +14,14 @@ MESSAGE = (
     "`labkit down` and `labkit up`"
 )
 _FRESH = 0.25  # seconds for which an answer holds
+_limit = float("inf")
 _last = (float("-inf"), False)
+
+
+def keep_below_full() -> None:
+    """Says that this process is a lab and nothing else, and has to stay below `FULL`."""
+    global _limit
+    _limit = FULL
 
 
 def resident() -> int:
@@ -29,9 +36,9 @@ def is_full() -> bool:
     global _last
     now = time.monotonic()
     if now - _last[0] > _FRESH:
-        if full := resident() > FULL:
+        if full := resident() > _limit:
             with contextlib.suppress(AttributeError, OSError):  # glibc: gives back what is free
                 ctypes.CDLL(None).malloc_trim(0)
-            full = resident() > FULL
+            full = resident() > _limit
         _last = now, full
     return _last[1]

@@ -220,6 +220,7 @@ def main() -> None:
     options = parser.parse_args()
     _limit_memory()
     connections.allow_files()
+    memory.keep_below_full()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(serve(options))
