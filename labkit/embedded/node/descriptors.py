@@ -319,11 +319,12 @@ def open_inode(process: Process, inode: Inode, name: str, name_raw: str, flags: 
 
 
 def _open_pipe(process: Process, pipe: Pipe, name: str, flags: int) -> OpenFile:
-    # /dev/stdout of a process whose output leaves the node: the same end again.
-    for descriptor in process.fds.values():
-        if descriptor.inode is pipe and isinstance(descriptor, Sink | Source):
-            descriptor.references += 1
-            return descriptor
+    # /dev/stdout, or another process's /proc/1/fd/1, where the output leaves the node: the same end again.
+    for owner in (process, *process.kernel.processes.values()):
+        for descriptor in owner.fds.values():
+            if descriptor.inode is pipe and isinstance(descriptor, Sink | Source):
+                descriptor.references += 1
+                return descriptor
     if flags & abi.O_ACCMODE == abi.O_RDONLY:
         return PipeReader(pipe, name)
     return PipeWriter(pipe, name)

@@ -32,7 +32,7 @@ from labkit.embedded.node.filesystem import (
 )
 from labkit.embedded.node.images import Image, ImageRegistry, normalized
 from labkit.embedded.node.kernel import Kernel, Process
-from labkit.embedded.node.limits import LAYER, MIB, NODE_MEMORY, SHARED_MEMORY, Disk, Memory
+from labkit.embedded.node.limits import LAYER, LOGS, MIB, NODE_MEMORY, SHARED_MEMORY, Disk, Memory
 from labkit.embedded.node.procfs import mount_kernel_filesystems
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Container:
         self.spec: ContainerSpec = spec
         self.image: Image = image
         self.id: str = id
-        self.disk = Disk(LAYER, parent=kernel.disk)
+        self.disk = Disk(LAYER, parent=kernel.disk, reserve=0)
         self.memory = Memory(spec.memory_limit, kernel.memory, kill=self._out_of_memory)
         self.filesystem = Filesystem(new_overlay(image.layer.root, kernel.now, self.disk), clock=kernel.now)
         self._kernel = kernel
@@ -313,6 +313,7 @@ class Runtime:
         self._mount_pod_files(container)
         for mount in sorted(spec.mounts, key=lambda mount: mount.path.count("/")):
             self._mount(container, mount)
+        container.disk.reserve = LOGS  # from now on; what the runtime makes of a container fits on a full node
         self.filesystem.open_file(container.log_path)
         self.filesystem.symlink(container.log_path, self._log_link(container))
         self.containers[id] = container

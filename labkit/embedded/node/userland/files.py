@@ -646,8 +646,8 @@ def _apply_mode(mode: int, who: str, operator: str, letters: str, mask: int, is_
 async def _everything(p: Process, name: str, recursive: bool) -> list[str]:
     found = [name]
     if recursive and p.isdir(name) and not _is_symlink(p, name):
-        await p.cooperate()
         for entry in p.listdir(name):
+            await p.cooperate()
             found += await _everything(p, posixpath.join(name, entry), True)
     return found
 
@@ -709,6 +709,7 @@ async def chown(p: Process) -> int:
     status = 0
     for operand in options.operands[1:]:
         for name in await _everything(p, operand, "R" in options):
+            await p.cooperate()
             try:
                 p.chown(name, uid, gid, follow="h" not in options)
             except OSError as exc:

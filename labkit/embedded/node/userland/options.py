@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -49,9 +50,9 @@ def parse(
     known = {letter for letter in short if letter != ":"}
     long = long or {}
     found = Options()
-    words = list(p.argv[1:] if arguments is None else arguments)
+    words = deque(p.argv[1:] if arguments is None else arguments)
     while words:
-        word = words.pop(0)
+        word = words.popleft()
         if word == "--":
             found.operands += words
             break
@@ -73,7 +74,7 @@ def _long(
     long: Mapping[str, str],
     takes: set[str],
     optional: set[str],
-    words: list[str],
+    words: deque[str],
     found: Options,
     status: int,
 ) -> None:
@@ -90,7 +91,7 @@ def _long(
         if not equals:
             if not words:
                 usage(p, f"option '--{name}' requires an argument", status)
-            value = words.pop(0)
+            value = words.popleft()
         found.values[letter] = value
         found.given.append((letter, value))
     elif equals and letter in optional:
@@ -107,7 +108,7 @@ def _short(
     known: set[str],
     takes: set[str],
     optional: set[str],
-    words: list[str],
+    words: deque[str],
     found: Options,
     status: int,
 ) -> None:
@@ -120,7 +121,7 @@ def _short(
             if not value:
                 if not words:
                     usage(p, f"option requires an argument -- '{letter}'", status)
-                value = words.pop(0)
+                value = words.popleft()
             found.values[letter] = value
             found.given.append((letter, value))
             return

@@ -280,7 +280,7 @@ class _Lister:
             else:
                 files.append((name, found))
         if files:
-            self._show(self._sorted(files), "")
+            await self._show(self._sorted(files), "")
             self.printed = True
         for name in sorted(directories):
             await self._directory(name, titled=len(names) > 1 or "R" in self.options)
@@ -324,7 +324,7 @@ class _Lister:
                 (entry.size + 4095) // 4096 * 4 for _, entry in entries if not entry.is_device and not entry.is_symlink
             )
             p.print(f"total {human(blocks * 1024) if 'h' in self.options else blocks}")
-        self._show(entries, path)
+        await self._show(entries, path)
         await p.drain(1)
         if "R" in self.options:
             for name, found in entries:
@@ -341,11 +341,11 @@ class _Lister:
             ordered.sort(key=lambda entry: -entry[1].mtime)
         return ordered[::-1] if "r" in self.options else ordered
 
-    def _show(self, entries: list[tuple[str, Stat]], base: str) -> None:
+    async def _show(self, entries: list[tuple[str, Stat]], base: str) -> None:
         p = self.p
         names = [self._decorated(name, found) for name, found in entries]
         if self.long:
-            self._show_long(entries, names, base)
+            await self._show_long(entries, names, base)
             return
         if "i" in self.options:
             names = [f"{found.ino} {name}" for (_, found), name in zip(entries, names, strict=True)]
@@ -368,10 +368,11 @@ class _Lister:
                     return shown + "*"
         return shown
 
-    def _show_long(self, entries: list[tuple[str, Stat]], names: list[str], base: str) -> None:
+    async def _show_long(self, entries: list[tuple[str, Stat]], names: list[str], base: str) -> None:
         p, numeric = self.p, "n" in self.options
         rows = []
         for (name, found), shown in zip(entries, names, strict=True):
+            await p.cooperate()
             if found.is_symlink:
                 try:
                     shown += f" -> {p.readlink(posixpath.join(base, name) if base else name)}"
@@ -395,6 +396,7 @@ class _Lister:
             rows.append(row)
         widths = [max((len(row[index]) for row in rows), default=0) for index in range(len(rows[0]) if rows else 0)]
         for row in rows:
+            await p.cooperate()
             cells = []
             for index, cell in enumerate(row[:-1]):
                 right = index in (1, len(row) - 3)
