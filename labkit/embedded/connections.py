@@ -28,7 +28,9 @@ async def serve(runner: web.AppRunner, where: socket.socket, context: ssl.SSLCon
 
     def connection() -> asyncio.BaseProtocol:
         if len(server.connections) >= _MOST:
-            idle = next((c for c in server.connections if c._current_request is None), None)
+            # First those that never asked for anything: what is between two requests belongs to somebody.
+            unused = (c for c in server.connections if c._current_request is None and not c._next_keepalive_close_time)
+            idle = next(unused, None) or next((c for c in server.connections if c._current_request is None), None)
             if idle is None:
                 return _Refused()
             idle.force_close()

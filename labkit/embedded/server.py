@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import resource
@@ -114,6 +115,8 @@ async def serve(options: argparse.Namespace) -> None:
     os.close(options.ready_fd)
     options.ready_fd = -1
     _limit_allocations()
+    gc.collect()
+    gc.freeze()  # what is there by now stays: no collection has to look at it again
     Turns.of(asyncio.get_running_loop()).memory_limit = _MEMORY
     logger.info("ready after %.2f s: AWS %s, Kubernetes %s", time.monotonic() - started, endpoints.aws_url, home)
 

@@ -48,8 +48,9 @@ class _Watch:
                 _raise_in(self._thread, None)  # one that was on its way and comes too late
 
     def _run(self) -> None:
+        pause = threading.Event()
         while self._active.wait():
-            time.sleep(_TICK)
+            pause.wait(_TICK)
             with self._lock:
                 if self._began is not None and self._clock() - self._began > LIMIT:
                     self._raised = True

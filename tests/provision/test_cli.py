@@ -100,7 +100,7 @@ def test_commands_that_only_look_start_no_lab_in_place_of_one_that_ended(ended: 
         result = ended(command)
         assert "has ended, and what was in it is gone." in result.output
         assert result.exit_code == code
-    assert "had ended" in ended("apply", "log-group").stderr  # none of them had started one
+    assert "has ended" in ended("apply", "log-group").stderr  # none of them had started one
 
 
 def test_a_command_tells_that_it_starts_a_lab_anew(ended: Callable[..., Result]) -> None:

@@ -77,41 +77,54 @@ class Owner(Protocol):
 class _Steps(Coroutine[Any, Any, _T]):
     """A coroutine of a process, which asyncio drives: each step waits for its turn, and is timed."""
 
-    __slots__ = ("_coroutine", "_room", "_turn", "_turns", "doomed", "owner")
+    __slots__ = ("_coroutine", "_room", "_thrown", "_turn", "_turns", "doomed", "owner")
 
     def __init__(self, coroutine: Coroutine[Any, Any, _T], owner: Owner, turns: Turns) -> None:
         self._coroutine = coroutine
         self._turns = turns
         self._turn: asyncio.Future[None] | None = None
         self._room: Coroutine[Any, Any, object] | None = None
+        self._thrown: BaseException | None = None
         self.owner = owner
         self.doomed = 0
         """How often the coroutine was interrupted."""
 
     def send(self, value: Any) -> Any:
-        if self._room is None and self._turn is None:
-            self._room = self.owner.room()
-        if self._room is not None:
-            try:
-                return self._room.send(None)
-            except StopIteration:
-                self._room = None
+        if self._thrown is None:
+            if self._room is None and self._turn is None:
+                self._room = self.owner.room()
+            if self._room is not None:
+                try:
+                    return self._room.send(None)
+                except StopIteration:
+                    self._room = None
         if self._turn is None and not self._turns.free:
-            self._turn = self._turns.queue(self.owner.group)
-            self._turn._asyncio_future_blocking = True
-            return self._turn
+            return self._wait()
         self._turn = None
+        if self._thrown is not None:
+            thrown, self._thrown = self._thrown, None
+            return self._step(self._coroutine.throw, thrown)
         if self.doomed:  # it caught the interruption and went on
             self.doomed += 1
             return self._step(self._coroutine.throw if self.doomed < _PATIENCE else _raise, Overrun())
         return self._step(self._coroutine.send, value)
 
+    def _wait(self) -> asyncio.Future[None]:
+        self._turn = self._turns.queue(self.owner.group)
+        self._turn._asyncio_future_blocking = True
+        return self._turn
+
     def throw(self, typ: Any, val: Any = None, tb: Any = None) -> Any:
-        self._turn = None
+        """As for `send`, it has to be its turn: a thousand processes that are killed at once take their time, too."""
         if self._room is not None:
             self._room.close()
             self._room = None
-        return self._step(self._coroutine.throw, typ if val is None else val)
+        self._turn, granted = None, self._turn is not None and not self._turn.cancelled()
+        thrown = typ if val is None else val
+        if granted or self._turns.free:
+            return self._step(self._coroutine.throw, thrown)
+        self._thrown = thrown
+        return self._wait()
 
     def _step(self, resume: Callable[[Any], Any], value: Any) -> Any:
         turns = self._turns
@@ -271,6 +284,8 @@ class _Timer:
     def _look(cls, number: int, frame: FrameType | None) -> None:
         turns = cls.turns
         step = turns._step if turns is not None else None
+        if frame is not None and frame.f_code in [getattr(callback, "__code__", None) for callback in gc.callbacks]:
+            return  # what is raised there is lost
         if turns is None or step is None:
             cls._armed = False
             signal.setitimer(signal.ITIMER_PROF, 0)
