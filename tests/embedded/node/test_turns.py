@@ -221,7 +221,7 @@ async def test_a_layer_has_an_end_and_space_comes_back(pod: Pod) -> None:
     done = await pod.bash(
         "head -c 100M /dev/zero > /tmp/big; ls -s /tmp/big > /dev/null; df --output=pcent / 2>/dev/null || df /"
     )
-    assert "No space left on device" in done.err
+    assert "head: write error: No space left on device" in done.err
     assert "100%" in done.out
     assert disk.free < MIB
     await pod.bash("rm /tmp/big")
@@ -293,7 +293,7 @@ async def test_a_log_is_rotated_and_followed(pod: Pod, start) -> None:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("/bin/echo $(printf 'x%.0s' {1..200000})", "Argument list too long"),
+        ("/bin/echo $(head -c 200000 /dev/zero | tr '\\0' x)", "Argument list too long"),
         (f"touch /tmp/{'n' * 300}", "File name too long"),
         (f"cat /tmp/{'d/' * 2100}x", "File name too long"),
         ("while exec {fd}< /etc/passwd; do :; done", "Too many open files"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import posixpath
 import time
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from labkit.embedded.node import abi
 from labkit.embedded.node.filesystem import File, Stat
-from labkit.embedded.node.kernel import Process
+from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.programs import program
 from labkit.embedded.node.userland.options import Options, number, parse, quoted, quoted_if_needed, usage
 
@@ -82,9 +83,14 @@ async def answer(p: Process) -> bytes:
 
 
 async def emit(p: Process, data: bytes, fd: int = 1) -> None:
-    """Writes, and waits until the reader has kept up and others had their turn."""
+    """Writes, and waits until the reader has kept up and others had their turn. A full disk ends the program."""
     if data:
-        p.write(fd, data)
+        try:
+            p.write(fd, data)
+        except OSError as exc:
+            if exc.errno != errno.ENOSPC:
+                raise
+            raise ProcessExit(p.fail(f"write error: {exc.strerror}")) from None
         await p.drain(fd)
         await p.cooperate()
 
