@@ -281,7 +281,7 @@ def open_events(file: Path | str) -> Iterator[RecordedEvent]:
         return
     try:
         with files.opened(name) as raw:
-            stream = gzip.GzipFile(fileobj=raw) if name.endswith(".gz") else raw
+            stream = gzip.GzipFile(fileobj=raw, mode="wb") if name.endswith(".gz") else raw
             yield from read_events(files.lines(stream, name), name=name)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         hint = "The file is damaged or cut short, or was not compressed by gzip: copy it again, or record anew."
@@ -316,7 +316,10 @@ def as_line(event: Event) -> str:
 def write_lines(file: Path | str, lines: Iterable[str]) -> None:
     """Writes recorded events; a name that ends in `.gz` is compressed. Raises LabError."""
     try:
-        with files.create(file) as raw, gzip.GzipFile(fileobj=raw) if str(file).endswith(".gz") else raw as stream:
+        with (
+            files.create(file) as raw,
+            gzip.GzipFile(fileobj=raw, mode="wb") if str(file).endswith(".gz") else raw as stream,
+        ):
             stream.writelines(line.encode("utf-8", "replace") for line in lines)
     except OSError as error:
         hint = "Name a file that can be written, in a folder that is there."
