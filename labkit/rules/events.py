@@ -281,7 +281,7 @@ def open_events(file: Path | str) -> Iterator[RecordedEvent]:
         return
     try:
         with files.opened(name) as raw:
-            stream = gzip.GzipFile(fileobj=raw, mode="wb") if name.endswith(".gz") else raw
+            stream = gzip.GzipFile(fileobj=raw, mode="rb") if name.endswith(".gz") else raw
             yield from read_events(files.lines(stream, name), name=name)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         hint = "The file is damaged or cut short, or was not compressed by gzip: copy it again, or record anew."
