@@ -35,6 +35,7 @@ from labkit.embedded.state import Endpoints
 from labkit.versions import pinned
 
 ACCOUNT_ID = "111122223333"
+_LONGEST_URL = 512 * 1024  # bytes; the command of an exec is part of it, each byte as three if need be
 _ADDRESS_SPACE = 4 * 1024**3  # bytes; a lab in use takes some 0.2 GB of memory and 1 GB of address space
 _MEMORY = 520 * MIB  # what the lab's process may hold before programs in pods that grow are ended
 _ALLOCATIONS = 640 * MIB  # beyond what it has when it is ready, the lab's process can't allocate at all
@@ -181,7 +182,9 @@ async def _serve(
     app: web.Application, where: socket.socket, certificate: ServerCertificate | None = None
 ) -> tuple[asyncio.Server, web.AppRunner]:
     # A body stays as it was sent: an AWS signature covers it compressed.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=1.0, auto_decompress=False, max_line_size=_LONGEST_URL
+    )
     await runner.setup()
     return await connections.serve(runner, where, _tls(certificate) if certificate else None), runner
 
