@@ -172,6 +172,7 @@ class Process:
         self._handlers: dict[int, Callable[[], object] | None] = {}
         self._exited = asyncio.Event()
         self.held = 0
+        self.ran: float | None = None
         self._filled: OpenFile | None = None
         kernel.processes[self.pid] = self
 

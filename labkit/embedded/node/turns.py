@@ -5,6 +5,7 @@ Kubernetes API, other pods. Three rules follow, whatever a program does:
 
 * A step begins only when it is its turn. Once programs have run for `TURN` seconds together, the loop gets a round for
   everyone else. Containers then take turns, so that one with 500 processes waits as long as one with a single process.
+  Within a container it is the turn of the process that has run least lately: a server answers however many spin.
 * After a long step, programs rest for as long as it took.
 * A step that takes more than `LONGEST` seconds of processor time is interrupted: a timer's signal handler raises
   `Overrun` inside the program, and the process ends as if killed (137). The kernel's own code is not interrupted, since
@@ -16,7 +17,9 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gc
+import heapq
 import inspect
+import itertools
 import logging
 import os
 import resource
@@ -24,7 +27,6 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -59,6 +61,9 @@ class Overrun(BaseException):
 
 class Owner(Protocol):
     """A process, as far as its turns are concerned."""
+
+    ran: float | None
+    """Seconds for which it ran, compared with others of its group; None before its first turn."""
 
     @property
     def group(self) -> object:
@@ -110,7 +115,7 @@ class _Steps(Coroutine[Any, Any, _T]):
         return self._step(self._coroutine.send, value)
 
     def _wait(self) -> asyncio.Future[None]:
-        self._turn = self._turns.queue(self.owner.group)
+        self._turn = self._turns.queue(self.owner)
         self._turn._asyncio_future_blocking = True
         return self._turn
 
@@ -152,7 +157,9 @@ class Turns:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.free = True
-        self._queues: dict[object, deque[asyncio.Future[None]]] = {}
+        self._queues: dict[object, list[tuple[float, int, asyncio.Future[None]]]] = {}
+        self._numbers = itertools.count()
+        self._ran: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._step: _Steps[Any] | None = None
         self._last: _Steps[Any] | None = None
         self._began = 0.0
@@ -187,11 +194,21 @@ class Turns:
 
     # -- whose turn it is --------------------------------------------------------------------------------------------
 
-    def queue(self, group: object) -> asyncio.Future[None]:
-        """A place in the queue of a group; done when it is its turn."""
+    def queue(self, owner: Owner) -> asyncio.Future[None]:
+        """A place in the queue of the owner's group; done when it is its turn."""
         turn: asyncio.Future[None] = self._loop.create_future()
-        self._queues.setdefault(group, deque()).append(turn)
+        self._account(owner)
+        assert owner.ran is not None
+        heapq.heappush(self._queues.setdefault(owner.group, []), (owner.ran, next(self._numbers), turn))
         return turn
+
+    def _account(self, owner: Owner) -> None:
+        """Makes what a process ran comparable: one that is new has had its turn, one that waited long saves up little.
+
+        Otherwise new processes would come before all others for ever, or one that slept would run alone.
+        """
+        latest = self._ran.get(owner.group, 0.0)
+        owner.ran = latest + TURN if owner.ran is None else max(owner.ran, latest - TURN)
 
     def _next(self) -> None:
         """Gives the turn to the group that has waited longest, or leaves it to whichever comes first."""
@@ -207,7 +224,7 @@ class Turns:
             waiting = self._queues.pop(group)
             turn = None
             while waiting and turn is None:
-                candidate = waiting.popleft()
+                candidate = heapq.heappop(waiting)[2]
                 turn = None if candidate.done() else candidate  # its task was cancelled
             if waiting:
                 self._queues[group] = waiting
@@ -218,13 +235,20 @@ class Turns:
 
     def enter(self, steps: _Steps[Any]) -> None:
         self._step = steps
+        owner = steps.owner
+        self._account(owner)
+        assert owner.ran is not None
+        self._ran[owner.group] = max(self._ran.get(owner.group, 0.0), owner.ran)
         self._began = time.monotonic()
         _Timer.watch(self)
 
     def leave(self) -> None:
         _Timer.turns = None
-        self._used += time.monotonic() - self._began
+        took = time.monotonic() - self._began
+        self._used += took
         self._last, self._step = self._step, None
+        if self._last is not None and self._last.owner.ran is not None:
+            self._last.owner.ran += took
         if self._resting:
             return
         if self._used < TURN:

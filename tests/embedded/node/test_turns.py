@@ -62,6 +62,37 @@ async def share(p: Process) -> int:
         await p.cooperate()
 
 
+@program("test-answers")
+async def answers(p: Process) -> int:
+    async def answer(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, {}, b"well")
+
+    p.listen(8080, answer)
+    await asyncio.Event().wait()
+    return 0
+
+
+@program("test-count")
+async def count(p: Process) -> int:
+    """Works, and writes a byte for each millisecond of it."""
+    while True:
+        until = time.monotonic() + 0.001
+        while time.monotonic() < until:
+            pass
+        p.stdout.write("x")
+        await p.cooperate()
+
+
+@program("test-nap")
+async def nap(p: Process) -> int:
+    """Works for a millisecond, sleeps for one, and so on."""
+    while True:
+        until = time.monotonic() + 0.001
+        while time.monotonic() < until:
+            pass
+        await p.sleep(0.001)
+
+
 @program("test-hold")
 async def hold(p: Process) -> int:
     """Holds so many MiB."""
@@ -81,7 +112,7 @@ async def chatter(p: Process) -> int:
 
 @pytest.fixture(autouse=True, scope="module")
 def _programs() -> None:
-    for name in ("spin", "match", "stubborn", "task", "server", "share", "hold", "chatter"):
+    for name in ("spin", "match", "stubborn", "task", "server", "share", "answers", "count", "nap", "hold", "chatter"):
         image().layer.program(f"/usr/bin/test-{name}", f"test-{name}")
 
 
@@ -135,6 +166,38 @@ async def test_containers_take_turns_however_many_processes_they_have(pod: Pod, 
     for running in crowd:
         running.kill()
     assert {await running.wait() for running in crowd} == {137}
+
+
+async def test_a_server_answers_however_many_processes_its_container_has(pod: Pod) -> None:
+    serving = pod.node.runtime.start_exec(pod.container, ["test-answers"])
+    crowd = [pod.node.runtime.start_exec(pod.container, ["test-share"]) for _ in range(300)]
+    await asyncio.sleep(2)
+    times = []
+    for _ in range(10):
+        began = time.monotonic()
+        answer = await pod.node.network.http(None, HttpRequest("GET", "http://10.88.0.2:8080/"))
+        times.append(time.monotonic() - began)
+        assert answer.status == 200
+        await asyncio.sleep(0.1)
+    assert sorted(times)[5] < 0.3
+    for running in [serving, *crowd]:
+        running.kill()
+        await running.wait()
+
+
+async def test_processes_of_a_container_run_for_about_as_long_as_each_other(pod: Pod) -> None:
+    """Those that are new, and those that sleep now and then, keep nobody else from running."""
+    shown = [Shown() for _ in range(4)]
+    crowd = [pod.node.runtime.start_exec(pod.container, ["test-count"], stdout=out) for out in shown]
+    starting = pod.node.runtime.start_exec(pod.container, ["bash", "-c", "while :; do /bin/true; done"])
+    napping = [pod.node.runtime.start_exec(pod.container, ["test-nap"]) for _ in range(20)]
+    await asyncio.sleep(3)
+    for running in [starting, *napping, *crowd]:
+        running.kill()
+        await running.wait()
+    counts = sorted(len(out.data) for out in shown)
+    assert counts[0] > 3
+    assert counts[-1] < 3 * counts[0]
 
 
 async def test_a_client_that_does_not_read_holds_the_program_up(pod: Pod) -> None:
