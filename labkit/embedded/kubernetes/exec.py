@@ -143,6 +143,7 @@ class _Attachment:
     @staticmethod
     async def _type(tty: Tty, stdin: _Stdin) -> None:
         while data := await stdin.read(4096):
+            await tty.room()
             tty.input(data)
 
     def resize(self, rows: int, columns: int) -> None:

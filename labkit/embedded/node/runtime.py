@@ -626,6 +626,7 @@ async def _pump(stdin: InputStream, tty: Tty, process: Process) -> None:
     """Types into a terminal what a client sends; at the client's end of input, Ctrl-D."""
     await tty.used(_FIRST_READ)
     while data := await stdin.read(4096):
+        await tty.room()
         tty.input(data)
         await process.cooperate()
     tty.input(b"\x04")

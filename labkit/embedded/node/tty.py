@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from labkit.embedded.node.runtime import Container
 
 _INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = 0x03, 0x1C, 0x04, 0x7F, 0x08, 0x15, 0x17
+_EDITING = frozenset((_INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE))
+_MOST = 64 * 1024
+"""Bytes that wait to be read, and of one line: whoever types faster waits, and what a line has beyond is dropped."""
 
 
 class Tty:
@@ -44,6 +47,7 @@ class Tty:
         self._interrupted = False
         self._used = asyncio.Event()
         self._wake = asyncio.Event()
+        self._room = asyncio.Event()
 
     @property
     def device(self) -> int:
@@ -60,6 +64,13 @@ class Tty:
         """Bytes from the keyboard."""
         if not self.canonical:
             self._raw_input(data)
+            return
+        if not self.echo and not _EDITING & set(data):
+            *lines, rest = (bytes(self._line) + data.replace(b"\r", b"\n")).split(b"\n")
+            self._ready.extend(line[:_MOST] + b"\n" for line in lines)
+            self._line = bytearray(rest[:_MOST])
+            if lines:
+                self._wake.set()
             return
         for byte in data:
             if byte in (_INTERRUPT, _QUIT):
@@ -79,6 +90,8 @@ class Tty:
                     self._erase_character()
             else:
                 byte = 0x0A if byte == 0x0D else byte
+                if byte != 0x0A and len(self._line) >= _MOST:
+                    continue
                 self._line.append(byte)
                 if self.echo:
                     self._show(
@@ -90,16 +103,19 @@ class Tty:
                     self._wake.set()
 
     def _raw_input(self, data: bytes) -> None:
-        kept = bytearray()
-        for byte in data:
-            if byte == _INTERRUPT:
-                kept.clear()
-                self.signal(abi.SIGINT)
-            else:
-                kept.append(0x0A if byte == 0x0D else byte)
+        before, *after = data.split(bytes([_INTERRUPT]))
+        for _ in after:
+            self.signal(abi.SIGINT)
+        kept = (after[-1] if after else before).replace(b"\r", b"\n")
         if kept:
-            self._ready.append(bytes(kept))
+            self._ready.append(kept)
             self._wake.set()
+
+    async def room(self) -> None:
+        """Waits until programs have read most of what was typed."""
+        while sum(map(len, self._ready)) + len(self._ready) > _MOST and not self.hung_up:
+            self._room.clear()
+            await self._room.wait()
 
     def _erase_character(self) -> None:
         while self._line and self._line[-1] & 0xC0 == 0x80:
@@ -128,6 +144,7 @@ class Tty:
         if not self.hung_up:
             self.hung_up = True
             self._wake.set()
+            self._room.set()
             if self.foreground:
                 self.kernel.signal_group(self.foreground, abi.SIGHUP)
 
@@ -173,6 +190,7 @@ class Tty:
         if len(data) > size:
             self._ready.appendleft(data[size:])
             data = data[:size]
+        self._room.set()
         return data
 
     async def used(self, timeout: float) -> None:

@@ -200,6 +200,26 @@ async def test_processes_of_a_container_run_for_about_as_long_as_each_other(pod:
     assert counts[-1] < 3 * counts[0]
 
 
+@pytest.mark.parametrize("typed", [b":\n", b"x", b"\x04"])
+@pytest.mark.parametrize("command", ["test-wait", "bash", "cat"])
+async def test_a_terminal_takes_no_more_than_is_read(pod: Pod, pauses: list[float], command: str, typed: bytes) -> None:
+    taken = 0
+
+    class Pasted:
+        async def read(self, n: int) -> bytes:
+            nonlocal taken
+            taken += 4096
+            return typed * (4096 // len(typed)) if taken < 4_000_000 else b""
+
+    running = pod.node.runtime.start_exec(pod.container, [command], tty=True, stdin=Pasted())
+    await asyncio.sleep(2)
+    running.kill()
+    await running.wait()
+    assert max(pauses) < LONG
+    if command == "test-wait" and typed != b"x":
+        assert taken < 400_000
+
+
 async def test_a_client_that_does_not_read_holds_the_program_up(pod: Pod) -> None:
     class Screen(Shown):
         def __init__(self) -> None:
