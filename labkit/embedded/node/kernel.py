@@ -1150,12 +1150,18 @@ class Process:
         raise ProcessExit(status & 0xFF)
 
     def kill(self, vpid: int, number: int) -> None:
-        """Sends a signal to a process, or to the group -vpid; 0 only checks that it is there."""
-        targets = (
-            [process for process in self.visible() if process.group_leader.vpid == -vpid]
-            if vpid < 0
-            else [process for process in (self.find_process(vpid),) if process is not None]
-        )
+        """Sends a signal to a process, the group -vpid, its own (0) or everyone (-1). Signal 0 only checks.
+
+        The first process of a pid namespace gets from inside it the signals that it handles, and no others.
+        """
+        first = None if self.container is None or self.container.spec.host_pid else self.find_process(1)
+        if vpid == -1:
+            targets = [process for process in self.visible() if process not in (self, first)]
+        elif vpid <= 0:
+            group = self.group_leader.vpid if vpid == 0 else -vpid
+            targets = [process for process in self.visible() if process.group_leader.vpid == group]
+        else:
+            targets = [process for process in (self.find_process(vpid),) if process is not None]
         if not targets:
             raise error("ESRCH")
         for target in targets:
@@ -1171,6 +1177,8 @@ class Process:
             flags_argument("sig", number, _signal_name(number)),
         )
         for target in targets:
+            if target is first and (number == abi.SIGKILL or number not in target._handlers):
+                continue
             if number:
                 target.signal(number)
         if number and not self.alive:

@@ -65,6 +65,9 @@ class Owner(Protocol):
     ran: float | None
     """Seconds for which it ran, compared with others of its group; None before its first turn."""
 
+    status: int | None
+    """What it ended with; None while it is there."""
+
     @property
     def group(self) -> object:
         """What takes turns with others: the container, or the node for processes outside of containers."""
@@ -109,6 +112,8 @@ class _Steps(Coroutine[Any, Any, _T]):
         if self._thrown is not None:
             thrown, self._thrown = self._thrown, None
             return self._step(self._coroutine.throw, thrown)
+        if self.owner.status is not None:  # the process has ended, and with it whatever else it was doing
+            return self._step(self._coroutine.throw, asyncio.CancelledError())
         if self.doomed:  # it caught the interruption and went on
             self.doomed += 1
             return self._step(self._coroutine.throw if self.doomed < _PATIENCE else _raise, Overrun())

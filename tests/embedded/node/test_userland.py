@@ -190,3 +190,10 @@ async def test_tail_follows_a_file(pod, shown):
     assert shown.text == "one\ntwo\n"
     execution.kill()
     assert await execution.wait() == 137
+
+
+async def test_the_first_process_of_a_container_is_not_killed_from_inside(pod: Pod) -> None:
+    assert (await pod.bash("sleep 9 & kill -9 1; kill -9 -1; kill -STOP 1; jobs; echo on")).out.endswith("on\n")
+    assert (await pod.bash("kill -9 0; echo on")).code == 137
+    assert pod.container.state == "running"
+    assert (await pod.bash("pgrep sleep")).code == 1
