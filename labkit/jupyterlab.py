@@ -68,7 +68,8 @@ def _shell(environ: Mapping[str, str], among: tuple[str, ...] = ()) -> str:
 def _jupyterlab(root: Path, shell: list[str]) -> list[str]:
     """The command. A person's own Jupyter configuration, which is about other folders, can't change what it sets."""
     return [
-        *(sys.executable, "-m", "jupyterlab", str(root / FIRST)),
+        *(sys.executable, "-m", "jupyterlab"),
+        f"--LabApp.default_url=/lab/tree/{FIRST.as_posix()}",  # also of the address that it prints
         f"--ServerApp.root_dir={root}",
         f"--ServerApp.preferred_dir={root}",
         f"--AsyncLargeFileManager.root_dir={root}",
