@@ -25,12 +25,14 @@ def terminal_width() -> int | None:
     return None
 
 
-def _narrowed(widths: list[int], room: int) -> list[int]:
-    """Widths that fit into `room` together: the widest columns give way, down to an equal share."""
-    limit = max(widths, default=0)
-    while limit > 8 and sum(min(width, limit) for width in widths) > room:
-        limit -= 1
-    return [min(width, limit) for width in widths]
+def _narrowed(widths: list[int], room: int, least: list[int]) -> list[int]:
+    """Widths that fit into `room` together: the widest columns give way, as far as `least` if that is enough."""
+    for floor in (least, [0] * len(widths)):
+        limit = max(widths, default=0)
+        while limit > 8 and sum(max(min(width, limit), low) for width, low in zip(widths, floor, strict=True)) > room:
+            limit -= 1
+        widths = [max(min(width, limit), low) for width, low in zip(widths, floor, strict=True)]
+    return widths
 
 
 def _lines(cell: str, width: int) -> list[str]:
@@ -53,7 +55,8 @@ class Table:
         """The title and a line for each row; at most `width` wide, for which cells are broken into lines."""
         widths = [max((len(row[i]) for row in self.rows), default=0) for i in range(len(self.columns))]
         if width is not None:
-            widths = _narrowed(widths, width - 2 * len(widths))
+            words = [max((len(w) for row in self.rows for w in row[i].split()), default=0) for i in range(len(widths))]
+            widths = _narrowed(widths, width - 2 * len(widths), least=words)
         lines = []
         for row in self.rows:
             cells = [
