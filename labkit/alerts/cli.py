@@ -97,7 +97,7 @@ def _table(df: pd.DataFrame) -> Iterator[str]:
         level, name = ("-" if pd.isna(value) else value for value in (priority, rule))
         command = "".join(c if c.isprintable() else "?" for c in " ".join(command.split()))
         if narrow:
-            line = f"{moment[5:]:<14}  {level[:7]:<7}  {_cut(name, 28):<28}  {_cut(place, 16):<16}  {command}"
+            line = f"{moment[5:]:<14}  {_cut(level, 8):<8}  {_cut(name, 28):<28}  {_cut(place, 16):<16}  {command}"
         else:
             line = f"{moment:<19}  {level:<13}  {name:<44}  {place:<30}  {command}"
         yield line if len(line) <= width else line[: width - 1] + "…"

@@ -43,7 +43,9 @@ async def test_here_documents_and_functions_work_in_a_script_from_standard_input
 
 
 async def test_an_interactive_bash_knows_aliases_and_history(pod):
-    typed = "alias hi='echo hello'\nhi there\n!!\necho !$\n!nope\nsleep 0.01 &\nwait\nexit\n"
+    typed = "alias hi='echo hello'\nhi there\n!!\necho !$\n!nope\na=(x y)\necho k ${!a[@]} [!abc]\nsleep 0.01 &\nwait\nexit\n"
     result = await pod.run("bash", stdin=typed, tty=True)
     assert result.out.count("hello there") == 2
     assert "bash: !nope: event not found" in result.out
+    assert "k 0 1 [!abc]" in result.out
+    assert result.out.count("event not found") == 1

@@ -142,16 +142,16 @@ def _tell_of_jobs(shell: Shell) -> None:
 
 def _history_expanded(shell: Shell, line: str) -> str | None:
     """A line with `!!`, `!n`, `!-n`, `!text` and `!$` replaced, outside of single quotes; None when there is none."""
-    out, at, quoted = [], 0, False
+    out, at, quote = [], 0, ""
     while at < len(line):
         character = line[at]
-        if character == "'":
-            quoted = not quoted
+        if character in "'\"" and quote in ("", character):
+            quote = "" if quote else character
         if character == "\\":
             out.append(line[at : at + 2])
             at += 2
             continue
-        match = _EVENT.match(line, at) if character == "!" and not quoted else None
+        match = _EVENT.match(line, at) if quote != "'" else None
         if match is None:
             out.append(character)
             at += 1
@@ -165,7 +165,8 @@ def _history_expanded(shell: Shell, line: str) -> str | None:
     return "".join(out)
 
 
-_EVENT = re.compile(r"!(!|\$|-?\d{1,6}|[A-Za-z/.][\w./-]*)")
+# Not what has another meaning: `$!`, `${!name}`, `[!abc]`.
+_EVENT = re.compile(r"(?<!\$)(?<!\$\{)(?<!\[(?=.*\]))!(!|\$|-?\d{1,6}|[A-Za-z/.][\w./-]*)")
 
 
 def _event(history: list[str], word: str) -> str | None:

@@ -96,10 +96,10 @@ async def _update(p: Process) -> int:
     if not failed:
         p.print("Reading package lists...")
         return 0
-    for url, suite in _SOURCES:
-        p.print(f"Ign:1 {url} {suite} InRelease")
-    for url, suite in _SOURCES:
-        p.print(f"Err:1 {url} {suite} InRelease\n  {why}")
+    for number, (url, suite) in enumerate(_SOURCES, 1):
+        p.print(f"Ign:{number} {url} {suite} InRelease")
+    for number, (url, suite) in enumerate(_SOURCES, 1):
+        p.print(f"Err:{number} {url} {suite} InRelease\n  {why}")
     p.print("Reading package lists...")
     for url, suite in _SOURCES:
         p.stderr.write(f"W: Failed to fetch {url}/dists/{suite}/InRelease  {why}\n")
