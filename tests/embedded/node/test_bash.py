@@ -43,9 +43,22 @@ async def test_here_documents_and_functions_work_in_a_script_from_standard_input
 
 
 async def test_an_interactive_bash_knows_aliases_and_history(pod):
-    typed = "alias hi='echo hello'\nhi there\n!!\necho !$\n!nope\na=(x y)\necho k ${!a[@]} [!abc]\nsleep 0.01 &\nwait\nexit\n"
+    typed = "alias hi='echo hello'\nhi there\n!!\necho !$\n!nope\nsleep 0.01 &\nwait\n"
+    typed += "a=(x y)\necho k ${!a[@]} [!abc]\nexit\n"
     result = await pod.run("bash", stdin=typed, tty=True)
     assert result.out.count("hello there") == 2
     assert "bash: !nope: event not found" in result.out
     assert "k 0 1 [!abc]" in result.out
     assert result.out.count("event not found") == 1
+
+
+async def test_the_tab_key_completes_commands_files_and_variables(pod):
+    typed = (
+        "whoa\t\nls -d /et\t\nhead -n1 /etc/pass\t\necho $HOSTNA\t\ncd /tmp\n: > 'a b'\nls a\t\n"
+        "touch same-1 same-2\necho sa\t\t1\nls /nowhere\t\nexit\n"
+    )
+    result = await pod.run("bash", stdin=typed, tty=True)
+    lines = [line.rstrip() for line in result.out.replace("\r\n", "\n").split("\n")]
+    assert {"root", "/etc/", "root:x:0:0:root:/root:/bin/bash", "'a b'"} <= set(lines)
+    assert "same-1  same-2" in lines and "same-1" in lines
+    assert "ls: cannot access '/nowhere': No such file or directory" in lines

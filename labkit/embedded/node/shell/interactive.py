@@ -8,7 +8,7 @@ from collections.abc import Callable
 from labkit.embedded.node import abi
 from labkit.embedded.node.kernel import Process, ProcessExit
 from labkit.embedded.node.shell.expansion import ExpansionError
-from labkit.embedded.node.shell.interpreter import Interrupted, Shell
+from labkit.embedded.node.shell.interpreter import BUILTINS, Interrupted, Shell
 from labkit.embedded.node.shell.parser import ShellSyntaxError
 from labkit.embedded.node.tty import Tty
 
@@ -30,7 +30,7 @@ async def interactive(shell: Shell) -> int:
     history = shell.history
     if shell.bash:
         await _start_bash(shell)
-    editor = LineEditor(process, tty, history if shell.bash else None) if tty is not None else None
+    editor = LineEditor(shell, tty) if tty is not None else None
     try:
         return await _loop(shell, editor, history)
     except ProcessExit as exc:
@@ -227,13 +227,13 @@ def expanded_prompt(shell: Shell, prompt: str) -> str:
 
 
 class LineEditor:
-    """readline's first form: typing, erasing, cursor keys, history. Echoes to the terminal what is being typed."""
+    """readline's first form: typing, erasing, cursor keys, history, completion. Echoes what is being typed."""
 
-    def __init__(self, process: Process, tty: Tty | None, history: list[str] | None) -> None:
-        assert tty is not None
-        self.process = process
+    def __init__(self, shell: Shell, tty: Tty) -> None:
+        self.shell = shell
+        self.process = shell.process
         self.tty = tty
-        self.history = history if history is not None else []
+        self.history = shell.history
         self._typed = ""
 
     async def read(self, prompt: str) -> str | None:
@@ -252,7 +252,9 @@ class LineEditor:
         self._show(prompt)
         line, at, index = "", 0, len(self.history)
         last_line = prompt.rsplit("\n", 1)[-1]
+        key: str | None = ""
         while True:
+            tabs = key == "\t"
             key = await self._key()
             if key is None or (key == "\x04" and not line):
                 return None
@@ -289,6 +291,14 @@ class LineEditor:
                 index += 1
                 line = self.history[index] if index < len(self.history) else ""
                 at = len(line)
+            elif key == "\t":
+                added, choices = _completed(self.shell, line[:at])
+                if not added and choices and tabs:
+                    self._show(f"\n{_in_columns(choices, self.tty.columns)}\n")
+                elif not added:
+                    self._show("\a")
+                    continue
+                line, at = line[:at] + added + line[at:], at + len(added)
             elif key == "\x0c":
                 self._show("\x1b[H\x1b[2J")
                 before = "\0"
@@ -319,3 +329,53 @@ class LineEditor:
         length = match.end() if match is not None else 1
         key, self._typed = self._typed[:length], self._typed[length:]
         return key.replace("\x1bO", "\x1b[") if key.startswith("\x1bO") else key
+
+
+# The word that the cursor is at the end of, and what in a name has to be written with a backslash.
+_WORD = re.compile(r"(?:[^\s;&|<>()'\"=\\]|\\.)*\Z")
+_SPECIAL = re.compile(r"([\s;&|<>()'\"\\$`*?\[\]!#~{}])")
+_MOST_CHOICES = 200
+
+
+def _completed(shell: Shell, before: str) -> tuple[str, list[str]]:
+    """What Tab adds to a line's beginning, and the names that there are to choose from."""
+    match = _WORD.search(before)
+    word = match[0] if match is not None else ""
+    earlier = before[: len(before) - len(word)]
+    process, typed = shell.process, re.sub(r"\\(.)", r"\1", word)
+    if typed.startswith("$") and "/" not in typed:
+        names = [f"${name}" for name in shell.variables if name.startswith(typed[1:])]
+    elif "/" not in typed and re.search(r"(?:\A|[;&|(]|\b(?:do|then|else|sudo))\s*\Z", earlier):
+        known = {*BUILTINS, *shell.functions, *shell.aliases}
+        for folder in shell.get("PATH").split(":"):
+            known.update(_listed(process, folder or "."))
+        names = [name for name in known if name.startswith(typed)] if typed else []
+    else:
+        folder, slash, start = typed.rpartition("/")
+        home = shell.get("HOME") + folder[1:] if re.match(r"~(/|\Z)", folder) else folder
+        found = _listed(process, home + slash or ".")
+        names = [n for n in found if n.startswith(start) and (start.startswith(".") or not n.startswith("."))]
+        names = [f"{n}/" if process.isdir(f"{home}{slash}{n}") else n for n in names[:_MOST_CHOICES]]
+        typed = start
+    if not names:
+        return "", []
+    first, last = min(names), max(names)
+    common = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    added = first[len(typed) : common]
+    end = " " if len(names) == 1 and not names[0].endswith("/") else ""
+    added = added if typed.startswith("$") else _SPECIAL.sub(r"\\\1", added)
+    return added + end, sorted(names)[:_MOST_CHOICES]
+
+
+def _listed(process: Process, folder: str) -> list[str]:
+    try:
+        return process.listdir(folder)
+    except OSError:
+        return []
+
+
+def _in_columns(names: list[str], width: int) -> str:
+    each = max(map(len, names)) + 2
+    number = max(width // each, 1)
+    rows = -(-len(names) // number)
+    return "\n".join("".join(name.ljust(each) for name in names[row::rows]).rstrip() for row in range(rows))
