@@ -56,7 +56,16 @@ class Lab:
         self._since = self.kube.now()
 
     @classmethod
-    def connect(cls, *, start: bool = True, partly: bool = False, **settings: Any) -> Lab:
+    def connect(
+        cls,
+        *,
+        target: str | None = None,
+        region: str | None = None,
+        cluster: str | None = None,
+        start: bool = True,
+        partly: bool = False,
+        **settings: Any,
+    ) -> Lab:
         """The lab that the settings name (`LABKIT_*`, keyword arguments win); the embedded one is started if need be.
 
         Raises `SettingsError`, `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError`, each
@@ -65,8 +74,8 @@ class Lab:
         """
         from labkit.provision.target import reach
 
-        loaded = Settings.load(**settings)
-        if loaded.target == "eks" and settings.get("region") is None and "LABKIT_REGION" not in os.environ:
+        loaded = Settings.load(target=target, region=region, cluster=cluster, **settings)
+        if loaded.target == "eks" and region is None and "LABKIT_REGION" not in os.environ:
             loaded = replace(loaded, region="")  # the default is the embedded lab's; here boto3 knows better
         return cls(reach(loaded, start=start, partly=partly))
 

@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "no result of exec": (lambda: bare_lab().alerts_of("ls"), "what lab.exec(...) returned"),  # type: ignore[arg-type]
     "no frame": (lambda: bare_lab().wait_for_counts([1]), "a frame of alerts"),  # type: ignore[arg-type]
     "a setting misspelt": (lambda: Lab.connect(clutser="x"), "Did you mean 'cluster'"),
-    "a setting in place": (lambda: Lab.connect("eks"), "It takes start, partly, settings"),  # type: ignore[misc]
+    "a setting in place": (lambda: Lab.connect("eks"), "It takes target, region, cluster, start"),  # type: ignore[misc]
     "a step misspelt": (lambda: bare_lab().ensure("flaco"), "Did you mean 'falco'"),
     "a step misspelt in a list": (lambda: bare_lab().ensure(["nginx", "flaco"]), "Did you mean 'falco'"),
     "a step that is none": (lambda: bare_lab().ensure(5), "text or several"),  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def _parts(lab: Lab, files: Path | str | Iterable[Path | str] | None = None) -> 
     if files is None:
         chosen = shipped_rules(lab) or rule_files(lab)
     else:
-        several = [files] if isinstance(files, str | Path) else files
+        several = files if isinstance(files, Iterable) and not isinstance(files, str) else [files]
         chosen = [_found(lab, file) for file in several]
     details = {"files": [str(file) for file in chosen]}
     return [CustomRules(lab.settings.falco_namespace, (values_file(lab), *chosen), details=details)]

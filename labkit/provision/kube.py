@@ -721,6 +721,12 @@ class Kube:
                 hint=f"Look at `kubectl get pods -n {namespace}`; wait for the rollout, or apply the step again.",
             )
         names = [pod["metadata"]["name"] for pod in self.list("Pod", namespace)]
+        if not names and len(parts) == 1 and self.get("Namespace", namespace) is None:
+            others = [item["metadata"]["name"] for item in self.list("Namespace")]
+            raise ExecError(
+                f"There is no namespace {namespace}, and no kind of workload of that name.",
+                hint=f"{near(namespace, others, cutoff=0.7)}Write deploy/NAME, ds/NAME, POD or NAMESPACE/POD.",
+            )
         there = f"Pods there: {', '.join(names[:10])}." if names else "There are no pods there."
         listed = ["Deployment", "DaemonSet", *([] if names else ["Namespace"])]
         others = [*names, *(item["metadata"]["name"] for kind in listed for item in self.list(kind, namespace))]

@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.calls import shortened
+from labkit.calls import near, shortened, shown
 from labkit.environment import refuse_embedded
 from labkit.errors import Hint, LabError, TargetError, UnreachableError
 from labkit.provision.helm import Helm
@@ -99,6 +99,8 @@ class Aws:
 
     def client(self, service: str) -> Any:
         """The boto3 client of a service, e.g. `logs`."""
+        if not isinstance(service, str):
+            raise TargetError(f"{shown(service)} is no service of AWS.", hint="Use its name in boto3, such as logs.")
         if service not in self._clients:
             from importlib.metadata import version
 
@@ -387,6 +389,10 @@ def explained(hint: Hint) -> Iterator[None]:
         if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
             raise UnreachableError(f"AWS does not answer: {error}.", service="AWS", hint=hint) from error
         if isinstance(error, aws.BotoCoreError):
+            if isinstance(error, aws.UnknownServiceError):
+                name, known = error.kwargs["service_name"], error.kwargs["known_service_names"]
+                hint = f"{near(name, known.split(', '))}Use a service's name in boto3, such as logs or securityhub."
+                raise TargetError(f"AWS has no service {shown(name)}.", hint=hint) from error
             raise TargetError(
                 f"boto3 can't do that: {shortened(' '.join(str(error).split()), 400)}.",
                 hint="Check the settings and the AWS configuration.",

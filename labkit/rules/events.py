@@ -59,6 +59,8 @@ class RecordedEvent:
     __slots__ = ("_values", "source", "time", "type")
 
     def __init__(self, values: Mapping[str, Any]) -> None:
+        if not isinstance(values, Mapping):
+            raise LabError(f"{shown(values)} is no event.", hint='Give its fields: {"evt.type": "openat", ...}.')
         self._values = values
         self.type: str = values.get("evt.type", "")
         self.time: int = values.get("evt.time", 0)

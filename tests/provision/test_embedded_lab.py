@@ -211,6 +211,10 @@ def test_no_terminal_no_alert_and_the_event_is_named(lab: Lab) -> None:
         (lambda lab: lab.exec("deploy/nginx\n", "id"), "Write deploy/NAME"),
         (lambda lab: lab.apply("custom-rules", files="whoami.yml"), "Paths count from here"),
         (lambda lab: lab.apply("custom-rules", files=[5]), "a list of paths"),
+        (lambda lab: lab.apply("custom-rules", files=5), "a list of paths"),
+        (lambda lab: lab.aws.client("lgs"), "Did you mean 'logs'"),
+        (lambda lab: lab.aws.client(None), "such as logs"),
+        (lambda lab: lab.exec("svc/nginx", "ls"), "Write deploy/NAME"),
         (lambda lab: lab.apply("nginx", fiels=[]), "`files` (one or a list)"),
     ],
 )

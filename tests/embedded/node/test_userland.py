@@ -192,7 +192,7 @@ async def test_tail_follows_a_file(pod, shown):
     assert await execution.wait() == 137
 
 
-async def test_the_first_process_of_a_container_is_not_killed_from_inside(pod: Pod) -> None:
+async def test_the_first_process_of_a_container_is_not_killed_from_inside(pod):
     assert (await pod.bash("sleep 9 & kill -9 1; kill -9 -1; kill -STOP 1; jobs; echo on")).out.endswith("on\n")
     assert (await pod.bash("kill -9 0; echo on")).code == 137
     assert pod.container.state == "running"
