@@ -137,7 +137,7 @@ def _run(lab: Lab, attack: Attack, target: str, timeout: float | None) -> Outcom
         alert = lab.wait_for_alert(attack.rule, where=where, since=since, timeout=timeout)
         return replace(outcome, alert=alert, seen=(str(alert["rule"]),))
     except (ExecError, AlertTimeoutError) as error:
-        return replace(outcome, problem=str(error))
+        return replace(outcome, problem=" ".join(str(error).split()))
     except (StoppedError, KeyboardInterrupt):
         return replace(outcome, stopped=True)
     finally:

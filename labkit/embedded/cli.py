@@ -82,7 +82,9 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=1))
         return
-    click.echo(f"Running since {report['uptime']:.0f} s, pid {report['pid']}, {report['memory'] / 1e6:.0f} MB")
+    minutes, rest = divmod(round(report["uptime"]), 60)
+    lasted = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    click.echo(f"Running for {lasted}, pid {report['pid']}, {report['memory'] / 1e6:.0f} MB")
     click.echo(f"  AWS         {endpoints.aws_url}  (region {endpoints.region})")
     click.echo(f"  Kubernetes  {endpoints.kubernetes_url}  (cluster {endpoints.cluster})")
     pods = tuple((f"{pod['namespace']}/{pod['name']}", str(pod["status"])) for pod in report["pods"])

@@ -730,6 +730,7 @@ class Kube:
         there = f"Pods there: {', '.join(names[:10])}." if names else "There are no pods there."
         listed = ["Deployment", "DaemonSet", *([] if names else ["Namespace"])]
         others = [*names, *(item["metadata"]["name"] for kind in listed for item in self.list(kind, namespace))]
+        others = [other for other in others if other not in (name, namespace)]
         raise ExecError(
             f"Namespace {namespace} has no {name}. {there}",
             hint=f"{near(name, others) or near(namespace, others, cutoff=0.7)}Check the name; the workshop's pods come "

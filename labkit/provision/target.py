@@ -390,8 +390,9 @@ def explained(hint: Hint) -> Iterator[None]:
             raise UnreachableError(f"AWS does not answer: {error}.", service="AWS", hint=hint) from error
         if isinstance(error, aws.BotoCoreError):
             if isinstance(error, aws.UnknownServiceError):
-                name, known = error.kwargs["service_name"], error.kwargs["known_service_names"]
-                hint = f"{near(name, known.split(', '))}Use a service's name in boto3, such as logs or securityhub."
+                name, known = error.kwargs["service_name"], str(error.kwargs["known_service_names"])
+                similar = near(name, known.split(", "))
+                hint = f"{similar}Use a service's name in boto3, such as logs or securityhub."
                 raise TargetError(f"AWS has no service {shown(name)}.", hint=hint) from error
             raise TargetError(
                 f"boto3 can't do that: {shortened(' '.join(str(error).split()), 400)}.",
