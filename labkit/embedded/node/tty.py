@@ -43,6 +43,7 @@ class Tty:
         self.foreground = 0  # process group that the keyboard's signals go to
         self.hung_up = False
         self._line = bytearray()
+        self._echoed = bytearray()
         self._ready: deque[bytes] = deque()  # b"" stands for Ctrl-D on an empty line
         self._interrupted = False
         self._used = asyncio.Event()
@@ -61,7 +62,11 @@ class Tty:
     # -- the master's side -------------------------------------------------------------------------------------------
 
     def input(self, data: bytes) -> None:
-        """Bytes from the keyboard."""
+        """Bytes from the keyboard. They are echoed together: each output is a message to the client."""
+        self._input(data)
+        self._echo()
+
+    def _input(self, data: bytes) -> None:
         if not self.canonical:
             self._raw_input(data)
             return
@@ -77,6 +82,7 @@ class Tty:
                 if self.echo:
                     self._show(b"^C" if byte == _INTERRUPT else b"^\\")
                 self._line.clear()
+                self._echo()
                 self.signal(abi.SIGINT if byte == _INTERRUPT else abi.SIGQUIT)
             elif byte == _END:
                 self._ready.append(bytes(self._line))
@@ -125,7 +131,13 @@ class Tty:
             self._show(b"\b \b")
 
     def _show(self, data: bytes) -> None:
-        self.output(data)
+        self._echoed += data
+
+    def _echo(self) -> None:
+        if self._echoed:
+            data = bytes(self._echoed)
+            self._echoed.clear()
+            self.output(data)
 
     def signal(self, number: int) -> None:
         """Sends a signal to the foreground process group."""
