@@ -111,8 +111,10 @@ async def nginx(p: Process) -> int:
 
     async def answer(request: HttpRequest) -> HttpResponse:
         # Connections go round the workers, as the kernel spreads them over processes that listen on one socket.
-        worker = workers.pop(0)
-        workers.append(worker)
+        worker = next((worker for worker in workers if worker.alive), p)
+        if worker in workers:
+            workers.remove(worker)
+            workers.append(worker)
         return _respond(worker, request, f"nginx/{version}")
 
     try:
@@ -123,12 +125,26 @@ async def nginx(p: Process) -> int:
     _notice(p, 'using the "epoll" event method')
     _notice(p, f"nginx/{version}")
     _notice(p, "start worker processes")
-    for _ in range(_WORKERS):
+
+    async def keep(worker: Process) -> None:
+        """Starts another worker for each that ends."""
+        while True:
+            await p.wait(worker)
+            workers.remove(worker)
+            worker = start()
+
+    def start() -> Process:
         workers.append(p.fork(work))
         _notice(p, f"start worker process {workers[-1].vpid}")
+        return workers[-1]
+
+    keepers = [asyncio.create_task(keep(start())) for _ in range(_WORKERS)]
     try:
         await stop.wait()
+        for keeper in keepers:
+            keeper.cancel()
         _notice(p, "signal 3 (SIGQUIT) received, shutting down")
+        workers = [worker for worker in workers if worker.alive]
         for worker in workers:
             p.kill(worker.vpid, signal.SIGTERM)
         for worker in workers:

@@ -54,3 +54,15 @@ async def test_the_pages_are_files_like_any_other(lab: Any) -> None:
     await lab.ready(nginx, "start worker process ")
     await lab.exec(nginx, "sh", "-c", "echo hello > /usr/share/nginx/html/new.html")
     assert (await get(lab, nginx, "/new.html")).body == b"hello\n"
+
+
+async def test_a_killed_worker_is_replaced(lab: Any) -> None:
+    nginx = await lab.nginx()
+    await lab.ready(nginx, "start worker process ")
+    await lab.exec(nginx, "bash", "-c", "kill -9 -1")
+    await lab.exec(nginx, "sleep", "0.3")
+    _, text = await lab.exec(nginx, "ps", "aux")
+    assert [line.split()[0] for line in text.splitlines()].count("nginx") == 2
+    assert (await get(lab, nginx, "/")).status == 200
+    await lab.node.runtime.stop(nginx, grace=5.0)
+    assert nginx.exit_code == 0
