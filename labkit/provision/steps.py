@@ -244,7 +244,9 @@ class Step:
             raise  # a person wants to stop, and not only this part
         except LabError as error:
             _note_silence(error, silent)
-            return Change("left", part.kind, part.name, _reason(error))
+            if service in silent or not _is_gone(lab, part):
+                return Change("left", part.kind, part.name, _reason(error))
+            action = "absent"  # somebody else took it away meanwhile
         if action != "kept":
             for record in lab.ledger.records():  # a namespace may be several steps'
                 if (record.kind, record.name) == (part.kind, part.name):
@@ -269,6 +271,15 @@ class Step:
     def _record(self, lab: Lab, part: Part, *, made: bool, begun: bool = False) -> None:
         details = getattr(part, "details", {})
         lab.ledger.write(Record(self.name, part.kind, part.name, made, details, begun))
+
+
+def _is_gone(lab: Lab, part: Part) -> bool:
+    """Whether something that couldn't be taken away isn't there any more."""
+    try:
+        with explained(lab.aws.hint):
+            return not part.state(lab)
+    except LabError:
+        return False
 
 
 def _note_silence(error: LabError, silent: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from labkit.embedded import state
 from labkit.embedded.state import Endpoints
 from labkit.errors import LabError
 from labkit.provision import kube, target
+from labkit.provision.iam import RolePolicy
 from labkit.provision.steps import TeardownError
 from labkit.provision.target import Aws
 
@@ -213,3 +214,17 @@ def test_the_steps_that_a_step_needs_come_first_and_are_shown(lab: Lab) -> None:
     lab.kube.delete([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "logging"}}])
     iam.delete_role(RoleName=lab.settings.role_name)
     assert [done.step for done in lab.apply("fluent-bit").needed] == ["fluent-bit-role"]
+
+
+def test_what_somebody_else_took_away_meanwhile_is_not_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.ensure("fluent-bit-role")
+    delete = RolePolicy.delete
+
+    def second(self: RolePolicy, lab: Lab) -> bool:
+        delete(self, lab)
+        lab.aws.client("iam").delete_role_policy(RoleName=self.role, PolicyName=self.name)
+        return True
+
+    monkeypatch.setattr(RolePolicy, "delete", second)
+    lab.teardown()
+    assert lab.audit().clean
