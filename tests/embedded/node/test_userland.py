@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.embedded.node.conftest import Pod
-
 
 @pytest.mark.parametrize(
     ("command", "printed"),

@@ -104,6 +104,7 @@ class CloudWatchLogs:
 
     async def flush(self, tag: str, events: Sequence[Event]) -> Result:
         for batch in self._batches(tag, events):
+            await self._process.cooperate()
             if not await self._ensure_stream(batch.group, batch.stream) or not await self._put(batch):
                 self._log.error(f"{self._label} Failed to send events")
                 return "retry"

@@ -90,10 +90,10 @@ class Tail:
         flush_at: float | None = None
         while True:
             if loop.time() >= scan_at:
-                self._scan(first)
+                await self._scan(first)
                 first = False
                 scan_at = loop.time() + self._refresh
-            self._read_all()
+            await self._read_all()
             waiting = any(file.lines.waiting for file in self._files.values())
             flush_at = (flush_at or loop.time() + FLUSH_TIMEOUT) if waiting else None
             if flush_at is not None and loop.time() >= flush_at:
@@ -117,7 +117,7 @@ class Tail:
         folders = {posixpath.dirname(pattern) for pattern in self._patterns}
         return [folder for folder in folders if "*" not in folder and self._process.isdir(folder)]
 
-    def _scan(self, first: bool) -> None:
+    async def _scan(self, first: bool) -> None:
         seen = set()
         for pattern in self._patterns:
             for path in _glob(self._process, pattern):
@@ -137,7 +137,7 @@ class Tail:
                     self._open(path, status.ino, status.size, False)
         for inode in set(self._files) - seen:
             gone = self._files[inode]
-            self._read(gone)
+            await self._read(gone)
             self._log.info(f"[{self._section.label}] inotify_fs_remove(): inode={inode} watch_fd={gone.watch}")
             self._drop(gone)
             self._saved.pop(str(inode), None)
@@ -173,11 +173,11 @@ class Tail:
 
     # -- what is in them
 
-    def _read_all(self) -> None:
+    async def _read_all(self) -> None:
         for file in list(self._files.values()):
-            self._read(file)
+            await self._read(file)
 
-    def _read(self, file: _File) -> None:
+    async def _read(self, file: _File) -> None:
         before = file.position
         while data := self._process.read_now(file.fd, _READ_SIZE):
             file.offset += len(data)
@@ -193,6 +193,7 @@ class Tail:
             if len(file.rest) > self._limit:
                 file.skipping, file.rest = True, b""
             self._emit(file, events)
+            await self._process.cooperate()
         if file.position != before:
             self._saved[str(file.inode)] = file.position
             self._save()
