@@ -85,8 +85,11 @@ def _receive(stream: TextIO, requests: queue.SimpleQueue[dict[str, Any]]) -> Non
             message = json.loads(line)
             folder = message.get("folder", folder)
             requests.put(message)
-    if folder:
+    for _ in range(100):  # the function may still be writing, a module's compiled form for example
+        if not folder or not os.path.exists(folder):
+            break
         shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)
     os._exit(0)
 
 
