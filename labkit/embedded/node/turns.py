@@ -120,7 +120,7 @@ class _Steps(Coroutine[Any, Any, _T]):
         return self._step(self._coroutine.send, value)
 
     def _wait(self) -> asyncio.Future[None]:
-        self._turn = self._turns.queue(self.owner)
+        self._turn = self._turns.queue(self.owner, first=self._thrown is not None)
         self._turn._asyncio_future_blocking = True
         return self._turn
 
@@ -199,12 +199,13 @@ class Turns:
 
     # -- whose turn it is --------------------------------------------------------------------------------------------
 
-    def queue(self, owner: Owner) -> asyncio.Future[None]:
-        """A place in the queue of the owner's group; done when it is its turn."""
+    def queue(self, owner: Owner, *, first: bool = False) -> asyncio.Future[None]:
+        """A place in the queue of the owner's group; done when it is its turn. What was killed goes `first`."""
         turn: asyncio.Future[None] = self._loop.create_future()
         self._account(owner)
         assert owner.ran is not None
-        heapq.heappush(self._queues.setdefault(owner.group, []), (owner.ran, next(self._numbers), turn))
+        place = (float("-inf") if first else owner.ran, next(self._numbers), turn)
+        heapq.heappush(self._queues.setdefault(owner.group, []), place)
         return turn
 
     def _account(self, owner: Owner) -> None:

@@ -182,6 +182,7 @@ async def test_a_server_answers_however_many_processes_its_container_has(pod: Po
     assert sorted(times)[5] < 0.3
     for running in [serving, *crowd]:
         running.kill()
+    for running in [serving, *crowd]:
         await running.wait()
 
 
