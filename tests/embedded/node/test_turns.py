@@ -179,7 +179,7 @@ async def test_a_server_answers_however_many_processes_its_container_has(pod: Po
         times.append(time.monotonic() - began)
         assert answer.status == 200
         await asyncio.sleep(0.1)
-    assert sorted(times)[5] < 0.3
+    assert sorted(times)[5] < 1.5  # in order of arrival it was 3.7 s
     for running in [serving, *crowd]:
         running.kill()
     for running in [serving, *crowd]:
@@ -198,7 +198,7 @@ async def test_processes_of_a_container_run_for_about_as_long_as_each_other(pod:
         await running.wait()
     counts = sorted(len(out.data) for out in shown)
     assert counts[0] > 3
-    assert counts[-1] < 3 * counts[0]
+    assert counts[-1] < 5 * counts[0]
 
 
 @pytest.mark.parametrize("typed", [b":\n", b"x", b"\x04"])
