@@ -405,9 +405,12 @@ class Runtime:
 
     async def _watch(self, container: Container, init: Process, tty: Tty | None, logs: list[_LogWriter]) -> None:
         status = await init.exited()
-        # With its first process, a pid namespace ends.
-        for process in container.processes:
-            process.signal(abi.SIGKILL)
+        # With its first process a pid namespace ends: the others are killed, and the container is there until they are
+        # gone, which for hundreds of processes takes turns.
+        while processes := container.processes:
+            for process in processes:
+                process.signal(abi.SIGKILL)
+            await processes[0].exited()
         for log in logs:
             log.flush()
         if tty is not None:

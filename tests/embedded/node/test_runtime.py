@@ -151,3 +151,13 @@ async def test_a_command_starts_within_milliseconds(pod):
     for _ in range(20):
         await pod.sh("cat /etc/hostname > /dev/null")
     assert (asyncio.get_running_loop().time() - began) / 20 < 0.05
+
+
+async def test_a_container_ends_when_all_its_processes_have(start):
+    pod = await start()
+    for _ in range(200):
+        pod.node.runtime.start_exec(pod.container, ["bash", "-c", "while :; do :; done"])
+    await asyncio.sleep(0)
+    assert len(pod.container.processes) > 200
+    await pod.node.runtime.stop(pod.container, 0)
+    assert pod.container.processes == []
