@@ -30,7 +30,7 @@ bench: $(READY)  ## measure start-up, rules, delivery and reading; RULES="a.yaml
 	$(BIN)/python -m tests.bench $(RULES)
 
 fuzz: $(READY)  ## throw random and broken rule files at the loader; N=1000000 for more than 10000
-	$(BIN)/python -m tests.rules.fuzz --inputs $(or $(N),10000)
+	$(BIN)/python -m tests.falcorules.fuzz --inputs $(or $(N),10000)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.embedded import client
-from labkit.embedded.state import Endpoints
+from ekslab import client
+from ekslab.state import Endpoints
 from labkit.settings import Settings
 
 HERE = Path(__file__).parent
@@ -104,7 +104,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _labs_of(pid: int) -> list[str]:
     """Pid and command line of the labs that belong to a process."""
     listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
-    mine = ("labkit.embedded.server", f"--parent {pid}")
+    mine = ("ekslab.server", f"--parent {pid}")
     return [line.strip() for line in listed.splitlines() if all(part in f"{line} " for part in mine)]
 
 

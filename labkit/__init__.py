@@ -23,6 +23,6 @@ __getattr__, __dir__ = lazily(
         "Lab": "labkit.lab",
         "LabError": "labkit.errors",
         "Settings": "labkit.settings",
-        **{name: f"labkit.{name}" for name in ("alerts", "attacks", "charts", "respond", "rules")},
+        **{name: f"labkit.{name}" for name in ("alerts", "attacks", "charts", "respond")},
     },
 )

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 # Subcommand -> where its click command is. A command's module is imported only when it is used.
 COMMANDS = {
-    "up": "labkit.embedded.cli:up",
-    "down": "labkit.embedded.cli:down",
-    "status": "labkit.embedded.cli:status",
-    "env": "labkit.embedded.cli:env",
+    "up": "ekslab.cli:up",
+    "down": "ekslab.cli:down",
+    "status": "ekslab.cli:status",
+    "env": "ekslab.cli:env",
     "lab": "labkit.jupyterlab:lab",
     "run": "labkit.runner:run_command",
     "apply": "labkit.provision.cli:apply",
@@ -34,7 +34,7 @@ COMMANDS = {
     "audit": "labkit.provision.cli:audit",
     "exec": "labkit.attacks.cli:exec_command",
     "attack": "labkit.attacks.cli:attack",
-    "rules": "labkit.rules.cli:rules",
+    "rules": "falcorules.cli:rules",
     "alerts": "labkit.alerts.cli:alerts",
 }
 

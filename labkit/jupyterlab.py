@@ -38,7 +38,7 @@ def lab(options: tuple[str, ...]) -> None:
 
 def on_embedded(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """What takes the place of `environ` on the embedded lab, which is started if need be, and terminals' shell."""
-    from labkit.embedded.client import ensure_running
+    from ekslab.client import ensure_running
 
     endpoints = ensure_running(settings)
     click.echo(f"The embedded lab is running: AWS {endpoints.aws_url}, Kubernetes {endpoints.kubernetes_url}.")

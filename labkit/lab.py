@@ -29,13 +29,13 @@ from labkit.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from falcorules.events import RecordedEvent
     from labkit.alerts.times import When
+    from labkit.connect import Aws, Target
+    from labkit.kube import ExecResult
     from labkit.provision.audit import Audit
-    from labkit.provision.kube import ExecResult
     from labkit.provision.preflight import Preflight
     from labkit.provision.steps import StepResult
-    from labkit.provision.target import Aws, Target
-    from labkit.rules.events import RecordedEvent
     from labkit.show import Table
 
 
@@ -72,7 +72,7 @@ class Lab:
         with what to do; without `start`, `NoLabError` if no embedded lab is running. With `partly`, AWS or the cluster
         may be away: what there is can be taken away even so.
         """
-        from labkit.provision.target import reach
+        from labkit.connect import reach
 
         loaded = Settings.load(target=target, region=region, cluster=cluster, **settings)
         if loaded.target == "eks" and region is None and "LABKIT_REGION" not in os.environ:
@@ -164,7 +164,7 @@ class Lab:
     @cached_property
     def cluster(self) -> dict[str, Any]:
         """EKS's description of the cluster. Raises `TargetError` if there is no such cluster."""
-        from labkit.provision.target import describe_cluster
+        from labkit.connect import describe_cluster
 
         return describe_cluster(self.aws, self.settings.cluster)
 
@@ -187,7 +187,7 @@ class Lab:
         `tty` gives the command a terminal, as `kubectl exec -t` does at a terminal; `stdin` is its input. Raises
         `ExecError` if it can't be run.
         """
-        from labkit.provision.kube import Ran
+        from labkit.kube import Ran
 
         words = command(*argv)
         pod = self.kube.resolve(target, namespace=namespace or self.settings.app_namespace)
@@ -214,7 +214,7 @@ class Lab:
         `labkit rules replay` read. By default the application's namespace is recorded. Raises `TargetError` on a real
         cluster, where Falco hands out alerts only.
         """
-        from labkit.rules.events import read_events, write_lines
+        from falcorules.events import read_events, write_lines
 
         events: list[RecordedEvent] = []
         lines: list[str] = []

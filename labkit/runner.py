@@ -281,7 +281,7 @@ def _lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
     if settings.target != "embedded":
         yield
         return
-    from labkit.embedded import client
+    from ekslab import client
 
     before = dict(os.environ)
     home = output / ".labkit"

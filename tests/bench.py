@@ -39,7 +39,7 @@ def bench_import() -> None:
 
 
 def bench_rules(files: list[Path]) -> None:
-    from labkit import rules
+    import falcorules as rules
 
     default = ROOT / "labkit" / "embedded" / "images" / "rules" / "falco_rules.yaml"
     visit = list(rules.open_events(ROOT / "custom-rules" / "recorded" / "visit.jsonl.gz"))
@@ -65,8 +65,8 @@ def bench_rules(files: list[Path]) -> None:
 
 
 def bench_lab() -> None:
+    from ekslab import client
     from labkit import Lab
-    from labkit.embedded import client
     from labkit.settings import Settings
 
     os.environ[client.PARENT] = str(os.getpid())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.embedded import client
-from labkit.embedded.state import Endpoints
+from ekslab import client
+from ekslab.state import Endpoints
 
 ROOT = Path(__file__).parent.parent
 

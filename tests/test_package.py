@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from labkit.embedded.helm import Helm, chart
+from ekslab.helm import Helm, chart
 from labkit.versions import pinned
 
 ROOT = Path(__file__).parent.parent

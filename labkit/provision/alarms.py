@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from labkit.connect import explained
 from labkit.errors import StepError
 from labkit.provision.steps import TAG, Part, Step
-from labkit.provision.target import explained
 from labkit.provision.templates import template
 from labkit.show import counted
 

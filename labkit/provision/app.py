@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import StepError
-from labkit.provision.kube import Object, Patience
+from labkit.kube import Object, Patience
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import Part, Step
 

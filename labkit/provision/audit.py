@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.provision.kube import OURS
+from labkit.connect import NoClusterError, explained
+from labkit.kube import OURS
 from labkit.provision.steps import STEPS, TAG, Part
-from labkit.provision.target import NoClusterError, explained
 from labkit.show import Table
 
 if TYPE_CHECKING:

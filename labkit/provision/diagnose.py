@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ekslab.aws.filter_patterns import PatternError, compile_pattern
 from labkit.calls import near, shown
 from labkit.errors import LabError
-from labkit.filter_patterns import PatternError, compile_pattern
+from labkit.kube import Kube, Object, is_ready
 from labkit.provision import logs
-from labkit.provision.kube import Kube, Object, is_ready
 
 if TYPE_CHECKING:
     import datetime as dt

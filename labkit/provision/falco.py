@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit.errors import StepError, reading_yaml
 from labkit.files import read_text
-from labkit.provision.helm import Release, upgrade_install_arguments
-from labkit.provision.kube import OURS, WORKSHOP, Problem, carries
+from labkit.helm import Release, upgrade_install_arguments
+from labkit.kube import OURS, WORKSHOP, Problem, carries
 from labkit.provision.manifests import in_the_workshop, manifest_parts
 from labkit.provision.steps import Part, Step
 from labkit.versions import pinned

@@ -21,6 +21,7 @@ from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from labkit.connect import explained
 from labkit.errors import StepError
 from labkit.provision.alarms import Queue, queue_url
 from labkit.provision.diagnose import Link
@@ -28,7 +29,6 @@ from labkit.provision.iam import Role, RolePolicy
 from labkit.provision.logs import LogGroup, describe
 from labkit.provision.manifests import in_the_workshop
 from labkit.provision.steps import TAG, Part, Step
-from labkit.provision.target import explained
 from labkit.provision.templates import template
 from labkit.provision.waiting import poll
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import StepError
+from labkit.kube import Object
 from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
-from labkit.provision.kube import Object
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import STEPS as ALL_STEPS
 from labkit.provision.steps import Part, Step

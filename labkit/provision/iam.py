@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from labkit.connect import explained
 from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import TAG, Part, Step
-from labkit.provision.target import explained
 from labkit.provision.templates import template
 
 if TYPE_CHECKING:
+    from labkit.connect import Aws
     from labkit.lab import Lab
-    from labkit.provision.target import Aws
 
 AUDIENCE = "sts.amazonaws.com"
 SERVICE_ACCOUNT = "fluent-bit"

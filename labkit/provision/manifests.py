@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from labkit.errors import StepError
-from labkit.provision.kube import (
+from labkit.kube import (
     OURS,
     WORKLOADS,
     WORKSHOP,

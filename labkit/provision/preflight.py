@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labkit.connect import explained
 from labkit.errors import LabError
+from labkit.kube import KubernetesError, Object
 from labkit.provision.falco import RELEASE, foreign, is_workshops
-from labkit.provision.kube import KubernetesError, Object
-from labkit.provision.target import explained
 from labkit.show import Table
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from labkit.calls import near, shown
+from labkit.connect import NoClusterError, explained
 from labkit.errors import LabError, StepError, StoppedError, UnreachableError
-from labkit.provision.ledger import Record
-from labkit.provision.target import NoClusterError, explained
+from labkit.ledger import Record
 from labkit.show import Cli, Table
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.alerts.times import When
+    from labkit.kube import ExecResult, Ran
     from labkit.lab import Lab
     from labkit.provision.diagnose import Link
-    from labkit.provision.kube import ExecResult, Ran
 
 Found = TypeVar("Found")
 

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from labkit.alerts.times import column
+from labkit.connect import explained
 from labkit.errors import LabError
-from labkit.provision.target import explained
 
 _HINT = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
 

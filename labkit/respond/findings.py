@@ -22,8 +22,8 @@ import pandas as pd
 
 from labkit.alerts.frame import ALERT, DELIVERY
 from labkit.alerts.times import column
+from labkit.connect import explained
 from labkit.errors import AlertTimeoutError, LabError
-from labkit.provision.target import explained
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert, Failure, Finding
 from labkit.show import Table, counted

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ekslab.aws.filter_patterns import PatternError, compile_pattern
 from labkit.alerts.times import When, utc
+from labkit.connect import explained
 from labkit.errors import LabError
-from labkit.filter_patterns import PatternError, compile_pattern
-from labkit.provision.target import explained
 
 MAX_PATTERN = 1024  # characters
 MAX_DIMENSIONS = 3  # of a metric filter

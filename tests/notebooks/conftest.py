@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from labkit.embedded import client
+from ekslab import client
 
 ROOT = Path(__file__).parents[2]
 # What a person's start-up files do: another account and cluster, and programs before all others.

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from ekslab import client
+from ekslab.state import Endpoints
 from labkit import Lab
-from labkit.embedded import client
-from labkit.embedded.state import Endpoints
 from labkit.provision.steps import STEPS
 from tests import aws_cli
 
@@ -114,7 +114,7 @@ def terminal(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> 
     programs.mkdir()
     (programs / "kubectl").symlink_to(shutil.which("kubectl") or "kubectl")
     # A Helm of somebody's own would look for charts on the network.
-    (programs / "helm").write_text(f'#!/bin/sh\nexec {sys.executable} -m labkit.embedded.helm "$@"\n')
+    (programs / "helm").write_text(f'#!/bin/sh\nexec {sys.executable} -m ekslab.helm "$@"\n')
     (programs / "helm").chmod(0o755)
     with aws_cli.install(programs):
         yield Terminal(endpoints, folder, programs)

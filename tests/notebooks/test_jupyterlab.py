@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit.embedded import client, state
+from ekslab import client, state
 
 from .conftest import ROOT, Attendee, JupyterLab
 

@@ -1,0 +1,287 @@
+"""The account's IAM: moto's back end, loaded on first use and corrected to AWS's ways.
+
+A Call goes in, the service's HTTP response comes out; only operations that moto answers truthfully are let through.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+from ekslab import names
+from ekslab.aws.iam_authorization import Document, parse_document
+from ekslab.aws.protocols import BOTOCORE_NAMES, AwsError, Call, decoded_body, unsupported
+from ekslab.http import HttpResponse
+
+# The roles of the workshop's cluster, and the AWS managed policies that EKS wants on them.
+_CLUSTER_ROLES = {
+    "cluster": ("eks.amazonaws.com", ("AmazonEKSClusterPolicy",)),
+    "node": (
+        "ec2.amazonaws.com",
+        ("AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryReadOnly"),
+    ),
+}
+
+
+@cache
+def supported() -> dict[str, frozenset[str]]:
+    """The operations that moto answers as AWS does, by signing name: `supported.toml`."""
+    text = resources.files("ekslab.aws").joinpath("supported.toml").read_text(encoding="utf-8")
+    return {service: frozenset(operations) for service, operations in tomllib.loads(text).items()}
+
+
+@dataclass(frozen=True)
+class Administrator:
+    """The IAM user that the lab's own key belongs to."""
+
+    name: str
+    arn: str
+    user_id: str
+    access_key_id: str
+
+
+class Account:
+    """One account's back ends. Not thread-safe except where it says so: calls come from the event loop's thread."""
+
+    def __init__(
+        self, *, account_id: str, region: str, administrator: Administrator, cluster_roles: Mapping[str, str]
+    ) -> None:
+        self.account_id = account_id
+        self.region = region
+        self.administrator = administrator
+        self._cluster_roles = cluster_roles
+        self._application: Any = None
+        self._started: set[str] = set()
+        self._made: Counter[str] = Counter()
+        self._loading = threading.Lock()
+
+    @property
+    def loaded(self) -> bool:
+        return self._application is not None
+
+    def load(self) -> None:
+        """Imports moto and makes what the account holds from the start. Takes about a second; safe from any thread."""
+        with self._loading:
+            if self._application is not None:
+                return
+            os.environ.setdefault("MOTO_ACCOUNT_ID", self.account_id)
+            os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+            from moto.backends import get_backend
+            from moto.moto_api._internal import mock_random
+            from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+            self._start_empty("iam")
+            iam = get_backend("iam")[self.account_id]["aws"]
+            mock_random.seed(self.account_id)
+            self._seed(iam)
+            self._application = DomainDispatcherApplication(create_backend_app)
+
+    def _start_empty(self, service: str) -> None:
+        """Empties a service before its first use: another lab may have lived in this process before."""
+        from moto.backends import get_backend
+
+        if service not in self._started:
+            self._started.add(service)
+            get_backend(service)[self.account_id].reset()
+
+    def _seed(self, iam: Any) -> None:
+        user = iam.create_user(self.region, self.administrator.name)
+        user.id = self.administrator.user_id
+        iam.create_access_key(user.name).access_key_id = self.administrator.access_key_id
+        iam.attach_user_policy("arn:aws:iam::aws:policy/AdministratorAccess", user.name)
+        for part, (principal, policies) in _CLUSTER_ROLES.items():
+            statement = {"Effect": "Allow", "Principal": {"Service": principal}, "Action": "sts:AssumeRole"}
+            role = iam.create_role(
+                role_name=self._cluster_roles[part].rpartition("/")[2],
+                assume_role_policy_document=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+                path="/",
+                permissions_boundary=None,
+                description=f"The workshop's cluster: {part}",
+                tags=[],
+                max_session_duration="3600",
+            )
+            for policy in policies:
+                iam.attach_role_policy(f"arn:aws:iam::aws:policy/{policy}", role.name)
+
+    def handle(self, call: Call) -> HttpResponse:
+        """moto's answer to a supported call. Raises AwsError for any other, and where moto would be too lenient."""
+        if call.operation not in supported().get(call.service, frozenset()):
+            raise unsupported(call)
+        self.load()
+        if call.service != "iam":
+            self._start_empty(BOTOCORE_NAMES.get(call.service, call.service))
+            return self._dispatch(call)
+        self._refuse_what_iam_refuses(call)
+        self._make_ids_reproducible(call)
+        response = self._dispatch(call)
+        if call.operation.startswith("Attach"):
+            self._recount_attachments(call.parameters.get("PolicyArn", ""))
+        return response
+
+    def _dispatch(self, call: Call) -> HttpResponse:
+        request = call.request
+        url = urlsplit(request.url)
+        body = decoded_body(call)
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": request.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": url.path or "/",
+            "QUERY_STRING": url.query,
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_TYPE": request.header("content-type"),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.errors": io.StringIO(),
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        dropped = ("content-length", "content-type", "content-encoding", "transfer-encoding", "connection")
+        for name, value in request.headers.items():
+            if name.lower() not in dropped and not name.lower().startswith("x-moto"):
+                environ["HTTP_" + name.upper().replace("-", "_")] = value
+        scope = call.scope
+        assert scope is not None
+        environ |= {
+            "HTTP_HOST": f"{call.service}.{call.region}.amazonaws.com",
+            "HTTP_X_MOTO_ACCOUNT_ID": self.account_id,
+            # moto takes the service and region from here, for presigned requests too.
+            "HTTP_AUTHORIZATION": (
+                f"AWS4-HMAC-SHA256 Credential={scope.access_key_id}/{scope.date}/{scope.region}/{scope.service}"
+                "/aws4_request, SignedHeaders=host, Signature=verified"
+            ),
+        }
+        status = 500
+        headers: dict[str, str] = {}
+
+        def start_response(line: str, received: list[tuple[str, str]], exc_info: Any = None) -> None:
+            nonlocal status
+            status = int(line.split()[0])
+            headers.update(received)
+
+        chunks = self._application(environ, start_response)
+        try:
+            payload = b"".join(chunks)
+        finally:
+            if hasattr(chunks, "close"):
+                chunks.close()
+        kept = {k: v for k, v in headers.items() if not k.lower().startswith(("access-control", "content-length"))}
+        return HttpResponse(status, kept, payload)
+
+    # -- IAM, as the lab's own services read it --
+
+    def _iam(self) -> Any:
+        self.load()
+        from moto.iam.models import iam_backends
+
+        return iam_backends[self.account_id]["aws"]
+
+    def _refuse_what_iam_refuses(self, call: Call) -> None:
+        """Raises the errors that moto doesn't, or words otherwise."""
+        from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
+
+        iam, p = self._iam(), call.parameters
+        roles = {role.name for role in iam.roles.values()}
+        if call.operation != "CreateRole" and p.get("RoleName", "") not in roles | {""}:
+            raise AwsError("NoSuchEntity", f"The role with name {p['RoleName']} cannot be found.", 404)
+        match call.operation:
+            case "CreateRole":
+                if p.get("RoleName") in roles:
+                    raise AwsError("EntityAlreadyExists", f"Role with name {p['RoleName']} already exists.", 409)
+                try:
+                    IAMTrustPolicyDocumentValidator(p.get("AssumeRolePolicyDocument", "")).validate()
+                except Exception as error:
+                    message = getattr(error, "message", "This policy contains invalid Json")
+                    raise AwsError("MalformedPolicyDocument", message) from error
+            case "GetUser":
+                scope = call.scope
+                if not p.get("UserName") and scope and scope.access_key_id != self.administrator.access_key_id:
+                    raise AwsError("ValidationError", "Must specify userName when calling with non-User credentials")
+            case "PutRolePermissionsBoundary":
+                arn = p.get("PermissionsBoundary", "")
+                if arn not in iam.managed_policies:
+                    raise AwsError("NoSuchEntity", f"Scope ARN: {arn} does not exist or is not attachable.", 404)
+            case "DeletePolicy":
+                policy = iam.managed_policies.get(p.get("PolicyArn"))
+                if policy is not None and policy.attachment_count > 0:
+                    raise AwsError("DeleteConflict", "Cannot delete a policy attached to entities.", 409)
+                if policy is not None and len(policy.versions) > 1:
+                    message = (
+                        "This policy has more than one version. Before you delete a policy, you must delete the "
+                        "policy's versions. The default version is deleted with the policy."
+                    )
+                    raise AwsError("DeleteConflict", message, 409)
+            case "CreateOpenIDConnectProvider":
+                url = p.get("Url", "")
+                if self.oidc_provider(url) is not None:
+                    raise AwsError("EntityAlreadyExists", f"Provider with url {url} already exists.", 409)
+            case "DeleteOpenIDConnectProvider":
+                arn = p.get("OpenIDConnectProviderArn", "")
+                if arn not in iam.open_id_providers:
+                    raise AwsError("NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}", 404)
+
+    def _make_ids_reproducible(self, call: Call) -> None:
+        """The ids that a call makes depend on what it makes, and on how often it was made before: on nothing else."""
+        from moto.moto_api._internal import mock_random
+
+        what = names.hex_id(32, call.action, call.request.body)
+        self._made[what] += 1
+        mock_random.seed(f"{what} {self._made[what]}")
+
+    def _recount_attachments(self, arn: str) -> None:
+        """moto counts an attachment twice when it is made twice; IAM's second is without effect."""
+        iam = self._iam()
+        entities = [*iam.roles.values(), *iam.users.values(), *iam.groups.values()]
+        if arn in iam.managed_policies:
+            iam.managed_policies[arn].attachment_count = sum(arn in entity.managed_policies for entity in entities)
+
+    def role(self, arn: str) -> Any | None:
+        """moto's role with this ARN, or None."""
+        return next((role for role in self._iam().roles.values() if role.arn == arn), None)
+
+    def role_policies(self, role: Any) -> list[Document]:
+        """A role's inline and attached policies, parsed."""
+        inline = [parse_document(text) for text in role.policies.values()]
+        return inline + [_default_version(policy) for policy in role.managed_policies.values()]
+
+    def policy(self, arn: str) -> Document | None:
+        """The default version of a managed policy, or None."""
+        policy = self._iam().managed_policies.get(arn)
+        return _default_version(policy) if policy is not None else None
+
+    def policies_of(self, arn: str) -> tuple[dict[str, Document], list[Document]] | None:
+        """(policies by name, permissions boundary) of the role or user with this ARN; None if there is none."""
+        iam = self._iam()
+        entity = next((e for e in [*iam.roles.values(), *iam.users.values()] if e.arn == arn), None)
+        if entity is None:
+            return None
+        policies = {name: parse_document(text) for name, text in entity.policies.items()}
+        policies |= {policy.name: _default_version(policy) for policy in entity.managed_policies.values()}
+        boundary = self.policy(getattr(entity, "permissions_boundary_arn", None) or "")
+        return policies, [boundary] if boundary is not None else []
+
+    def oidc_provider(self, issuer: str) -> tuple[str, list[str]] | None:
+        """(ARN, client ids) of the IAM OIDC provider for an issuer URL, or None."""
+        wanted = issuer.removeprefix("https://").rstrip("/")
+        for arn, provider in self._iam().open_id_providers.items():
+            if provider.url.rstrip("/") == wanted:
+                return arn, list(provider.client_id_list)
+        return None
+
+
+def _default_version(policy: Any) -> Document:
+    return next(parse_document(v.document) for v in policy.versions if v.version_id == policy.default_version_id)

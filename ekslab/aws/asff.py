@@ -1,0 +1,155 @@
+"""The AWS Security Finding Format: a finding goes in, what is wrong with it comes out, in Security Hub's words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ekslab.aws.protocols import service_model
+
+MAX_BYTES = 240_000
+"""The largest finding as JSON: 240 KB."""
+NORMALIZED = {"INFORMATIONAL": 0, "LOW": 1, "MEDIUM": 40, "HIGH": 70, "CRITICAL": 90}
+"""Severity.Normalized that Security Hub derives from a label."""
+
+_TIMESTAMP = re.compile(
+    r"(\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,9}))?"
+    r"(?:Z|([+-])(0\d|1[0-8]):?([0-5]\d)?)",
+    re.ASCII,
+)
+_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "string": ("string", (str,)),
+    "integer": ("integer", (int,)),
+    "long": ("integer", (int,)),
+    "double": ("number", (int, float)),
+    "boolean": ("boolean", (bool,)),
+    "list": ("array", (list,)),
+    "map": ("object", (dict,)),
+    "structure": ("object", (dict,)),
+}
+
+
+@cache
+def rules() -> dict[str, Any]:
+    """The limits, patterns and filters of `asff.yaml`."""
+    loaded: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "asff.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+@cache
+def _shapes() -> dict[str, Any]:
+    shapes: dict[str, Any] = service_model("securityhub")["shapes"]
+    return shapes
+
+
+def nanoseconds(timestamp: str) -> int | None:
+    """A timestamp as ns since the epoch; None if it isn't one of the forms that Security Hub takes."""
+    found = _TIMESTAMP.fullmatch(timestamp)
+    if found is None:
+        return None
+    moment, fraction, sign, hours, minutes = found.groups()
+    try:
+        seconds = int(dt.datetime.fromisoformat(moment).replace(tzinfo=dt.UTC).timestamp())
+    except ValueError:
+        return None
+    offset = (int(hours) * 3600 + int(minutes or 0) * 60) * (1 if sign == "+" else -1) if sign else 0
+    return (seconds - offset) * 10**9 + int((fraction or "").ljust(9, "0"))
+
+
+def faults(finding: Any) -> list[str]:
+    """What a finding to be imported violates of the format; empty if nothing."""
+    found = list(_faults("AwsSecurityFinding", finding, "", "data"))
+    if (
+        isinstance(finding, dict)
+        and not found
+        and not (_rated(finding) or _rated(finding.get("FindingProviderFields")))
+    ):
+        found = ["data should have required property 'FindingProviderFields'", "data should match some schema in anyOf"]
+    return found
+
+
+def _rated(fields: Any) -> bool:
+    """Whether there are a severity and types, at the top or in FindingProviderFields."""
+    severity = (fields or {}).get("Severity") or {}
+    return ("Label" in severity or "Normalized" in severity) and "Types" in fields
+
+
+def _faults(shape_name: str, value: Any, path: str, shown: str) -> Iterator[str]:
+    shape = _shapes()[shape_name]
+    kind, types = _KINDS[shape["type"]]
+    right = isinstance(value, types) and (kind == "boolean" or not isinstance(value, bool))
+    if not right:
+        yield f"{shown} should be {kind}"
+        return
+    if path in rules()["limits"]:
+        least, most = rules()["limits"][path]
+        noun = "characters" if kind == "string" else "items"
+        longer, shorter = ("longer", "shorter") if kind == "string" else ("have more", "have fewer")
+        be = "NOT be" if kind == "string" else "NOT"
+        if len(value) > most:
+            yield f"{shown} should {be} {longer} than {most} {noun}"
+        if len(value) < least:
+            yield f"{shown} should {be} {shorter} than {least} {noun}"
+    if path in rules()["ranges"]:
+        least, most = rules()["ranges"][path]
+        if not least <= value <= most:
+            yield f"{shown} should be {'>=' if value < least else '<='} {least if value < least else most}"
+    if kind == "string":
+        yield from _text_faults(shape, value, path, shown)
+    elif kind == "array":
+        for index, item in enumerate(value):
+            yield from _faults(shape["member"]["shape"], item, f"{path}[]", f"{shown}[{index}]")
+    elif shape["type"] == "map":
+        yield from _map_faults(shape, value, path, shown)
+    elif kind == "object":
+        for name in shape.get("required", ()):
+            if name not in value:
+                yield f"{shown} should have required property '{name}'"
+        for name, member in value.items():
+            if name not in shape["members"]:
+                yield f"{shown} should NOT have additional properties"
+            else:
+                inner = f"{path}.{name}" if path else name
+                yield from _faults(shape["members"][name]["shape"], member, inner, f"{shown}.{name}")
+
+
+def _text_faults(shape: Mapping[str, Any], value: str, path: str, shown: str) -> Iterator[str]:
+    if "enum" in shape and value not in shape["enum"]:
+        yield f"{shown} should be equal to one of the allowed values"
+    if path in rules()["timestamps"] and nanoseconds(value) is None:
+        yield f'{shown} should match format "date-time"'
+    pattern = rules()["patterns"].get(path)
+    if pattern and re.search(pattern, value, re.ASCII) is None:
+        yield f'{shown} should match pattern "{pattern}"'
+    if "pattern" in shape and not value.strip():
+        yield f'{shown} should match pattern "{shape["pattern"]}"'
+
+
+def _map_faults(shape: Mapping[str, Any], value: Mapping[str, Any], path: str, shown: str) -> Iterator[str]:
+    most, longest_key, longest_value = rules()["maps"].get(path, (None, None, None))
+    if most is not None and len(value) > most:
+        yield f"{shown} should NOT have more than {most} properties"
+    for key, item in value.items():
+        inner = f"{shown}['{key}']"
+        if not key.strip() or (longest_key is not None and len(key) > longest_key):
+            yield f"{shown} property name '{key[:128]}' is invalid"
+        if longest_value is not None and isinstance(item, str) and len(item) > longest_value:
+            yield f"{inner} should NOT be longer than {longest_value} characters"
+        yield from _faults(shape["value"]["shape"], item, f"{path}.*", inner)
+
+
+def values(finding: Mapping[str, Any], path: str) -> list[Any]:
+    """Every value at a path such as `Resources[].Details.Container.Name`, in order."""
+    found: list[Any] = [finding]
+    for part in path.split("."):
+        name = part.removesuffix("[]")
+        found = [value[name] for value in found if isinstance(value, Mapping) and name in value]
+        if part.endswith("[]"):
+            found = [item for value in found if isinstance(value, list) for item in value]
+    return found

@@ -1,0 +1,378 @@
+"""The front door of the emulated AWS: a signed HTTP request comes in, the called service's answer goes out.
+
+Between the two, the signature is checked and the caller's policies are asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from ekslab import memory, names
+from ekslab.aws import iam_authorization, policy_simulation, signature, wire
+from ekslab.aws.account import Account, Administrator, supported
+from ekslab.aws.cloudwatch import CloudWatch
+from ekslab.aws.eks import Eks
+from ekslab.aws.iam_authorization import Principal
+from ekslab.aws.lambda_functions import Lambda, shipped
+from ekslab.aws.live_tail import LiveTail
+from ekslab.aws.logs import Logs
+from ekslab.aws.protocols import (
+    AwsError,
+    Call,
+    body_limit,
+    error_response,
+    json_response,
+    outline,
+    parse_call,
+    scope_of,
+    service_of_host,
+    too_large,
+    unsupported,
+    with_parameters,
+)
+from ekslab.aws.securityhub import SecurityHub
+from ekslab.aws.sns import Sns
+from ekslab.aws.sqs import Sqs
+from ekslab.aws.sts import UNSIGNED, Sts
+from ekslab.http import HttpRequest, HttpResponse
+from ekslab.identity import Credentials, ServiceAccountIssuer
+from ekslab.turns import TooLong, limited
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+logger = logging.getLogger(__name__)
+
+ADMINISTRATOR = "workshop"
+EKS_TOKEN_PREFIX = "k8s-aws-v1."
+EKS_TOKEN_LIFETIME = 15 * 60  # seconds; what an EKS cluster grants, whatever the presigned URL says
+_STORING = ("Put", "Create", "Send", "Publish", "BatchImport", "Invoke", "StartQuery", "Update", "Upload")
+_BODY_SECONDS = 60  # in which a client has to have sent its body
+_SMALL_BODY = 1024 * 1024  # bytes; of larger ones, two are read at a time
+
+
+class Aws:
+    """One AWS account as the lab sees it. Lives on one event loop.
+
+    `kubernetes_ca` is PEM, `clock` gives seconds since the epoch. `trusted_code` are digests of the files that
+    functions may be made of; by default, what the workshop ships. Constructing it is cheap: the emulation of IAM is
+    loaded by `warm_up`, or else by the first call that needs it.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials,
+        issuer: ServiceAccountIssuer,
+        region: str = "us-east-1",
+        account_id: str = "111122223333",
+        cluster: str = "falco-workshop",
+        kubernetes_url: str = "",
+        kubernetes_ca: bytes = b"",
+        clock: Callable[[], float] = time.time,
+        url: str = "",
+        trusted_code: Iterable[str] | None = None,
+    ) -> None:
+        self.url = url
+        """Where SDKs on this computer reach it; functions do."""
+        self.region = region
+        self.account_id = account_id
+        self._cluster = cluster
+        self._clock = clock
+        self._request_numbers = itertools.count(1)
+        self._large_bodies = asyncio.Semaphore(2)
+        self.eks = Eks(
+            account_id=account_id,
+            region=region,
+            cluster=cluster,
+            endpoint=kubernetes_url,
+            certificate_authority=kubernetes_ca,
+            issuer=issuer.issuer,
+            clock=clock,
+        )
+        arn = f"arn:aws:iam::{account_id}:user/{ADMINISTRATOR}"
+        user_id = "AIDA" + names.hex_id(16, arn).upper()
+        self.account = Account(
+            account_id=account_id,
+            region=region,
+            administrator=Administrator(ADMINISTRATOR, arn, user_id, credentials.access_key_id),
+            cluster_roles=self.eks.roles,
+        )
+        self.sts = Sts(credentials=credentials, issuer=issuer, account=self.account, clock=clock)
+        self.sqs = Sqs(account_id=account_id, clock=clock)
+        self.sns = Sns(account_id=account_id, clock=clock, sqs=self.sqs)
+        self.cloudwatch = CloudWatch(
+            account_id=account_id, clock=clock, publish=partial(self.sns.publish_as, "cloudwatch.amazonaws.com")
+        )
+        self.functions = Lambda(
+            account_id=account_id,
+            clock=clock,
+            account=self.account,
+            sts=self.sts,
+            call_as=self.call_as,
+            url=lambda: self.url,
+            metrics=lambda region: self.cloudwatch.region(region).metrics,
+            trusted=shipped() if trusted_code is None else trusted_code,
+        )
+        self.logs = Logs(
+            account_id=account_id,
+            clock=clock,
+            metrics=lambda region: self.cloudwatch.region(region).metrics,
+            functions=self.functions,
+        )
+        # Services of the lab's own that need nothing but a caller, by signing name.
+        self._services: dict[str, wire.Service] = {
+            "monitoring": self.cloudwatch,
+            "securityhub": SecurityHub(account_id=account_id, clock=clock),
+            "sns": self.sns,
+            "sqs": self.sqs,
+            "lambda": self.functions,
+        }
+
+    async def warm_up(self) -> None:
+        """Loads what the first call that needs IAM would otherwise wait for. The loop runs on meanwhile."""
+        if not self.account.loaded:
+            await asyncio.to_thread(self.account.load)
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """The answer to any AWS call, errors included, as the called service would put it."""
+        answer, call, request_id = await self._respond(request)
+        if isinstance(answer, LiveTail):
+            assert call is not None
+            return error_response(unsupported(call, "only over a connection to the lab itself"), "json", request_id)
+        return answer
+
+    async def call_as(
+        self, caller: Principal, service: str, operation: str, region: str, parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The result of a call that a service of the lab makes as a role, which must be allowed to. Raises AwsError."""
+        call = Call(HttpRequest("POST", f"{self.url}/"), service, operation, "json", region, None, parameters)
+        if service == "logs":
+            self._authorize(call, caller, iam_authorization.resources_of(call, self.account_id))
+            result = self.logs.handle(call, caller.arn)
+            assert isinstance(result, dict)
+            return result
+        called = self._services[service]
+        self._authorize(call, caller, called.resources(call, parameters))
+        return await called.handle(call, parameters, caller)
+
+    async def _respond(
+        self, request: HttpRequest, content: AsyncIterator[bytes] | None = None
+    ) -> tuple[HttpResponse | LiveTail, Call | None, str]:
+        """The answer, the call and its id. `content` is the body that is still to be read."""
+        request_id = names.uid("aws request", next(self._request_numbers))
+        try:
+            call = replace(outline(request, default_region=self.region), request_id=request_id)
+        except AwsError as error:
+            return error_response(error, "json", request_id), None, request_id
+        try:
+            if content is not None:
+                call = replace(call, request=replace(request, body=await self._body(request, content)))
+            if call.scope is None:  # what needs no signature is known by its form
+                call = with_parameters(call)
+            caller = self._authenticate(call)
+            if call.scope is not None:
+                call = with_parameters(call)
+            if call.operation.startswith(_STORING) and memory.is_full():
+                raise AwsError("LimitExceededException", memory.MESSAGE)
+            if call.service in supported() or call.operation.startswith("AssumeRole"):
+                await self.warm_up()
+            service = self._services.get(call.service)
+            if service is not None and caller is not None:
+                p = wire.parameters(call)
+                self._authorize(replace(call, parameters=p), caller, service.resources(call, p))
+                return wire.response(call, await service.handle(call, p, caller), request_id), call, request_id
+            self._authorize(call, caller, iam_authorization.resources_of(call, self.account_id))
+            return self._answer(call, caller, request_id), call, request_id
+        except AwsError as error:
+            return error_response(_in_protocol(error, call), call.protocol, request_id, call.service), call, request_id
+        except TooLong:
+            logger.warning("%s took too long", call.action)
+            message = f"{call.action} asks for too much at once: the embedded lab stopped it, as others were waiting."
+            return (
+                error_response(AwsError("LimitExceededException", message), call.protocol, request_id),
+                call,
+                request_id,
+            )
+        except RecursionError:
+            deep = AwsError("SerializationException", "The request is nested too deeply.")
+            return error_response(deep, call.protocol, request_id), call, request_id
+        except MemoryError:
+            logger.exception("%s failed", call.action)
+            short = AwsError("ServiceUnavailable", "The embedded lab is short of memory; try again.", 503)
+            return error_response(short, call.protocol, request_id), call, request_id
+        except Exception:
+            logger.exception("%s failed", call.action)
+            # Not a server error: SDKs would retry it, and the person would wait for the same answer.
+            failure = AwsError("InternalFailure", f"The embedded lab failed at {call.action}; its log says why.")
+            return error_response(failure, call.protocol, request_id), call, request_id
+
+    def _authenticate(self, call: Call) -> Principal | None:
+        """Who calls; None for a call that needs no signature. Raises AwsError."""
+        if call.service == "sts" and call.operation in UNSIGNED:
+            return None
+        access_key_id = signature.verify(call, self.sts.key, self._clock())
+        named = service_of_host(call.request.host)
+        if named and call.scope and named[1] and named[1] != call.scope.region:
+            message = f"Credential should be scoped to a valid region, not '{call.scope.region}'."
+            code = "SignatureDoesNotMatch" if call.protocol in ("query", "rest-xml") else "InvalidSignatureException"
+            raise AwsError(code, message, 403)
+        return self.sts.principal(access_key_id)
+
+    def _authorize(self, call: Call, caller: Principal | None, resources: list[str]) -> None:
+        """Raises AwsError unless the caller's policies allow the call."""
+        if caller is None or (call.service == "sts" and call.operation in ("GetCallerIdentity", "AssumeRole")):
+            return  # AWS asks for no permission for the first; the second is weighed together with the role's trust
+        context = {
+            "aws:PrincipalArn": caller.arn,
+            "aws:PrincipalAccount": self.account_id,
+            "aws:RequestedRegion": call.region,
+            "aws:userid": caller.user_id,
+            "aws:SecureTransport": "true",
+            **iam_authorization.condition_keys_of(call),
+        }
+        iam_authorization.authorize(caller, call.action, resources, context)
+        tags, tagging = iam_authorization.TAGGED_WHEN_MADE.get(call.action, ("", ""))
+        if not call.parameters.get(tags):
+            return
+        tagged = [resource.removesuffix(":log-stream:") for resource in resources]
+        try:
+            iam_authorization.authorize(caller, tagging, tagged, context)
+        except AwsError as error:
+            if call.service != "logs":
+                raise
+            message = f"User with accountId: {self.account_id} is not authorized to perform CreateLogGroup with Tags"
+            raise AwsError("AccessDeniedException", message) from error
+
+    def _answer(self, call: Call, caller: Principal | None, request_id: str) -> HttpResponse | LiveTail:
+        if call.service == "logs" and call.protocol == "json" and caller is not None:
+            result = self.logs.handle(call, caller.arn)
+            return result if isinstance(result, LiveTail) else json_response(result, request_id)
+        if call.service == "sts":
+            return self.sts.handle(call, caller)
+        if call.service == "eks":
+            return self.eks.handle(call)
+        if call.service == "iam" and call.operation in policy_simulation.OPERATIONS:
+            return policy_simulation.simulate(call, self.account)
+        if call.service in supported():
+            return self.account.handle(call)
+        raise unsupported(call)
+
+    def authenticate_eks_token(self, token: str) -> str | None:
+        """The ARN of who presents a `k8s-aws-v1.` token (a presigned GetCallerIdentity); None if it doesn't hold."""
+        if not token.startswith(EKS_TOKEN_PREFIX):
+            return None
+        encoded = token.removeprefix(EKS_TOKEN_PREFIX)
+        try:
+            url = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+        except (binascii.Error, ValueError):
+            return None
+        parts = urlsplit(url)
+        named = service_of_host(parts.hostname or "")
+        query = dict(parse_qsl(parts.query))
+        # The cluster's authenticator follows such a URL, so it insists on where it leads and on what was signed.
+        loopback = parts.hostname in ("127.0.0.1", "localhost")
+        if not (loopback or (named and named[0] == "sts")) or query.get("Action") != "GetCallerIdentity":
+            return None
+        if "x-k8s-aws-id" not in query.get("X-Amz-SignedHeaders", "").split(";"):
+            return None
+        headers = {"host": parts.netloc, "x-k8s-aws-id": self._cluster}
+        try:
+            call = parse_call(HttpRequest("GET", url, headers), default_region=self.region)
+            if call.service != "sts":
+                return None
+            key = signature.verify(call, self.sts.key, self._clock(), presigned_lifetime=EKS_TOKEN_LIFETIME)
+        except AwsError:
+            return None
+        return self.sts.principal(key).arn
+
+    async def _body(self, head: HttpRequest, content: AsyncIterator[bytes]) -> bytes:
+        """The body of a request, none if nobody known signed it. Raises AwsError if it is too large or too late."""
+        from aiohttp import web
+
+        scope = scope_of(head)
+        if scope is not None and self.sts.key(scope.access_key_id) is None:
+            return b""
+        limit = body_limit(scope)
+        body = bytearray()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(_BODY_SECONDS):
+                    async for part in content:
+                        if len(body) <= _SMALL_BODY < len(body) + len(part):
+                            await stack.enter_async_context(self._large_bodies)
+                        body += part
+                        if len(body) > limit:
+                            raise too_large(limit)
+            except (OSError, web.RequestPayloadError) as error:  # too late, or the client went away
+                message = f"The body of the request did not arrive within {_BODY_SECONDS} s."
+                raise AwsError("RequestTimeout", message, 408) from error
+        return bytes(body)
+
+    def web_app(self) -> web.Application:
+        """The same door for SDKs on loopback. Every path and method is an AWS call."""
+        from aiohttp import web
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            head = HttpRequest(
+                request.method,
+                # As it came on the wire: a signature covers the encoded form.
+                f"http://{request.host}{request.raw_path}",
+                dict(request.headers),
+            )
+            answer, _, request_id = await limited(self._respond(head, request.content.iter_any()))
+            if isinstance(answer, HttpResponse):
+                return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
+            stream = web.StreamResponse(
+                headers={"Content-Type": "application/vnd.amazon.eventstream", "x-amzn-RequestId": request_id}
+            )
+            await stream.prepare(request)
+            sessions.add(answer)
+            try:
+                async with contextlib.aclosing(answer.frames()) as frames:
+                    with contextlib.suppress(ConnectionError):  # the reader went away, which ends a session
+                        async for frame in frames:
+                            await stream.write(frame)
+            finally:
+                sessions.discard(answer)
+            return stream
+
+        async def end(app: web.Application) -> None:
+            for session in tuple(sessions):
+                session.close()
+            await self.functions.stop()
+
+        async def background(app: web.Application) -> AsyncIterator[None]:
+            """What the account does while nobody calls."""
+            task = asyncio.create_task(self.cloudwatch.run())
+            yield
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        sessions: set[LiveTail] = set()
+        app = web.Application()
+        app.on_shutdown.append(end)
+        app.cleanup_ctx.append(background)
+        app.router.add_route("*", "/{path:.*}", serve)
+        return app
+
+
+def _in_protocol(error: AwsError, call: Call) -> AwsError:
+    """An access error as the call's protocol names it and with its status."""
+    if error.code == "AccessDeniedException" and call.protocol in ("query", "ec2", "rest-xml"):
+        return AwsError("UnauthorizedOperation" if call.protocol == "ec2" else "AccessDenied", error.message, 403)
+    if error.code == "AccessDeniedException" and call.protocol == "rest-json":
+        return AwsError(error.code, error.message, 403)
+    return error

@@ -1,0 +1,428 @@
+"""Functions being invoked: events flow in, outcomes, log events and dead letters flow out.
+
+An event that nobody waits for is tried again when it fails, and ends in a dead-letter queue or at a destination.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime as dt
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ekslab import names
+from ekslab.aws.lambda_environment import Environment, Outcome
+from ekslab.aws.metrics import Metric, Metrics
+from ekslab.aws.protocols import AwsError
+
+if TYPE_CHECKING:
+    from ekslab.aws.iam_authorization import Principal
+    from ekslab.aws.sts import Sts
+
+RETRY_DELAYS = (1.0, 2.0)
+"""Seconds before the second and third attempt; the service waits one minute and two."""
+# Seconds before an event for which there was no place is tried again: twice as long each time, as the service waits.
+_BACKOFF, _LONGEST_BACKOFF = 1.0, 300.0
+_IDLE_SECONDS = 300.0
+_CREDENTIALS_SECONDS = 3600
+_MAX_ENVIRONMENTS = 4  # of one function; an invocation beyond them waits
+_MAX_PENDING = 10_000  # events of one function
+_LOG_TAIL = 4096  # bytes
+
+logger = logging.getLogger(__name__)
+
+CallAs = Callable[["Principal", str, str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Makes a call as a principal: service, operation, region, parameters. Raises AwsError."""
+
+
+@dataclass(eq=False)
+class Event:
+    """An event that was accepted for a function; nobody waits for its result."""
+
+    request_id: str
+    payload: str
+    accepted: float
+    attempts: int = 0
+    refusals: int = 0
+    """How often there was no place for it."""
+
+
+@dataclass(eq=False)
+class Function:
+    """One function: its configuration as the API shows it, its code, and what is going on in it."""
+
+    region: str
+    arn: str
+    configuration: dict[str, Any]
+    files: dict[str, bytes]
+    tags: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Statements of its resource-based policy, by id."""
+    event_invoke: dict[str, Any] | None = None
+    reserved: int | None = None
+    """Reserved concurrent executions."""
+    changing: str = ""
+    """What its last call started and its next one will find done: `create`, `update`."""
+    revisions: int = 0
+    deleted: bool = False
+    streams: int = 0
+    """How many log streams it has had."""
+    events: int = 0
+    """How many events other services have sent it."""
+    running: int = 0
+    pending: deque[Event] = field(default_factory=deque)
+    worker: asyncio.Task[None] | None = None
+    idle: list[_Warm] = field(default_factory=list)
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_ENVIRONMENTS))
+
+    @property
+    def name(self) -> str:
+        return str(self.configuration["FunctionName"])
+
+    @property
+    def revision(self) -> str:
+        return str(self.configuration["RevisionId"])
+
+    def setting(self, name: str, default: Any) -> Any:
+        """A setting of asynchronous invocation."""
+        return (self.event_invoke or {}).get(name, default)
+
+
+@dataclass(eq=False)
+class _Warm:
+    """An environment with what it was made for."""
+
+    environment: Environment
+    revision: str
+    stream: str
+    expires: float
+    has_stream: bool = False
+    end: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        if self.end is not None:
+            self.end.cancel()
+        self.environment.close()
+
+
+class Invocations:
+    """All that is running or waiting to run. Lives on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        sts: Sts,
+        clock: Callable[[], float],
+        call_as: CallAs,
+        url: Callable[[], str],
+        metrics: Callable[[str], Metrics],
+    ) -> None:
+        """`url` tells where the lab's AWS can be reached, `metrics` gives a region's CloudWatch metrics."""
+        self._sts = sts
+        self._clock = clock
+        self._call_as = call_as
+        self._url = url
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._warm: set[_Warm] = set()
+
+    # -- one invocation
+
+    async def run(self, function: Function, request_id: str, event: str) -> tuple[Outcome, str]:
+        """Invokes the function on an event (JSON): what came of it, and its log as text.
+
+        Raises AwsError if the function's role can't be assumed, or if it runs as often as it may already.
+        """
+        if function.reserved is not None and function.running >= function.reserved:
+            self._count(function, "Throttles")
+            members = {"Type": "User", "Reason": "ReservedFunctionConcurrentInvocationLimitExceeded"}
+            raise AwsError("TooManyRequestsException", "Rate Exceeded.", 429, members=members)
+        function.running += 1
+        try:
+            async with function.places:
+                return await self._run(function, request_id, event)
+        finally:
+            function.running -= 1
+
+    async def _run(self, function: Function, request_id: str, event: str) -> tuple[Outcome, str]:
+        warm = self._take(function)
+        settings = function.configuration
+        started = int(self._clock() * 1000)
+        try:
+            outcome = await warm.environment.invoke(
+                request_id, event, function_arn=function.arn, timeout=settings["Timeout"]
+            )
+        except BaseException:
+            self._discard(warm)
+            raise
+        lines = _log(request_id, started, int(self._clock() * 1000), settings["MemorySize"], outcome)
+        self._count(function, "Invocations")
+        self._count(function, "Errors", 1.0 if outcome.failed else 0.0)
+        self._count(function, "Duration", outcome.milliseconds, unit="Milliseconds")
+        try:
+            await self._write_log(function, warm, lines)
+        finally:
+            self._give_back(function, warm)
+        return outcome, "".join(text for _, text in lines)
+
+    def _take(self, function: Function) -> _Warm:
+        while function.idle:
+            warm = function.idle.pop()
+            if warm.end is not None:
+                warm.end.cancel()
+            if not warm.environment.closed and warm.revision == function.revision and warm.expires > self._clock():
+                return warm
+            self._discard(warm)
+        settings = function.configuration
+        keys = self._sts.credentials_for_service("lambda.amazonaws.com", settings["Role"], function.name)
+        if keys is None:
+            message = "The role defined for the function cannot be assumed by Lambda."
+            raise AwsError("AccessDeniedException", message, 403, members={"Type": "User"})
+        function.streams += 1
+        today = dt.datetime.fromtimestamp(self._clock(), dt.UTC).strftime("%Y/%m/%d")
+        stream = f"{today}/[$LATEST]{names.hex_id(32, function.arn, function.revision, function.streams)}"
+        variables = {
+            **settings.get("Environment", {}).get("Variables", {}),
+            **self._variables(function, stream),
+            **keys,
+        }
+        environment = Environment(
+            function.files, settings["Handler"], variables, memory=settings["MemorySize"], clock=self._clock
+        )
+        warm = _Warm(environment, function.revision, stream, self._clock() + _CREDENTIALS_SECONDS / 2)
+        self._warm.add(warm)
+        return warm
+
+    def _variables(self, function: Function, stream: str) -> dict[str, str]:
+        """What the service tells a function, and what keeps SDKs from looking for anything else on this computer."""
+        settings = function.configuration
+        return {
+            "_HANDLER": settings["Handler"],
+            "AWS_DEFAULT_REGION": function.region,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{settings['Runtime']}",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings["MemorySize"]),
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+            "AWS_REGION": function.region,
+            "LANG": "en_US.UTF-8",
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "TZ": ":UTC",
+            "AWS_ENDPOINT_URL": self._url(),
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "no_proxy": "*",
+        }
+
+    def _give_back(self, function: Function, warm: _Warm) -> None:
+        if warm.environment.closed or function.deleted or warm.revision != function.revision:
+            self._discard(warm)
+            return
+        function.idle.append(warm)
+        warm.end = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._expire, function, warm)
+
+    def _expire(self, function: Function, warm: _Warm) -> None:
+        function.idle.remove(warm)
+        self._discard(warm)
+
+    def _discard(self, warm: _Warm) -> None:
+        self._warm.discard(warm)
+        warm.close()
+
+    def renew(self, function: Function) -> None:
+        """Ends what waits for work with code or settings of before."""
+        while function.idle:
+            self._discard(function.idle.pop())
+
+    async def _write_log(self, function: Function, warm: _Warm, lines: list[tuple[int, str]]) -> None:
+        """Writes to the function's log group what its role may write; what it may not write is lost, as it is there."""
+        role = self._sts.principal_of_role(function.configuration["Role"], function.name)
+        where = {"logGroupName": f"/aws/lambda/{function.name}", "logStreamName": warm.stream}
+
+        async def call(operation: str, **parameters: Any) -> None:
+            await self._call_as(role, "logs", operation, function.region, parameters)
+
+        try:
+            if not warm.has_stream:
+                try:
+                    await call("CreateLogStream", **where)
+                except AwsError as error:
+                    if error.code != "ResourceNotFoundException":
+                        raise
+                    await call("CreateLogGroup", logGroupName=where["logGroupName"])
+                    await call("CreateLogStream", **where)
+                warm.has_stream = True
+            events = [{"timestamp": at, "message": text} for at, text in sorted(lines, key=lambda line: line[0])]
+            await call("PutLogEvents", **where, logEvents=events)
+        except AwsError as error:
+            warm.has_stream = False  # somebody may have deleted it: the next invocation makes it again
+            logger.info("%s can't write its log: %s", function.name, error)
+
+    # -- events that nobody waits for
+
+    def submit(self, function: Function, request_id: str, payload: str) -> None:
+        """Accepts an event. Events of a function are first tried in the order in which they came. Raises AwsError."""
+        if len(function.pending) >= _MAX_PENDING:
+            members = {"Type": "User", "Reason": "CallerRateLimitExceeded"}
+            raise AwsError("TooManyRequestsException", "Rate Exceeded.", 429, members=members)
+        self._count(function, "AsyncEventsReceived")
+        self._enqueue(function, Event(request_id, payload, self._clock()))
+
+    def _enqueue(self, function: Function, event: Event) -> None:
+        function.pending.append(event)
+        if function.worker is None or function.worker.done():
+            function.worker = asyncio.get_running_loop().create_task(self._work(function))
+            self._tasks.add(function.worker)
+            function.worker.add_done_callback(self._tasks.discard)
+
+    async def _work(self, function: Function) -> None:
+        while function.pending and not function.deleted:
+            event = function.pending.popleft()
+            try:
+                await self._attempt(function, event)
+            except Exception:
+                logger.exception("event %s of %s failed", event.request_id, function.name)
+
+    async def _attempt(self, function: Function, event: Event) -> None:
+        too_old = self._clock() - event.accepted > function.setting("MaximumEventAgeInSeconds", 21_600)
+        if function.reserved == 0 or too_old:
+            condition = "EventAgeExceeded" if too_old else "ZeroReservedConcurrency"
+            await self._bury(function, event, condition, None, 429, "Rate Exceeded.")
+            return
+        try:
+            outcome, _ = await self.run(function, event.request_id, event.payload)
+        except (AwsError, OSError) as error:  # no place, no role; or this computer starts no more processes
+            logger.info("%s is tried again: %s", function.name, error)
+            self._later(min(_BACKOFF * 2**event.refusals, _LONGEST_BACKOFF), function, event)
+            event.refusals += 1
+            return
+        event.attempts += 1
+        if not outcome.failed:
+            return
+        if event.attempts <= function.setting("MaximumRetryAttempts", 2):
+            self._later(RETRY_DELAYS[event.attempts - 1], function, event)
+            return
+        message = json.loads(outcome.payload).get("errorMessage", "")
+        await self._bury(function, event, "RetriesExhausted", outcome, 200, message)
+
+    def _later(self, seconds: float, function: Function, event: Event) -> None:
+        def again() -> None:
+            self._timers.discard(handle)
+            if not function.deleted:
+                self._enqueue(function, event)
+
+        handle = asyncio.get_running_loop().call_later(seconds, again)
+        self._timers.add(handle)
+
+    async def _bury(
+        self, function: Function, event: Event, condition: str, outcome: Outcome | None, code: int, message: str
+    ) -> None:
+        """Sends an event that was given up to where the configuration says, as the role may."""
+        self._count(function, "AsyncEventsDropped")
+        dead_letters = function.configuration.get("DeadLetterConfig", {}).get("TargetArn")
+        if dead_letters:
+            reason = message.encode()[:1024].decode("utf-8", "ignore")
+            attributes = {
+                "RequestID": {"DataType": "String", "StringValue": event.request_id},
+                "ErrorCode": {"DataType": "Number", "StringValue": str(code)},
+                "ErrorMessage": {"DataType": "String", "StringValue": reason},
+            }
+            attributes = {name: value for name, value in attributes.items() if value["StringValue"]}
+            await self._send(function, dead_letters, event.payload, attributes, "DeadLetterErrors")
+        destination = function.setting("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        if destination:
+            record = self._record(function, event, condition, outcome)
+            await self._send(function, destination, json.dumps(record), {}, "DestinationDeliveryFailures")
+
+    def _record(self, function: Function, event: Event, condition: str, outcome: Outcome | None) -> dict[str, Any]:
+        moment = dt.datetime.fromtimestamp(self._clock(), dt.UTC).isoformat(timespec="milliseconds")
+        record: dict[str, Any] = {
+            "version": "1.0",
+            "timestamp": moment.replace("+00:00", "Z"),
+            "requestContext": {
+                "requestId": event.request_id,
+                "functionArn": f"{function.arn}:$LATEST",
+                "condition": condition,
+                "approximateInvokeCount": event.attempts,
+            },
+            "requestPayload": json.loads(event.payload),
+        }
+        if outcome is not None:
+            record["responseContext"] = {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"}
+            record["responsePayload"] = json.loads(outcome.payload)
+        return record
+
+    async def _send(
+        self, function: Function, queue_arn: str, body: str, attributes: Mapping[str, Any], metric: str
+    ) -> None:
+        role = self._sts.principal_of_role(function.configuration["Role"], function.name)
+        region, account, name = queue_arn.split(":")[3:6]
+        url = f"https://sqs.{region}.amazonaws.com/{account}/{name}"
+        parameters = {"QueueUrl": url, "MessageBody": body, "MessageAttributes": dict(attributes)}
+        try:
+            await self._call_as(role, "sqs", "SendMessage", region, parameters)
+        except AwsError as error:
+            logger.warning("an event of %s is lost: %s", function.name, error)
+            self._count(function, metric)
+
+    # -- the rest
+
+    def _count(self, function: Function, name: str, value: float = 1.0, *, unit: str = "Count") -> None:
+        metric = Metric("AWS/Lambda", name, (("FunctionName", function.name),))
+        self._metrics(function.region).put(metric, self._clock(), [(value, 1.0)], unit=unit)
+
+    async def stop(self) -> None:
+        """Ends every process and everything that waits."""
+        for timer in tuple(self._timers):
+            timer.cancel()
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        for warm in tuple(self._warm):
+            self._discard(warm)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log(request_id: str, started: int, ended: int, memory_size: int, outcome: Outcome) -> list[tuple[int, str]]:
+    """What the service writes about an invocation, with what the function printed, as (ms, log event)."""
+    lines = [(started, f"START RequestId: {request_id} Version: $LATEST")]
+    lines += [(min(max(at, started), ended), text) for at, text in outcome.output]
+    error = json.loads(outcome.payload) if outcome.status in ("timeout", "exit") else {}
+    if outcome.status == "timeout":
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ended / 1000))
+        what = error["errorMessage"].partition(" Error: ")[2]
+        lines.append((ended, f"{moment}.{ended % 1000:03d}Z {request_id} {what}\n"))
+    elif outcome.status == "exit":
+        lines.append((ended, f"{error['errorMessage']}\n{error['errorType']}"))
+    lines.append((ended, f"END RequestId: {request_id}"))
+    report = [
+        f"REPORT RequestId: {request_id}",
+        f"Duration: {outcome.milliseconds:.2f} ms",
+        f"Billed Duration: {int(outcome.milliseconds + (outcome.init_milliseconds or 0)) + 1} ms",
+        f"Memory Size: {memory_size} MB",
+    ]
+    if outcome.memory:
+        report.append(f"Max Memory Used: {outcome.memory // 1024**2} MB")
+    if outcome.init_milliseconds is not None:
+        report.append(f"Init Duration: {outcome.init_milliseconds:.2f} ms")
+    if outcome.status == "timeout":
+        report.append("Status: timeout")
+    elif outcome.status == "exit":
+        report += ["Status: error", f"Error Type: {error['errorType']}"]
+    lines.append((ended, "\t".join(report) + "\t"))
+    return [(at, text if text.endswith("\n") else text + "\n") for at, text in lines]
+
+
+def log_tail(log: str) -> str:
+    """The last 4 KB of a log, in base64."""
+    return base64.b64encode(log.encode()[-_LOG_TAIL:]).decode()

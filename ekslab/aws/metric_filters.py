@@ -1,0 +1,210 @@
+"""Metric filters: accepted log events flow in, values of metrics flow out, at most one for each event and filter."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ekslab.aws import filter_patterns
+from ekslab.aws.filter_patterns import PatternError, RegexPattern, SpacePattern, TermPattern
+from ekslab.aws.log_store import Event, Group, Stream
+from ekslab.aws.metrics import Metric, Metrics
+from ekslab.aws.protocols import AwsError
+
+MAX_FILTERS = 100  # in a log group
+MAX_REGEX_FILTERS = 5
+_MAX_PAIRS = 1000  # of dimension names and values in an hour; beyond that the service disables a filter
+_HOUR = 3_600_000  # ms
+
+Read = Callable[[str], Any]  # a message -> the value in it, None if it isn't there
+
+
+@dataclass
+class MetricFilter:
+    """One filter. It looks at events that come after it was made; a change starts it anew."""
+
+    name: str
+    group: str
+    pattern: str
+    created: int
+    transformation: dict[str, Any]
+    matches: Callable[[str], bool]
+    value: Read
+    dimensions: dict[str, Read]
+    default: float | None
+    _hour: int = 0
+    _pairs: set[tuple[str, str]] = field(default_factory=set)
+    _disabled: bool = False
+
+    @property
+    def metric(self) -> tuple[str, str]:
+        return self.transformation["metricNamespace"], self.transformation["metricName"]
+
+    def described(self) -> dict[str, Any]:
+        """As DescribeMetricFilters shows it."""
+        return {
+            "filterName": self.name,
+            "filterPattern": self.pattern,
+            "metricTransformations": [self.transformation],
+            "creationTime": self.created,
+            "logGroupName": self.group,
+            "applyOnTransformedLogs": False,
+        }
+
+    def look_at(self, event: Event, metrics: Metrics) -> None:
+        """Puts what an event stands for: its value if it matches, else the default if there is one."""
+        time, _, _, message = event
+        if self._disabled:
+            return
+        dimensions: tuple[tuple[str, str], ...] = ()
+        if self.matches(message):
+            found = self.value(message)
+            value = self.default if found is None else _number(found)
+            dimensions = self._dimensions(message)
+        else:
+            value = self.default
+        if value is None or self._too_many(dimensions, time):
+            return
+        unit = self.transformation.get("unit", "None")
+        metrics.put(Metric(*self.metric, dimensions), time / 1000, [(value, 1.0)], unit=unit)
+
+    def _dimensions(self, message: str) -> tuple[tuple[str, str], ...]:
+        """All of the dimensions, or none if any has no value."""
+        values = {name: _text(read(message)) for name, read in self.dimensions.items()}
+        if any(value is None for value in values.values()):
+            return ()
+        return tuple(sorted((name, str(value)) for name, value in values.items()))
+
+    def _too_many(self, dimensions: tuple[tuple[str, str], ...], time: int) -> bool:
+        """Whether this value would be one of too many different ones; then the filter is disabled for good."""
+        if time // _HOUR != self._hour:
+            self._hour = time // _HOUR
+            self._pairs.clear()
+        self._pairs.update(dimensions)
+        self._disabled = len(self._pairs) > _MAX_PAIRS
+        return self._disabled
+
+
+class MetricFilters:
+    """The metric filters of one region."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._filters: dict[str, dict[str, MetricFilter]] = {}
+
+    def put(self, group: Group, p: Mapping[str, Any], now: int) -> None:
+        """PutMetricFilter, on a group that exists. Raises AwsError."""
+        for name in ("fieldSelectionCriteria", "emitSystemFieldDimensions"):
+            if p.get(name):
+                raise _invalid(f"{name} is not supported by the embedded lab.")
+        if p.get("applyOnTransformedLogs"):
+            raise _invalid("The embedded lab has no log transformers: applyOnTransformedLogs can't be true.")
+        made = _made(group.name, p, now)
+        filters = self._filters.setdefault(group.name, {})
+        others = [other for name, other in filters.items() if name != made.name]
+        if len(others) >= MAX_FILTERS:
+            raise AwsError("LimitExceededException", "Resource limit exceeded.")
+        with_regex = sum(filter_patterns.regexes(other.pattern) > 0 for other in others)
+        if filter_patterns.regexes(made.pattern) and with_regex >= MAX_REGEX_FILTERS:
+            message = f"A log group can have {MAX_REGEX_FILTERS} metric filters with regular expressions."
+            raise AwsError("LimitExceededException", message)
+        filters[made.name] = made
+        if self._look_at not in group.listeners:
+            group.listeners.append(self._look_at)
+
+    def delete(self, group: Group, name: str) -> None:
+        """DeleteMetricFilter. Raises AwsError if there is none of that name."""
+        if self._filters.get(group.name, {}).pop(name, None) is None:
+            raise AwsError("ResourceNotFoundException", "The specified metric filter does not exist.")
+
+    def forget(self, group: Group) -> None:
+        """Forgets the filters of a group that is being deleted."""
+        self._filters.pop(group.name, None)
+
+    def of(self, group: str | None) -> list[MetricFilter]:
+        """The filters of a group, or of all, ordered by group and name."""
+        names = sorted(self._filters) if group is None else [group]
+        return [found for name in names for _, found in sorted(self._filters.get(name, {}).items())]
+
+    def _look_at(self, group: Group, stream: Stream, batch: list[Event]) -> None:
+        for filter_ in tuple(self._filters.get(group.name, {}).values()):
+            for event in batch:
+                filter_.look_at(event, self._metrics)
+
+
+def _made(group: str, p: Mapping[str, Any], now: int) -> MetricFilter:
+    transformation = dict(p["metricTransformations"][0])
+    dimensions = transformation.get("dimensions") or {}
+    default = transformation.get("defaultValue")
+    if default is not None and dimensions:
+        raise _invalid("Invalid metric transformation: dimensions and default value are mutually exclusive properties.")
+    if len(dimensions) > 3:
+        raise _invalid("Invalid metric transformation: the maximum number of dimensions is 3.")
+    if transformation["metricNamespace"].startswith("AWS/"):
+        raise _invalid("Invalid metric transformation: namespaces that begin with AWS/ are reserved.")
+    try:
+        pattern = filter_patterns.compile_pattern(p["filterPattern"])
+        if dimensions and isinstance(pattern, TermPattern | RegexPattern):
+            raise _invalid(
+                "Invalid metric transformation: dimensions are supported with JSON and space-delimited filter patterns "
+                "only."
+            )
+        constant = _number(transformation["metricValue"])
+        read = (lambda message: constant) if constant is not None else _reader(transformation["metricValue"], pattern)
+        readers = {name: _reader(text, pattern) for name, text in dimensions.items()}
+    except PatternError as error:
+        raise _invalid(str(error)) from error
+    return MetricFilter(
+        p["filterName"], group, p["filterPattern"], now, transformation, pattern.matches, read, readers, default
+    )
+
+
+def _reader(text: str, pattern: filter_patterns.Pattern) -> Read:
+    """What reads a field (`$.name` of JSON, `$name` of a space-delimited pattern) out of a message."""
+    if text.startswith("$."):
+        selector = filter_patterns.parse_selector(text)
+        if selector.wildcard is not None:
+            raise _invalid(f"Invalid metric transformation: {text} must not have a wildcard.")
+        return lambda message: next(iter(selector.find(_document(message))), None)
+    if isinstance(pattern, SpacePattern) and text in pattern.names:
+        return lambda message: pattern.extracted(message).get(text)
+    raise _invalid(f"Invalid metric transformation: {text} is neither a number nor a field of the filter pattern.")
+
+
+def _document(message: str) -> Any:
+    try:
+        return orjson.loads(message)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(message)
+        except ValueError:
+            return None
+
+
+def _number(value: Any) -> float | None:
+    """A number, or text that spells one; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str | None:
+    """A dimension's value as text; None for what can't be one."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float | str) and value != "":
+        return str(value)
+    return None
+
+
+def _invalid(message: str) -> AwsError:
+    return AwsError("InvalidParameterException", message)

@@ -1,0 +1,182 @@
+"""Insights queries being run: StartQuery flows in, results flow out by GetQueryResults, a piece of work at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from ekslab import names
+from ekslab.aws import insights
+from ekslab.aws.insights import MalformedQuery, Query, Record
+from ekslab.aws.log_store import Event, Group, Stream
+from ekslab.aws.protocols import AwsError
+
+logger = logging.getLogger(__name__)
+
+# Records between two turns of the event loop: some 20 ms of work.
+_CHUNK = 2_000
+_KEPT = 1_000  # finished queries that can still be asked for
+_MAX_RUNNING = 100
+_MAX_PAGE = 10_000
+
+
+@dataclass
+class RunningQuery:
+    """One query from start to end. `created` is in ms."""
+
+    id: str
+    query: Query
+    group_names: list[str]
+    created: int
+    user: str
+    status: str = "Running"
+    ended: int | None = None
+    results: list[list[dict[str, str]]] = field(default_factory=list)
+
+
+class Queries:
+    """The queries of one region, newest last."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self._queries: dict[str, RunningQuery] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = 0
+
+    def start(
+        self, text: str, groups: list[Group], start: int, end: int, *, limit: int | None, user: str, account: str
+    ) -> str:
+        """Starts a query over [start, end] (ms) and returns its id. A small one is complete at once.
+
+        `user` is the ARN of who starts it, `account` what `@log` shows before the group. Raises AwsError.
+        """
+        try:
+            query = insights.parse(text, limit=limit)
+        except MalformedQuery as error:
+            location = {"startCharOffset": error.start, "endCharOffset": error.end}
+            compile_error = {"location": location, "message": str(error)}
+            raise AwsError(
+                "MalformedQueryException", str(error), members={"queryCompileError": compile_error}
+            ) from error
+        if sum(q.status == "Running" for q in self._queries.values()) >= _MAX_RUNNING:
+            message = f"Account maximum query concurrency limit of [{_MAX_RUNNING}] reached."
+            raise AwsError("LimitExceededException", message)
+        self._started += 1
+        running = RunningQuery(
+            names.uid("query", self._started), query, [group.name for group in groups], self._now(), user
+        )
+        self._queries[running.id] = running
+        while len(self._queries) > _KEPT:
+            del self._queries[next(iter(self._queries))]
+        # A snapshot: what is put while the query runs isn't part of it.
+        records = _records(_snapshot(groups, start, end), account)
+        if not self._run_chunk(running, records):
+            task = asyncio.get_running_loop().create_task(self._run(running, records))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return running.id
+
+    def _run_chunk(self, running: RunningQuery, records: Iterator[Record]) -> bool:
+        """Does a piece of the work; True when it was the last one."""
+        chunk = list(islice(records, _CHUNK))
+        running.query.push(chunk)
+        if len(chunk) == _CHUNK:
+            return False
+        running.results = running.query.finish()
+        running.status, running.ended = "Complete", self._now()
+        return True
+
+    async def _run(self, running: RunningQuery, records: Iterator[Record]) -> None:
+        try:
+            while running.status == "Running" and not self._run_chunk(running, records):
+                await asyncio.sleep(0)  # other calls get their turn
+        except Exception:
+            logger.exception("Query failed: %s", running.query.text)
+            running.status, running.ended = "Failed", self._now()
+
+    def _get(self, query_id: str) -> RunningQuery:
+        running = self._queries.get(query_id)
+        if running is None:
+            raise AwsError("ResourceNotFoundException", f"Query '{query_id}' does not exist.")
+        return running
+
+    def results(self, query_id: str, token: str | None, size: int) -> dict[str, Any]:
+        """What GetQueryResults answers: one page of at most `size` rows. Raises AwsError."""
+        running = self._get(query_id)
+        first = 0
+        if token is not None:
+            prefix, _, number = token.partition("/")
+            if prefix != query_id or not number.isdigit():
+                raise AwsError("InvalidParameterException", "The specified nextToken is invalid.")
+            first = int(number)
+        size = min(size or _MAX_PAGE, _MAX_PAGE)
+        answer: dict[str, Any] = {
+            "queryLanguage": "CWLI",
+            "results": running.results[first : first + size],
+            "statistics": insights.statistics(running.query)
+            | {"logGroupsScanned": float(len(running.group_names)), "resultCount": float(len(running.results))},
+            "status": running.status,
+        }
+        if first + size < len(running.results):
+            answer["nextToken"] = f"{query_id}/{first + size}"
+        return answer
+
+    def stop(self, query_id: str) -> bool:
+        """Ends a running query. Raises AwsError."""
+        running = self._get(query_id)
+        if running.status != "Running":
+            raise AwsError("InvalidParameterException", f"Query '{query_id}' is not running; it is {running.status}.")
+        running.status, running.ended = "Cancelled", self._now()
+        return True
+
+    def describe(self, group: str | None, status: str | None, count: int) -> list[dict[str, Any]]:
+        """The queries of a group and status, newest first."""
+        found = [
+            {
+                "queryLanguage": "CWLI",
+                "queryId": running.id,
+                "queryString": running.query.text,
+                "status": running.status,
+                "createTime": running.created,
+                "logGroupName": running.group_names[0],
+                "queryDuration": (running.ended or self._now()) - running.created,
+                "bytesScanned": float(running.query.bytes_scanned),
+                "userIdentity": running.user,
+            }
+            for running in reversed(self._queries.values())
+            if (group is None or group in running.group_names) and status in (None, running.status)
+        ]
+        return found[:count]
+
+
+# What a query reads: the part of each stream that lies in its time range.
+Snapshot = list[tuple[Group, Stream, list[Event]]]
+
+
+def _snapshot(groups: list[Group], start: int, end: int) -> Snapshot:
+    found = []
+    for group in groups:
+        for stream in group.streams.values():
+            low, high = stream.between(start, end)
+            found.append((group, stream, stream.events[low:high]))
+    return found
+
+
+def _records(snapshot: Snapshot, account: str) -> Iterator[Record]:
+    """The records of a snapshot, newest first."""
+
+    def run(group: Group, stream: Stream, events: list[Event]) -> Iterator[tuple[Event, Record]]:
+        log = f"{account}:{group.name}"
+        for event in reversed(events):
+            timestamp, number, ingestion, message = event
+            pointer = f"{stream.id:020x}{timestamp:012x}{number:08x}"
+            yield event, Record(timestamp, ingestion, message, stream.name, log, pointer)
+
+    runs = [run(*part) for part in snapshot]
+    merged = runs[0] if len(runs) == 1 else heapq.merge(*runs, key=lambda item: item[0], reverse=True)
+    return (record for _, record in merged)

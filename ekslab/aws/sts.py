@@ -1,0 +1,308 @@
+"""STS of the lab's own, as strict as AWS: tokens and identities go in, session credentials and principals come out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+import jwt
+
+from ekslab import names
+from ekslab.aws.account import Account
+from ekslab.aws.iam_authorization import Document, Principal, evaluate, parse_document, trusts
+from ekslab.aws.protocols import AwsError, Call, unsupported
+from ekslab.aws.signature import SigningKey
+from ekslab.http import HttpResponse
+from ekslab.identity import Credentials, ServiceAccountIssuer
+
+UNSIGNED = frozenset({"AssumeRoleWithWebIdentity", "AssumeRoleWithSAML"})
+_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Session credentials that were issued. `expires` is in seconds since the epoch."""
+
+    access_key_id: str
+    secret: str
+    token: str
+    expires: float
+    role_arn: str
+    role_id: str
+    name: str
+    account_id: str
+    policy: Document | None = None
+
+    @property
+    def arn(self) -> str:
+        role_name = self.role_arn.rpartition("/")[2]
+        return f"arn:aws:sts::{self.account_id}:assumed-role/{role_name}/{self.name}"
+
+
+class Sts:
+    """Knows every key that may sign: the lab's own, an administrator's, and those of the sessions it issued."""
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials,
+        issuer: ServiceAccountIssuer,
+        account: Account,
+        clock: Callable[[], float],
+    ) -> None:
+        self._credentials = credentials
+        self._issuer = issuer
+        self._account = account
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._issued = 0
+        self.admin = Principal(account.administrator.arn, account.administrator.user_id)
+
+    def key(self, access_key_id: str) -> SigningKey | None:
+        """The secret behind an access key id, or None if there is no such key."""
+        if access_key_id == self._credentials.access_key_id:
+            return SigningKey(self._credentials.secret_access_key)
+        session = self._sessions.get(access_key_id)
+        return SigningKey(session.secret, session.token, session.expires) if session else None
+
+    def principal(self, access_key_id: str) -> Principal:
+        """Who an access key id stands for, with the policies that hold for it at this moment."""
+        session = self._sessions.get(access_key_id)
+        if session is None:
+            return self.admin
+        return self._principal(session)
+
+    def _principal(self, session: Session) -> Principal:
+        role = self._account.role(session.role_arn)
+        # The credentials of a role that was deleted are worth nothing; AWS says so with an implicit deny.
+        policies = self._account.role_policies(role) if role is not None else []
+        boundaries: list[tuple[str, list[Document]]] = []
+        if role is not None and role.permissions_boundary_arn:
+            document = self._account.policy(role.permissions_boundary_arn)
+            boundaries.append(("permissions boundary", [document] if document else []))
+        if session.policy is not None:
+            boundaries.append(("session policy", [session.policy]))
+        return Principal(session.arn, f"{session.role_id}:{session.name}", policies, tuple(boundaries))
+
+    # -- for services of the lab that act in a role
+
+    def trusts_service(self, service: str, role_arn: str) -> bool:
+        """Whether there is such a role and a service (`lambda.amazonaws.com`) may take it on."""
+        role = self._account.role(role_arn)
+        trust = _trust_policy(role.assume_role_policy_document) if role is not None else {}
+        return trusts(trust, "sts:AssumeRole", {"Service": [service]}, {})
+
+    def credentials_for_service(self, service: str, role_arn: str, name: str) -> dict[str, str] | None:
+        """Credentials for an hour, as the variables that SDKs read; None if the service may not have them."""
+        if not self.trusts_service(service, role_arn):
+            return None
+        session = self._issue(self._account.role(role_arn), role_arn, name, 3600)
+        return {
+            "AWS_ACCESS_KEY_ID": session.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": session.secret,
+            "AWS_SESSION_TOKEN": session.token,
+        }
+
+    def principal_of_role(self, role_arn: str, name: str) -> Principal:
+        """A session of the role, with the policies that hold for it at this moment."""
+        role = self._account.role(role_arn)
+        role_id = str(getattr(role, "id", "AROA"))
+        return self._principal(Session("", "", "", 0.0, role_arn, role_id, name, self._account.account_id))
+
+    def handle(self, call: Call, caller: Principal | None) -> HttpResponse:
+        """Answers a call; `caller` is None for an unsigned one. Raises AwsError."""
+        match call.operation:
+            case "GetCallerIdentity":
+                assert caller is not None
+                return _result(call, Arn=caller.arn, UserId=caller.user_id, Account=self._account.account_id)
+            case "AssumeRoleWithWebIdentity":
+                return self._assume_role_with_web_identity(call)
+            case "AssumeRole":
+                assert caller is not None
+                return self._assume_role(call, caller)
+        raise unsupported(call)
+
+    def _assume_role_with_web_identity(self, call: Call) -> HttpResponse:
+        role_arn, name, seconds = self._session_parameters(call)
+        token = call.parameters.get("WebIdentityToken", "")
+        try:
+            claimed = jwt.decode(token, options={"verify_signature": False})
+        except jwt.InvalidTokenError as error:
+            message = "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)"
+            raise AwsError("InvalidIdentityToken", message) from error
+        issuer = str(claimed.get("iss", ""))
+        provider = self._account.oidc_provider(issuer)
+        if provider is None:
+            message = f"No OpenIDConnect provider found in your account for {issuer}"
+            raise AwsError("InvalidIdentityToken", message)
+        provider_arn, client_ids = provider
+        try:
+            claims = self._issuer.verify(token)
+        except jwt.ExpiredSignatureError as error:
+            now, expiry = int(self._clock()), claimed.get("exp")
+            message = f"Token expired: current date/time {now} must be before the expiration date/time {expiry}"
+            raise AwsError("ExpiredTokenException", message) from error
+        except jwt.InvalidTokenError as error:
+            message = "Couldn't retrieve verification key from your identity provider, please reference "
+            message += "AssumeRoleWithWebIdentity documentation for requirements"
+            raise AwsError("InvalidIdentityToken", message) from error
+        audiences = claims.get("aud", [])
+        audiences = [audiences] if isinstance(audiences, str) else list(audiences)
+        accepted = [audience for audience in audiences if audience in client_ids]
+        if not accepted:
+            raise AwsError("InvalidIdentityToken", "Incorrect token audience")
+        role = self._account.role(role_arn)
+        prefix = issuer.removeprefix("https://")
+        context = {
+            f"{prefix}:aud": accepted[0],
+            f"{prefix}:sub": str(claims.get("sub", "")),
+            "aws:FederatedProvider": provider_arn,
+        }
+        federated = {"Federated": [provider_arn]}
+        if role is None or not trusts(_trust_policy(role.assume_role_policy_document), call.action, federated, context):
+            raise AwsError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
+        session = self._issue(role, role_arn, name, seconds, _session_policy(call))
+        return _result(
+            call,
+            **_session_result(session),
+            SubjectFromWebIdentityToken=str(claims.get("sub", "")),
+            Audience=accepted[0],
+            Provider=provider_arn,
+        )
+
+    def _assume_role(self, call: Call, caller: Principal) -> HttpResponse:
+        role_arn, name, seconds = self._session_parameters(call)
+        denied = AwsError(
+            "AccessDenied",
+            f"User: {caller.arn} is not authorized to perform: sts:AssumeRole on resource: {role_arn}",
+            403,
+        )
+        role = self._account.role(role_arn)
+        if role is None:
+            raise denied
+        trust = _trust_policy(role.assume_role_policy_document)
+        context = {"aws:PrincipalArn": caller.arn, "aws:PrincipalAccount": self._account.account_id}
+        if "ExternalId" in call.parameters:
+            context["sts:ExternalId"] = call.parameters["ExternalId"]
+        verdict = (
+            "allowed" if caller.policies is None else evaluate(caller.policies, "sts:AssumeRole", role_arn, context)
+        )
+        named = {"AWS": [caller.arn, *self._role_of(caller)]}
+        whole_account = {"AWS": [f"arn:aws:iam::{self._account.account_id}:root", self._account.account_id]}
+        # A trust policy that names the caller is enough by itself; one that names the account leaves it to IAM.
+        if verdict == "explicitly denied" or not (
+            trusts(trust, "sts:AssumeRole", named, context)
+            or (verdict == "allowed" and trusts(trust, "sts:AssumeRole", whole_account, context))
+        ):
+            raise denied
+        return _result(call, **_session_result(self._issue(role, role_arn, name, seconds, _session_policy(call))))
+
+    def _role_of(self, caller: Principal) -> list[str]:
+        return [session.role_arn for session in self._sessions.values() if session.arn == caller.arn][:1]
+
+    def _session_parameters(self, call: Call) -> tuple[str, str, int]:
+        p = call.parameters
+        problems = []
+        for key, low, high in (("roleArn", 20, 2048), ("roleSessionName", 2, 64)):
+            value = p.get(key[0].upper() + key[1:])
+            if value is None:
+                problems.append(f"Value null at '{key}' failed to satisfy constraint: Member must not be null")
+            elif len(value) < low:
+                problems.append(
+                    f"Value '{value}' at '{key}' failed to satisfy constraint: "
+                    f"Member must have length greater than or equal to {low}"
+                )
+            elif len(value) > high:
+                problems.append(
+                    f"Value '{value}' at '{key}' failed to satisfy constraint: "
+                    f"Member must have length less than or equal to {high}"
+                )
+        name = p.get("RoleSessionName", "")
+        if name and not re.fullmatch(r"[\w+=,.@-]*", name, re.ASCII):
+            problems.append(
+                f"Value '{name}' at 'roleSessionName' failed to satisfy constraint: "
+                "Member must satisfy regular expression pattern: [\\w+=,.@-]*"
+            )
+        try:
+            seconds = int(p.get("DurationSeconds", "3600"))
+        except ValueError:
+            raise AwsError("MalformedInput", "DurationSeconds must be a number") from None
+        if not 900 <= seconds <= 43200:
+            bound = "greater than or equal to 900" if seconds < 900 else "less than or equal to 43200"
+            problems.append(
+                f"Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value {bound}"
+            )
+        if problems:
+            count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected: "
+            raise AwsError("ValidationError", count + "; ".join(problems))
+        if any(key.startswith(("PolicyArns.", "Tags.")) for key in p):
+            raise unsupported(call, "session tags and managed session policies")
+        return p["RoleArn"], name, seconds
+
+    def _issue(self, role: object, role_arn: str, name: str, seconds: int, policy: Document | None = None) -> Session:
+        longest = int(getattr(role, "max_session_duration", None) or 3600)
+        if seconds > longest:
+            message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+            raise AwsError("ValidationError", message)
+        self._issued += 1
+        now = self._clock()
+        for key_id in [key for key, session in self._sessions.items() if session.expires < now - 3600]:
+            del self._sessions[key_id]
+        session = Session(
+            access_key_id="ASIA" + names.hex_id(16, role_arn, name, self._issued).upper(),
+            secret=secrets.token_urlsafe(30),
+            token=secrets.token_urlsafe(180),
+            expires=now + seconds,
+            role_arn=role_arn,
+            role_id=str(getattr(role, "id", "AROA")),
+            name=name,
+            account_id=self._account.account_id,
+            policy=policy,
+        )
+        self._sessions[session.access_key_id] = session
+        return session
+
+
+def _trust_policy(text: object) -> Document:
+    return parse_document(text) if isinstance(text, str) else {}
+
+
+def _session_policy(call: Call) -> Document | None:
+    if "Policy" not in call.parameters:
+        return None
+    try:
+        return parse_document(call.parameters["Policy"])
+    except ValueError as error:
+        raise AwsError("MalformedPolicyDocument", f"This policy contains invalid Json: {error}") from error
+
+
+def _session_result(session: Session) -> dict[str, str | dict[str, str]]:
+    expiration = dt.datetime.fromtimestamp(int(session.expires), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "Credentials": {
+            "AccessKeyId": session.access_key_id,
+            "SecretAccessKey": session.secret,
+            "SessionToken": session.token,
+            "Expiration": expiration,
+        },
+        "AssumedRoleUser": {"AssumedRoleId": f"{session.role_id}:{session.name}", "Arn": session.arn},
+    }
+
+
+def _result(call: Call, **members: str | dict[str, str]) -> HttpResponse:
+    def xml(value: str | dict[str, str]) -> str:
+        if isinstance(value, dict):
+            return "".join(f"<{key}>{escape(item)}</{key}>" for key, item in value.items())
+        return escape(value)
+
+    request_id = names.uid("sts", call.operation, call.request.body)
+    inner = "".join(f"<{key}>{xml(value)}</{key}>" for key, value in members.items())
+    body = (
+        f'<{call.operation}Response xmlns="{_NAMESPACE}"><{call.operation}Result>{inner}</{call.operation}Result>'
+        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{call.operation}Response>"
+    )
+    return HttpResponse(200, {"Content-Type": "text/xml", "x-amzn-RequestId": request_id}, body.encode())

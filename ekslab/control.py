@@ -1,0 +1,90 @@
+"""The lab's own questions, asked over HTTP beside AWS's: is it well, and record what containers do."""
+
+from __future__ import annotations
+
+import hmac
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from ekslab.client import CONTROL_PATH, HEALTH_PATH, RECORDING_PATH
+from falcorules.events import Event, as_line
+
+if TYPE_CHECKING:
+    from ekslab.lab import EmbeddedLab
+
+_MOST_RECORDINGS = 8
+_MOST_CHARACTERS = 64 * 1024 * 1024
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Recording:
+    """The system calls of a namespace's containers on all nodes, as lines of JSON, until it is stopped or full."""
+
+    def __init__(self, lab: EmbeddedLab, namespace: str) -> None:
+        self.lines: list[str] = []
+        self.full = False
+        self._namespace = namespace
+        self._characters = 0
+        self._ends = [node.kernel.subscribe(self._watch) for node in lab.nodes]
+
+    def stop(self) -> None:
+        for end in self._ends:
+            end()
+        self._ends = []
+
+    def _watch(self, event: Event) -> None:
+        if event.get("k8s.ns.name") != self._namespace:
+            return
+        line = as_line(event)
+        self._characters += len(line)
+        if self._characters > _MOST_CHARACTERS:
+            self.full = True
+            self.stop()
+        else:
+            self.lines.append(line)
+
+
+class Control:
+    """Answers the requests below `CONTROL_PATH`; they need the lab's token."""
+
+    def __init__(self, lab: EmbeddedLab, token: str, health: Callable[[], dict[str, Any]]) -> None:
+        self._lab = lab
+        self._token = token
+        self._health = health
+        self._recordings: dict[str, Recording] = {}
+        self._numbers = itertools.count(1)
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Answers what is for the lab itself, and hands on everything else."""
+        if not request.path.startswith(CONTROL_PATH):
+            return await handler(request)
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), self._token.encode()):
+            raise web.HTTPUnauthorized(text="This is for the embedded lab itself; it needs the lab's token.")
+        match request.method, request.path:
+            case "GET", path if path == HEALTH_PATH:
+                return web.json_response(self._health())
+            case "POST", path if path == RECORDING_PATH:
+                return self._start(request.query.get("namespace", "default"))
+            case "DELETE", path if path == RECORDING_PATH:
+                return self._stop(request.query.get("id", ""))
+        raise web.HTTPNotFound
+
+    def _start(self, namespace: str) -> web.Response:
+        if len(self._recordings) >= _MOST_RECORDINGS:  # nobody came back for the oldest
+            self._recordings.pop(next(iter(self._recordings))).stop()
+        number = str(next(self._numbers))
+        self._recordings[number] = Recording(self._lab, namespace)
+        return web.json_response({"id": number})
+
+    def _stop(self, number: str) -> web.Response:
+        recording = self._recordings.pop(number, None)
+        if recording is None:
+            raise web.HTTPNotFound(text="There is no such recording.")
+        recording.stop()
+        return web.json_response({"full": recording.full, "events": "".join(recording.lines)})

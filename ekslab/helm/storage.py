@@ -1,0 +1,133 @@
+"""Where Helm keeps releases: one Secret for each revision, in Helm's own encoding, so that a real Helm reads them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from labkit.kube import Kube, Object
+
+_TYPE = "helm.sh/release.v1"
+_SYSTEM_LABELS = {"name", "owner", "status", "version", "createdAt", "modifiedAt"}
+
+
+@dataclass
+class Revision:
+    """One revision of a release. Times are RFC 3339."""
+
+    name: str
+    namespace: str
+    version: int
+    status: str
+    description: str
+    first_deployed: str
+    last_deployed: str
+    chart: dict[str, Any]
+    """The chart's metadata: `name`, `version`, `appVersion`..."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """The values the user gave."""
+    manifest: str = ""
+    notes: str = ""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    """Labels of the user's own (`--labels`); Helm keeps them on the Secret only."""
+
+    @property
+    def secret_name(self) -> str:
+        return f"sh.helm.release.v1.{self.name}.v{self.version}"
+
+    def secret(self, modified: int) -> Object:
+        """The Secret; `modified` is in seconds since the epoch."""
+        labels = {"name": self.name, "owner": "helm", "status": self.status, "version": str(self.version)}
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": _TYPE,
+            "metadata": {
+                "name": self.secret_name,
+                "namespace": self.namespace,
+                "labels": self.labels | labels | {"modifiedAt": str(modified)},
+            },
+            "data": {"release": base64.b64encode(_encode(self._document())).decode()},
+        }
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "namespace": self.namespace,
+            "version": self.version,
+            "info": {
+                "first_deployed": self.first_deployed,
+                "last_deployed": self.last_deployed,
+                "deleted": "",
+                "description": self.description,
+                "status": self.status,
+                "notes": self.notes,
+            },
+            "chart": {
+                "metadata": self.chart,
+                "lock": None,
+                "templates": [],
+                "values": self.defaults,
+                "schema": None,
+                "files": None,
+            },
+            "config": self.config,
+            "manifest": self.manifest,
+        }
+
+
+def revisions(kube: Kube, name: str, namespace: str) -> list[Revision]:
+    """All stored revisions of a release, oldest first."""
+    found = kube.list("Secret", namespace, labels=f"owner=helm,name={name}")
+    return sorted((_decode(secret) for secret in found), key=lambda revision: revision.version)
+
+
+def all_releases(kube: Kube, namespace: str = "", *, selector: str = "") -> list[Revision]:
+    """The latest revision of each release, in one namespace or all; those that a label selector chooses."""
+    latest: dict[tuple[str, str], Revision] = {}
+    for secret in kube.list("Secret", namespace, labels=",".join(filter(None, ["owner=helm", selector]))):
+        revision = _decode(secret)
+        known = latest.get((revision.namespace, revision.name))
+        if known is None or known.version < revision.version:
+            latest[revision.namespace, revision.name] = revision
+    return [latest[key] for key in sorted(latest)]
+
+
+def save(kube: Kube, revision: Revision, modified: int) -> None:
+    """Creates the revision's Secret, or brings it up to date."""
+    secret = revision.secret(modified)
+    path = kube.path("v1", "Secret", revision.namespace)
+    if kube.find(secret) is None:
+        kube.request("POST", path, body=secret)
+    else:
+        kube.request("PUT", f"{path}/{revision.secret_name}", body=secret)
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    # A fixed time in the header: the same release is the same bytes.
+    return base64.b64encode(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), mtime=0))
+
+
+def _decode(secret: Object) -> Revision:
+    raw = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+    document = json.loads(gzip.decompress(raw))
+    info, chart = document["info"], document["chart"]
+    return Revision(
+        name=document["name"],
+        namespace=document["namespace"],
+        version=document["version"],
+        status=info["status"],
+        description=info.get("description", ""),
+        first_deployed=info["first_deployed"],
+        last_deployed=info["last_deployed"],
+        chart=chart["metadata"],
+        config=document.get("config") or {},
+        manifest=document.get("manifest", ""),
+        notes=info.get("notes", ""),
+        defaults=chart.get("values") or {},
+        labels={k: v for k, v in secret["metadata"]["labels"].items() if k not in _SYSTEM_LABELS},
+    )

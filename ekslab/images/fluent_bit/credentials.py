@@ -1,0 +1,124 @@
+"""AWS credentials of a pod: from its environment, else by its service account's role, else from the instance."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from dataclasses import dataclass
+from html import unescape
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+if TYPE_CHECKING:
+    from ekslab.images.fluent_bit.log import Log
+    from ekslab.node import Process
+
+REFRESH_WINDOW = 60
+"""Seconds before their end at which credentials are replaced, as in Fluent Bit."""
+
+
+@dataclass(frozen=True)
+class AwsCredentials:
+    access_key: str
+    secret_key: str
+    token: str
+    expires: float
+    """Seconds since the epoch; infinity for those that don't expire."""
+
+
+class Provider:
+    """Finds credentials and keeps them until shortly before they expire."""
+
+    def __init__(self, process: Process, log: Log, *, region: str, sts_endpoint: str = "") -> None:
+        self._process = process
+        self._log = log
+        self._region = region
+        self._sts = sts_endpoint.removeprefix("https://").rstrip("/") or f"sts.{region}.amazonaws.com"
+        self._current: AwsCredentials | None = None
+
+    async def get(self, now: float) -> AwsCredentials | None:
+        """Credentials that are valid at `now` (seconds since the epoch), None if there are none to be had."""
+        if self._current is None or now > self._current.expires - REFRESH_WINDOW:
+            self._current = await self._fetch()
+        return self._current
+
+    def forget(self) -> None:
+        """Called when AWS says that they have expired."""
+        self._current = None
+
+    async def _fetch(self) -> AwsCredentials | None:
+        env = self._process.env
+        if env.get("AWS_ACCESS_KEY_ID") and env.get("AWS_SECRET_ACCESS_KEY"):
+            return AwsCredentials(
+                env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env.get("AWS_SESSION_TOKEN", ""), float("inf")
+            )
+        if env.get("AWS_WEB_IDENTITY_TOKEN_FILE") and env.get("AWS_ROLE_ARN"):
+            return await self._web_identity(env["AWS_WEB_IDENTITY_TOKEN_FILE"], env["AWS_ROLE_ARN"])
+        return await self._instance_role()
+
+    async def _web_identity(self, token_file: str, role: str) -> AwsCredentials | None:
+        try:
+            # Read each time: the kubelet replaces the token before it expires.
+            token = self._process.read_text(token_file).strip()
+        except OSError as error:
+            self._log.error(f"[aws_credentials] Could not read web identity token file: {error.strerror}")
+            return None
+        query = urlencode(
+            {
+                "Version": "2011-06-15",
+                "Action": "AssumeRoleWithWebIdentity",
+                "RoleSessionName": self._process.env.get("AWS_ROLE_SESSION_NAME") or "fluent-bit",
+                "RoleArn": role,
+                "WebIdentityToken": token,
+            }
+        )
+        try:
+            response = await self._process.http(
+                "GET", f"https://{self._sts}/?{query}", {"User-Agent": "aws-fluent-bit-plugin"}
+            )
+        except (OSError, TimeoutError) as error:
+            self._log.error(f"[aws_client] connection initialization error: {self._sts}: {error}")
+            self._log.error("[aws_credentials] STS assume role request failed")
+            return None
+        text = response.body.decode("utf-8", "replace")
+        if response.status != 200:
+            code = _tag(text, "Code") or response.status
+            self._log.error(f"[aws_credentials] STS API responded with {code}: {_tag(text, 'Message')}")
+            self._log.error("[aws_credentials] STS assume role request failed")
+            return None
+        return AwsCredentials(
+            _tag(text, "AccessKeyId"),
+            _tag(text, "SecretAccessKey"),
+            _tag(text, "SessionToken"),
+            dt.datetime.fromisoformat(_tag(text, "Expiration")).timestamp(),
+        )
+
+    async def _instance_role(self) -> AwsCredentials | None:
+        base = "http://169.254.169.254/latest"
+        try:
+            token = await self._process.http(
+                "PUT", f"{base}/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}, timeout=1.0
+            )
+            headers = {"X-aws-ec2-metadata-token": token.body.decode()}
+            path = f"{base}/meta-data/iam/security-credentials/"
+            role = await self._process.http("GET", path, headers, timeout=1.0)
+            if token.status != 200 or role.status != 200:
+                raise ConnectionError("no role")
+            answer = await self._process.http("GET", path + role.body.decode().strip(), headers, timeout=1.0)
+            found = json.loads(answer.body)
+            return AwsCredentials(
+                found["AccessKeyId"],
+                found["SecretAccessKey"],
+                found["Token"],
+                dt.datetime.fromisoformat(found["Expiration"]).timestamp(),
+            )
+        except (OSError, TimeoutError, ValueError, KeyError):
+            self._log.warn("[imds] unable to evaluate IMDS version")
+            self._log.error("[aws_credentials] no AWS credentials were found (environment, web identity, EC2 metadata)")
+            return None
+
+
+def _tag(xml: str, name: str) -> str:
+    match = re.search(rf"<{name}>(.*?)</{name}>", xml, re.DOTALL)
+    return unescape(match[1].strip()) if match else ""

@@ -1,0 +1,184 @@
+"""The nginx image: a Debian userland and a web server that answers from /usr/share/nginx/html on port 80."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import posixpath
+import signal
+import time as clock
+from urllib.parse import unquote, urlsplit
+
+from ekslab.http import HttpRequest, HttpResponse
+from ekslab.node import Image, Process, debian_userland, program
+from labkit.versions import pinned
+
+_ROOT = "/usr/share/nginx/html"
+_WORKERS = 2
+
+_PAGE = """\
+<!DOCTYPE html>
+<html>
+<head><title>Welcome to nginx!</title></head>
+<body>
+<h1>Welcome to nginx!</h1>
+<p>This is the web server of the workshop. Nobody should have a shell in it.</p>
+</body>
+</html>
+"""
+
+_ERROR = (
+    "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
+)
+
+_ENTRYPOINT = """\
+#!/bin/sh
+echo "$0: Configuration complete; ready for start up"
+exec "$@"
+"""
+
+_CONFIG = """\
+user nginx;
+worker_processes 2;
+error_log /var/log/nginx/error.log notice;
+pid /run/nginx.pid;
+events { worker_connections 1024; }
+http {
+    access_log /var/log/nginx/access.log;
+    server {
+        listen 80;
+        root /usr/share/nginx/html;
+        index index.html;
+    }
+}
+"""
+
+
+def image() -> Image:
+    """`docker.io/library/nginx`, with the users and files that the real one has where the workshop looks."""
+    version = pinned()["nginx"]["version"]
+    layer = (
+        debian_userland()
+        .user("nginx", 101, 101, "/nonexistent", "/bin/false")
+        .program("/usr/sbin/nginx", "nginx")
+        .file("/docker-entrypoint.sh", _ENTRYPOINT, mode=0o755)
+        .directory("/docker-entrypoint.d")
+        .file("/etc/nginx/nginx.conf", _CONFIG)
+        .file(f"{_ROOT}/index.html", _PAGE)
+        .directory("/var/log/nginx")
+        .symlink("/var/log/nginx/access.log", "/dev/stdout")
+        .symlink("/var/log/nginx/error.log", "/dev/stderr")
+        .directory("/var/cache/nginx")
+    )
+    minor = version.rsplit(".", 1)[0]
+    return Image(
+        repository=pinned()["nginx"]["image"],
+        tags=(version, minor, minor.partition(".")[0], "latest", "mainline"),
+        layer=layer,
+        entrypoint=("/docker-entrypoint.sh",),
+        cmd=("nginx", "-g", "daemon off;"),
+        env={"NGINX_VERSION": version},
+        stop_signal="SIGQUIT",
+    )
+
+
+@program("nginx")
+async def nginx(p: Process) -> int:
+    """The master process: reads its configuration, starts workers as user nginx, and ends with them."""
+    version = pinned()["nginx"]["version"]
+    if "-v" in p.argv[1:]:
+        p.stderr.write(f"nginx version: nginx/{version}\n")
+        return 0
+    try:
+        p.read_text("/etc/nginx/nginx.conf")
+    except OSError as error:
+        p.stderr.write(f'nginx: [emerg] open() "/etc/nginx/nginx.conf" failed ({error.errno}: {error.strerror})\n')
+        return 1
+    if "-t" in p.argv[1:]:
+        p.stderr.write("nginx: the configuration file /etc/nginx/nginx.conf syntax is ok\n")
+        p.stderr.write("nginx: configuration file /etc/nginx/nginx.conf test is successful\n")
+        return 0
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+        p.on_signal(number, stop.set)
+    workers: list[Process] = []
+
+    async def work(worker: Process) -> int:
+        worker.setgid(101)
+        worker.setuid(101)
+        await asyncio.Event().wait()
+        return 0
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        # Connections go round the workers, as the kernel spreads them over processes that listen on one socket.
+        worker = next((worker for worker in workers if worker.alive), p)
+        if worker in workers:
+            workers.remove(worker)
+            workers.append(worker)
+        return _respond(worker, request, f"nginx/{version}")
+
+    try:
+        close = p.listen(80, answer)
+    except OSError as error:
+        p.stderr.write(f"nginx: [emerg] bind() to 0.0.0.0:80 failed ({error.errno}: {error.strerror})\n")
+        return 1
+    _notice(p, 'using the "epoll" event method')
+    _notice(p, f"nginx/{version}")
+    _notice(p, "start worker processes")
+
+    async def keep(worker: Process) -> None:
+        """Starts another worker for each that ends."""
+        while True:
+            await p.wait(worker)
+            workers.remove(worker)
+            worker = start()
+
+    def start() -> Process:
+        workers.append(p.fork(work))
+        _notice(p, f"start worker process {workers[-1].vpid}")
+        return workers[-1]
+
+    keepers = [asyncio.create_task(keep(start())) for _ in range(_WORKERS)]
+    try:
+        await stop.wait()
+        for keeper in keepers:
+            keeper.cancel()
+        _notice(p, "signal 3 (SIGQUIT) received, shutting down")
+        workers = [worker for worker in workers if worker.alive]
+        for worker in workers:
+            p.kill(worker.vpid, signal.SIGTERM)
+        for worker in workers:
+            await p.wait(worker)
+    finally:
+        close()
+    return 0
+
+
+def _notice(p: Process, text: str) -> None:
+    stamp = clock.strftime("%Y/%m/%d %H:%M:%S", clock.gmtime(p.kernel.now() // 1_000_000_000))
+    p.stderr.write(f"{stamp} [notice] {p.vpid}#{p.vpid}: {text}\n")
+
+
+def _respond(worker: Process, request: HttpRequest, server: str) -> HttpResponse:
+    path = posixpath.normpath(unquote(urlsplit(request.url).path) or "/")
+    if path.endswith("/"):
+        path += "index.html"
+    status, kind = 200, mimetypes.guess_type(path)[0] or "application/octet-stream"
+    if request.method not in ("GET", "HEAD"):
+        status = 405
+    else:
+        try:
+            body = worker.read_bytes(_ROOT + path)
+        except PermissionError:
+            status = 403
+        except OSError:
+            status = 404
+    if status != 200:
+        reason = {403: "Forbidden", 404: "Not Found", 405: "Not Allowed"}[status]
+        body, kind = _ERROR.format(f"{status} {reason}").encode(), "text/html"
+    agent = request.header("user-agent", "-")
+    stamp = clock.strftime("%d/%b/%Y:%H:%M:%S +0000", clock.gmtime(worker.kernel.now() // 1_000_000_000))
+    line = f"{request.method} {urlsplit(request.url).path or '/'} HTTP/1.1"
+    worker.stdout.write(f'- - - [{stamp}] "{line}" {status} {len(body)} "-" "{agent}" "-"\n')
+    headers = {"Server": server, "Content-Type": kind, "Content-Length": str(len(body))}
+    return HttpResponse(status, headers, b"" if request.method == "HEAD" else body)

@@ -1,0 +1,138 @@
+"""The cluster as one object: store, API server, controllers and kubelets, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from aiohttp import web
+
+from ekslab.identity import Credentials, ServerCertificate, ServiceAccountIssuer
+from ekslab.kubernetes import resources as r
+from ekslab.kubernetes.admission import Admission
+from ekslab.kubernetes.api import Api
+from ekslab.kubernetes.auth import Authenticator, Authorizer
+from ekslab.kubernetes.controllers.base import Controller
+from ekslab.kubernetes.controllers.daemonset import DaemonSets
+from ekslab.kubernetes.controllers.deployment import Deployments
+from ekslab.kubernetes.controllers.endpoints import Endpoints
+from ekslab.kubernetes.controllers.garbage import Garbage
+from ekslab.kubernetes.controllers.job import Jobs
+from ekslab.kubernetes.controllers.namespace import Namespaces
+from ekslab.kubernetes.controllers.node import Nodes
+from ekslab.kubernetes.controllers.replicaset import ReplicaSets
+from ekslab.kubernetes.controllers.scheduler import Scheduler
+from ekslab.kubernetes.events import Recorder, forget_old
+from ekslab.kubernetes.kubelet import Kubelet
+from ekslab.kubernetes.registry import Registry
+from ekslab.kubernetes.resources import Object, name_of, namespace_of
+from ekslab.kubernetes.reviews import Reviews
+from ekslab.kubernetes.seed import API_ADDRESS, API_HOST, NAMESPACES, register_node, seed
+from ekslab.kubernetes.store import Store
+from ekslab.kubernetes.tables import pod_status
+from ekslab.kubernetes.timestamps import rfc3339_micro
+from ekslab.node import Node
+
+_HEARTBEAT_SECONDS = 10.0
+
+
+class Cluster:
+    """An embedded Kubernetes cluster on simulated nodes; all of it runs on one event loop.
+
+    `aws_authenticate` gives the ARN behind a `k8s-aws-v1.` token; ARNs that match one of `administrators` (patterns;
+    default: the account's users and root) are cluster administrators, others aren't let in. `certificate` is the PEM
+    certificate that pods find as the cluster's CA. `clock` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: Sequence[Node],
+        credentials: Credentials,
+        issuer: ServiceAccountIssuer,
+        region: str = "us-east-1",
+        account_id: str = "111122223333",
+        name: str = "falco-workshop",
+        aws_authenticate: Callable[[str], str | None] | None = None,
+        administrators: Sequence[str] | None = None,
+        certificate: bytes | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = Store()
+        self.registry = Registry(self.store, Admission(self.store, region), clock)
+        self.kubelets = {node.name: Kubelet(node, self.registry, issuer, clock) for node in nodes}
+        if administrators is None:
+            administrators = (f"arn:aws:iam::{account_id}:user/*", f"arn:aws:iam::{account_id}:root")
+        authenticator = Authenticator(self.store, credentials, issuer, aws_authenticate, administrators)
+        reviews = Reviews(self.registry, authenticator, Authorizer(self.store), issuer, clock)
+        self.api = Api(self.registry, reviews, self.kubelets)
+        certificate = certificate or ServerCertificate.for_loopback().certificate
+        self._namespaces = Namespaces(self.registry, certificate.decode())
+        self._networks = list({id(node.network): node.network for node in nodes}.values())
+        self._controllers: list[Controller] = [
+            self._namespaces,
+            Garbage(self.registry),
+            Deployments(self.registry),
+            ReplicaSets(self.registry),
+            DaemonSets(self.registry),
+            Jobs(self.registry),
+            Nodes(self.registry),
+            Scheduler(self.registry),
+            *(Endpoints(self.registry, network) for network in self._networks),
+        ]
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._ends: list[Callable[[], None]] = []
+        seed(self.registry)
+        for namespace in NAMESPACES:
+            self._namespaces.provide(namespace)
+        for index, node in enumerate(nodes):
+            made = register_node(self.registry, node, index, region, account_id, name)
+            message = f"Node {node.name} event: Registered Node {node.name} in Controller"
+            Recorder(self.registry, "node-controller").event(r.NODES, made, "RegisteredNode", message)
+
+    def web_app(self) -> web.Application:
+        """The API server, to be served over HTTPS (kubectl sends no token over plain HTTP)."""
+        return self.api.web_app()
+
+    async def start(self) -> None:
+        """Starts controllers and kubelets; pods in the cluster can reach the API from here on."""
+        for controller in self._controllers:
+            controller.start()
+        for kubelet in self.kubelets.values():
+            kubelet.start()
+        self._ends = [network.serve(API_HOST, self.api.handle, ip=API_ADDRESS, port=443) for network in self._networks]
+        self._heartbeat = asyncio.create_task(self._beat())
+
+    async def stop(self) -> None:
+        """Stops controllers first, then every container."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        for controller in self._controllers:
+            controller.stop()
+        for end in self._ends:
+            end()
+        await asyncio.gather(*(kubelet.stop() for kubelet in self.kubelets.values()))
+
+    def describe_pods(self) -> list[dict[str, str]]:
+        """Namespace, name and status word of each pod."""
+        return [
+            {"namespace": namespace_of(pod), "name": name_of(pod), "status": pod_status(pod)[0]}
+            for pod in self.store.list(r.PODS)
+        ]
+
+    async def _beat(self) -> None:
+        """What goes on by itself: leases are renewed, tokens too, old events are forgotten."""
+        while True:
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            renewal = {"renewTime": rfc3339_micro(self.registry.clock())}
+            for lease in self.store.list(r.LEASES, "kube-node-lease"):
+                self.registry.change(r.LEASES, lease, partial(_update_spec, renewal))
+            for kubelet in self.kubelets.values():
+                kubelet.refresh_volumes()
+            forget_old(self.store, self.registry.clock)
+
+
+def _update_spec(changes: Object, obj: Object) -> None:
+    obj["spec"].update(changes)

@@ -1,0 +1,90 @@
+"""The scheduler: a pod without a node gets the one with the fewest pods among those that can take it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ekslab.kubernetes import resources as r
+from ekslab.kubernetes.controllers.base import Controller, Key
+from ekslab.kubernetes.resources import Object, name_of, namespace_of
+from ekslab.kubernetes.scheduling import refusal
+from ekslab.kubernetes.store import Change
+from ekslab.kubernetes.timestamps import rfc3339
+
+
+class Scheduler(Controller):
+    name = "default-scheduler"
+
+    def concerned(self, change: Change) -> Iterable[Key]:
+        if change.resource is r.PODS and change.type == "ADDED":
+            if not change.object["spec"].get("nodeName"):
+                yield Key.of(change.object)
+        elif (change.resource is r.PODS and change.type == "DELETED") or (
+            change.resource is r.NODES and _room_changed(change)
+        ):
+            for pod in self.store.list(r.PODS):
+                if not pod["spec"].get("nodeName"):
+                    yield Key.of(pod)
+
+    def reconcile(self, key: Key) -> None:
+        pod = self.store.get(r.PODS, *key)
+        if pod is None or pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp"):
+            return
+        if pod["spec"].get("schedulerName") != self.name or pod["spec"].get("schedulingGates"):
+            return
+        running: dict[str, list[Object]] = {}
+        for other in self.store.list(r.PODS):
+            node_name = other["spec"].get("nodeName")
+            if node_name and other["status"].get("phase") not in ("Succeeded", "Failed"):
+                running.setdefault(node_name, []).append(other)
+        nodes = self.store.list(r.NODES)
+        refusals = {name_of(node): refusal(pod, node, running.get(name_of(node), [])) for node in nodes}
+        fitting = [node for node in nodes if not refusals[name_of(node)]]
+        if not fitting:
+            self._unschedulable(pod, len(nodes), Counter(refusals.values()))
+            return
+        chosen = min(fitting, key=lambda node: (_like(pod, running.get(name_of(node), [])), name_of(node)))
+        self._bind(pod, name_of(chosen))
+
+    def _bind(self, pod: Object, node: str) -> None:
+        now = rfc3339(self.registry.clock())
+
+        def edit(new: Object) -> None:
+            new["spec"]["nodeName"] = node
+            new["status"]["conditions"] = [_scheduled(now, "True")]
+
+        message = f"Successfully assigned {namespace_of(pod)}/{name_of(pod)} to {node}"
+        self.recorder.event(r.PODS, pod, "Scheduled", message)
+        self.registry.change(r.PODS, pod, edit)
+
+    def _unschedulable(self, pod: Object, nodes: int, reasons: Counter[str]) -> None:
+        said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        message = "no nodes available to schedule pods"
+        if said:
+            message = f"0/{nodes} nodes are available: {said}."
+            message += f" preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
+        self.recorder.event(r.PODS, pod, "FailedScheduling", message, warning=True)
+        now = rfc3339(self.registry.clock())
+        condition = {**_scheduled(now, "False"), "reason": "Unschedulable", "message": message}
+        self.registry.change(r.PODS, pod, lambda new: new["status"].update(conditions=[condition]))
+
+
+def _scheduled(now: str, status: str) -> Object:
+    return {"type": "PodScheduled", "status": status, "lastProbeTime": None, "lastTransitionTime": now}
+
+
+def _like(pod: Object, running: list[Object]) -> tuple[int, int]:
+    """Pods of the same controller on a node, then all pods on it: the fewer the better."""
+    owners = {o["uid"] for o in pod["metadata"].get("ownerReferences") or ()}
+    running = [other for other in running if not other["metadata"].get("deletionTimestamp")]
+    same = sum(any(o["uid"] in owners for o in p["metadata"].get("ownerReferences") or ()) for p in running)
+    return same, len(running)
+
+
+def _room_changed(change: Change) -> bool:
+    before, after = change.previous, change.object
+    return before is None or (before["spec"], before["metadata"].get("labels")) != (
+        after["spec"],
+        after["metadata"].get("labels"),
+    )

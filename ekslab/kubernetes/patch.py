@@ -1,0 +1,204 @@
+"""JSON patch, merge patch and strategic merge patch: an object and a patch in, the patched object out.
+
+None of the functions changes its arguments.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ekslab.kubernetes.errors import ApiError, bad_request
+from ekslab.kubernetes.resources import Object
+
+# Lists whose items are known by a key, by the name of the list; everything else is replaced as a whole. From the
+# `patchMergeKey` tags of the API's types.
+_MERGE_KEYS = {
+    "addresses": "type",
+    "conditions": "type",
+    "containers": "name",
+    "env": "name",
+    "ephemeralContainers": "name",
+    "hostAliases": "ip",
+    "imagePullSecrets": "name",
+    "initContainers": "name",
+    "ownerReferences": "uid",
+    "podIPs": "ip",
+    "secrets": "name",
+    "topologySpreadConstraints": "topologyKey",
+    "volumeDevices": "devicePath",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
+}
+_SETS = {"finalizers"}
+
+
+def merge_key(path: tuple[str, ...]) -> str | None:
+    """The field that identifies an item of the list at `path` (field names only), None if it has none."""
+    name = path[-1]
+    if name == "ports":
+        return "containerPort" if "containers" in path or "initContainers" in path else "port"
+    return _MERGE_KEYS.get(name)
+
+
+def is_set(path: tuple[str, ...]) -> bool:
+    """Whether the list at `path` is a set of plain values."""
+    return path[-1] in _SETS
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7396: null removes, objects merge, everything else replaces."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge_patch(result.get(key), value)
+    return result
+
+
+def strategic_merge(target: Any, patch: Object, path: tuple[str, ...] = ()) -> Object:
+    """A merge patch that also merges lists by their keys, and obeys `$patch`, `$retainKeys` and the like."""
+    match patch.get("$patch"):
+        case "replace":
+            return {k: copy.deepcopy(v) for k, v in patch.items() if k != "$patch"}
+        case "delete":
+            return {}
+        case None | "merge":
+            pass
+        case other:
+            raise bad_request(f"Unknown patch type found: {other}")
+    result: Object = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if key.startswith("$"):
+            continue
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            result[key] = strategic_merge(result.get(key), value, (*path, key))
+        elif isinstance(value, list):
+            result[key] = _merge_list(result.get(key) or [], value, (*path, key))
+        else:
+            result[key] = value
+    for key, value in patch.items():
+        directive, _, name = key.partition("/")
+        if directive == "$deleteFromPrimitiveList":
+            result[name] = [item for item in result.get(name) or [] if item not in value]
+        elif directive == "$setElementOrder" and isinstance(result.get(name), list):
+            result[name] = _ordered(result[name], value, (*path, name))
+    if "$retainKeys" in patch:
+        result = {key: value for key, value in result.items() if key in patch["$retainKeys"]}
+    return result
+
+
+def _merge_list(current: list[Any], changes: list[Any], path: tuple[str, ...]) -> list[Any]:
+    if is_set(path):
+        return current + [item for item in changes if item not in current]
+    key = merge_key(path)
+    if key is None or not all(isinstance(item, dict) for item in (*current, *changes)):
+        return copy.deepcopy(changes)
+    if any(item == {"$patch": "replace"} for item in changes):
+        return [copy.deepcopy(item) for item in changes if item != {"$patch": "replace"}]
+    result = list(current)
+    for change in changes:
+        if key not in change:
+            raise bad_request(f"map: {change} does not contain declared merge key: {key}")
+        where = next((i for i, item in enumerate(result) if item.get(key) == change[key]), None)
+        if change.get("$patch") == "delete":
+            if where is not None:
+                del result[where]
+        elif where is None:
+            result.append(strategic_merge({}, change, path))
+        else:
+            result[where] = strategic_merge(result[where], change, path)
+    return result
+
+
+def _ordered(items: list[Any], order: list[Any], path: tuple[str, ...]) -> list[Any]:
+    key = merge_key(path)
+    if key is None:
+        wanted = {str(value): place for place, value in enumerate(order)}
+        return sorted(items, key=lambda item: wanted.get(str(item), len(wanted)))
+    wanted = {str(value.get(key)): place for place, value in enumerate(order)}
+    return sorted(items, key=lambda item: wanted.get(str(item.get(key)), len(wanted)))
+
+
+def json_patch(target: Object, operations: Any) -> Any:
+    """RFC 6902. Raises a 422 error for an operation that can't be done, as the API server does."""
+    if not isinstance(operations, list):
+        raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    result: Any = copy.deepcopy(target)
+    for operation in operations:
+        try:
+            result = _operate(result, operation)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise _refused(operation) from error
+    return result
+
+
+def _refused(operation: Any) -> ApiError:
+    kind, path = (operation.get("op"), operation.get("path")) if isinstance(operation, dict) else (None, None)
+    message = "the server rejected our request due to an error in our request"
+    cause = f"{kind} operation does not apply: doc is missing path: {path}"
+    return ApiError(422, "Invalid", message, {"causes": [{"reason": "UnexpectedServerResponse", "message": cause}]})
+
+
+def _operate(document: Any, operation: Object) -> Any:
+    path = _pointer(operation["path"])
+    match operation["op"]:
+        case "add":
+            return _add(document, path, copy.deepcopy(operation["value"]))
+        case "remove":
+            return _remove(document, path)
+        case "replace":
+            _lookup(document, path)
+            return _add(_remove(document, path), path, copy.deepcopy(operation["value"]))
+        case "move":
+            source = _pointer(operation["from"])
+            value = _lookup(document, source)
+            return _add(_remove(document, source), path, value)
+        case "copy":
+            return _add(document, path, copy.deepcopy(_lookup(document, _pointer(operation["from"]))))
+        case "test":
+            if _lookup(document, path) != operation.get("value"):
+                raise ValueError("test failed")
+            return document
+    raise ValueError(f"unknown operation {operation['op']!r}")
+
+
+def _pointer(text: str) -> list[str]:
+    if text == "":
+        return []
+    if not text.startswith("/"):
+        raise ValueError(f"not a JSON pointer: {text!r}")
+    return [part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/")]
+
+
+def _lookup(document: Any, path: list[str]) -> Any:
+    for part in path:
+        document = document[int(part)] if isinstance(document, list) else document[part]
+    return document
+
+
+def _add(document: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    parent = _lookup(document, path[:-1])
+    if isinstance(parent, list):
+        parent.insert(len(parent) if path[-1] == "-" else int(path[-1]), value)
+    else:
+        parent[path[-1]] = value
+    return document
+
+
+def _remove(document: Any, path: list[str]) -> Any:
+    if not path:
+        return None
+    parent = _lookup(document, path[:-1])
+    if isinstance(parent, list):
+        del parent[int(path[-1])]
+    else:
+        del parent[path[-1]]
+    return document

@@ -1,0 +1,57 @@
+"""The embedded lab as one object: a network, nodes with the images they know, AWS, and the cluster on top."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ekslab.aws import Aws
+from ekslab.identity import ServiceAccountIssuer
+from ekslab.images import registry
+from ekslab.kubernetes import Cluster
+from ekslab.node import Network, Node
+from ekslab.state import Endpoints
+
+
+class EmbeddedLab:
+    """Everything that the lab's process simulates. All of it runs on one event loop."""
+
+    def __init__(self, endpoints: Endpoints, issuer: ServiceAccountIssuer, *, nodes: int = 2) -> None:
+        self.network = Network()
+        images = registry(endpoints.home / "rules")
+        addresses = [f"10.0.{index + 1}.{23 * (index + 1)}" for index in range(nodes)]
+        self.nodes = [
+            Node(f"ip-{ip.replace('.', '-')}.ec2.internal", network=self.network, images=images, ip=ip)
+            for ip in addresses
+        ]
+        self.aws = Aws(
+            credentials=endpoints.credentials,
+            issuer=issuer,
+            region=endpoints.region,
+            account_id=endpoints.account_id,
+            cluster=endpoints.cluster,
+            kubernetes_url=endpoints.kubernetes_url,
+            kubernetes_ca=endpoints.certificate.certificate,
+            url=endpoints.aws_url,
+        )
+        self.cluster = Cluster(
+            nodes=self.nodes,
+            credentials=endpoints.credentials,
+            issuer=issuer,
+            region=endpoints.region,
+            account_id=endpoints.account_id,
+            name=endpoints.cluster,
+            certificate=endpoints.certificate.certificate,
+            aws_authenticate=self.aws.authenticate_eks_token,
+        )
+        self.network.serve("*.amazonaws.com", self.aws.handle)
+
+    async def start(self) -> None:
+        """Start the controllers and kubelets; returns when the cluster accepts requests."""
+        await self.cluster.start()
+
+    async def stop(self) -> None:
+        await self.cluster.stop()
+
+    def describe(self) -> dict[str, Any]:
+        """What `labkit status` shows: the nodes' names and each pod's namespace, name and status."""
+        return {"nodes": [node.name for node in self.nodes], "pods": self.cluster.describe_pods()}

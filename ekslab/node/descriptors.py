@@ -1,0 +1,330 @@
+"""Open files: what a process's file descriptors stand for, and the pipes between processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from ekslab.node import abi
+from ekslab.node.abi import error
+from ekslab.node.filesystem import Device, Directory, File, Inode
+from ekslab.node.limits import MIB, Memory
+from ekslab.node.tty import Tty
+
+if TYPE_CHECKING:
+    from ekslab.node.kernel import Process
+
+_PIPE_SIZE = 65_536
+_PIPE_LIMIT = 64 << 20  # for a writer that never waits for its reader
+
+
+class InputStream(Protocol):
+    """Where a process's input comes from when it comes from outside the node."""
+
+    async def read(self, n: int) -> bytes: ...
+
+
+class OutputStream(Protocol):
+    """Where a process's output goes when it leaves the node. `async drain()`, if it has one, is awaited; when `full`,
+    if it has that, before the process goes on."""
+
+    def write(self, data: bytes) -> object: ...
+
+
+class OpenFile:
+    """An open file description, shared by the descriptors that were duplicated from one another.
+
+    `name` is the absolute path that Falco shows, `typechar` and `type` are its words for the kind of file.
+    """
+
+    typechar: str = "f"
+    type: str = "file"
+    inode: Inode | None = None
+
+    def __init__(self, name: str = "", name_raw: str = "", flags: int = 0) -> None:
+        self.name: str = name
+        self.name_raw: str = name_raw
+        self.flags: int = flags
+        self.references: int = 1
+
+    @property
+    def readable(self) -> bool:
+        return self.flags & abi.O_ACCMODE != abi.O_WRONLY
+
+    @property
+    def writable(self) -> bool:
+        return self.flags & abi.O_ACCMODE != abi.O_RDONLY
+
+    async def read(self, size: int) -> bytes:
+        return self.read_now(size)
+
+    def read_now(self, size: int) -> bytes:
+        raise error("EINVAL")
+
+    def write(self, data: bytes, now: int) -> int:
+        raise error("EINVAL")
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was written that the writer should wait."""
+        return False
+
+    async def drain(self) -> None:
+        """Waits until what was written has been taken."""
+
+    def closed(self) -> None:
+        """The last descriptor was closed."""
+
+
+class RegularFile(OpenFile):
+    def __init__(self, inode: File, name: str, name_raw: str, flags: int) -> None:
+        super().__init__(name, name_raw, flags)
+        self.inode: File = inode
+        self.offset = 0
+        # A computed file is a snapshot, as one read of a /proc file is.
+        self._content = inode.content() if type(inode) is not File else None
+
+    def read_now(self, size: int) -> bytes:
+        data = self._content if self._content is not None else self.inode.data
+        chunk = bytes(data[self.offset : self.offset + size])
+        self.offset += len(chunk)
+        return chunk
+
+    def write(self, data: bytes, now: int) -> int:
+        if self.flags & abi.O_APPEND:
+            self.offset = self.inode.size()
+        self.inode.write_at(self.offset, data, now)
+        self.offset += len(data)
+        return len(data)
+
+
+class DirectoryFile(OpenFile):
+    def __init__(self, inode: Directory, name: str, name_raw: str, flags: int) -> None:
+        super().__init__(name, name_raw, flags)
+        self.inode: Directory = inode
+        if flags & abi.O_DIRECTORY:
+            self.typechar, self.type = "d", "directory"
+
+    def read_now(self, size: int) -> bytes:
+        raise error("EISDIR")
+
+
+class DeviceFile(OpenFile):
+    def __init__(self, inode: Device, name: str, name_raw: str, flags: int) -> None:
+        super().__init__(name, name_raw, flags)
+        self.inode: Device = inode
+
+    def read_now(self, size: int) -> bytes:
+        size = min(size, MIB)
+        if self.inode.driver in ("zero", "full"):
+            return bytes(size)
+        if self.inode.driver == "random":
+            return os.urandom(size)
+        return b""
+
+    def write(self, data: bytes, now: int) -> int:
+        if self.inode.driver == "full":
+            raise error("ENOSPC")
+        return len(data)
+
+
+class TtyFile(OpenFile):
+    def __init__(self, tty: Tty, inode: Inode | None, name: str, flags: int = abi.O_RDWR) -> None:
+        super().__init__(name, name, flags)
+        self.tty = tty
+        self.inode = inode
+
+    async def read(self, size: int) -> bytes:
+        return await self.tty.read(size)
+
+    def read_now(self, size: int) -> bytes:
+        raise error("EAGAIN")
+
+    def write(self, data: bytes, now: int) -> int:
+        self.tty.write(data)
+        return len(data)
+
+    @property
+    def full(self) -> bool:
+        return self.tty.screen is not None and self.tty.screen.full
+
+    async def drain(self) -> None:
+        if self.tty.screen is not None:
+            await self.tty.screen.drain()
+
+
+class Pipe(Inode):
+    """The buffer between a pipe's two ends."""
+
+    __slots__ = ("_space", "_wake", "buffer", "memory", "readers", "writers")
+    type_bits = abi.S_IFIFO
+
+    def __init__(self, mode: int = 0o600, now: int = 0, memory: Memory | None = None) -> None:
+        super().__init__(mode, now=now, dev=0)
+        self.memory = memory
+        self.buffer = bytearray()
+        self.readers = 0
+        self.writers = 0
+        self._wake = asyncio.Event()
+        self._space = asyncio.Event()
+
+    async def read(self, size: int) -> bytes:
+        while not self.buffer:
+            if not self.writers:
+                return b""
+            self._wake.clear()
+            await self._wake.wait()
+        data = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        self._account(-len(data))
+        self._space.set()
+        return data
+
+    def _account(self, size: int) -> None:
+        if self.memory is not None:
+            self.memory.charge(size)
+
+    def write(self, data: bytes) -> int:
+        if not self.readers:
+            raise error("EPIPE")
+        if len(self.buffer) > _PIPE_LIMIT:
+            raise error("EAGAIN")
+        self._account(len(data))
+        self.buffer.extend(data)
+        self._wake.set()
+        return len(data)
+
+    async def drain(self) -> None:
+        while len(self.buffer) >= _PIPE_SIZE and self.readers:
+            self._space.clear()
+            await self._space.wait()
+
+    def end_changed(self) -> None:
+        if not self.readers:
+            self._account(-len(self.buffer))
+            self.buffer.clear()
+        self._wake.set()
+        self._space.set()
+
+
+class PipeReader(OpenFile):
+    typechar, type = "p", "pipe"
+
+    def __init__(self, pipe: Pipe, name: str = "") -> None:
+        super().__init__(name, name, abi.O_RDONLY)
+        self.inode: Pipe = pipe
+        pipe.readers += 1
+
+    async def read(self, size: int) -> bytes:
+        return await self.inode.read(size)
+
+    def closed(self) -> None:
+        self.inode.readers -= 1
+        self.inode.end_changed()
+
+
+class PipeWriter(OpenFile):
+    typechar, type = "p", "pipe"
+
+    def __init__(self, pipe: Pipe, name: str = "") -> None:
+        super().__init__(name, name, abi.O_WRONLY)
+        self.inode: Pipe = pipe
+        pipe.writers += 1
+
+    def write(self, data: bytes, now: int) -> int:
+        return self.inode.write(data)
+
+    async def drain(self) -> None:
+        await self.inode.drain()
+
+    def closed(self) -> None:
+        self.inode.writers -= 1
+        self.inode.end_changed()
+
+
+class Source(OpenFile):
+    """The reading end of a pipe whose writer is outside the node."""
+
+    typechar, type = "p", "pipe"
+
+    def __init__(self, stream: InputStream) -> None:
+        super().__init__(flags=abi.O_RDONLY)
+        self.inode = Pipe()
+        self._stream = stream
+        self._rest = b""
+
+    async def read(self, size: int) -> bytes:
+        data = self._rest or await self._stream.read(max(size, 4096))
+        self._rest = data[size:]
+        return data[:size]
+
+
+class Sink(OpenFile):
+    """The writing end of a pipe whose reader is outside the node (a log, a client) and takes everything at once."""
+
+    typechar, type = "p", "pipe"
+
+    def __init__(
+        self,
+        stream: OutputStream,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(flags=abi.O_WRONLY)
+        self.inode = Pipe()
+        self._stream = stream
+        self._on_close = on_close
+
+    @property
+    def full(self) -> bool:
+        return getattr(self._stream, "full", False)
+
+    async def drain(self) -> None:
+        drain = getattr(self._stream, "drain", None)
+        if drain is not None:
+            await drain()
+
+    def write(self, data: bytes, now: int) -> int:
+        self._stream.write(data)
+        return len(data)
+
+    def closed(self) -> None:
+        if self._on_close is not None:
+            self._on_close()
+
+
+def open_inode(process: Process, inode: Inode, name: str, name_raw: str, flags: int) -> OpenFile:
+    """Opens what a path led to."""
+    if isinstance(inode, File):
+        return RegularFile(inode, name, name_raw, flags)
+    if isinstance(inode, Directory):
+        if flags & abi.O_ACCMODE != abi.O_RDONLY:
+            raise error("EISDIR", name_raw)
+        return DirectoryFile(inode, name, name_raw, flags)
+    if isinstance(inode, Pipe):
+        return _open_pipe(process, inode, name, flags)
+    if isinstance(inode, Device):
+        if inode.driver == "tty":
+            if process.tty is None:
+                raise error("ENXIO", name_raw)
+            return TtyFile(process.tty, inode, name, flags)
+        if inode.driver.startswith("pts"):
+            tty = process.kernel.ttys.get((process.container, inode.rdev & 0xFF))
+            if tty is None:
+                raise error("EIO", name_raw)
+            return TtyFile(tty, inode, name, flags)
+        return DeviceFile(inode, name, name_raw, flags)
+    raise error("ENXIO", name_raw)
+
+
+def _open_pipe(process: Process, pipe: Pipe, name: str, flags: int) -> OpenFile:
+    # /dev/stdout, or another process's /proc/1/fd/1, where the output leaves the node: the same end again.
+    for owner in (process, *process.kernel.processes.values()):
+        for descriptor in owner.fds.values():
+            if descriptor.inode is pipe and isinstance(descriptor, Sink | Source):
+                descriptor.references += 1
+                return descriptor
+    if flags & abi.O_ACCMODE == abi.O_RDONLY:
+        return PipeReader(pipe, name)
+    return PipeWriter(pipe, name)

@@ -1,0 +1,237 @@
+"""/proc, /dev and /dev/pts of a container or of the node: directories whose entries follow the kernel's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ekslab.node import abi
+from ekslab.node.filesystem import (
+    ComputedFile,
+    Device,
+    Directory,
+    Filesystem,
+    Inode,
+    MagicLink,
+    Symlink,
+    new_tmpfs,
+)
+
+if TYPE_CHECKING:
+    from ekslab.node.kernel import Kernel, Process
+    from ekslab.node.limits import Memory
+    from ekslab.node.runtime import Container
+
+KERNEL_RELEASE = "6.12.40-64.114.amzn2023.x86_64"
+KERNEL_VERSION = "#1 SMP PREEMPT_DYNAMIC Tue Aug  5 00:00:00 UTC 2025"
+MEMORY_KIB = 7_935_204
+_FILESYSTEMS = (
+    "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevtmpfs\n\text4\n\txfs\nnodev\toverlay\n"
+)
+
+
+class ProcDirectory(Directory):
+    """/proc of a pid namespace: the node's (container None) or a container's."""
+
+    __slots__ = ("container", "filesystem", "kernel", "static")
+
+    def __init__(self, kernel: Kernel, filesystem: Filesystem, container: Container | None) -> None:
+        super().__init__(0o555, now=kernel.boot_time, dev=0x2A)
+        self.kernel = kernel
+        self.filesystem = filesystem
+        self.container = container
+        sys_kernel = Directory(0o555, dev=0x2A)
+        sys_kernel.entries = {
+            "hostname": ComputedFile(lambda: f"{self._hostname()}\n".encode()),
+            "osrelease": ComputedFile(lambda: f"{KERNEL_RELEASE}\n".encode()),
+            "ostype": ComputedFile(lambda: b"Linux\n"),
+        }
+        sys = Directory(0o555, dev=0x2A)
+        sys.entries = {"kernel": sys_kernel}
+        self.static: dict[str, Inode] = {
+            "cpuinfo": ComputedFile(_cpuinfo),
+            "filesystems": ComputedFile(_FILESYSTEMS.encode),
+            "loadavg": ComputedFile(lambda: b"0.08 0.04 0.01 1/214 1\n"),
+            "meminfo": ComputedFile(_meminfo),
+            "mounts": Symlink("self/mounts", dev=0x2A),
+            "sys": sys,
+            "uptime": ComputedFile(self._uptime),
+            "version": ComputedFile(
+                lambda: (
+                    f"Linux version {KERNEL_RELEASE} (mockbuild@ip-10-0-0-1) (gcc 11.5.0) {KERNEL_VERSION}\n".encode()
+                )
+            ),
+        }
+
+    def _hostname(self) -> str:
+        return self.container.hostname if self.container is not None else self.kernel.hostname
+
+    def _uptime(self) -> bytes:
+        seconds = (self.kernel.now() - self.kernel.boot_time) / 1e9
+        return f"{seconds:.2f} {seconds * 1.9:.2f}\n".encode()
+
+    def _processes(self) -> dict[str, Process]:
+        if self.container is None:
+            return {str(process.pid): process for process in self.kernel.processes.values()}
+        return {
+            str(process.vpid): process
+            for process in self.kernel.processes.values()
+            if process.container is self.container
+        }
+
+    def lookup(self, name: str, viewer: Process | None = None) -> Inode | None:
+        if name in self.static:
+            return self.static[name]
+        if name in ("self", "thread-self"):
+            if viewer is None:
+                return None
+            return Symlink(str(viewer.vpid if self.container is not None else viewer.pid), dev=0x2A)
+        process = self._processes().get(name) if name.isdigit() else None
+        return self._process(process) if process is not None else None
+
+    def names(self, viewer: Process | None = None) -> list[str]:
+        numbers = sorted(self._processes(), key=int)
+        return [*numbers, *self.static, *(["self"] if viewer is not None else [])]
+
+    def _process(self, process: Process) -> Directory:
+        made = Directory(0o555, uid=process.euid, gid=process.egid, now=process.started_at, dev=0x2A)
+
+        def file(compute: Callable[[], str], mode: int = 0o444) -> ComputedFile:
+            return ComputedFile(lambda: compute().encode("utf-8", "surrogateescape"), mode, uid=process.euid)
+
+        descriptors = Directory(0o500, uid=process.euid, gid=process.egid, dev=0x2A)
+        for fd, opened in process.fds.items():
+            inode = opened.inode
+            text = opened.name or (f"{opened.type}:[{inode.ino if inode is not None else 0}]")
+            if inode is not None:
+                descriptors.entries[str(fd)] = MagicLink(text, inode)
+            else:
+                descriptors.entries[str(fd)] = Symlink(text, dev=0x2A)
+        made.entries = {
+            "cgroup": file(lambda: f"0::{process.container.cgroup if process.container else '/init.scope'}\n"),
+            "cmdline": file(lambda: "".join(f"{argument}\0" for argument in process.argv)),
+            "comm": file(lambda: f"{process.name}\n"),
+            "cwd": Symlink(process.cwd, dev=0x2A),
+            "environ": file(lambda: "".join(f"{name}={value}\0" for name, value in process.env.items()), 0o400),
+            "fd": descriptors,
+            "mounts": file(lambda: mount_table(process.filesystem)),
+            "root": Symlink("/", dev=0x2A),
+            "stat": file(lambda: _stat_line(process, self.container is not None)),
+            "status": file(lambda: _status(process, self.container is not None)),
+        }
+        if process.exe_inode is not None:
+            made.entries["exe"] = MagicLink(process.exe_path, process.exe_inode)
+        return made
+
+
+def _numbers(process: Process, inside: bool) -> tuple[int, int]:
+    return (process.vpid, process.vppid) if inside else (process.pid, process.ppid)
+
+
+def _stat_line(process: Process, inside: bool) -> str:
+    pid, ppid = _numbers(process, inside)
+    tty = process.tty.device if process.tty is not None else 0
+    ticks = (process.started_at - process.kernel.boot_time) // 10_000_000
+    return f"{pid} ({process.name}) S {ppid} {pid} {pid} {tty} -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0\n"
+
+
+def _status(process: Process, inside: bool) -> str:
+    pid, ppid = _numbers(process, inside)
+    mask = sum(1 << bit for bit, name in enumerate(abi.CAPABILITIES) if name in process.capabilities)
+    bound = sum(1 << bit for bit, name in enumerate(abi.CAPABILITIES) if name in process.bounding_capabilities)
+    groups = " ".join(str(group) for group in process.groups)
+    return (
+        f"Name:\t{process.name}\nUmask:\t{process.umask:04o}\nState:\tS (sleeping)\n"
+        f"Tgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\n"
+        f"PPid:\t{ppid}\nTracerPid:\t0\nUid:\t{process.uid}\t{process.euid}\t{process.euid}\t{process.euid}\n"
+        f"Gid:\t{process.gid}\t{process.egid}\t{process.egid}\t{process.egid}\nFDSize:\t64\nGroups:\t{groups} \n"
+        f"Threads:\t1\nCapInh:\t{0:016x}\nCapPrm:\t{mask:016x}\nCapEff:\t{mask:016x}\nCapBnd:\t{bound:016x}\n"
+        f"CapAmb:\t{0:016x}\nNoNewPrivs:\t0\nSeccomp:\t0\n"
+    )
+
+
+def _cpuinfo() -> bytes:
+    one = "processor\t: {}\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 7R13 Processor\ncpu MHz\t\t: 2650.000\n\n"
+    return "".join(one.format(number) for number in range(2)).encode()
+
+
+def _meminfo() -> bytes:
+    rows = (("MemTotal:", MEMORY_KIB), ("MemFree:", MEMORY_KIB // 2), ("MemAvailable:", MEMORY_KIB * 3 // 4))
+    return "".join(f"{name:<16} {size} kB\n" for name, size in rows).encode()
+
+
+def mount_table(filesystem: Filesystem) -> str:
+    """What /proc/mounts says."""
+    lines = [f"{filesystem.root_source} / overlay rw,relatime 0 0"]
+    lines += [
+        f"{mount.source} {mount.path} {mount.kind} {'ro' if mount.read_only else 'rw'},relatime 0 0"
+        for mount in filesystem.mounts.values()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+class PtsDirectory(Directory):
+    """/dev/pts: the terminals that are open in a container, or on the node."""
+
+    __slots__ = ("container", "kernel", "nodes")
+
+    def __init__(self, kernel: Kernel, container: Container | None) -> None:
+        super().__init__(0o755, now=kernel.boot_time, dev=0x2C)
+        self.kernel = kernel
+        self.container = container
+        self.nodes: dict[int, Device] = {}
+
+    def lookup(self, name: str, viewer: Process | None = None) -> Inode | None:
+        if not name.isdigit() or (self.container, int(name)) not in self.kernel.ttys:
+            return None
+        number = int(name)
+        return self.nodes.setdefault(number, Device(f"pts{number}", 136, number, 0o620, gid=5))
+
+    def names(self, viewer: Process | None = None) -> list[str]:
+        return [str(n) for n in sorted(number for owner, number in self.kernel.ttys if owner is self.container)]
+
+
+def new_dev(kernel: Kernel, memory: Memory) -> Directory:
+    """/dev with the devices that every container has."""
+    dev = new_tmpfs(kernel.now, memory)
+    for name, minor, driver in (
+        ("null", 3, "null"),
+        ("zero", 5, "zero"),
+        ("full", 7, "full"),
+        ("random", 8, "random"),
+        ("urandom", 9, "random"),
+    ):
+        dev.entries[name] = Device(driver, 1, minor)
+    dev.entries["tty"] = Device("tty", 5, 0, gid=5)
+    for name, target in (
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ):
+        dev.entries[name] = Symlink(target, dev=dev.dev)
+    for inode in dev.entries.values():
+        if inode is not None:
+            inode.atime = inode.mtime = inode.ctime = dev.ctime
+    return dev
+
+
+def mount_kernel_filesystems(filesystem: Filesystem, kernel: Kernel, container: Container | None) -> None:
+    """Mounts /proc, /dev, /dev/pts, /dev/shm, /dev/mqueue and /sys into a namespace."""
+    memory = container.memory if container is not None else kernel.memory
+    filesystem.mount("/proc", ProcDirectory(kernel, filesystem, container), source="proc", kind="proc")
+    filesystem.mount("/dev", new_dev(kernel, memory), source="tmpfs", kind="tmpfs")
+    filesystem.mount("/dev/pts", PtsDirectory(kernel, container), source="devpts", kind="devpts")
+    filesystem.mount("/dev/mqueue", new_tmpfs(kernel.now, memory, 0o1777), source="mqueue", kind="mqueue")
+    filesystem.mount("/dev/shm", new_tmpfs(kernel.now, memory, 0o1777), source="shm", kind="tmpfs")
+    sys = new_tmpfs(kernel.now, memory, 0o555)
+    filesystem.mount("/sys", sys, read_only=container is not None, source="sysfs", kind="sysfs")
+    fs = sys.entries["fs"] = Directory(0o755, dev=sys.dev)
+    cgroup = fs.entries["cgroup"] = Directory(0o555, dev=sys.dev)
+    cgroup.entries = {
+        "memory.current": ComputedFile(lambda: f"{memory.used}\n".encode()),
+        "memory.events": ComputedFile(lambda: f"oom {memory.kills}\noom_kill {memory.kills}\n".encode()),
+        "memory.max": ComputedFile(lambda: f"{memory.limit}\n".encode()),
+    }
+    sys.entries["kernel"] = Directory(0o755, dev=sys.dev)

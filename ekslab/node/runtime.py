@@ -1,0 +1,657 @@
+"""The container runtime of a node, in the role of containerd and runc: what the kubelet tells it to run, runs here.
+
+Container specifications and exec requests go in; processes on the node's kernel come out, and CRI log files on the
+node's file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ekslab.names import hex_id
+from ekslab.node import abi
+from ekslab.node.descriptors import DeviceFile, InputStream, OpenFile, OutputStream, Sink, Source, TtyFile
+from ekslab.node.filesystem import (
+    Device,
+    EmptyDir,
+    File,
+    Files,
+    Filesystem,
+    HostPath,
+    Inode,
+    Mount,
+    MountPoint,
+    new_overlay,
+)
+from ekslab.node.images import Image, ImageRegistry, normalized
+from ekslab.node.kernel import Kernel, Process
+from ekslab.node.limits import LAYER, LOGS, MIB, NODE_MEMORY, SHARED_MEMORY, Disk, Memory
+from ekslab.node.procfs import mount_kernel_filesystems
+
+if TYPE_CHECKING:
+    from ekslab.node.tty import Tty
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FIRST_READ = 0.25  # seconds that a terminal's program has to get ready for what is typed
+_LOG_LINE = 16_384  # containerd splits longer lines
+_LOG_FILE = 4 * MIB  # the kubelet starts a new file at 10 MiB
+
+
+class OciError(Exception):
+    """runc refused to start something; `exit_code` is what a client of docker's would see (126, 127, 128)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """What the kubelet asks for; see the package's docstring."""
+
+    pod_name: str
+    pod_namespace: str
+    pod_uid: str
+    sandbox_id: str
+    name: str
+    image: str
+    command: Sequence[str] = ()
+    args: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+    tty: bool = False
+    stdin: bool = False
+    privileged: bool = False
+    add: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    mounts: Sequence[Mount] = ()
+    restart_count: int = 0
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    pod_ip: str = ""
+    hostname: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pod_labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    termination_log: str = "/dev/termination-log"
+    memory_limit: int = NODE_MEMORY
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What root may do in the container."""
+        if self.privileged:
+            return abi.ALL_CAPABILITIES
+        granted = set(abi.DEFAULT_CAPABILITIES)
+        dropped = {_capability(name) for name in self.drop}
+        granted = set() if "CAP_ALL" in dropped else granted - dropped
+        added = {_capability(name) for name in self.add}
+        return frozenset(abi.ALL_CAPABILITIES if "CAP_ALL" in added else granted | (added & abi.ALL_CAPABILITIES))
+
+
+def _capability(name: str) -> str:
+    return name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}"
+
+
+class Container:
+    """A container that was created; times are nanoseconds since the epoch, 0 when it hasn't happened."""
+
+    def __init__(self, spec: ContainerSpec, image: Image, id: str, kernel: Kernel, hostname: str, now: int) -> None:
+        self.spec: ContainerSpec = spec
+        self.image: Image = image
+        self.id: str = id
+        self.disk = Disk(LAYER, parent=kernel.disk, reserve=0)
+        self.memory = Memory(spec.memory_limit, kernel.memory, kill=self._out_of_memory)
+        self.filesystem = Filesystem(new_overlay(image.layer.root, kernel.now, self.disk), clock=kernel.now)
+        self._kernel = kernel
+        self.hostname: str = hostname
+        self.created_at: int = now
+        self.started_at: int = 0
+        self.finished_at: int = 0
+        self.state: str = "created"
+        self.exit_code: int | None = None
+        self.reason = ""
+        self.init: Process | None = None
+        self.log_path = (
+            f"/var/log/pods/{spec.pod_namespace}_{spec.pod_name}_{spec.pod_uid}/{spec.name}/{spec.restart_count}.log"
+        )
+        repository, tag, _ = normalized(spec.image)
+        self.image_tag: str = tag or image.tags[0]
+        self.image_reference: str = f"{repository}:{self.image_tag}"
+        self._pids = itertools.count(1)
+        self._finished = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Container {self.short_id} {self.spec.pod_namespace}/{self.spec.pod_name}/{self.spec.name} {self.state}>"
+        )
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:12]
+
+    @property
+    def pid(self) -> int:
+        """The node's number of its first process; 0 before it starts."""
+        return self.init.pid if self.init is not None else 0
+
+    @property
+    def cgroup(self) -> str:
+        pod = self.spec.pod_uid.replace("-", "_")
+        return (
+            "/kubepods.slice/kubepods-besteffort.slice/"
+            f"kubepods-besteffort-pod{pod}.slice/cri-containerd-{self.id}.scope"
+        )
+
+    def new_pid(self) -> int:
+        return next(self._pids)
+
+    @property
+    def processes(self) -> list[Process]:
+        return [process for process in self._kernel.processes.values() if process.container is self]
+
+    def _out_of_memory(self) -> None:
+        """Ends all of the container at once, as the kernel does for the kubelet (memory.oom.group)."""
+        self.memory.kills += 1
+        self.reason = "OOMKilled"
+        for process in self.processes:
+            if process.task is not asyncio.current_task():
+                process.signal(abi.SIGKILL)
+
+    async def wait(self) -> int:
+        """Waits for the container to end; its exit code."""
+        await self._finished.wait()
+        assert self.exit_code is not None
+        return self.exit_code
+
+    def mount_texts(self) -> list[str]:
+        """`source:destination:mode:writable:propagation` of each volume, as `container.mounts` shows them."""
+        texts = []
+        for mount in self.spec.mounts:
+            source = (
+                mount.source.path
+                if isinstance(mount.source, HostPath)
+                else f"/var/lib/kubelet/pods/{self.spec.pod_uid}"
+            )
+            texts.append(f"{source}:{mount.path}::{'false' if mount.read_only else 'true'}:private")
+        return texts
+
+
+class _Log:
+    """A container's log file. As the kubelet does, it starts a new one when it has grown, and keeps the one before."""
+
+    def __init__(self, path: str, filesystem: Filesystem) -> None:
+        self._path = path
+        self._filesystem = filesystem
+        self._file = filesystem.open_file(path)
+        self._before = ""
+
+    def append(self, data: bytes) -> None:
+        now = self._filesystem.now()
+        if self._file.size() + len(data) > _LOG_FILE:
+            self._rotate(now)
+        # When the node's disk is full, what a container says is lost, and the container goes on.
+        with contextlib.suppress(OSError):
+            self._file.write_at(self._file.size(), data, now)
+
+    def _rotate(self, now: int) -> None:
+        self.remove_old()
+        self._before = f"{self._path}.{datetime.fromtimestamp(now / 1e9, UTC):%Y%m%d-%H%M%S}"
+        self._filesystem.rename(self._path, self._before)
+        self._file = self._filesystem.open_file(self._path)
+
+    def remove_old(self) -> None:
+        if self._before:
+            self._filesystem.remove(self._before)
+
+
+class _LogWriter:
+    """Writes a container's output as CRI log lines."""
+
+    def __init__(self, log: _Log, stream: str, kernel: Kernel) -> None:
+        self._log = log
+        self._stream = stream
+        self._kernel = kernel
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        out = bytearray()
+        for line in lines:
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            while len(line) > _LOG_LINE:
+                out += self._line(b"P", line[:_LOG_LINE])
+                line = line[_LOG_LINE:]
+            out += self._line(b"F", line)
+        while len(self._rest) > _LOG_LINE:
+            out += self._line(b"P", self._rest[:_LOG_LINE])
+            self._rest = self._rest[_LOG_LINE:]
+        if out:
+            self._log.append(bytes(out))
+
+    def _line(self, tag: bytes, line: bytes) -> bytes:
+        return b"%s %s %s %s\n" % (rfc3339(self._kernel.now()).encode(), self._stream.encode(), tag, line)
+
+    def flush(self) -> None:
+        if self._rest:
+            self.write(b"\n")
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """A time as CRI logs have it: UTC, nine digits."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+class Execution:
+    """A command that runs in a container by request of a client."""
+
+    def __init__(self, process: Process, tty: Tty | None, pump: asyncio.Task[None] | None) -> None:
+        self.process = process
+        self._tty = tty
+        self._pump = pump
+
+    def resize(self, rows: int, cols: int) -> None:
+        if self._tty is not None:
+            self._tty.resize(rows, cols)
+
+    def kill(self, signal: int = abi.SIGKILL) -> None:
+        self.process.signal(signal)
+
+    def hang_up(self) -> None:
+        """The client went away: the command and its children get SIGHUP."""
+        if self._tty is not None:
+            self._tty.hang_up()
+        else:
+            self.process.kernel.signal_group(self.process.group_leader.pid, abi.SIGHUP)
+
+    async def wait(self) -> int:
+        """Waits for the command to end; its exit code."""
+        try:
+            return await self.process.exited()
+        finally:
+            if self._pump is not None:
+                self._pump.cancel()
+            if self._tty is not None:
+                self.process.kernel.close_tty(self._tty)
+
+
+class Runtime:
+    """containerd of one node."""
+
+    def __init__(self, kernel: Kernel, filesystem: Filesystem, images: ImageRegistry) -> None:
+        self.kernel = kernel
+        self.filesystem = filesystem
+        self.images = images
+        self.containers: dict[str, Container] = {}
+        self._shims: dict[str, Process] = {}
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    # -- containers ---------------------------------------------------------------------------------------------------
+
+    async def create(self, spec: ContainerSpec) -> Container:
+        """Makes a container: its root over the image's layer, its mounts, its log file. Raises ImagePullError."""
+        image = self.images.resolve(spec.image)
+        key = (spec.pod_uid, spec.name)
+        attempt = self._attempts[key] = self._attempts.get(key, -1) + 1
+        id = hex_id(64, "container", spec.pod_uid, spec.name, spec.restart_count, attempt)
+        hostname = self.kernel.hostname if spec.host_network else spec.hostname or spec.pod_name
+        container = Container(spec, image, id, self.kernel, hostname, self.kernel.now())
+        filesystem = container.filesystem
+        mount_kernel_filesystems(filesystem, self.kernel, None if spec.host_pid else container)
+        self._mount_pod_files(container)
+        for mount in sorted(spec.mounts, key=lambda mount: mount.path.count("/")):
+            self._mount(container, mount)
+        container.disk.reserve = LOGS  # from now on; what the runtime makes of a container fits on a full node
+        self.filesystem.open_file(container.log_path)
+        self.filesystem.symlink(container.log_path, self._log_link(container))
+        self.containers[id] = container
+        return container
+
+    def _log_link(self, container: Container) -> str:
+        spec = container.spec
+        return f"/var/log/containers/{spec.pod_name}_{spec.pod_namespace}_{spec.name}-{container.id}.log"
+
+    def _mount_pod_files(self, container: Container) -> None:
+        """The files that the kubelet gives every pod."""
+        spec = container.spec
+        hosts = (
+            "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+            f"fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n{spec.pod_ip or self.kernel.ip}\t{container.hostname}\n"
+        )
+        domains = f"{spec.pod_namespace}.svc.cluster.local svc.cluster.local cluster.local"
+        resolv = f"search {domains}\nnameserver 10.100.0.10\noptions ndots:5\n"
+        for path, text in (
+            ("/etc/hosts", hosts),
+            ("/etc/hostname", f"{container.hostname}\n"),
+            ("/etc/resolv.conf", resolv),
+            (spec.termination_log, ""),
+        ):
+            file = File(text.encode(), 0o644 if path != spec.termination_log else 0o666, now=self.kernel.now())
+            file.place(container.disk)
+            container.filesystem.mount(path, file, source="/dev/nvme0n1p1", kind="xfs")
+
+    def _mount(self, container: Container, mount: Mount) -> None:
+        source = mount.source
+        root: Inode
+        if isinstance(source, HostPath):
+            path = posixpath.join(source.path, mount.sub_path) if mount.sub_path else source.path
+            if not self.filesystem.exists(path):
+                self.filesystem.mkdir(path)
+            root = self.filesystem.walk(path).need(path)
+            container.filesystem.mount(mount.path, root, read_only=mount.read_only, source=path, kind="xfs")
+            self._mount_below(container, path, mount)
+            return
+        if isinstance(source, Files):
+            root = source.file(mount.sub_path) if mount.sub_path else source.root
+            name = "tmpfs"
+        else:
+            if source.root.disk is None:
+                source.root.disk = (
+                    Disk(SHARED_MEMORY, memory=container.memory)
+                    if source.medium
+                    else Disk(LAYER, parent=self.kernel.disk)
+                )
+            root = _below(source, mount.sub_path, self.kernel.now())
+            name = "tmpfs" if source.medium else "/dev/nvme0n1p1"
+        container.filesystem.mount(
+            mount.path, root, read_only=mount.read_only, source=name, kind="tmpfs" if name == "tmpfs" else "xfs"
+        )
+
+    def _mount_below(self, container: Container, path: str, mount: Mount) -> None:
+        """What is mounted on the node below a hostPath is seen in the container as well."""
+        prefix = path.rstrip("/") + "/"
+        for host in list(self.filesystem.mounts.values()):
+            if host.path.startswith(prefix):
+                inside = posixpath.join(mount.path, host.path[len(prefix) :])
+                container.filesystem.mounts[id(host.covered)] = MountPoint(
+                    inside, host.root, host.covered, mount.read_only or host.read_only, host.source, host.kind
+                )
+
+    async def start(self, container: Container) -> None:
+        """Starts the container's first process; OciError when its program can't be run."""
+        spec, image = container.spec, container.image
+        argv = [*(spec.command or image.entrypoint), *(spec.args or (() if spec.command else image.cmd))]
+        if not argv:
+            raise OciError("failed to generate container spec: no command specified", 128)
+        log = _Log(container.log_path, self.filesystem)
+        logs = [_LogWriter(log, "stdout", self.kernel), _LogWriter(log, "stderr", self.kernel)]
+        tty = self.kernel.open_tty(logs[0].write, container) if spec.tty else None
+        sinks: list[OpenFile] = [Sink(log, log.flush) for log in logs]
+        process = self._process(container, tty, None, sinks)
+        container.init = process
+        try:
+            self._run(container, process, argv, "create")
+        except OciError:
+            container.init = None
+            raise
+        container.state = "running"
+        container.started_at = self.kernel.now()
+        watcher = asyncio.get_running_loop().create_task(self._watch(container, process, tty, logs))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        await asyncio.sleep(0)
+
+    async def _watch(self, container: Container, init: Process, tty: Tty | None, logs: list[_LogWriter]) -> None:
+        status = await init.exited()
+        # With its first process a pid namespace ends: the others are killed, and the container is there until they are
+        # gone, which for hundreds of processes takes turns.
+        while processes := container.processes:
+            for process in processes:
+                process.signal(abi.SIGKILL)
+            await processes[0].exited()
+        for log in logs:
+            log.flush()
+        if tty is not None:
+            self.kernel.close_tty(tty)
+        container.exit_code = status
+        container.reason = container.reason or ("Completed" if status == 0 else "Error")
+        container.finished_at = self.kernel.now()
+        container.state = "exited"
+        container._finished.set()
+
+    async def stop(self, container: Container, grace: float = 30.0) -> None:
+        """Asks the container to end, and ends it when `grace` seconds have passed."""
+        init = container.init
+        if container.state != "running" or init is None:
+            return
+        name = container.image.stop_signal.removeprefix("SIG")
+        init.signal(abi.SIGNALS.get(name, abi.SIGTERM))
+        try:
+            await asyncio.wait_for(container.wait(), grace)
+        except TimeoutError:
+            init.signal(abi.SIGKILL)
+            await container.wait()
+
+    async def remove(self, container: Container) -> None:
+        """Forgets a container, ending it first if need be; its logs go with it."""
+        await self.stop(container, 0)
+        self.containers.pop(container.id, None)
+        container.memory.remove()
+        container.disk.remove()
+        self.filesystem.remove(self._log_link(container))
+        self.filesystem.remove(container.log_path)
+        sandbox = container.spec.sandbox_id
+        if not any(other.spec.sandbox_id == sandbox for other in self.containers.values()):
+            shim = self._shims.pop(sandbox, None)
+            if shim is not None:
+                shim.signal(abi.SIGKILL)
+            self.filesystem.remove(posixpath.dirname(posixpath.dirname(container.log_path)))
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    def _shim(self, sandbox_id: str) -> Process:
+        """The process on the node that is the parent of everything in a pod."""
+        shim = self._shims.get(sandbox_id)
+        if shim is None:
+            path = "/usr/bin/containerd-shim-runc-v2"
+            argv = [path, "-namespace", "k8s.io", "-id", sandbox_id, "-address", "/run/containerd/containerd.sock"]
+            shim = Process(self.kernel, parent=None, filesystem=self.filesystem, argv=argv)
+            shim.exe_path = path
+            if self.filesystem.exists(path):
+                shim.exe_inode = self.filesystem.walk(path).inode
+            self._shims[sandbox_id] = shim
+        return shim
+
+    def _process(
+        self,
+        container: Container,
+        tty: Tty | None,
+        stdin: InputStream | None,
+        outputs: Sequence[OpenFile],
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        spec = container.spec
+        uid, gid, groups, home = self._user(container)
+        environment = {"PATH": _PATH, "HOSTNAME": container.hostname}
+        if tty is not None:
+            environment["TERM"] = "xterm"
+        environment.update(container.image.env)
+        environment.update(spec.env)
+        environment.update(env or {})
+        environment.setdefault("HOME", home)
+        process = Process(
+            self.kernel,
+            parent=self._shim(spec.sandbox_id),
+            filesystem=container.filesystem,
+            container=container,
+            env=environment,
+            cwd=spec.workdir or container.image.workdir or "/",
+            uid=uid,
+            gid=gid,
+            groups=groups,
+            capabilities=spec.capabilities,
+        )
+        process.name = "runc:[2:INIT]"
+        if tty is not None:
+            process.tty = tty
+            tty.foreground = process.pid
+            terminal = TtyFile(tty, container.filesystem.walk(tty.path).inode, tty.path)
+            terminal.references = 3
+            process.fds = dict.fromkeys(range(3), terminal)
+        else:
+            source: OpenFile = (
+                Source(stdin) if stdin is not None else DeviceFile(_NULL, "/dev/null", "/dev/null", abi.O_RDWR)
+            )
+            process.fds = {0: source, 1: outputs[0], 2: outputs[1]}
+        return process
+
+    def _user(self, container: Container) -> tuple[int, int, list[int], str]:
+        """uid, gid, further groups and home directory that the container's user means."""
+        wanted = container.spec.user or container.image.user or "0"
+        name, _, group = wanted.partition(":")
+        passwd = _database(container.filesystem, "/etc/passwd")
+        groups = _database(container.filesystem, "/etc/group")
+        entry = next((line for line in passwd if name in (line[0], line[2])), None)
+        if entry is None and not name.isdigit():
+            raise OciError(
+                "failed to create containerd container: "
+                f"unable to find user {name}: no matching entries in passwd file",
+                128,
+            )
+        uid = int(entry[2]) if entry is not None else int(name)
+        gid = int(entry[3]) if entry is not None and len(entry) > 3 else 0
+        if group:
+            found = next((line for line in groups if group in (line[0], line[2])), None)
+            gid = int(found[2]) if found is not None else int(group) if group.isdigit() else gid
+        further = [
+            int(line[2]) for line in groups if entry is not None and len(line) > 3 and entry[0] in line[3].split(",")
+        ]
+        home = entry[5] if entry is not None and len(entry) > 5 else "/"
+        return uid, gid, further, home
+
+    def _run(self, container: Container, process: Process, argv: Sequence[str], action: str) -> None:
+        """Looks the program up and starts it, or says in runc's words why it can't be."""
+        try:
+            if not process.isdir(process.cwd):
+                container.filesystem.mkdir(process.cwd)  # runc makes a working directory that isn't there
+            process.cwd = process.real_path(process.cwd)
+            executable = process.executable(argv[0], argv=argv)
+        except OSError as exc:
+            for fd in list(process.fds):
+                process.close(fd)
+            self.kernel.forget(process)
+            process.status = 255
+            raise self._refusal(exc, argv[0], action, container) from exc
+
+        async def main(p: Process) -> int:
+            return await p.run_executable(executable)
+
+        process.start(main)
+
+    def _refusal(self, exc: OSError, program: str, action: str, container: Container) -> OciError:
+        name = abi.errno_name(exc)
+        if "/" not in program:
+            why, code = f'exec: "{program}": executable file not found in $PATH', 127
+        elif name in ("ENOENT", "ENOTDIR"):
+            why, code = f'exec: "{program}": stat {program}: {(exc.strerror or "").lower()}', 127
+        elif name == "ENOEXEC":
+            why, code = f"exec {program}: exec format error", 255
+        else:
+            why, code = f'exec: "{program}": {(exc.strerror or "").lower()}', 126
+        if action == "create":
+            text = (
+                "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+                f"runc create failed: unable to start container process: error during container init: {why}: unknown"
+            )
+            return OciError(text, 128)
+        text = f"OCI runtime exec failed: exec failed: unable to start container process: {why}: unknown"
+        return OciError(text, code)
+
+    def start_exec(
+        self,
+        container: Container,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        stdin: InputStream | None = None,
+        stdout: OutputStream | None = None,
+        stderr: OutputStream | None = None,
+        size: tuple[int, int] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Execution:
+        """Starts a command in a running container; OciError when it can't be."""
+        if container.state != "running":
+            raise OciError(f"container {container.id} is not running", 128)
+        if not argv:
+            raise OciError("exec: no command specified", 128)
+        outputs: list[OpenFile] = [Sink(stream or _Nowhere()) for stream in (stdout, stderr)]
+        terminal = self.kernel.open_tty((stdout or _Nowhere()).write, container, outputs[0]) if tty else None
+        if terminal is not None and size is not None:
+            terminal.rows, terminal.columns = size
+        process = self._process(container, terminal, stdin, outputs, env)
+        try:
+            self._run(container, process, list(argv), "exec")
+        except OciError:
+            if terminal is not None:
+                self.kernel.close_tty(terminal)
+            raise
+        pump = None
+        if terminal is not None and stdin is not None:
+            pump = self.kernel.turns.task(_pump(stdin, terminal, process), process)
+        return Execution(process, terminal, pump)
+
+    async def exec(
+        self,
+        container: Container,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        stdin: InputStream | None = None,
+        stdout: OutputStream | None = None,
+        stderr: OutputStream | None = None,
+        size: tuple[int, int] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Runs a command in a running container to its end; its exit code. OciError when it can't be started."""
+        execution = self.start_exec(
+            container, argv, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr, size=size, env=env
+        )
+        try:
+            return await execution.wait()
+        except asyncio.CancelledError:
+            execution.kill()
+            raise
+
+
+async def _pump(stdin: InputStream, tty: Tty, process: Process) -> None:
+    """Types into a terminal what a client sends; at the client's end of input, Ctrl-D."""
+    await tty.used(_FIRST_READ)
+    while data := await stdin.read(4096):
+        await tty.room()
+        tty.input(data)
+        await process.cooperate()
+    tty.input(b"\x04")
+
+
+class _Nowhere:
+    def write(self, data: bytes) -> None:
+        """Drops it."""
+
+
+# What a process reads and writes that nobody attached anything to. Its own, since a container can lose its /dev/null.
+_NULL = Device("null", 1, 3, 0o666)
+
+
+def _below(volume: EmptyDir, sub_path: str, now: int) -> Inode:
+    filesystem = Filesystem(volume.root, clock=lambda: now)
+    return filesystem.mkdir(sub_path) if sub_path else volume.root
+
+
+def _database(filesystem: Filesystem, path: str) -> list[list[str]]:
+    try:
+        text = filesystem.read_text(path)
+    except OSError:
+        return []
+    return [fields for line in text.splitlines() if len(fields := line.split(":")) > 2]

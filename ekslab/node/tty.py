@@ -1,0 +1,214 @@
+"""Terminals: a line discipline between a program on one side and whoever typed `kubectl exec -t` on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ekslab.node import abi
+
+if TYPE_CHECKING:
+    from ekslab.node.descriptors import OpenFile
+    from ekslab.node.kernel import Kernel
+    from ekslab.node.runtime import Container
+
+_INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = 0x03, 0x1C, 0x04, 0x7F, 0x08, 0x15, 0x17
+_EDITING = frozenset((_INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE))
+_MOST = 64 * 1024
+"""Bytes that wait to be read, and of one line: whoever types faster waits, and what a line has beyond is dropped."""
+
+
+class Tty:
+    """A pseudo-terminal. `input` takes what is typed; `output` is called with what the terminal shows."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        number: int,
+        output: Callable[[bytes], object],
+        container: Container | None = None,
+        screen: OpenFile | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.number = number
+        self.output = output
+        self.container = container
+        self.screen = screen
+        self.rows, self.columns = 24, 80
+        self.canonical = True
+        self.echo = True
+        self.foreground = 0  # process group that the keyboard's signals go to
+        self.hung_up = False
+        self._line = bytearray()
+        self._echoed = bytearray()
+        self._ready: deque[bytes] = deque()  # b"" stands for Ctrl-D on an empty line
+        self._interrupted = False
+        self._used = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+
+    @property
+    def device(self) -> int:
+        """The number that `proc.tty` shows: major 136 of /dev/pts and the terminal's number."""
+        return 136 << 8 | self.number
+
+    @property
+    def path(self) -> str:
+        return f"/dev/pts/{self.number}"
+
+    # -- the master's side -------------------------------------------------------------------------------------------
+
+    def input(self, data: bytes) -> None:
+        """Bytes from the keyboard. They are echoed together: each output is a message to the client."""
+        self._input(data)
+        self._echo()
+
+    def _input(self, data: bytes) -> None:
+        if not self.canonical:
+            self._raw_input(data)
+            return
+        if not self.echo and not _EDITING & set(data):
+            *lines, rest = (bytes(self._line) + data.replace(b"\r", b"\n")).split(b"\n")
+            self._ready.extend(line[:_MOST] + b"\n" for line in lines)
+            self._line = bytearray(rest[:_MOST])
+            if lines:
+                self._wake.set()
+            return
+        for byte in data:
+            if byte in (_INTERRUPT, _QUIT):
+                if self.echo:
+                    self._show(b"^C" if byte == _INTERRUPT else b"^\\")
+                self._line.clear()
+                self._echo()
+                self.signal(abi.SIGINT if byte == _INTERRUPT else abi.SIGQUIT)
+            elif byte == _END:
+                self._ready.append(bytes(self._line))
+                self._line.clear()
+                self._wake.set()
+            elif byte in (_ERASE, _ERASE_BS):
+                if self._line:
+                    self._erase_character()
+            elif byte in (_KILL, _WORD_ERASE):
+                while self._line and (byte == _KILL or not self._line.endswith(b" ")):
+                    self._erase_character()
+            else:
+                byte = 0x0A if byte == 0x0D else byte
+                if byte != 0x0A and len(self._line) >= _MOST:
+                    continue
+                self._line.append(byte)
+                if self.echo:
+                    self._show(
+                        b"\r\n" if byte == 0x0A else bytes([byte]) if byte >= 0x20 else b"^" + bytes([byte + 64])
+                    )
+                if byte == 0x0A:
+                    self._ready.append(bytes(self._line))
+                    self._line.clear()
+                    self._wake.set()
+
+    def _raw_input(self, data: bytes) -> None:
+        before, *after = data.split(bytes([_INTERRUPT]))
+        for _ in after:
+            self.signal(abi.SIGINT)
+        kept = (after[-1] if after else before).replace(b"\r", b"\n")
+        if kept:
+            self._ready.append(kept)
+            self._wake.set()
+
+    async def room(self) -> None:
+        """Waits until programs have read most of what was typed."""
+        while sum(map(len, self._ready)) + len(self._ready) > _MOST and not self.hung_up:
+            self._room.clear()
+            await self._room.wait()
+
+    def _erase_character(self) -> None:
+        while self._line and self._line[-1] & 0xC0 == 0x80:
+            self._line.pop()
+        self._line.pop()
+        if self.echo:
+            self._show(b"\b \b")
+
+    def _show(self, data: bytes) -> None:
+        self._echoed += data
+
+    def _echo(self) -> None:
+        if self._echoed:
+            data = bytes(self._echoed)
+            self._echoed.clear()
+            self.output(data)
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the foreground process group."""
+        if self.foreground:
+            self.kernel.signal_group(self.foreground, number)
+        self._wake.set()
+
+    def resize(self, rows: int, columns: int) -> None:
+        if (rows, columns) != (self.rows, self.columns):
+            self.rows, self.columns = rows, columns
+            if self.foreground:
+                self.kernel.signal_group(self.foreground, abi.SIGNALS["WINCH"])
+
+    def hang_up(self) -> None:
+        """The other side went away: readers see the end, the foreground gets SIGHUP."""
+        if not self.hung_up:
+            self.hung_up = True
+            self._wake.set()
+            self._room.set()
+            if self.foreground:
+                self.kernel.signal_group(self.foreground, abi.SIGHUP)
+
+    # -- the slave's side --------------------------------------------------------------------------------------------
+
+    def set_mode(self, *, canonical: bool, echo: bool) -> None:
+        """Switches between whole lines (the kernel edits) and single keys (the program edits)."""
+        if canonical == self.canonical:
+            self.echo = echo
+            return
+        self.canonical, self.echo = canonical, echo
+        pending = b"".join(data or bytes([_END]) for data in self._ready) + bytes(self._line)
+        self._ready.clear()
+        self._line.clear()
+        if pending:
+            # What was typed ahead is edited and echoed by whoever reads it, as a real terminal does at a mode change.
+            shown, self.echo = self.echo, False
+            self.input(pending)
+            self.echo = shown
+
+    def interrupt(self) -> None:
+        """Makes whoever reads see an InterruptedError (a program's own handling of Ctrl-C)."""
+        self._interrupted = True
+        self._wake.set()
+
+    def unread(self, data: bytes) -> None:
+        """Gives back what was read and not used."""
+        self._ready.appendleft(data)
+
+    async def read(self, size: int) -> bytes:
+        """What was typed: a line in canonical mode, else whatever there is; b"" at the end of input."""
+        self._interrupted = False
+        self._used.set()
+        while not self._ready:
+            if self._interrupted:
+                self._interrupted = False
+                raise InterruptedError
+            if self.hung_up:
+                return b""
+            self._wake.clear()
+            await self._wake.wait()
+        data = self._ready.popleft()
+        if len(data) > size:
+            self._ready.appendleft(data[size:])
+            data = data[:size]
+        self._room.set()
+        return data
+
+    async def used(self, timeout: float) -> None:
+        """Waits until a program reads from the terminal, so that what is typed is echoed by who reads it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._used.wait(), timeout)
+
+    def write(self, data: bytes) -> None:
+        self.output(data.replace(b"\n", b"\r\n"))

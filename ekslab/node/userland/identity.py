@@ -1,0 +1,172 @@
+"""Who am I: whoami, id, groups, logname, getent, su."""
+
+from __future__ import annotations
+
+from ekslab.node import abi
+from ekslab.node.kernel import Process
+from ekslab.node.programs import program
+from ekslab.node.userland.options import parse, quoted, usage
+from ekslab.node.userland.show import answer
+
+
+def look_up_names(p: Process, *databases: str) -> None:
+    """What the C library does before it reads a name from /etc: it asks nscd, which isn't there, twice."""
+    p.network.unix_connect(p, "/var/run/nscd/socket")
+    p.network.unix_connect(p, "/var/run/nscd/socket")
+    for path in ("/etc/nsswitch.conf", *databases):
+        try:
+            p.close(p.open(path, abi.O_RDONLY | abi.O_CLOEXEC))
+        except OSError:
+            continue  # an image without a user database: numbers are shown
+
+
+def entries(p: Process, path: str) -> list[list[str]]:
+    """The lines of /etc/passwd or /etc/group, split at colons."""
+    try:
+        text = p.filesystem.read_text(path)
+    except OSError:
+        return []
+    return [line.split(":") for line in text.splitlines() if line.count(":") > 2]
+
+
+@program("whoami")
+async def whoami(p: Process) -> int:
+    options = parse(p, "")
+    if options.operands:
+        usage(p, f"extra operand {quoted(options.operands[0])}")
+    look_up_names(p, "/etc/passwd")
+    name = p.user_name(p.euid)
+    if name is None:
+        return p.fail(f"cannot find name for user ID {p.euid}")
+    p.print(name)
+    return 0
+
+
+@program("id")
+async def id_(p: Process) -> int:
+    options = parse(p, "agGnruzZ", {"group": "g", "groups": "G", "name": "n", "real": "r", "user": "u"})
+    if "n" in options and not any(flag in options for flag in "ugG"):
+        return p.fail("cannot print only names or real IDs in default format")
+    uid, gid, groups = p.euid, p.egid, list(p.groups)
+    p.close(p.open("/proc/filesystems", abi.O_RDONLY | abi.O_CLOEXEC)) if p.exists("/proc/filesystems") else None
+    look_up_names(p, "/etc/passwd", "/etc/group")
+    if options.operands:
+        wanted = options.operands[0]
+        entry = next((e for e in entries(p, "/etc/passwd") if wanted in (e[0], e[2])), None)
+        if entry is None:
+            return p.fail(f"{quoted(wanted)}: no such user")
+        uid, gid = int(entry[2]), int(entry[3])
+        groups = [int(e[2]) for e in entries(p, "/etc/group") if entry[0] in e[3].split(",")]
+    everything = [gid, *(group for group in groups if group != gid)]
+    names = "n" in options
+    if "u" in options:
+        p.print((p.user_name(uid) or uid) if names else uid)
+    elif "g" in options:
+        p.print((p.group_name(gid) or gid) if names else gid)
+    elif "G" in options:
+        p.print(" ".join(str((p.group_name(group) or group) if names else group) for group in everything))
+    else:
+        listed = ",".join(_with_name(group, p.group_name(group)) for group in everything)
+        p.print(f"uid={_with_name(uid, p.user_name(uid))} gid={_with_name(gid, p.group_name(gid))} groups={listed}")
+    return 0
+
+
+def _with_name(number: int, name: str | None) -> str:
+    return f"{number}({name})" if name else str(number)
+
+
+@program("groups")
+async def groups(p: Process) -> int:
+    look_up_names(p, "/etc/group")
+    everything = [p.egid, *(group for group in p.groups if group != p.egid)]
+    p.print(" ".join(p.group_name(group) or str(group) for group in everything))
+    return 0
+
+
+@program("logname")
+async def logname(p: Process) -> int:
+    return p.fail("no login name")
+
+
+@program("who", "w", "users", "last")
+async def who(p: Process) -> int:
+    """Nobody logs in to a container: there is no utmp."""
+    parse(p, "abdhHlmnpqrstTuw")
+    if p.name == "w":
+        p.print("USER     TTY      FROM             LOGIN@   IDLE   JCPU   PCPU WHAT")
+    return 0
+
+
+@program("getent")
+async def getent(p: Process) -> int:
+    if len(p.argv) < 2:
+        return p.fail("wrong number of arguments")
+    database, keys = p.argv[1], p.argv[2:]
+    if database == "hosts":
+        status = 0
+        for key in keys:
+            try:
+                p.print(f"{p.network.resolve(key, p.network.search_domains(p)):<15} {key}")
+            except OSError:
+                status = 2
+        return status
+    path = {"passwd": "/etc/passwd", "group": "/etc/group", "shadow": "/etc/shadow"}.get(database)
+    if path is None:
+        return p.fail(f"Unknown database: {database}")
+    try:
+        lines = p.read_text(path).splitlines()
+    except OSError:
+        return 2
+    found = [line for line in lines if not keys or line.split(":")[0] in keys or line.split(":")[2] in keys]
+    for line in found:
+        p.print(line)
+    return 0 if found else 2
+
+
+@program("nologin")
+async def nologin(p: Process) -> int:
+    p.print("This account is currently not available.")
+    return 1
+
+
+@program("su")
+async def su(p: Process) -> int:
+    words = p.argv[1:]
+    login, command, user = False, None, "root"
+    while words:
+        word = words.pop(0)
+        if word in ("-", "-l", "--login"):
+            login = True
+        elif word in ("-c", "--command") and words:
+            command = words.pop(0)
+        elif word in ("-s", "--shell") and words:
+            words.pop(0)
+        elif word.startswith("-"):
+            usage(p, f"invalid option -- '{word.lstrip('-')}'")
+        else:
+            user = word
+    entry = next((e for e in entries(p, "/etc/passwd") if e[0] == user), None)
+    if entry is None:
+        return p.fail(f"user {user} does not exist or the user entry does not contain all the required fields")
+    if p.uid:
+        if p.isatty(0):
+            p.stderr.write("Password: ")
+            await answer(p)
+        return p.fail("Authentication failure")
+    p.close(p.open("/etc/shadow")) if p.exists("/etc/shadow") else None
+    shell = entry[6] or "/bin/sh"
+    env = {**p.env, "HOME": entry[5], "SHELL": shell, "USER": user, "LOGNAME": user}
+    argv = [shell, *(["-c", command] if command is not None else [])]
+    try:
+        child_program = p.executable(shell, argv=argv)
+    except OSError as exc:
+        return p.fail(f"failed to execute {shell}: {exc.strerror}", 127)
+
+    async def main(child: Process) -> int:
+        child.setgid(int(entry[3]))
+        child.setuid(int(entry[2]))
+        if login:
+            child.cwd = entry[5] if child.isdir(entry[5]) else "/"
+        return await child.run_executable(child_program, env=env)
+
+    return await p.wait(p.fork(main))

@@ -1,0 +1,170 @@
+"""Command-line options in the ways of GNU programs: parsing, and the errors that go with it."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ekslab.node.kernel import Process, ProcessExit
+
+
+@dataclass
+class Options:
+    """Short names of the flags that were given, the values of options that take one, and the operands."""
+
+    flags: list[str] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+    operands: list[str] = field(default_factory=list)
+    given: list[tuple[str, str]] = field(default_factory=list)  # options with a value, in order
+
+    def all(self, letter: str) -> list[str]:
+        """Every value that was given for an option."""
+        return [value for name, value in self.given if name == letter]
+
+    def __contains__(self, flag: str) -> bool:
+        return flag in self.flags or flag in self.values
+
+    def last(self, *flags: str, default: str = "") -> str:
+        """Which of several flags came last."""
+        return next((flag for flag in reversed(self.flags) if flag in flags), default)
+
+
+def parse(
+    p: Process,
+    short: str,
+    long: Mapping[str, str] | None = None,
+    *,
+    status: int = 1,
+    stop_at_operand: bool = False,
+    arguments: Sequence[str] | None = None,
+) -> Options:
+    """Parses a process's arguments as getopt_long does.
+
+    `short` is getopt's string (`ab:c::`), `long` maps a long option's name to a short one (`{"all": "a"}`); names
+    longer than one letter in its values are flags of their own. An unknown option ends the program with `status`.
+    """
+    optional = {letter for index, letter in enumerate(short) if short[index + 1 : index + 3] == "::"}
+    takes = {letter for index, letter in enumerate(short) if short[index + 1 : index + 2] == ":"} - optional
+    known = {letter for letter in short if letter != ":"}
+    long = long or {}
+    found = Options()
+    words = deque(p.argv[1:] if arguments is None else arguments)
+    while words:
+        word = words.popleft()
+        if word == "--":
+            found.operands += words
+            break
+        if word.startswith("--"):
+            _long(p, word, long, takes, optional, words, found, status)
+        elif word.startswith("-") and len(word) > 1:
+            _short(p, word[1:], known, takes, optional, words, found, status)
+        else:
+            found.operands.append(word)
+            if stop_at_operand:
+                found.operands += words
+                break
+    return found
+
+
+def _long(
+    p: Process,
+    word: str,
+    long: Mapping[str, str],
+    takes: set[str],
+    optional: set[str],
+    words: deque[str],
+    found: Options,
+    status: int,
+) -> None:
+    name, equals, value = word[2:].partition("=")
+    if name in ("help", "version") and name not in long:
+        p.print(f"{p.name} (the lab's simulation of GNU {p.name})")
+        raise ProcessExit(0)
+    candidates = [full for full in long if full == name] or [full for full in long if full.startswith(name)]
+    if len({long[full] for full in candidates}) != 1:
+        usage(p, f"unrecognized option '{word}'" if not candidates else f"option '{word}' is ambiguous", status)
+    letter = long[candidates[0]]
+    if letter in takes or letter.endswith("="):
+        letter = letter.rstrip("=")
+        if not equals:
+            if not words:
+                usage(p, f"option '--{name}' requires an argument", status)
+            value = words.popleft()
+        found.values[letter] = value
+        found.given.append((letter, value))
+    elif equals and letter in optional:
+        found.values[letter] = value
+        found.given.append((letter, value))
+    elif equals:
+        usage(p, f"option '--{name}' doesn't allow an argument", status)
+    found.flags.append(letter)
+
+
+def _short(
+    p: Process,
+    letters: str,
+    known: set[str],
+    takes: set[str],
+    optional: set[str],
+    words: deque[str],
+    found: Options,
+    status: int,
+) -> None:
+    for index, letter in enumerate(letters):
+        if letter not in known:
+            usage(p, f"invalid option -- '{letter}'", status)
+        found.flags.append(letter)
+        if letter in takes:
+            value = letters[index + 1 :]
+            if not value:
+                if not words:
+                    usage(p, f"option requires an argument -- '{letter}'", status)
+                value = words.popleft()
+            found.values[letter] = value
+            found.given.append((letter, value))
+            return
+        if letter in optional:
+            if letters[index + 1 :]:
+                found.values[letter] = letters[index + 1 :]
+                found.given.append((letter, letters[index + 1 :]))
+            return
+
+
+def usage(p: Process, message: str, status: int = 1) -> None:
+    """Ends the program with a usage error."""
+    p.stderr.write(f"{p.argv[0]}: {message}\nTry '{p.argv[0]} --help' for more information.\n")
+    raise ProcessExit(status)
+
+
+def quoted(name: str) -> str:
+    """A name in quotes, as GNU programs write one in messages."""
+    return "'" + name.replace("'", "'\\''") + "'"
+
+
+def quoted_if_needed(name: str) -> str:
+    """A name that is put in quotes only when a shell would need them."""
+    special = set(" \t\n|&;<>()$`\\\"'*?[]#~=%!{}")
+    return quoted(name) if not name or any(character in special for character in name) else name
+
+
+def number(p: Process, text: str, message: str, status: int = 1) -> int:
+    """A number with an optional size suffix; `message` with the text in quotes ends the program."""
+    factors = {
+        "": 1,
+        "b": 512,
+        "k": 1024,
+        "K": 1024,
+        "M": 1024**2,
+        "G": 1024**3,
+        "T": 1024**4,
+        "kB": 1000,
+        "MB": 1000**2,
+    }
+    digits = text.rstrip("bkKMGTB")
+    suffix = text[len(digits) :]
+    if not re.fullmatch(r"[-+]?[0-9]{1,18}", digits) or suffix not in factors:
+        p.stderr.write(f"{p.argv[0]}: {message}: {quoted(text)}\n")
+        raise ProcessExit(status)
+    return int(digits) * factors[suffix]

@@ -1,0 +1,245 @@
+"""The embedded lab's process: puts AWS, Kubernetes and the nodes together and serves them on two loopback ports.
+
+Started by `ekslab.client`; in: command-line options, out: the state folder, and `ready` (or what went wrong)
+on a pipe. Ends on SIGTERM, by itself after a long time without a request, and with its `--parent`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+import ssl
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from ekslab import connections, memory, state
+from ekslab.control import Control
+from ekslab.identity import Credentials, ServerCertificate, ServiceAccountIssuer
+from ekslab.names import hex_id
+from ekslab.node.limits import MIB
+from ekslab.node.turns import Turns
+from ekslab.state import Endpoints
+from labkit.versions import pinned
+
+ACCOUNT_ID = "111122223333"
+_LONGEST_URL = 512 * 1024  # bytes; the command of an exec is part of it, each byte as three if need be
+_ADDRESS_SPACE = 4 * 1024**3  # bytes; a lab in use takes some 0.2 GB of memory and 1 GB of address space
+_MEMORY = 520 * MIB  # what the lab's process may hold before programs in pods that grow are ended
+_ALLOCATIONS = 640 * MIB  # beyond what it has when it is ready, the lab's process can't allocate at all
+logger = logging.getLogger("ekslab")
+
+
+class IdleClock:
+    """Remembers when the lab was last used."""
+
+    def __init__(self) -> None:
+        self.last_request = time.monotonic()
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.last_request = time.monotonic()
+        try:
+            response: web.StreamResponse = await handler(request)
+            return response
+        finally:
+            self.last_request = time.monotonic()  # a log that was followed for hours was in use all the time
+
+    async def wait_until_idle(self, minutes: float) -> None:
+        """Returns when there was no request for that long."""
+        while (left := self.last_request + minutes * 60 - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run the lab until SIGTERM or idleness."""
+    from ekslab.lab import EmbeddedLab  # imports much: after the ports are known to be free
+
+    started = time.monotonic()
+    home: Path = options.home
+    held = state.hold(home)
+    previous = state.previous(home)
+    credentials = previous.credentials if previous else Credentials()
+    certificate = previous.certificate if previous else None
+    if certificate is None or certificate.expires_soon:
+        certificate = ServerCertificate.for_loopback()
+    aws_socket = _listen(options.aws_port, previous.aws_port if previous else 0)
+    kubernetes_socket = _listen(options.kubernetes_port, previous.kubernetes_port if previous else 0)
+    endpoints = Endpoints(
+        pid=os.getpid(),
+        id=secrets.token_hex(8),
+        region=options.region,
+        cluster=options.cluster,
+        account_id=ACCOUNT_ID,
+        aws_port=aws_socket.getsockname()[1],
+        kubernetes_port=kubernetes_socket.getsockname()[1],
+        credentials=credentials,
+        certificate=certificate,
+        home=home,
+    )
+    issuer = f"https://oidc.eks.{options.region}.amazonaws.com/id/{hex_id(32, options.cluster, options.region).upper()}"
+    lab = EmbeddedLab(endpoints, ServiceAccountIssuer(issuer), nodes=options.nodes)
+
+    idle = IdleClock()
+    aws_app, kubernetes_app = lab.aws.web_app(), lab.cluster.web_app()
+    for app in (aws_app, kubernetes_app):
+        app.middlewares.insert(0, idle.middleware)
+
+    def health() -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "id": endpoints.id,
+            "uptime": round(time.monotonic() - started, 3),
+            "memory": memory.resident(),
+            "kubernetes_version": pinned()["kubernetes"]["server"],
+            **lab.describe(),
+        }
+
+    aws_app.middlewares.insert(0, Control(lab, credentials.kubernetes_token, health).middleware)
+
+    doors = [await _serve(aws_app, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
+    await lab.start()
+    state.write(endpoints)
+    os.write(options.ready_fd, b"ready")
+    os.close(options.ready_fd)
+    options.ready_fd = -1
+    _limit_allocations()
+    gc.collect()
+    gc.freeze()  # what is there by now stays: no collection has to look at it again
+    Turns.of(asyncio.get_running_loop()).memory_limit = _MEMORY
+    logger.info("ready after %.2f s: AWS %s, Kubernetes %s", time.monotonic() - started, endpoints.aws_url, home)
+
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    warm_up = asyncio.create_task(lab.aws.warm_up())  # what takes time to load and nobody may need
+    reasons = {
+        asyncio.create_task(stop.wait()): "asked to",
+        asyncio.create_task(idle.wait_until_idle(options.idle_minutes)): f"idle for {options.idle_minutes:g} minutes",
+    }
+    if options.parent:
+        reasons[asyncio.create_task(_end_of(options.parent))] = f"process {options.parent} ended"
+    waits = list(reasons)
+    done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    logger.info("stopping: %s", reasons[done.pop()])
+    for task in (*waits, warm_up):
+        task.cancel()
+    state.remove(home)
+    await lab.stop()
+    for listener, runner in doors:
+        listener.close()
+        await runner.cleanup()
+    held.close()
+
+
+async def _end_of(pid: int) -> None:
+    """Returns when the process has ended."""
+    if hasattr(os, "pidfd_open"):
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            ended = asyncio.Event()
+            asyncio.get_running_loop().add_reader(descriptor, ended.set)
+            await ended.wait()
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.kill(pid, 0)
+            await asyncio.sleep(1.0)
+
+
+def _listen(wanted: int, preferred: int) -> socket.socket:
+    """A listening socket on loopback: the port asked for, else the one used last time if it is free, else any."""
+    for port in [wanted] if wanted else [preferred, 0]:
+        candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", port))
+            candidate.listen(128)
+        except OSError as error:
+            candidate.close()
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES) or port == wanted:
+                raise
+        else:
+            return candidate
+    raise AssertionError("port 0 can always be bound")
+
+
+async def _serve(
+    app: web.Application, where: socket.socket, certificate: ServerCertificate | None = None
+) -> tuple[asyncio.Server, web.AppRunner]:
+    # A body stays as it was sent: an AWS signature covers it compressed.
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=1.0, auto_decompress=False, max_line_size=_LONGEST_URL
+    )
+    await runner.setup()
+    return await connections.serve(runner, where, _tls(certificate) if certificate else None), runner
+
+
+def _tls(certificate: ServerCertificate) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # the ssl module reads keys from files only
+        file.write(certificate.certificate + certificate.key)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+def _limit_memory() -> None:
+    """Keeps a lab gone wild from taking the memory of the whole computer."""
+    with contextlib.suppress(OSError, ValueError):  # not everywhere, and not above a limit that is there already
+        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+
+
+def _limit_allocations() -> None:
+    """Makes a single enormous allocation fail at once, where the system counts them (Linux)."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        status = Path("/proc/self/status").read_text().splitlines()
+        held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + _ALLOCATIONS, held + _ALLOCATIONS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m ekslab.server", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--region", default="us-east-1")
+    parser.add_argument("--cluster", default="falco-workshop")
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--idle-minutes", type=float, default=240.0)
+    parser.add_argument("--aws-port", type=int, default=0)
+    parser.add_argument("--kubernetes-port", type=int, default=0)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, default=0, help="End when this process ends.")
+    options = parser.parse_args()
+    _limit_memory()
+    connections.allow_files()
+    memory.keep_below_full()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(serve(options))
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES) or error.filename:
+            if options.ready_fd >= 0:
+                what = f"{error.filename or 'a file of it'} can't be written: {error.strerror}"
+                os.write(options.ready_fd, what.encode("utf-8", "replace"))
+            raise
+        ports = ", ".join(str(p) for p in (options.aws_port, options.kubernetes_port) if p)
+        os.write(options.ready_fd, f"a port is in use ({ports}): choose another, or 0 for any free one.".encode())
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

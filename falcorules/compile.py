@@ -1,0 +1,668 @@
+"""Checks an expanded condition against the field registry and lowers it to a graph of comparisons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from falcorules import ast, values
+from falcorules.ast import Position
+from falcorules.fields import (
+    ADDRESS_TYPES,
+    ANCESTORS,
+    FIXED,
+    NETWORK_TYPES,
+    NUMBER_TYPES,
+    STRING_TYPES,
+    TIMES,
+    FieldInfo,
+    Reference,
+    UnknownField,
+    event_types,
+    fields,
+    generic_event_types,
+    resolve,
+)
+from falcorules.parser import LIST_OPERATORS, TRANSFORMERS
+from falcorules.values import BadValue
+
+_EQUALITY = frozenset({"=", "==", "!=", "in", "intersects", "exists"})
+_NUMERIC = _EQUALITY | {"<", "<=", ">", ">="}
+_STRING = _NUMERIC | {
+    "contains",
+    "icontains",
+    "startswith",
+    "glob",
+    "iglob",
+    "pmatch",
+    "endswith",
+    "regex",
+}
+_BUFFER = _EQUALITY | {"contains", "startswith", "endswith", "bcontains", "bstartswith"}
+_LISTABLE = STRING_TYPES - {"FSPATH", "FSRELPATH"} | {"UINT64", "RELTIME", "ABSTIME", "BOOL", "IPADDR", "IPNET"}
+_EITHER_SIDE = {
+    "fd.ip": ("fd.cip", "fd.sip", "fd.lip", "fd.rip"),
+    "fd.port": ("fd.cport", "fd.sport", "fd.lport", "fd.rport"),
+    "fd.proto": ("fd.cport", "fd.sport", "fd.lport", "fd.rport"),
+    "fd.net": ("fd.cip", "fd.sip", "fd.lip", "fd.rip"),
+}
+_ADDRESS_OF = {"fd.cnet": "fd.cip", "fd.snet": "fd.sip", "fd.lnet": "fd.lip", "fd.rnet": "fd.rip"}
+# Names in Falco's table of events that no event has.
+_NAMELESS = frozenset({"", "NA"})
+
+
+class ConditionFault(Exception):
+    """Why a condition can't be compiled, in Falco's words, and where."""
+
+    def __init__(self, message: str, position: Position) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
+@dataclass(frozen=True)
+class Operand:
+    """How a value is got from an event. `source` is hashable and says it all; `type` is the value's type.
+
+    source: ("field", name, argument, conversion) | ("sides", names) | ("constant", value) | ("list", sources)
+    | ("call", transformer, sources, argument).
+    `some` is True where several values stand for one and any of them may match (ancestors, either side).
+    `base` is the type, and whether it is a list, of what transformers have been applied to.
+    """
+
+    source: tuple[Any, ...]
+    type: str
+    is_list: bool = False
+    some: bool = False
+    info: FieldInfo | None = None
+    base: tuple[str, bool] = ("CHARBUF", False)
+
+    @property
+    def name(self) -> str:
+        return self.info.name if self.info else ""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One comparison. `kind` is what is done, `constant` with what (a value, a tuple of them, or an Operand)."""
+
+    operand: Operand
+    kind: str
+    constant: Any = None
+
+    def key(self) -> tuple[Any, ...]:
+        constant = self.constant.source if isinstance(self.constant, Operand) else self.constant
+        return (self.operand.source, self.operand.type, self.kind, type(constant).__name__, constant)
+
+
+class Graph:
+    """Conditions as a shared directed graph: equal parts are one node, negation is only at the comparisons.
+
+    A node is an int; `nodes[n]` is ("true",) | ("false",) | ("type", frozenset) | ("leaf", Leaf) | ("not", n)
+    | ("and", ns) | ("or", ns) | ("one", ns: exactly one). Children are smaller numbers than their parents.
+    """
+
+    TRUE = 0
+    FALSE = 1
+
+    def __init__(self) -> None:
+        self.nodes: list[tuple[Any, ...]] = [("true",), ("false",)]
+        self._ids: dict[tuple[Any, ...], int] = {("true",): 0, ("false",): 1}
+
+    def _intern(self, key: tuple[Any, ...], node: tuple[Any, ...]) -> int:
+        found = self._ids.get(key)
+        if found is None:
+            found = self._ids[key] = len(self.nodes)
+            self.nodes.append(node)
+        return found
+
+    def leaf(self, leaf: Leaf) -> int:
+        return self._intern(("leaf", *leaf.key()), ("leaf", leaf))
+
+    def event_type(self, names: Iterable[str]) -> int:
+        node = ("type", frozenset(names))
+        return self._intern(node, node)
+
+    def negated(self, node: int) -> int:
+        """The negation of a comparison or of an already negated one."""
+        kind = self.nodes[node]
+        if node in (self.TRUE, self.FALSE):
+            return 1 - node
+        if kind[0] == "not":
+            inner: int = kind[1]
+            return inner
+        return self._intern(("not", node), ("not", node))
+
+    def joined(self, kind: str, children: Iterable[int]) -> int:
+        """`kind` is "and" or "or". Flattens, drops duplicates and constants."""
+        neutral, absorbing = (self.TRUE, self.FALSE) if kind == "and" else (self.FALSE, self.TRUE)
+        flat: dict[int, None] = {}
+        for child in children:
+            node = self.nodes[child]
+            for part in node[1] if node[0] == kind else (child,):
+                if part == absorbing:
+                    return absorbing
+                if part != neutral:
+                    flat[part] = None
+        if not flat:
+            return neutral
+        if len(flat) == 1:
+            return next(iter(flat))
+        key = (kind, tuple(flat))
+        return self._intern(key, key)
+
+    def exactly_one(self, children: Sequence[int]) -> int:
+        key = ("one", tuple(children))
+        return self._intern(key, key)
+
+    def reachable(self, roots: Iterable[int]) -> list[int]:
+        """Every node below `roots`, children before parents."""
+        seen: set[int] = set()
+        pending = list(roots)
+        while pending:
+            node = pending.pop()
+            if node not in seen:
+                seen.add(node)
+                pending.extend(self.below(node))
+        return sorted(seen)
+
+    def below(self, node: int) -> tuple[int, ...]:
+        kind = self.nodes[node]
+        if kind[0] in ("and", "or", "one"):
+            children: tuple[int, ...] = kind[1]
+            return children
+        return (kind[1],) if kind[0] == "not" else ()
+
+    def specialised(self, roots: Sequence[int], event_type: str) -> list[int]:
+        """`roots` for events of one type: comparisons of `evt.type` are decided, the rest is simplified."""
+        new: dict[int, int] = {}
+        for node in self.reachable(roots):
+            kind = self.nodes[node]
+            match kind[0]:
+                case "type":
+                    new[node] = self.TRUE if event_type in kind[1] else self.FALSE
+                case "not":
+                    new[node] = self.negated(new[kind[1]])
+                case "and" | "or":
+                    new[node] = self.joined(kind[0], [new[child] for child in kind[1]])
+                case "one":
+                    new[node] = self.exactly_one([new[child] for child in kind[1]])
+                case _:
+                    new[node] = node
+        return [new[root] for root in roots]
+
+
+@dataclass
+class Compiled:
+    """A condition that passed its checks: its node in the graph, the events it is evaluated for (and asynchronous ones,
+    whatever it says of types), and what was noticed."""
+
+    node: int
+    event_types: frozenset[str]
+    # How many of Falco's event codes those are (all generic system calls share one).
+    event_codes: int
+    warnings: list[tuple[str, Position]] = field(default_factory=list)
+
+
+def compile_condition(expression: ast.Expression, graph: Graph) -> Compiled:
+    """Checks `expression` (macros already expanded) and adds it to `graph`; raises ConditionFault."""
+    warnings: list[tuple[str, Position]] = []
+    checks: dict[int, int] = {}
+    # Checks are made left to right, so that the first fault is the one Falco reports.
+    for node in ast.walk(expression):
+        match node:
+            case ast.Check() if id(node) not in checks:
+                checks[id(node)] = _check(node, graph, warnings)
+            case ast.Exists() if id(node) not in checks:
+                checks[id(node)] = _exists(node, graph)
+            case ast.Macro():
+                raise ConditionFault(f"filter error: unexpected identifier '{node.name}'", node.position)
+    root = _lowered(expression, graph, checks)
+    types, codes = _event_types(expression)
+    return Compiled(root, types, codes, warnings)
+
+
+def _lowered(root: ast.Expression, graph: Graph, checks: dict[int, int]) -> int:
+    """The boolean structure, with negation pushed down to the comparisons."""
+    order: list[tuple[ast.Expression, bool]] = []
+    pending: list[tuple[ast.Expression, bool]] = [(root, False)]
+    while pending:
+        node, negated = pending.pop()
+        order.append((node, negated))
+        if isinstance(node, ast.Not):
+            pending.append((node.child, not negated))
+        elif isinstance(node, ast.And | ast.Or):
+            pending.extend((child, negated) for child in node.children)
+    done: dict[tuple[int, bool], int] = {}
+    for node, negated in reversed(order):
+        key = (id(node), negated)
+        if key in done:
+            continue
+        if isinstance(node, ast.Not):
+            done[key] = done[id(node.child), not negated]
+        elif isinstance(node, ast.And | ast.Or):
+            kind = "and" if isinstance(node, ast.And) is not negated else "or"
+            done[key] = graph.joined(kind, [done[id(child), negated] for child in node.children])
+        else:
+            check = checks[id(node)]
+            done[key] = graph.negated(check) if negated else check
+    return done[id(root), False]
+
+
+# Single checks
+
+
+def _exists(node: ast.Exists, graph: Graph) -> int:
+    operand = _operand(node.operand, in_check=True)
+    if operand.source == ("field", "evt.type", None, ""):
+        return graph.TRUE
+    return graph.leaf(Leaf(operand, "exists"))
+
+
+def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) -> int:
+    left = _operand(node.operand, in_check=True)
+    place = _read_last(node.operand).position
+    operator = "=" if node.operator == "==" else node.operator
+    if fault := _incomparable(operator, left):
+        raise ConditionFault(f"filter error: {fault}", place)
+    if isinstance(node.value, ast.Transformer):
+        right = _operand(node.value, in_check=True)
+        if operator in ("pmatch", "regex"):
+            raise ConditionFault(f"operator '{operator.upper()}' doesn't support right-hand side fields", place)
+        _comparable(left, right, place)
+        return graph.leaf(Leaf(left, f"field {operator}", right))
+    texts = node.value.items if isinstance(node.value, ast.ValueList) else (_text(node.value),)
+    constants = []
+    for text in texts:
+        _suspect(text, operator, node.value.position, warnings)
+        try:
+            constants.append(_constant(text, operator, left))
+        except BadValue as bad:
+            raise ConditionFault(bad.message, place) from None
+    if node.modifier:
+        return _modified(graph, left, operator, node.modifier, constants)
+    if operator in LIST_OPERATORS:
+        return _comparison(graph, left, operator, tuple(constants))
+    return _comparison(graph, left, operator, constants[0])
+
+
+def _read_last(operand: ast.Operand) -> ast.Operand:
+    """The part of an operand that Falco's compiler comes to last, and where it therefore places a fault."""
+    while True:
+        match operand:
+            case ast.Transformer(arguments=(*_, last)) | ast.TransformerList(items=(*_, last)):
+                operand = last
+            case _:
+                return operand
+
+
+def _modified(graph: Graph, left: Operand, operator: str, modifier: str, constants: list[Any]) -> int:
+    if not constants:
+        return graph.FALSE
+    if left.some:  # each of its values is compared with all constants
+        return graph.leaf(Leaf(left, f"{operator} {modifier}", tuple(constants)))
+    each = [_comparison(graph, left, operator, constant) for constant in constants]
+    if modifier == "oneof":
+        return graph.exactly_one(each)
+    return graph.joined("or" if modifier == "anyof" else "and", each)
+
+
+def _comparison(graph: Graph, left: Operand, operator: str, constant: Any) -> int:
+    """One comparison with one constant (a tuple of them for the list operators)."""
+    if left.source == ("field", "evt.type", None, "") and operator in ("=", "!=", "in", "intersects"):
+        names = constant if isinstance(constant, tuple) else (constant,)
+        node = graph.event_type(names)
+        return graph.negated(node) if operator == "!=" else node
+    if left.is_list or left.some:
+        return graph.leaf(Leaf(left, operator, constant))
+    if left.name == "evt.around":  # the operand is the distance in time; the constant is in milliseconds
+        return graph.leaf(Leaf(left, "<=", constant * 1_000_000 % (1 << 64)))
+    match operator:
+        case "=" | "in" | "intersects":
+            constants = (constant,) if operator == "=" else tuple(dict.fromkeys(constant))
+            kind = "net in" if left.type in NETWORK_TYPES else "in"
+            return graph.leaf(Leaf(left, kind, constants)) if constants else graph.FALSE
+        case "contains" | "bcontains":
+            return graph.leaf(Leaf(left, "contains", constant))
+        case "startswith" | "bstartswith":
+            return graph.leaf(Leaf(left, "startswith", (constant,)))
+        case "endswith":
+            return graph.leaf(Leaf(left, "endswith", (constant,)))
+        case _:
+            return graph.leaf(Leaf(left, operator, constant))
+
+
+def _text(value: ast.Operand) -> str:
+    if not isinstance(value, ast.Value):
+        raise TypeError(f"not a constant: {value!r}")
+    return value.text
+
+
+def _constant(text: str, operator: str, left: Operand) -> Any:
+    unhexed = values.unhex(text) if operator in ("bcontains", "bstartswith") else None
+    if left.name == "evt.rawarg" and left.type == "BYTEBUF":
+        raise BadValue("wrong parameter type 10")
+    if unhexed is not None:
+        return unhexed
+    constant = values.convert(text, left.type)
+    if left.name == "evt.around" and operator != "=":
+        raise BadValue("evt.around supports only '=' comparison operator")
+    # Whatever is made of the type, it is compared with names of types.
+    if left.name == "evt.type" and text not in event_types() and text not in _NAMELESS:
+        raise BadValue(f"unknown event type {text}")
+    return constant
+
+
+def _incomparable(operator: str, left: Operand) -> str:
+    """Why `operator` can't be used on the type of `left`, in Falco's words; "" if it can."""
+    if left.is_list:
+        if left.type not in _LISTABLE:
+            return f"list filters are not supported for type '{left.type}'"
+        return "" if operator in ("in", "intersects", "exists") else f"'{operator}' operator not supported list filters"
+    if left.type in NUMBER_TYPES:
+        allowed, what = _NUMERIC, "numeric filters"
+    elif left.type == "BOOL":
+        allowed, what = _EQUALITY, "numeric filters"
+    elif left.type in ADDRESS_TYPES or left.type in NETWORK_TYPES:
+        allowed, what = _EQUALITY, "ip address and network filters"
+    elif left.type in STRING_TYPES:
+        allowed, what = _STRING, "string filters"
+    elif left.type == "BYTEBUF":
+        allowed, what = _BUFFER, "buffer filters"
+    else:
+        return f"'{operator}' operator not supported for type '{left.type}'"
+    return "" if operator in allowed else f"'{operator}' operator not supported for {what}"
+
+
+def _comparable(left: Operand, right: Operand, position: Position) -> None:
+    """Raises ConditionFault unless the fields on both sides may be compared."""
+    if left.type in NETWORK_TYPES:
+        raise ConditionFault("field type 'IPNET' doesn't support right-hand side fields", position)
+    if left.info and not left.info.right_hand:
+        raise ConditionFault(f"field '{left.name}' doesn't support right-hand side fields", position)
+    if right.info and not right.info.right_hand:
+        raise ConditionFault(f"field '{right.name}' can't be used as a right-hand side field", position)
+    if (left.type, left.is_list) != (right.type, right.is_list):
+        kinds = [f"{side.type}{' (list)' if side.is_list else ''}" for side in (left, right)]
+        raise ConditionFault(
+            f"field '{left.name}' has type '{kinds[0]}' while the right-hand side field '{right.name}' has "
+            f"incompatible type '{kinds[1]}'",
+            position,
+        )
+
+
+# Operands
+
+
+def _operand(node: ast.Operand, *, in_check: bool = False) -> Operand:
+    """The operand for a field or transformer; raises ConditionFault. Nested transformers are taken inside out."""
+    order: list[ast.Operand] = []
+    pending: list[ast.Operand] = [node]
+    while pending:
+        current = pending.pop()
+        order.append(current)
+        if isinstance(current, ast.Transformer):
+            pending.extend(current.arguments)
+        elif isinstance(current, ast.TransformerList):
+            pending.extend(current.items)
+    done: dict[int, Operand] = {}
+    for current in reversed(order):
+        match current:
+            case ast.Field():
+                try:
+                    reference = resolve(current.name, current.argument)
+                except UnknownField as unknown:
+                    raise ConditionFault(unknown.message, current.position) from None
+                done[id(current)] = field_operand(reference, in_check=in_check and current is node)
+            case ast.Value(text):
+                done[id(current)] = Operand(("constant", text), "CHARBUF")
+            case ast.TransformerList():
+                # Whatever is in a list is text in it.
+                source = ("list", tuple(done[id(item)].source for item in current.items))
+                done[id(current)] = Operand(source, "CHARBUF", is_list=True, base=("CHARBUF", True))
+            case ast.Transformer():
+                arguments = [done[id(argument)] for argument in current.arguments]
+                done[id(current)] = _transformed(current, arguments)
+    return done[id(node)]
+
+
+def check_operand(node: ast.Operand) -> None:
+    """Raises ConditionFault unless a transformer can be applied to what it is applied to."""
+    _operand(node)
+
+
+def stands_for(name: str) -> tuple[str, ...]:
+    """The fields that are looked at instead of this one: either side of a connection, the address in a network."""
+    return _EITHER_SIDE.get(name) or ((_ADDRESS_OF[name],) if name in _ADDRESS_OF else ())
+
+
+def field_operand(reference: Reference, *, in_check: bool = False) -> Operand:
+    """How the value of a field is got. In a check, a field may stand for several values."""
+    info = reference.info
+    some = in_check and (reference.field in _EITHER_SIDE or (reference.field in ANCESTORS and not reference.argument))
+    source = _source_of(reference, some=some)
+    return Operand(source, info.type, info.is_list, some=some, info=info, base=(info.type, info.is_list))
+
+
+def _source_of(reference: Reference, *, some: bool) -> tuple[Any, ...]:
+    name, argument = reference.field, reference.argument
+    if name in _EITHER_SIDE:
+        return ("sides", _EITHER_SIDE[name]) if some else ("constant", None)
+    if name in ANCESTORS and argument is None:
+        return ("field", name, None, "ancestors") if some else ("field", name, "0", "")
+    if name in _ADDRESS_OF:
+        return ("field", _ADDRESS_OF[name], None, "")
+    if name == "evt.around":
+        return ("field", "evt.time", None, f"around {argument}")
+    if name in FIXED:
+        return ("constant", FIXED[name])
+    if name == "evt.type.is":
+        return ("field", "evt.type", None, f"is {argument}")
+    conversion = ""
+    if name in TIMES:
+        conversion = name
+    elif reference.info.type in ADDRESS_TYPES:
+        conversion = "address"
+    elif reference.info.type == "BYTEBUF":
+        conversion = "bytes"
+    elif name == "fd.dev":
+        conversion = "hexadecimal"
+    return ("field", name, argument, conversion)
+
+
+def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
+    name, first, place = node.name, arguments[0], _read_last(node).position
+    if name == "val":
+        return first
+    source = ("call", name, tuple(argument.source for argument in arguments), node.argument)
+    if name in ("join", "concat", "getopt"):
+        if fault := _misapplied(node, [argument.base for argument in arguments]):
+            raise ConditionFault(fault, place)
+        return Operand(source, "CHARBUF", is_list=name == "getopt" and not node.argument)
+    if len(arguments) != 1:
+        raise ConditionFault(f"filter error: '{name}' transformer takes exactly one argument", place)
+    if first.source[0] in ("constant", "list") and not first.info:
+        raise ConditionFault(f"filter error: found null child node on '{name}' transformer", place)
+    if first.info and not first.info.transformable:
+        raise ConditionFault(f"field '{first.name}' does not support transformers", place)
+    kind, is_list = first.type, first.is_list
+    if name == "len":
+        fits = is_list or kind in STRING_TYPES or kind == "BYTEBUF"
+        kind, is_list = "UINT64", False
+    else:
+        fits = kind in ({"CHARBUF", "BYTEBUF"} if name == "b64" else STRING_TYPES)
+    if not fits:
+        raise ConditionFault(_unsupported(node, first), place)
+    if node.argument:
+        raise ConditionFault(f"transformer '{name}' does not support field arguments", place)
+    info = first.info and FieldInfo(first.info.name, kind, is_list, right_hand=first.info.right_hand)
+    return Operand(source, kind, is_list, info=info, base=first.base)
+
+
+def _misapplied(node: ast.Transformer, arguments: list[tuple[str, bool]]) -> str:
+    """Why a transformer of several arguments can't have these, in Falco's words; "" if it can. What counts is the field
+    that an argument is made of (type, whether it is a list): a transformer in between is not seen."""
+    match node.name:
+        case "join":
+            if len(arguments) != 2:
+                return "join() requires exactly 2 arguments: separator and list"
+            if arguments[0][1]:
+                return "join() first argument (separator) must be a single value, not a list"
+            if not arguments[1][1]:
+                return "join() second argument must be a list"
+        case "concat":
+            if len(arguments) < 2:
+                return "concat() requires at least 2 arguments"
+            if any(argument != ("CHARBUF", False) for argument in arguments):
+                return "concat() arguments must be strings"
+        case _:
+            if len(arguments) != 2:
+                return "getopt() requires exactly 2 arguments: args list and optstring"
+            if not arguments[0][1]:
+                return "getopt() first argument must be a list"
+            if arguments[1][1]:
+                return "getopt() second argument (optstring) must be a single value"
+            if {kind for kind, _ in arguments} != {"CHARBUF"}:
+                return "getopt() arguments must be strings"
+            if len(node.argument.encode("utf-8", "surrogateescape")) > 1:
+                return "getopt() field argument must be a single option character"
+            return ""
+    return f"transformer '{node.name}' does not support field arguments" if node.argument else ""
+
+
+def _unsupported(node: ast.Transformer, operand: Operand) -> str:
+    return (
+        f"can't add field transformer: type '{operand.type}' is not supported by '{node.name}' transformer "
+        f"applied on {'list ' if operand.is_list else ''}field '{operand.name}'"
+    )
+
+
+# Warnings
+
+
+def _suspect(text: str, operator: str, position: Position, warnings: list[tuple[str, Position]]) -> None:
+    """Notices constants that look like something else was meant."""
+    stripped = "".join(text.split())
+    if operator == "regex" and _is_simple(text):
+        warnings.append(
+            (
+                f"regex check with '{text}' may be optimized with simpler operators such as '=', 'contains', "
+                "'startswith', 'endswith'",
+                position,
+            )
+        )
+    if "." in stripped and _is_field(stripped):
+        warnings.append((f"'{text}' may be a valid field misused as a const string value", position))
+    if stripped.endswith(")"):
+        message = f"'{text}' may be a valid field transformer misused as a const string value"
+        warnings.extend((message, position) for name in ("val", *TRANSFORMERS) if stripped.startswith(f"{name}("))
+
+
+_FIELD_TEXT = re.compile(r"([a-zA-Z][a-zA-Z0-9_.]*)(?:\[(.*)\])?")
+
+
+def _is_field(text: str) -> bool:
+    match = _FIELD_TEXT.fullmatch(text)
+    if match is None or (match[1] not in fields() and not match[1].startswith(("evt.arg.", "evt.rawarg."))):
+        return False
+    try:
+        resolve(match[1], match[2] or "")
+    except UnknownField:
+        return False
+    return True
+
+
+def _is_simple(pattern: str) -> bool:
+    """Whether a regex does no more than =, contains, startswith or endswith could."""
+    at, size = 0, len(pattern)
+    while at < size:
+        character = pattern[at]
+        if (at == 0 and character == "^") or (at == size - 1 and character == "$"):
+            at += 1
+        elif ((at == 0 and size > 1) or at == size - 2) and character == "." and pattern[at + 1] in "+*?":
+            at += 2
+        elif character in ".+*?^$()[]{}|\\":
+            return False
+        else:
+            at += 1
+    return True
+
+
+# Event types
+
+_CODES_BEYOND_NAMES = 1  # the one event that all generic system calls share
+
+
+def _event_types(root: ast.Expression) -> tuple[frozenset[str], int]:
+    """The event types a condition can be true for, and how many event codes that is in Falco."""
+    everything = event_types()
+    order: list[tuple[ast.Expression, bool]] = []
+    pending: list[tuple[ast.Expression, bool]] = [(root, False)]
+    while pending:
+        node, negated = pending.pop()
+        order.append((node, negated))
+        if isinstance(node, ast.Not):
+            pending.append((node.child, not negated))
+        elif isinstance(node, ast.And | ast.Or):
+            pending.extend((child, negated) for child in node.children)
+    done: dict[tuple[int, bool], frozenset[str]] = {}
+    for node, negated in reversed(order):
+        if isinstance(node, ast.Not):
+            types = done[id(node.child), not negated]
+        elif isinstance(node, ast.And | ast.Or):
+            parts = [done[id(child), negated] for child in node.children]
+            intersect = isinstance(node, ast.And) is not negated
+            types = everything.intersection(*parts) if intersect else frozenset().union(*parts)
+        elif isinstance(node, ast.Check):
+            types = _types_of_check(node, negated, everything)
+        else:
+            types = everything
+            if isinstance(node, ast.Exists):
+                _reject_untraceable(node)
+            if isinstance(node, ast.Exists) and negated and _is_event_type(node.operand):
+                types = frozenset()
+        done[id(node), negated] = types
+    types = done[id(root), False]
+    generic = types & generic_event_types()
+    return types, len(types) - len(generic) + (_CODES_BEYOND_NAMES if generic else 0)
+
+
+def _types_of_check(node: ast.Check, negated: bool, everything: frozenset[str]) -> frozenset[str]:
+    if node.operator in ("=", "==", "!=", "in") and not node.modifier:
+        _reject_untraceable(node)
+    if not _is_event_type(node.operand) or node.operator not in ("=", "==", "!=", "in") or node.modifier:
+        return everything
+    names = node.value.items if isinstance(node.value, ast.ValueList) else (_text(node.value),)
+    # A code stands for all generic system calls at once, so that naming one selects them all.
+    named = frozenset(names) & everything
+    if named & generic_event_types():
+        named |= generic_event_types()
+    return everything - named if negated is not (node.operator == "!=") else named
+
+
+def _reject_untraceable(node: ast.Check | ast.Exists) -> None:
+    """Raises ConditionFault where Falco can't tell which event types a check is about."""
+    if any(map(_transforms_event_type, ast.walk(node.operand))):
+        message = "event code search does not support `evt.type` checks with transformers"
+        raise ConditionFault(message, node.position)
+    if _is_event_type(node.operand) and isinstance(node, ast.Check) and isinstance(node.value, ast.Transformer):
+        message = (
+            "right-hand field comparisons on `evt.type`/`syscall.type` checks are not supported by event code search"
+        )
+        raise ConditionFault(message, node.position)
+
+
+def _transforms_event_type(node: ast.Node) -> bool:
+    """Whether a transformer has the event type as an argument, or as the last in a list (Falco looks at no other)."""
+    if not isinstance(node, ast.Transformer):
+        return False
+    arguments = [
+        part.items[-1] if isinstance(part, ast.TransformerList) and part.items else part for part in node.arguments
+    ]
+    return any(map(_is_event_type, arguments))
+
+
+def _is_event_type(operand: ast.Node) -> bool:
+    return isinstance(operand, ast.Field) and operand.name in ("evt.type", "syscall.type") and not operand.argument

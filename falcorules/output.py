@@ -1,0 +1,274 @@
+"""Output formats: `%field`, `%field[arg]`, `%20field`, `%tolower(field)`; and alerts as Falco's text and JSON lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
+from typing import Any, TypeAlias
+
+from falcorules import ast
+from falcorules.compile import ConditionFault, check_operand
+from falcorules.fields import ANCESTORS, FIXED, TIMES, UnknownField, fields, resolve
+from falcorules.parser import ParseFailure, Parser
+
+_NUMBER = re.compile(r"[0-9]+")
+_NOT_PRINTABLE = re.compile(rb"[^ -~]")
+_LONGEST_NAME = 100
+# Lists and buffers are shown up to here, in bytes.
+_LONGEST_TEXT = 1023
+_OPEN_FAMILIES = ("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is.", "thread.cgroup.")
+Getter: TypeAlias = Callable[[str, "str | None"], Any]
+MISSING = "<NA>"
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+
+
+class BadFormat(Exception):
+    """An output format that can't be used. `unknown` is true where a field isn't known."""
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.unknown = unknown
+
+
+@dataclass(frozen=True)
+class Token:
+    """A field or transformer in a format. `width` pads or cuts it (0: neither); `fields` are those it shows or is made
+    of: their names in `output_fields`, and what to ask an event for."""
+
+    operand: ast.Operand
+    fields: tuple[tuple[str, str, str | None], ...]
+    width: int = 0
+
+
+@dataclass(frozen=True)
+class Format:
+    """A parsed output format: text and tokens in turn."""
+
+    parts: tuple[str | Token, ...]
+
+    @staticmethod
+    @lru_cache(1024)
+    def parse(text: str) -> Format:
+        """Raises BadFormat."""
+        if not text:
+            raise BadFormat("empty formatting token")
+        text = text.removeprefix("*")
+        parts: list[str | Token] = []
+        parser = Parser(text)
+        at = 0
+        while at < len(text):
+            found = text.find("%", at)
+            if found < 0:
+                parts.append(text[at:])
+                break
+            if found > at:
+                parts.append(text[at:found])
+            token, at = _token(parser, text, found + 1)
+            parts.append(token)
+        return Format(tuple(parts))
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Token))
+
+    def text(self, get: Getter) -> str:
+        """The format with values in place of the tokens; a missing value shows as <NA>."""
+        return "".join(part if isinstance(part, str) else _shown(part, get) for part in self.parts)
+
+    def values(self, get: Getter) -> dict[str, Any]:
+        """The value of each field by its name, None where it is missing. What transformers make of it is left out."""
+        return {name: _got(get, field, argument) for token in self.tokens for name, field, argument in token.fields}
+
+
+def _token(parser: Parser, text: str, at: int) -> tuple[Token, int]:
+    if at == len(text):
+        raise BadFormat("invalid formatting syntax: formatting cannot end with a %")
+    width = 0
+    if match := _NUMBER.match(text, at):
+        width, at = min(int(match[0]), 1 << 16), match.end()
+        if at == len(text):
+            raise BadFormat("invalid formatting syntax: formatting cannot end with a number")
+    for operand, end in chain(_transformers(parser, at), _candidates(parser, at)):
+        try:
+            check_operand(operand)
+            fields = [node for node in ast.walk(operand) if isinstance(node, ast.Field)]
+            return Token(operand, tuple(_named(node) for node in fields), width), end
+        except (ConditionFault, UnknownField):
+            continue
+    # Falco looks for ever shorter names, and complains of the last, which is one letter.
+    raise BadFormat("unknown filter: unexpected token after '", unknown=True)
+
+
+def _named(field: ast.Field) -> tuple[str, str, str | None]:
+    """The name of a field in `output_fields`, and what to ask an event for. Raises UnknownField."""
+    reference = resolve(field.name, field.argument, in_output=True)
+    argument = reference.argument
+    if argument is None and reference.field in ANCESTORS:
+        argument = "0"  # the process itself
+    return ast.canonical(field), reference.field, argument
+
+
+def _transformers(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
+    """The transformer that the text goes on with, if it does, and where it ends; at last without its [argument]."""
+    parser.at = at
+    try:
+        found = parser.transformer()
+    except ParseFailure:
+        return
+    end = parser.at
+    if found:
+        yield found, end
+        if found.argument:
+            yield replace(found, argument=""), parser.text.rindex("[", at, end)
+
+
+def _candidates(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
+    """What the text may name as a field, and where it ends, the longest first."""
+    parser.at = at
+    name = parser.field_name()
+    if not name:
+        return
+    parser.at = at
+    try:
+        found = parser.field()
+    except ParseFailure:
+        found = None
+    if found and found.argument:
+        yield found, parser.at
+    name = name[:_LONGEST_NAME]
+    while name:
+        if name in fields() or name.startswith(_OPEN_FAMILIES):
+            yield ast.Field(name), at + len(name)
+        name = name[:-1]
+
+
+def _got(get: Getter, field: str, argument: str | None) -> Any:
+    return FIXED[field] if field in FIXED else get(field, argument)
+
+
+def _shown(token: Token, get: Getter) -> str:
+    if isinstance(token.operand, ast.Field):
+        _, field, argument = token.fields[0]
+        value = _got(get, field, argument)
+        shown = MISSING if value is None else as_text(value, field)
+    else:
+        value = evaluated(token.operand, get)
+        shown = MISSING if value is None else as_text(value).partition("\0")[0]
+    if token.width:  # in bytes
+        data = shown.encode("utf-8", "surrogateescape")[: token.width].ljust(token.width)
+        shown = data.decode("utf-8", "surrogateescape")
+    return shown
+
+
+def evaluated(operand: ast.Operand, get: Getter) -> Any:
+    """The value of a field, or what a transformer makes of it; None if it is missing. Raises UnknownField."""
+    from falcorules.codegen import TRANSFORMS, texts
+
+    match operand:
+        case ast.Field():
+            _, field, argument = _named(operand)
+            value = _got(get, field, argument)
+            return as_text(value, field) if field in TIMES and value is not None else value
+        case ast.Value(text):
+            return text
+        case ast.TransformerList(items):
+            return texts(*(evaluated(item, get) for item in items))
+        case ast.Transformer("val", (field_, *_)):
+            return evaluated(field_, get)
+        case ast.Transformer(name, arguments, argument):
+            values = [evaluated(item, get) for item in arguments]
+            return TRANSFORMS[name](*values, argument) if name == "getopt" else TRANSFORMS[name](*values)
+    return None
+
+
+def as_text(value: Any, field: str = "") -> str:
+    """A value as Falco prints it in a message."""
+    if field.startswith("evt.") and isinstance(value, int) and not isinstance(value, bool):
+        from falcorules.codegen import as_time
+
+        if field in TIMES:
+            return as_time(value, field) or MISSING
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return _NOT_PRINTABLE.sub(b".", value[:_LONGEST_TEXT]).decode()
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, list | tuple):
+        shown = ""
+        for item in value:  # no comma after nothing
+            shown = f"{shown}," * bool(shown) + as_text(item).partition("\0")[0]
+        return f"({shown})".encode("utf-8", "surrogateescape")[:_LONGEST_TEXT].decode("utf-8", "surrogateescape")
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What a rule raised on an event. `time` is in ns since the epoch, `output` is the whole line with time and
+    priority, `output_fields` maps field names to values (None: missing)."""
+
+    time: int
+    rule: str
+    priority: str
+    source: str
+    hostname: str
+    output: str
+    tags: tuple[str, ...] = ()
+    output_fields: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+    # Which optional properties the JSON line has, in addition to the fixed ones.
+    properties: Sequence[str] = ("output", "tags", "output_fields")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that Falco's JSON line is, keys in its order."""
+        optional = {
+            "message": self.message,
+            "output": self.output,
+            "output_fields": dict(sorted(self.output_fields.items())),
+            "tags": list(self.tags),
+        }
+        everything = {
+            "hostname": self.hostname,
+            **{name: value for name, value in optional.items() if name in self.properties},
+            "priority": self.priority,
+            "rule": self.rule,
+            "source": self.source,
+            "time": iso8601(self.time),
+        }
+        return dict(sorted(everything.items()))
+
+    def to_json(self) -> str:
+        """Falco's JSON line (without the line break)."""
+        line = json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False, default=_plain)
+        return line if line.isascii() else line.encode("utf-8", "replace").decode("utf-8")
+
+    def to_text(self) -> str:
+        """Falco's text line (without the line break)."""
+        return self.output
+
+    def __str__(self) -> str:
+        return self.output
+
+
+def _plain(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def iso8601(time: int) -> str:
+    """Nanoseconds since the epoch as Falco's JSON has them."""
+    moment, nanoseconds = moment_of(time)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def moment_of(time: int) -> tuple[datetime, int]:
+    """Nanoseconds since the epoch as a moment to the second (UTC) and the rest; what no calendar has is its start."""
+    seconds, nanoseconds = divmod(time, 1_000_000_000)
+    return datetime.fromtimestamp(seconds if 0 <= seconds <= _LAST_SECOND else 0, UTC), nanoseconds

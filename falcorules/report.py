@@ -1,0 +1,292 @@
+"""What Falco says about rule files: problems with their locations, as its JSON, its text, and a table in a notebook."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from labkit.calls import near
+
+# Each code: the short form that the text shows; for warnings also the description that the JSON shows.
+ERRORS = {
+    "LOAD_ERR_FILE_READ": "File read error",
+    "LOAD_ERR_YAML_PARSE": "YAML parse error",
+    "LOAD_ERR_YAML_VALIDATE": "Error validating internal structure of YAML file",
+    "LOAD_ERR_COMPILE_CONDITION": "Error compiling condition",
+    "LOAD_ERR_COMPILE_OUTPUT": "Error compiling output",
+    "LOAD_ERR_VALIDATE": "Error validating rule/macro/list/exception objects",
+    "LOAD_ERR_EXTENSION": "Error in extension item",
+}
+WARNINGS = {
+    "LOAD_UNKNOWN_SOURCE": (
+        "Unknown event source",
+        "A rule has a unknown event source. This can occur when reading rules content without having a "
+        "corresponding plugin loaded, etc. The rule will be silently ignored.",
+    ),
+    "LOAD_UNSAFE_NA_CHECK": (
+        "Unsafe <NA> comparison in condition",
+        "Comparing a field value with <NA> is unsafe and can lead to unpredictable behavior of the rule condition. "
+        "If you need to check for the existence of a field, consider using the 'exists' operator instead.",
+    ),
+    "LOAD_NO_EVTTYPE": (
+        "Condition has no event-type restriction",
+        "A rule condition matches too many evt.type values. This has a significant performance penalty. Make the "
+        "condition more specific by adding an evt.type field or further restricting the number of evt.type values "
+        "in the condition.",
+    ),
+    "LOAD_UNKNOWN_FILTER": (
+        "Unknown field or event-type in condition or output",
+        "A rule condition or output refers to a field or evt.type that does not exist. This is normally an error, "
+        "but if a rule has a skip-if-unknown-filter property, the error is downgraded to a warning.",
+    ),
+    "LOAD_UNUSED_MACRO": (
+        "Unused macro",
+        "A macro is defined in the rules content but is not used by any other macro or rule.",
+    ),
+    "LOAD_UNUSED_LIST": (
+        "Unused list",
+        "A list is defined in the rules content but is not used by any other list, macro, or rule.",
+    ),
+    "LOAD_UNKNOWN_ITEM": (
+        "Unknown rules file item",
+        "An unknown top-level object is in the rules content. It will be ignored.",
+    ),
+    "LOAD_DEPRECATED_ITEM": (
+        "Used deprecated item",
+        "A deprecated item is employed by lists, macros, or rules.",
+    ),
+    "LOAD_WARNING_EXTENSION": ("Warning in extension item", "An extension item has a warning"),
+    "LOAD_APPEND_NO_VALUES": (
+        "Overriding/appending with no values",
+        "A rule exception is overriding/appending with no values",
+    ),
+    "LOAD_EXCEPTION_NAME_NOT_UNIQUE": (
+        "Multiple exceptions defined with the same name",
+        "A rule is defining multiple exceptions with the same name",
+    ),
+    "LOAD_INVALID_MACRO_NAME": ("Invalid macro name", "A macro is defined with an invalid name"),
+    "LOAD_INVALID_LIST_NAME": ("Invalid list name", "A list is defined with an invalid name"),
+    "LOAD_COMPILE_CONDITION": (
+        "Warning in rule condition",
+        "A rule condition or output have been parsed with a warning",
+    ),
+    "LOAD_UNKNOWN_KEY": (
+        "Unknown key in item definition",
+        "An item in the rules content contains an unrecognized key. The key will be ignored. This may indicate a "
+        "typo or a property placed on the wrong item type.",
+    ),
+}
+
+_SNIPPET_WIDTH = 160
+
+
+@dataclass(frozen=True)
+class Location:
+    """One step from the file to the place: `line` and `column` count from 0 and, like `offset`, in bytes."""
+
+    item_type: str
+    item_name: str = ""
+    name: str = ""
+    line: int = 0
+    column: int = 0
+    offset: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        position = {"column": self.column, "line": self.line, "name": self.name, "offset": self.offset}
+        return {"item_name": self.item_name, "item_type": self.item_type, "position": position}
+
+    def __str__(self) -> str:
+        item = f"{self.item_type} '{self.item_name}'" if self.item_name else self.item_type
+        return f"{item}: ({self.name}:{self.line}:{self.column})"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error or a warning: Falco's code, what is wrong, and the way from the file to the place."""
+
+    code: str
+    message: str
+    locations: tuple[Location, ...]
+    snippet: str = ""
+    # The field that a warning about a deprecated field is about.
+    deprecated_field: str = ""
+
+    @property
+    def location(self) -> Location:
+        """The innermost place."""
+        return self.locations[-1]
+
+    @property
+    def suggestion(self) -> str:
+        """Similar fields, if the problem is that there is no such field: `Did you mean 'proc.name'? `."""
+        from falcorules.fields import fields
+
+        unknown = re.search(r"nonexistent field ([\w.]+)", self.message)
+        return near(unknown[1], fields(), cutoff=0.7) if unknown else ""
+
+    @property
+    def shown_snippet(self) -> str:
+        """The line and the caret, indented, on lines of their own; empty if there is no context."""
+        lines = [] if self.snippet.startswith("<No context") else self.snippet.rstrip("\n").splitlines()
+        return "".join(f"\n    {line}" for line in lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        deprecated = {"deprecated_field": self.deprecated_field} if self.deprecated_field else {}
+        return {
+            **deprecated,
+            "code": self.code,
+            "codedesc": ERRORS[self.code] if self.code in ERRORS else WARNINGS[self.code][1],
+            "context": {"locations": [place.to_dict() for place in self.locations], "snippet": self.snippet},
+            "message": self.message,
+        }
+
+    def __str__(self) -> str:
+        title = ERRORS[self.code] if self.code in ERRORS else WARNINGS[self.code][0]
+        places = "\n    ".join(map(str, self.locations))
+        return f"In {places}\n------\n{self.snippet}------\n{self.code} ({title}): {self.message}\n"
+
+
+@dataclass
+class FileReport:
+    """What was found in one rules file. `schema_warnings` is None where the file could not be read as YAML."""
+
+    name: str
+    errors: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    schema_warnings: list[str] | None = None
+
+    @property
+    def successful(self) -> bool:
+        return not self.errors
+
+    def to_dict(self) -> dict[str, Any]:
+        """Falco's JSON object for the file."""
+        schema = (
+            {}
+            if self.schema_warnings is None
+            else {"schema_valid": not self.schema_warnings, "schema_warnings": self.schema_warnings}
+        )
+        return {
+            "errors": [problem.to_dict() for problem in self.errors],
+            "name": self.name,
+            **schema,
+            "successful": self.successful,
+            "warnings": [problem.to_dict() for problem in self.warnings],
+        }
+
+    def __str__(self) -> str:
+        if self.successful:
+            return f"{self.name}: Ok{', with warnings' if self.warnings else ''}\n"
+        parts = [f"{self.name}: Invalid\n"]
+        if self.schema_warnings:
+            lines = "".join(f"{warning}\n------\n" for warning in self.schema_warnings)
+            parts.append(f"{len(self.schema_warnings)} Schema warnings:\n------\n{lines}\n")
+        parts.append(f"{len(self.errors)} Errors:\n{''.join(map(str, self.errors))}")
+        if self.warnings:
+            parts.append(f"\n{len(self.warnings)} Warnings:\n{''.join(map(str, self.warnings))}")
+        return f"{''.join(parts)}\n"
+
+
+_PRE = "font-family:monospace;white-space:pre;overflow-x:auto;text-align:left;max-width:46rem"
+
+
+@dataclass(repr=False)
+class Report:
+    """The reports of several rules files, in the order in which they were loaded.
+
+    `refused` says why Falco would stop without a report (a plugin that isn't there); "" normally.
+    """
+
+    files: list[FileReport] = field(default_factory=list)
+    refused: str = ""
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for file in self.files for problem in file.errors]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        return [problem for file in self.files for problem in file.warnings]
+
+    @property
+    def successful(self) -> bool:
+        return not self.errors and not self.refused
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """As `falco -V FILE -o json_output=true` prints it; None where it prints nothing."""
+        return None if self.refused else {"falco_load_results": [file.to_dict() for file in self.files]}
+
+    def to_json(self) -> str:
+        """`to_dict()` as one line of JSON."""
+        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        """As `falco -V FILE` prints it."""
+        return "" if self.refused else "".join(map(str, self.files))
+
+    def __repr__(self) -> str:
+        return (self.refused or str(self)).rstrip()
+
+    def _repr_html_(self) -> str:
+        head = "<tr><th>File</th><th>Line</th><th>What</th><th>Code</th><th>Message</th></tr>"
+        rows = []
+        for file in self.files:
+            problems = [*file.errors, *file.warnings]
+            if not problems:
+                rows.append(f"<tr><td>{html.escape(file.name)}</td><td></td><td></td><td>ok</td><td></td></tr>")
+            for problem in problems:
+                place = next((p for p in reversed(problem.locations) if p.name == file.name), problem.location)
+                named = next((p for p in reversed(problem.locations) if p.item_name), problem.location)
+                what = f"{named.item_type} {named.item_name}".strip()
+                said = f"{problem.message} {problem.suggestion}".strip()
+                style = "color:#dc3545" if problem.code in ERRORS else "color:#93730a"
+                rows.append(
+                    f"<tr><td>{html.escape(file.name)}</td><td>{place.line + 1}</td>"
+                    f'<td style="text-align:left">{html.escape(what)}</td>'
+                    f'<td style="{style}">{problem.code}</td><td style="text-align:left">'
+                    f'{html.escape(said)}<pre style="{_PRE}">{html.escape(problem.snippet)}</pre></td></tr>'
+                )
+        if self.refused:
+            rows.append(f'<tr><td colspan="5" style="color:#dc3545">{html.escape(self.refused)}</td></tr>')
+        return f"<table>{head}{''.join(rows)}</table>"
+
+
+def snippet(contents: Mapping[str, bytes], place: Location, expression: bytes | None = None) -> str:
+    """The line around a place with a caret below, exactly as Falco cuts it.
+
+    `expression` is the text of a condition where the place is in one. (The offset of such a place counts from the
+    start of the file, so that the caret often lands at the end: Falco's behaviour, kept.)
+    """
+    content = contents.get(place.name, b"") if expression is None else expression
+    if not content:
+        return "<No context available>\n"
+    last = len(content) - 1
+    at = min(place.offset, len(content))
+    while at > 0 and (at > last or content[at] == 0x0A):
+        at -= 1
+    half = _SNIPPET_WIDTH // 2
+    if content[at] == 0x0A:  # an empty line at the start: the rest of the file, Falco's behaviour again
+        rest = content[1:]
+        cut = b"..." + rest[3:]
+        return f"{cut[:-3].decode('utf-8', 'replace')}...\n" if rest else "<No context available>\n"
+    start = at
+    while start > 0 and content[start] != 0x0A and at - start < half:
+        start -= 1
+    end = at
+    while end < last and content[end] != 0x0A and end - at < half:
+        end += 1
+    if content[start] == 0x0A:
+        start += 1
+    if content[end] == 0x0A:
+        end -= 1
+    line = content[start : end + 1]
+    if at - start >= half:
+        line = b"..." + line[3:]
+    if end - at >= half:
+        line = line[:-3] + b"..."
+    text = line.decode("utf-8", "replace") + "\n"
+    return text + " " * (at - start) + "^\n" if at - start <= len(line) else text

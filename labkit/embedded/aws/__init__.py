@@ -1,5 +1,0 @@
-"""AWS as the embedded lab has it: one account, for plain SDKs over loopback and for pods under AWS's host names."""
-
-from labkit.embedded.aws.front import Aws
-
-__all__ = ["Aws"]

@@ -1,5 +1,0 @@
-"""The embedded cluster: an API server, controllers, a scheduler and kubelets; manifests in, running containers out."""
-
-from labkit.embedded.kubernetes.cluster import Cluster
-
-__all__ = ["Cluster"]

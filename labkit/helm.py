@@ -1,0 +1,376 @@
+"""Helm by its own command line: charts and values files go in, a `Release` comes back.
+
+The embedded lab's Helm stand-in has the same interface, so a provisioning step doesn't know which one it calls.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from labkit.errors import LabError, StepError, TargetError
+from labkit.show import say
+from labkit.versions import pinned
+
+
+@dataclass(frozen=True)
+class Release:
+    """One revision of a Helm release. `status` is Helm's own word: `deployed`, `failed`, `pending-upgrade`..."""
+
+    name: str
+    namespace: str
+    revision: int
+    status: str
+    chart: str
+    """Name of the chart without its version, e.g. `falco`."""
+    version: str
+    """Version of the chart, e.g. `9.1.0`."""
+    app_version: str
+    updated: str = field(default="", compare=False)
+    """When the revision was last worked on, RFC 3339; empty where Helm wasn't asked."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether an operation on it is under way, or was interrupted."""
+        return self.status.startswith("pending-") or self.status == "uninstalling"
+
+
+class Helm:
+    """The `helm` on the PATH, pointed at one cluster.
+
+    Every method raises `StepError` with Helm's own message when Helm refuses, and `TargetError` when there is no
+    `helm`.
+    """
+
+    elsewhere = True
+    """Whether the cluster can be worked on from other computers, too."""
+    patience = 300.0
+    """Seconds after which an operation that began elsewhere is taken for interrupted: Helm's own default timeout."""
+
+    def __init__(self, *, kubeconfig: Path | None = None, context: str = "", notes: Path | None = None) -> None:
+        """`notes` is a file of this cluster's own; with it, an operation that was interrupted is known at once."""
+        self.kubeconfig = kubeconfig
+        self.context = context
+        self._notes = notes
+        self._lock: int | None = None
+
+    def upgrade_install(
+        self,
+        release: str,
+        chart: str,
+        *,
+        version: str,
+        namespace: str,
+        values: Sequence[Path] = (),
+        reuse_values: bool = False,
+        create_namespace: bool = True,
+        wait: bool = True,
+        timeout: float = 300.0,
+        labels: Mapping[str, str] | None = None,
+    ) -> Release:
+        """Installs `chart` as `release`, or upgrades it; the values files are merged in order, the last one wins.
+
+        Values of an earlier revision are kept only with `reuse_values`. A `falcosecurity/` chart is found without
+        `helm repo add`. `timeout` is in seconds and counts only with `wait`. `labels` are put on the release.
+
+        What an interrupted operation left of the release is put right first, and that is printed.
+        """
+        with self._alone(release, namespace):
+            self._run(
+                *upgrade_install_arguments(
+                    release,
+                    chart,
+                    version=version,
+                    namespace=namespace,
+                    values=values,
+                    reuse_values=reuse_values,
+                    create_namespace=create_namespace,
+                    wait=wait,
+                    timeout=timeout,
+                    labels=labels or {},
+                ),
+                deadline=timeout + 60,
+            )
+        installed = self.status(release, namespace)
+        if installed is None:
+            raise StepError(
+                f"Helm reported success, but namespace {namespace} has no release {release}.",
+                hint=f"Look at `helm list --all-namespaces` and `helm history {release} -n {namespace}`.",
+            )
+        return installed
+
+    def status(self, release: str, namespace: str) -> Release | None:
+        """The release's latest revision, or None if there is no such release."""
+        listed = self._json(
+            *("list", "--namespace", namespace, "--filter", f"^{release}$"),
+            *("--deployed", "--failed", "--pending", "--uninstalling"),
+        )
+        for item in listed:
+            if item["name"] == release:
+                return _release(item, release, namespace)
+        return None
+
+    def history(self, release: str, namespace: str) -> list[Release]:
+        """The release's revisions, oldest first; empty if there is no such release."""
+        if self.status(release, namespace) is None:
+            return []
+        return [_release(item, release, namespace) for item in self._json("history", release, "--namespace", namespace)]
+
+    def get_values(self, release: str, namespace: str) -> dict[str, Any]:
+        """The values a user gave to the latest revision (not the chart's defaults)."""
+        return self._json("get", "values", release, "--namespace", namespace) or {}
+
+    def uninstall(self, release: str, namespace: str) -> bool:
+        """Removes the release and waits until its objects are gone. False if there was none."""
+        if self.status(release, namespace) is None:
+            return False
+        with self._alone(release, namespace):
+            if self.status(release, namespace) is not None:  # an interrupted operation may have left nothing to keep
+                self._uninstall(release, namespace)
+        return True
+
+    def version(self) -> str:
+        """Helm's own version, e.g. `v4.2.4`."""
+        return self._run("version", "--template", "{{.Version}}", cluster=False).strip()
+
+    def _uninstall(self, release: str, namespace: str) -> None:
+        self._run("uninstall", release, "--namespace", namespace, "--wait")
+
+    def _rollback(self, release: str, namespace: str, revision: int) -> None:
+        self._run("rollback", release, str(revision), "--namespace", namespace)
+
+    # Operations that were interrupted. Helm refuses to work on a release that is `pending-...`, and knows no way out.
+
+    @contextmanager
+    def _alone(self, release: str, namespace: str) -> Iterator[None]:
+        """Works on the release alone, as far as this computer goes, and on one that is in order.
+
+        The lock is held by this process and by the helm it starts: it is free when both have ended, however they did.
+        What is noted beside it tells which revision was being made.
+        """
+        if self._notes is None:
+            yield
+            return
+        self._notes.parent.mkdir(parents=True, exist_ok=True)
+        with self._notes.open("a+", encoding="utf-8") as file:
+            _lock(file.fileno(), f"Helm release {release} in namespace {namespace}", self.patience)
+            self._lock = file.fileno()
+            try:
+                last = self._put_right(release, namespace, file)
+                _write(file, _note(release, namespace, last.revision + 1 if last else 1))
+                try:
+                    yield
+                except StepError:
+                    with suppress(LabError):
+                        last = self.status(release, namespace)
+                        if last is None or not last.unfinished:  # refused, or failed: nothing is under way
+                            _write(file, "")
+                    raise
+                _write(file, "")
+            finally:
+                self._lock = None
+
+    def _put_right(self, release: str, namespace: str, file: TextIO) -> Release | None:
+        """Ends what an interrupted operation began; the release as it is then. `file` has the note of the last one."""
+        found = self.status(release, namespace)
+        if found is None or not found.unfinished:
+            return found
+        revisions = self.history(release, namespace)
+        found = revisions[-1]
+        if found.status != "uninstalling":
+            file.seek(0)
+            self._refuse_if_alive(found, ours=file.read() == _note(release, namespace, found.revision))
+        good = [r.revision for r in revisions[:-1] if r.status in ("deployed", "superseded")]
+        left = f"Helm release {release} was left {found.status} (revision {found.revision}) by an interrupted call:"
+        if found.status == "uninstalling":
+            say(f"{left} uninstalling it now.")
+            self._uninstall(release, namespace)
+        elif good:
+            say(f"{left} rolling it back to revision {good[-1]}.")
+            _write(file, _note(release, namespace, found.revision + 1))
+            self._rollback(release, namespace, good[-1])
+        else:
+            say(f"{left} uninstalling it, as there is no earlier one.")
+            self._uninstall(release, namespace)
+        return self.status(release, namespace)
+
+    def _refuse_if_alive(self, found: Release, *, ours: bool) -> None:
+        """Raises `StepError` if the operation on this release may still go on. `ours`: it was begun here, and ended."""
+        busy = f"Helm release {found.name} in namespace {found.namespace} is {found.status}"
+        running = _helm_process(found.name)
+        if running:
+            raise StepError(
+                f"{busy}: process {running} works on it.", hint="Let it finish, or end it; then run this again."
+            )
+        if ours or not self.elsewhere:
+            return
+        age = (dt.datetime.now(dt.UTC) - _moment(found.updated)).total_seconds()
+        if age < self.patience:
+            raise StepError(
+                f"{busy}, and that began {max(age, 0):.0f} s ago: somebody may be working on it.",
+                hint=f"If that was interrupted, run this again in {self.patience - age:.0f} s, and it is put right.",
+            )
+
+    def _json(self, *arguments: str) -> Any:
+        return json.loads(self._run(*arguments, "--output", "json"))
+
+    def _run(self, *arguments: str, deadline: float = 120.0, cluster: bool = True) -> str:
+        program = shutil.which("helm")
+        if program is None:
+            raise TargetError("There is no `helm` on the PATH.", hint="Install it: https://helm.sh/docs/intro/install/")
+        where = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig and cluster else []
+        where += ["--kube-context", self.context] if self.context and cluster else []
+        try:
+            done = _finish([program, *arguments, *where], deadline, keep=() if self._lock is None else (self._lock,))
+        except subprocess.TimeoutExpired as error:
+            raise StepError(
+                f"`helm {arguments[0]}` did not come back within {deadline:.0f} s.",
+                hint="See what it waits for: `kubectl get pods,events --all-namespaces`; then run this again.",
+            ) from error
+        if done.returncode != 0:
+            raise StepError(
+                f"`helm {shlex.join(arguments[:2])}` failed: {_complaint(done.stderr or done.stdout)}",
+                hint=_hint(done.stderr),
+            )
+        return done.stdout
+
+
+def upgrade_install_arguments(
+    release: str,
+    chart: str,
+    *,
+    version: str,
+    namespace: str,
+    values: Sequence[Path | str] = (),
+    reuse_values: bool = False,
+    create_namespace: bool = True,
+    wait: bool = True,
+    timeout: float = 300.0,
+    labels: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What comes after `helm` on the command line; also what a step shows as its equivalent command."""
+    known = pinned()["falco"]["chart"]
+    # Naming the repository's address leaves nothing behind in the user's Helm configuration.
+    source = [known["name"].rpartition("/")[2], "--repo", known["repository"]] if chart == known["name"] else [chart]
+    arguments = ["upgrade", "--install", release, *source]
+    arguments += ["--version", version, "--namespace", namespace]
+    arguments += ["--create-namespace"] if create_namespace else []
+    for file in values:
+        arguments += ["--values", str(file)]
+    arguments += ["--reuse-values"] if reuse_values else []
+    arguments += ["--wait", "--timeout", f"{timeout:.0f}s"] if wait else []
+    if labels:
+        arguments += ["--labels", ",".join(f"{key}={value}" for key, value in labels.items())]
+    return arguments
+
+
+def _release(item: dict[str, Any], name: str, namespace: str) -> Release:
+    chart, _, version = str(item["chart"]).rpartition("-")
+    # A version with a pre-release part holds hyphens of its own; the chart's name ends before the first digit group.
+    while chart and not version[:1].isdigit():
+        chart, _, more = chart.rpartition("-")
+        version = f"{more}-{version}"
+    return Release(
+        name=item.get("name", name),
+        namespace=item.get("namespace", namespace),
+        revision=int(item["revision"]),
+        status=item["status"],
+        chart=chart,
+        version=version,
+        app_version=str(item.get("app_version", "")),
+        updated=str(item.get("updated", "")),
+    )
+
+
+def _finish(argv: Sequence[str], deadline: float, *, keep: Sequence[int]) -> subprocess.CompletedProcess[str]:
+    """Runs a helm to its end. Interrupted, it is asked to end, and marks the release as failed before it does."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, pass_fds=keep) as process:
+        try:
+            out, err = process.communicate(timeout=deadline)
+        except BaseException:
+            process.terminate()
+            try:
+                process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+
+def _lock(descriptor: int, what: str, seconds: float) -> None:
+    """Takes the lock, or raises `StepError` if another process keeps it for so long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StepError(
+                    f"Another command or notebook has been working on {what} for {seconds:.0f} s.",
+                    hint="Wait for it or end it (a helm that it has started, too); then run this again.",
+                ) from None
+            time.sleep(0.1)  # there is no waiting for a lock that an interrupt would end
+
+
+def _note(release: str, namespace: str, revision: int) -> str:
+    return f"{namespace}/{release} revision {revision}"
+
+
+def _write(file: TextIO, text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
+
+
+def _helm_process(release: str) -> int:
+    """Pid of a process of this computer that looks as if it were a Helm working on the release; 0 if there is none."""
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=False).stdout
+    for line in listed.splitlines():
+        pid, *words = line.split()
+        helm = any(Path(word).name == "helm" or word == "ekslab.helm" for word in words[:3])
+        if helm and release in words and {"upgrade", "install", "rollback", "uninstall"} & set(words):
+            return int(pid)
+    return 0
+
+
+def _moment(text: str) -> dt.datetime:
+    """A time as Helm writes it: RFC 3339 with up to nine digits after the point; long ago if it can't be read."""
+    try:
+        return dt.datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    except ValueError:
+        return dt.datetime.fromtimestamp(0, dt.UTC)
+
+
+def _complaint(output: str) -> str:
+    """Helm's own error, without its warnings (permissions of a kubeconfig, deprecations)."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("WARNING:", "level=WARN"))]
+    return " ".join(said or lines).removeprefix("Error: ") or "it said nothing."
+
+
+def _hint(output: str) -> str:
+    known = {
+        "cannot re-use a name": "A release of that name exists; `helm list --all-namespaces` shows where.",
+        "another operation": "An earlier Helm call was interrupted: `helm rollback` or `helm uninstall` the release.",
+        "looks like": "The chart repository can't be reached: check the network and any proxy.",
+        "no such host": "A host name can't be resolved: check the network and any proxy.",
+        "nreachable": "The cluster doesn't answer: check the kubeconfig's context, or start the lab with `labkit up`.",
+        "deadline exceeded": "Pods did not become ready in time: `kubectl get pods,events` in the namespace says why.",
+        "timed out": "Pods did not become ready in time: `kubectl get pods,events` in the namespace says why.",
+        "YAML": "A values file can't be read: check its indentation; it must be a map at its top.",
+    }
+    return next((hint for text, hint in known.items() if text in output), "Correct that and run this again.")

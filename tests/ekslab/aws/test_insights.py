@@ -1,0 +1,276 @@
+"""Logs Insights: what the workshop asks is answered exactly; what the lab can't answer is refused where it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ekslab.aws.insights import MalformedQuery, Record, parse
+
+ALERTS = [
+    ("Terminal shell in container", "Notice", "default", 12),
+    ("Read sensitive file untrusted", "Warning", "default", 100),
+    ("Terminal shell in container", "Notice", "shop", 3),
+    ("Drop and execute new binary in container", "Critical", None, 45),
+    ("Terminal shell in container", "Notice", "shop", 7),
+]
+
+
+def message(rule: str, priority: str, namespace: str | None, pid: int) -> str:
+    fields = {"k8s.ns.name": namespace, "proc.pid": pid, "proc.tty": 0, "args": ["a", "b"]}
+    return json.dumps({"rule": rule, "priority": priority, "output_fields": fields, "ok": True})
+
+
+@pytest.fixture
+def logs(running: Any) -> Any:
+    client = running.client("logs")
+    client.create_log_group(logGroupName="falco")
+    client.create_log_stream(logGroupName="falco", logStreamName="alerts")
+    # Whole minutes, so that bins are known.
+    start = (running.clock.ms() // 60_000 - 10) * 60_000
+    events = [{"timestamp": start + i * 60_000, "message": message(*alert)} for i, alert in enumerate(ALERTS)]
+    events.append({"timestamp": start + 300_000, "message": "starting: no JSON here"})
+    client.put_log_events(logGroupName="falco", logStreamName="alerts", logEvents=events)
+    return client
+
+
+def start(client: Any, text: str, **kwargs: Any) -> str:
+    now = int(time.time())
+    return str(
+        client.start_query(logGroupName="falco", startTime=now - 3600, endTime=now, queryString=text, **kwargs)[
+            "queryId"
+        ]
+    )
+
+
+def finished(client: Any, query_id: str) -> Any:
+    deadline = time.monotonic() + 30
+    while (answer := client.get_query_results(queryId=query_id))["status"] == "Running":
+        assert time.monotonic() < deadline
+    return answer
+
+
+def query(client: Any, text: str, **kwargs: Any) -> list[dict[str, str]]:
+    answer = finished(client, start(client, text, **kwargs))
+    assert answer["status"] == "Complete"
+    return [{cell["field"]: cell["value"] for cell in row if cell["field"] != "@ptr"} for row in answer["results"]]
+
+
+def test_without_commands_the_newest_events_come_with_time_and_message(logs: Any) -> None:
+    rows = query(logs, "")
+    assert len(rows) == 6
+    assert rows[0]["@message"] == "starting: no JSON here"
+    assert sorted((row["@timestamp"] for row in rows), reverse=True) == [row["@timestamp"] for row in rows]
+    assert time.strptime(rows[0]["@timestamp"][:-4], "%Y-%m-%d %H:%M:%S")
+
+
+def test_counts_by_rule(logs: Any) -> None:
+    rows = query(logs, "filter ispresent(rule) | stats count(*) as alerts by rule | sort alerts desc, rule asc")
+    assert rows == [
+        {"rule": "Terminal shell in container", "alerts": "3"},
+        {"rule": "Drop and execute new binary in container", "alerts": "1"},
+        {"rule": "Read sensitive file untrusted", "alerts": "1"},
+    ]
+
+
+def test_statistics_say_what_was_scanned_and_matched(logs: Any) -> None:
+    answer = finished(logs, start(logs, 'filter rule = "Terminal shell in container" | stats count(*) by rule'))
+    assert answer["statistics"]["recordsMatched"] == 3
+    assert answer["statistics"]["recordsScanned"] == 6
+    assert answer["statistics"]["bytesScanned"] > 500
+
+
+def test_bins_and_every_aggregate(logs: Any) -> None:
+    rows = query(
+        logs,
+        "filter output_fields.proc.pid > 0 | stats count(*), count(output_fields.k8s.ns.name), count_distinct(rule), "
+        "sum(output_fields.proc.pid), avg(output_fields.proc.pid), min(output_fields.proc.pid), "
+        "max(output_fields.proc.pid) by bin(1h) as hour",
+    )
+    values = {name: sum(float(row[name]) for row in rows) for name in rows[0] if name != "hour"}
+    assert values["count(*)"] == 5
+    assert values["count(output_fields.k8s.ns.name)"] == 4
+    assert values["sum(output_fields.proc.pid)"] == 167
+    if len(rows) == 1:  # unless the events straddle an hour
+        assert values["count_distinct(rule)"] == 3
+        assert rows[0]["avg(output_fields.proc.pid)"] == "33.4"
+        assert (rows[0]["min(output_fields.proc.pid)"], rows[0]["max(output_fields.proc.pid)"]) == ("3", "100")
+    assert rows[0]["hour"].endswith(":00:00.000")
+    minutes = query(logs, "filter ispresent(rule) | stats count(*) by bin(1m)")
+    assert len(minutes) == 5
+    assert set(minutes[0]) == {"bin(1m)", "count(*)"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [
+        ('priority = "Notice"', 3),
+        ('priority != "Notice"', 2),
+        ('priority in ["Warning", "Critical"]', 2),
+        ('priority not in ["Warning", "Critical"] and ispresent(priority)', 3),
+        ("rule like /(?i)SHELL|file/", 4),
+        ("rule =~ /^Drop/", 1),
+        ('rule like "shell"', 3),
+        ('rule not like "shell" and ispresent(rule)', 2),
+        ("`output_fields.k8s.ns.name` = 'shop'", 2),
+        ('output_fields.k8s.ns.name = "shop" or priority = "Critical"', 3),
+        ('not (priority = "Notice") and ispresent(priority)', 2),
+        ("output_fields.proc.pid >= 45", 2),
+        ("output_fields.proc.pid < 12 and output_fields.proc.pid > 3", 1),
+        ("output_fields.args.1 = 'b'", 5),
+        ("ok = 1", 5),
+        ('@logStream = "alerts"', 6),
+        ('@message like "no JSON"', 1),
+        ('nothing = "there"', 0),
+    ],
+)
+def test_filters(logs: Any, condition: str, count: int) -> None:
+    assert len(query(logs, f"fields @timestamp | filter {condition}")) == count
+
+
+@pytest.mark.parametrize("period", ["60s", "60 seconds", "1m", "1 min", "1minute", "60000ms"])
+def test_a_bin_has_its_unit_in_many_spellings(logs: Any, period: str) -> None:
+    rows = query(logs, f"filter ispresent(rule) | stats count(*) as n by bin({period}) as minute | sort minute asc")
+    assert [row["n"] for row in rows] == ["1"] * 5
+    assert all(row["minute"].endswith(":00.000") for row in rows)
+
+
+def test_fields_display_sort_and_limit(logs: Any) -> None:
+    rows = query(
+        logs,
+        "fields @timestamp, output_fields.proc.pid as pid, rule\n| filter ispresent(rule) # comments are allowed\n"
+        "| sort pid asc | limit 2 | display pid, rule",
+    )
+    assert rows == [
+        {"pid": "3", "rule": "Terminal shell in container"},
+        {"pid": "7", "rule": "Terminal shell in container"},
+    ]
+    assert len(query(logs, "fields rule", limit=2)) == 2
+    assert [len(row) for row in query(logs, "fields rule, nothing | filter ispresent(rule)")] == [1] * 5
+
+
+def test_filters_after_statistics_see_their_columns(logs: Any) -> None:
+    rows = query(logs, "filter ispresent(rule) | stats count(*) as n by rule | filter n > 1")
+    assert rows == [{"rule": "Terminal shell in container", "n": "3"}]
+    assert query(logs, "stats count(*) as n") == [{"n": "6"}]
+    rows = query(logs, "filter ispresent(rule) | stats count(*) by bin(1m) | sort bin(1m) desc, count(*) asc")
+    assert [row["bin(1m)"] for row in rows] == sorted((row["bin(1m)"] for row in rows), reverse=True)
+    assert query(logs, "filter nothing = 1 | stats count(*) as n") == [{"n": "0"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "words"),
+    [
+        (
+            "parse @message '*' as x",
+            0,
+            "found parse at line 1 and position 1: the embedded lab's queries have no parse",
+        ),
+        ("stats pct(pid, 95)", 6, "found pct at line 1 and position 7: the embedded lab's queries have no pct"),
+        ("filter isblank(rule)", 7, "position 8: the embedded lab's queries have no isblank"),
+        ("fields @message | dedup rule", 18, "unexpected symbol found dedup"),
+        ("fields @timestamp,\n  strlen(rule)", 21, "at line 2 and position 3"),
+        ("filter rule ~ 'x'", 12, "unexpected symbol found ~"),
+        ("filter rule = ", 14, "the end of the query"),
+        ("stats median(x)", 6, "unexpected symbol found median"),
+        ("stats count(*) by bin(0m)", 22, "unexpected symbol found 0m"),
+        ("stats count(*) by bin(5)", 22, "unexpected symbol found 5"),
+        ("stats count(*) by rule | sort @timestamp desc", 30, "Unknown symbols found in or after stats: @timestamp"),
+        ("fields rule |", 13, "unexpected symbol found"),
+        ("limit many", 6, "unexpected symbol found many"),
+        ("filter rule like /(/", 17, "invalid regular expression"),
+        ("SELECT * FROM falco", 0, "unexpected symbol found SELECT"),
+    ],
+)
+def test_what_cannot_be_answered_is_malformed_with_its_position(logs: Any, text: str, offset: int, words: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        start(logs, text)
+    response = caught.value.response
+    assert response["Error"]["Code"] == "MalformedQueryException"
+    assert words in response["Error"]["Message"]
+    assert response["queryCompileError"]["location"]["startCharOffset"] == offset
+
+
+WORDS = re.findall(
+    r"""\S+""",
+    r"""
+    fields filter stats sort limit display by as and or not in like =~ = != < >= ( ) [ ] , | * bin count
+    sum ispresent @timestamp rule a.b `x y` 'text' 5 -1.5 5m /re/ asc desc #
+    """,
+)
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join) | st.text(max_size=30))
+@settings(max_examples=400, deadline=None)
+def test_any_text_is_a_query_or_is_malformed_somewhere_in_it(text: str) -> None:
+    records = [Record(60_000, 0, '{"rule": "r", "a": {"b": 1}}', "s", "1:g", "p"), Record(0, 0, "x", "s", "1:g", "p")]
+    try:
+        parsed = parse(text)
+    except MalformedQuery as error:
+        place = (0, error.start, error.end, len(text))
+    else:
+        parsed.push(records)
+        assert all(isinstance(cell["value"], str) for row in parsed.finish() for cell in row)
+        return
+    assert list(place) == sorted(place)
+
+
+def test_large_results_come_by_pages_and_large_queries_let_others_in(running: Any, logs: Any) -> None:
+    now = running.clock.ms()
+    for _ in range(3):
+        events = [{"timestamp": now, "message": f'{{"n": {i}}}'} for i in range(10_000)]
+        logs.put_log_events(logGroupName="falco", logStreamName="alerts", logEvents=events)
+    query_id = start(logs, "fields n | filter ispresent(n) | limit 30000")
+    answer = finished(logs, query_id)
+    rows = answer["results"]
+    assert len(rows) == 10_000
+    while token := answer.get("nextToken"):
+        answer = logs.get_query_results(queryId=query_id, nextToken=token)
+        rows += answer["results"]
+    assert len(rows) == 30_000
+    assert len(query(logs, "fields n")) == 10_000
+    described = logs.describe_queries(logGroupName="falco")["queries"]
+    assert [q["queryString"] for q in described] == ["fields n", "fields n | filter ispresent(n) | limit 30000"]
+    assert described[0]["status"] == "Complete"
+
+
+def test_a_query_can_be_stopped_once(running: Any, logs: Any) -> None:
+    now = running.clock.ms()
+    for _ in range(8):
+        events = [{"timestamp": now, "message": f'{{"n": {i}}}'} for i in range(10_000)]
+        logs.put_log_events(logGroupName="falco", logStreamName="alerts", logEvents=events)
+    query_id = start(logs, "stats count(*) by n")
+    assert logs.stop_query(queryId=query_id)["success"] is True
+    assert logs.get_query_results(queryId=query_id)["status"] == "Cancelled"
+    with pytest.raises(logs.exceptions.InvalidParameterException):
+        logs.stop_query(queryId=query_id)
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.get_query_results(queryId="nope")
+
+
+def test_groups_are_named_in_exactly_one_way(logs: Any) -> None:
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.start_query(logGroupNames=["missing"], startTime=0, endTime=1, queryString="")
+    with pytest.raises(logs.exceptions.InvalidParameterException):
+        logs.start_query(startTime=0, endTime=1, queryString="")
+    logs.create_log_group(logGroupName="second")
+    logs.create_log_stream(logGroupName="second", logStreamName="s")
+    now = int(time.time())
+    logs.put_log_events(
+        logGroupName="second", logStreamName="s", logEvents=[{"timestamp": now * 1000, "message": "here"}]
+    )
+    query_id = logs.start_query(
+        logGroupNames=["falco", "second"], startTime=now - 3600, endTime=now, queryString="stats count(*) as n by @log"
+    )["queryId"]
+    rows = [{c["field"]: c["value"] for c in row} for row in finished(logs, query_id)["results"]]
+    assert sorted(rows, key=str) == [
+        {"@log": "111122223333:falco", "n": "6"},
+        {"@log": "111122223333:second", "n": "1"},
+    ]

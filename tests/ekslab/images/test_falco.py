@@ -1,0 +1,208 @@
+"""Falco on a node: what its files say goes, what it sees alerts, what is wrong is said in its own words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from ekslab.http import HttpRequest
+from ekslab.node import Files
+from labkit.versions import pinned
+
+WHOAMI = """\
+- rule: Whoami run in container
+  desc: d
+  condition: spawned_process and container and proc.name = whoami
+  output: whoami was run | user=%user.name
+  priority: NOTICE
+"""
+OPENED = "Opening 'syscall' source with modern BPF probe."
+
+
+async def test_it_starts_up_as_falco_does(lab: Any) -> None:
+    falco = await lab.falco({"whoami.yaml": WHOAMI})
+    await lab.ready(falco, OPENED)
+    log = [line.partition(" 2026: ")[2] or line.partition(": ")[2] for line in lab.log(falco)]
+    for line in (
+        "Falco version: 0.44.1 (x86_64)",
+        "CLI args: /usr/bin/falco",
+        "   /etc/falco/falco.yaml | schema validation: ok",
+        "Loaded plugin 'container@0.7.1' from file /usr/share/falco/plugins/libcontainer.so",
+        "Loading rules from:",
+        "   /etc/falco/falco_rules.yaml | schema validation: ok",
+        "   /etc/falco/rules.d/whoami.yaml | schema validation: ok",
+        "Hostname value has been overridden via environment variable to: ip-10-0-1-10.ec2.internal",
+        "Starting health webserver with threadiness 2, listening on 0.0.0.0:8765",
+        OPENED,
+    ):
+        assert line in log
+
+
+async def test_a_shell_with_a_terminal_alerts_and_one_without_does_not(lab: Any) -> None:
+    falco, nginx = await lab.falco(), await lab.nginx()
+    await lab.ready(falco, OPENED)
+    await lab.exec(nginx, "bash", "-c", "true")
+    assert lab.alerts(falco) == []
+    await lab.exec(nginx, "bash", "-c", "true", tty=True)
+    (alert,) = await lab.until(lambda: lab.alerts(falco))
+    assert alert["rule"] == "Terminal shell in container"
+    assert alert["hostname"] == "ip-10-0-1-10.ec2.internal"
+    fields = alert["output_fields"]
+    assert fields["container.id"] == nginx.id[:12]
+    assert (fields["k8s.ns.name"], fields["k8s.pod.name"]) == ("default", "nginx-x7k2p")
+    assert fields["container.image.repository"] == "docker.io/library/nginx"
+    assert fields["proc.pname"] == "containerd-shim"
+    assert list(alert) == sorted(alert)
+
+
+async def test_custom_rules_alert(lab: Any) -> None:
+    falco, nginx = await lab.falco({"whoami.yaml": WHOAMI}), await lab.nginx()
+    await lab.ready(falco, OPENED)
+    await lab.exec(nginx, "whoami")
+    (alert,) = await lab.until(lambda: lab.alerts(falco))
+    assert (alert["rule"], alert["priority"]) == ("Whoami run in container", "Notice")
+
+
+async def test_a_rule_that_is_wrong_ends_it_with_falcos_error(lab: Any) -> None:
+    falco = await lab.falco({"whoami.yaml": WHOAMI.replace("proc.name", "proc.nope")})
+    assert await falco.wait() == 1
+    log = "\n".join(lab.log(falco))
+    assert "Error: /etc/falco/rules.d/whoami.yaml: Invalid" in log
+    assert "LOAD_ERR_COMPILE_CONDITION (Error compiling condition)" in log
+    assert "filter_check called with nonexistent field proc.nope" in log
+
+
+async def test_without_privileges_it_cannot_open_the_probe(lab: Any) -> None:
+    falco = await lab.falco(values={"unprivileged": True})
+    assert await falco.wait() == 1
+    assert "Error: Initialization issues during scap_init" in lab.log(falco)
+
+
+async def test_the_stable_rules_need_the_container_plugin(lab: Any) -> None:
+    falco = await lab.falco(values={"falco": {"load_plugins": [], "plugins": [{"name": "container"}]}})
+    assert await falco.wait() == 1
+    text = "Error: Plugin requirement not satisfied, must load one of: container (>= 0.4.0)"
+    assert text in lab.log(falco)
+
+
+async def test_deprecated_fields_are_warned_of(lab: Any) -> None:
+    rule = WHOAMI.replace("spawned_process and", "evt.type = execve and evt.dir = < and")
+    falco = await lab.falco({"whoami.yaml": rule})
+    await lab.ready(falco, OPENED)
+    assert any("LOAD_DEPRECATED_ITEM" in line for line in lab.log(falco))
+
+
+async def test_text_output(lab: Any) -> None:
+    falco = await lab.falco({"whoami.yaml": WHOAMI}, values={"falco": {"json_output": False}})
+    nginx = await lab.nginx()
+    await lab.ready(falco, OPENED)
+    await lab.exec(nginx, "whoami")
+    line = await lab.until(lambda: [line for line in lab.log(falco) if "Notice whoami was run | user=root" in line])
+    assert "container_name=nginx" in line[0]
+
+
+async def test_buffered_output_without_a_terminal_waits_for_a_full_block(lab: Any) -> None:
+    values = {"tty": False, "falco": {"buffered_outputs": True}}
+    falco, nginx = await lab.falco({"whoami.yaml": WHOAMI}, values=values), await lab.nginx()
+    await lab.ready(falco, OPENED)
+    await lab.exec(nginx, "whoami")
+    await asyncio.sleep(0.1)
+    assert lab.alerts(falco) == []
+    for _ in range(20):
+        await lab.exec(nginx, "whoami")
+    assert lab.alerts(falco)
+
+
+async def test_rules_that_change_on_disk_are_loaded_again(lab: Any) -> None:
+    files = Files({"whoami.yaml": WHOAMI})
+    falco, nginx = await lab.falco(rule_files=files), await lab.nginx()
+    await lab.ready(falco, OPENED)
+    files.update({"whoami.yaml": WHOAMI.replace("= whoami", "= id")})
+    await lab.until(lambda: sum(OPENED in line for line in lab.log(falco)) == 2)
+    assert any("SIGHUP received, restarting..." in line for line in lab.log(falco))
+    await lab.exec(nginx, "whoami")
+    await lab.exec(nginx, "id")
+    await lab.until(lambda: lab.alerts(falco))
+    assert len(lab.alerts(falco)) == 1
+    files.update({"whoami.yaml": "- rule: broken\n"})
+    await lab.until(lambda: any("Unable to reload" in line for line in lab.log(falco)))
+    await lab.exec(nginx, "id")
+    await lab.until(lambda: len(lab.alerts(falco)) == 2)
+    assert falco.state == "running"
+
+
+async def test_rules_can_be_selected(lab: Any) -> None:
+    selection = [{"disable": {"rule": "*"}}, {"enable": {"rule": "Whoami*"}}]
+    falco = await lab.falco({"whoami.yaml": WHOAMI}, values={"falco": {"rules": selection}})
+    nginx = await lab.nginx()
+    await lab.ready(falco, OPENED)
+    await lab.exec(nginx, "bash", "-c", "whoami", tty=True)
+    await lab.until(lambda: lab.alerts(falco))
+    assert [alert["rule"] for alert in lab.alerts(falco)] == ["Whoami run in container"]
+
+
+async def test_it_ends_on_sigterm_with_its_statistics(lab: Any) -> None:
+    falco, nginx = await lab.falco({"whoami.yaml": WHOAMI}), await lab.nginx()
+    await lab.ready(falco, OPENED)
+    await lab.exec(nginx, "whoami")
+    await lab.node.runtime.stop(falco, grace=5.0)
+    assert falco.exit_code == 0
+    log = lab.log(falco)
+    assert "Events detected: 1" in log
+    assert "   Whoami run in container: 1" in log
+    await lab.exec(nginx, "whoami")
+    assert len(lab.alerts(falco)) == 1
+
+
+async def test_health_and_versions_are_answered(lab: Any) -> None:
+    falco = await lab.falco()
+    await lab.ready(falco, OPENED)
+    ip = falco.spec.pod_ip
+    health = await lab.network.http(None, HttpRequest("GET", f"http://{ip}:8765/healthz"))
+    assert (health.status, health.body) == (200, b'{"status": "ok"}')
+    versions = await lab.network.http(None, HttpRequest("GET", f"http://{ip}:8765/versions"))
+    assert json.loads(versions.body)["falco_version"] == "0.44.1"
+
+
+async def test_it_lists_its_rules(lab: Any) -> None:
+    falco = await lab.falco({"whoami.yaml": WHOAMI})
+    await lab.ready(falco, OPENED)
+    code, text = await lab.exec(falco, "falco", "-L", "-o", "json_output=true")
+    assert code == 0
+    rules = json.loads(text)["rules"]
+    assert len(rules) == 26
+    assert rules[-1]["info"]["name"] == "Whoami run in container"
+
+
+async def test_it_validates_a_file(lab: Any) -> None:
+    falco = await lab.falco({"whoami.yaml": WHOAMI})
+    await lab.ready(falco, OPENED)
+    rules = "/etc/falco/falco_rules.yaml"
+    code, text = await lab.exec(falco, "falco", "-o", "json_output=false", "-V", rules)
+    assert (code, text.strip()) == (0, f"{rules}: Ok")
+
+
+@pytest.mark.parametrize("ref", ["falco-sandbox-rules:6.1.0", "falco-rules:4.0.0"])
+async def test_falcoctl_refuses_what_it_does_not_have(lab: Any, ref: str) -> None:
+    config = {"artifact": {"install": {"refs": [ref], "rulesfilesDir": "/tmp"}}}
+    installer = await lab.start(
+        "falcoctl-artifact-install",
+        f"docker.io/falcosecurity/falcoctl:{pinned()['falco']['falcoctl']}",
+        namespace="falco",
+        args=("artifact", "install"),
+        mounts=(_mount("/etc/falcoctl", {"falcoctl.yaml": yaml.safe_dump(config)}),),
+    )
+    assert await installer.wait() == 1
+    last = json.loads(lab.log(installer)[-1])
+    assert last["level"] == "ERROR"
+    assert "embedded lab" in last["msg"]
+
+
+def _mount(path: str, files: dict[str, str]) -> Any:
+    from ekslab.node import Mount
+
+    return Mount(path, Files(files))

@@ -1,0 +1,68 @@
+"""The nginx image: its files, its processes, its web server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ekslab.http import HttpRequest
+
+
+async def get(lab: Any, container: Any, path: str) -> Any:
+    return await lab.network.http(
+        None, HttpRequest("GET", f"http://{container.spec.pod_ip}{path}", {"User-Agent": "t"})
+    )
+
+
+async def test_it_serves_its_page_and_logs_the_request(lab: Any) -> None:
+    nginx = await lab.nginx()
+    await lab.ready(nginx, "start worker process ")
+    response = await get(lab, nginx, "/")
+    assert response.status == 200
+    assert b"Welcome to nginx!" in response.body
+    missing = await get(lab, nginx, "/nope")
+    assert missing.status == 404
+    log = lab.log(nginx)
+    assert any('"GET / HTTP/1.1" 200' in line for line in log)
+    assert any('"GET /nope HTTP/1.1" 404' in line for line in log)
+
+
+async def test_it_does_not_climb_out_of_its_folder(lab: Any) -> None:
+    nginx = await lab.nginx()
+    await lab.ready(nginx, "start worker process ")
+    response = await get(lab, nginx, "/../../../../etc/passwd")
+    assert response.status == 404
+
+
+async def test_workers_run_as_nginx_under_a_root_master(lab: Any) -> None:
+    nginx = await lab.nginx()
+    await lab.ready(nginx, "start worker process ")
+    _, text = await lab.exec(nginx, "ps", "aux")
+    owners = [line.split()[0] for line in text.splitlines() if "nginx" in line.split()[-1] or "nginx" in line]
+    assert owners.count("nginx") == 2
+    assert "root" in owners
+
+
+async def test_it_stops_at_once(lab: Any) -> None:
+    nginx = await lab.nginx()
+    await lab.ready(nginx, "start worker process ")
+    await lab.node.runtime.stop(nginx, grace=5.0)
+    assert nginx.exit_code == 0
+
+
+async def test_the_pages_are_files_like_any_other(lab: Any) -> None:
+    nginx = await lab.nginx()
+    await lab.ready(nginx, "start worker process ")
+    await lab.exec(nginx, "sh", "-c", "echo hello > /usr/share/nginx/html/new.html")
+    assert (await get(lab, nginx, "/new.html")).body == b"hello\n"
+
+
+async def test_a_killed_worker_is_replaced(lab: Any) -> None:
+    nginx = await lab.nginx()
+    await lab.ready(nginx, "start worker process ")
+    await lab.exec(nginx, "bash", "-c", "kill -9 -1")
+    await lab.exec(nginx, "sleep", "0.3")
+    _, text = await lab.exec(nginx, "ps", "aux")
+    assert [line.split()[0] for line in text.splitlines()].count("nginx") == 2
+    assert (await get(lab, nginx, "/")).status == 200
+    await lab.node.runtime.stop(nginx, grace=5.0)
+    assert nginx.exit_code == 0

@@ -1,0 +1,136 @@
+"""The container's root over its image, mounts, permissions, /proc and /dev."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ekslab.node import EmptyDir, Files, HostPath, Mount
+
+
+async def test_two_containers_share_the_image_and_nothing_else(start):
+    one = await start()
+    two = await start(pod_name="web-1", pod_uid="2", sandbox_id="2" * 64)
+    await one.sh("echo mine > /etc/motd; rm /etc/issue; echo x >> /etc/passwd")
+    assert (await one.sh("cat /etc/motd; ls /etc/issue")).out == "mine\n"
+    result = await two.sh("cat /etc/issue | head -1; tail -1 /etc/passwd; cat /etc/motd")
+    assert result.out.startswith("Debian")
+    assert result.out.splitlines()[-1].startswith("app:")
+    assert "No such file" in result.err
+
+
+async def test_what_was_removed_from_the_image_can_be_made_again(pod):
+    result = await pod.sh("rm -r /etc/apt; ls -d /etc/apt; mkdir /etc/apt; ls -A /etc/apt | wc -l")
+    assert result.out == "0\n"
+
+
+async def test_a_file_of_the_image_is_lower_until_it_is_written(pod):
+    await pod.sh("cat /etc/hostname /etc/passwd >/dev/null; echo >> /etc/passwd; cat /etc/passwd > /dev/null")
+    layers = [
+        (event["fd.is_lower_layer"], event["fd.is_upper_layer"])
+        for event in pod.seen("openat", fd_name="/etc/passwd")
+        if event["proc.name"] in ("cat", "sh")
+    ]
+    assert layers == [(True, False), (False, True), (False, True)]
+
+
+async def test_volumes_are_seen_where_they_are_mounted(start, node):
+    node.filesystem.write_text("/opt/data/file", "from the host\n")
+    shared = EmptyDir()
+    config = Files({"app.conf": "one\n", "sub/deep.conf": "deep\n"})
+    pod = await start(
+        mounts=[
+            Mount("/data", HostPath("/opt/data")),
+            Mount("/shared", shared),
+            Mount("/config", config, read_only=True),
+            Mount("/etc/single.conf", config, sub_path="app.conf"),
+        ]
+    )
+    other = await start(pod_name="b", pod_uid="b", sandbox_id="b" * 64, mounts=[Mount("/mnt/s", shared)])
+    result = await pod.sh("cat /data/file /config/app.conf /config/sub/deep.conf /etc/single.conf; echo hi > /shared/x")
+    assert result.out == "from the host\none\ndeep\none\n"
+    assert (await other.sh("cat /mnt/s/x")).out == "hi\n"
+    assert "Read-only file system" in (await pod.sh("echo x > /config/app.conf")).err
+    await pod.sh("echo more >> /data/file")
+    assert node.filesystem.read_text("/opt/data/file") == "from the host\nmore\n"
+
+
+async def test_a_config_map_changes_under_a_running_program(start):
+    config = Files({"rules.yaml": "old"})
+    pod = await start(mounts=[Mount("/etc/falco/rules.d", config)])
+    watching = asyncio.ensure_future(pod.container.init.wait_for_change("/etc/falco/rules.d/rules.yaml", timeout=2))
+    await asyncio.sleep(0)
+    config.update({"rules.yaml": "new", "more.yaml": "x"})
+    assert await watching
+    assert (
+        await pod.sh("cat /etc/falco/rules.d/rules.yaml; ls /etc/falco/rules.d")
+    ).out == "newmore.yaml\nrules.yaml\n"
+
+
+async def test_a_watch_times_out_when_nothing_happens(pod):
+    assert not await pod.container.filesystem.wait_for_change("/etc/passwd", timeout=0.01)
+
+
+async def test_an_ordinary_user_may_not_do_what_root_may(start):
+    pod = await start(user="app")
+    result = await pod.sh("id -un; cat /etc/shadow; echo x > /etc/y; echo ok > /tmp/mine; rm /etc/passwd; ls /root")
+    assert result.out == "app\n"
+    assert result.err.splitlines() == [
+        "cat: /etc/shadow: Permission denied",
+        "sh: 1: cannot create /etc/y: Permission denied",
+        "rm: cannot remove '/etc/passwd': Permission denied",
+        "ls: cannot open directory '/root': Permission denied",
+    ]
+
+
+async def test_sticky_directories_keep_others_files(start):
+    root = await start()
+    await root.sh("echo x > /tmp/roots; chmod 666 /tmp/roots")
+    process = root.container.init.fork(_as_user)
+    assert await process.exited() == 1
+
+
+async def _as_user(p):
+    p.setgid(1000)
+    p.setuid(1000)
+    p.append_text("/tmp/roots", "y")
+    with pytest.raises(PermissionError):
+        p.unlink("/tmp/roots")
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        ("cat /proc/self/comm; cat /proc/1/comm", "cat\ntest-wait"),
+        ("cat /proc/1/environ | tr '\\0' '\\n' | grep NGINX", "NGINX_VERSION=1.22"),
+        ("readlink /proc/self/exe", "/usr/bin/readlink"),
+        ("echo x > /dev/null; echo y > /dev/stdout", "y"),
+        ("head -c 4 /dev/zero | wc -c", "4"),
+        ("stat -c %F /dev/null /dev/shm", "character special file\ndirectory"),
+        ("echo hi > /dev/shm/x; cat /dev/shm/x", "hi"),
+        ("ls /proc | grep -c '^1$'", "1"),
+        (
+            "ln /etc/hostname /tmp/h 2>&1",
+            "ln: failed to create hard link '/tmp/h' => '/etc/hostname': Invalid cross-device link",
+        ),
+        ("ln -s loop /tmp/loop; cat /tmp/loop 2>&1", "cat: /tmp/loop: Too many levels of symbolic links"),
+        ("mv /dev/shm /tmp 2>&1", "mv: cannot move '/dev/shm' to '/tmp/shm': Device or resource busy"),
+        (
+            "truncate -s 10G /tmp/big 2>&1",
+            "truncate: failed to truncate '/tmp/big' at 10737418240 bytes: No space left on device",
+        ),
+        ("grep -c . /proc/mounts", "{}"),
+        ("head -c 4 /bin/ls | xxd -p", "7f454c46"),
+    ],
+)
+async def test_special_files(pod, command, printed):
+    out = (await pod.sh(command)).out.rstrip("\n")
+    assert out == printed or (printed == "{}" and int(out) > 5)
+
+
+async def test_the_host_sees_its_containers_processes(start):
+    pod = await start(host_pid=True, mounts=[Mount("/host/proc", HostPath("/proc"), read_only=True)])
+    number = pod.container.pid
+    assert (await pod.sh(f"cat /host/proc/{number}/comm; ls /proc | grep -c '^{number}$'")).out == "test-wait\n1\n"

@@ -1,0 +1,267 @@
+"""The embedded lab's process: starting, finding, losing and stopping it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ekslab import client, identity, state
+from ekslab.identity import ServerCertificate
+from ekslab.state import Endpoints
+from labkit import Lab
+from labkit.cli import main
+from labkit.errors import LabError, NotRunningError
+from labkit.settings import Settings
+
+NewLab = Callable[..., Endpoints]
+
+
+def test_starting_twice_gives_the_same_lab(embedded: Endpoints, new_lab: NewLab) -> None:
+    again = new_lab(home=embedded.home)
+    assert again == embedded
+
+
+def test_it_listens_on_loopback_only(embedded: Endpoints) -> None:
+    ports = {embedded.aws_port, embedded.kubernetes_port}
+    listening = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        address, port = line.split()[1].split(":")
+        if line.split()[3] == "0A":
+            listening[int(port, 16)] = address
+    assert {listening[port] for port in ports} == {"0100007F"}
+
+
+def test_its_files_are_private(embedded: Endpoints) -> None:
+    for name in ("lab.json", "kubeconfig", "ca.crt"):
+        assert stat.S_IMODE((embedded.home / name).stat().st_mode) == 0o600, name
+
+
+def test_the_health_check_needs_the_token(embedded: Endpoints) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", embedded.aws_port, timeout=10)
+    connection.request("GET", client.HEALTH_PATH, headers={"Authorization": "Bearer wrong"})
+    assert connection.getresponse().status == 401
+    report = client.health(embedded)
+    assert report is not None
+    assert report["pid"] == embedded.pid
+    assert report["memory"] < 250e6
+
+
+def test_two_folders_are_two_labs(embedded: Endpoints, new_lab: NewLab) -> None:
+    other = new_lab()
+    assert other.pid != embedded.pid
+    assert {other.aws_port, other.kubernetes_port}.isdisjoint({embedded.aws_port, embedded.kubernetes_port})
+    assert other.credentials != embedded.credentials
+    assert client.stop(other.home)
+    assert client.find(other.home) is None
+    assert client.find(embedded.home) == embedded
+
+
+def test_however_a_lab_ends_the_next_one_has_the_same_door(new_lab: NewLab) -> None:
+    first = new_lab()
+    lab = first
+    for end in (signal.SIGKILL, signal.SIGTERM, None):
+        if end is None:
+            assert client.stop(lab.home)
+        else:
+            os.kill(lab.pid, end)
+            assert client._wait_for_exit(lab.pid, 10)
+        assert client.find(lab.home) is None
+        assert lab.kubeconfig.exists()  # without it, kubectl would look for a cluster elsewhere
+        back = new_lab(home=lab.home)
+        assert back.pid != lab.pid
+        assert replace(back, pid=first.pid, id=first.id) == first
+        lab = back
+
+
+def test_a_certificate_that_expires_soon_is_replaced(new_lab: NewLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = new_lab()
+    assert not stopped.certificate.expires_soon
+    client.stop(stopped.home)
+    monkeypatch.setattr(identity, "_LIFETIME", dt.timedelta(days=20))
+    old = ServerCertificate.for_loopback()
+    monkeypatch.undo()
+    assert old.expires_soon
+    state.write(replace(stopped, certificate=old))
+    state.remove(stopped.home)
+    back = new_lab(home=stopped.home)
+    assert back.certificate not in (old, stopped.certificate)
+    assert back.credentials == stopped.credentials
+    assert client.health(back) is not None
+
+
+@pytest.fixture
+def stopped(new_lab: NewLab) -> Iterator[Endpoints]:
+    """A lab that is stopped, as by Ctrl-Z or a computer that sleeps."""
+    lab = new_lab()
+    os.kill(lab.pid, signal.SIGSTOP)
+    yield lab
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(lab.pid, signal.SIGCONT)
+
+
+def test_a_lab_that_is_stopped_is_told_from_one_that_has_ended(
+    stopped: Endpoints, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.kill(stopped.pid, signal.SIGCONT)
+    lab = Lab.connect(home=stopped.home, root=workshop)
+    os.kill(stopped.pid, signal.SIGSTOP)
+    cont = f"It is stopped (pid {stopped.pid}): `kill -CONT {stopped.pid}` lets it go on"
+    for use in (
+        lambda: Lab.connect(home=stopped.home, root=workshop),
+        lambda: Lab.connect(home=stopped.home, root=workshop, start=False),
+        lab.alerts,
+        lambda: lab.exec("deploy/nginx", "id"),
+        lambda: lab.aws.client("iam").list_roles(),
+        lab.status,
+    ):
+        with pytest.raises(LabError) as caught:
+            use()
+        assert cont in caught.value.hint
+        assert "ended" not in str(caught.value)
+    monkeypatch.setenv("LABKIT_HOME", str(stopped.home))
+    told = CliRunner().invoke(main, ["status"])
+    assert (told.exit_code, cont in told.output) == (1, True)
+    told = CliRunner().invoke(main, ["status", "--json"])
+    assert json.loads(told.output) == {
+        **{"running": False, "home": str(stopped.home), "state": "stopped", "pid": stopped.pid}
+    }
+    assert cont in CliRunner().invoke(main, ["alerts"]).stderr
+    os.kill(stopped.pid, signal.SIGCONT)
+    assert len(lab.status().rows) > 10  # and goes on, with the same clients
+    os.kill(stopped.pid, signal.SIGSTOP)
+    assert CliRunner().invoke(main, ["down"]).output == "Stopped.\n"
+    assert not client._alive(stopped.pid)
+
+
+def test_after_a_crash_it_is_told_that_the_lab_is_new_and_what_is_gone(
+    new_lab: NewLab, workshop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crashed = new_lab()
+    monkeypatch.setenv("LABKIT_HOME", str(crashed.home))
+    told = "has ended (killed, or the computer restarted), and what was in it is gone: "
+    gone = "pods, logs, alarms and the steps log-group. A new one was started; apply again what you need."
+    pid = crashed.pid
+    for start in (
+        lambda: Lab.connect(home=crashed.home, root=workshop),
+        lambda: CliRunner().invoke(main, ["up"]),
+        lambda: CliRunner().invoke(main, ["exec", "nginx", "id"]),
+    ):
+        Lab.connect(home=crashed.home, root=workshop).apply("log-group")
+        capsys.readouterr()
+        os.kill(pid, signal.SIGKILL)
+        assert client._wait_for_exit(pid, 10)
+        status = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
+        assert status["state"] == "ended"
+        result = start()
+        said = capsys.readouterr().err + getattr(result, "stderr", "")
+        assert said.count(told) == 1
+        assert gone in said
+        assert "Starting a new one" not in said
+        pid = client.running(crashed.home).pid
+    Lab.connect(home=crashed.home, root=workshop)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_state_file_of_nonsense_is_replaced(new_lab: NewLab, tmp_path: Path) -> None:
+    (tmp_path / "lab.json").write_text('{"pid": "x"')
+    endpoints = new_lab(home=tmp_path)
+    assert client.find(tmp_path) == endpoints
+
+
+def test_a_lab_whose_state_file_was_lost_is_ended_not_orphaned(new_lab: NewLab) -> None:
+    lost = new_lab()
+    (lost.home / "lab.json").write_text("garbage")
+    back = new_lab(home=lost.home)
+    assert back.pid != lost.pid
+    assert not client._alive(lost.pid)
+    (lost.home / "lab.json").unlink()
+    assert client.stop(lost.home)
+    assert not client._alive(back.pid)
+
+
+def test_another_program_on_its_port_is_not_taken_for_it(new_lab: NewLab) -> None:
+    stopped = new_lab()
+    os.kill(stopped.pid, signal.SIGKILL)
+    assert client._wait_for_exit(stopped.pid, 10)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", stopped.aws_port))
+        other.listen()
+        back = new_lab(home=stopped.home)
+        assert back.aws_port != stopped.aws_port
+        assert client.health(back) is not None
+
+
+def test_a_port_in_use_is_named(new_lab: NewLab) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(NotRunningError, match=rf"a port is in use \({port}\)"):
+            new_lab(aws_port=port)
+
+
+def test_a_running_lab_does_not_move_to_another_port(embedded: Endpoints, new_lab: NewLab) -> None:
+    with pytest.raises(NotRunningError, match="already running"):
+        new_lab(home=embedded.home, aws_port=embedded.aws_port + 1)
+
+
+def test_it_ends_by_itself_when_nobody_uses_it(new_lab: NewLab) -> None:
+    endpoints = new_lab(idle_minutes=0.02)
+    assert client._wait_for_exit(endpoints.pid, 20)
+    assert state.read(endpoints.home) is None
+    assert state.previous(endpoints.home) == endpoints
+    assert "idle for 0.02 minutes" in client.log_file(endpoints.home).read_text()
+
+
+def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "lab"))
+    labkit = CliRunner()
+    assert labkit.invoke(main, ["status"]).exit_code == 1
+    assert "labkit up" in labkit.invoke(main, ["env"]).output
+    assert "labkit up" in labkit.invoke(main, ["status"]).output
+    try:
+        started = labkit.invoke(main, ["up"])
+        assert started.exit_code == 0, started.output
+        assert "Started in" in started.output
+        assert "was running" in labkit.invoke(main, ["up"]).output
+        report = json.loads(labkit.invoke(main, ["status", "--json"]).output)
+        assert report["running"]
+        assert f"export AWS_ENDPOINT_URL={report['aws_url']}\n" in labkit.invoke(main, ["env"]).output
+    finally:
+        stopped = labkit.invoke(main, ["down"])
+    assert stopped.output == "Stopped.\n"
+    assert labkit.invoke(main, ["down"]).exit_code == 0
+    assert not (tmp_path / "lab" / "lab.json").exists()
+
+
+def test_a_state_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotRunningError, match="can't be used: Not a directory") as caught:
+        client.ensure_running(Settings.load(environ={}, home=tmp_path / "file" / "lab"))
+    assert "LABKIT_HOME" in caught.value.hint
+
+
+def test_it_survives_the_end_of_the_process_that_started_it(new_lab: NewLab, tmp_path: Path) -> None:
+    code = (
+        "from ekslab import client; from labkit.settings import Settings; "
+        "print(client.ensure_running(Settings.load()).pid)"
+    )
+    environment = os.environ | {"LABKIT_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found = new_lab(home=tmp_path)
+    assert str(found.pid) == done.stdout.strip()

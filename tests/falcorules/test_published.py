@@ -1,0 +1,91 @@
+"""The published rule files, where they are at hand: what they raise, and that the lab's rules raise the same."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from falcorules import Engine, RecordedEvent, check
+from tests.ekslab.images.test_stable_rules import CASES
+from tests.ekslab.images.test_stable_rules import FILE as STABLE
+
+# What else programs, files and users are called in the rules' lists and macros.
+OTHER_VALUES: dict[str, list[Any]] = {
+    "proc.name": [
+        "sshd",
+        "sudo",
+        "cron",
+        "bash",
+        "dpkg",
+        "systemd-logind",
+        "httpd",
+        "mysqld",
+        "java",
+        "runc",
+        "scp",
+        "nc",
+    ],
+    "proc.pname": ["httpd", "nginx", "sshd", "cron", "runc", "containerd-shim", "sh", "", "tini", "<NA>", "exe"],
+    "proc.aname": [["cat", "sh", "sshd"], ["x", "linux-bench"], []],
+    "proc.cmdline": ["sh -c /usr/bin/x", "bash", "grep id_rsa", "find / -name .env", "nc -lvp 4444 -e /bin/sh"],
+    "fd.name": [
+        "/etc/shadow",
+        "/etc/sudoers.d/x",
+        "/etc/pam.conf",
+        "/var/log/auth.log",
+        "/root/.bash_history",
+        "/.ssh/id_rsa",
+    ],
+    "container.image.repository": ["docker.io/falcosecurity/falco", "quay.io/x", "k8s.gcr.io/kube-proxy"],
+    "user.name": ["bin", "daemon", "nobody", "<NA>"],
+    "evt.res": ["SUCCESS", "ENOENT", "EINPROGRESS", "EACCES"],
+}
+
+
+def test_they_load_without_a_word(upstream: list[Path]) -> None:
+    report = check(upstream)
+    assert report.successful
+    assert report.warnings == []
+    assert [file.schema_warnings for file in report.files] == [[], [], []]
+
+
+def test_the_labs_rules_raise_what_the_published_ones_of_the_same_name_raise(upstream: list[Path]) -> None:
+    engines = [Engine(matching="all"), Engine(matching="all")]
+    for engine, file in zip(engines, (STABLE, upstream[0]), strict=True):
+        engine.load([file])
+    ours, published = ([(rule.name, rule.priority, rule.tags) for rule in engine.rules] for engine in engines)
+    assert ours == published
+    events = [event for fires, silent in CASES.values() for event in (*fires, *silent)]
+    values: dict[str, list[Any]] = {name: list(others) * 20 for name, others in OTHER_VALUES.items()}
+    for event in events:
+        for name, value in event.items():
+            values.setdefault(name, []).append(value)
+    random = Random(1)
+    raised = set()
+    for number in range(4_000):
+        event = dict(events[number] if number < len(events) else random.choice(events))
+        if number >= len(events):
+            for name in random.sample(sorted(event.keys() - {"evt.type"}), random.randint(1, 3)):
+                event[name] = random.choice(values[name])
+        expected, found = ([rule.name for rule in engine.matches(RecordedEvent(event))] for engine in engines[::-1])
+        assert found == expected, event
+        raised.update(found)
+    assert raised == {name for name, _, _ in ours}
+
+
+def test_recorded_events_raise_what_falco_raised(upstream: list[Path]) -> None:
+    captures = Path(__file__).parents[3] / "shared" / "captures"
+    if not captures.exists():
+        pytest.skip("the full recording isn't here; a part of it is in test_engine.py")
+    engine = Engine(matching="all")
+    engine.load(upstream)
+    with gzip.open(captures / "real-events-sample.jsonl.gz") as lines:
+        events = [RecordedEvent(json.loads(line)) for line in lines]
+    raised = {str(event.get("evt.num")): [alert.rule for alert in engine.process(event)] for event in events}
+    expected = json.loads((captures / "real-events-sample-alerts.json").read_text())
+    assert {number: rules for number, rules in raised.items() if rules} == expected

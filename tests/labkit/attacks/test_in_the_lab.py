@@ -1,0 +1,144 @@
+"""Every attack and every control, in a pod of the embedded lab, from the command to the alert in CloudWatch Logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ekslab.state import Endpoints
+from labkit.attacks import Attack, catalogue, run
+from labkit.lab import Lab
+from labkit.provision.waiting import poll
+
+
+@pytest.fixture(scope="module")
+def home(embedded: Endpoints) -> Path:
+    return embedded.home
+
+
+@pytest.fixture(scope="module")
+def lab(home: Path, workshop: Path) -> Lab:
+    lab = Lab.connect(home=home, root=workshop)
+    lab.ensure("fluent-bit", "falco", "nginx", "custom-rules")
+    return lab
+
+
+@pytest.mark.parametrize("attack", catalogue(), ids=lambda a: a.name)
+def test_what_was_expected_is_seen(lab: Lab, attack: Attack) -> None:
+    outcome = run(lab, attack.name, timeout=10)[attack.name]
+    assert outcome.passed, outcome.problem
+    assert outcome.exit_code == (1 if attack.argv[0] == "grep" else 0), outcome.stderr  # grep has found nothing
+    if not attack.is_control:
+        alert = outcome.alert
+        assert alert["rule"] == attack.rule
+        assert alert["priority"] == attack.priority
+        assert {attack.tactic, attack.technique} <= set(alert["tags"])
+        assert alert["k8s.ns.name"] == "default"
+
+
+def test_nothing_is_left_in_the_pod(lab: Lab) -> None:
+    left = lab.exec("deploy/nginx", "sh", "-c", "ls -d /tmp/labkit* /dev/shm/labkit* /var/log/labkit*").stdout
+    assert left == ""
+
+
+LABKIT = [sys.executable, "-m", "labkit.cli"]
+
+
+@pytest.fixture
+def environ(home: Path, workshop: Path) -> dict[str, str]:
+    """What makes the `labkit` command use this lab."""
+    return {**os.environ, "LABKIT_HOME": str(home), "LABKIT_ROOT": str(workshop)}
+
+
+@pytest.fixture
+def labkit(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the `labkit` command."""
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*LABKIT, *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return command
+
+
+Labkit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_passes_on_output_and_exit_code(labkit: Labkit) -> None:
+    done = labkit("exec", "deploy/nginx", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 3)
+    done = labkit("exec", "--tty", "--stdin", "tty\nexit\n", "deploy/nginx", "--", "bash")
+    assert "/dev/pts/" in done.stdout
+    done = labkit("exec", "deploy/nowhere", "--", "id")
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+
+
+@pytest.mark.usefixtures("lab")
+def test_attack_run_prints_the_alert(labkit: Labkit) -> None:
+    done = labkit("attack", "run", "read-shadow")
+    assert done.returncode == 0, done.stderr
+    assert "file=/etc/shadow" in done.stdout
+    assert "1 of 1 as expected" in done.stderr
+    assert labkit("attack", "run", "nonsense").returncode == 1
+
+
+def test_attack_list_is_the_catalogue(labkit: Labkit) -> None:
+    listed = json.loads(labkit("attack", "list", "--json").stdout)
+    assert [entry["name"] for entry in listed] == [attack.name for attack in catalogue()]
+    assert "read-shadow" in labkit("attack", "list").stdout
+
+
+@pytest.mark.usefixtures("lab")
+def test_alerts_are_read_back(labkit: Labkit) -> None:
+    done = labkit("alerts", "--format", "jsonl", "--rule", "Read sensitive file untrusted")
+    rules = {json.loads(line)["rule"] for line in done.stdout.splitlines()}
+    assert rules == {"Read sensitive file untrusted"}
+
+
+def test_alerts_are_followed_until_ctrl_c(lab: Lab, environ: dict[str, str]) -> None:
+    argv = [*LABKIT, "alerts", "--follow", "--format", "jsonl", "--since", "now", "--rule", "Find AWS Credentials"]
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        assert following.stderr is not None
+        assert "Following" in following.stderr.readline()
+        assert run(lab, "search-aws-credentials")["search-aws-credentials"].passed
+        assert json.loads(following.stdout.readline())["rule"] == "Find AWS Credentials"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 0
+
+
+def test_one_ctrl_c_ends_all_attacks_and_shows_what_was_seen(lab: Lab, environ: dict[str, str]) -> None:
+    since = lab.kube.now()
+    names = ["symlink-shadow", "control-read-passwd", "search-private-keys"]
+    argv = [*LABKIT, "attack", "run", "--timeout", "2m", *names]
+    with subprocess.Popen(
+        argv,
+        env={**environ, "LABKIT_LOG_GROUP": "where-nothing-arrives"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # the suite's may be ignored
+    ) as running:
+        pods = [pod["metadata"]["name"] for pod in lab.kube.list("Pod", "falco", labels="app.kubernetes.io/name=falco")]
+
+        def alerted() -> bool | None:
+            logs = (lab.kube.logs(pod, "falco", container="falco", since=since) for pod in pods)
+            return any("ln -s /etc/shadow" in log for log in logs) or None
+
+        assert poll(alerted, "the first attack", 30)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "0 of 3 as expected; interrupted, 2 not run" in said
+    assert "NOT as expected" not in said
+    assert lab.exec("deploy/nginx", "sh", "-c", "ls -d /tmp/labkit*").stdout == ""  # it has tidied up

@@ -1,0 +1,158 @@
+"""What the runner makes of what happens: a pod that answers as told stands in for the lab."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from labkit.alerts import to_frame
+from labkit.attacks import find, run, runner
+from labkit.errors import AlertTimeoutError, LabError, StoppedError
+from labkit.kube import ExecResult
+
+Where = Callable[[pd.Series], bool]
+
+
+class Pod:
+    """A lab of one pod. Each command is answered by `answer`; `rules` says which rules the next commands trip."""
+
+    def __init__(self, **rules: str) -> None:
+        self.rules = rules
+        self.commands: list[tuple[str, ...]] = []
+        self.exit_code = 0
+        self.stops_at = ""
+        self._alerts: list[dict[str, Any]] = []
+        self.kube = SimpleNamespace(now=lambda: pd.Timestamp(self._time(), tz="UTC"))
+
+    def _time(self) -> str:
+        return f"2026-11-23T04:00:{len(self.commands):02d}.000000001"
+
+    def exec(self, target: str, *argv: str, tty: bool = False, stdin: str | None = None) -> ExecResult:
+        if argv[0] == self.stops_at:
+            raise StoppedError("Stopped.")
+        self.commands.append(argv)
+        rule = self.rules.get(argv[0])
+        if rule:
+            fields = {"proc.cmdline": " ".join(argv), "k8s.pod.name": "nginx-1", "container.id": "0"}
+            alert = {"time": self._time() + "Z", "rule": rule, "priority": "Notice", "output_fields": fields}
+            self._alerts.append(alert)
+        return ExecResult("out", "", self.exit_code)
+
+    def alerts(self, *, since: pd.Timestamp) -> pd.DataFrame:
+        df = to_frame([json.dumps(alert) for alert in self._alerts])
+        return df[df["time"] >= since]
+
+    def alerts_of(self, result: ExecResult, *, timeout: float | None) -> pd.DataFrame:
+        if not self.rules:
+            raise AlertTimeoutError("No alert arrived.")
+        return to_frame([json.dumps(alert) for alert in self._alerts])
+
+    def wait_for_alert(self, rule: str, *, where: Where | None, since: pd.Timestamp, timeout: float | None) -> Any:
+        for _, row in self.alerts(since=since).iterrows():
+            if row["rule"] == rule and (where is None or where(row)):
+                return row.dropna()
+        raise AlertTimeoutError("No alert arrived.")
+
+
+READ, LINK = "Read sensitive file untrusted", "Create Symlink Over Sensitive Files"
+
+
+def only(lab: Any, name: str) -> Any:
+    (outcome,) = run(lab, name).values()
+    return outcome
+
+
+def test_an_attack_passes_when_its_own_alert_has_come() -> None:
+    lab = Pod(ln=LINK)
+    first, second = only(lab, "symlink-shadow"), only(lab, "symlink-shadow")
+    assert first.passed
+    assert first.alert["rule"] == LINK
+    assert first.seen == (LINK,)
+    assert first.argv != second.argv
+    assert second.argv[-1] in second.alert["proc.cmdline"]
+
+
+def test_what_an_attack_made_is_removed_even_when_no_alert_came() -> None:
+    lab = Pod()
+    outcome = only(lab, "symlink-shadow")
+    assert not outcome.passed
+    assert "No alert arrived" in outcome.problem
+    assert lab.commands[-1] == ("rm", "-f", outcome.argv[-1])
+
+
+def test_another_run_s_alert_is_not_taken_for_this_one_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Pod(ln=LINK)
+    lab.exec("deploy/nginx", "ln", "-s", "/etc/shadow", "/tmp/somebody-else")
+    lab.rules.clear()
+    lab.kube.now = lambda: pd.Timestamp("2026-11-23T00:00Z")
+    assert not only(lab, "symlink-shadow").passed
+
+
+def test_a_control_passes_when_alerts_arrive_but_none_of_it() -> None:
+    lab = Pod(cat=READ)
+    outcome = only(lab, "control-shell-without-terminal")
+    assert outcome.passed
+    assert outcome.seen == ()
+
+
+def test_a_control_that_alerts_has_not_passed() -> None:
+    outcome = only(Pod(cat=READ, sh="Terminal shell in container"), "control-shell-without-terminal")
+    assert not outcome.passed
+    assert outcome.seen == ("Terminal shell in container",)
+
+
+def test_a_control_proves_nothing_while_no_alert_arrives_at_all() -> None:
+    outcome = only(Pod(), "control-shell-without-terminal")
+    assert "No alert arrived" in outcome.problem
+
+
+@pytest.mark.parametrize("interrupted", ["sh", "ln"])
+def test_one_interrupt_ends_the_run_and_keeps_what_was_seen(interrupted: str) -> None:
+    lab = Pod(cat=READ, ln=LINK)
+    lab.stops_at = interrupted
+    names = ["read-shadow", {"sh": "control-shell-without-terminal", "ln": "symlink-shadow"}[interrupted]]
+    outcomes = run(lab, *names, "search-private-keys", "read-shadow")  # type: ignore[arg-type]
+    assert list(outcomes) == names
+    assert outcomes.not_run == ("search-private-keys", "read-shadow")
+    assert outcomes["read-shadow"].passed
+    text = repr(outcomes)
+    assert text.startswith("1 of 4 as expected; interrupted, 2 not run")
+    assert text.splitlines()[-1].endswith("interrupted")
+    assert "NOT" not in text
+
+
+def test_a_missing_program_is_named() -> None:
+    lab = Pod()
+    lab.exit_code = 127
+    assert only(lab, "shred-data").problem == "it needs sh, shred in the container"
+
+
+def test_nothing_is_run_when_a_name_is_unknown() -> None:
+    lab = Pod()
+    with pytest.raises(LabError, match="no attack called"):
+        run(lab, "read-shadow", "nonsense")  # type: ignore[arg-type]
+    assert lab.commands == []
+
+
+def test_outcomes_show_expected_and_seen() -> None:
+    outcomes = run(Pod(cat=READ), "read-shadow", "symlink-shadow")  # type: ignore[arg-type]
+    text = repr(outcomes)
+    assert text.startswith("1 of 2 as expected")
+    assert "NOT as expected: No alert arrived." in text
+    assert "<table>" in outcomes._repr_html_()
+    assert repr(outcomes["read-shadow"]).startswith("1 of 1 as expected")
+
+
+def test_runs_have_the_same_ids_in_each_process_and_different_ones_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = []
+    for _ in range(2):
+        monkeypatch.setattr(runner, "_runs", runner.Counter())
+        ids.append([only(Pod(ln=LINK), "symlink-shadow").argv[-1] for _ in range(2)])
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 2
+    assert find("symlink-shadow").argv[-1] == "/tmp/labkit-{run}"

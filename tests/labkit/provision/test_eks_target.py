@@ -1,0 +1,105 @@
+"""The eks target, with a running embedded lab standing in for an AWS endpoint and a cluster that nobody knows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ekslab.state import Endpoints
+from labkit import Lab
+from labkit.errors import TargetError
+
+HELM = '#!/bin/sh\nexec "{python}" -m ekslab.helm "$@"\n'
+
+
+@pytest.fixture
+def endpoint(
+    embedded: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workshop: Path
+) -> Callable[..., Lab]:
+    """Connects as on EKS: environment variables and a `helm` on the PATH are all there is."""
+    helm = tmp_path / "bin" / "helm"
+    helm.parent.mkdir()
+    helm.write_text(HELM.format(python=sys.executable))
+    helm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helm.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", str(workshop))
+    for name, value in embedded.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def connect(**settings: object) -> Lab:
+        return Lab.connect(target="eks", home=tmp_path / "home", root=workshop, **settings)
+
+    return connect
+
+
+def test_the_workshop_runs_end_to_end_by_a_kubeconfig_context(
+    endpoint: Callable[..., Lab], embedded: Endpoints
+) -> None:
+    lab = endpoint(context=f"{embedded.cluster}.{embedded.region}.embedded")
+    assert lab.settings.region == embedded.region
+    lab.ensure()
+    lab.exec("deploy/nginx", "bash", tty=True, stdin="id\n")
+    assert lab.wait_for_alert("Terminal shell in container", timeout=20)["proc.name"] == "bash"
+    assert lab.apply("falco").action == "unchanged"
+    assert lab.preflight().passed
+    with pytest.raises(TargetError, match="hands out alerts, not events"), lab.record():
+        raise AssertionError("the block has to be left out")
+    lab.teardown()
+    assert lab.audit().clean
+
+
+def test_aws_credentials_alone_find_the_cluster_and_enter_it(
+    endpoint: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG")
+    lab = endpoint()
+    lab.ensure("falco", "nginx")  # the steps speak to Kubernetes themselves, and through helm
+    assert lab.exec("deploy/nginx", "whoami").stdout == "root\n"
+    lab.undo("nginx")
+    lab.undo("falco")
+    assert lab.audit().clean
+
+
+def test_the_ledger_belongs_to_one_account_region_and_cluster(endpoint: Callable[..., Lab]) -> None:
+    assert endpoint().ledger.path.name == "ledger-111122223333-us-east-1-falco-workshop.json"
+
+
+def test_the_kubeconfig_holds_no_token(endpoint: Callable[..., Lab], embedded: Endpoints) -> None:
+    lab = endpoint()
+    assert lab.kube.kubeconfig is not None
+    text = lab.kube.kubeconfig.read_text()
+    assert "labkit.eks_token" in text
+    assert "k8s-aws-v1" not in text
+    assert lab.kube.kubeconfig.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "said"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, {}, "no usable AWS credentials"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, {}, "SignatureDoesNotMatch"),
+        ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, {}, "InvalidClientTokenId"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, {}, "AWS does not answer"),
+        ({"AWS_PROFILE": "nobody"}, {}, "no usable AWS credentials"),
+        ({}, {"cluster": "mine"}, "no EKS cluster 'mine' in region us-east-1. Clusters there: falco-workshop"),
+        ({}, {"region": "eu-west-1"}, "no EKS cluster 'falco-workshop' in region eu-west-1"),
+        ({}, {"context": "no-such-context"}, "kubeconfig can't be used"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, {}, "No AWS region is set"),
+    ],
+)
+def test_what_stands_in_the_way_is_said(
+    endpoint: Callable[..., Lab],
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    settings: dict[str, str],
+    said: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    with pytest.raises(TargetError) as caught:
+        endpoint(**settings)
+    assert said in caught.value.message
+    assert caught.value.hint

@@ -1,0 +1,166 @@
+"""What keeps pods from running is told in Kubernetes' words, as soon as it is known, by waits and by the status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ekslab.state import Endpoints
+from labkit import Lab
+from labkit.errors import StepError
+from labkit.kube import Patience
+from labkit.provision.steps import STEPS
+
+LONG = 100.0  # seconds; the tests' own limit is close to it, so waiting for all of it fails
+
+
+@pytest.fixture(scope="module")
+def lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
+    return Lab.connect(home=new_lab().home, root=workshop, timeout=LONG)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Patience.__init__
+    monkeypatch.setattr(Patience, "__init__", lambda self, seconds, hopeless=None: original(self, 0.5, hopeless))
+
+
+@contextmanager
+def restricted(lab: Lab, namespace: str) -> Iterator[None]:
+    """PodSecurity lets no pod of the workshop into the namespace."""
+    path = lab.kube.path("v1", "Namespace", "", namespace)
+
+    def enforce(level: str | None) -> None:
+        body = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}}
+        lab.kube.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+    enforce("restricted")
+    try:
+        yield
+    finally:
+        enforce(None)
+
+
+@contextmanager
+def cordoned(lab: Lab) -> Iterator[None]:
+    def cordon(on: bool) -> None:
+        for node in lab.kube.list("Node"):
+            path = lab.kube.path("v1", "Node", "", node["metadata"]["name"])
+            body = {"spec": {"unschedulable": on}}
+            lab.kube.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+    cordon(True)
+    try:
+        yield
+    finally:
+        cordon(False)
+
+
+def states(lab: Lab) -> dict[str, tuple[str, str]]:
+    return {step: (state, what) for step, state, what in lab.status().rows}
+
+
+def test_pods_that_admission_refuses(lab: Lab) -> None:
+    with restricted(lab, "default"), pytest.raises(StepError) as caught:
+        lab.apply("nginx")
+    assert "Step nginx: Deployment default/nginx did not roll out: 0 of 1 pods" in caught.value.message
+    assert 'is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation' in caught.value.message
+    lab.kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "falco"}}])
+    with restricted(lab, "falco"), pytest.raises(StepError) as caught:
+        lab.apply("falco")
+    assert "Step falco: DaemonSet falco/falco did not roll out: 0 of 2 pods" in caught.value.message
+    assert "a pod could not be made: FailedCreate: pods" in caught.value.message
+    assert "violates PodSecurity" in caught.value.message
+    lab.apply("falco")  # what was refused once is no reason to give up later
+    lab.apply("nginx")
+    lab.teardown()
+    lab.kube.delete([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "falco"}}])
+
+
+def test_pods_that_no_node_takes(lab: Lab) -> None:
+    with cordoned(lab):
+        for step, what in (("nginx", "Deployment default/nginx did not roll out"), ("canary", "Pod canary does not")):
+            with pytest.raises(StepError) as caught:
+                lab.apply(step)
+            assert f"Step {step}: {what}" in caught.value.message
+            assert "Unschedulable: 0/2 nodes are available: 2 node(s) were unschedulable." in caught.value.message
+        state, what = states(lab)["nginx"]
+        assert state == "not ready"
+        assert "0 of 1 pods are ready; pod nginx-" in what
+    lab.ensure("nginx", "canary")
+    assert states(lab)["nginx"][0] == states(lab)["canary"][0] == "applied"
+    lab.teardown()
+
+
+def test_a_node_that_is_on_its_way_is_waited_for(lab: Lab) -> None:
+    with cordoned(lab):
+        with pytest.raises(StepError):
+            lab.apply("nginx")
+        (pod,) = lab.kube.list("Pod", "default")
+        assert lab.kube.pod_problems(pod)
+        meta = {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
+        event = {
+            "metadata": {"name": "coming"},
+            "involvedObject": {"kind": "Pod", "apiVersion": "v1", **meta},
+            "reason": "TriggeredScaleUp",
+            "message": "pod triggered scale-up",
+            "type": "Normal",
+        }
+        lab.kube.request("POST", lab.kube.path("v1", "Event", "default"), body=event)
+        assert not lab.kube.pod_problems(pod)
+    lab.teardown()
+
+
+def test_an_image_that_is_not_there(lab: Lab) -> None:
+    lab.apply("nginx")
+    path = lab.kube.path("apps/v1", "Deployment", "default", "nginx")
+    image = {"spec": {"template": {"spec": {"containers": [{"name": "nginx", "image": "nginx:no-such-tag"}]}}}}
+    lab.kube.request("PATCH", path, body=image, content_type="application/strategic-merge-patch+json")
+    with pytest.raises(StepError, match=r"(ErrImagePull|ImagePullBackOff).*no-such-tag"):
+        lab.kube.wait_rollout("Deployment", "nginx", "default", timeout=LONG)
+    state, what = states(lab)["nginx"]
+    assert state == "not ready"
+    assert "container nginx: " in what
+    lab.undo("nginx")
+
+
+def test_a_rule_that_falco_refuses_is_told_at_once_and_mended_by_the_right_one(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # as patient as ever
+    typo = tmp_path / "typo.yaml"
+    text = (lab.settings.root / "custom-rules/whoami.yaml").read_text()
+    typo.write_text(text.replace("proc.name = whoami", "proc.nmae = whoami"))
+    seen: list[Any] = []
+    original = Patience.ended
+
+    def ended(self: Patience, problems: Any, pods: Any) -> bool:
+        seen.extend(problems)
+        return original(self, problems, pods)
+
+    monkeypatch.setattr(Patience, "ended", ended)
+    with pytest.raises(StepError, match=r"(?s)Step custom-rules: DaemonSet falco/falco did not.*LOAD_ERR.*proc\.nmae"):
+        lab.apply("custom-rules", files=[typo])
+    assert seen[-1].reason == "CrashLoopBackOff"
+    assert len(seen) < 5  # told by the first looks at a pod that ended for it
+    state, what = states(lab)["falco"]
+    assert state == "not ready"
+    assert "container falco:" in what
+    lab.apply("custom-rules", files=["custom-rules/whoami.yaml"])
+    assert states(lab)["falco"][0] == states(lab)["custom-rules"][0] == "applied"
+    lab.teardown()
+
+
+def test_a_cluster_without_nodes(lab: Lab) -> None:
+    assert STEPS["falco"].status(lab).state == "absent"
+    for node in lab.kube.list("Node"):
+        lab.kube.request("DELETE", lab.kube.path("v1", "Node", "", node["metadata"]["name"]))
+    with pytest.raises(StepError, match="DaemonSet falco/falco runs nowhere: the cluster has no nodes"):
+        lab.apply("falco")
+    assert states(lab)["falco"] == ("not ready", "no node takes its pods")
+    with pytest.raises(StepError, match="Unschedulable: no nodes available to schedule pods"):
+        lab.apply("nginx")

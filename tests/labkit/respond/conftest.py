@@ -1,0 +1,53 @@
+"""A lab whose log group and names are a test's own, on the embedded lab that the session shares."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ekslab.state import Endpoints
+from labkit import Lab
+
+LINES = (Path(__file__).parents[1] / "alerts/data/falco-alerts.jsonl").read_text().splitlines()
+
+
+@pytest.fixture
+def lab(embedded: Endpoints, workshop: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    """Nothing has been applied to it."""
+    name = f"test-{abs(hash(request.node.nodeid)):x}"
+    lab = Lab.connect(home=embedded.home, root=workshop, log_group=name, prefix=name)
+    lab.apply("log-group")
+    lab.aws.client("logs").create_log_stream(logGroupName=name, logStreamName="alerts")
+    return lab
+
+
+@pytest.fixture
+def alert() -> Callable[..., str]:
+    """A line of Falco's with other values; `None` takes a key away."""
+
+    def make(**changes: Any) -> str:
+        found = {**json.loads(LINES[0]), **changes}
+        return json.dumps({key: value for key, value in found.items() if value is not None})
+
+    return make
+
+
+@pytest.fixture
+def log(lab: Lab) -> Callable[..., None]:
+    """Puts messages into the log group, the first logged `minutes` ago, each later one `step` seconds after it."""
+
+    def put(*messages: str, minutes: float = 0, step: float = 0) -> None:
+        start = time.time() - minutes * 60
+        events = [
+            {"timestamp": int((start + step * i) * 1000), "message": message} for i, message in enumerate(messages)
+        ]
+        lab.aws.client("logs").put_log_events(
+            logGroupName=lab.settings.log_group, logStreamName="alerts", logEvents=events
+        )
+
+    return put

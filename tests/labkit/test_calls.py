@@ -1,0 +1,188 @@
+"""Wrong calls: what is obviously meant is accepted, the rest is refused in two lines. No lab is needed for that."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import falcorules as rules
+import labkit
+from labkit import Lab, alerts, attacks, charts, respond
+from labkit.alerts.times import utc
+from labkit.calls import near, seconds, shown
+from labkit.errors import LabError
+from labkit.lab import command
+from labkit.provision.steps import STEPS
+
+NOW = pd.Timestamp("2026-11-23T04:00:00Z")
+FIVE_MINUTES = pd.Timedelta(minutes=5)
+RULE = "- rule: X\n  desc: d\n  condition: evt.type = execve and {} = cat\n  output: o\n  priority: NOTICE\n"
+
+
+def bare_lab() -> Lab:
+    """A lab that is connected to nothing: arguments are checked before anything is asked for."""
+    return object.__new__(Lab)
+
+
+def frame() -> pd.DataFrame:
+    return alerts.to_frame([])
+
+
+WRONG: dict[str, tuple[Callable[[], object], str]] = {
+    "a misspelt keyword": (lambda: bare_lab().alerts(sinc="5m"), "Did you mean 'since'"),  # type: ignore[call-arg]
+    "a keyword of another verb": (lambda: bare_lab().exec("p", "ls", namespce="x"), "Did you mean 'namespace'"),  # type: ignore[call-arg]
+    "too many arguments": (lambda: bare_lab().alerts("5m", "X"), "It takes since, rule"),  # type: ignore[misc]
+    "too few arguments": (lambda: bare_lab().exec(), "It takes target, argv"),  # type: ignore[call-arg]
+    "a list for one name": (lambda: bare_lab().apply(["nginx"]), "It has to be text"),  # type: ignore[arg-type]
+    "a number for a name": (lambda: bare_lab().alerts(rule=5), "It has to be text"),  # type: ignore[arg-type]
+    "no timeout": (lambda: bare_lab().wait_for_log("x", timeout="soon"), '"5m"'),  # type: ignore[arg-type]
+    "a timeout of nan": (lambda: bare_lab().wait_for_alert("x", timeout=float("nan")), "seconds from 0"),
+    "a negative timeout": (lambda: bare_lab().notifications(timeout=-1), "seconds from 0"),
+    "an endless timeout": (lambda: bare_lab().wait_for_alarm("x", timeout=1e99), "seconds from 0"),
+    "no result of exec": (lambda: bare_lab().alerts_of("ls"), "what lab.exec(...) returned"),  # type: ignore[arg-type]
+    "no frame": (lambda: bare_lab().wait_for_counts([1]), "a frame of alerts"),  # type: ignore[arg-type]
+    "a setting misspelt": (lambda: Lab.connect(clutser="x"), "Did you mean 'cluster'"),
+    "a setting in place": (lambda: Lab.connect("eks"), "It takes target, region, cluster, start"),  # type: ignore[misc]
+    "a step misspelt": (lambda: bare_lab().ensure("flaco"), "Did you mean 'falco'"),
+    "a step misspelt in a list": (lambda: bare_lab().ensure(["nginx", "flaco"]), "Did you mean 'falco'"),
+    "a step that is none": (lambda: bare_lab().ensure(5), "text or several"),  # type: ignore[arg-type]
+    "an attack misspelt": (lambda: bare_lab().attack(["read-shadwo"]), "Did you mean 'read-shadow'"),
+    "an attack that is none": (lambda: attacks.find(5), "It has to be text"),  # type: ignore[arg-type]
+    "a lab for a client": (lambda: alerts.read(bare_lab()), 'lab.aws.client("logs")'),
+    "a rule's list": (lambda: bare_lab().alerts(rule=["a"]), "It has to be text"),  # type: ignore[arg-type]
+    "no events": (lambda: alerts.to_frame(5), "It has to be several values"),  # type: ignore[arg-type]
+    "a file for events": (lambda: alerts.to_frame("alerts.jsonl"), "a list of messages"),
+    "events of numbers": (lambda: alerts.to_frame([5]), "a list of messages"),  # type: ignore[list-item]
+    "no rules": (lambda: rules.check(5), "Give paths"),  # type: ignore[arg-type]
+    "no rules in a list": (lambda: rules.check([None]), "pairs of a name and a text"),  # type: ignore[list-item]
+    "an option of load": (lambda: rules.load([], priorty="x"), "Did you mean 'priority'"),
+    "a kind of matching": (lambda: rules.load([], matching="frist"), "'first' or 'all'"),
+    "events that are none": (lambda: rules.Engine().replay(5), "a list of them"),  # type: ignore[arg-type]
+    "values files": (lambda: rules.from_values([]), "It has to be a path or text"),  # type: ignore[arg-type]
+    "a chart's keyword": (lambda: frame().falco.top_rules(m=5), "It takes n"),
+    "a chart's number": (lambda: frame().falco.by_pod("many"), "It has to be a whole number"),
+    "counts of none": (lambda: charts.counts(pd.DataFrame({"a": [1]})), "metrics.compare"),
+    "another frame": (lambda: charts.timeline(pd.DataFrame({"a": [1]})), "lab.alerts()"),
+    "another frame's data": (lambda: charts.top_rules_data(pd.DataFrame({"a": [1]})), "lab.alerts()"),
+    "no attack": (lambda: bare_lab().attack(), "labkit attack list"),
+    "lines that are none": (lambda: list(rules.read_events([5])), "lines of JSON"),  # type: ignore[list-item]
+    "no condition": (lambda: rules.parse_condition(5), "It has to be text"),  # type: ignore[arg-type]
+    "a selection that is none": (lambda: rules.Engine().select([5]), "enable or disable"),  # type: ignore[list-item]
+    "a dict that is no event": (lambda: rules.Engine().replay([{"a": 1}]), "a list of them"),  # type: ignore[list-item]
+    "a chart of no frame": (lambda: charts.timeline([1]), "lab.alerts()"),  # type: ignore[arg-type]
+    "a chart of none": (lambda: frame().falco.top_rules(0), "from 1"),
+    "a chart of anything": (lambda: pd.DataFrame({"a": [1]}).falco, "lab.alerts()"),
+    "a command of nothing": (lambda: command([]), "Give one"),
+    "a command of None": (lambda: command("ls", None), "Give it texts"),
+    "a command with NUL": (lambda: command("ls", "a\0b"), "UTF-8 without NUL"),
+    "a command that is no text": (lambda: command("\x01\udcff"), "UTF-8 without NUL"),
+    "a time that is a number": (lambda: utc(5), "how long ago"),  # type: ignore[arg-type]
+    "a time in the future": (lambda: utc(timedelta(minutes=-5)), "from 0 on"),
+    "no time": (lambda: utc(pd.NaT), "Leave it out"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize(("call", "said"), WRONG.values(), ids=WRONG)
+def test_a_wrong_call_is_refused_in_two_lines(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(LabError) as caught:
+        call()
+    shown_in_a_notebook = "\n".join(caught.value._render_traceback_())
+    assert said in caught.value.hint
+    assert len(shown_in_a_notebook.splitlines()) == 2
+    assert max(map(len, shown_in_a_notebook.splitlines())) < 400
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        *("5m", "5 minutes", "5 min ago", "300s", "5 Minutes", "2026-11-23T04:55:00+01:00"),
+        *(timedelta(minutes=5), FIVE_MINUTES, np.timedelta64(5, "m")),
+        *(NOW - FIVE_MINUTES, (NOW - FIVE_MINUTES).to_pydatetime()),
+    ],
+)
+def test_five_minutes_ago_may_be_said_in_any_way(when: Any) -> None:
+    assert utc(when, now=NOW) == NOW - FIVE_MINUTES
+
+
+@pytest.mark.parametrize("time", [300, 300.0, "300", "5m", "5 minutes", timedelta(minutes=5), np.float64(300)])
+def test_a_timeout_may_be_said_in_any_way(time: Any) -> None:
+    assert seconds(time) == 300
+
+
+def test_a_command_may_be_a_list_with_numbers_and_paths() -> None:
+    assert command(["ls", "/"]) == command("ls", "/") == command("ls", Path("/")) == ["ls", "/"]
+    assert command(["ls -l"]) == ["ls -l"]  # a program with a blank in its name: lists are taken as they are
+    assert command("head", "-n", 5, "/etc/passwd") == ["head", "-n", "5", "/etc/passwd"]
+
+
+def test_rules_are_checked_from_one_file_several_or_their_text(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(RULE.format("proc.name"))
+    text = file.read_text()
+    for given in (file, str(file), [file], [[file]], tmp_path, ("x", text), [("x", text)], text):
+        report = rules.check(given)  # type: ignore[arg-type]
+        assert report.successful, given
+        assert [rule.name for rule in rules.load(given).rules] == ["X"]  # type: ignore[arg-type]
+
+
+def test_rules_that_are_not_loaded_show_the_place_and_a_similar_field() -> None:
+    with pytest.raises(rules.LoadError) as caught:
+        rules.load(("mine.yaml", RULE.format("proc.nam")))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "Rules can't be loaded: mine.yaml: filter_check called with nonexistent field proc.nam"
+    assert lines[1].strip() == "evt.type = execve and proc.nam = cat"
+    assert lines[2].strip() == "^"
+    assert "Did you mean 'proc.name'" in lines[3]
+    assert "Did you mean &#x27;proc.name&#x27;" in rules.check(("x", RULE.format("proc.nam")))._repr_html_()
+
+
+@pytest.mark.parametrize("package", [labkit, alerts, attacks, charts, respond, rules], ids=lambda p: p.__name__)
+def test_tab_and_help_show_the_public_names_and_no_others(package: Any) -> None:
+    names = [name for name in dir(package) if not name.startswith("__")]
+    assert set(package.__all__) <= set(names)
+    assert not {"Any", "TYPE_CHECKING", "annotations", "importlib", "lazily"} & set(names)
+    page = pydoc.plain(pydoc.render_doc(package))
+    assert all(name in page for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no attribute"):
+        package.nothing_of_that_name  # noqa: B018
+
+
+def test_a_misspelt_name_of_a_package_is_answered_with_the_right_one() -> None:
+    with pytest.raises(AttributeError, match="Did you mean 'check'"):
+        rules.chekc  # noqa: B018
+
+
+def test_help_still_shows_a_verb_s_own_signature() -> None:
+    assert list(inspect.signature(Lab.alerts).parameters) == ["self", "since", "rule"]
+    assert "typed frame" in str(Lab.alerts.__doc__)
+
+
+def test_every_verb_refuses_a_keyword_it_does_not_have() -> None:
+    verbs = [name for name, member in vars(Lab).items() if not name.startswith("_") and inspect.isfunction(member)]
+    assert len(verbs) > 20
+    for name in verbs:
+        with pytest.raises(LabError) as caught:
+            getattr(bare_lab(), name)(**{"x": 1} if name != "apply" else {})
+        assert name in caught.value.message
+
+
+def test_similar_names_are_found_by_their_letters_and_by_a_part() -> None:
+    assert near("Terminal shell", ["Terminal shell in container", "Other"]) == (
+        "Did you mean 'Terminal shell in container'? "
+    )
+    assert near("FALCO", STEPS.ORDER).startswith("Did you mean 'falco'")
+    assert near("xyzzy", STEPS.ORDER) == near("", STEPS.ORDER) == ""
+    assert near("a" * 10**6, STEPS.ORDER) == ""
+
+
+def test_a_value_is_shown_on_one_short_line() -> None:
+    assert shown("a\nb" * 10**6) == "'" + "a\\nb" * 14 + "..."
+    assert "\n" not in shown(pd.DataFrame({"a": range(100)}))

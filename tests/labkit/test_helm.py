@@ -1,0 +1,95 @@
+"""Helm by its command line: what is called, what comes back, and what is said when it refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import StepError, TargetError
+from labkit.helm import Helm, Release, _release, upgrade_install_arguments
+
+# A helm that notes its arguments, answers `list` and fails as told.
+SHIM = """#!{python}
+import json, os, sys
+with open(os.environ["HELM_CALLS"], "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + chr(10))
+if os.environ.get("HELM_FAILS"):
+    sys.exit("WARNING: Kubernetes configuration file is group-readable.\\nError: " + os.environ["HELM_FAILS"])
+if sys.argv[1] == "list":
+    print(json.dumps([{{"name": "falco", "namespace": "falco", "revision": "2", "updated": "", "status": "deployed",
+                       "chart": "falco-9.1.0", "app_version": "0.44.1"}}]))
+elif sys.argv[1:3] == ["get", "values"]:
+    print("null")
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    program = tmp_path / "bin" / "helm"
+    program.parent.mkdir()
+    program.write_text(SHIM.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.setenv("HELM_CALLS", str(tmp_path / "calls"))
+    return tmp_path / "calls"
+
+
+def made(calls: Path) -> list[list[str]]:
+    return [json.loads(line) for line in calls.read_text().splitlines()]
+
+
+def test_upgrade_install_gives_all_values_and_returns_the_release(calls: Path) -> None:
+    release = Helm(kubeconfig=Path("k"), context="c").upgrade_install(
+        "falco", "falcosecurity/falco", version="9.1.0", namespace="falco", values=[Path("a.yaml"), Path("b.yaml")]
+    )
+    assert release == Release("falco", "falco", 2, "deployed", "falco", "9.1.0", "0.44.1")
+    first = made(calls)[0]
+    assert first[:6] == ["upgrade", "--install", "falco", "falco", "--repo", "https://falcosecurity.github.io/charts"]
+    assert [first[i + 1] for i, word in enumerate(first) if word == "--values"] == ["a.yaml", "b.yaml"]
+    assert first[-4:] == ["--kubeconfig", "k", "--kube-context", "c"]
+    assert "--wait" in first
+    assert "--reuse-values" not in first
+
+
+def test_a_release_without_values_has_an_empty_map(calls: Path) -> None:
+    assert Helm().get_values("falco", "falco") == {}
+
+
+def test_what_is_not_installed_is_not_uninstalled(calls: Path) -> None:
+    assert Helm().status("nginx", "falco") is None
+    assert Helm().uninstall("nginx", "falco") is False
+    assert all(call[0] == "list" for call in made(calls))
+
+
+def test_helms_own_message_is_kept_without_its_warnings(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELM_FAILS", "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
+    with pytest.raises(StepError, match="failed: UPGRADE FAILED: another operation") as caught:
+        Helm().upgrade_install("falco", "falcosecurity/falco", version="9.1.0", namespace="falco")
+    assert "WARNING" not in caught.value.message
+    assert "interrupted" in caught.value.hint
+
+
+def test_without_helm_its_installation_is_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TargetError, match="no `helm` on the PATH") as caught:
+        Helm().version()
+    assert "helm.sh" in caught.value.hint
+
+
+def test_a_chart_of_another_repository_is_left_as_it_is() -> None:
+    assert upgrade_install_arguments("x", "./chart", version="1", namespace="n", wait=False)[3:5] == [
+        "./chart",
+        "--version",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chart", "name", "version"),
+    [("falco-9.1.0", "falco", "9.1.0"), ("aws-for-fluent-bit-0.2.0-rc.1", "aws-for-fluent-bit", "0.2.0-rc.1")],
+)
+def test_chart_and_version_are_told_apart(chart: str, name: str, version: str) -> None:
+    release = _release({"chart": chart, "revision": 1, "status": "deployed"}, "r", "n")
+    assert (release.chart, release.version) == (name, version)

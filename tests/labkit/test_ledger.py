@@ -1,0 +1,72 @@
+"""The ledger: what the lab made, and what it found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import LabError
+from labkit.ledger import Ledger, Record
+
+ROLE = Record("fluent-bit-role", "IAM role", "shipper", made=True)
+GROUP = Record("log-group", "log group", "falco", made=False)
+
+
+def test_what_is_written_is_read_back_in_order(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "home" / "ledger.json", lab="a")
+    ledger.write(GROUP)
+    ledger.write(ROLE)
+    assert Ledger(ledger.path, lab="a").records() == [GROUP, ROLE]
+    assert ledger.records("log-group") == [GROUP]
+    assert ledger.find(*ROLE.key) == ROLE
+
+
+def test_writing_again_replaces_in_place(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.json")
+    ledger.write(GROUP)
+    ledger.write(ROLE)
+    changed = Record(*GROUP.key, made=True, details={"files": ["a.yaml"]})
+    ledger.write(changed)
+    assert ledger.records() == [changed, ROLE]
+
+
+def test_forgetting_what_is_not_there_is_no_error(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.json")
+    ledger.write(ROLE)
+    ledger.forget(*GROUP.key)
+    ledger.forget(*ROLE.key)
+    ledger.forget(*ROLE.key)
+    assert ledger.records() == []
+
+
+def test_records_of_a_lab_that_is_gone_are_dropped(tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledger.json", lab="embedded lab 1").write(ROLE)
+    ledger = Ledger(tmp_path / "ledger.json", lab="embedded lab 2")
+    assert ledger.records() == []
+    ledger.write(GROUP)
+    assert ledger.records() == [GROUP]
+
+
+@pytest.mark.parametrize("records", ["[", "[" * 200_000], ids=["cut short", "nested"])
+def test_a_file_that_makes_no_sense_is_said_not_overwritten(tmp_path: Path, records: str) -> None:
+    path = tmp_path / "ledger.json"
+    path.write_text(f'{{"lab": "", "records": {records}')
+    with pytest.raises(LabError, match="can't be read") as caught:
+        Ledger(path).write(ROLE)
+    assert "tag" in caught.value.hint
+    assert path.read_text().endswith("[")
+
+
+def test_several_processes_write_without_losing_anything(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.json"
+    code = (
+        "import sys; from pathlib import Path; from labkit.ledger import Ledger, Record\n"
+        "for i in range(20): Ledger(Path(sys.argv[1])).write(Record('s', sys.argv[2], str(i), True))"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), kind]) for kind in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert len(Ledger(path).records()) == 60
+    assert {file.name for file in tmp_path.iterdir()} == {"ledger.json", "ledger.lock"}

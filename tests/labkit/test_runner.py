@@ -1,0 +1,154 @@
+"""The runner: notebooks in order, a report, and what happens when a cell fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from ekslab import client, state
+from labkit import runner
+from labkit.cli import main
+from labkit.errors import RunError
+from labkit.provision.waiting import poll
+
+
+def _notebook(path: Path, *sources: str) -> None:
+    cells = [new_markdown_cell(f"# Chapter {path.stem}"), new_code_cell("who = 'nobody'")]
+    cells[1].metadata["tags"] = ["parameters"]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells + [new_code_cell(s) for s in sources], metadata=metadata), path)
+
+
+def _last(runs: Iterator[runner.Run]) -> runner.Run:
+    *_, last = runs
+    return last
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path / "notebooks"
+
+
+def test_chapters_are_found_in_order_and_chosen_by_number(folder: Path) -> None:
+    for name in ("03-c", "00-a", "01-b"):
+        _notebook(folder / f"{name}.ipynb")
+    (folder / "notes.ipynb").touch()
+    assert [p.stem for p in runner.find_chapters(folder)] == ["00-a", "01-b", "03-c"]
+    assert [p.stem for p in runner.find_chapters(folder, ["03", "00"])] == ["00-a", "03-c"]
+    with pytest.raises(RunError, match="no chapter '07'"):
+        runner.find_chapters(folder, ["07"])
+
+
+def test_a_folder_without_notebooks_is_an_error_that_says_where_to_be(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="workshop's folder"):
+        runner.find_chapters(tmp_path)
+
+
+def test_a_failing_cell_stops_the_run_and_is_in_every_report(folder: Path, tmp_path: Path) -> None:
+    _notebook(folder / "00-good.ipynb", "print('hello', who)")
+    _notebook(folder / "01-bad.ipynb", "broken = 1", "assert broken == 2, 'not <two>'")
+    _notebook(folder / "02-never.ipynb", "print('never')")
+    output = tmp_path / "out"
+    run = _last(runner.execute(runner.find_chapters(folder), output, parameters={"who": "you"}))
+    assert [c.status for c in run.chapters] == ["passed", "failed", "not run"]
+    assert not run.passed
+    failed = run.failed_chapter
+    assert failed is not None
+    assert failed.cell == "assert broken == 2, 'not <two>'"
+    assert failed.error == "AssertionError: not <two>"
+    assert "hello you" in (output / "00-good.html").read_text()
+
+    index = runner.write_index(run).read_text()
+    assert "not &lt;two&gt;" in index
+    assert '<a href="00-good.html">' in index
+    assert "02-never.html" not in index
+    runner.write_junit(run, tmp_path / "junit.xml")
+    suite = ET.parse(tmp_path / "junit.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert "not <two>" in (failure.text or "")
+
+
+def test_a_page_carries_its_pictures_and_keeps_what_can_be_unfolded(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    _notebook(folder / "00-a.ipynb", "print('hello')")
+    notebook = nbformat.read(folder / "00-a.ipynb", as_version=4)
+    text = "![a picture](../images/a.svg)\n\n<details><summary>More</summary>\n\n```bash\nls\n```\n</details>"
+    notebook.cells.append(new_markdown_cell(text))
+    nbformat.write(notebook, folder / "00-a.ipynb")
+    _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
+    page = (tmp_path / "out" / "00-a.html").read_text()
+    assert re.findall(r"<(?:script|link|img)[^>]*https?://[^>]*>", page) == []
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert "../images/a.svg" not in page
+    unfolded = page[page.index("<details>") : page.index("</details>")]
+    assert "<summary>More</summary>" in unfolded
+    assert "ls" in unfolded.replace("<summary>More</summary>", "")
+
+
+def test_a_run_on_the_embedded_lab_never_reaches_for_a_real_account(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifests").mkdir()
+    _notebook(
+        folder / "00-a.ipynb",
+        "import os; print(sorted(n for n, v in os.environ.items() if v in ('production', '/real')))",
+        "print(os.environ['KUBECONFIG'] == os.path.join(os.environ['LABKIT_HOME'], 'kubeconfig'))",
+        "from labkit.settings import Settings; print(Settings.load().target)",
+    )
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"LABKIT_TARGET": "eks", "AWS_PROFILE": "production", "KUBECONFIG": "/real"}.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(main, ["run", "--target", "embedded", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    done = nbformat.read(tmp_path / "out" / "00-a.ipynb", as_version=4)
+    printed = "".join(output.text for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
+    assert printed == "[]\nTrue\nembedded\n"
+    assert os.environ["AWS_PROFILE"] == "production"
+
+
+def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    _notebook(
+        folder / "00-a.ipynb",
+        "import os, pathlib, time; pathlib.Path('kernel').write_text(str(os.getpid()))",
+        "while True: pass",
+    )
+    command = [sys.executable, "-m", "labkit.cli", "run", "--output", str(tmp_path / "out")]
+    run = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"LABKIT_HOME": str(tmp_path / "home")})
+    noted = folder / "kernel"
+    assert poll(lambda: (noted.exists() and noted.read_text()) or None, "the kernel", 60)
+    lab = state.read(tmp_path / "home")
+    assert lab is not None
+    run.kill()
+    run.wait()
+    assert client._wait_for_exit(lab.pid, 20)
+    assert client._wait_for_exit(int(noted.read_text()), 20)
+
+
+def test_outputs_are_stored_without_notes_of_the_run(folder: Path, tmp_path: Path) -> None:
+    _notebook(folder / "00-a.ipynb", "print('hello')")
+    run = _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
+    assert run.passed
+    runner.store_outputs(tmp_path / "out" / "00-a.ipynb", folder / "00-a.ipynb")
+    stored = nbformat.read(folder / "00-a.ipynb", as_version=4)
+    assert [cell.execution_count for cell in stored.cells if cell.cell_type == "code"] == [1, 2]
+    assert stored.cells[-1].outputs[0].text == "hello\n"
+    assert "papermill" not in nbformat.writes(stored)
+    first = (folder / "00-a.ipynb").read_bytes()
+    _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
+    runner.store_outputs(tmp_path / "out" / "00-a.ipynb", folder / "00-a.ipynb")
+    assert (folder / "00-a.ipynb").read_bytes() == first
