@@ -268,6 +268,7 @@ class Lab:
         """
         from labkit.alerts import read
         from labkit.alerts.frame import Found
+        from labkit.charts import accessor  # noqa: F401  registers df.falco
         from labkit.provision.diagnose import refuse_unknown
 
         df = read(self.aws.client("logs"), self.settings.log_group, since, rule=rule)

@@ -5,9 +5,6 @@ from labkit.alerts.live import follow, live_tail
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
 from labkit.alerts.query import insights
 from labkit.alerts.reader import events, read
-from labkit.charts import accessor as _accessor
-
-del _accessor  # imported for `df.falco`
 
 __all__ = ["PRIORITIES", "NotAlert", "events", "follow", "insights", "live_tail", "parse", "read", "to_frame"]
 

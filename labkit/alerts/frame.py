@@ -16,7 +16,6 @@ import pandas as pd
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
 from labkit.calls import checked, shown
 from labkit.errors import LabError
-from labkit.respond.forwarder import moment_of, time_of
 
 PRIORITY = pd.CategoricalDtype(list(PRIORITIES), ordered=True)
 
@@ -47,6 +46,7 @@ FIELDS = {
 
 # Falco's own form of a time, in years that nanoseconds can hold: numpy reads it as it is meant.
 _USUAL = re.compile(r"(?:1[7-9]|2[01])\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)", re.ASCII)
 _FIRST, _LAST = pd.Timestamp.min.value, pd.Timestamp.max.value  # ns since the epoch that a column can hold
 _MISSING = np.iinfo(np.int64).min  # what numpy takes for: not a time
 _DAY = 86_400_000_000_000  # ns
@@ -222,19 +222,21 @@ def _times(alerts: Sequence[tuple[Any, ...]], logged: pd.Series[Any]) -> pd.Seri
 
 
 def _moment(time: str | None, rule: str | None, happened: Any, logged: int) -> int:
-    """When an alert happened, in ns since the epoch: what its finding takes for that, too (`forwarder.time_of`)."""
-    if (own := moment_of(time)) is not None:
-        return own
-    if type(happened) is float and happened > _LAST:
-        return _MISSING  # orjson's form of an integer that is too large for it
+    """When an alert happened, in ns since the epoch, as its finding has it, too (`respond.forwarder.time_of`)."""
     try:
+        if time and _ISO.fullmatch(time.strip()):
+            return pd.Timestamp(time.strip()).as_unit("ns").value
         if rule is None and time and logged != _MISSING:  # Falco's text form: a time of day
             found = logged - logged % _DAY + pd.Timedelta(time).value
             # Written just before midnight, shipped just after.
             return found - _DAY if found - logged > _DAY // 2 else found
-        return time_of({"output_fields": {"evt.time": happened}}, None if logged == _MISSING else logged // 1_000_000)
+    except pd.errors.OutOfBoundsDatetime:
+        return _MISSING
     except ValueError:
-        return logged
+        pass  # the 30th of February
+    if type(happened) is float and happened > _LAST:
+        return _MISSING  # orjson's form of an integer that is too large for it
+    return happened if type(happened) is int and happened > 0 else logged
 
 
 def _category(values: Sequence[Any]) -> pd.Categorical:

@@ -1,18 +1,17 @@
-"""Pictures of alerts: the frame of `labkit.alerts.read` comes in, figures and the counts behind them go out.
+"""Figures of alerts, the counts behind them, and the accessor `df.falco`, which importing this package registers.
 
-Each chart has a function for its data: `timeline` draws `timeline_data`. matplotlib is imported when one is drawn.
-Importing this package also gives frames the accessor `df.falco`.
+Every chart has a function for its data: `timeline` draws what `timeline_data` counts. matplotlib is imported when the
+first chart is drawn.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labkit.charts import accessor as _accessor  # noqa: F401  registers df.falco
 from labkit.charts.data import by_pod_data, counts_data, summary_data, tactics_data, timeline_data, top_rules_data
 from labkit.charts.tree import process_tree
-from labkit.errors import LabError
+from labkit.lazy import lazily
 
 if TYPE_CHECKING:
     from labkit.charts.figures import by_pod, counts, tactics, timeline, top_rules
@@ -32,17 +31,5 @@ __all__ = [
     "top_rules_data",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("by_pod", "counts", "tactics", "timeline", "top_rules"):
-        try:
-            return getattr(importlib.import_module("labkit.charts.figures"), name)
-        except ModuleNotFoundError as error:
-            hint = "pip install 'labkit[notebooks]'. The numbers are there without it: df.falco.summary()."
-            missing = (error.name or "matplotlib").partition(".")[0]
-            raise LabError(f"Charts need {missing}, which isn't installed.", hint=hint) from error
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_DRAWN = ("by_pod", "counts", "tactics", "timeline", "top_rules")
+__getattr__, __dir__ = lazily(__name__, dict.fromkeys(_DRAWN, f"{__name__}.figures"), __all__)

@@ -1,4 +1,4 @@
-"""`df.falco`: what can be drawn or counted from a frame of alerts, as methods of the frame itself."""
+"""`df.falco`: the charts, the process tree and the summary as methods of a frame of alerts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from labkit import charts
 from labkit.calls import checked
 from labkit.charts.data import summary_data
 from labkit.charts.tree import Tree, process_tree
@@ -43,22 +42,30 @@ class FalcoAccessor:
 
     def timeline(self) -> Figure:
         """Alerts over time by priority."""
-        return charts.timeline(self._df)
+        from labkit.charts import figures
+
+        return figures.timeline(self._df)
 
     def top_rules(self, n: int = 10) -> Figure:
-        """The rules with the most alerts."""
-        return charts.top_rules(self._df, n)
+        """The `n` rules with the most alerts."""
+        from labkit.charts import figures
+
+        return figures.top_rules(self._df, n)
 
     def by_pod(self, n: int = 15) -> Figure:
-        """Alerts per pod by priority."""
-        return charts.by_pod(self._df, n)
+        """Alerts per pod by priority: the `n` pods with the most alerts."""
+        from labkit.charts import figures
+
+        return figures.by_pod(self._df, n)
 
     def tactics(self) -> Figure:
         """Alerts per MITRE ATT&CK tactic."""
-        return charts.tactics(self._df)
+        from labkit.charts import figures
+
+        return figures.tactics(self._df)
 
     def tree(self) -> Tree:
-        """Who started what, per pod, as text."""
+        """The processes behind the alerts as a tree per pod, as text."""
         return process_tree(self._df)
 
     def summary(self) -> pd.DataFrame:

@@ -11,16 +11,26 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
+
+from labkit.calls import checked
+from labkit.charts import data
+from labkit.errors import LabError
+from labkit.show import counted
+
+try:
+    import matplotlib  # noqa: F401
+except ModuleNotFoundError as error:
+    raise LabError(
+        "Charts need matplotlib, which isn't installed.",
+        hint="pip install 'labkit[notebooks]'. The numbers are there without it: df.falco.summary().",
+    ) from error
+
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-from labkit.calls import checked
-from labkit.charts import data
-from labkit.show import counted
 
 # One colour per priority: grey and blues, then amber to purple and black, each darker than the one before, so that
 # they stay apart for colour-blind readers and in print.

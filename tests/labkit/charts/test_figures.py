@@ -144,15 +144,17 @@ def test_without_matplotlib_one_is_told_what_to_install() -> None:
     code = """
 import sys
 sys.modules["matplotlib"] = None  # as if it weren't installed
+from labkit import charts
 from labkit.alerts import to_frame
 from labkit.errors import LabError
-try:
-    to_frame([]).falco.timeline()
-except LabError as error:
-    print(error)
+for draw in (to_frame([]).falco.timeline, lambda: charts.timeline(to_frame([]))):
+    try:
+        draw()
+    except LabError as error:
+        print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Charts need matplotlib, which isn't installed.")
+    assert done.stdout.count("Charts need matplotlib, which isn't installed.") == 2
     assert "labkit[notebooks]" in done.stdout
 
 
