@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,6 @@ import pytest
 from falcorules import Engine, RecordedEvent, Report, check
 
 DATA = Path(__file__).parent / "data"
-UPSTREAM = ("falco_rules.yaml", "falco-incubating_rules.yaml", "falco-sandbox_rules.yaml")
-
-_ROOT = Path(__file__).parents[2]
-# Read now: the tests run without the person's own settings.
-_UPSTREAM_FOLDERS = (
-    *(Path(folder) for folder in (os.environ.get("LABKIT_UPSTREAM_RULES"),) if folder),
-    _ROOT / ".labkit" / "rules",
-    _ROOT.parent / "shared" / "upstream-rules",
-)
 
 
 def rule_file(condition: str, *, output: str = "o", more: str = "") -> str:
@@ -67,9 +57,5 @@ def recorded_alerts() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def upstream() -> list[Path]:
-    """The published rule files, where they are (`labkit rules fetch` puts them into .falcorules)."""
-    for folder in _UPSTREAM_FOLDERS:
-        files = [folder / name for name in UPSTREAM]
-        if all(file.exists() for file in files):
-            return files
-    pytest.skip("the published rule files aren't here (labkit rules fetch)")
+    """The rule files that the Falco project publishes, unmodified, in the order in which they are loaded."""
+    return [DATA / "published" / f"falco{name}_rules.yaml" for name in ("", "-incubating", "-sandbox")]
