@@ -129,7 +129,7 @@ class Api:
 
         async def read() -> bytes:
             if len(request.body) > MAX_BODY:
-                raise request_entity_too_large(MAX_BODY)
+                raise request_entity_too_large(f"limit is {MAX_BODY}")
             return request.body
 
         return await self._guarded(
@@ -167,7 +167,7 @@ class Api:
                 async with asyncio.timeout(_BODY_SECONDS):
                     return await web_request.read()
             except web.HTTPRequestEntityTooLarge as error:
-                raise request_entity_too_large(MAX_BODY) from error
+                raise request_entity_too_large(f"limit is {MAX_BODY}") from error
             except (OSError, web.RequestPayloadError) as error:  # too late, or the client went away
                 raise bad_request("timed out reading the body of the request") from error
 

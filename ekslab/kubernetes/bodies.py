@@ -56,7 +56,7 @@ def parse(body: bytes, kind: str) -> Any:
         return parsed
     if kind in YAML_TYPES:
         if len(body) > _MAX_YAML:
-            raise request_entity_too_large(_MAX_YAML)
+            raise request_entity_too_large(f"limit is {_MAX_YAML}")
         try:
             parsed = yaml.load(body, _Loader)
             _measure(parsed)

@@ -8,6 +8,8 @@ from typing import Any
 
 from ekslab.kubernetes.resources import Resource
 
+_JSON_KINDS = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+
 
 class ApiError(Exception):
     """A refusal. `code` is the HTTP status, `reason` the machine-readable word clients switch on."""
@@ -67,6 +69,11 @@ class Cause:
     @classmethod
     def not_found(cls, field: str, value: Any) -> Cause:
         return cls(field, "FieldValueNotFound", f"Not found: {_shown(value)}")
+
+
+def json_kind(value: Any) -> str:
+    """The kind of a JSON value, as Go's decoder names it in its errors."""
+    return _JSON_KINDS.get(type(value), "null")
 
 
 def _shown(value: Any) -> str:
@@ -143,8 +150,8 @@ def unsupported_media_type(message: str) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message)
 
 
-def request_entity_too_large(limit: int) -> ApiError:
-    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+def request_entity_too_large(why: str) -> ApiError:
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {why}")
 
 
 def too_many_requests() -> ApiError:

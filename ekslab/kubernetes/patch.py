@@ -1,14 +1,15 @@
-"""JSON patch, merge patch and strategic merge patch: an object and a patch in, the patched object out.
-
-None of the functions changes its arguments.
-"""
+"""JSON patch, merge patch and strategic merge patch. None of the functions changes its arguments."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-from ekslab.kubernetes.errors import ApiError, bad_request
+import jsonpatch
+import orjson
+from jsonpointer import JsonPointerException, resolve_pointer
+
+from ekslab.kubernetes.errors import ApiError, bad_request, json_kind, request_entity_too_large
 from ekslab.kubernetes.resources import Object
 
 # Lists whose items are known by a key, by the name of the list; everything else is replaced as a whole. From the
@@ -31,6 +32,8 @@ _MERGE_KEYS = {
     "volumes": "name",
 }
 _SETS = {"finalizers"}
+_MAX_OPERATIONS = 10_000  # of one JSON patch
+_MAX_COPIED = 3 * 1024 * 1024  # bytes that the copies of one JSON patch may add
 
 
 def merge_key(path: tuple[str, ...]) -> str | None:
@@ -125,80 +128,30 @@ def _ordered(items: list[Any], order: list[Any], path: tuple[str, ...]) -> list[
     return sorted(items, key=lambda item: wanted.get(str(item.get(key)), len(wanted)))
 
 
-def json_patch(target: Object, operations: Any) -> Any:
-    """RFC 6902. Raises a 422 error for an operation that can't be done, as the API server does."""
+def json_patch(target: Object, operations: Any) -> Object:
+    """RFC 6902, within the bounds of kube-apiserver. Raises its 400, 413 and 422 errors."""
     if not isinstance(operations, list):
-        raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
-    result: Any = copy.deepcopy(target)
+        raise bad_request(f"json: cannot unmarshal {json_kind(operations)} into Go value of type jsonpatch.Patch")
+    for operation in operations:
+        if not isinstance(operation, dict):
+            raise bad_request(
+                f"json: cannot unmarshal {json_kind(operation)} into Go value of type jsonpatch.Operation"
+            )
+    if len(operations) > _MAX_OPERATIONS:
+        allowed = f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(operations)}"
+        raise request_entity_too_large(allowed)
+    result: Object = copy.deepcopy(target)
+    copied = 0
     for operation in operations:
         try:
-            result = _operate(result, operation)
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise _refused(operation) from error
+            if operation.get("path") == "" or operation.get("from") == "":
+                raise jsonpatch.JsonPatchConflict("the whole document can't be patched")
+            if operation.get("op") == "copy":
+                copied += len(orjson.dumps(resolve_pointer(result, operation["from"])))
+                if copied > _MAX_COPIED:
+                    raise jsonpatch.JsonPatchConflict("the copies are too large")
+            result = jsonpatch.apply_patch(result, [operation], in_place=True)
+        except (jsonpatch.JsonPatchException, JsonPointerException, KeyError, TypeError) as error:
+            message = "the server rejected our request due to an error in our request"
+            raise ApiError(422, "Invalid", message, {}) from error
     return result
-
-
-def _refused(operation: Any) -> ApiError:
-    kind, path = (operation.get("op"), operation.get("path")) if isinstance(operation, dict) else (None, None)
-    message = "the server rejected our request due to an error in our request"
-    cause = f"{kind} operation does not apply: doc is missing path: {path}"
-    return ApiError(422, "Invalid", message, {"causes": [{"reason": "UnexpectedServerResponse", "message": cause}]})
-
-
-def _operate(document: Any, operation: Object) -> Any:
-    path = _pointer(operation["path"])
-    match operation["op"]:
-        case "add":
-            return _add(document, path, copy.deepcopy(operation["value"]))
-        case "remove":
-            return _remove(document, path)
-        case "replace":
-            _lookup(document, path)
-            return _add(_remove(document, path), path, copy.deepcopy(operation["value"]))
-        case "move":
-            source = _pointer(operation["from"])
-            value = _lookup(document, source)
-            return _add(_remove(document, source), path, value)
-        case "copy":
-            return _add(document, path, copy.deepcopy(_lookup(document, _pointer(operation["from"]))))
-        case "test":
-            if _lookup(document, path) != operation.get("value"):
-                raise ValueError("test failed")
-            return document
-    raise ValueError(f"unknown operation {operation['op']!r}")
-
-
-def _pointer(text: str) -> list[str]:
-    if text == "":
-        return []
-    if not text.startswith("/"):
-        raise ValueError(f"not a JSON pointer: {text!r}")
-    return [part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/")]
-
-
-def _lookup(document: Any, path: list[str]) -> Any:
-    for part in path:
-        document = document[int(part)] if isinstance(document, list) else document[part]
-    return document
-
-
-def _add(document: Any, path: list[str], value: Any) -> Any:
-    if not path:
-        return value
-    parent = _lookup(document, path[:-1])
-    if isinstance(parent, list):
-        parent.insert(len(parent) if path[-1] == "-" else int(path[-1]), value)
-    else:
-        parent[path[-1]] = value
-    return document
-
-
-def _remove(document: Any, path: list[str]) -> Any:
-    if not path:
-        return None
-    parent = _lookup(document, path[:-1])
-    if isinstance(parent, list):
-        del parent[int(path[-1])]
-    else:
-        del parent[path[-1]]
-    return document

@@ -25,6 +25,7 @@ from ekslab.kubernetes.errors import (
     conflict,
     forbidden,
     invalid,
+    json_kind,
     not_found,
     unsupported_media_type,
 )
@@ -143,7 +144,9 @@ class Registry:
         if kind == JSON_PATCH:
             new = json_patch(old, patch)
         elif not isinstance(patch, dict):
-            raise bad_request("json: cannot unmarshal array into Go value of type map[string]interface {}")
+            raise bad_request(
+                f"json: cannot unmarshal {json_kind(patch)} into Go value of type map[string]interface {{}}"
+            )
         elif kind == MERGE_PATCH:
             new = merge_patch(old, patch)
         elif kind == STRATEGIC_MERGE_PATCH:

@@ -15,10 +15,10 @@ from typing import Any
 
 import orjson
 
+from ekslab.kubernetes.errors import json_kind
 from ekslab.kubernetes.resources import RESOURCES, Object, Resource
 
 _GO_NAMES = {"str": "string", "int": "int32", "bool": "bool", "float": "float64", "quantity": "resource.Quantity"}
-_KINDS: dict[type, str] = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 _ACCEPTED: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -106,8 +106,7 @@ def _without_empty(value: Any) -> Any:
 
 
 def _mismatch(value: Any, go_path: str, wanted: str) -> TypeMismatch:
-    given = _KINDS.get(type(value), "null")
-    return TypeMismatch(f"json: cannot unmarshal {given} into Go struct field {go_path} of type {wanted}")
+    return TypeMismatch(f"json: cannot unmarshal {json_kind(value)} into Go struct field {go_path} of type {wanted}")
 
 
 def _go_name(kind: str) -> str:

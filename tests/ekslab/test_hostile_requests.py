@@ -312,11 +312,16 @@ def _fill_the_store(a: Attacker) -> None:
 def _many_patches(a: Attacker) -> None:
     path = "/api/v1/namespaces/default/configmaps"
     a.kube("POST", path, json.dumps({"metadata": {"name": "p"}, "data": {f"k{n}": "v" for n in range(30_000)}}))
-    json_patch = [{"op": "copy", "from": "/data", "path": f"/data/c{n}"} for n in range(20_000)]
-    adds = [{"op": "add", "path": f"/data/k{n}", "value": "w"} for n in range(30_000)]
+    doubling = [{"op": "copy", "from": "/data", "path": f"/data/c{n}"} for n in range(10_000)]
+    small = [{"op": "copy", "from": "/data/k0", "path": f"/data/k{n}"} for n in range(10_000)]
+    adds = [{"op": "add", "path": f"/data/k{n}", "value": "w"} for n in range(10_000)]
+    moves = [{"op": "move", "from": "/data", "path": "/data/x"} for _ in range(10_000)]
     for body, kind in (
-        (json_patch, "application/json-patch+json"),
+        (doubling, "application/json-patch+json"),
+        (small, "application/json-patch+json"),
         (adds, "application/json-patch+json"),
+        (moves, "application/json-patch+json"),
+        (adds * 3, "application/json-patch+json"),
         ({"data": {f"k{n}": "w" for n in range(30_000)}}, "application/merge-patch+json"),
         ({"data": {f"k{n}": "x" for n in range(30_000)}}, "application/strategic-merge-patch+json"),
     ):
