@@ -17,9 +17,9 @@ import pytest
 
 from ekslab import client
 from ekslab.state import Endpoints
-from labkit.settings import Settings
 
 HERE = Path(__file__).parent
+FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 _lab_home: Path | None = None
 
 
@@ -66,7 +66,7 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Endpoints
             homes.add(home)
             owner = _being_set_up[-1] if _being_set_up else _running[-1]
             owner.addfinalizer(lambda: client.stop(home))
-        return client.ensure_running(Settings.load(environ={}, home=home, root=HERE, **settings))
+        return client.ensure_running(home, functions=[FUNCTION], **settings)  # type: ignore[arg-type]
 
     return start
 
@@ -84,10 +84,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         from labkit.environment import embedded
 
         for name in list(os.environ):
-            if name.startswith(("AWS_", "KUBE", "LABKIT_")) and name != client.PARENT:
+            if name.startswith(("AWS_", "KUBE", "LABKIT_", "EKSLAB_")) and name != client.PARENT:
                 del os.environ[name]
         _lab_home = Path(tempfile.mkdtemp(prefix="labkit-notebooks-")) / ".labkit"
-        lab = client.ensure_running(Settings.load(root=HERE, home=_lab_home))
+        lab = client.ensure_running(_lab_home, functions=[FUNCTION])
         os.environ.update(embedded(lab.environment()).of_process(os.environ))
 
 

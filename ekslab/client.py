@@ -1,4 +1,4 @@
-"""Starts, finds and stops the embedded lab of a state folder. The one door between `labkit` and `ekslab`."""
+"""Starts, finds and stops the embedded lab of a state folder. Other packages use the lab by this module only."""
 
 from __future__ import annotations
 
@@ -13,67 +13,93 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from ekslab import state
+from ekslab.errors import EksLabError, NoLabError, NotRunningError
 from ekslab.state import Endpoints
-from labkit import files
-from labkit.errors import NoLabError, NotRunningError
-from labkit.settings import Settings
+
+__all__ = [
+    "PARENT",
+    "EksLabError",
+    "Endpoints",
+    "NoLabError",
+    "NotRunningError",
+    "Status",
+    "ensure_running",
+    "find",
+    "health",
+    "is_stopped",
+    "recording",
+    "running",
+    "silence",
+    "status",
+    "stop",
+]
 
 STARTUP_SECONDS = 30.0
 SHUTDOWN_SECONDS = 10.0
-CONTROL_PATH = "/_labkit/"
+CONTROL_PATH = "/_ekslab/"
 HEALTH_PATH = f"{CONTROL_PATH}health"
 RECORDING_PATH = f"{CONTROL_PATH}recording"
-PARENT = "LABKIT_PARENT"
-"""Variable with the pid of a run (of chapters, of tests): labs that are started meanwhile end with that process."""
+PARENT = "EKSLAB_PARENT"
+"""Environment variable with a pid: a lab that is started while it is set ends with that process."""
 
 
-def ensure_running(settings: Settings) -> Endpoints:
-    """The running lab of `settings.home`, started if it isn't. Safe to call from several processes at once.
+def _report_loss(home: Path) -> None:
+    print(
+        f"The embedded lab in {home} has ended (killed, or the computer restarted), and what was in it is gone. "
+        "A new one was started.",
+        file=sys.stderr,
+    )
 
-    Raises `NotRunningError` with the end of the lab's log if it doesn't start.
+
+def ensure_running(
+    home: Path,
+    *,
+    region: str = "us-east-1",
+    cluster: str = "falco-workshop",
+    nodes: int = 2,
+    idle_minutes: float = 240.0,
+    aws_port: int = 0,
+    kubernetes_port: int = 0,
+    functions: Sequence[Path] = (),
+    on_loss: Callable[[Path], None] = _report_loss,
+) -> Endpoints:
+    """The running lab of the state folder `home`, started if it isn't. Safe to call from several processes at once.
+
+    `idle_minutes`: the lab ends by itself after this long without a request. A port of 0 means any free one.
+    `functions` are the Python files that Lambda functions may consist of. `on_loss(home)` is called after a start if
+    the previous lab was killed; by default it prints that to standard error. Raises `NotRunningError` with the end of
+    the lab's log if the lab doesn't start.
     """
-    recorded = state.read(settings.home)
-    found = find(settings.home)
+    ports = {"aws_port": aws_port, "kubernetes_port": kubernetes_port}
+    recorded = state.read(home)
+    found = find(home)
     if found is not None:
-        return _checked(found, settings)
-    _refuse_silent(settings.home, recorded)
-    with _lock(settings.home):
-        found = find(settings.home)  # another process may have started it while this one waited
+        return _checked(found, ports)
+    _refuse_silent(home, recorded)
+    with _lock(home):
+        found = find(home)  # another process may have started it while this one waited
         if found is not None:
-            return _checked(found, settings)
-        recorded = state.read(settings.home)
-        _refuse_silent(settings.home, recorded)
-        lost = state.holder(settings.home)
+            return _checked(found, ports)
+        recorded = state.read(home)
+        _refuse_silent(home, recorded)
+        lost = state.holder(home)
         if lost is not None:  # its state file was deleted or overwritten: nobody can use it any more
             _end(lost)
-        gone = _gone(settings.home) if recorded is not None else ""
-        (settings.home / "ledger.json").unlink(missing_ok=True)  # what it tells of went with the lab
-        started = _start(settings)
+        options = [f"--home={home}", f"--region={region}", f"--cluster={cluster}", f"--nodes={nodes}"]
+        options += [f"--idle-minutes={idle_minutes}", f"--aws-port={aws_port}", f"--kubernetes-port={kubernetes_port}"]
+        options += [f"--function={file}" for file in functions]
+        started = _start(home, options)
     if recorded is not None:
-        print(
-            f"The embedded lab in {settings.home} has ended (killed, or the computer restarted), and what was in it is "
-            f"gone: {gone}. A new one was started; apply again what you need.",
-            file=sys.stderr,
-        )
+        on_loss(home)
     return started
-
-
-def _gone(home: Path) -> str:
-    """What a lab that has ended had in it, as far as its ledger tells."""
-    try:
-        records = json.loads(files.read(home / "ledger.json", 1 << 24))["records"]
-        steps = list(dict.fromkeys(str(record["step"]) for record in records))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        steps = []
-    applied = f" and the steps {', '.join(steps)}" if steps else ""
-    return f"pods, logs, alarms{applied}"
 
 
 def running(home: Path) -> Endpoints:
@@ -88,7 +114,7 @@ def running(home: Path) -> Endpoints:
         f"The embedded lab in {home} has ended, and what was in it is gone."
         if ended
         else f"No embedded lab is running in {home}.",
-        hint="Start it with `labkit up`.",
+        hint="Start it with `python -m ekslab up`.",
         ended=ended,
     )
 
@@ -106,8 +132,10 @@ def silence(home: Path) -> str:
     if pid is None:
         return ""
     if is_stopped(pid):
-        return f"It is stopped (pid {pid}): `kill -CONT {pid}` lets it go on; `labkit down` and `labkit up` start anew."
-    return f"It is busy (pid {pid}): try again in a moment; `labkit down` and `labkit up` start anew."
+        what = f"It is stopped (pid {pid}): `kill -CONT {pid}` lets it go on"
+    else:
+        what = f"It is busy (pid {pid}): try again in a moment"
+    return f"{what}; `python -m ekslab down` and `python -m ekslab up` start anew."
 
 
 def is_stopped(pid: int) -> bool:
@@ -145,6 +173,58 @@ def health(endpoints: Endpoints) -> dict[str, Any] | None:
     return document if document.get("id") == endpoints.id else None
 
 
+@dataclass(frozen=True)
+class Status:
+    """Whether the lab of a state folder is running, and how it is."""
+
+    running: bool
+    details: dict[str, Any]
+    """What `status --json` prints."""
+    text: str
+    """What `status` prints."""
+
+
+def status(home: Path) -> Status:
+    """The status of the lab of `home`."""
+    endpoints = find(home)
+    report = health(endpoints) if endpoints else None
+    if endpoints is None or report is None:
+        return _not_running(home)
+    minutes, rest = divmod(round(report["uptime"]), 60)
+    lasted = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    pods = [(f"{pod['namespace']}/{pod['name']}", str(pod["status"])) for pod in report["pods"]]
+    width = max((len(name) for name, _ in pods), default=0)
+    lines = [f"Running for {lasted}, pid {report['pid']}, {report['memory'] / 1e6:.0f} MB", endpoints.summary]
+    lines += [f"  {len(pods)} pod{'' if len(pods) == 1 else 's'}"]
+    lines += [f"  {name.ljust(width)}  {condition}" for name, condition in pods]
+    details = {
+        "running": True,
+        "home": str(home),
+        "aws_url": endpoints.aws_url,
+        "kubernetes_url": endpoints.kubernetes_url,
+        "region": endpoints.region,
+        "cluster": endpoints.cluster,
+        **report,
+    }
+    return Status(True, details, "\n".join(lines))
+
+
+def _not_running(home: Path) -> Status:
+    pid = state.holder(home)
+    if pid is not None:
+        condition = "stopped" if is_stopped(pid) else "busy"
+        text = f"Not answering ({home}).\n  {silence(home)}"
+    elif state.read(home) is not None:
+        condition = "ended"
+        text = (
+            f"Not running ({home}): it has ended, and what was in it is gone.\n  `python -m ekslab up` starts it anew."
+        )
+    else:
+        condition = "none"
+        text = f"Not running ({home}). Start it with `python -m ekslab up`."
+    return Status(False, {"running": False, "home": str(home), "state": condition, "pid": pid}, text)
+
+
 @contextmanager
 def recording(endpoints: Endpoints, namespace: str) -> Iterator[list[str]]:
     """Records what the containers of a namespace do meanwhile: at the end the list holds a line of JSON per event.
@@ -180,7 +260,7 @@ def _ask(endpoints: Endpoints, method: str, path: str) -> dict[str, Any]:
         connection.close()
     raise NotRunningError(
         f"The embedded lab in {endpoints.home} did not answer {method} {path.partition('?')[0]}: {reason}",
-        hint="`labkit status` says whether it runs.",
+        hint="`python -m ekslab status` shows whether it runs.",
     )
 
 
@@ -198,17 +278,17 @@ def log_file(home: Path) -> Path:
     return home / "lab.log"
 
 
-def _checked(endpoints: Endpoints, settings: Settings) -> Endpoints:
-    running = {"region": endpoints.region, "cluster": endpoints.cluster}
-    wanted = {"region": settings.region, "cluster": settings.cluster}
-    # Another region or cluster is for AWS to answer (it finds nothing there, as on the real thing); only what can't
-    # be served at all is refused here.
-    for port, name in ((settings.aws_port, "aws_port"), (settings.kubernetes_port, "kubernetes_port")):
+def _checked(endpoints: Endpoints, ports: dict[str, int]) -> Endpoints:
+    """Raises `NotRunningError` if the running lab has other ports than those asked for.
+
+    Another region or cluster is no error here: AWS answers that there is nothing.
+    """
+    for name, port in ports.items():
         if port and port != getattr(endpoints, name):
             raise NotRunningError(
                 f"The embedded lab in {endpoints.home} is already running, with {name} {getattr(endpoints, name)}, "
-                f"not {port} ({running if running == wanted else 'started with other settings'}).",
-                hint="Run `labkit down` first, or leave the port out.",
+                f"not {port}.",
+                hint="Run `python -m ekslab down` first, or leave the port out.",
             )
     return endpoints
 
@@ -221,27 +301,20 @@ def _lock(home: Path) -> Iterator[None]:
     except OSError as error:
         raise NotRunningError(
             f"The state folder {home} can't be used: {error.strerror}.",
-            hint="Set LABKIT_HOME to a folder that you may write to.",
+            hint="Set EKSLAB_HOME to a folder that you may write to.",
         ) from error
     with lock as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _start(settings: Settings) -> Endpoints:
-    home = settings.home
+def _start(home: Path, options: Sequence[str]) -> Endpoints:
     ready_read, ready_write = os.pipe()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MOTO_", "KUBE"))}
+    parent = ["--parent", os.environ[PARENT]] if os.environ.get(PARENT) else []
     with log_file(home).open("ab") as log:
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "ekslab.server"),
-                *("--home", str(home), "--region", settings.region, "--cluster", settings.cluster),
-                *("--nodes", str(settings.nodes), "--idle-minutes", str(settings.idle_minutes)),
-                *("--aws-port", str(settings.aws_port), "--kubernetes-port", str(settings.kubernetes_port)),
-                *("--ready-fd", str(ready_write)),
-                *(("--parent", os.environ[PARENT]) if os.environ.get(PARENT) else ()),
-            ],
+            [sys.executable, "-m", "ekslab.server", *options, f"--ready-fd={ready_write}", *parent],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -264,9 +337,9 @@ def _start(settings: Settings) -> Endpoints:
     full = os.strerror(errno.ENOSPC) in reason
     raise NotRunningError(
         f"The embedded lab did not start: {reason}",
-        hint=f"Make room for {home}, or set LABKIT_HOME to a folder on another disk."
+        hint=f"Make room for {home}, or set EKSLAB_HOME to a folder on another disk."
         if full
-        else f"Read {log_file(home)}; then try `labkit down` and `labkit up`.",
+        else f"Read {log_file(home)}; then try `python -m ekslab down` and `python -m ekslab up`.",
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ekslab.aws import Aws
+from ekslab.aws.lambda_functions import digest
 from ekslab.identity import ServiceAccountIssuer
 from ekslab.images import registry
 from ekslab.kubernetes import Cluster
@@ -15,7 +18,9 @@ from ekslab.state import Endpoints
 class EmbeddedLab:
     """Everything that the lab's process simulates. All of it runs on one event loop."""
 
-    def __init__(self, endpoints: Endpoints, issuer: ServiceAccountIssuer, *, nodes: int = 2) -> None:
+    def __init__(
+        self, endpoints: Endpoints, issuer: ServiceAccountIssuer, *, nodes: int = 2, functions: Iterable[Path] = ()
+    ) -> None:
         self.network = Network()
         images = registry(endpoints.home / "rules")
         addresses = [f"10.0.{index + 1}.{23 * (index + 1)}" for index in range(nodes)]
@@ -32,6 +37,7 @@ class EmbeddedLab:
             kubernetes_url=endpoints.kubernetes_url,
             kubernetes_ca=endpoints.certificate.certificate,
             url=endpoints.aws_url,
+            trusted_code=[digest(file.read_bytes()) for file in functions],
         )
         self.cluster = Cluster(
             nodes=self.nodes,

@@ -25,14 +25,13 @@ from typing import Any
 
 from aiohttp import web
 
-from ekslab import connections, memory, state
+from ekslab import connections, memory, state, versions
 from ekslab.control import Control
 from ekslab.identity import Credentials, ServerCertificate, ServiceAccountIssuer
 from ekslab.names import hex_id
 from ekslab.node.limits import MIB
 from ekslab.node.turns import Turns
 from ekslab.state import Endpoints
-from labkit.versions import pinned
 
 ACCOUNT_ID = "111122223333"
 _LONGEST_URL = 512 * 1024  # bytes; the command of an exec is part of it, each byte as three if need be
@@ -90,7 +89,7 @@ async def serve(options: argparse.Namespace) -> None:
         home=home,
     )
     issuer = f"https://oidc.eks.{options.region}.amazonaws.com/id/{hex_id(32, options.cluster, options.region).upper()}"
-    lab = EmbeddedLab(endpoints, ServiceAccountIssuer(issuer), nodes=options.nodes)
+    lab = EmbeddedLab(endpoints, ServiceAccountIssuer(issuer), nodes=options.nodes, functions=options.function)
 
     idle = IdleClock()
     aws_app, kubernetes_app = lab.aws.web_app(), lab.cluster.web_app()
@@ -103,7 +102,7 @@ async def serve(options: argparse.Namespace) -> None:
             "id": endpoints.id,
             "uptime": round(time.monotonic() - started, 3),
             "memory": memory.resident(),
-            "kubernetes_version": pinned()["kubernetes"]["server"],
+            "kubernetes_version": versions.KUBERNETES,
             **lab.describe(),
         }
 
@@ -221,6 +220,9 @@ def main() -> None:
     parser.add_argument("--idle-minutes", type=float, default=240.0)
     parser.add_argument("--aws-port", type=int, default=0)
     parser.add_argument("--kubernetes-port", type=int, default=0)
+    parser.add_argument(
+        "--function", type=Path, action="append", default=[], help="File that functions may consist of."
+    )
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, default=0, help="End when this process ends.")
     options = parser.parse_args()

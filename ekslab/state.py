@@ -58,11 +58,19 @@ class Endpoints:
     def secret_access_key(self) -> str:
         return self.credentials.secret_access_key
 
+    @property
+    def summary(self) -> str:
+        """Three lines of text: AWS, Kubernetes, state folder."""
+        return (
+            f"  AWS         {self.aws_url}  (region {self.region}, account {self.account_id})\n"
+            f"  Kubernetes  {self.kubernetes_url}  (cluster {self.cluster})\n"
+            f"  state       {self.home}"
+        )
+
     def environment(self) -> dict[str, str]:
-        """The variables that make labkit, kubectl, the AWS CLI and boto3 use this lab; see `labkit.environment`."""
+        """The variables that make kubectl, Helm, the AWS CLI and boto3 use this lab."""
         return {
-            "LABKIT_TARGET": "embedded",
-            "LABKIT_HOME": str(self.home),
+            "EKSLAB_HOME": str(self.home),
             "KUBECONFIG": str(self.kubeconfig),
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ACCESS_KEY_ID": self.access_key_id,

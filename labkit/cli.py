@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 # Subcommand -> where its click command is. A command's module is imported only when it is used.
 COMMANDS = {
-    "up": "ekslab.cli:up",
-    "down": "ekslab.cli:down",
-    "status": "ekslab.cli:status",
-    "env": "ekslab.cli:env",
+    "up": "labkit.lab_commands:up",
+    "down": "labkit.lab_commands:down",
+    "status": "labkit.lab_commands:status",
+    "env": "labkit.lab_commands:env",
     "lab": "labkit.jupyterlab:lab",
     "run": "labkit.runner:run_command",
     "apply": "labkit.provision.cli:apply",

@@ -13,20 +13,22 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.calls import near, shortened, shown
 from labkit.environment import refuse_embedded
-from labkit.errors import Hint, LabError, TargetError, UnreachableError
+from labkit.errors import Hint, LabError, NoLabError, NotRunningError, TargetError, UnreachableError
 from labkit.helm import Helm
 from labkit.kube import Kube
-from labkit.ledger import Ledger
+from labkit.ledger import Ledger, discard
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
     import boto3
+
+    from ekslab.client import Endpoints
 
 LAB_UP = (
     "The embedded lab has ended: start it again with `labkit up` (clients keep working, what was in it is gone), "
@@ -164,21 +166,90 @@ def reach(settings: Settings, *, start: bool = True, partly: bool = False) -> Ta
     return target
 
 
+def start_embedded(settings: Settings) -> Endpoints:
+    """The running embedded lab of `settings.home`, started if it isn't. Raises `NotRunningError` if it can't start."""
+    from ekslab import client
+
+    with labkit_errors():
+        return client.ensure_running(
+            settings.home,
+            region=settings.region,
+            cluster=settings.cluster,
+            nodes=settings.nodes,
+            idle_minutes=settings.idle_minutes,
+            aws_port=settings.aws_port,
+            kubernetes_port=settings.kubernetes_port,
+            functions=[Path(__file__).parent / "respond" / "forwarder.py"],
+            on_loss=_report_loss,
+        )
+
+
+def _report_loss(home: Path) -> None:
+    steps = discard(home / "ledger.json")
+    applied = f" and the steps {', '.join(steps)}" if steps else ""
+    print(
+        f"The embedded lab in {home} has ended (killed, or the computer restarted), and what was in it is gone: pods, "
+        f"logs, alarms{applied}. A new one was started; apply again what you need.",
+        file=sys.stderr,
+    )
+
+
+def running_embedded(home: Path) -> Endpoints:
+    """The running embedded lab of `home`. Raises `NoLabError`, or `NotRunningError` if it doesn't answer."""
+    from ekslab import client
+
+    with labkit_errors():
+        return client.running(home)
+
+
+def stop_embedded(home: Path) -> bool:
+    """Stops the embedded lab of `home` and discards its ledger. False if none was running."""
+    from ekslab import client
+
+    with labkit_errors():
+        stopped = client.stop(home)
+    discard(home / "ledger.json")
+    return stopped
+
+
+@contextmanager
+def labkit_errors() -> Iterator[None]:
+    """Turns errors of the embedded lab's client into `NoLabError` and `NotRunningError` of labkit."""
+    from ekslab import client
+
+    try:
+        yield
+    except client.NoLabError as error:
+        raise NoLabError(error.message, ended=error.ended, hint=labkit_words(error.hint)) from error
+    except client.EksLabError as error:
+        raise NotRunningError(error.message, hint=labkit_words(error.hint)) from error
+
+
+def labkit_words(text: str) -> str:
+    """A text of the embedded lab with labkit's command and variables in place of the lab's own."""
+    return text.replace("python -m ekslab", "labkit").replace("EKSLAB_", "LABKIT_")
+
+
 def _embedded(settings: Settings, start: bool) -> Target:
-    from ekslab.client import ensure_running, is_stopped, recording, running, silence
+    from ekslab.client import is_stopped, recording, silence
     from ekslab.helm import Helm as HelmStandIn
 
-    lab = ensure_running(settings) if start else running(settings.home)
+    lab = start_embedded(settings) if start else running_embedded(settings.home)
     for name in ("NO_PROXY", "no_proxy"):  # a proxy can't lead to this computer, and every client asks these
         if "127.0.0.1" not in os.environ.get(name, ""):
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
 
     def hint() -> str:
-        return silence(settings.home) or LAB_UP
+        return labkit_words(silence(settings.home)) or LAB_UP
 
     def before() -> None:  # or each client would wait for its own time-out, several times
         if is_stopped(lab.pid):
             raise TargetError("The embedded lab does not answer.", hint=hint)
+
+    @contextmanager
+    def record(namespace: str) -> Iterator[list[str]]:
+        with labkit_errors(), recording(lab, namespace) as lines:
+            yield lines
 
     aws = Aws(
         settings.region,
@@ -193,7 +264,7 @@ def _embedded(settings: Settings, start: bool) -> Target:
         Kube(kubeconfig=lab.kubeconfig, hint=hint, before=before),
         HelmStandIn(kubeconfig=lab.kubeconfig, notes=settings.home / "helm.lock"),
         Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.id}"),
-        partial(recording, lab),
+        record,
     )
 
 

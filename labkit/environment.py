@@ -54,9 +54,10 @@ def own() -> Environment:
 
 
 def embedded(variables: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of an embedded lab, from `Endpoints.environment()`. No proxy of `environ` stands before it."""
+    """The environment of an embedded lab, from the variables of its endpoints. No proxy of `environ` precedes it."""
     proxies = {name: _with_loopback(environ.get(name, "")) for name in ("NO_PROXY", "no_proxy")}
-    return Environment((SHELL / "bin", _scripts()), {**variables, **proxies, _MARK: "embedded"})
+    own = {"LABKIT_TARGET": "embedded", "LABKIT_HOME": variables["EKSLAB_HOME"], _MARK: "embedded"}
+    return Environment((SHELL / "bin", _scripts()), {**own, **variables, **proxies})
 
 
 def refuse_embedded(environ: Mapping[str, str] = os.environ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from labkit import environment
+from labkit.connect import start_embedded
 from labkit.errors import LabError
 from labkit.settings import Settings
 
@@ -38,9 +39,7 @@ def lab(options: tuple[str, ...]) -> None:
 
 def on_embedded(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """What takes the place of `environ` on the embedded lab, which is started if need be, and terminals' shell."""
-    from ekslab.client import ensure_running
-
-    endpoints = ensure_running(settings)
+    endpoints = start_embedded(settings)
     click.echo(f"The embedded lab is running: AWS {endpoints.aws_url}, Kubernetes {endpoints.kubernetes_url}.")
     environ = environment.embedded(endpoints.environment(), environ).of_process(environ)
     rc = str(environment.SHELL / "rc")

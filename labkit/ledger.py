@@ -38,6 +38,16 @@ class Record:
         return (self.step, self.kind, self.name)
 
 
+def discard(path: Path) -> list[str]:
+    """Deletes the ledger file of a lab that has ended. Returns the steps that it had records of, if it is readable."""
+    try:
+        steps = list(dict.fromkeys(str(record["step"]) for record in json.loads(path.read_bytes())["records"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        steps = []
+    path.unlink(missing_ok=True)
+    return steps
+
+
 class Ledger:
     """Records of one target, in the order in which they were made."""
 

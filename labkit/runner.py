@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labkit.cli import FileName
+from labkit.connect import start_embedded, stop_embedded
 from labkit.environment import embedded
 from labkit.errors import RunError
 from labkit.settings import Settings, workshop_root
@@ -281,24 +282,23 @@ def _lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
     if settings.target != "embedded":
         yield
         return
-    from ekslab import client
+    from ekslab.client import PARENT
 
     before = dict(os.environ)
     home = output / ".labkit"
     own = "LABKIT_HOME" not in os.environ
     try:
         if own:
-            client.stop(home)  # left over from a run that was killed
-            (home / "ledger.json").unlink(missing_ok=True)
+            stop_embedded(home)  # left over from a run that was killed
             settings = replace(settings, home=home)
-        os.environ[client.PARENT] = str(os.getpid())  # killed, this process can't stop its lab
-        environ = embedded(client.ensure_running(settings).environment()).of_process(os.environ)
+        os.environ[PARENT] = str(os.getpid())  # killed, this process can't stop its lab
+        environ = embedded(start_embedded(settings).environment()).of_process(os.environ)
         os.environ.clear()
         os.environ.update(environ)
         yield
     finally:
         if own:
-            client.stop(home)
+            stop_embedded(home)
         os.environ.clear()
         os.environ.update(before)
 

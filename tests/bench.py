@@ -67,14 +67,15 @@ def bench_rules(files: list[Path]) -> None:
 def bench_lab() -> None:
     from ekslab import client
     from labkit import Lab
+    from labkit.connect import start_embedded
     from labkit.settings import Settings
 
     os.environ[client.PARENT] = str(os.getpid())
     home = Path(tempfile.mkdtemp(prefix="labkit-bench-"))
     settings = Settings.load(environ={}, home=home, root=ROOT)
-    row("labkit up", seconds(lambda: client.ensure_running(settings)), "s")
+    row("labkit up", seconds(lambda: start_embedded(settings)), "s")
     try:
-        endpoints = client.ensure_running(settings)
+        endpoints = start_embedded(settings)
         lab = Lab.connect(home=home, root=ROOT)
         row("provision everything", seconds(lambda: lab.ensure("fluent-bit", "falco", "nginx", "custom-rules")), "s")
         logs = lab.aws.client("logs")

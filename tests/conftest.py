@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 def _no_real_aws() -> None:
     """No test may find a person's own credentials, cluster or lab."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "KUBE", "LABKIT_")) and name != client.PARENT:
+        if name.startswith(("AWS_", "KUBE", "LABKIT_", "EKSLAB_")) and name != client.PARENT:
             del os.environ[name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull

@@ -12,10 +12,9 @@ from typing import Any
 
 import orjson
 
-from ekslab import names
+from ekslab import names, versions
 from ekslab.aws.protocols import AwsError, Call, unsupported
 from ekslab.http import HttpResponse
-from labkit import versions
 
 # (version, released, end of standard support, end of extended support), from the EKS release calendar.
 _CALENDAR = (
@@ -61,7 +60,7 @@ class Eks:
             "name": cluster,
             "arn": self._arn,
             "createdAt": self._created,
-            "version": versions.pinned()["kubernetes"]["eks"],
+            "version": versions.EKS,
             "endpoint": endpoint,
             "roleArn": self._roles["cluster"],
             "resourcesVpcConfig": {

@@ -24,7 +24,7 @@ from ekslab.aws.account import Account, Administrator, supported
 from ekslab.aws.cloudwatch import CloudWatch
 from ekslab.aws.eks import Eks
 from ekslab.aws.iam_authorization import Principal
-from ekslab.aws.lambda_functions import Lambda, shipped
+from ekslab.aws.lambda_functions import Lambda
 from ekslab.aws.live_tail import LiveTail
 from ekslab.aws.logs import Logs
 from ekslab.aws.protocols import (
@@ -65,9 +65,9 @@ _SMALL_BODY = 1024 * 1024  # bytes; of larger ones, two are read at a time
 class Aws:
     """One AWS account as the lab sees it. Lives on one event loop.
 
-    `kubernetes_ca` is PEM, `clock` gives seconds since the epoch. `trusted_code` are digests of the files that
-    functions may be made of; by default, what the workshop ships. Constructing it is cheap: the emulation of IAM is
-    loaded by `warm_up`, or else by the first call that needs it.
+    `kubernetes_ca` is PEM, `clock` returns seconds since the epoch. `trusted_code` holds the SHA-256 digests
+    (hexadecimal) of the files that Lambda functions may consist of. The constructor is cheap: `warm_up`, or the first
+    call that needs it, loads the emulation of IAM.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Aws:
         kubernetes_ca: bytes = b"",
         clock: Callable[[], float] = time.time,
         url: str = "",
-        trusted_code: Iterable[str] | None = None,
+        trusted_code: Iterable[str] = (),
     ) -> None:
         self.url = url
         """Where SDKs on this computer reach it; functions do."""
@@ -123,7 +123,7 @@ class Aws:
             call_as=self.call_as,
             url=lambda: self.url,
             metrics=lambda region: self.cloudwatch.region(region).metrics,
-            trusted=shipped() if trusted_code is None else trusted_code,
+            trusted=trusted_code,
         )
         self.logs = Logs(
             account_id=account_id,

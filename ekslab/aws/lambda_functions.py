@@ -15,7 +15,6 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from importlib import resources
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +75,6 @@ _KNOWN = {
     },
 }
 _RANGES = {"Timeout": (1, 900), "MemorySize": (128, 10_240)}
-
-
-def shipped() -> frozenset[str]:
-    """SHA-256 of the code that the lab runs: the function file of the workshop, as it is now."""
-    file = resources.files("labkit").joinpath("respond", "forwarder.py")
-    return frozenset({digest(file.read_bytes())})
 
 
 def digest(code: bytes) -> str:
@@ -554,9 +547,8 @@ def _not_found(arn: str) -> AwsError:
 
 def _foreign(name: str) -> AwsError:
     return _invalid(
-        f"The embedded lab runs the workshop's own function only, and {name} of this package is not it: what is "
-        "uploaded would run on this computer. It runs labkit/respond/forwarder.py as it was when the lab started: "
-        "after a change to that file, restart the lab."
+        f"The embedded lab runs only the function files that it was started with, and {name} of this package is not "
+        "one of them: uploaded code would run on this computer. After a change to such a file, restart the lab."
     )
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ekslab import versions
 from ekslab.helm import chart as charts
 from ekslab.helm import release as releases
 from ekslab.helm.errors import HelmError
@@ -22,9 +23,8 @@ from labkit.errors import StepError
 from labkit.helm import Helm as RealHelm
 from labkit.helm import Release
 from labkit.kube import Kube
-from labkit.versions import pinned
 
-VERSION = f"v{pinned()['helm']['version']}"
+VERSION = f"v{versions.HELM}"
 """The Helm whose behaviour is followed."""
 
 _HINTS = {

@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
+from ekslab import versions
 from ekslab.helm import VERSION, chart, release, storage
 from ekslab.helm.errors import HelmError
 from ekslab.helm.values import coalesce, read
 from labkit.connect import LAB_UP
 from labkit.errors import LabError
 from labkit.kube import Kube
-from labkit.versions import pinned
 
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table")
 _REVISION = click.option("--revision", type=int, default=0)
@@ -478,7 +478,7 @@ def repo() -> None:
     """Chart repositories: the stand-in has its chart built in."""
 
 
-_REPOSITORY = {"name": chart.REPOSITORY, "url": pinned()["falco"]["chart"]["repository"]}
+_REPOSITORY = {"name": chart.REPOSITORY, "url": versions.FALCO_CHART_REPOSITORY}
 
 
 @repo.command("add")

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
+from ekslab import versions
 from ekslab.helm.errors import HelmError
 from ekslab.helm.values import Values, coalesce
-from labkit.versions import pinned
 
 Object = dict[str, Any]
 
@@ -38,11 +38,10 @@ No further action should be required.
 @cache
 def metadata() -> dict[str, Any]:
     """Chart.yaml."""
-    versions = pinned()["falco"]
     return {
         "name": "falco",
-        "version": versions["chart"]["version"],
-        "appVersion": versions["version"],
+        "version": versions.FALCO_CHART,
+        "appVersion": versions.FALCO,
         "apiVersion": "v2",
         "type": "application",
         "description": "Falco",
@@ -63,13 +62,12 @@ def defaults() -> Values:
 
 def locate(chart: str, version: str, repository: str = "") -> None:
     """Finds the chart as Helm would in its repositories. Raises `HelmError` for any but falco 9.1.0."""
-    known = pinned()["falco"]["chart"]
     repo, _, name = chart.rpartition("/")
     if repository:
-        if repository.rstrip("/") != known["repository"]:
+        if repository.rstrip("/") != versions.FALCO_CHART_REPOSITORY:
             raise HelmError(
                 f'looks like "{repository}" is not a valid chart repository or cannot be reached: '
-                "the embedded lab knows " + known["repository"]
+                "the embedded lab knows " + versions.FALCO_CHART_REPOSITORY
             )
     elif not repo:
         raise HelmError(f'path "{chart}" not found')
@@ -78,7 +76,7 @@ def locate(chart: str, version: str, repository: str = "") -> None:
     where = repository or REPOSITORY
     if name != "falco":
         raise HelmError(f'chart "{name}" not found in {where} repository (the embedded lab has the chart falco)')
-    if version and not _satisfies(known["version"], version):
+    if version and not _satisfies(versions.FALCO_CHART, version):
         raise HelmError(
             f"chart \"falco\" matching {version} not found in {where} index. (try 'helm repo update'): "
             f"no chart version found for falco-{version}"

@@ -9,9 +9,9 @@ import signal
 import time as clock
 from urllib.parse import unquote, urlsplit
 
+from ekslab import versions
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.node import Image, Process, debian_userland, program
-from labkit.versions import pinned
 
 _ROOT = "/usr/share/nginx/html"
 _WORKERS = 2
@@ -56,7 +56,7 @@ http {
 
 def image() -> Image:
     """`docker.io/library/nginx`, with the users and files that the real one has where the workshop looks."""
-    version = pinned()["nginx"]["version"]
+    version = versions.NGINX
     layer = (
         debian_userland()
         .user("nginx", 101, 101, "/nonexistent", "/bin/false")
@@ -72,7 +72,7 @@ def image() -> Image:
     )
     minor = version.rsplit(".", 1)[0]
     return Image(
-        repository=pinned()["nginx"]["image"],
+        repository=versions.NGINX_IMAGE,
         tags=(version, minor, minor.partition(".")[0], "latest", "mainline"),
         layer=layer,
         entrypoint=("/docker-entrypoint.sh",),
@@ -85,7 +85,7 @@ def image() -> Image:
 @program("nginx")
 async def nginx(p: Process) -> int:
     """The master process: reads its configuration, starts workers as user nginx, and ends with them."""
-    version = pinned()["nginx"]["version"]
+    version = versions.NGINX
     if "-v" in p.argv[1:]:
         p.stderr.write(f"nginx version: nginx/{version}\n")
         return 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ekslab import versions
 from ekslab.kubernetes.resources import Object, Resource, groups
-from labkit.versions import pinned
 
 _SUBRESOURCE_KINDS = {
     "scale": ("autoscaling", "v1", "Scale"),
@@ -28,7 +28,7 @@ _SUBRESOURCE_VERBS = {
 
 def version() -> Object:
     """`/version`, as an EKS cluster words it."""
-    server = pinned()["kubernetes"]["server"]
+    server = versions.KUBERNETES
     major, minor, _ = server.split(".")
     return {
         "major": major,

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ekslab import versions
 from ekslab.http import HttpRequest
 from ekslab.kubernetes.resources import Object
 from ekslab.node import Container, Node, OciError
-from labkit.versions import pinned
 
 
 class ProbeFailure(Exception):
     """The container isn't well; the message follows `Readiness probe `, as the kubelet words it."""
 
 
-_USER_AGENT = f"kube-probe/{pinned()['kubernetes']['eks']}"
+_USER_AGENT = f"kube-probe/{versions.EKS}"
 
 
 class _Output:

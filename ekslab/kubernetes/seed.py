@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ekslab import names
+from ekslab import names, versions
 from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.auth import MASTERS
 from ekslab.kubernetes.registry import Registry
@@ -12,7 +12,6 @@ from ekslab.kubernetes.resources import Object
 from ekslab.kubernetes.timestamps import rfc3339, rfc3339_micro
 from ekslab.node import Node
 from ekslab.node.procfs import KERNEL_RELEASE
-from labkit.versions import pinned
 
 API_ADDRESS = "10.100.0.1"
 API_HOST = "kubernetes.default.svc.cluster.local"
@@ -178,7 +177,7 @@ def register_node(registry: Registry, node: Node, index: int, region: str, accou
     now, address = registry.clock(), node_address(node)
     zone = f"{region}{'abc'[index % 3]}"
     instance = "i-0" + names.hex_id(16, "instance", node.name)
-    version = str(pinned()["kubernetes"]["server"])
+    version = versions.KUBERNETES
     labels = {
         "beta.kubernetes.io/arch": "amd64",
         "beta.kubernetes.io/instance-type": "m5.large",

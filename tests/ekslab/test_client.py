@@ -20,12 +20,12 @@ import pytest
 from click.testing import CliRunner
 
 from ekslab import client, identity, state
+from ekslab.client import NotRunningError
 from ekslab.identity import ServerCertificate
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.cli import main
-from labkit.errors import LabError, NotRunningError
-from labkit.settings import Settings
+from labkit.errors import LabError
 
 NewLab = Callable[..., Endpoints]
 
@@ -252,16 +252,12 @@ def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_state_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotRunningError, match="can't be used: Not a directory") as caught:
-        client.ensure_running(Settings.load(environ={}, home=tmp_path / "file" / "lab"))
-    assert "LABKIT_HOME" in caught.value.hint
+        client.ensure_running(tmp_path / "file" / "lab")
+    assert "EKSLAB_HOME" in caught.value.hint
 
 
 def test_it_survives_the_end_of_the_process_that_started_it(new_lab: NewLab, tmp_path: Path) -> None:
-    code = (
-        "from ekslab import client; from labkit.settings import Settings; "
-        "print(client.ensure_running(Settings.load()).pid)"
-    )
-    environment = os.environ | {"LABKIT_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    code = f"import pathlib, ekslab.client as c; print(c.ensure_running(pathlib.Path({str(tmp_path)!r})).pid)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = new_lab(home=tmp_path)
     assert str(found.pid) == done.stdout.strip()

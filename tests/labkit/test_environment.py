@@ -102,7 +102,7 @@ def test_programs_run_on_a_running_lab_and_else_say_what_to_do(
         if end == "stopped":
             assert client.stop(lab.home)
         else:
-            pid = client.ensure_running(Settings.load(environ={}, home=lab.home)).pid
+            pid = client.ensure_running(lab.home).pid
             os.kill(pid, signal.SIGKILL)
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie, as below a JupyterLab
         for name in ("kubectl", "helm", "aws"):

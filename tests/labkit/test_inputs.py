@@ -117,7 +117,7 @@ def test_a_command_refuses_what_it_cannot_use(
 ) -> None:
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "no-lab"))  # where none is running, and none is to be started
     monkeypatch.chdir(workshop)
-    monkeypatch.setattr("ekslab.client._start", lambda settings: pytest.fail("a lab was started"))
+    monkeypatch.setattr("ekslab.client._start", lambda *_: pytest.fail("a lab was started"))
     monkeypatch.setattr("labkit.files.PATIENCE", 0.1)
     refused([odd.get(argument, argument) for argument in arguments])
 

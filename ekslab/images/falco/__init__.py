@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ekslab import versions
 from ekslab.images.falco import program as _program  # noqa: F401  (registers the program)
 from ekslab.images.falco.artifacts import Artifacts, artifacts_layer, plugin
 from ekslab.node import Image, Layer, debian_userland
-from labkit.versions import pinned
 
 # Of a kind with the pinned one, as far as a chart uses them: `artifact install` and `artifact follow`.
 _OLDER_FALCOCTL = ("0.12.2", "0.12.1", "0.12.0", "0.11.4", "0.11.3", "0.11.2", "0.11.1", "0.11.0")
@@ -19,8 +19,7 @@ def images(rules: Path | None = None) -> list[Image]:
     `rules` is a folder of upstream rule files (`falco_rules.yaml`, `falco-incubating_rules.yaml`,
     `falco-sandbox_rules.yaml`), which take the place of the lab's own where they are there.
     """
-    versions = pinned()["falco"]
-    version, falcoctl_version = versions["version"], versions["falcoctl"]
+    version, falcoctl_version = versions.FALCO, versions.FALCOCTL
     artifacts = Artifacts(rules)
     falco = (
         debian_userland()

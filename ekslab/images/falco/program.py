@@ -17,11 +17,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ekslab import versions
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.images.falco.config import DEFAULT_FILE, ConfigError, Settings, load, rules_files
 from ekslab.node import Process, Watch, program
-from labkit.errors import RuleError
-from labkit.versions import pinned
 
 # The rule engine is imported when a Falco starts: the lab is up sooner without it.
 if TYPE_CHECKING:
@@ -97,10 +96,9 @@ async def falco(p: Process) -> int:
 
 
 def _version(p: Process) -> int:
-    versions = pinned()["falco"]
-    p.print(f"Falco version: {versions['version']}")
+    p.print(f"Falco version: {versions.FALCO}")
     p.print("Libs version:  0.25.4")
-    p.print(f"Engine:        {versions['engine']}")
+    p.print(f"Engine:        {versions.FALCO_ENGINE}")
     p.print("Driver:        modern_ebpf (built in)")
     return 0
 
@@ -152,13 +150,13 @@ async def _list_rules(p: Process, options: _Options) -> int:
         {"details": {"events": sorted({*rule.event_types, "asyncevent"}), "macros": list(rule.macros)}, "info": info}
         for rule, info in zip(engine.rules, infos, strict=True)
     ]
-    p.print(json.dumps({"required_engine_version": pinned()["falco"]["engine"], "rules": rules}))
+    p.print(json.dumps({"required_engine_version": versions.FALCO_ENGINE, "rules": rules}))
     return 0
 
 
 def _engine(settings: Settings, hostname: str) -> Engine:
     """The engine that the settings ask for. Raises `_Exit` for what the lab doesn't emulate."""
-    from falcorules import Engine
+    from falcorules import Engine, RuleError
 
     texts: list[str] = []
     fields: dict[str, str] = {}
@@ -212,7 +210,7 @@ def _texts(p: Process, options: _Options, settings: Settings) -> dict[str, str]:
 
 async def _load_rules(p: Process, options: _Options, settings: Settings, hostname: str) -> _Loaded:
     """The engine with the rules that the settings name. Raises `_Exit` for settings that can't be used."""
-    from falcorules import LoadError
+    from falcorules import LoadError, RuleError
 
     paths = options.rules or rules_files(p, settings)
     if not paths:
@@ -292,7 +290,7 @@ class _Falco:
         return loaded
 
     def _introduce(self) -> None:
-        self._log("info", f"Falco version: {pinned()['falco']['version']} (x86_64)")
+        self._log("info", f"Falco version: {versions.FALCO} (x86_64)")
         self._log("info", f"CLI args: {' '.join(self._p.argv)}")
         self._log("info", "Falco initialized with configuration files:")
         for name, outcome in self._settings.files:
@@ -322,7 +320,7 @@ class _Falco:
         path = library if library.startswith("/") else f"/usr/share/falco/plugins/{library}"
         if not self._p.exists(path):
             raise _Exit(f"cannot load plugin {path}: can't find plugin dynamic library: {path}")
-        self._log("info", f"Loaded plugin 'container@{pinned()['falco']['plugins']['container']}' from file {path}")
+        self._log("info", f"Loaded plugin 'container@{versions.CONTAINER_PLUGIN}' from file {path}")
         engines = (plugin.get("init_config") or {}).get("engines") or {}
         for name in _ENGINES:
             given = engines.get(name) or {}
@@ -476,11 +474,10 @@ class _Falco:
         if path == self._settings.get("webserver.k8s_healthz_endpoint", "/healthz"):
             return HttpResponse(200, headers, b'{"status": "ok"}')
         if path == "/versions":
-            versions = pinned()["falco"]
             body: dict[str, Any] = {
                 "default_driver_version": "10.2.0+driver",
-                "engine_version_semver": versions["engine"],
-                "falco_version": versions["version"],
+                "engine_version_semver": versions.FALCO_ENGINE,
+                "falco_version": versions.FALCO,
                 "libs_version": "0.25.4",
             }
             return HttpResponse(200, headers, json.dumps(body).encode())

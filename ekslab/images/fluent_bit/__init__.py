@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ekslab import versions
 from ekslab.images.fluent_bit.config import ConfigError, check, parse
 from ekslab.images.fluent_bit.engine import Engine
 from ekslab.images.fluent_bit.log import Log
 from ekslab.node import Image, Layer, Process, program
-from labkit.versions import pinned
 
 BINARY = "/fluent-bit/bin/fluent-bit"
 _FLAGS_WITH_VALUE = {"-c": "config", "--config": "config", "-w": "workdir", "--workdir": "workdir"}
@@ -28,7 +28,6 @@ pipeline:
 
 def image() -> Image:
     """`cr.fluentbit.io/fluent/fluent-bit`: distroless, nothing in it but the program."""
-    versions = pinned()["fluent_bit"]
     layer = (
         Layer()
         .directory("/etc")
@@ -39,8 +38,8 @@ def image() -> Image:
         .file("/fluent-bit/etc/fluent-bit.yaml", _DEFAULT_CONFIG)
     )
     return Image(
-        repository=versions["image"],
-        tags=(versions["version"], versions["version"].rpartition(".")[0], "latest"),
+        repository=versions.FLUENT_BIT_IMAGE,
+        tags=(versions.FLUENT_BIT, versions.FLUENT_BIT.rpartition(".")[0], "latest"),
         layer=layer,
         entrypoint=(BINARY,),
         cmd=("-c", "/fluent-bit/etc/fluent-bit.yaml"),
@@ -57,7 +56,7 @@ async def fluent_bit(p: Process) -> int:
         if word in _FLAGS_WITH_VALUE and (separator or words):
             options[_FLAGS_WITH_VALUE[word]] = value if separator else words.pop(0)
         elif word in ("--version", "-V"):
-            p.print(f"Fluent Bit v{pinned()['fluent_bit']['version']}")
+            p.print(f"Fluent Bit v{versions.FLUENT_BIT}")
             return 0
         elif word in ("--dry-run", "-D"):
             options["dry-run"] = "yes"
@@ -74,7 +73,7 @@ async def fluent_bit(p: Process) -> int:
     if not path.endswith((".yaml", ".yml")):
         p.stderr.write(f"[embedded lab] {path}: the lab reads YAML configurations only, not the classic form\n")
         return 1
-    p.print(f"Fluent Bit v{pinned()['fluent_bit']['version']}")
+    p.print(f"Fluent Bit v{versions.FLUENT_BIT}")
     p.print("* Copyright (C) 2015-2026 The Fluent Bit Authors")
     p.print("* Fluent Bit is a CNCF graduated project under the Fluent organization")
     p.print("* https://fluentbit.io")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ekslab import versions
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.images.fluent_bit.cloudwatch import CloudWatchLogs, Result
 from ekslab.images.fluent_bit.config import Config, ConfigError, Section, parse_size
@@ -25,7 +26,6 @@ from ekslab.images.fluent_bit.log import Log
 from ekslab.images.fluent_bit.records import Event
 from ekslab.images.fluent_bit.tail import Tail
 from ekslab.names import digest
-from labkit.versions import pinned
 
 if TYPE_CHECKING:
     from ekslab.node import Process
@@ -151,8 +151,7 @@ class Engine:
         stop.set()
 
     def _announce(self) -> None:
-        version = pinned()["fluent_bit"]["version"]
-        self._log.info(f"[fluent bit] version={version}, pid={self._process.vpid}")
+        self._log.info(f"[fluent bit] version={versions.FLUENT_BIT}, pid={self._process.vpid}")
         kind = "memory+filesystem" if self._storage else "memory"
         sync = self._config.service.get("storage.sync", "normal")
         self._log.info(f"[storage] type={kind}, sync={sync}, checksum=off, max_chunks_up=128")
@@ -370,7 +369,7 @@ class Engine:
         path = "/" + path.split("/", 3)[3] if path.count("/") > 2 else "/"
         uptime = (self._process.kernel.now() - self._started) // 1_000_000_000
         answers: dict[str, Any] = {
-            "/": {"fluent-bit": {"version": pinned()["fluent_bit"]["version"], "edition": "Community"}},
+            "/": {"fluent-bit": {"version": versions.FLUENT_BIT, "edition": "Community"}},
             "/api/v1/uptime": {"uptime_sec": uptime, "uptime_hr": f"Fluent Bit has been running: {uptime} seconds"},
             "/api/v1/metrics": self._counts,
         }

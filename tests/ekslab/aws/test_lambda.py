@@ -233,7 +233,7 @@ def test_what_the_lab_does_not_have_is_named(functions: Any, role: str) -> None:
 def test_only_trusted_code_gets_in(functions: Any, role: str, zipped: bytes) -> None:
     code, said = refused(create, functions=functions, role=role, Code={"ZipFile": zipped})
     assert code == "InvalidParameterValueException"
-    assert "runs the workshop's own function only" in said
+    assert "runs only the function files that it was started with" in said
     create(functions, role)
     before = functions.get_function_configuration(FunctionName="probe")["CodeSha256"]
     assert refused(functions.update_function_code, FunctionName="probe", ZipFile=zipped)[0] == code
@@ -247,13 +247,10 @@ def test_code_beside_the_trusted_code_does_not_get_in(functions: Any, role: str)
     assert "boto3.py" in refused(create, functions=functions, role=role, Code={"ZipFile": data.getvalue()})[1]
 
 
-def test_a_lab_trusts_nothing_but_what_the_workshop_ships(make_aws: Callable[..., Any], workshop: Path) -> None:
+def test_a_lab_trusts_no_code_that_it_was_not_started_with(make_aws: Callable[..., Any]) -> None:
     running = make_aws()
     role = running.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
-    functions = running.client("lambda")
-    assert "labkit/respond/forwarder.py" in refused(create, functions=functions, role=role)[1]
-    code = (workshop / "labkit/respond/forwarder.py").read_bytes()
-    create(functions, role, Handler="forwarder.handler", Code={"ZipFile": package(code, "forwarder.py")})
+    assert "was started with" in refused(create, functions=running.client("lambda"), role=role)[1]
 
 
 # -- invoking

@@ -27,12 +27,14 @@ from aiohttp import web
 
 from ekslab.aws import Aws as EmbeddedAws
 from ekslab.aws import lambda_invocations
+from ekslab.aws.lambda_functions import digest
 from ekslab.aws.protocols import AwsError
 from ekslab.identity import Credentials, ServiceAccountIssuer
 from labkit.connect import Aws
 from labkit.ledger import Ledger
 from labkit.provision.findings_forwarder import dead_letter_queue, function_name
 from labkit.provision.steps import STEPS
+from labkit.respond import forwarder
 from labkit.respond.forwarder import to_asff
 from labkit.settings import Settings
 
@@ -127,7 +129,14 @@ class TortureLab:
         self._thread.start()
         keys = Credentials()
         issuer = ServiceAccountIssuer("https://oidc.eks.us-east-1.amazonaws.com/id/0")
-        self.embedded = EmbeddedAws(credentials=keys, issuer=issuer, account_id=ACCOUNT, region=REGION, cluster=CLUSTER)
+        self.embedded = EmbeddedAws(
+            credentials=keys,
+            issuer=issuer,
+            account_id=ACCOUNT,
+            region=REGION,
+            cluster=CLUSTER,
+            trusted_code=[digest(Path(forwarder.__file__).read_bytes())],
+        )
         self._runner = self.run(self._serve())
         self.aws = Aws(
             REGION,
