@@ -1,4 +1,4 @@
-"""The published rule files: what they raise, and that the lab's rules raise the same."""
+"""The published rule files, where they are at hand: what they raise, and that the lab's rules raise the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from falcorules import Engine, RecordedEvent, check
+import pytest
+
+from falcorules import Engine, RecordedEvent, check, load
 from tests.ekslab.images.test_stable_rules import CASES
 from tests.ekslab.images.test_stable_rules import FILE as STABLE
 
@@ -78,12 +80,37 @@ def test_the_labs_rules_raise_what_the_published_ones_of_the_same_name_raise(ups
     assert raised == {name for name, _, _ in ours}
 
 
-def test_recorded_events_raise_what_falco_raised(upstream: list[Path]) -> None:
-    """All system calls of a recorded minute: `test_engine.py` has those that raised an alert, and a few others."""
-    engine = Engine(matching="all")
-    engine.load(upstream)
+@pytest.fixture(scope="module")
+def recording() -> list[RecordedEvent]:
+    """All system calls of a recorded minute; `test_engine.py` has those that raised an alert, and a few others."""
     with lzma.open(DATA / "recording.jsonl.xz") as lines:
-        events = [RecordedEvent(json.loads(line)) for line in lines]
-    raised = {str(event.get("evt.num")): [alert.rule for alert in engine.process(event)] for event in events}
-    expected = json.loads((DATA / "recording-alerts.json").read_text())
-    assert {number: rules for number, rules in raised.items() if rules} == expected
+        return [RecordedEvent(json.loads(line)) for line in lines]
+
+
+def raised_by(files: list[Path], recording: list[RecordedEvent]) -> dict[str, list[str]]:
+    engine = Engine(matching="all")
+    engine.load(files)
+    alerts = {str(event.get("evt.num")): [alert.rule for alert in engine.process(event)] for event in recording}
+    return {number: rules for number, rules in alerts.items() if rules}
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, list[str]]:
+    """By number of the event: the rules of which Falco raised an alert."""
+    found: dict[str, list[str]] = json.loads((DATA / "recording-alerts.json").read_text())
+    return found
+
+
+def test_recorded_events_raise_what_falco_raised(
+    upstream: list[Path], recording: list[RecordedEvent], expected: dict[str, list[str]]
+) -> None:
+    assert raised_by(upstream, recording) == expected
+
+
+def test_recorded_events_raise_the_same_by_the_labs_rules(
+    recording: list[RecordedEvent], expected: dict[str, list[str]]
+) -> None:
+    own = {rule.name for rule in load([STABLE]).rules}
+    of_these = {number: [rule for rule in rules if rule in own] for number, rules in expected.items()}
+    assert sum(map(len, of_these.values())) > 20
+    assert raised_by([STABLE], recording) == {number: rules for number, rules in of_these.items() if rules}
