@@ -112,5 +112,7 @@ def test_recorded_events_raise_the_same_by_the_labs_rules(
 ) -> None:
     own = {rule.name for rule in load([STABLE]).rules}
     of_these = {number: [rule for rule in rules if rule in own] for number, rules in expected.items()}
-    assert sum(map(len, of_these.values())) > 20
+    assert {"Read sensitive file untrusted", "Search Private Keys or Passwords"} <= {
+        r for rs in of_these.values() for r in rs
+    }
     assert raised_by([STABLE], recording) == {number: rules for number, rules in of_these.items() if rules}
