@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ekslab.client import CONTROL_PATH, HEALTH_PATH, RECORDING_PATH
-from falcorules.events import Event, as_line
+from falcorules import Event, as_line
 
 if TYPE_CHECKING:
     from ekslab.lab import EmbeddedLab

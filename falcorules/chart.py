@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from labkit import files
-from labkit.calls import checked
-from labkit.errors import RuleError, reading_yaml
+from falcorules.arguments import checked
+from falcorules.errors import RuleError
+from falcorules.files import read
 
 
 @checked
@@ -41,5 +41,11 @@ def is_values_file(path: Path) -> bool:
 
 
 def _document(path: Path) -> object:
-    with reading_yaml(path, RuleError):
-        return yaml.safe_load(files.read_text(path))
+    try:
+        return yaml.safe_load(read(path).decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RuleError(f"{path} is not text in UTF-8.", hint="Save it as UTF-8.") from error
+    except RecursionError as error:
+        raise RuleError(f"{path} is nested too deeply.", hint="Look for brackets that are never closed.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number out of range
+        raise RuleError(f"{path} is not YAML: {error}", hint="Correct the file; indentation counts.") from error

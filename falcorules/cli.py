@@ -1,21 +1,53 @@
-"""The `labkit rules` commands: check rule files, replay recorded events, list and explain rules."""
+"""The commands: check rule files, list and explain rules, replay recorded events."""
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
-from importlib import resources
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from labkit.cli import FileName
-from labkit.errors import LabError
+from falcorules.errors import FalcoRulesError
 
 if TYPE_CHECKING:
     from falcorules.engine import Source
+
+
+class _Commands(click.Group):
+    """A group that prints errors to stderr in two lines and ends with exit code 1."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().main(*args, **extra)
+        except FalcoRulesError as error:
+            click.echo(f"Error: {error}", err=True)
+        except OSError as error:
+            click.echo(f"Error: Input or output failed: {error.strerror or error}.", err=True)
+            with suppress(OSError):  # or the interpreter would write what is buffered when it ends, and fail again
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+class FileName(click.Path):
+    """A file or folder, as a Path."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip():
+            self.fail("The name of a file is empty.", param, ctx)
+        try:
+            Path(value).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links, or a NUL
+            self.fail(f"{str(value)[:200]!r} can't be used: {error}", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 _EVENTS = click.option(
     "--events",
@@ -29,7 +61,7 @@ def _rule_files(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command its `files`: rule files in the order in which Falco would load them."""
 
     @click.argument("paths", nargs=-1, metavar="[RULES]...", type=FileName())
-    @click.option("--default-rules", is_flag=True, help="Load the lab's default rules before them.")
+    @click.option("--default-rules", is_flag=True, help="Load the stable rules before them.")
     @click.option(
         "--values",
         multiple=True,
@@ -40,11 +72,11 @@ def _rule_files(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(paths: tuple[Path, ...], default_rules: bool, values: tuple[Path, ...], **options: Any) -> None:
         from falcorules.chart import from_values
+        from falcorules.rulesets import default_rules as stable_rules
 
         files: list[Source] = []
         if default_rules:
-            stable = resources.files("ekslab.images").joinpath("rules", "falco_rules.yaml")
-            files.append(("falco_rules.yaml", stable.read_bytes()))
+            files.append(stable_rules())
         files += paths
         for path in values:
             files += from_values(path)
@@ -55,12 +87,12 @@ def _rule_files(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-@click.group()
-def rules() -> None:
+@click.group(cls=_Commands)
+def main() -> None:
     """Check and try Falco rules without Falco."""
 
 
-@rules.command()
+@main.command()
 @_rule_files
 @click.option("--json", "as_json", is_flag=True, help="Print Falco's JSON report.")
 def check(files: list[Source], *, as_json: bool) -> None:
@@ -85,7 +117,7 @@ def check(files: list[Source], *, as_json: bool) -> None:
     sys.exit(0 if report.successful else 1)
 
 
-@rules.command()
+@main.command()
 @_rule_files
 @_EVENTS
 @click.option("--matching", type=click.Choice(["first", "all"]), default="first", show_default=True)
@@ -102,7 +134,7 @@ def replay(files: list[Source], events: str, matching: Any, priority: str, *, te
             click.echo(alert.to_text() if text else alert.to_json())
 
 
-@rules.command(name="list")
+@main.command(name="list")
 @_rule_files
 def list_rules(files: list[Source]) -> None:
     """List rules with their priority, tags and event types."""
@@ -116,7 +148,7 @@ def list_rules(files: list[Source]) -> None:
         click.echo(f"              events: {types_text(rule.event_types, 12)}")
 
 
-@rules.command()
+@main.command()
 @click.argument("rule")
 @_rule_files
 def explain(rule: str, files: list[Source]) -> None:
@@ -126,7 +158,7 @@ def explain(rule: str, files: list[Source]) -> None:
     click.echo(str(load(files).explain(rule)))
 
 
-@rules.command()
+@main.command()
 @click.argument("rule")
 @_rule_files
 @_EVENTS
@@ -138,7 +170,7 @@ def why(rule: str, files: list[Source], events: str, number: int | None) -> None
     click.echo(str(load(files).why(rule, events, number=number)))
 
 
-@rules.command()
+@main.command()
 @click.argument("pattern", default="*")
 def fields(pattern: str) -> None:
     """List the fields that rules can use; PATTERN may have wildcards (proc.*)."""
@@ -153,7 +185,7 @@ def fields(pattern: str) -> None:
         if fnmatch.fnmatchcase(info.name, pattern) or ("*" not in pattern and pattern in info.name)
     ]
     if not found:
-        raise LabError(f"No field matches {pattern!r}", hint="labkit rules fields lists them all.")
+        raise FalcoRulesError(f"No field matches {pattern!r}", hint="Without a pattern, `fields` lists them all.")
     for info in found:
         argument = {"required": "[argument]", "optional": "[argument, optional]"}.get(info.argument, "")
         notes = [
@@ -168,12 +200,12 @@ def fields(pattern: str) -> None:
         click.echo(f"{info.name + argument:<48} {info.type.lower():<9} {', '.join(notes)}".rstrip())
 
 
-@rules.command()
-@click.option("--to", "folder", type=FileName(), help="Where to (default: rules/ in the lab's folder).")
-@click.option("--url", help="Where from (default: the published releases).")
-def fetch(folder: Path | None, url: str | None) -> None:
-    """Fetch the rule files that the Falco project publishes."""
-    from falcorules.upstream import fetch as fetch_files
+@main.command()
+@click.option("--to", "folder", type=FileName(), default="rules", show_default=True, help="The folder for them.")
+@click.option("--url", help="The folder to download from, instead of the published releases.")
+def fetch(folder: Path, url: str | None) -> None:
+    """Download the rule files that the Falco project publishes."""
+    from falcorules.rulesets import fetch as fetch_files
 
     for path in fetch_files(folder, url=url):
         click.echo(str(path))

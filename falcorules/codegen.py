@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from falcorules import values
-from falcorules.ast import MODIFIERS
+from falcorules.comparisons import (
+    ancestors,
+    any_value_test,
+    as_address,
+    as_bytes,
+    as_hexadecimal,
+    field_comparison,
+    in_networks,
+    sides,
+    text_test,
+)
 from falcorules.compile import Graph, Leaf, Operand
 from falcorules.fields import NETWORK_TYPES
-from falcorules.output import as_text, moment_of
+from falcorules.text import as_time
+from falcorules.transformers import TRANSFORMERS, texts
 
 # Expressions nested deeper than this become functions of their own: Python's parser has limits.
 _MAX_NESTING = 16
@@ -22,12 +29,6 @@ _MAX_INDENT = 40
 Matcher = Callable[[Any], "list[int]"]
 
 _UNITABLE = ("in", "startswith", "endswith", "net in")
-_ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 def matcher(graph: Graph, roots: Sequence[int]) -> Matcher:
@@ -212,7 +213,7 @@ class _Writer:
             compare = self._constant(field_comparison(kind.removeprefix("field "), constant))
             return f"{compare}({load}, {right})"
         if leaf.operand.some:
-            return f"{self._constant(_several(kind, constant, leaf.operand.type))}({load})"
+            return f"{self._constant(any_value_test(kind, constant, leaf.operand.type))}({load})"
         if leaf.operand.is_list:
             members = self._constant(frozenset(constant)) if kind != "exists" else ""
             match kind:
@@ -324,269 +325,6 @@ def _extraction(source: tuple[Any, ...]) -> str:
             return f"as_time(event.time, {conversion!r})"
 
 
-# What the generated code calls
-
-
-def text_test(kind: str, constant: Any) -> Callable[[str], bool]:
-    """A test of a string for one of the operators that need more than Python's own."""
-    match kind:
-        case "icontains":
-            wanted = values.lower(constant)
-            return lambda text: wanted in values.lower(text)
-        case "glob":
-            return values.glob(constant)
-        case "iglob":
-            return values.glob(constant, fold_case=True)
-        case "regex":
-            return values.regex(constant)
-        case "pmatch":
-            return values.Paths(constant).match
-        case "startswith" | "endswith":
-            check = str.startswith if kind == "startswith" else str.endswith
-            return lambda text: check(text, constant)
-        case "contains":
-            return lambda text: constant in text
-    raise ValueError(f"not an operator on strings: {kind}")
-
-
-def _one(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
-    """A test of one present value."""
-    if kind.endswith(MODIFIERS):
-        kind, modifier = kind.split(" ")
-        tests = [_one(kind, each, type_) for each in constant]
-        wanted = {"oneof": (1,), "anyof": range(1, len(tests) + 1), "allof": (len(tests),)}[modifier]
-        return lambda value: sum(test(value) for test in tests) in wanted
-    if type_ in NETWORK_TYPES:
-        networks = constant if kind in ("in", "intersects") else (constant,)
-        if kind == "!=":
-            return lambda value: not in_networks(value, networks)
-        return lambda value: in_networks(value, networks)
-    match kind:
-        case "=":
-            return lambda value: bool(value == constant)
-        case "!=":
-            return lambda value: bool(value != constant)
-        case "in" | "intersects":
-            members = frozenset(constant)
-            return lambda value: value in members
-        case "exists":
-            return lambda value: True
-        case "<" | "<=" | ">" | ">=":
-            compare = _ORDERINGS[kind]
-            return lambda value: compare(value, constant)
-        case "startswith" | "endswith" | "contains" | "icontains" | "glob" | "iglob" | "regex" | "pmatch":
-            return text_test(kind, constant)
-    raise ValueError(f"not an operator: {kind}")
-
-
-def _several(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
-    """A test of values any of which may match: all ancestors, either side of a connection."""
-    if type_ in ("IPADDR", "PORT") or type_ in NETWORK_TYPES:
-        convert = values.address if type_ == "IPADDR" else None
-        test = _one(kind, constant, type_)
-        quantifier = all if kind.startswith("!=") else any
-        return lambda found: bool(found and quantifier(test(convert(value) if convert else value) for value in found))
-    test = _one(kind, constant, type_)
-    return lambda found: bool(found) and any(map(test, found))
-
-
-def field_comparison(kind: str, right: Operand) -> Callable[[Any, Any], bool]:
-    """A comparison of two fields; false if either is missing."""
-    mapped = right.source[0] == "call" and right.source[1] in _MAPPING and not right.is_list
-    if mapped and kind in ("in", "intersects"):
-        # What they make has its terminating NUL with it, which no value on the left has.
-        return lambda a, b: False
-    compare = _comparison_of(kind, is_list=right.is_list)
-    return lambda a, b: a is not None and b is not None and compare(a, b)
-
-
-def _comparison_of(kind: str, *, is_list: bool) -> Callable[[Any, Any], bool]:
-    match kind:
-        case "in" if is_list:
-            return lambda a, b: set(b).issuperset(a)
-        case "intersects" if is_list:
-            return lambda a, b: not set(a).isdisjoint(b)
-        case "=" | "in" | "intersects":
-            return lambda a, b: bool(a == b)
-        case "!=":
-            return lambda a, b: bool(a != b)
-        case "<" | "<=" | ">" | ">=":
-            return _ORDERINGS[kind]
-        case "contains" | "bcontains":
-            return lambda a, b: b in a
-        case "startswith" | "bstartswith":
-            return lambda a, b: bool(a.startswith(b))
-        case "endswith":
-            return lambda a, b: bool(a.endswith(b))
-        case _:
-            return lambda a, b: text_test(kind, b)(a)
-
-
-def in_networks(value: str | bytes | None, networks: tuple[tuple[int, int, int], ...]) -> bool:
-    if value is None:
-        return False
-    packed = values.address(value) if isinstance(value, str) else value
-    if packed is None:
-        return False
-    bits, length = int.from_bytes(packed, "big"), len(packed)
-    return any(length == size and bits & mask == network for network, mask, size in networks)
-
-
-def sides(client: Any, server: Any, local: Any, remote: Any) -> list[Any] | None:
-    found = [side for side in (client, server) if side is not None]
-    return found or [side for side in (local, remote) if side is not None] or None
-
-
-def ancestors(chain: Any) -> list[Any] | None:
-    """The recorded chain starts with the process itself; ancestors are what follows."""
-    return list(chain[1:]) if isinstance(chain, list | tuple) else None
-
-
-def as_address(value: Any) -> bytes | None:
-    return values.address(value) if isinstance(value, str) else value
-
-
-def as_bytes(value: Any) -> bytes | None:
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-
-
-def as_hexadecimal(value: Any) -> int | None:
-    return int(value, 16) if isinstance(value, str) else value
-
-
-def as_time(value: Any, field: str) -> str | None:
-    """A time in nanoseconds as the text that `field` shows (UTC)."""
-    if not isinstance(value, int):
-        text: str | None = value
-        return text
-    moment, nanoseconds = moment_of(value)
-    match field:
-        case "evt.time":
-            return f"{moment:%H:%M:%S}.{nanoseconds:09d}"
-        case "evt.time.s":
-            return f"{moment:%H:%M:%S}"
-        case "evt.time.iso8601":
-            return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}+0000"
-        case "evt.datetime":
-            return f"{moment:%Y-%m-%d %H:%M:%S}.{nanoseconds:09d}"
-        case _:
-            return f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-# Values that transformers make. Falco's have the terminating NUL of a C string with them: it doesn't matter where
-# strings are compared, but it does in a list, and at the end of a buffer.
-
-
-def _mapped(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`function` on a value, or on each of a list; nothing where there is no value, or where it finds none."""
-
-    def apply(value: Any) -> Any:
-        if isinstance(value, str):
-            return function(value)
-        if value is None:
-            return None
-        if isinstance(value, bytes):
-            made = function(value.rstrip(b"\0"))
-            return made if made is None or made.endswith(b"\0") else made + b"\0"
-        items = [function(item.rstrip("\0")) for item in value]
-        return None if None in items else [item if item.endswith("\0") else f"{item}\0" for item in items]
-
-    return apply
-
-
-def _until_nul(text: str) -> str:
-    return text.partition("\0")[0]
-
-
-def _decoded(text: str | bytes) -> Any:
-    """Base64, padded or not; None where it isn't that."""
-    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    data = data[:-2] if data.endswith(b"==") else data.removesuffix(b"=")
-    if not data:
-        return None if text else text
-    try:
-        out = base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    if base64.b64encode(out).rstrip(b"=") != data:  # bits are left over
-        return None
-    return _until_nul(out.decode("utf-8", "surrogateescape")) if isinstance(text, str) else out
-
-
-def texts(*items: Any) -> list[str] | None:
-    """A list of what there is as text; nothing where one is missing."""
-    return None if any(item is None for item in items) else [as_text(item) for item in items]
-
-
-def t_len(value: Any) -> int | None:
-    if value is None:
-        return None
-    return len(value.encode("utf-8", "surrogateescape")) if isinstance(value, str) else len(value)
-
-
-def t_join(separator: Any, items: Any) -> str | None:
-    if separator is None or items is None:
-        return None
-    return as_text(separator).join(_until_nul(item) for item in items)
-
-
-def t_concat(*parts: Any) -> str | None:
-    return None if any(part is None for part in parts) else "".join(as_text(part) for part in parts)
-
-
-def t_getopt(arguments: Any, options: Any, wanted: str) -> Any:
-    """What getopt(3) finds among `arguments`, in order: the letter of each option and, if it takes one, its value; "?"
-    for an unknown option, "" alone where a value is missing. With `wanted`, a letter: the value of that option (its
-    letter, if it takes none), the last if there are several, None if it isn't there."""
-    if arguments is None or options is None:
-        return None
-    known, valued = _options(options)
-    found: list[str] = []
-    chosen: str | None = None
-    pending = iter(arguments)
-    for argument in pending:
-        if argument.startswith("--") and len(argument) > 2:
-            continue  # a long option
-        if argument in ("--", "-") or not argument.startswith("-"):
-            break
-        for place, letter in enumerate(argument[1:], start=2):
-            if letter not in known:
-                found.append("?")
-                continue
-            value = (argument[place:] or next(pending, None)) if letter in valued else None
-            found.extend([letter] if letter not in valued else [""] if value is None else [letter, value])
-            if letter == wanted:
-                chosen = found[-1]
-            if letter in valued:
-                break
-    return chosen if wanted else found
-
-
-def _options(text: str) -> tuple[set[str], set[str]]:
-    """The options of getopt(3)'s text, and those that take a value."""
-    known: set[str] = set()
-    valued: set[str] = set()
-    for place, letter in enumerate(text):
-        if letter != ":":
-            known.add(letter)
-            if text[place + 1 : place + 2] == ":":
-                valued.add(letter)
-    return known, valued
-
-
-_MAPPING: dict[str, Callable[[Any], Any]] = {
-    "tolower": _mapped(values.lower),
-    "toupper": _mapped(values.upper),
-    "basename": _mapped(lambda path: path.rpartition("/")[2]),
-    "b64": _mapped(_decoded),
-}
-TRANSFORMS: dict[str, Callable[..., Any]] = {
-    **_MAPPING,
-    "len": t_len,
-    "join": t_join,
-    "concat": t_concat,
-    "getopt": t_getopt,
-}
 _CALLED: dict[str, Any] = {
     "in_networks": in_networks,
     "sides": sides,
@@ -596,5 +334,5 @@ _CALLED: dict[str, Any] = {
     "as_hexadecimal": as_hexadecimal,
     "as_time": as_time,
     "texts": texts,
-    **{f"t_{name}": function for name, function in TRANSFORMS.items()},
+    **{f"t_{name}": function for name, function in TRANSFORMERS.items()},
 }

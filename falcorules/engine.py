@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, TypeGuard
 
+from falcorules.arguments import checked, near, shown
+from falcorules.errors import EventError, RuleError
 from falcorules.events import Event, RecordedEvent, TypedEvent, as_line, open_events
+from falcorules.files import read
 from falcorules.loader import PRIORITIES, Loader, Rule
 from falcorules.output import Alert, BadFormat, Format
 from falcorules.report import FileReport, Location, Problem, Report
 from falcorules.values import glob
-from labkit.calls import checked, near, shown
-from labkit.errors import LabError, RuleError
-from labkit.files import read as read_file
 
 if TYPE_CHECKING:
     from falcorules.explain import Explanation, Verdict
@@ -34,7 +34,7 @@ class LoadError(RuleError):
     def __init__(self, message: str, report: Report) -> None:
         code = report.errors[0].code if report.errors else ""
         hints = {
-            "": "The lab's Falco has the container plugin, and no other.",
+            "": "Rules are loaded as by a Falco that has the container plugin, and no other.",
             "LOAD_ERR_FILE_READ": "Name files or folders with rules; standard input is /dev/stdin.",
         }
         meant = report.errors[0].suggestion if report.errors else ""
@@ -99,7 +99,7 @@ class Engine:
         for rule in self.rules:
             if rule.name.lower() == name.lower():
                 return rule
-        hint = near(name, [rule.name for rule in self.rules], cutoff=0.4) or "labkit rules list shows the rules."
+        hint = near(name, [rule.name for rule in self.rules], cutoff=0.4) or "The command `list` shows them all."
         raise RuleError(f"There is no rule {shown(name)}.", hint=hint.strip())
 
     def record(self, event: Event, stream: TextIO) -> None:
@@ -176,7 +176,7 @@ class Engine:
     def replay(self, events: Recorded) -> Replay:
         """Evaluates events, in order: those of a file (JSON lines, `.gz` too; "-" is standard input), or any events.
 
-        Raises LabError for a file that isn't there or holds something else.
+        Raises EventError for a file that isn't there or holds something else.
         """
         from falcorules.replay import Replay
 
@@ -195,7 +195,7 @@ class Engine:
         """Which parts of a rule's condition are true for one event, and which decided.
 
         `events` is that event, or several (as for `replay`), of which the one with `evt.num` `number` is taken; without
-        a number, the first for which most of the condition is true. Raises LabError if there is no such event.
+        a number, the first for which most of the condition is true. Raises EventError if there is no such event.
         """
         from falcorules.explain import closest, explain_event, numbered
 
@@ -268,7 +268,7 @@ def load_files(loader: Loader, files: Sources) -> Report:
         else:
             name = str(file)
             try:
-                content = read_file(file)
+                content = read(file)
             except OSError as error:
                 place = (Location("rules content", name=name),)
                 message = f"Could not read rules file {name}: {error.strerror}"
@@ -324,8 +324,8 @@ def _event(value: Any) -> Event:
     if isinstance(value, Mapping) and isinstance(value.get("evt.type"), str):
         return RecordedEvent(value)
     if not hasattr(value, "type"):
-        hint = "Give a file of recorded events, or a list of them (falcorules.read_events, lab.record)."
-        raise LabError(f"{shown(value)} is no event.", hint=hint)
+        hint = "Give a file of recorded events, or a list of them (falcorules.read_events)."
+        raise EventError(f"{shown(value)} is no event.", hint=hint)
     found: Event = value
     return found
 

@@ -10,8 +10,10 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
+from falcorules.arguments import checked, shown
+from falcorules.errors import EventError
 from falcorules.fields import (
     ADDRESS_TYPES,
     ANCESTORS,
@@ -21,9 +23,9 @@ from falcorules.fields import (
     event_parameters,
     fields,
 )
-from labkit import files
-from labkit.calls import checked, shown
-from labkit.errors import LabError
+from falcorules.files import open_to_read, open_to_write
+
+_LONGEST_LINE = 1 << 20  # bytes
 
 Value: TypeAlias = "str | int | float | bool | bytes | list[Any]"
 
@@ -60,7 +62,7 @@ class RecordedEvent:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         if not isinstance(values, Mapping):
-            raise LabError(f"{shown(values)} is no event.", hint='Give its fields: {"evt.type": "openat", ...}.')
+            raise EventError(f"{shown(values)} is no event.", hint='Give its fields: {"evt.type": "openat", ...}.')
         self._values = values
         self.type: str = values.get("evt.type", "")
         self.time: int = values.get("evt.time", 0)
@@ -220,10 +222,10 @@ def _is_of(value: Any, kind: str) -> bool:
 
 @checked
 def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterator[RecordedEvent]:
-    """Events from JSON lines; raises LabError for a line that isn't one."""
+    """Events from JSON lines; raises EventError for a line that isn't one."""
     for number, line in enumerate(lines, start=1):
         if not isinstance(line, str | bytes):
-            raise LabError(f"{name}, line {number} is no text: {shown(line)}", hint="Give it lines of JSON.")
+            raise EventError(f"{name}, line {number} is no text: {shown(line)}", hint="Give it lines of JSON.")
         if not line.strip():
             continue
         where = f"{name}, line {number}"
@@ -231,22 +233,22 @@ def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterat
             values = json.loads(line)
         except UnicodeDecodeError:
             hint = "Save the file as UTF-8; if it is compressed, its name has to end in .gz."
-            raise LabError(f"{where} is not text in UTF-8", hint=hint) from None
+            raise EventError(f"{where} is not text in UTF-8", hint=hint) from None
         except json.JSONDecodeError as error:
-            raise LabError(f"{where} is not JSON: {error}", hint="One JSON object per line.") from None
+            raise EventError(f"{where} is not JSON: {error}", hint="One JSON object per line.") from None
         except (ValueError, RecursionError):  # what Python's integers and its stack have no room for
-            raise LabError(f"{where} has a number or nested lists beyond what can be read", hint=_VALUES) from None
+            raise EventError(f"{where} has a number or nested lists beyond what can be read", hint=_VALUES) from None
         if not isinstance(values, dict) or not isinstance(values.get("evt.type"), str):
-            raise LabError(
+            raise EventError(
                 f"{where} is not an event",
                 hint='An event is an object of field names and values with at least "evt.type".',
             )
         wrong = next((field for field, value in values.items() if not _can_have(field, value)), None)
         if wrong is not None:
-            raise LabError(f"{where}: no field can have the value of {wrong}", hint=_VALUES)
+            raise EventError(f"{where}: no field can have the value of {wrong}", hint=_VALUES)
         if type(values.get("evt.time", 0)) is not int:
             hint = "It is an integer: nanoseconds since 1970-01-01, in UTC."
-            raise LabError(f"{where}: evt.time has to be a number of nanoseconds", hint=hint)
+            raise EventError(f"{where}: evt.time has to be a number of nanoseconds", hint=hint)
         yield RecordedEvent(values)
 
 
@@ -274,23 +276,34 @@ def _is_single(value: Any) -> bool:
 
 @checked
 def open_events(file: Path | str) -> Iterator[RecordedEvent]:
-    """Events from a file of JSON lines; `.gz` is decompressed, "-" is standard input. Raises LabError."""
+    """Events from a file of JSON lines; `.gz` is decompressed, "-" is standard input. Raises EventError."""
     name = str(file)
     if name == "-":
         if sys.stdin is None:
-            raise LabError("Can't read events from standard input: it is closed", hint="Send a recording to it.")
-        yield from read_events(files.lines(sys.stdin.buffer, "standard input"), name="standard input")
+            raise EventError("Can't read events from standard input: it is closed", hint="Send a recording to it.")
+        yield from read_events(_lines(sys.stdin.buffer, "standard input"), name="standard input")
         return
     try:
-        with files.opened(name) as raw:
+        with open_to_read(name) as raw:
             stream = gzip.GzipFile(fileobj=raw, mode="rb") if name.endswith(".gz") else raw
-            yield from read_events(files.lines(stream, name), name=name)
+            yield from read_events(_lines(stream, name), name=name)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         hint = "The file is damaged or cut short, or was not compressed by gzip: copy it again, or record anew."
-        raise LabError(f"Can't read events from {name}: {error}", hint=hint) from error
+        raise EventError(f"Can't read events from {name}: {error}", hint=hint) from error
     except OSError as error:
-        hint = "Name a file of recorded events: JSON lines, as `labkit exec --record FILE` writes them."
-        raise LabError(f"Can't read events from {name}: {error.strerror}", hint=hint) from error
+        hint = "Name a file of recorded events: one JSON object per line."
+        raise EventError(f"Can't read events from {name}: {error.strerror}", hint=hint) from error
+
+
+def _lines(file: BinaryIO | gzip.GzipFile, name: str) -> Iterator[bytes]:
+    """The lines of a stream, as they arrive."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            hint = "Name a file of recorded events: one JSON object per line."
+            raise EventError(f"{name}, line {number} is longer than {_LONGEST_LINE >> 20} MiB", hint=hint)
+        yield line
 
 
 def recorded(event: Event) -> dict[str, Any]:
@@ -316,13 +329,13 @@ def as_line(event: Event) -> str:
 
 
 def write_lines(file: Path | str, lines: Iterable[str]) -> None:
-    """Writes recorded events; a name that ends in `.gz` is compressed. Raises LabError."""
+    """Writes recorded events; a name that ends in `.gz` is compressed. Raises EventError."""
     try:
         with (
-            files.create(file) as raw,
+            open_to_write(file) as raw,
             gzip.GzipFile(fileobj=raw, mode="wb") if str(file).endswith(".gz") else raw as stream,
         ):
             stream.writelines(line.encode("utf-8", "replace") for line in lines)
     except OSError as error:
         hint = "Name a file that can be written, in a folder that is there."
-        raise LabError(f"Can't write events to {file}: {error.strerror}", hint=hint) from error
+        raise EventError(f"Can't write events to {file}: {error.strerror}", hint=hint) from error

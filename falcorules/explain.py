@@ -10,12 +10,12 @@ from typing import Any
 from falcorules import ast
 from falcorules.codegen import Matcher, matcher
 from falcorules.compile import Graph, compile_condition, stands_for
+from falcorules.errors import EventError
 from falcorules.events import Event
 from falcorules.fields import ANCESTORS, UnknownField
 from falcorules.loader import Rule
-from falcorules.output import as_text, evaluated
-from labkit.errors import LabError
-from labkit.show import counted
+from falcorules.output import evaluated
+from falcorules.text import as_text
 
 _WIDTH = 100
 _MONO = "font-family:monospace"
@@ -88,7 +88,7 @@ def types_text(types: frozenset[str], limit: int) -> str:
     """Event types by name, or how many they are."""
     if not types:
         return "none: it can't match"
-    return ", ".join(sorted(types)) if len(types) <= limit else counted(len(types), "type")
+    return ", ".join(sorted(types)) if len(types) <= limit else f"{len(types):,} types"
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def explain_event(rule: Rule, event: Event) -> Verdict:
 
 
 def closest(rule: Rule, events: Iterable[Event]) -> Event:
-    """The event for which most of a rule's condition is true, the first of them. Raises LabError without events."""
+    """The event for which most of a rule's condition is true, the first of them. Raises EventError without events."""
     graph = Graph()
     parts = _parts(rule.condition) if isinstance(rule.condition, ast.And) else (rule.condition,)
     nodes = [compile_condition(part, graph).node for part in parts]
@@ -216,16 +216,16 @@ def closest(rule: Rule, events: Iterable[Event]) -> Event:
         if found > score:
             best, score = event, found
     if best is None:
-        raise LabError("There are no events to look at.", hint="One JSON object per line is an event.")
+        raise EventError("There are no events to look at.", hint="One JSON object per line is an event.")
     return best
 
 
 def numbered(number: int, events: Iterable[Event]) -> Event:
-    """The event whose `evt.num` is `number`. Raises LabError if there is none."""
+    """The event whose `evt.num` is `number`. Raises EventError if there is none."""
     for event in events:
         if event.get("evt.num") == number:
             return event
-    raise LabError(f"No event has the number {number}.", hint="`evt.num` of an event is in its JSON line.")
+    raise EventError(f"No event has the number {number}.", hint="`evt.num` of an event is in its JSON line.")
 
 
 def _truth(root: ast.Expression, event: Event) -> Truth:

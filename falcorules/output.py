@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeAlias
@@ -15,16 +14,13 @@ from falcorules import ast
 from falcorules.compile import ConditionFault, check_operand
 from falcorules.fields import ANCESTORS, FIXED, TIMES, UnknownField, fields, resolve
 from falcorules.parser import ParseFailure, Parser
+from falcorules.text import MISSING, as_text, iso8601
+from falcorules.transformers import TRANSFORMERS, texts
 
 _NUMBER = re.compile(r"[0-9]+")
-_NOT_PRINTABLE = re.compile(rb"[^ -~]")
 _LONGEST_NAME = 100
-# Lists and buffers are shown up to here, in bytes.
-_LONGEST_TEXT = 1023
 _OPEN_FAMILIES = ("evt.arg.", "evt.rawarg.", "evt.abspath.", "evt.type.is.", "thread.cgroup.")
 Getter: TypeAlias = Callable[[str, "str | None"], Any]
-MISSING = "<NA>"
-_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 class BadFormat(Exception):
@@ -168,8 +164,6 @@ def _shown(token: Token, get: Getter) -> str:
 
 def evaluated(operand: ast.Operand, get: Getter) -> Any:
     """The value of a field, or what a transformer makes of it; None if it is missing. Raises UnknownField."""
-    from falcorules.codegen import TRANSFORMS, texts
-
     match operand:
         case ast.Field():
             _, field, argument = _named(operand)
@@ -183,31 +177,8 @@ def evaluated(operand: ast.Operand, get: Getter) -> Any:
             return evaluated(field_, get)
         case ast.Transformer(name, arguments, argument):
             values = [evaluated(item, get) for item in arguments]
-            return TRANSFORMS[name](*values, argument) if name == "getopt" else TRANSFORMS[name](*values)
+            return TRANSFORMERS[name](*values, argument) if name == "getopt" else TRANSFORMERS[name](*values)
     return None
-
-
-def as_text(value: Any, field: str = "") -> str:
-    """A value as Falco prints it in a message."""
-    if field.startswith("evt.") and isinstance(value, int) and not isinstance(value, bool):
-        from falcorules.codegen import as_time
-
-        if field in TIMES:
-            return as_time(value, field) or MISSING
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return _NOT_PRINTABLE.sub(b".", value[:_LONGEST_TEXT]).decode()
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    if isinstance(value, list | tuple):
-        shown = ""
-        for item in value:  # no comma after nothing
-            shown = f"{shown}," * bool(shown) + as_text(item).partition("\0")[0]
-        return f"({shown})".encode("utf-8", "surrogateescape")[:_LONGEST_TEXT].decode("utf-8", "surrogateescape")
-    return str(value)
 
 
 @dataclass(frozen=True)
@@ -260,15 +231,3 @@ class Alert:
 
 def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def iso8601(time: int) -> str:
-    """Nanoseconds since the epoch as Falco's JSON has them."""
-    moment, nanoseconds = moment_of(time)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
-
-
-def moment_of(time: int) -> tuple[datetime, int]:
-    """Nanoseconds since the epoch as a moment to the second (UTC) and the rest; what no calendar has is its start."""
-    seconds, nanoseconds = divmod(time, 1_000_000_000)
-    return datetime.fromtimestamp(seconds if 0 <= seconds <= _LAST_SECOND else 0, UTC), nanoseconds

@@ -6,9 +6,9 @@ import re
 from bisect import bisect_left
 
 from falcorules import ast
+from falcorules.arguments import checked
 from falcorules.ast import NUMBER, Position
-from labkit.calls import checked
-from labkit.errors import ConditionError
+from falcorules.errors import ConditionError
 
 UNARY_OPERATORS = ("exists",)
 NUMBER_OPERATORS = ("<=", "<", ">=", ">")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.calls import near
+from falcorules.arguments import near
 
 # Each code: the short form that the text shows; for warnings also the description that the JSON shows.
 ERRORS = {

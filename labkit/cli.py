@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from falcorules import FalcoRulesError
 from labkit.calls import is_text, near, seconds, shown
 from labkit.errors import LabError, NoLabError
 
@@ -34,7 +35,7 @@ COMMANDS = {
     "audit": "labkit.provision.cli:audit",
     "exec": "labkit.attacks.cli:exec_command",
     "attack": "labkit.attacks.cli:attack",
-    "rules": "falcorules.cli:rules",
+    "rules": "labkit.rules_cli:rules",
     "alerts": "labkit.alerts.cli:alerts",
 }
 
@@ -58,6 +59,7 @@ class _LazyGroup(click.Group):
 
         (A reader of the output that goes away ends it with 1, too, without a word: click sees to that.)
         """
+        problem: LabError | FalcoRulesError
         try:
             if sys.stdout is None:
                 raise LabError("Standard output is closed.", hint="Send it to a file, or to /dev/null.")
@@ -75,7 +77,7 @@ class _LazyGroup(click.Group):
         except click.Abort:
             click.echo("labkit: Stopped.", err=True)
             sys.exit(130)  # as of any command that Ctrl-C ends
-        except LabError as error:
+        except (LabError, FalcoRulesError) as error:
             problem = error
         except OSError as error:
             what = f"{error.filename} can't be used" if error.filename else "Input or output failed"
@@ -91,7 +93,7 @@ class _LazyGroup(click.Group):
         sys.exit(1)
 
 
-def _tell(problem: LabError) -> None:
+def _tell(problem: LabError | FalcoRulesError) -> None:
     """Prints an error on stderr, without what a terminal would take for a command, and no line too long to read."""
     text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in f"labkit: {problem}")
     click.echo("\n".join(_shortened(line) for line in text.splitlines()), err=True)

@@ -78,28 +78,6 @@ class RunError(LabError):
     """A notebook failed while it was executed."""
 
 
-class RuleError(LabError):
-    """A rule file was refused. `code` is Falco's name for it (`LOAD_ERR_VALIDATE`, ...)."""
-
-    def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
-
-
-class ConditionError(RuleError):
-    """A condition can't be parsed. `line` and `column` count from 1; `excerpt` is the line and a caret."""
-
-    def __init__(self, message: str, *, line: int, column: int, excerpt: str = "") -> None:
-        super().__init__(message, code="LOAD_ERR_COMPILE_CONDITION")
-        self.line = line
-        self.column = column
-        self.excerpt = excerpt
-
-    def __str__(self) -> str:
-        where = f"{self.message} (line {self.line}, column {self.column})"
-        return f"{where}\n{self.excerpt}" if self.excerpt else where
-
-
 @contextmanager
 def reading_yaml(file: Path, refused: type[LabError]) -> Iterator[None]:
     """Turns what reading a person's YAML file raises, except for OSError, into `refused` with what to do."""

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import io
 import os
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from labkit.errors import LabError
-
 LARGEST = 1 << 20
-"""Bytes of a rules, values or manifest file: what a ConfigMap holds at most."""
-LONGEST_LINE = 1 << 20
-"""Bytes of a line of recorded events."""
+"""Bytes of a values or manifest file: what a ConfigMap holds at most."""
 PATIENCE = 3.0
 """Seconds to wait for somebody to open a named pipe for writing."""
 
@@ -89,25 +83,3 @@ class _Resumed(io.RawIOBase):
     def close(self) -> None:
         self._rest.close()
         super().close()
-
-
-def lines(file: BinaryIO | gzip.GzipFile, name: str) -> Iterator[bytes]:
-    """Lines as they come. Raises `LabError` for one that is longer than `LONGEST_LINE`."""
-    number = 0
-    while line := file.readline(LONGEST_LINE + 1):
-        number += 1
-        if len(line) > LONGEST_LINE:
-            hint = "Name a recording: one JSON object per line, as `labkit exec --record FILE` writes them."
-            raise LabError(f"{name}, line {number} is longer than {LONGEST_LINE >> 20} MiB", hint=hint)
-        yield line
-
-
-def create(path: Path | str) -> BinaryIO:
-    """A file, opened for writing and emptied. Raises OSError, also for a pipe that nobody has opened for reading."""
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o666)
-    except ValueError as error:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path)) from error
-    os.set_blocking(descriptor, True)
-    return os.fdopen(descriptor, "wb")

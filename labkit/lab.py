@@ -29,7 +29,7 @@ from labkit.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from falcorules.events import RecordedEvent
+    from falcorules import RecordedEvent
     from labkit.alerts.times import When
     from labkit.connect import Aws, Target
     from labkit.kube import ExecResult
@@ -214,19 +214,19 @@ class Lab:
         `labkit rules replay` read. By default the application's namespace is recorded. Raises `TargetError` on a real
         cluster, where Falco hands out alerts only.
         """
-        from falcorules.events import read_events, write_lines
+        from falcorules import read_events
 
         events: list[RecordedEvent] = []
         lines: list[str] = []
         if file is not None:
-            write_lines(file, lines)  # a file that can't be written is told of before anything is done
+            _write_events(file, lines)  # a file that can't be written is told of before anything is done
         try:
             with self._recorder(namespace or self.settings.app_namespace) as lines:
                 yield events
         finally:
             events += read_events(lines)
             if file is not None:
-                write_lines(file, lines)
+                _write_events(file, lines)
 
     def attack(self, *names: Any) -> Mapping[str, Any]:
         """Runs attacks of the catalogue in the application's pod; outcomes by name, each with the alert it raised.
@@ -397,6 +397,15 @@ class Lab:
         from labkit.respond.alarms import notifications
 
         return notifications(self.aws.client("sqs"), notification_queue(self), timeout=timeout)
+
+
+def _write_events(file: Path | str, lines: list[str]) -> None:
+    from falcorules import EventError, write_lines
+
+    try:
+        write_lines(file, lines)
+    except EventError as error:
+        raise LabError(error.message, hint=error.hint) from error
 
 
 def command(*argv: Any) -> list[str]:

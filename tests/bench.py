@@ -41,7 +41,7 @@ def bench_import() -> None:
 def bench_rules(files: list[Path]) -> None:
     import falcorules as rules
 
-    default = ROOT / "labkit" / "embedded" / "images" / "rules" / "falco_rules.yaml"
+    default = ROOT / "falcorules" / "data" / "falco_rules.yaml"
     visit = list(rules.open_events(ROOT / "custom-rules" / "recorded" / "visit.jsonl.gz"))
     events = visit * (200_000 // len(visit))
     for name, chosen in (("the default rules", [default]), ("the given files", files)):

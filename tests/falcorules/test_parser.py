@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from falcorules import ast, parse_condition
-from labkit.errors import ConditionError
+from falcorules import ConditionError, ast, parse_condition
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from falcorules import Engine, RecordedEvent, check, load
-from tests.ekslab.images.test_stable_rules import CASES
-from tests.ekslab.images.test_stable_rules import FILE as STABLE
+from tests.falcorules.test_stable_rules import CASES
+from tests.falcorules.test_stable_rules import FILE as STABLE
 
 DATA = Path(__file__).parent / "data"
 

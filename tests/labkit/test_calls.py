@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import falcorules as rules
 import labkit
 from labkit import Lab, alerts, attacks, charts, respond
 from labkit.alerts.times import utc
@@ -24,7 +23,6 @@ from labkit.provision.steps import STEPS
 
 NOW = pd.Timestamp("2026-11-23T04:00:00Z")
 FIVE_MINUTES = pd.Timedelta(minutes=5)
-RULE = "- rule: X\n  desc: d\n  condition: evt.type = execve and {} = cat\n  output: o\n  priority: NOTICE\n"
 
 
 def bare_lab() -> Lab:
@@ -61,22 +59,12 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "no events": (lambda: alerts.to_frame(5), "It has to be several values"),  # type: ignore[arg-type]
     "a file for events": (lambda: alerts.to_frame("alerts.jsonl"), "a list of messages"),
     "events of numbers": (lambda: alerts.to_frame([5]), "a list of messages"),  # type: ignore[list-item]
-    "no rules": (lambda: rules.check(5), "Give paths"),  # type: ignore[arg-type]
-    "no rules in a list": (lambda: rules.check([None]), "pairs of a name and a text"),  # type: ignore[list-item]
-    "an option of load": (lambda: rules.load([], priorty="x"), "Did you mean 'priority'"),
-    "a kind of matching": (lambda: rules.load([], matching="frist"), "'first' or 'all'"),
-    "events that are none": (lambda: rules.Engine().replay(5), "a list of them"),  # type: ignore[arg-type]
-    "values files": (lambda: rules.from_values([]), "It has to be a path or text"),  # type: ignore[arg-type]
     "a chart's keyword": (lambda: frame().falco.top_rules(m=5), "It takes n"),
     "a chart's number": (lambda: frame().falco.by_pod("many"), "It has to be a whole number"),
     "counts of none": (lambda: charts.counts(pd.DataFrame({"a": [1]})), "metrics.compare"),
     "another frame": (lambda: charts.timeline(pd.DataFrame({"a": [1]})), "lab.alerts()"),
     "another frame's data": (lambda: charts.top_rules_data(pd.DataFrame({"a": [1]})), "lab.alerts()"),
     "no attack": (lambda: bare_lab().attack(), "labkit attack list"),
-    "lines that are none": (lambda: list(rules.read_events([5])), "lines of JSON"),  # type: ignore[list-item]
-    "no condition": (lambda: rules.parse_condition(5), "It has to be text"),  # type: ignore[arg-type]
-    "a selection that is none": (lambda: rules.Engine().select([5]), "enable or disable"),  # type: ignore[list-item]
-    "a dict that is no event": (lambda: rules.Engine().replay([{"a": 1}]), "a list of them"),  # type: ignore[list-item]
     "a chart of no frame": (lambda: charts.timeline([1]), "lab.alerts()"),  # type: ignore[arg-type]
     "a chart of none": (lambda: frame().falco.top_rules(0), "from 1"),
     "a chart of anything": (lambda: pd.DataFrame({"a": [1]}).falco, "lab.alerts()"),
@@ -123,28 +111,7 @@ def test_a_command_may_be_a_list_with_numbers_and_paths() -> None:
     assert command("head", "-n", 5, "/etc/passwd") == ["head", "-n", "5", "/etc/passwd"]
 
 
-def test_rules_are_checked_from_one_file_several_or_their_text(tmp_path: Path) -> None:
-    file = tmp_path / "x.yaml"
-    file.write_text(RULE.format("proc.name"))
-    text = file.read_text()
-    for given in (file, str(file), [file], [[file]], tmp_path, ("x", text), [("x", text)], text):
-        report = rules.check(given)  # type: ignore[arg-type]
-        assert report.successful, given
-        assert [rule.name for rule in rules.load(given).rules] == ["X"]  # type: ignore[arg-type]
-
-
-def test_rules_that_are_not_loaded_show_the_place_and_a_similar_field() -> None:
-    with pytest.raises(rules.LoadError) as caught:
-        rules.load(("mine.yaml", RULE.format("proc.nam")))
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "Rules can't be loaded: mine.yaml: filter_check called with nonexistent field proc.nam"
-    assert lines[1].strip() == "evt.type = execve and proc.nam = cat"
-    assert lines[2].strip() == "^"
-    assert "Did you mean 'proc.name'" in lines[3]
-    assert "Did you mean &#x27;proc.name&#x27;" in rules.check(("x", RULE.format("proc.nam")))._repr_html_()
-
-
-@pytest.mark.parametrize("package", [labkit, alerts, attacks, charts, respond, rules], ids=lambda p: p.__name__)
+@pytest.mark.parametrize("package", [labkit, alerts, attacks, charts, respond], ids=lambda p: p.__name__)
 def test_tab_and_help_show_the_public_names_and_no_others(package: Any) -> None:
     names = [name for name in dir(package) if not name.startswith("__")]
     assert set(package.__all__) <= set(names)
@@ -153,11 +120,6 @@ def test_tab_and_help_show_the_public_names_and_no_others(package: Any) -> None:
     assert all(name in page for name in package.__all__)
     with pytest.raises(AttributeError, match="has no attribute"):
         package.nothing_of_that_name  # noqa: B018
-
-
-def test_a_misspelt_name_of_a_package_is_answered_with_the_right_one() -> None:
-    with pytest.raises(AttributeError, match="Did you mean 'check'"):
-        rules.chekc  # noqa: B018
 
 
 def test_help_still_shows_a_verb_s_own_signature() -> None:

@@ -24,7 +24,7 @@ from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.cli import COMMANDS, main
 from labkit.errors import SettingsError
-from labkit.files import LONGEST_LINE, read
+from labkit.files import read
 from labkit.settings import Settings
 
 LONG = "x" * 100_000
@@ -118,6 +118,7 @@ def test_a_command_refuses_what_it_cannot_use(
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "no-lab"))  # where none is running, and none is to be started
     monkeypatch.chdir(workshop)
     monkeypatch.setattr("ekslab.client._start", lambda *_: pytest.fail("a lab was started"))
+    monkeypatch.setattr("falcorules.files.PATIENCE", 0.1)
     monkeypatch.setattr("labkit.files.PATIENCE", 0.1)
     refused([odd.get(argument, argument) for argument in arguments])
 
@@ -219,7 +220,7 @@ def test_a_pipe_is_read_to_its_end_and_no_longer_waited_for_than_somebody_writes
 
 def test_a_line_of_events_is_bounded(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
-    file.write_bytes(b'{"evt.type": "execve"}\n' + b"x" * (LONGEST_LINE + 1))
+    file.write_bytes(b'{"evt.type": "execve"}\n' + b"x" * ((1 << 20) + 1))
     said = refused(["rules", "replay", "--default-rules", "--events", str(file)])
     assert "line 2 is longer than 1 MiB" in said
 

@@ -65,7 +65,7 @@ def test_what_was_recorded_can_be_replayed(lab: Lab, workshop: Path, tmp_path: P
         lab.exec("deploy/nginx", "sh", "-c", "whoami; cat /etc/shadow")
         lab.exec("deploy/nginx", "id")
     lab.exec("deploy/nginx", "whoami")  # after the recording
-    default = workshop / "ekslab/images/rules/falco_rules.yaml"
+    default = workshop / "falcorules/data/falco_rules.yaml"
     engine = rules.load([default, *rules.from_values(workshop / "custom-rules/whoami.yaml")])
     assert engine.replay(file).rules == ["Whoami run in container", "Read sensitive file untrusted"]
     assert [alert.to_dict() for alert in engine.replay(events)] == [alert.to_dict() for alert in engine.replay(file)]

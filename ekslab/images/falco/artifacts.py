@@ -10,13 +10,13 @@ import json
 import posixpath
 import re
 import time as clock
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ekslab.node import Layer, Process, program
+from falcorules import default_rules
 
 _FILES = {
     "falco-rules": "falco_rules.yaml",
@@ -38,8 +38,7 @@ class Artifacts:
     """The rule files there are, by the name of their artifact."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        own = resources.files("ekslab.images").joinpath("rules", "falco_rules.yaml")
-        self.rules: dict[str, str] = {"falco-rules": own.read_text(encoding="utf-8")}
+        self.rules: dict[str, str] = {"falco-rules": default_rules()[1]}
         for name, file in _FILES.items():
             if folder is not None and (folder / file).is_file():
                 self.rules[name] = (folder / file).read_text(encoding="utf-8")

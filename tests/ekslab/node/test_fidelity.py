@@ -18,7 +18,7 @@ from ekslab.node import Process, program
 from falcorules import Engine
 
 CAPTURED = json.loads((Path(__file__).parent / "data" / "captured_alerts.json").read_text())["commands"]
-OWN_RULES = Path(__file__).parents[3] / "ekslab/images/rules/falco_rules.yaml"
+OWN_RULES = Path(__file__).parents[3] / "falcorules/data/falco_rules.yaml"
 # A folder with the published falco_rules.yaml, where there is one.
 PUBLISHED = os.environ.get("LABKIT_PUBLISHED_RULES", "")
 RUN_SPECIFIC = {

@@ -51,7 +51,7 @@ def rules_of(*files: Path) -> dict[str, dict[str, object]]:
 @pytest.fixture(scope="module")
 def rules() -> dict[str, dict[str, object]]:
     """The lab's default rules and the workshop's own, by name."""
-    defaults = rules_of(ROOT / "ekslab/images/rules/falco_rules.yaml")
+    defaults = rules_of(ROOT / "falcorules/data/falco_rules.yaml")
     values = yaml.safe_load((ROOT / "custom-rules/whoami.yaml").read_text())
     own = {item["rule"]: item for text in values["customRules"].values() for item in yaml.safe_load(text)}
     return {**defaults, **own}

@@ -16,7 +16,7 @@ from labkit.versions import pinned
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "manifests"
-STABLE = ROOT / "ekslab/images/rules/falco_rules.yaml"
+STABLE = ROOT / "falcorules/data/falco_rules.yaml"
 OBJECTS = [
     (path, item)
     for folder in ("fluent-bit", "nginx")

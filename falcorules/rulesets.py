@@ -1,4 +1,4 @@
-"""Fetches the rule files that the Falco project publishes, for those who have a network; the lab works without."""
+"""Rule files to start from: the stable rules in this package, and those that the Falco project publishes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from labkit.errors import LabError
-from labkit.files import LARGEST
+from falcorules.errors import FalcoRulesError
+from falcorules.files import LARGEST
 
-# File -> the release it comes from.
+DEFAULT_RULES = Path(__file__).parent / "data" / "falco_rules.yaml"
+# Published file -> its release.
 RELEASES = {
     "falco_rules.yaml": "falco-rules-5.1.0",
     "falco-incubating_rules.yaml": "falco-incubating-rules-6.0.1",
@@ -20,16 +21,18 @@ URL = "https://raw.githubusercontent.com/falcosecurity/rules/{release}/rules/{fi
 _TIMEOUT = 20.0
 
 
-def fetch(folder: Path | None = None, *, url: str | None = None) -> list[Path]:
-    """Downloads the published rule files and returns where they are.
+def default_rules() -> tuple[str, str]:
+    """Name and text of a rule file with Falco's 25 stable rules: their names, priorities, tags and output fields, and
+    the macros and lists that custom rules build on, in this project's own wording."""
+    return DEFAULT_RULES.name, DEFAULT_RULES.read_text(encoding="utf-8")
 
-    `url` may have `{release}` and `{file}` in it; without, it is the folder that holds the files. Raises LabError
-    where the network or the disk doesn't allow it; nothing is written unless all files have come.
+
+def fetch(folder: Path, *, url: str | None = None) -> list[Path]:
+    """Downloads the published rule files into a folder and returns their paths.
+
+    `url` may contain `{release}` and `{file}`; without `{file}` it is the folder of the files. Raises FalcoRulesError
+    for a network or disk error. Nothing is written unless all files have been downloaded.
     """
-    if folder is None:
-        from labkit.settings import Settings
-
-        folder = Settings.load().home / "rules"
     template = url or URL
     if "{file}" not in template:
         template = f"{template.rstrip('/')}/{{file}}"
@@ -42,7 +45,7 @@ def fetch(folder: Path | None = None, *, url: str | None = None) -> list[Path]:
         for file, content in contents.items():
             (folder / file).write_bytes(content)
     except OSError as error:
-        raise LabError(
+        raise FalcoRulesError(
             f"Can't write the rule files to {folder}: {error.strerror}", hint="Name another folder with --to."
         ) from error
     return [folder / file for file in contents]
@@ -56,9 +59,8 @@ def _download(url: str) -> bytes:
                 raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise LabError(
+        raise FalcoRulesError(
             f"Can't fetch {url}: {reason}",
-            hint="Nothing here needs these files: the lab has default rules of its own. With a network, "
-            "or with --url and a place that can be reached, try again.",
+            hint="Check the network, or name a mirror with --url. --default-rules needs no download.",
         ) from error
     return content

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from falcorules import Engine, RecordedEvent, check
+from falcorules.rulesets import DEFAULT_RULES
 
-FILE = Path(__file__).parents[3] / "ekslab/images/rules/falco_rules.yaml"
+FILE = DEFAULT_RULES
 RULES: list[dict[str, Any]] = [item for item in yaml.safe_load(FILE.read_text()) if "rule" in item]
 
 # A process in a container of the web shop, started by a shell that was started by the container runtime.
