@@ -5,6 +5,7 @@ A Call goes in, the service's HTTP response comes out; only operations that moto
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -17,6 +18,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
+
+import orjson
 
 from ekslab import names
 from ekslab.aws.iam_authorization import Document, parse_document
@@ -75,13 +78,16 @@ class Account:
             if self._application is not None:
                 return
             os.environ.setdefault("MOTO_ACCOUNT_ID", self.account_id)
-            os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+            # moto would parse AWS's policies for each account, and again whenever it is emptied.
+            os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "false"
             from moto.backends import get_backend
             from moto.moto_api._internal import mock_random
             from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
             self._start_empty("iam")
             iam = get_backend("iam")[self.account_id]["aws"]
+            iam.aws_managed_policies = [_unattached(policy) for policy in _aws_policies(self.account_id)]
+            iam.managed_policies = {policy.arn: policy for policy in iam.aws_managed_policies}
             mock_random.seed(self.account_id)
             self._seed(iam)
             self._application = DomainDispatcherApplication(create_backend_app)
@@ -281,6 +287,27 @@ class Account:
             if provider.url.rstrip("/") == wanted:
                 return arn, list(provider.client_id_list)
         return None
+
+
+@cache
+def _aws_policies(account_id: str) -> tuple[Any, ...]:
+    """AWS's managed policies, as moto's objects. There are about 1,600, so they are parsed once in a process."""
+    from moto.iam.aws_managed_policies import aws_managed_policies_data
+    from moto.iam.models import AWSManagedPolicy
+    from moto.moto_api._internal import mock_random
+
+    mock_random.seed("aws managed policies")
+    return tuple(
+        AWSManagedPolicy.from_data(name, account_id, "aws", data)
+        for name, data in orjson.loads(aws_managed_policies_data).items()
+    )
+
+
+def _unattached(policy: Any) -> Any:
+    """A copy of a managed policy that an account may attach, tag and give versions."""
+    made = copy.copy(policy)
+    made.tags, made.versions = {}, [copy.copy(version) for version in policy.versions]
+    return made
 
 
 def _default_version(policy: Any) -> Document:

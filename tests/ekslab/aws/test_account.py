@@ -145,6 +145,19 @@ def test_ids_are_the_same_in_every_lab_whatever_was_called_before(make_aws: Any)
     assert role_id("cloudwatch list_metrics", "iam list_roles", "iam list_roles") == first
 
 
+def test_what_one_lab_does_with_a_policy_of_aws_stays_in_it(make_aws: Any) -> None:
+    arn = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+    first = make_aws().client("iam")
+    before = first.get_policy(PolicyArn=arn)["Policy"]
+    assert before["AttachmentCount"] == 0
+    first.attach_user_policy(UserName="workshop", PolicyArn=arn)
+    first.tag_policy(PolicyArn=arn, Tags=[{"Key": "a", "Value": "b"}])
+    assert first.get_policy(PolicyArn=arn)["Policy"]["AttachmentCount"] == 1
+    second = make_aws().client("iam")
+    assert second.get_policy(PolicyArn=arn)["Policy"] == before
+    assert second.list_policy_tags(PolicyArn=arn)["Tags"] == []
+
+
 def test_a_role_made_again_is_another_one(running: Any) -> None:
     iam = running.client("iam")
     ids = set()
