@@ -15,6 +15,12 @@ from typing import Any, TypeVar, cast
 
 from labkit.errors import LabError
 
+# boto3's clients of these services; `checked` refuses the client of another.
+CloudWatchClient = Any
+LogsClient = Any
+SecurityHubClient = Any
+SqsClient = Any
+
 Checked = TypeVar("Checked", bound=Callable[..., Any])
 
 LONGEST = 7 * 24 * 3600.0
@@ -43,8 +49,20 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
 }
 # Parameters that are frames of a kind -> columns that they have to have.
 _COLUMNS: Mapping[str, set[str]] = {"df": {"time", "rule", "priority", "tags"}, "compared": {"alerts", "metric"}}
+# Annotations of clients -> the service as boto3 calls it.
+_SERVICES = {
+    "LogsClient": "logs",
+    "CloudWatchClient": "cloudwatch",
+    "SecurityHubClient": "securityhub",
+    "SqsClient": "sqs",
+}
 # Classes that aren't imported for this: told by their name.
-_NAMED = {"pd.DataFrame": "a frame of alerts, as lab.alerts() gives", "ExecResult": "what lab.exec(...) returned"}
+_NAMED = {
+    "pd.DataFrame": "a frame of alerts, as lab.alerts() gives",
+    "pd.Series": "a column of a frame",
+    "ExecResult": "what lab.exec(...) returned",
+    "Counter": "a counter, as labkit.respond.metrics.counters() gives",
+}
 
 
 def near(name: object, names: Iterable[str], *, cutoff: float = 0.5) -> str:
@@ -156,10 +174,11 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
             if name == "timeout" and value is not None:
                 bound.arguments[name] = seconds(value)
                 continue
-            if name == "client" and not hasattr(value, "filter_log_events"):
+            service = _SERVICES.get(str(parameter.annotation))
+            if service and _service(value) != service:
                 raise LabError(
-                    f"{label}(): client is {shown(value)}, which is no boto3 client of CloudWatch Logs.",
-                    hint='Give it lab.aws.client("logs"), or boto3.client("logs").',
+                    f"{label}(): {name} is {shown(value)}, which is no boto3 client of {service!r}.",
+                    hint=f'Give it lab.aws.client("{service}"), or boto3.client("{service}").',
                 )
             if name == "n" and (not isinstance(value, Integral) or not 1 <= int(value) <= 10_000):
                 raise LabError(f"{label}(): n is {shown(value)}.", hint="It has to be a whole number from 1 to 10,000.")
@@ -176,6 +195,12 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
         return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _service(client: object) -> str:
+    """The service that a boto3 client is for; empty for anything else."""
+    model = getattr(getattr(client, "meta", None), "service_model", None)
+    return str(getattr(model, "service_name", ""))
 
 
 def _check(label: str, name: str, value: object, annotation: str) -> None:

@@ -353,7 +353,7 @@ class Lab:
         from labkit.provision.metric_filters import requests
         from labkit.respond import metrics
 
-        counters = metrics.Counter.of(requests(self))
+        counters = metrics.counters(requests(self))
         by = next((name for name in alerts.columns if name not in ("period", "count")), "")
         if by not in counters or "count" not in alerts.columns:
             raise LabError(

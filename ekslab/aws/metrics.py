@@ -43,6 +43,10 @@ def metric_of(p: Mapping[str, Any]) -> Metric:
     dimensions = tuple(sorted((d["Name"], d["Value"]) for d in p.get("Dimensions") or ()))
     if len({name for name, _ in dimensions}) < len(dimensions):
         raise AwsError("InvalidParameterValue", "The collection Dimensions must not have a duplicate Name.")
+    for kind, text in ((kind, text) for pair in dimensions for kind, text in zip(("Name", "Value"), pair, strict=True)):
+        # API reference, Dimension: ASCII without control characters, not only blanks, names without a colon first.
+        if not (text.isascii() and text.isprintable() and text.strip()) or (kind == "Name" and text.startswith(":")):
+            raise AwsError("InvalidParameterValue", f"The value {text!r} for parameter Dimensions.{kind} is invalid.")
     return Metric(p["Namespace"], p["MetricName"], dimensions)
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 from labkit.alerts.frame import to_frame
 from labkit.alerts.reader import Event, events, explained
 from labkit.alerts.times import When, utc
-from labkit.calls import checked
+from labkit.calls import LogsClient, checked
 
 
 @checked
 def follow(
-    client: Any,
+    client: LogsClient,
     log_group: str = "falco",
     start: When | None = None,
     *,
@@ -78,7 +78,7 @@ def _missing(value: Any) -> bool:
 
 @checked
 def live_tail(
-    client: Any,
+    client: LogsClient,
     log_group_arn: str,
     *,
     timeout: float = 60.0,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from labkit.alerts.reader import explained
 from labkit.alerts.times import When, column, utc
-from labkit.calls import checked
+from labkit.calls import LogsClient, checked
 from labkit.errors import LabError
 
 # Insights writes every time like this, in UTC, whatever the column is called.
@@ -21,7 +21,7 @@ _ENDED = {"Complete", "Failed", "Cancelled", "Timeout"}
 
 @checked
 def insights(
-    client: Any,
+    client: LogsClient,
     text: str,
     log_group: str = "falco",
     start: When = "1h",

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from labkit.alerts.frame import Columns, unhurried_gc
 from labkit.alerts.times import When, epoch_ms
-from labkit.calls import checked, shortened, shown
+from labkit.calls import LogsClient, checked, shortened, shown
 from labkit.errors import LabError, TargetError
 from labkit.show import counted
 
@@ -36,7 +36,7 @@ class BrokenAnswerError(LabError):
 
 @checked
 def read(
-    client: Any,
+    client: LogsClient,
     log_group: str = "falco",
     start: When | None = None,
     end: When | None = None,
@@ -83,7 +83,7 @@ def read(
 
 @checked
 def events(
-    client: Any,
+    client: LogsClient,
     log_group: str = "falco",
     start: When | None = None,
     end: When | None = None,

@@ -65,7 +65,7 @@ class MetricFilter:
         return found is not None and found["metricTransformations"][0]["metricNamespace"] == lab.settings.prefix
 
     def apply(self, lab: Lab, *, mine: bool) -> str:
-        from labkit.respond.metrics import check_filter
+        from labkit.respond.metrics import put_filter
 
         found = self._get(lab)
         if found is not None and all(found[key] == self.request[key] for key in self.request):
@@ -75,8 +75,7 @@ class MetricFilter:
                 f"Log group {lab.settings.log_group} has a metric filter {self.name} that the lab didn't make.",
                 hint="Choose another prefix for the workshop's names (LABKIT_PREFIX), or delete that filter.",
             )
-        check_filter(self.request)
-        lab.aws.client("logs").put_metric_filter(**self.request)
+        put_filter(lab.aws.client("logs"), self.request)
         return "created" if found is None else "updated"
 
     def delete(self, lab: Lab) -> bool:

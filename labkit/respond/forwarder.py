@@ -434,7 +434,7 @@ def import_findings(client: Any, findings: Iterable[Finding], *, attempts: int =
     """
     outcome = Imported()
     distinct = list({finding["Id"]: finding for finding in reversed(list(findings))}.values())[::-1]
-    pending = [(batch, 1) for batch in _batches(distinct, MAX_BATCH, MAX_BATCH_BYTES)]
+    pending = [(batch, 1) for batch in batches(distinct, MAX_BATCH, MAX_BATCH_BYTES)]
     while pending:
         batch, attempt = pending.pop(0)
         failures, whole = _import_batch(client, batch)
@@ -469,12 +469,12 @@ def _import_batch(client: Any, batch: Sequence[Finding]) -> tuple[list[Failure],
     return [Failure(one["Id"], one["ErrorCode"], one["ErrorMessage"]) for one in failed], False
 
 
-def _batches(items: Iterable[_T], most: int, most_bytes: int) -> Iterator[list[_T]]:
-    """Lists of at most `most` items and, as JSON, `most_bytes`."""
+def batches(items: Iterable[_T], most: int, most_bytes: int) -> Iterator[list[_T]]:
+    """Lists of at most `most` items and `most_bytes` as JSON; a larger item is alone in its list."""
     batch: list[_T] = []
     size = 0
     for item in items:
-        own = len(json.dumps(item)) + 2
+        own = len(json.dumps(item, default=str)) + 2
         if batch and (len(batch) == most or size + own > most_bytes):
             yield batch
             batch, size = [], 0
@@ -546,7 +546,7 @@ def _bury(poison: Sequence[tuple[Mapping[str, Any], str]], delivery: Mapping[str
     origin = {name: delivery.get(name) for name in ("logGroup", "logStream")}
     letters = [_letter(event, {"reason": _cut(reason, MAX_DESCRIPTION), **origin}) for event, reason in poison]
     client = _client("sqs", region)
-    for batch in _batches(letters, 10, _MAX_LETTER_BYTES):
+    for batch in batches(letters, 10, _MAX_LETTER_BYTES):
         entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)]
         failed = client.send_message_batch(QueueUrl=queue, Entries=entries).get("Failed", ())
         if failed:

@@ -82,7 +82,7 @@ def test_a_filter_with_a_wrong_pattern_is_refused_with_the_place(fresh: Lab, wor
     text = (workshop / "manifests/cloudwatch/metric-filters.json").read_text()
     (own / "metric-filters.json").write_text(text.replace("$.rule = * &&", "$.rule = * &", 1))
     lab = Lab.connect(home=fresh.settings.home, root=own.parents[1])
-    with pytest.raises(LabError, match=r"falco-workshop-alerts is wrong: .*\(position 14\)"):
+    with pytest.raises(LabError, match=r"falco-workshop-alerts: .*\(position 14\)"):
         lab.apply("metric-filters")
     assert names(lab) == []
     assert lab.ledger.records("metric-filters") == []

@@ -42,7 +42,7 @@ def test_nothing_costs_nothing() -> None:
 
 
 def test_money_is_shown_in_dollars_and_cents_and_never_as_nothing_where_it_is_something() -> None:
-    table = costs.shown(costs.costs(custom_metrics=37, stored_gb=0.1, published=300, queue_calls=0))
+    table = costs.table(costs.costs(custom_metrics=37, stored_gb=0.1, published=300, queue_calls=0))
     assert {row[0]: (row[1], row[3]) for row in table.rows} == {
         "custom metrics": ("37", "11.10"),
         "Logs: storage": ("0.10", "< 0.01"),
@@ -50,7 +50,7 @@ def test_money_is_shown_in_dollars_and_cents_and_never_as_nothing_where_it_is_so
         "SQS: sent, received, deleted": ("0", "0.00"),
     }
     assert re.fullmatch(r"List prices, us-east-1, \d{4}-\d\d: 11.10 US dollars a month", table.title)
-    assert costs.shown(costs.costs()).rows == ()
+    assert costs.table(costs.costs()).rows == ()
 
 
 @pytest.mark.parametrize(
