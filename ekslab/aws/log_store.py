@@ -79,7 +79,6 @@ class Group:
     created: int
     arn: str
     log_class: str = "STANDARD"
-    kms_key: str | None = None
     retention_days: int | None = None
     deletion_protection: bool = False
     tags: dict[str, str] = field(default_factory=dict)

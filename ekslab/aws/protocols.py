@@ -14,10 +14,9 @@ from xml.sax.saxutils import escape
 
 import orjson
 
-from ekslab.aws import cbor
 from ekslab.http import HttpRequest, HttpResponse
 
-Protocol = Literal["json", "query", "ec2", "rest-json", "rest-xml", "cbor"]
+Protocol = Literal["json", "query", "ec2", "rest-json", "rest-xml"]
 
 # Signing names whose service has another name in botocore.
 BOTOCORE_NAMES = {"monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi", "states": "stepfunctions"}
@@ -33,7 +32,6 @@ IAM_ACTIONS = {
 }
 _MAX_FIELDS = 10_000  # of a form
 _MAX_GZIP_MEMBERS = 8
-CBOR_HEADERS = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Call:
     """One call of one operation.
 
     `parameters` are the request's members: nested for the JSON protocols, flat as sent for query and ec2, empty for
-    cbor and rest-xml bodies. `path_parameters` are those that a REST path carries.
+    rest-xml bodies. `path_parameters` are those that a REST path carries.
     """
 
     request: HttpRequest
@@ -124,7 +122,8 @@ def parse_call(request: HttpRequest, *, default_region: str) -> Call:
 def outline(request: HttpRequest, *, default_region: str) -> Call:
     """What a request says of itself outside its body: enough to check who signed it, and cheap.
 
-    `with_parameters` adds the rest: the parameters, and the operation if the body is a form.
+    `with_parameters` adds the rest: the parameters, and the operation if the body is a form. Raises AwsError if the
+    request is in a protocol that the lab doesn't speak.
     """
     scope = scope_of(request)
     url = urlsplit(request.url)
@@ -138,8 +137,9 @@ def outline(request: HttpRequest, *, default_region: str) -> Call:
     if not service and (target or form or "Action" in query):
         service = _service_of_target(target) if target else "sts"
 
-    if request.header("smithy-protocol") == "rpc-v2-cbor" or "/operation/" in url.path:
-        return Call(request, service, url.path.rsplit("/", 1)[-1], "cbor", region, scope)
+    if request.header("smithy-protocol"):
+        message = "The embedded lab speaks JSON, as boto3 and the AWS CLI do, and not CBOR (smithy-rpc-v2-cbor)."
+        raise AwsError("UnsupportedMediaType", message, 415)
     if target:
         return Call(request, service, target.rpartition(".")[2], "json", region, scope)
     if form or "Action" in query:
@@ -327,9 +327,6 @@ def error_response(error: AwsError, protocol: Protocol, request_id: str, service
         case "rest-json":
             body = orjson.dumps({"message": error.message, **error.members})
             headers |= {"Content-Type": "application/json", "x-amzn-ErrorType": error.code}
-        case "cbor":
-            body = cbor.encode({"__type": shape or code, "message": error.message, **error.members})
-            headers |= {**CBOR_HEADERS, "x-amzn-query-error": f"{code};Sender"}
         case "ec2":
             body = (
                 f"<Response><Errors><Error><Code>{escape(code)}</Code><Message>{escape(error.message)}</Message>"

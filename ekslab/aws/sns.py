@@ -7,14 +7,13 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ekslab import names
 from ekslab.aws import wire
 from ekslab.aws.iam_authorization import parse_document, trusts_service
 from ekslab.aws.protocols import AwsError, Call, unsupported
-from ekslab.aws.sns_filters import SCOPES, Matches, compile_policy
 from ekslab.aws.validation import validate
 
 if TYPE_CHECKING:
@@ -27,11 +26,12 @@ _MAX_TAGS = 50
 _PAGE = 100
 _PROTOCOLS = ("application", "email", "email-json", "firehose", "http", "https", "lambda", "sms", "sqs")
 _SETTABLE = ("DisplayName", "Policy", "SignatureVersion")
-_OTHER_TOPIC_ATTRIBUTES = re.compile(
+_UNSUPPORTED_OF_TOPICS = re.compile(
     "DeliveryPolicy|KmsMasterKeyId|TracingConfig|FifoTopic|ContentBasedDeduplication|ArchivePolicy|DataProtectionPolicy"
     "|FifoThroughputScope|(HTTP|Application|Lambda|SQS|Firehose)(Success|Failure)Feedback(RoleArn|SampleRate)"
 )
-_OTHER_SUBSCRIPTION_ATTRIBUTES = ("DeliveryPolicy", "SubscriptionRoleArn", "ReplayPolicy")
+_UNSUPPORTED_OF_SUBSCRIPTIONS = ("DeliveryPolicy", "FilterPolicy", "FilterPolicyScope", "ReplayPolicy",
+                                 "SubscriptionRoleArn")  # fmt: skip
 _OWNERS_ACTIONS = ("GetTopicAttributes", "SetTopicAttributes", "AddPermission", "RemovePermission", "DeleteTopic",
                    "Subscribe", "ListSubscriptionsByTopic", "Publish")  # fmt: skip
 _DELIVERY = {
@@ -62,16 +62,6 @@ class Subscription:
     principal: str
     confirmed: bool
     attributes: dict[str, str] = field(default_factory=dict)
-    wants: Matches | None = None
-
-    def filter(self, where: str = "") -> None:
-        """Reads its filter policy, after that or its scope was set. Raises AwsError, and changes nothing then."""
-        text = self.attributes.get("FilterPolicy", "")
-        self.wants = None if text in ("", "{}") else compile_policy(text, self.scope, where)
-
-    @property
-    def scope(self) -> str:
-        return self.attributes.get("FilterPolicyScope") or "MessageAttributes"
 
     @property
     def raw(self) -> bool:
@@ -277,7 +267,6 @@ class Sns:
             topic.made += 1
             arn = f"{topic.arn}:{names.uid('sns subscription', topic.arn, topic.made)}"
             subscription = Subscription(arn, topic.arn, protocol, endpoint, caller.arn, protocol == "sqs", attributes)
-            subscription.filter("Attributes Reason: ")
             topic.subscriptions[arn] = subscription
         shown = subscription.confirmed or p.get("ReturnSubscriptionArn")
         return {"SubscriptionArn": subscription.arn if shown else "pending confirmation"}
@@ -310,15 +299,7 @@ class Sns:
                 raise _invalid(f"{where}RedrivePolicy: failed to parse JSON.") from None
             if re.fullmatch(r"arn:aws:sqs:[\w-]+:\d{12}:[\w-]+", str(target)) is None:
                 raise _invalid(f"{where}RedrivePolicy: deadLetterTargetArn is an invalid arn")
-        elif name == "FilterPolicyScope":
-            if value not in SCOPES:
-                raise _invalid(
-                    f"{where}FilterPolicyScope: Invalid value [{value}]. Please use either MessageBody or "
-                    "MessageAttributes"
-                )
-        elif name == "FilterPolicy":
-            pass  # it depends on its scope
-        elif name in _OTHER_SUBSCRIPTION_ATTRIBUTES:
+        elif name in _UNSUPPORTED_OF_SUBSCRIPTIONS:
             if value not in ("", "{}"):
                 raise _invalid(f"{where}{name} is not supported by the embedded lab.")
         else:
@@ -359,7 +340,6 @@ class Sns:
         subscription = self._subscription(p.get("SubscriptionArn"))
         attributes = {
             "RawMessageDelivery": "false",
-            **({"FilterPolicyScope": subscription.scope} if subscription.wants is not None else {}),
             **{name: value for name, value in subscription.attributes.items() if value not in ("", "{}")},
             "SubscriptionArn": subscription.arn,
             "TopicArn": subscription.topic,
@@ -376,9 +356,7 @@ class Sns:
         subscription = self._subscription(p.get("SubscriptionArn"))
         name, value = str(p.get("AttributeName", "")), str(p.get("AttributeValue") or "")
         self._check_subscription_attribute(name, value, "")
-        changed = replace(subscription, attributes={**subscription.attributes, name: value})
-        changed.filter()
-        self._topics[subscription.topic].subscriptions[subscription.arn] = changed
+        subscription.attributes[name] = value
         return {}
 
     # -- publishing
@@ -417,10 +395,6 @@ class Sns:
         for subscription in topic.subscriptions.values():
             if not subscription.confirmed:
                 continue
-            if subscription.wants is not None:
-                text = message["texts"].get(subscription.protocol, message["texts"]["default"])
-                if not subscription.wants(message["attributes"], text):
-                    continue
             body, attributes = self._notification(topic, subscription, id_, message)
             for queue in (subscription.endpoint, subscription.dead_letter_queue):
                 if queue is None:
@@ -503,7 +477,7 @@ def _check_topic_attribute(name: str, value: str, where: str) -> None:
             return
         case "FifoTopic" if value == "false":
             raise _invalid(f"{where} Reason: FifoTopic can only be true")
-        case _ if _OTHER_TOPIC_ATTRIBUTES.fullmatch(name):
+        case _ if _UNSUPPORTED_OF_TOPICS.fullmatch(name):
             raise _invalid(f"{where} Reason: {name} is not supported by the embedded lab.")
         case _:
             raise _invalid(where)

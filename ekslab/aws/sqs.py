@@ -34,7 +34,8 @@ _NUMBERS = {
     "ReceiveMessageWaitTimeSeconds": (0, 0, 20),
     "VisibilityTimeout": (30, 0, 43_200),
 }
-_SETTABLE = {*_NUMBERS, "Policy", "RedrivePolicy", "RedriveAllowPolicy", "SqsManagedSseEnabled"}
+_SETTABLE = {*_NUMBERS, "Policy", "RedrivePolicy", "SqsManagedSseEnabled"}
+_UNSUPPORTED = {"KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "RedriveAllowPolicy"}
 _SYSTEM_ATTRIBUTES = ("SenderId", "SentTimestamp", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp")
 
 
@@ -198,7 +199,7 @@ class Sqs:
                 "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
             )
         arn = self._arn(call, name)
-        self._check(attributes, arn)
+        self._check(attributes)
         queue = self._queues.get(arn)
         if queue is None:
             now = self._clock()
@@ -209,8 +210,10 @@ class Sqs:
             raise AwsError("QueueNameExists", message + different[0])
         return {"QueueUrl": self._url(call, queue)}
 
-    def _check(self, attributes: Mapping[str, str], arn: str) -> None:
+    def _check(self, attributes: Mapping[str, str]) -> None:
         for name, value in attributes.items():
+            if name in _UNSUPPORTED:
+                raise AwsError("UnsupportedOperation", f"{name} is not supported by the embedded lab.")
             if name not in _SETTABLE:
                 raise AwsError("InvalidAttributeName", f"Unknown Attribute {name}.")
             if name in _NUMBERS:
@@ -220,11 +223,9 @@ class Sqs:
             elif name == "Policy" and value:
                 _check_policy(value)
             elif name == "RedrivePolicy" and value:
-                self._check_redrive(value, arn)
-            elif name == "RedriveAllowPolicy" and value:
-                _check_allowed(value)
+                self._check_redrive(value)
 
-    def _check_redrive(self, text: str, source: str) -> None:
+    def _check_redrive(self, text: str) -> None:
         try:
             policy = json.loads(text)
             target, most = policy["deadLetterTargetArn"], int(policy["maxReceiveCount"])
@@ -236,13 +237,6 @@ class Sqs:
             raise AwsError("InvalidParameterValue", f"Value {text} for parameter RedrivePolicy is invalid. {reason}")
         if target not in self._queues:
             reason = "Reason: Dead letter target does not exist."
-            raise AwsError("InvalidParameterValue", f"Value {text} for parameter RedrivePolicy is invalid. {reason}")
-        allowed = json.loads(self._queues[target].attributes.get("RedriveAllowPolicy") or '{"redrivePermission": ""}')
-        sources = allowed.get("sourceQueueArns", [])
-        if allowed["redrivePermission"] == "denyAll" or (
-            allowed["redrivePermission"] == "byQueue" and source not in sources
-        ):
-            reason = "Reason: Dead letter target does not allow this queue as its source."
             raise AwsError("InvalidParameterValue", f"Value {text} for parameter RedrivePolicy is invalid. {reason}")
 
     def _delete(self, call: Call, p: Parameters, caller: Principal) -> Result:
@@ -291,7 +285,7 @@ class Sqs:
 
     def _set_attributes(self, call: Call, p: Parameters, caller: Principal) -> Result:
         queue = self._queue(call, p)
-        self._check(p["Attributes"], queue.arn)
+        self._check(p["Attributes"])
         queue.attributes |= p["Attributes"]
         queue.modified = self._clock()
         return {}
@@ -483,20 +477,6 @@ def _check_required(operation: str, p: Parameters) -> None:
 
 def _no_queue() -> AwsError:
     return AwsError("QueueDoesNotExist", "The specified queue does not exist.")
-
-
-def _check_allowed(text: str) -> None:
-    """A RedriveAllowPolicy: who may take a queue as the end of dead letters."""
-    try:
-        policy = json.loads(text)
-        permission, sources = policy["redrivePermission"], policy.get("sourceQueueArns", [])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        permission, sources = None, []
-    if permission not in ("allowAll", "denyAll", "byQueue") or not isinstance(sources, list) or len(sources) > 10:
-        reason = (
-            f"Value {text} for parameter RedriveAllowPolicy is invalid. Reason: Amazon SQS can't create the redrive "
-        )
-        raise AwsError("InvalidParameterValue", reason + "allow policy, as it's in an unsupported format.")
 
 
 def _check_policy(text: str) -> None:

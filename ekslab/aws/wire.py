@@ -12,10 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from ekslab.aws import cbor
 from ekslab.aws.protocols import (
     BOTOCORE_NAMES,
-    CBOR_HEADERS,
     AwsError,
     Call,
     decoded_body,
@@ -52,14 +50,6 @@ def parameters(call: Call) -> dict[str, Any]:
             return _typed(call, {**call.parameters, **call.path_parameters})
         case "query":
             return _from_query(call)
-        case "cbor":
-            try:
-                members = cbor.decode(decoded_body(call) or cbor.encode({}))
-            except ValueError as error:
-                raise AwsError("SerializationException", f"The request body is not valid CBOR: {error}") from error
-            if not isinstance(members, dict):
-                raise AwsError("SerializationException", "Unexpected value type in payload")
-            return {name: value for name, value in members.items() if value is not None}
     raise unsupported(call, f"over the protocol {call.protocol}")
 
 
@@ -67,8 +57,6 @@ def response(call: Call, result: Result, request_id: str) -> HttpResponse:
     """A result as the call's protocol sends it. A member `StatusCode` is the HTTP status where the model says so."""
     if call.protocol == "query":
         return _as_query(call, result, request_id)
-    if call.protocol == "cbor":
-        return HttpResponse(200, {"x-amzn-RequestId": request_id, **CBOR_HEADERS}, cbor.encode(result))
     headers = {"x-amzn-RequestId": request_id}
     headers["Content-Type"] = "application/x-amz-json-1.1" if call.protocol == "json" else "application/json"
     status = 200

@@ -246,14 +246,7 @@ def _sns(a: Attacker) -> None:
     topic = sns.create_topic(Name="hostile")["TopicArn"]
     queue = sqs.create_queue(QueueName="hostile")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    policy = {"a": [{"wildcard": "*a" * 25 + "b"}]}
-    with contextlib.suppress(ClientError):
-        sns.subscribe(
-            TopicArn=topic,
-            Protocol="sqs",
-            Endpoint=arn,
-            Attributes={"FilterPolicy": json.dumps(policy), "FilterPolicyScope": "MessageBody"},
-        )
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     sns.publish(TopicArn=topic, Message=json.dumps({"a": "a" * 200_000}))
     with contextlib.suppress(ClientError):
         sns.publish(TopicArn=topic, Message='{"a":' * 40_000)
@@ -392,11 +385,6 @@ CASES: dict[str, Case] = {
         b"Action=TagResource&Version=2010-03-31&ResourceArn=x&"
         + b"&".join(b"Tags.member.%d.Key=a&Tags.member.%d.Value=b" % (n, n) for n in range(1, 4_900)),
     ),
-    "cbor-deep": lambda a: a.raw(
-        "monitoring",
-        {"smithy-protocol": "rpc-v2-cbor", "Content-Type": "application/cbor"},
-        b"\x81" * 1_000_000,
-    ),
     "policy-25-stars": lambda a: _policy(a, 25),
     "policy-2000-stars": lambda a: _policy(a, 2_000),
     "policy-pairs": lambda a: a.call(
@@ -424,7 +412,7 @@ CASES: dict[str, Case] = {
         a, "fields concat(@message,@message) as a0" + "".join(
             f" | fields concat(a{n},a{n}) as a{n + 1}" for n in range(12))),
     "metrics": _metrics,
-    "sns-filter": _sns,
+    "sns-deep": _sns,
     "dashboards": _dashboard,
     "lambda-code": lambda a: a.call(
         "lambda", "create_function", FunctionName="h", Role="arn:aws:iam::111122223333:role/x", Handler="a.b",

@@ -123,8 +123,7 @@ def test_garbled_events_are_refused(running: Any, events: str) -> None:
         ("logs", "POST", "/", {"X-Amz-Target": "Logs_20140328."}, b"{}"),
         ("logs", "POST", "/", {"X-Amz-Target": "nonsense"}, b"{}"),
         ("logs", "GET", "/", {}, b""),
-        ("logs", "POST", "/service/Logs/operation/PutLogEvents", {"smithy-protocol": "rpc-v2-cbor"}, b"\xbf\xff"),
-        ("monitoring", "POST", "/service/X/operation/Nope", {"smithy-protocol": "rpc-v2-cbor"}, b""),
+        ("logs", "POST", "/service/Logs/operation/PutLogEvents", {}, b"\xbf\xff"),
         ("iam", "POST", "/", FORM, b""),
         ("iam", "POST", "/", FORM, b"Action=\xff"),
         ("sts", "POST", "/", FORM, b"Action=AssumeRole"),
@@ -148,6 +147,14 @@ def test_nonsense_is_answered_with_a_client_error(
     response = signed(running, service, headers, body, method=method, url=host + path)
     assert 400 <= response.status < 500, response.body
     assert b"InternalFailure" not in response.body
+
+
+def test_cbor_is_refused_by_name(running: Any) -> None:
+    path = "https://monitoring.us-east-1.amazonaws.com/service/GraniteServiceVersion20100801/operation/ListMetrics"
+    response = signed(running, "monitoring", {"smithy-protocol": "rpc-v2-cbor"}, b"\xbf\xff", url=path)
+    assert response.status == 415
+    assert b"speaks JSON, as boto3 and the AWS CLI do, and not CBOR" in response.body
+    assert running.client("cloudwatch").meta.service_model.resolved_protocol == "json"
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ def test_a_large_request_comes_compressed_and_is_read(cloudwatch: Any) -> None:
     assert sum(len(page["Metrics"]) for page in pages) == 500
 
 
-@pytest.mark.parametrize("protocol", ["query", "json", "smithy-rpc-v2-cbor"])
+@pytest.mark.parametrize("protocol", ["query", "json"])
 def test_a_policy_can_allow_one_namespace(running: Any, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     statement = {
         "Effect": "Allow",

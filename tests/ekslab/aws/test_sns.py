@@ -200,9 +200,9 @@ def test_subscriptions(sns: Any, topic: str) -> None:
             {
                 "Protocol": "sqs",
                 "Endpoint": "arn:aws:sqs:us-east-1:111122223333:q",
-                "Attributes": {"FilterPolicy": '{"a": "b"}'},
+                "Attributes": {"FilterPolicy": '{"store": ["example_corp"]}'},
             },
-            'Attributes Reason: FilterPolicy: "a" must be an object or an array',
+            "Attributes Reason: FilterPolicy is not supported by the embedded lab.",
         ),
         ("publish", {"Message": ""}, "Invalid parameter: Empty message"),
         ("publish", {"Message": "x", "Subject": ""}, "Invalid parameter: Subject"),
@@ -225,6 +225,16 @@ def test_subscriptions(sns: Any, topic: str) -> None:
 def test_what_is_refused(sns: Any, topic: str, call: str, arguments: dict[str, Any], error: str) -> None:
     named = {} if call == "create_topic" else {"TopicArn": topic}
     assert error in refusal(getattr(sns, call), **named, **arguments)
+
+
+def test_a_filter_policy_is_refused_and_not_ignored(sns: Any, topic: str) -> None:
+    queue = "arn:aws:sqs:us-east-1:111122223333:q"
+    arn = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)["SubscriptionArn"]
+    change = {"SubscriptionArn": arn, "AttributeName": "FilterPolicy"}
+    error = "InvalidParameter: Invalid parameter: FilterPolicy is not supported by the embedded lab."
+    assert refusal(sns.set_subscription_attributes, **change, AttributeValue='{"a": ["b"]}') == error
+    sns.set_subscription_attributes(**change, AttributeValue="{}")  # no filter at all
+    assert "FilterPolicy" not in sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
 
 
 def test_json_messages_differ_by_protocol(sns: Any, sqs: Any, topic: str) -> None:

@@ -82,10 +82,17 @@ def test_what_is_received_too_often_goes_to_the_dead_letter_queue(running: Any, 
         assert bodies(sqs, queue) == ["poison"]
         running.clock.offset += 31
     assert bodies(sqs, queue) == []
+    assert redrive_error(sqs, queue, dead, 0) == "InvalidParameterValue"
+    assert redrive_error(sqs, queue, dead, 1001) == "InvalidParameterValue"
     (letter,) = sqs.receive_message(QueueUrl=dead, MessageSystemAttributeNames=["All"])["Messages"]
     assert letter["Body"] == "poison"
     assert letter["Attributes"]["DeadLetterQueueSourceArn"] == arn(sqs, queue)
     assert sqs.list_dead_letter_source_queues(QueueUrl=dead)["queueUrls"] == [queue]
+
+
+def redrive_error(sqs: Any, queue: str, dead: str, count: int) -> str:
+    policy = json.dumps({"deadLetterTargetArn": arn(sqs, dead), "maxReceiveCount": count})
+    return code(sqs.set_queue_attributes, QueueUrl=queue, Attributes={"RedrivePolicy": policy})
 
 
 def test_batches_tell_of_each_entry(sqs: Any, queue: str) -> None:
@@ -118,19 +125,26 @@ def test_queues_are_made_once_listed_described_and_deleted(sqs: Any, queue: str)
         sqs.send_message(QueueUrl=queue, MessageBody="x")
 
 
+NOWHERE = json.dumps({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:1:x", "maxReceiveCount": 1})
+
+
 @pytest.mark.parametrize(
-    "attributes",
+    ("attributes", "error"),
     [
-        {"VisibilityTimeout": "43201"},
-        {"Nothing": "1"},
-        {"Policy": "{"},
-        {"RedrivePolicy": "{}"},
-        {"RedrivePolicy": json.dumps({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:1:x", "maxReceiveCount": 1})},
-        {"FifoQueue": "true"},
+        ({"VisibilityTimeout": "43201"}, "InvalidAttributeValue"),
+        ({"VisibilityTimeout": "-1"}, "InvalidAttributeValue"),
+        ({"MessageRetentionPeriod": "59"}, "InvalidAttributeValue"),
+        ({"MaximumMessageSize": "1023"}, "InvalidAttributeValue"),
+        ({"Nothing": "1"}, "InvalidAttributeName"),
+        ({"Policy": "{"}, "InvalidAttributeValue"),
+        ({"RedrivePolicy": "{}"}, "InvalidParameterValue"),
+        ({"RedrivePolicy": NOWHERE}, "InvalidParameterValue"),
+        ({"RedriveAllowPolicy": '{"redrivePermission": "denyAll"}'}, "AWS.SimpleQueueService.UnsupportedOperation"),
+        ({"FifoQueue": "true"}, "AWS.SimpleQueueService.UnsupportedOperation"),
     ],
 )
-def test_attributes_that_cannot_be(sqs: Any, attributes: dict[str, str]) -> None:
-    assert code(sqs.create_queue, QueueName="q", Attributes=attributes)
+def test_attributes_that_cannot_be(sqs: Any, attributes: dict[str, str], error: str) -> None:
+    assert code(sqs.create_queue, QueueName="q", Attributes=attributes) == error
     assert "QueueUrls" not in sqs.list_queues()
 
 
@@ -177,17 +191,6 @@ def test_a_dead_letter_wakes_who_waits_for_it(running: Any, sqs: Any, queue: str
     assert bodies(sqs, queue, VisibilityTimeout=0) == ["poison"]
     threading.Timer(0.2, lambda: bodies(running.client("sqs"), queue)).start()
     assert bodies(sqs, dead, WaitTimeSeconds=20) == ["poison"]
-
-
-def test_a_queue_says_whose_dead_letters_it_takes(sqs: Any, queue: str) -> None:
-    dead = sqs.create_queue(QueueName="dead", Attributes={"RedriveAllowPolicy": '{"redrivePermission": "denyAll"}'})
-    redrive = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn(sqs, dead["QueueUrl"]), "maxReceiveCount": 3})}
-    assert code(sqs.set_queue_attributes, QueueUrl=queue, Attributes=redrive) == "InvalidParameterValue"
-    allowed = json.dumps({"redrivePermission": "byQueue", "sourceQueueArns": [arn(sqs, queue)]})
-    sqs.set_queue_attributes(QueueUrl=dead["QueueUrl"], Attributes={"RedriveAllowPolicy": allowed})
-    sqs.set_queue_attributes(QueueUrl=queue, Attributes=redrive)
-    assert code(sqs.create_queue, QueueName="third", Attributes=redrive) == "InvalidParameterValue"
-    assert code(sqs.create_queue, QueueName="q", Attributes={"RedriveAllowPolicy": "{}"}) == "InvalidParameterValue"
 
 
 @pytest.mark.parametrize(
