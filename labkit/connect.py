@@ -1,6 +1,6 @@
-"""Reaches the target that the settings name: AWS clients, Kubernetes, Helm and a ledger come out.
+"""Connects to the target that the settings name and checks that it answers.
 
-This is the only place that knows the targets apart, and the only one outside `ekslab` that imports from it.
+No other module depends on which target it is.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.calls import near, shortened, shown
+from labkit.aws import Aws, NoClusterError, describe_cluster, translated_errors
 from labkit.environment import refuse_embedded
-from labkit.errors import Hint, LabError, NoLabError, NotRunningError, TargetError, UnreachableError
+from labkit.errors import NoLabError, NotRunningError, TargetError, UnreachableError
 from labkit.helm import Helm
 from labkit.kube import Kube
 from labkit.ledger import Ledger, discard
 from labkit.settings import Settings
+from labkit.target import Target
 
 if TYPE_CHECKING:
     import boto3
@@ -36,120 +36,8 @@ LAB_UP = (
 )
 
 
-class NoClusterError(TargetError):
-    """AWS answers, but has no EKS cluster of that name in that region."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who AWS says the caller is."""
-
-    account_id: str
-    arn: str
-
-    @property
-    def partition(self) -> str:
-        """`aws`, `aws-cn`, `aws-us-gov`..."""
-        return self.arn.split(":")[1]
-
-
-class Aws:
-    """boto3 clients of one account and region; each service's client is made once."""
-
-    def __init__(
-        self,
-        region: str,
-        *,
-        hint: Hint,
-        endpoint: str = "",
-        keys: Mapping[str, str] | None = None,
-        before: Callable[[], None] | None = None,
-    ) -> None:
-        """Without `endpoint` and `keys`, boto3 finds them as it always does. `hint`: what to do if AWS doesn't answer.
-
-        `before` is called before each request, and may refuse it with a `LabError`. `keys` are boto3's:
-        `aws_access_key_id`, `aws_secret_access_key`, perhaps `aws_session_token`.
-        """
-        self.region = region
-        self.hint = hint
-        self._endpoint = endpoint
-        self._keys = dict(keys or {})
-        self._before = before
-        self._clients: dict[str, Any] = {}
-
-    def __repr__(self) -> str:
-        return f"AWS in {self.region}, as {self.identity.arn}"
-
-    def with_keys(self, credentials: Mapping[str, Any]) -> Aws:
-        """The same region and endpoint with other credentials, as STS returns them."""
-        keys = {
-            "aws_access_key_id": credentials["AccessKeyId"],
-            "aws_secret_access_key": credentials["SecretAccessKey"],
-            "aws_session_token": credentials["SessionToken"],
-        }
-        return Aws(self.region, hint=self.hint, endpoint=self._endpoint, keys=keys, before=self._before)
-
-    @cached_property
-    def session(self) -> boto3.Session:
-        """The boto3 session that clients are made from."""
-        import boto3
-        from botocore.session import Session
-
-        # With an endpoint of its own, a person's AWS_PROFILE is for something else, and may not even be there.
-        own = Session(session_vars={"profile": (None, None, None, None)}) if self._endpoint else None
-        return boto3.Session(region_name=self.region, botocore_session=own, **self._keys)
-
-    def client(self, service: str) -> Any:
-        """The boto3 client of a service, e.g. `logs`."""
-        if not isinstance(service, str):
-            raise TargetError(f"{shown(service)} is no service of AWS.", hint="Use its name in boto3, such as logs.")
-        if service not in self._clients:
-            from importlib.metadata import version
-
-            from botocore.config import Config
-
-            elsewhere = bool(self._endpoint or os.environ.get("AWS_ENDPOINT_URL"))
-            config = Config(
-                retries={"mode": "adaptive", "total_max_attempts": 6},
-                connect_timeout=5,
-                read_timeout=30,
-                user_agent_extra=f"labkit/{version('labkit')}",
-                # A few operations put a prefix before the host name, which a lab on an IP address has no use for.
-                inject_host_prefix=not elsewhere,
-            )
-            with explained(self.hint):
-                self._clients[service] = self.session.client(
-                    service,  # type: ignore[call-overload]
-                    config=config,
-                    endpoint_url=self._endpoint or None,
-                )
-            if (before := self._before) is not None:
-                self._clients[service].meta.events.register("before-send", lambda **_: before())
-        return self._clients[service]
-
-    @cached_property
-    def identity(self) -> Identity:
-        """Account and ARN of the caller. Raises `TargetError` if AWS knows no such caller."""
-        with explained(self.hint):
-            answer = self.client("sts").get_caller_identity()
-        return Identity(answer["Account"], answer["Arn"])
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a lab works with. Everything after `reach` is the same on every target."""
-
-    settings: Settings
-    aws: Aws
-    kube: Kube
-    helm: Helm
-    ledger: Ledger
-    # Records the system calls of a namespace's containers as lines of JSON. Raises `TargetError` where that can't be.
-    record: Callable[[str], AbstractContextManager[list[str]]]
-
-
-def reach(settings: Settings, *, start: bool = True, partly: bool = False) -> Target:
-    """The target of `settings`, reached and checked: its AWS knows the caller and its cluster answers.
+def connect(settings: Settings, *, start: bool = True, partly: bool = False) -> Target:
+    """The target of `settings`, once its AWS has identified the caller and its cluster has answered.
 
     Raises `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError` (the embedded lab, which is
     started if need be and if `start`). With `partly`, one of the two may give no answer, and the cluster may be gone.
@@ -158,7 +46,7 @@ def reach(settings: Settings, *, start: bool = True, partly: bool = False) -> Ta
     checks = (lambda: target.aws.identity, lambda: target.kube.request("GET", "/version", timeout=10))
     for check in checks:
         try:
-            with explained(target.aws.hint):
+            with translated_errors(target.aws.hint):
                 check()
         except (UnreachableError, NoClusterError):
             if not partly:
@@ -337,34 +225,13 @@ def _found_region() -> str:
     """The region that the AWS CLI would use: boto3 alone doesn't read AWS_REGION."""
     import boto3
 
-    with explained(""):
+    with translated_errors(""):
         region = os.environ.get("AWS_REGION") or boto3.Session().region_name
     if not region:
         raise TargetError(
             "No AWS region is set.", hint="Set LABKIT_REGION or AWS_REGION, or `region` in ~/.aws/config."
         )
     return region
-
-
-def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
-    """EKS's description of the cluster. Raises `NoClusterError` with those there are."""
-    from botocore.exceptions import ClientError
-
-    eks = aws.client("eks")
-    with explained(aws.hint):
-        try:
-            found: dict[str, Any] = eks.describe_cluster(name=cluster)["cluster"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-            names = [name for page in eks.get_paginator("list_clusters").paginate() for name in page["clusters"]]
-            there = f"Clusters there: {', '.join(sorted(names))}." if names else "There are no clusters there."
-            raise NoClusterError(
-                f"There is no EKS cluster {cluster!r} in region {aws.region}. {there}",
-                hint="Set LABKIT_CLUSTER and LABKIT_REGION to a cluster of yours (notebooks: `cluster`, `region`). "
-                "If it was deleted, `labkit teardown` takes away what the lab left in AWS.",
-            ) from error
-    return found
 
 
 def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
@@ -414,59 +281,3 @@ def eks_token(session: boto3.Session, cluster: str, region: str) -> str:
     sts.meta.events.register("before-sign.sts.GetCallerIdentity", name_cluster)
     url = sts.generate_presigned_url("get_caller_identity", Params={}, ExpiresIn=60, HttpMethod="GET")
     return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
-
-
-_CREDENTIALS = "Set AWS_PROFILE, or run `aws configure` or `aws sso login`; `aws sts get-caller-identity` should work."
-
-_REFUSED: Mapping[str, str] = {
-    "InvalidClientTokenId": _CREDENTIALS,
-    "UnrecognizedClientException": _CREDENTIALS,
-    "SignatureDoesNotMatch": "The secret key is not the one of this access key. " + _CREDENTIALS,
-    "InvalidSignatureException": "The secret key is not the one of this access key. " + _CREDENTIALS,
-    "ExpiredToken": "The session has ended: get new credentials, then `Lab.connect()` again.",
-    "ExpiredTokenException": "The session has ended: get new credentials, then `Lab.connect()` again.",
-    "RequestExpired": "Is this computer's clock right? Then get new credentials.",
-    "AccessDenied": "This identity may not do that: ask for the permission that the message names.",
-    "AccessDeniedException": "This identity may not do that: ask for the permission that the message names.",
-    "Throttling": "AWS asks to slow down: wait a minute and run this again.",
-    "ThrottlingException": "AWS asks to slow down: wait a minute and run this again.",
-}
-
-
-@contextmanager
-def explained(hint: Hint) -> Iterator[None]:
-    """Turns boto3's errors into a `TargetError` that says what to do. `hint` is for a service that doesn't answer."""
-    try:
-        yield
-    except LabError:
-        raise
-    except Exception as error:
-        if "botocore" not in sys.modules:
-            raise
-        from botocore import exceptions as aws
-
-        if isinstance(error, aws.ClientError):
-            problem = error.response["Error"]
-            raise TargetError(
-                f"AWS refused {error.operation_name} ({problem['Code']}): {problem.get('Message', '')}",
-                hint=_REFUSED.get(problem["Code"], "Correct that and run this again."),
-            ) from error
-        if isinstance(
-            error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.ProfileNotFound | aws.TokenRetrievalError
-        ):
-            raise TargetError(f"There are no usable AWS credentials: {error}.", hint=_CREDENTIALS) from error
-        if isinstance(error, aws.NoRegionError | aws.InvalidRegionError):
-            raise TargetError(str(error), hint="Set LABKIT_REGION or AWS_REGION, e.g. us-east-1.") from error
-        if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
-            raise UnreachableError(f"AWS does not answer: {error}.", service="AWS", hint=hint) from error
-        if isinstance(error, aws.BotoCoreError):
-            if isinstance(error, aws.UnknownServiceError):
-                name, known = error.kwargs["service_name"], str(error.kwargs["known_service_names"])
-                similar = near(name, known.split(", "))
-                hint = f"{similar}Use a service's name in boto3, such as logs or securityhub."
-                raise TargetError(f"AWS has no service {shown(name)}.", hint=hint) from error
-            raise TargetError(
-                f"boto3 can't do that: {shortened(' '.join(str(error).split()), 400)}.",
-                hint="Check the settings and the AWS configuration.",
-            ) from error
-        raise

@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ class ExecResult:
     stderr: str
     exit_code: int
     ran: Ran | None = field(default=None, compare=False)
-    """Where and when; set by `lab.exec`."""
+    """Where and when."""
 
     def __str__(self) -> str:
         return self.stdout + self.stderr
@@ -739,26 +739,38 @@ class Kube:
 
     def exec(
         self,
-        pod: str,
-        namespace: str,
+        target: str,
         argv: Sequence[str],
         *,
+        namespace: str = "default",
         container: str = "",
         tty: bool = False,
         stdin: str | bytes | None = None,
         timeout: float = 60.0,
     ) -> ExecResult:
-        """Runs a command in a container of a pod and returns when it has ended.
+        """Runs a command in a container of a pod, by default its first, and returns when it has ended.
 
-        `tty` makes the API server's side allocate a terminal, whether or not this process has one. `stdin` is sent,
-        then closed. Raises `ExecError` if the command can't be started or doesn't end within `timeout` seconds.
+        `target` is a pod or anything else that `resolve` takes. `tty` makes the API server's side allocate a terminal,
+        whether or not this process has one. `stdin` is sent, then closed. Raises `ExecError` if the command can't be
+        started or doesn't end within `timeout` seconds.
         """
+        pod = self.resolve(target, namespace=namespace)
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        containers = [one["name"] for one in pod["spec"]["containers"]]
+        if container and container not in containers:
+            raise ExecError(
+                f"Pod {name} has no container {shown(container)}.",
+                hint=f"{near(container, containers)}There are: {', '.join(containers)}.",
+            )
+        container = container or containers[0]
         query: dict[str, Any] = {"command": list(argv), "stdout": "true", "stderr": "false" if tty else "true"}
         query |= {"tty": "true"} if tty else {}
         query |= {"stdin": "true"} if stdin is not None or tty else {}
-        query |= {"container": container} if container else {}
-        path = f"{self.path('v1', 'Pod', namespace, pod)}/exec?{urlencode(query, doseq=True)}"
-        return self._run_exec(path, argv, stdin=stdin, tty=tty, timeout=timeout)
+        query |= {"container": container}
+        path = f"{self.path('v1', 'Pod', namespace, name)}/exec?{urlencode(query, doseq=True)}"
+        started = self.now()
+        result = self._run_exec(path, argv, stdin=stdin, tty=tty, timeout=timeout)
+        return replace(result, ran=Ran(tuple(argv), namespace, name, container, started, self.now()))
 
     def _run_exec(
         self, path: str, argv: Sequence[str], *, stdin: str | bytes | None, tty: bool, timeout: float

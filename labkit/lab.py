@@ -10,7 +10,6 @@ Nothing here knows which target it works on; `connect` is told by the settings.
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import shlex
@@ -18,11 +17,11 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from labkit.calls import checked, is_text, near, shown, texts
+from labkit.calls import checked, is_text, shown, texts
 from labkit.errors import ExecError, LabError
 from labkit.settings import Settings
 
@@ -31,12 +30,13 @@ if TYPE_CHECKING:
 
     from falcorules import RecordedEvent
     from labkit.alerts.times import When
-    from labkit.connect import Aws, Target
+    from labkit.aws import Aws
     from labkit.kube import ExecResult
     from labkit.provision.audit import Audit
     from labkit.provision.preflight import Preflight
     from labkit.provision.steps import StepResult
     from labkit.show import Table
+    from labkit.target import Target
 
 
 @checked
@@ -47,12 +47,12 @@ class Lab:
     """
 
     def __init__(self, target: Target) -> None:
+        self.target = target
         self.settings = target.settings
         self.aws = target.aws
         self.kube = target.kube
         self.helm = target.helm
         self.ledger = target.ledger
-        self._recorder = target.record
         self._since = self.kube.now()
 
     @classmethod
@@ -72,12 +72,12 @@ class Lab:
         with what to do; without `start`, `NoLabError` if no embedded lab is running. With `partly`, AWS or the cluster
         may be away: what there is can be taken away even so.
         """
-        from labkit.connect import reach
+        from labkit.connect import connect
 
         loaded = Settings.load(target=target, region=region, cluster=cluster, **settings)
         if loaded.target == "eks" and region is None and "LABKIT_REGION" not in os.environ:
             loaded = replace(loaded, region="")  # the default is the embedded lab's; here boto3 knows better
-        return cls(reach(loaded, start=start, partly=partly))
+        return cls(connect(loaded, start=start, partly=partly))
 
     def __repr__(self) -> str:
         s = self.settings
@@ -94,11 +94,10 @@ class Lab:
         """
         from labkit.provision.steps import applying
 
-        lab = self
+        target = self.target
         if timeout is not None:
-            lab = copy.copy(self)
-            lab.settings = replace(self.settings, timeout=timeout)
-        *needed, result = applying(lab, [step], **options)
+            target = replace(target, settings=replace(self.settings, timeout=timeout))
+        *needed, result = applying(target, [step], **options)
         return replace(result, needed=tuple(needed))
 
     def ensure(self, *steps: str | Iterable[str]) -> Table:
@@ -108,7 +107,7 @@ class Lab:
 
         chosen = STEPS.with_needs(texts(steps, "step") or STEPS.ORDER)
         for step in chosen:
-            step.apply(self)
+            step.apply(self.target)
         return Table("In place", ("step", "state", "what"), tuple((s.name, "ready", s.title) for s in chosen))
 
     def status(self) -> Table:
@@ -116,7 +115,7 @@ class Lab:
         from labkit.provision.steps import STEPS
         from labkit.show import Table
 
-        found = [step.status(self) for step in STEPS]
+        found = [step.status(self.target) for step in STEPS]
         what = [textwrap.shorten(s.fault, 120, placeholder=" ...") or s.title for s in found]
         rows = tuple((s.step, s.state, text) for s, text in zip(found, what, strict=True))
         return Table("Steps", ("step", "state", "what"), rows)
@@ -126,7 +125,7 @@ class Lab:
         from labkit.provision.steps import STEPS
         from labkit.show import Cli
 
-        return Cli(STEPS[step].cli(self))
+        return Cli(STEPS[step].cli(self.target))
 
     def undo(self, step: str) -> StepResult:
         """Takes away what the step made; what was there before the lab stays.
@@ -135,7 +134,7 @@ class Lab:
         """
         from labkit.provision.steps import STEPS, TeardownError, table_of
 
-        result = STEPS[step].undo(self)
+        result = STEPS[step].undo(self.target)
         if result.left:
             raise TeardownError(result.left, table_of(f"{step}: {result.action}", result.changes))
         return result
@@ -147,26 +146,24 @@ class Lab:
         """
         from labkit.provision.steps import STEPS, undo_all
 
-        return undo_all(self, STEPS)
+        return undo_all(self.target, STEPS)
 
     def audit(self) -> Audit:
         """What of the workshop is still there, by ledger, by tag and by name; `.clean` if nothing is."""
         from labkit.provision.audit import audit
 
-        return audit(self)
+        return audit(self.target)
 
     def preflight(self) -> Preflight:
         """Checks of tools, identity, region, cluster and nodes, before anything is made."""
         from labkit.provision.preflight import preflight
 
-        return preflight(self)
+        return preflight(self.target)
 
-    @cached_property
+    @property
     def cluster(self) -> dict[str, Any]:
         """EKS's description of the cluster. Raises `TargetError` if there is no such cluster."""
-        from labkit.connect import describe_cluster
-
-        return describe_cluster(self.aws, self.settings.cluster)
+        return self.target.cluster
 
     # Triggering
 
@@ -187,24 +184,12 @@ class Lab:
         `tty` gives the command a terminal, as `kubectl exec -t` does at a terminal; `stdin` is its input. Raises
         `ExecError` if it can't be run.
         """
-        from labkit.kube import Ran
-
         words = command(*argv)
-        pod = self.kube.resolve(target, namespace=namespace or self.settings.app_namespace)
-        meta = pod["metadata"]
-        containers = [one["name"] for one in pod["spec"]["containers"]]
-        if container and container not in containers:
-            raise ExecError(
-                f"Pod {meta['name']} has no container {shown(container)}.",
-                hint=f"{near(container, containers)}There are: {', '.join(containers)}.",
-            )
-        container = container or containers[0]
-        self._since = started = self.kube.now()
-        result = self.kube.exec(
-            meta["name"], meta["namespace"], words, container=container, tty=tty, stdin=stdin, timeout=timeout
+        self._since = self.kube.now()
+        namespace = namespace or self.settings.app_namespace
+        return self.kube.exec(
+            target, words, namespace=namespace, container=container, tty=tty, stdin=stdin, timeout=timeout
         )
-        ran = Ran(tuple(words), meta["namespace"], meta["name"], container, started, self.kube.now())
-        return replace(result, ran=ran)
 
     @contextmanager
     def record(self, file: Path | str | None = None, *, namespace: str = "") -> Iterator[list[RecordedEvent]]:
@@ -221,7 +206,7 @@ class Lab:
         if file is not None:
             _write_events(file, lines)  # a file that can't be written is told of before anything is done
         try:
-            with self._recorder(namespace or self.settings.app_namespace) as lines:
+            with self.target.record(namespace or self.settings.app_namespace) as lines:
                 yield events
         finally:
             events += read_events(lines)
@@ -235,7 +220,8 @@ class Lab:
         """
         from labkit.attacks import run
 
-        return run(self, *names)
+        self._since = self.kube.now()
+        return run(self.target, *names)
 
     def as_service_account(self, namespace: str, name: str) -> Aws:
         """AWS as a service account sees it: the cluster's token for it, traded for its role's credentials.
@@ -244,19 +230,19 @@ class Lab:
         """
         from labkit.provision.iam import assume_role_of
 
-        return assume_role_of(self, namespace, name)
+        return assume_role_of(self.target, namespace, name)
 
     def falco_rules(self) -> pd.DataFrame:
         """The rules that a running Falco has loaded, as it tells itself (`falco -L`): `rule`, `priority`, `tags`..."""
-        from labkit.provision.falco import loaded_rules
+        from labkit.alerts.falco_rules import loaded_rules
 
-        return loaded_rules(self)
+        return loaded_rules(self.target)
 
     def default_rules(self) -> tuple[str, str]:
         """Name and text of the default rule file as a running Falco has it: what custom rules are loaded after."""
-        from labkit.provision.falco import default_rules
+        from labkit.alerts.falco_rules import default_rules
 
-        return default_rules(self)
+        return default_rules(self.target)
 
     # Alerts
 
@@ -267,15 +253,15 @@ class Lab:
         there is. Raises `LabError` with similar names for a `rule` without alerts that Falco hasn't loaded.
         """
         from labkit.alerts import read
+        from labkit.alerts.diagnose import refuse_unknown
         from labkit.alerts.frame import Found
         from labkit.charts import accessor  # noqa: F401  registers df.falco
-        from labkit.provision.diagnose import refuse_unknown
 
         df = read(self.aws.client("logs"), self.settings.log_group, since, rule=rule)
         if not df.empty:
             return df
         if rule is not None:
-            refuse_unknown(self, rule)
+            refuse_unknown(self.target, rule)
         of = f" of the rule {rule!r}" if rule else ""
         ago = f" since {since}" if since is not None else ""
         return Found(df, f"No alerts{of}{ago} in log group {self.settings.log_group}.")
@@ -294,10 +280,10 @@ class Lab:
         how long ago; `timeout` is in seconds. The result holds the alert's fields that have a value, under Falco's
         names. Raises `AlertTimeoutError` that says which link of the chain is broken.
         """
-        from labkit.provision.waiting import wait_for_alert
+        from labkit.alerts.arrival import wait_for_alert
 
         return wait_for_alert(
-            self,
+            self.target,
             rule,
             where=where,
             since=self._since if since is None else since,
@@ -312,9 +298,10 @@ class Lab:
         seconds (default: the setting `alert_timeout`). Raises `ExecError` if no marker can be raised (the pod is gone,
         or has no `cat`), `AlertTimeoutError` with the broken link if the marker doesn't arrive.
         """
-        from labkit.provision.waiting import alerts_of
+        from labkit.alerts.arrival import alerts_of
+        from labkit.charts import accessor  # noqa: F401  registers df.falco
 
-        return alerts_of(self, result, timeout=self.settings.alert_timeout if timeout is None else timeout)
+        return alerts_of(self.target, result, timeout=self.settings.alert_timeout if timeout is None else timeout)
 
     def wait_for_log(
         self, pattern: str, *, since: When | None = None, timeout: float | None = None
@@ -325,10 +312,10 @@ class Lab:
         do; the line of a canary that was replaced since doesn't count. Raises `AlertTimeoutError` that says where the
         line got stuck: it wasn't printed, wasn't shipped, or the log group is another.
         """
-        from labkit.provision.waiting import wait_for_log
+        from labkit.alerts.arrival import wait_for_log
 
         return wait_for_log(
-            self, pattern, since=since, timeout=self.settings.alert_timeout if timeout is None else timeout
+            self.target, pattern, since=since, timeout=self.settings.alert_timeout if timeout is None else timeout
         )
 
     @contextmanager
@@ -353,7 +340,7 @@ class Lab:
         from labkit.provision.metric_filters import requests
         from labkit.respond import metrics
 
-        counters = metrics.counters(requests(self))
+        counters = metrics.counters(requests(self.target))
         by = next((name for name in alerts.columns if name not in ("period", "count")), "")
         if by not in counters or "count" not in alerts.columns:
             raise LabError(
@@ -386,7 +373,8 @@ class Lab:
 
         seconds = self.settings.timeout if timeout is None else timeout
         hub = self.aws.client("securityhub")
-        return findings.wait_for(hub, texts(ids, "id"), where=where, timeout=seconds, why=lambda: broken_link(self))
+        why = partial(broken_link, self.target)
+        return findings.wait_for(hub, texts(ids, "id"), where=where, timeout=seconds, why=why)
 
     def notifications(self, *, timeout: float = 0.0) -> pd.DataFrame:
         """Notifications of alarms, taken out of their queue; waits up to `timeout` seconds for the first.
@@ -396,7 +384,7 @@ class Lab:
         from labkit.provision.alarms import notification_queue
         from labkit.respond.alarms import notifications
 
-        return notifications(self.aws.client("sqs"), notification_queue(self), timeout=timeout)
+        return notifications(self.aws.client("sqs"), notification_queue(self.target), timeout=timeout)
 
 
 def _write_events(file: Path | str, lines: list[str]) -> None:

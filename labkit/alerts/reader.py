@@ -30,6 +30,10 @@ _SAME_PAGES = 5  # pages with nothing new and a token that was there before, one
 _BROKEN_PAGES = 3
 
 
+class NoLogGroupError(LabError):
+    """There is no log group of that name in that region."""
+
+
 class BrokenAnswerError(LabError):
     """A service answered with success, but not with JSON."""
 
@@ -188,7 +192,7 @@ def explained(client: Any, log_group: str) -> Iterator[None]:
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         region = client.meta.region_name
         if code == "ResourceNotFoundException":
-            raise LabError(
+            raise NoLogGroupError(
                 f"There is no log group {log_group!r} in {region}.",
                 hint="Create it with lab.apply('log-group'), or check log_group and the region (LABKIT_REGION).",
             ) from error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.attacks.catalogue import Attack, find, typed
@@ -17,10 +16,9 @@ from labkit.show import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.lab import Lab
+    from labkit.target import Target
 
 _NOT_RUN = (126, 127)
-_runs: Counter[str] = Counter()
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,8 @@ class Outcomes(dict[str, Outcome]):
 
 
 @checked
-def run(lab: Lab, *names: Any, target: str = "deploy/nginx", timeout: float | None = None) -> Outcomes:
-    """Runs the attacks one after the other in `target` and waits for each one's alert, at most `timeout` seconds.
+def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float | None = None) -> Outcomes:
+    """Runs the attacks one after the other in `pod` and waits for each one's alert, at most `timeout` seconds.
 
     A control is followed by a command that does alert: once that one's alert is there, the control's would be, too.
     An attack whose alert doesn't come is an outcome that hasn't passed, not an exception. Ctrl-C (or Jupyter's stop
@@ -113,28 +111,32 @@ def run(lab: Lab, *names: Any, target: str = "deploy/nginx", timeout: float | No
         raise LabError("There is no attack to run.", hint="Name some; `labkit attack list` shows all.")
     outcomes = Outcomes()
     for number, attack in enumerate(attacks, 1):
-        outcomes[attack.name] = outcome = _run(lab, attack, target, timeout)
+        outcomes[attack.name] = outcome = _run(target, attack, pod, timeout)
         if outcome.stopped:
             outcomes.not_run = tuple(left.name for left in attacks[number:])
             break
     return outcomes
 
 
-def _run(lab: Lab, attack: Attack, target: str, timeout: float | None) -> Outcome:
+def _run(target: Target, attack: Attack, pod: str, timeout: float | None) -> Outcome:
+    from labkit.alerts.arrival import alerts_of, run_id, wait_for_alert
+
+    seconds = target.settings.alert_timeout if timeout is None else timeout
+    exec_in_pod = partial(target.kube.exec, pod, namespace=target.settings.app_namespace)
     run = run_id(attack.name)
     argv = _filled(attack.argv, run)
-    since = lab.kube.now()
+    since = target.kube.now()
     outcome = Outcome(attack, argv)
     try:
-        result = lab.exec(target, *argv, tty=attack.tty, stdin=attack.stdin)
+        result = exec_in_pod(argv, tty=attack.tty, stdin=attack.stdin)
         outcome = replace(outcome, stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)
         if result.exit_code in _NOT_RUN:
             return replace(outcome, problem=f"it needs {', '.join(attack.needs)} in the container")
         if attack.is_control:
-            seen = tuple(dict.fromkeys(lab.alerts_of(result, timeout=timeout)["rule"].astype(str)))
+            seen = tuple(dict.fromkeys(alerts_of(target, result, timeout=seconds)["rule"].astype(str)))
             return replace(outcome, seen=seen, problem=f"{', '.join(seen)} alerted" if seen else "")
         where = _names(run) if any(run in argument for argument in argv) else None
-        alert = lab.wait_for_alert(attack.rule, where=where, since=since, timeout=timeout)
+        alert = wait_for_alert(target, attack.rule, where=where, since=since, timeout=seconds)
         return replace(outcome, alert=alert, seen=(str(alert["rule"]),))
     except (ExecError, AlertTimeoutError) as error:
         return replace(outcome, problem=" ".join(str(error).split()))
@@ -143,7 +145,7 @@ def _run(lab: Lab, attack: Attack, target: str, timeout: float | None) -> Outcom
     finally:
         if attack.cleanup:
             with suppress(ExecError):  # said already, if it couldn't be run
-                lab.exec(target, *_filled(attack.cleanup, run))
+                exec_in_pod(_filled(attack.cleanup, run))
 
 
 def _names_of(attacks: Any) -> Any:
@@ -155,12 +157,6 @@ def _names_of(attacks: Any) -> Any:
 
 def _names(run_id: str) -> Callable[[pd.Series[Any]], bool]:
     return lambda alert: run_id in str(alert.get("proc.cmdline"))
-
-
-def run_id(name: str) -> str:
-    """Six characters that tell this run from others of the attack; the same in each execution of a notebook."""
-    _runs[name] += 1
-    return hashlib.sha256(f"{name} {_runs[name]}".encode()).hexdigest()[:6]
 
 
 def _filled(argv: tuple[str, ...], run_id: str) -> tuple[str, ...]:

@@ -2,59 +2,54 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from labkit.errors import StepError
 from labkit.kube import Object, Patience
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import Part, Step
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 
 @dataclass(frozen=True)
 class App(ManifestPart):
     """The Deployment. Applied means: rolled out."""
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        action = super().apply(lab, mine=mine)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        action = super().apply(target, mine=mine)
         meta = self.item["metadata"]
-        lab.kube.wait_rollout(self.kind, meta["name"], meta["namespace"], timeout=lab.settings.timeout)
+        target.kube.wait_rollout(self.kind, meta["name"], meta["namespace"], timeout=target.settings.timeout)
         return action
 
 
-def _parts(lab: Lab) -> list[Part]:
-    return [App(part.item) if part.kind == "Deployment" else part for part in manifest_parts(lab, "nginx")]
+def _parts(target: Target) -> list[Part]:
+    return [App(part.item) if part.kind == "Deployment" else part for part in manifest_parts(target, "nginx")]
 
 
-def _cli(lab: Lab) -> str:
-    namespace = lab.settings.app_namespace
+def _cli(target: Target) -> str:
+    namespace = target.settings.app_namespace
     return in_the_workshop(
         f"kubectl -n {namespace} apply -f manifests/nginx/\n"
         f"kubectl -n {namespace} rollout status deployment/nginx --timeout=5m"
     )
 
 
-def _undo_cli(lab: Lab) -> str:
-    return in_the_workshop(f"kubectl -n {lab.settings.app_namespace} delete -f manifests/nginx/ --ignore-not-found")
+def _undo_cli(target: Target) -> str:
+    return in_the_workshop(f"kubectl -n {target.settings.app_namespace} delete -f manifests/nginx/ --ignore-not-found")
 
 
 @dataclass(frozen=True)
 class Canary(ManifestPart):
     """A pod that prints its line and ends. Applied means: it has ended well."""
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        action = super().apply(lab, mine=mine)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        action = super().apply(target, mine=mine)
         meta = self.item["metadata"]
 
         limit = Patience(15.0)
 
         def unmet() -> str:
-            pod = lab.kube.get("Pod", meta["name"], meta["namespace"]) or {}
+            pod = target.kube.get("Pod", meta["name"], meta["namespace"]) or {}
             if _phase(pod) == "Failed":
                 state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
                 said = state.get("message") or f"exit code {state['exitCode']}"
@@ -64,7 +59,7 @@ class Canary(ManifestPart):
                 )
             if _phase(pod) == "Succeeded":
                 return ""
-            problems = lab.kube.pod_problems(pod) if pod else []
+            problems = target.kube.pod_problems(pod) if pod else []
             if limit.ended(problems, [pod]):
                 raise StepError(
                     f"Pod {meta['name']} does not run: {'; '.join(map(str, problems))}",
@@ -72,8 +67,8 @@ class Canary(ManifestPart):
                 )
             return f"its phase is {_phase(pod)}"
 
-        pods = lab.kube.path("v1", "Pod", meta["namespace"])
-        lab.kube.wait(unmet, pods, timeout=lab.settings.timeout, what=f"pod {meta['name']} to end")
+        pods = target.kube.path("v1", "Pod", meta["namespace"])
+        target.kube.wait(unmet, pods, timeout=target.settings.timeout, what=f"pod {meta['name']} to end")
         return action
 
 
@@ -81,37 +76,22 @@ def _phase(pod: Object) -> str:
     return str(pod.get("status", {}).get("phase", "unknown"))
 
 
-def is_former_canary(lab: Lab) -> Callable[[str], bool]:
-    """Tells the line of a canary that was there before from that of the one that is there now: by its pod's uid."""
-    pod = lab.kube.get("Pod", "canary", lab.settings.falco_namespace)
-    current = pod["metadata"]["uid"] if pod else None
-
-    def is_former(message: str) -> bool:
-        try:
-            printed = json.loads(message) if '"canary"' in message else None
-        except (ValueError, RecursionError):
-            return False
-        return isinstance(printed, dict) and current is not None and printed.get("pod", current) != current
-
-    return is_former
-
-
-def _canary_parts(lab: Lab) -> list[Part]:
+def _canary_parts(target: Target) -> list[Part]:
     return [
-        *manifest_parts(lab, "falco/namespace.yaml"),
-        *(Canary(part.item) for part in manifest_parts(lab, "canary", kinds=("Pod",))),
+        *manifest_parts(target, "falco/namespace.yaml"),
+        *(Canary(part.item) for part in manifest_parts(target, "canary", kinds=("Pod",))),
     ]
 
 
-def _canary_cli(lab: Lab) -> str:
-    namespace = lab.settings.falco_namespace
+def _canary_cli(target: Target) -> str:
+    namespace = target.settings.falco_namespace
     return in_the_workshop(
         "kubectl apply -f manifests/falco/namespace.yaml -f manifests/canary/\n"
         f"kubectl -n {namespace} wait pod/canary --for=jsonpath='{{.status.phase}}'=Succeeded --timeout=5m"
     )
 
 
-def _canary_undo_cli(lab: Lab) -> str:
+def _canary_undo_cli(target: Target) -> str:
     return in_the_workshop("kubectl delete -f manifests/canary/ --ignore-not-found")
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from labkit.connect import NoClusterError, explained
+from labkit.aws import NoClusterError, translated_errors
 from labkit.kube import OURS
 from labkit.provision.steps import STEPS, TAG, Part
 from labkit.show import Table
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 # Where objects with the lab's label may be.
 _LABELLED = (
@@ -73,53 +70,53 @@ class Audit:
         return self._table._repr_html_()
 
 
-def audit(lab: Lab) -> Audit:
+def audit(target: Target) -> Audit:
     """Looks for everything that any step answers for, and for anything else with the workshop's mark.
 
     What the ledger says was there before the lab is not counted. Raises `TargetError` if something can't be asked.
     """
     left: dict[tuple[str, str], Left] = {}
     found_before: set[tuple[str, str]] = set()
-    with explained(lab.aws.hint):
+    with translated_errors(target.aws.hint):
         for step in STEPS:
             try:
-                parts = step.parts(lab)
+                parts = step.parts(target)
             except NoClusterError:
                 # The OIDC provider is named after the cluster; without one it is found by its tag, below.
                 continue
             for part in parts:
-                record = lab.ledger.find(step.name, part.kind, part.name)
+                record = target.ledger.find(step.name, part.kind, part.name)
                 key = (part.kind, part.name)
                 if record is not None and not record.made:
                     found_before.add(key)
-                elif key not in left and _state(lab, part):
-                    mine = record is not None or part.ours(lab)
+                elif key not in left and _state(target, part):
+                    mine = record is not None or part.ours(target)
                     why = f"made by step {step.name}" if mine else "has the workshop's name"
                     left[key] = Left(*key, why)
-        for kind, name in _tagged(lab):
+        for kind, name in _tagged(target):
             left.setdefault((kind, name), Left(kind, name, "carries the workshop's tag"))
-        for kind, name in _named(lab):
+        for kind, name in _named(target):
             left.setdefault((kind, name), Left(kind, name, "has the workshop's name"))
     return Audit(tuple(item for key, item in left.items() if key not in found_before))
 
 
-def _state(lab: Lab, part: Part) -> str:
+def _state(target: Target, part: Part) -> str:
     try:
-        return part.state(lab)
+        return part.state(target)
     except NoClusterError:
         return ""  # gone with its cluster
 
 
-def _tagged(lab: Lab) -> list[tuple[str, str]]:
+def _tagged(target: Target) -> list[tuple[str, str]]:
     labels = ",".join(f"{key}={value}" for key, value in OURS.items())
     found = []
     with suppress(NoClusterError):
         for api_version, kind in _LABELLED:
-            for item in lab.kube.list(kind, api_version=api_version, labels=labels):
+            for item in target.kube.list(kind, api_version=api_version, labels=labels):
                 meta = item["metadata"]
                 name = f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else meta["name"]
                 found.append((kind, name))
-    iam = lab.aws.client("iam")
+    iam = target.aws.client("iam")
     for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
         arn = provider["Arn"]
         tags = iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"]
@@ -128,11 +125,13 @@ def _tagged(lab: Lab) -> list[tuple[str, str]]:
     return found
 
 
-def _named(lab: Lab) -> list[tuple[str, str]]:
-    prefix = f"{lab.settings.prefix}-"
+def _named(target: Target) -> list[tuple[str, str]]:
+    prefix = f"{target.settings.prefix}-"
     found = []
     for kind, service, operation, parameter, where in _NAMED:
-        pages = lab.aws.client(service).get_paginator(operation).paginate(**({parameter: prefix} if parameter else {}))
+        pages = (
+            target.aws.client(service).get_paginator(operation).paginate(**({parameter: prefix} if parameter else {}))
+        )
         names = (re.split("[:/]", str(name))[-1] for name in pages.search(where) if name)
         found += [(kind, name) for name in names if name.startswith(prefix)]
     return found

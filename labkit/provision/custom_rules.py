@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labkit.calls import shown
 from labkit.errors import StepError
@@ -22,9 +22,7 @@ from labkit.provision.falco import (
 )
 from labkit.provision.manifests import in_the_workshop
 from labkit.provision.steps import Part, Step
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 
 @dataclass(frozen=True)
@@ -33,33 +31,33 @@ class CustomRules(FalcoRelease):
 
     kind: str = "custom rules"
 
-    def state(self, lab: Lab) -> str:
-        release = lab.helm.status(self.name, self.namespace)
+    def state(self, target: Target) -> str:
+        release = target.helm.status(self.name, self.namespace)
         # An installation or removal that was interrupted is the step `falco`'s to put right.
         if release is None or release.status in ("pending-install", "uninstalling"):
             return ""
-        if not is_workshops(lab, self.namespace):
+        if not is_workshops(target, self.namespace):
             return ""  # rules in somebody else's release are none of the workshop's business
-        return _names(lab.helm.get_values(self.name, self.namespace))
+        return _names(target.helm.get_values(self.name, self.namespace))
 
-    def ours(self, lab: Lab) -> bool:
-        release = lab.ledger.find(STEP, FalcoRelease.kind, self.name)
-        return super().ours(lab) if release is None else release.made
+    def ours(self, target: Target) -> bool:
+        release = target.ledger.find(STEP, FalcoRelease.kind, self.name)
+        return super().ours(target) if release is None else release.made
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        release = lab.helm.status(self.name, self.namespace)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        release = target.helm.status(self.name, self.namespace)
         if release is None:
             raise StepError("Falco isn't installed, so there is nothing to give rules to.", hint='Apply "falco" first.')
-        if not is_workshops(lab, self.namespace):
+        if not is_workshops(target, self.namespace):
             raise foreign(self.namespace)
-        values = lab.helm.get_values(self.name, self.namespace)
-        return self.settle(lab, release, values, "updated" if _names(values) else "created")
+        values = target.helm.get_values(self.name, self.namespace)
+        return self.settle(target, release, values, "updated" if _names(values) else "created")
 
-    def delete(self, lab: Lab) -> bool:
-        if not self.state(lab):
+    def delete(self, target: Target) -> bool:
+        if not self.state(target):
             return False
         # Falco need not be well for this, so its rollout isn't waited for.
-        replace(self, values=(values_file(lab),)).upgrade(lab)
+        replace(self, values=(values_file(target),)).upgrade(target)
         return True
 
 
@@ -67,41 +65,41 @@ def _names(values: Mapping[str, Any]) -> str:
     return ", ".join(sorted(values.get("customRules") or {}))
 
 
-def rule_files(lab: Lab) -> list[Path]:
+def rule_files(target: Target) -> list[Path]:
     """The workshop's own rule files: those directly in `custom-rules/`."""
-    return sorted((lab.settings.root / "custom-rules").glob("*.yaml"))
+    return sorted((target.settings.root / "custom-rules").glob("*.yaml"))
 
 
-def _parts(lab: Lab, files: Path | str | Iterable[Path | str] | None = None) -> list[Part]:
+def _parts(target: Target, files: Path | str | Iterable[Path | str] | None = None) -> list[Part]:
     """`files` are values files with rules under `customRules`, one or several; by default those shipped before, or the
     workshop's."""
     if files is None:
-        chosen = shipped_rules(lab) or rule_files(lab)
+        chosen = shipped_rules(target) or rule_files(target)
     else:
         several = files if isinstance(files, Iterable) and not isinstance(files, str) else [files]
-        chosen = [_found(lab, file) for file in several]
+        chosen = [_found(target, file) for file in several]
     details = {"files": [str(file) for file in chosen]}
-    return [CustomRules(lab.settings.falco_namespace, (values_file(lab), *chosen), details=details)]
+    return [CustomRules(target.settings.falco_namespace, (values_file(target), *chosen), details=details)]
 
 
-def _found(lab: Lab, file: Path | str) -> Path:
+def _found(target: Target, file: Path | str) -> Path:
     if not isinstance(file, str | Path):
         raise StepError(f"{shown(file)} is no file.", hint="`files` takes a path, or a list of paths.")
-    for candidate in (Path(file), lab.settings.root / file):
+    for candidate in (Path(file), target.settings.root / file):
         with suppress(ValueError):  # a NUL in it
             if candidate.is_file():
                 return candidate.resolve()
     raise StepError(
-        f"There is no file {shown(str(file), 200)}.", hint=f"Paths count from here or from {lab.settings.root}."
+        f"There is no file {shown(str(file), 200)}.", hint=f"Paths count from here or from {target.settings.root}."
     )
 
 
-def _cli(lab: Lab) -> str:
-    return in_the_workshop(helm_command(lab, [values_file(lab), *(shipped_rules(lab) or rule_files(lab))]))
+def _cli(target: Target) -> str:
+    return in_the_workshop(helm_command(target, [values_file(target), *(shipped_rules(target) or rule_files(target))]))
 
 
-def _undo_cli(lab: Lab) -> str:
-    return in_the_workshop(helm_command(lab, [values_file(lab)]))
+def _undo_cli(target: Target) -> str:
+    return in_the_workshop(helm_command(target, [values_file(target)]))
 
 
 STEPS = [Step(CUSTOM_RULES_STEP, "Rules of our own", ("falco",), _parts, _cli, _undo_cli)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from labkit.errors import StepError, reading_yaml
 from labkit.files import read_text
@@ -15,12 +14,8 @@ from labkit.helm import Release, upgrade_install_arguments
 from labkit.kube import OURS, WORKSHOP, Problem, carries
 from labkit.provision.manifests import in_the_workshop, manifest_parts
 from labkit.provision.steps import Part, Step
+from labkit.target import Target
 from labkit.versions import pinned
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from labkit.lab import Lab
 
 STEP = "falco"
 _MARK = ",".join(f"{key}={value}" for key, value in OURS.items())
@@ -28,15 +23,15 @@ RELEASE = "falco"
 CUSTOM_RULES_STEP = "custom-rules"
 
 
-def values_file(lab: Lab) -> Path:
-    return lab.settings.root / "manifests" / "falco" / "values.yaml"
+def values_file(target: Target) -> Path:
+    return target.settings.root / "manifests" / "falco" / "values.yaml"
 
 
-def shipped_rules(lab: Lab) -> list[Path]:
+def shipped_rules(target: Target) -> list[Path]:
     """The custom rules files that the release has now, as the ledger knows them."""
     return [
         Path(file)
-        for record in lab.ledger.records(CUSTOM_RULES_STEP)
+        for record in target.ledger.records(CUSTOM_RULES_STEP)
         for file in record.details.get("files", [])
         if Path(file).is_file()
     ]
@@ -54,46 +49,46 @@ class FalcoRelease:
 
     service: ClassVar[str] = "Kubernetes"
 
-    def state(self, lab: Lab) -> str:
-        release = lab.helm.status(RELEASE, self.namespace)
+    def state(self, target: Target) -> str:
+        release = target.helm.status(RELEASE, self.namespace)
         return f"revision {release.revision}, {release.status}" if release else ""
 
-    def fault(self, lab: Lab) -> str:
+    def fault(self, target: Target) -> str:
         """What is wrong with the release or its pods, in a line; empty if all is well."""
-        release = lab.helm.status(RELEASE, self.namespace)
+        release = target.helm.status(RELEASE, self.namespace)
         if release is None or release.status != "deployed":
             return f"Helm release {RELEASE} is {release.status}" if release else ""
-        found = lab.kube.get("DaemonSet", RELEASE, self.namespace)
-        return lab.kube.unwell(found) if found else f"There is no DaemonSet {self.namespace}/{RELEASE}"
+        found = target.kube.get("DaemonSet", RELEASE, self.namespace)
+        return target.kube.unwell(found) if found else f"There is no DaemonSet {self.namespace}/{RELEASE}"
 
-    def ours(self, lab: Lab) -> bool:
-        return bool(lab.kube.list("Secret", self.namespace, labels=f"owner=helm,name={RELEASE},{_MARK}"))
+    def ours(self, target: Target) -> bool:
+        return bool(target.kube.list("Secret", self.namespace, labels=f"owner=helm,name={RELEASE},{_MARK}"))
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        release = lab.helm.status(RELEASE, self.namespace)
-        if release is not None and not is_workshops(lab, self.namespace):
+    def apply(self, target: Target, *, mine: bool) -> str:
+        release = target.helm.status(RELEASE, self.namespace)
+        if release is not None and not is_workshops(target, self.namespace):
             raise foreign(self.namespace)
-        values = lab.helm.get_values(RELEASE, self.namespace) if release is not None else {}
+        values = target.helm.get_values(RELEASE, self.namespace) if release is not None else {}
         action = "created" if release is None else "updated"
-        return self.settle(lab, release, values, action)
+        return self.settle(target, release, values, action)
 
-    def settle(self, lab: Lab, release: Release | None, values: Mapping[str, Any], action: str) -> str:
+    def settle(self, target: Target, release: Release | None, values: Mapping[str, Any], action: str) -> str:
         """Upgrades unless the release is as it should be, and waits for the rollout: `action` or `unchanged`."""
         wanted = merged_values(self.values)
         version = pinned()["falco"]["chart"]["version"]
         if release and (release.status, release.version) == ("deployed", version) and values == wanted:
             action = "unchanged"
         else:
-            self.upgrade(lab, mark=release is None or self.ours(lab))
-        lab.kube.wait_rollout(
-            "DaemonSet", RELEASE, self.namespace, timeout=lab.settings.timeout, hopeless=_has_wrong_rules
+            self.upgrade(target, mark=release is None or self.ours(target))
+        target.kube.wait_rollout(
+            "DaemonSet", RELEASE, self.namespace, timeout=target.settings.timeout, hopeless=_has_wrong_rules
         )
         return action
 
-    def upgrade(self, lab: Lab, *, mark: bool = False) -> None:
+    def upgrade(self, target: Target, *, mark: bool = False) -> None:
         """`helm upgrade --install` with these values; returns before Falco is rolled out. `mark`: it is the lab's."""
         chart = pinned()["falco"]["chart"]
-        lab.helm.upgrade_install(
+        target.helm.upgrade_install(
             RELEASE,
             chart["name"],
             version=chart["version"],
@@ -104,8 +99,8 @@ class FalcoRelease:
             labels=OURS if mark else None,
         )
 
-    def delete(self, lab: Lab) -> bool:
-        return lab.helm.uninstall(RELEASE, self.namespace)
+    def delete(self, target: Target) -> bool:
+        return target.helm.uninstall(RELEASE, self.namespace)
 
 
 def _has_wrong_rules(problem: Problem) -> bool:
@@ -113,13 +108,13 @@ def _has_wrong_rules(problem: Problem) -> bool:
     return (problem.container, problem.reason) == (RELEASE, "CrashLoopBackOff") and "LOAD_ERR_" in problem.log
 
 
-def is_workshops(lab: Lab, namespace: str) -> bool:
+def is_workshops(target: Target, namespace: str) -> bool:
     """Whether a Falco in that namespace is the workshop's: installed by a step, or by hand as the steps show it."""
-    known = lab.ledger.find(STEP, FalcoRelease.kind, RELEASE)
+    known = target.ledger.find(STEP, FalcoRelease.kind, RELEASE)
     if known is not None and known.made:
         return True
-    found = lab.kube.get("Namespace", namespace)
-    return carries(found, OURS) or carries(found, WORKSHOP) or FalcoRelease(namespace, ()).ours(lab)
+    found = target.kube.get("Namespace", namespace)
+    return carries(found, OURS) or carries(found, WORKSHOP) or FalcoRelease(namespace, ()).ours(target)
 
 
 def foreign(namespace: str) -> StepError:
@@ -163,50 +158,15 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-DEFAULT_RULES = "/etc/falco/falco_rules.yaml"
-
-
-def loaded_rules(lab: Lab) -> pd.DataFrame:
-    """See `Lab.falco_rules`. Columns: `rule`, `priority`, `source`, `enabled`, `tags`, `description`, `condition`."""
-    import pandas as pd
-
-    pod = lab.kube.resolve(f"ds/{RELEASE}", namespace=lab.settings.falco_namespace)
-    meta = pod["metadata"]
-    said = lab.kube.exec(meta["name"], meta["namespace"], ["falco", "-L", "-o", "json_output=true"], container=RELEASE)
-    start = said.stdout.find("{")
-    if said.exit_code != 0 or start < 0:
-        raise StepError(
-            f"Falco did not list its rules: {(said.stderr or said.stdout).strip()}",
-            hint=f"`kubectl -n {meta['namespace']} logs {meta['name']} -c {RELEASE}` says how it is.",
-        )
-    rules = [rule["info"] for rule in json.loads(said.stdout[start:])["rules"]]
-    frame = pd.DataFrame(rules).rename(columns={"name": "rule"})
-    first = ["rule", "priority", "source", "enabled", "tags", "description", "condition"]
-    return frame[[column for column in first if column in frame]]
-
-
-def default_rules(lab: Lab) -> tuple[str, str]:
-    """See `Lab.default_rules`."""
-    pod = lab.kube.resolve(f"ds/{RELEASE}", namespace=lab.settings.falco_namespace)
-    meta = pod["metadata"]
-    said = lab.kube.exec(meta["name"], meta["namespace"], ["cat", DEFAULT_RULES], container=RELEASE)
-    if said.exit_code != 0:
-        raise StepError(
-            f"Falco's default rules can't be read: {said.stderr.strip()}",
-            hint=f"`kubectl -n {meta['namespace']} logs {meta['name']} -c {RELEASE}` says which files it loads.",
-        )
-    return DEFAULT_RULES.rpartition("/")[2], said.stdout
-
-
-def helm_command(lab: Lab, values: Sequence[Path]) -> str:
+def helm_command(target: Target, values: Sequence[Path]) -> str:
     """The `helm upgrade --install` that brings the release about, with paths from the workshop's folder."""
     chart = pinned()["falco"]["chart"]
-    root = lab.settings.root.resolve()
+    root = target.settings.root.resolve()
     arguments = upgrade_install_arguments(
         RELEASE,
         chart["name"],
         version=chart["version"],
-        namespace=lab.settings.falco_namespace,
+        namespace=target.settings.falco_namespace,
         values=[file.relative_to(root) if file.is_relative_to(root) else file for file in values],
     )
     lines: list[list[str]] = [["helm", *arguments[:4]]]
@@ -215,24 +175,24 @@ def helm_command(lab: Lab, values: Sequence[Path]) -> str:
     return " \\\n    ".join(shlex.join(line) for line in lines)
 
 
-def _parts(lab: Lab) -> list[Part]:
-    namespace = lab.settings.falco_namespace
+def _parts(target: Target) -> list[Part]:
+    namespace = target.settings.falco_namespace
     # Applying this step again must not take away rules that were shipped since.
-    values = (values_file(lab), *shipped_rules(lab))
-    return [*manifest_parts(lab, "falco/namespace.yaml"), FalcoRelease(namespace, values)]
+    values = (values_file(target), *shipped_rules(target))
+    return [*manifest_parts(target, "falco/namespace.yaml"), FalcoRelease(namespace, values)]
 
 
-def _cli(lab: Lab) -> str:
-    namespace = lab.settings.falco_namespace
+def _cli(target: Target) -> str:
+    namespace = target.settings.falco_namespace
     return in_the_workshop(
         "kubectl apply -f manifests/falco/namespace.yaml\n"
-        f"{helm_command(lab, [values_file(lab), *shipped_rules(lab)])}\n"
+        f"{helm_command(target, [values_file(target), *shipped_rules(target)])}\n"
         f"kubectl -n {namespace} rollout status daemonset/{RELEASE} --timeout=5m"
     )
 
 
-def _undo_cli(lab: Lab) -> str:
-    namespace = lab.settings.falco_namespace
+def _undo_cli(target: Target) -> str:
+    namespace = target.settings.falco_namespace
     return (
         f"helm uninstall {RELEASE} --namespace {namespace} --wait --ignore-not-found\n"
         f"kubectl delete namespace {namespace} --ignore-not-found"

@@ -19,42 +19,40 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from labkit.connect import explained
+from labkit.alerts.diagnose import Link
+from labkit.aws import describe_log_group, translated_errors
 from labkit.errors import StepError
 from labkit.provision.alarms import Queue, queue_url
-from labkit.provision.diagnose import Link
 from labkit.provision.iam import Role, RolePolicy
-from labkit.provision.logs import LogGroup, describe
+from labkit.provision.logs import LogGroup
 from labkit.provision.manifests import in_the_workshop
 from labkit.provision.steps import TAG, Part, Step
 from labkit.provision.templates import template
-from labkit.provision.waiting import poll
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
+from labkit.waiting import poll
 
 DEAD_LETTER_DAYS = 14
 """How long a dead letter is kept: the longest that SQS keeps anything."""
 _PROPAGATION_SECONDS = 60.0  # that IAM takes at most to let every service know of a role or policy
 
 
-def function_name(lab: Lab) -> str:
+def function_name(target: Target) -> str:
     """Name of the function, of its role and of the subscription filter that invokes it."""
-    return f"{lab.settings.prefix}-forwarder"
+    return f"{target.settings.prefix}-forwarder"
 
 
-def dead_letter_queue(lab: Lab) -> str:
+def dead_letter_queue(target: Target) -> str:
     """Name of the queue in which ends what can't become a finding."""
-    return f"{lab.settings.prefix}-dead-letters"
+    return f"{target.settings.prefix}-dead-letters"
 
 
-def dead_letter_queue_url(lab: Lab) -> str:
+def dead_letter_queue_url(target: Target) -> str:
     """The queue's URL, whether or not the queue is there."""
-    partition, account = lab.aws.identity.partition, lab.aws.identity.account_id
+    partition, account = target.aws.identity.partition, target.aws.identity.account_id
     suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
-    return f"https://sqs.{lab.settings.region}.{suffix}/{account}/{dead_letter_queue(lab)}"
+    return f"https://sqs.{target.settings.region}.{suffix}/{account}/{dead_letter_queue(target)}"
 
 
 def package() -> bytes:
@@ -68,8 +66,8 @@ def package() -> bytes:
     return data.getvalue()
 
 
-def _document(name: str, lab: Lab) -> dict[str, Any]:
-    document: dict[str, Any] = template(lab, name, dead_letter_queue_url=dead_letter_queue_url(lab))
+def _document(name: str, target: Target) -> dict[str, Any]:
+    document: dict[str, Any] = template(target, name, dead_letter_queue_url=dead_letter_queue_url(target))
     return document
 
 
@@ -122,30 +120,30 @@ class Function:
     def name(self) -> str:
         return str(self.request["FunctionName"])
 
-    def _get(self, lab: Lab) -> dict[str, Any] | None:
-        client = lab.aws.client("lambda")
+    def _get(self, target: Target) -> dict[str, Any] | None:
+        client = target.aws.client("lambda")
         try:
             return dict(client.get_function(FunctionName=self.name))
         except client.exceptions.ResourceNotFoundException:
             return None
 
-    def state(self, lab: Lab) -> str:
-        found = self._get(lab)
+    def state(self, target: Target) -> str:
+        found = self._get(target)
         return "" if found is None else str(found["Configuration"].get("State", "Active"))
 
-    def ours(self, lab: Lab) -> bool:
-        found = self._get(lab)
+    def ours(self, target: Target) -> bool:
+        found = self._get(target)
         return found is not None and found.get("Tags", {}).get(TAG[0]) == TAG[1]
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        client, found, code = lab.aws.client("lambda"), self._get(lab), package()
+    def apply(self, target: Target, *, mine: bool) -> str:
+        client, found, code = target.aws.client("lambda"), self._get(target), package()
         settings = {key: value for key, value in self.request.items() if key != "Architectures"}
         if found is None:
             create = partial(
                 client.create_function, **self.request, Code={"ZipFile": code}, Tags=dict([TAG]), PackageType="Zip"
             )
             _once_known(create, f"role {self.name} to be known to Lambda")
-            self._settle(lab, "function_active_v2")
+            self._settle(target, "function_active_v2")
             return "created"
         there = found["Configuration"]
         new_code = there["CodeSha256"] != base64.b64encode(hashlib.sha256(code).digest()).decode()
@@ -158,25 +156,25 @@ class Function:
         if new_settings:
             update = partial(client.update_function_configuration, **settings)
             _once_known(update, f"role {self.name} to be known to Lambda")
-            self._settle(lab, "function_updated_v2")
+            self._settle(target, "function_updated_v2")
         if new_code:
             architectures = self.request["Architectures"]
             client.update_function_code(FunctionName=self.name, ZipFile=code, Architectures=architectures)
-            self._settle(lab, "function_updated_v2")
+            self._settle(target, "function_updated_v2")
         return "updated"
 
-    def _settle(self, lab: Lab, waiter: str) -> None:
+    def _settle(self, target: Target, waiter: str) -> None:
         from botocore.exceptions import WaiterError
 
         try:
-            lab.aws.client("lambda").get_waiter(waiter).wait(FunctionName=self.name)
+            target.aws.client("lambda").get_waiter(waiter).wait(FunctionName=self.name)
         except WaiterError as error:
-            there = (self._get(lab) or {}).get("Configuration", {})
+            there = (self._get(target) or {}).get("Configuration", {})
             reason = there.get("StateReason") or there.get("LastUpdateStatusReason") or error
             raise StepError(f"Function {self.name} did not become ready: {reason}", hint="Apply this again.") from error
 
-    def delete(self, lab: Lab) -> bool:
-        client = lab.aws.client("lambda")
+    def delete(self, target: Target) -> bool:
+        client = target.aws.client("lambda")
         try:
             client.delete_function(FunctionName=self.name)
         except client.exceptions.ResourceNotFoundException:
@@ -195,33 +193,33 @@ class EventInvokeConfig:
     def name(self) -> str:
         return str(self.request["FunctionName"])
 
-    def _get(self, lab: Lab) -> dict[str, Any] | None:
-        client = lab.aws.client("lambda")
+    def _get(self, target: Target) -> dict[str, Any] | None:
+        client = target.aws.client("lambda")
         try:
             return dict(client.get_function_event_invoke_config(FunctionName=self.name))
         except client.exceptions.ResourceNotFoundException:
             return None
 
-    def state(self, lab: Lab) -> str:
-        found = self._get(lab)
+    def state(self, target: Target) -> str:
+        found = self._get(target)
         return "" if found is None else f"{found.get('MaximumRetryAttempts', 2)} retries"
 
-    def ours(self, lab: Lab) -> bool:
+    def ours(self, target: Target) -> bool:
         return True  # it is a setting of the function
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        found = self._get(lab)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        found = self._get(target)
         if found is not None and all(found.get(key) == self.request[key] for key in self.request.keys() - _NAME):
             return "unchanged"
         if not mine:
             raise _foreign(f"a setting of retries of function {self.name}")
-        lab.aws.client("lambda").put_function_event_invoke_config(**self.request)
+        target.aws.client("lambda").put_function_event_invoke_config(**self.request)
         return "created" if found is None else "updated"
 
-    def delete(self, lab: Lab) -> bool:
-        if self._get(lab) is None:
+    def delete(self, target: Target) -> bool:
+        if self._get(target) is None:
             return False
-        lab.aws.client("lambda").delete_function_event_invoke_config(FunctionName=self.name)
+        target.aws.client("lambda").delete_function_event_invoke_config(FunctionName=self.name)
         return True
 
 
@@ -243,8 +241,8 @@ class Permission:
     def _function(self) -> str:
         return str(self.request["FunctionName"])
 
-    def _get(self, lab: Lab) -> dict[str, Any] | None:
-        client = lab.aws.client("lambda")
+    def _get(self, target: Target) -> dict[str, Any] | None:
+        client = target.aws.client("lambda")
         try:
             policy = json.loads(client.get_policy(FunctionName=self._function)["Policy"])
         except client.exceptions.ResourceNotFoundException:
@@ -260,18 +258,18 @@ class Permission:
             and conditions.get("StringEquals") == {"AWS:SourceAccount": self.request["SourceAccount"]}
         )
 
-    def state(self, lab: Lab) -> str:
-        return "there" if self._get(lab) else ""
+    def state(self, target: Target) -> str:
+        return "there" if self._get(target) else ""
 
-    def fits(self, lab: Lab) -> bool:
-        found = self._get(lab)
+    def fits(self, target: Target) -> bool:
+        found = self._get(target)
         return found is not None and self._holds(found)
 
-    def ours(self, lab: Lab) -> bool:
+    def ours(self, target: Target) -> bool:
         return True  # it is a part of the function
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        client, found = lab.aws.client("lambda"), self._get(lab)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        client, found = target.aws.client("lambda"), self._get(target)
         if found is not None:
             if self._holds(found):
                 return "unchanged"
@@ -279,10 +277,10 @@ class Permission:
         client.add_permission(**self.request)
         return "created" if found is None else "updated"
 
-    def delete(self, lab: Lab) -> bool:
-        if self._get(lab) is None:
+    def delete(self, target: Target) -> bool:
+        if self._get(target) is None:
             return False
-        lab.aws.client("lambda").remove_permission(FunctionName=self._function, StatementId=self.name)
+        target.aws.client("lambda").remove_permission(FunctionName=self._function, StatementId=self.name)
         return True
 
 
@@ -295,31 +293,31 @@ class SubscriptionFilter:
     def name(self) -> str:
         return str(self.request["filterName"])
 
-    def _all(self, lab: Lab) -> list[dict[str, Any]]:
-        logs = lab.aws.client("logs")
+    def _all(self, target: Target) -> list[dict[str, Any]]:
+        logs = target.aws.client("logs")
         pages = logs.get_paginator("describe_subscription_filters").paginate(logGroupName=self.request["logGroupName"])
         try:
             return [dict(found) for page in pages for found in page["subscriptionFilters"]]
         except logs.exceptions.ResourceNotFoundException:
             return []  # no group, and so no filter
 
-    def _get(self, lab: Lab) -> dict[str, Any] | None:
-        return next((found for found in self._all(lab) if found["filterName"] == self.name), None)
+    def _get(self, target: Target) -> dict[str, Any] | None:
+        return next((found for found in self._all(target) if found["filterName"] == self.name), None)
 
-    def state(self, lab: Lab) -> str:
-        return "there" if self._get(lab) else ""
+    def state(self, target: Target) -> str:
+        return "there" if self._get(target) else ""
 
-    def ours(self, lab: Lab) -> bool:
-        return bool((self._get(lab) or {}).get("destinationArn") == self.request["destinationArn"])
+    def ours(self, target: Target) -> bool:
+        return bool((self._get(target) or {}).get("destinationArn") == self.request["destinationArn"])
 
     def _holds(self, found: Mapping[str, Any]) -> bool:
         return all(found.get(key) == value for key, value in self.request.items())
 
-    def fits(self, lab: Lab) -> bool:
-        return self._holds(self._get(lab) or {})
+    def fits(self, target: Target) -> bool:
+        return self._holds(self._get(target) or {})
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        logs, found = lab.aws.client("logs"), self._get(lab)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        logs, found = target.aws.client("logs"), self._get(target)
         if found is not None and self._holds(found):
             return "unchanged"
         if not mine:
@@ -328,18 +326,18 @@ class SubscriptionFilter:
             put = partial(logs.put_subscription_filter, **self.request)
             _once_known(put, "CloudWatch Logs to be let in by the function")
         except logs.exceptions.LimitExceededException as error:
-            others = ", ".join(other["filterName"] for other in self._all(lab))
+            others = ", ".join(other["filterName"] for other in self._all(target))
             raise StepError(
                 f"Log group {self.request['logGroupName']} has as many subscription filters as it may have: {others}.",
                 hint="Delete one that nothing needs (`aws logs delete-subscription-filter`), then apply this again.",
             ) from error
         return "created" if found is None else "updated"
 
-    def delete(self, lab: Lab) -> bool:
-        if self._get(lab) is None:
+    def delete(self, target: Target) -> bool:
+        if self._get(target) is None:
             return False
         where = {"logGroupName": self.request["logGroupName"], "filterName": self.name}
-        lab.aws.client("logs").delete_subscription_filter(**where)
+        target.aws.client("logs").delete_subscription_filter(**where)
         return True
 
 
@@ -351,59 +349,59 @@ _DESCRIPTION = "Imports findings, sends dead letters and writes the log of the f
 _POLICY_NAME = "forward-falco-alerts"
 
 
-def _parts(lab: Lab) -> list[Part]:
-    name = function_name(lab)
+def _parts(target: Target) -> list[Part]:
+    name = function_name(target)
     return [
-        Queue(dead_letter_queue(lab), _queue_attributes()),
-        LogGroup(_log_group(lab), lab.settings.retention_days),
+        Queue(dead_letter_queue(target), _queue_attributes()),
+        LogGroup(_log_group(target), target.settings.retention_days),
         Role(name, partial(_document, "iam/forwarder-trust"), _DESCRIPTION),
         RolePolicy(name, _POLICY_NAME, partial(_document, "iam/forwarder-permissions")),
-        Function(_document("security-hub/function", lab)),
-        EventInvokeConfig(_document("security-hub/event-invoke-config", lab)),
-        Permission(_document("security-hub/permission", lab)),
-        SubscriptionFilter(_document("security-hub/subscription-filter", lab)),
+        Function(_document("security-hub/function", target)),
+        EventInvokeConfig(_document("security-hub/event-invoke-config", target)),
+        Permission(_document("security-hub/permission", target)),
+        SubscriptionFilter(_document("security-hub/subscription-filter", target)),
     ]
 
 
-def broken_link(lab: Lab) -> Link:
+def broken_link(target: Target) -> Link:
     """What keeps alerts in the log group from becoming findings: parts that aren't as they should be, and what failed.
 
     The parts are looked at in the order in which an alert meets them; dead letters are read and stay where they are.
     """
-    with explained(lab.aws.hint):
-        faults = [fault for part in reversed(_parts(lab)) if (fault := _fault(lab, part))]
-        failures = [failure for look in (_newest_letter, _newest_error) if (failure := look(lab))]
+    with translated_errors(target.aws.hint):
+        faults = [fault for part in reversed(_parts(target)) if (fault := _fault(target, part))]
+        failures = [failure for look in (_newest_letter, _newest_error) if (failure := look(target))]
     if faults:
         hint = 'lab.apply("findings-forwarder") puts that right; then trigger the alert again, or import its finding.'
     elif failures:
-        hint = f"Correct what it names. `aws logs tail {_log_group(lab)}` shows the rest of the function's log."
+        hint = f"Correct what it names. `aws logs tail {_log_group(target)}` shows the rest of the function's log."
     else:
         failures = ["All of the forwarder is in place, and it reports no failure."]
         hint = "Is the alert in lab.alerts(), and is it newer than the subscription? Then wait again: it may be slow."
     return Link("forwarder", " ".join(faults + failures), hint)
 
 
-def _fault(lab: Lab, part: Part) -> str:
-    if not part.state(lab):
+def _fault(target: Target, part: Part) -> str:
+    if not part.state(target):
         return f"There is no {part.kind} {part.name}."
     fits = getattr(part, "fits", None)
-    return "" if fits is None or fits(lab) else f"The {part.kind} {part.name} isn't as the step makes it."
+    return "" if fits is None or fits(target) else f"The {part.kind} {part.name} isn't as the step makes it."
 
 
-def _newest_letter(lab: Lab) -> str:
+def _newest_letter(target: Target) -> str:
     from labkit.respond.findings import newest_dead_letter
 
-    url = queue_url(lab, dead_letter_queue(lab))
-    found = newest_dead_letter(lab.aws.client("sqs"), url) if url else None
+    url = queue_url(target, dead_letter_queue(target))
+    found = newest_dead_letter(target.aws.client("sqs"), url) if url else None
     return f"Newest dead letter ({found[0]:{_MOMENT}}): {found[1]}" if found else ""
 
 
-def _newest_error(lab: Lab) -> str:
+def _newest_error(target: Target) -> str:
     from labkit.alerts import events
 
-    if describe(lab, _log_group(lab)) is None:
+    if describe_log_group(target.aws, _log_group(target)) is None:
         return ""
-    found = events(lab.aws.client("logs"), _log_group(lab), "1h", filter_pattern=_ERRORS)
+    found = events(target.aws.client("logs"), _log_group(target), "1h", filter_pattern=_ERRORS)
     newest = max(found, key=lambda event: event["timestamp"], default=None)
     if newest is None:
         return ""
@@ -416,49 +414,49 @@ _MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 _ERRORS = '?"[ERROR]" ?"Task timed out" ?"Runtime.ExitError"'
 
 
-def _log_group(lab: Lab) -> str:
-    return f"/aws/lambda/{function_name(lab)}"
+def _log_group(target: Target) -> str:
+    return f"/aws/lambda/{function_name(target)}"
 
 
-def _cli(lab: Lab) -> str:
-    name, queue = function_name(lab), dead_letter_queue(lab)
-    trust, permissions = (_quoted(f"iam/forwarder-{part}", lab) for part in ("trust", "permissions"))
-    group = _log_group(lab)
+def _cli(target: Target) -> str:
+    name, queue = function_name(target), dead_letter_queue(target)
+    trust, permissions = (_quoted(f"iam/forwarder-{part}", target) for part in ("trust", "permissions"))
+    group = _log_group(target)
     return in_the_workshop(
         f"aws sqs create-queue --queue-name {queue} --tags {TAG[0]}={TAG[1]} \\\n"
         f"    --attributes {shlex.quote(json.dumps(_queue_attributes()))}\n"
         f"aws logs create-log-group --log-group-name {group} --tags {TAG[0]}={TAG[1]}\n"
-        f"aws logs put-retention-policy --log-group-name {group} --retention-in-days {lab.settings.retention_days}\n"
+        f"aws logs put-retention-policy --log-group-name {group} --retention-in-days {target.settings.retention_days}\n"
         f"aws iam create-role --role-name {name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
         f"    --assume-role-policy-document {trust}\n"
         f"aws iam put-role-policy --role-name {name} --policy-name {_POLICY_NAME} \\\n"
         f"    --policy-document {permissions}\n"
         "python3 -m zipfile -c forwarder.zip labkit/respond/forwarder.py\n"
         f"aws lambda create-function --zip-file fileb://forwarder.zip --tags {TAG[0]}={TAG[1]} \\\n"
-        f"    --cli-input-json {_quoted('security-hub/function', lab)}\n"
+        f"    --cli-input-json {_quoted('security-hub/function', target)}\n"
         "rm forwarder.zip\n"
         f"aws lambda wait function-active-v2 --function-name {name}\n"
         "aws lambda put-function-event-invoke-config \\\n"
-        f"    --cli-input-json {_quoted('security-hub/event-invoke-config', lab)}\n"
-        f"aws lambda add-permission --cli-input-json {_quoted('security-hub/permission', lab)}\n"
+        f"    --cli-input-json {_quoted('security-hub/event-invoke-config', target)}\n"
+        f"aws lambda add-permission --cli-input-json {_quoted('security-hub/permission', target)}\n"
         "aws logs put-subscription-filter \\\n"
-        f"    --cli-input-json {_quoted('security-hub/subscription-filter', lab)}"
+        f"    --cli-input-json {_quoted('security-hub/subscription-filter', target)}"
     )
 
 
-def _quoted(name: str, lab: Lab) -> str:
-    return shlex.quote(json.dumps(_document(name, lab)))
+def _quoted(name: str, target: Target) -> str:
+    return shlex.quote(json.dumps(_document(name, target)))
 
 
-def _undo_cli(lab: Lab) -> str:
-    name, group = function_name(lab), lab.settings.log_group
+def _undo_cli(target: Target) -> str:
+    name, group = function_name(target), target.settings.log_group
     return (
         f"aws logs delete-subscription-filter --log-group-name {group} --filter-name {name}\n"
         f"aws lambda delete-function --function-name {name}  # and its permission and settings\n"
         f"aws iam delete-role-policy --role-name {name} --policy-name {_POLICY_NAME}\n"
         f"aws iam delete-role --role-name {name}\n"
-        f"aws logs delete-log-group --log-group-name {_log_group(lab)}\n"
-        f"aws sqs delete-queue --queue-url {dead_letter_queue_url(lab)}"
+        f"aws logs delete-log-group --log-group-name {_log_group(target)}\n"
+        f"aws sqs delete-queue --queue-url {dead_letter_queue_url(target)}"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from labkit.errors import StepError
 from labkit.kube import Object
@@ -11,9 +10,7 @@ from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import STEPS as ALL_STEPS
 from labkit.provision.steps import Part, Step
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 NAME = "fluent-bit"
 
@@ -22,40 +19,40 @@ NAME = "fluent-bit"
 class Shipper(ManifestPart):
     """The DaemonSet. Applied means: every pod is ready, runs with the present configuration and has the role."""
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
+    def apply(self, target: Target, *, mine: bool) -> str:
         namespace = self.item["metadata"]["namespace"]
-        self._need_role(lab, namespace)
-        action = super().apply(lab, mine=mine)
-        if action != "created" and self._stale(lab, namespace):
-            lab.kube.restart("DaemonSet", NAME, namespace)
+        self._need_role(target, namespace)
+        action = super().apply(target, mine=mine)
+        if action != "created" and self._stale(target, namespace):
+            target.kube.restart("DaemonSet", NAME, namespace)
             action = "updated"
-        lab.kube.wait_rollout("DaemonSet", NAME, namespace, timeout=lab.settings.timeout)
+        target.kube.wait_rollout("DaemonSet", NAME, namespace, timeout=target.settings.timeout)
         return action
 
-    def _need_role(self, lab: Lab, namespace: str) -> None:
+    def _need_role(self, target: Target, namespace: str) -> None:
         """Gives the service account its role back if it lost it; without one, EKS gives the pods no region either."""
-        if _role_of_account(lab, namespace):
+        if _role_of_account(target, namespace):
             return
         role_step = ALL_STEPS["fluent-bit-role"]
-        if not Role(lab.settings.role_name).state(lab):
+        if not Role(target.settings.role_name).state(target):
             raise StepError(
                 f"Service account {namespace}/{SERVICE_ACCOUNT} has no role.", hint=f'lab.apply("{role_step.name}")'
             )
-        role_step.apply(lab)
+        role_step.apply(target)
 
-    def _stale(self, lab: Lab, namespace: str) -> bool:
+    def _stale(self, target: Target, namespace: str) -> bool:
         """Whether a pod was made before its service account had the role, or before its configuration changed."""
-        arn = _role_of_account(lab, namespace)
-        config = lab.kube.get("ConfigMap", NAME, namespace) or {"metadata": {}}
+        arn = _role_of_account(target, namespace)
+        config = target.kube.get("ConfigMap", NAME, namespace) or {"metadata": {}}
         changed = max((entry.get("time", "") for entry in config["metadata"].get("managedFields", [])), default="")
-        for pod in lab.kube.pods_of(self.item):
+        for pod in target.kube.pods_of(self.item):
             if _env(pod, "AWS_ROLE_ARN") != arn or pod["metadata"]["creationTimestamp"] < changed:
                 return True
         return False
 
 
-def _role_of_account(lab: Lab, namespace: str) -> str:
-    account = lab.kube.get("ServiceAccount", SERVICE_ACCOUNT, namespace) or {"metadata": {}}
+def _role_of_account(target: Target, namespace: str) -> str:
+    account = target.kube.get("ServiceAccount", SERVICE_ACCOUNT, namespace) or {"metadata": {}}
     return str((account["metadata"].get("annotations") or {}).get(ROLE_ANNOTATION, ""))
 
 
@@ -67,8 +64,8 @@ def _env(pod: Object, name: str) -> str:
     return ""
 
 
-def _parts(lab: Lab) -> list[Part]:
-    parts = manifest_parts(lab, "fluent-bit")
+def _parts(target: Target) -> list[Part]:
+    parts = manifest_parts(target, "fluent-bit")
     return [
         Shipper(part.item) if part.kind == "DaemonSet" else part
         for part in parts
@@ -76,15 +73,15 @@ def _parts(lab: Lab) -> list[Part]:
     ]
 
 
-def _cli(lab: Lab) -> str:
+def _cli(target: Target) -> str:
     return in_the_workshop(
         "kubectl apply -f manifests/fluent-bit/\n"
-        f"kubectl -n {lab.settings.logging_namespace} rollout status daemonset/{NAME} --timeout=5m"
+        f"kubectl -n {target.settings.logging_namespace} rollout status daemonset/{NAME} --timeout=5m"
     )
 
 
-def _undo_cli(lab: Lab) -> str:
-    return f"kubectl -n {lab.settings.logging_namespace} delete daemonset/{NAME} configmap/{NAME} --ignore-not-found"
+def _undo_cli(target: Target) -> str:
+    return f"kubectl -n {target.settings.logging_namespace} delete daemonset/{NAME} configmap/{NAME} --ignore-not-found"
 
 
 STEPS = [Step("fluent-bit", "Fluent Bit on every node", ("fluent-bit-role",), _parts, _cli, _undo_cli)]

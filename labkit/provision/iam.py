@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit.connect import explained
+from labkit.aws import translated_errors
 from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.steps import TAG, Part, Step
 from labkit.provision.templates import template
+from labkit.target import Target
 
 if TYPE_CHECKING:
-    from labkit.connect import Aws
-    from labkit.lab import Lab
+    from labkit.aws import Aws
 
 AUDIENCE = "sts.amazonaws.com"
 SERVICE_ACCOUNT = "fluent-bit"
@@ -28,35 +28,35 @@ ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 _TAGS = [{"Key": TAG[0], "Value": TAG[1]}]
 
 
-def issuer(lab: Lab) -> str:
+def issuer(target: Target) -> str:
     """The cluster's OIDC issuer without its scheme, as IAM names the provider. Raises `StepError` if it has none."""
-    url = str(lab.cluster.get("identity", {}).get("oidc", {}).get("issuer", ""))
+    url = str(target.cluster.get("identity", {}).get("oidc", {}).get("issuer", ""))
     if not url:
         raise StepError(
-            f"Cluster {lab.settings.cluster} has no OIDC issuer.",
+            f"Cluster {target.settings.cluster} has no OIDC issuer.",
             hint="IAM roles for service accounts need one; EKS gives one to every cluster since 1.14.",
         )
     return url.removeprefix("https://")
 
 
-def provider_arn(lab: Lab, name: str) -> str:
-    identity = lab.aws.identity
+def provider_arn(target: Target, name: str) -> str:
+    identity = target.aws.identity
     return f"arn:{identity.partition}:iam::{identity.account_id}:oidc-provider/{name}"
 
 
-def role_arn(lab: Lab) -> str:
+def role_arn(target: Target) -> str:
     """ARN of Fluent Bit's role, whether or not the role is there."""
-    identity = lab.aws.identity
-    return f"arn:{identity.partition}:iam::{identity.account_id}:role/{lab.settings.role_name}"
+    identity = target.aws.identity
+    return f"arn:{identity.partition}:iam::{identity.account_id}:role/{target.settings.role_name}"
 
 
-def policy(name: str, lab: Lab) -> dict[str, Any]:
+def policy(name: str, target: Target) -> dict[str, Any]:
     """A policy document: the template of that name in `manifests/iam/`, filled in. Raises `StepError`."""
     document: dict[str, Any] = template(
-        lab,
+        target,
         f"iam/{name}",
-        oidc_provider=issuer(lab),
-        namespace=lab.settings.logging_namespace,
+        oidc_provider=issuer(target),
+        namespace=target.settings.logging_namespace,
         service_account=SERVICE_ACCOUNT,
     )
     return document
@@ -72,23 +72,23 @@ class OidcProvider:
     arn: str
     kind: str = "OIDC provider"
 
-    def _get(self, lab: Lab) -> dict[str, Any] | None:
-        iam = lab.aws.client("iam")
+    def _get(self, target: Target) -> dict[str, Any] | None:
+        iam = target.aws.client("iam")
         try:
             return dict(iam.get_open_id_connect_provider(OpenIDConnectProviderArn=self.arn))
         except iam.exceptions.NoSuchEntityException:
             return None
 
-    def state(self, lab: Lab) -> str:
-        found = self._get(lab)
+    def state(self, target: Target) -> str:
+        found = self._get(target)
         return "" if found is None else f"for {', '.join(found['ClientIDList'])}"
 
-    def ours(self, lab: Lab) -> bool:
-        return _tagged(self._get(lab))
+    def ours(self, target: Target) -> bool:
+        return _tagged(self._get(target))
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        iam = lab.aws.client("iam")
-        found = self._get(lab)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        iam = target.aws.client("iam")
+        found = self._get(target)
         if found is None:
             # IAM reads the certificate chain itself; a thumbprint of our own would only go stale.
             iam.create_open_id_connect_provider(Url=f"https://{self.name}", ClientIDList=[AUDIENCE], Tags=_TAGS)
@@ -104,10 +104,10 @@ class OidcProvider:
             return "updated"
         return "unchanged"
 
-    def delete(self, lab: Lab) -> bool:
-        if self._get(lab) is None:
+    def delete(self, target: Target) -> bool:
+        if self._get(target) is None:
             return False
-        lab.aws.client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=self.arn)
+        target.aws.client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=self.arn)
         return True
 
 
@@ -116,31 +116,31 @@ class Role:
     """A role; by default Fluent Bit's. `trust` makes its trust policy."""
 
     name: str
-    trust: Callable[[Lab], dict[str, Any]] = _FLUENT_BIT_TRUST
+    trust: Callable[[Target], dict[str, Any]] = _FLUENT_BIT_TRUST
     description: str = "Fluent Bit writes Falco's alerts to CloudWatch Logs"
     kind: str = "IAM role"
 
-    def _get(self, lab: Lab) -> dict[str, Any] | None:
-        iam = lab.aws.client("iam")
+    def _get(self, target: Target) -> dict[str, Any] | None:
+        iam = target.aws.client("iam")
         try:
             return dict(iam.get_role(RoleName=self.name)["Role"])
         except iam.exceptions.NoSuchEntityException:
             return None
 
-    def state(self, lab: Lab) -> str:
-        return "there" if self._get(lab) else ""
+    def state(self, target: Target) -> str:
+        return "there" if self._get(target) else ""
 
-    def fits(self, lab: Lab) -> bool:
-        found = self._get(lab)
-        return found is not None and _document(found["AssumeRolePolicyDocument"]) == self.trust(lab)
+    def fits(self, target: Target) -> bool:
+        found = self._get(target)
+        return found is not None and _document(found["AssumeRolePolicyDocument"]) == self.trust(target)
 
-    def ours(self, lab: Lab) -> bool:
-        return _tagged(self._get(lab))
+    def ours(self, target: Target) -> bool:
+        return _tagged(self._get(target))
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        iam = lab.aws.client("iam")
-        trust = self.trust(lab)
-        found = self._get(lab)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        iam = target.aws.client("iam")
+        trust = self.trust(target)
+        found = self._get(target)
         if found is None:
             iam.create_role(
                 RoleName=self.name,
@@ -159,9 +159,9 @@ class Role:
         iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=json.dumps(trust))
         return "updated"
 
-    def delete(self, lab: Lab) -> bool:
-        iam = lab.aws.client("iam")
-        if self._get(lab) is None:
+    def delete(self, target: Target) -> bool:
+        iam = target.aws.client("iam")
+        if self._get(target) is None:
             return False
         # A role can't go while it has policies. The lab made the role, so what was attached since goes with it.
         for page in iam.get_paginator("list_role_policies").paginate(RoleName=self.name):
@@ -178,38 +178,38 @@ class Role:
 class RolePolicy:
     role: str
     name: str = POLICY_NAME
-    document: Callable[[Lab], dict[str, Any]] = _FLUENT_BIT_PERMISSIONS
+    document: Callable[[Target], dict[str, Any]] = _FLUENT_BIT_PERMISSIONS
     kind: str = "inline policy"
 
-    def _get(self, lab: Lab) -> dict[str, Any] | None:
-        iam = lab.aws.client("iam")
+    def _get(self, target: Target) -> dict[str, Any] | None:
+        iam = target.aws.client("iam")
         try:
             return _document(iam.get_role_policy(RoleName=self.role, PolicyName=self.name)["PolicyDocument"])
         except iam.exceptions.NoSuchEntityException:
             return None
 
-    def state(self, lab: Lab) -> str:
-        return "there" if self._get(lab) else ""
+    def state(self, target: Target) -> str:
+        return "there" if self._get(target) else ""
 
-    def fits(self, lab: Lab) -> bool:
-        return self._get(lab) == self.document(lab)
+    def fits(self, target: Target) -> bool:
+        return self._get(target) == self.document(target)
 
-    def ours(self, lab: Lab) -> bool:
+    def ours(self, target: Target) -> bool:
         return True  # nothing else gives this role a policy of this name
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        found, wanted = self._get(lab), self.document(lab)
+    def apply(self, target: Target, *, mine: bool) -> str:
+        found, wanted = self._get(target), self.document(target)
         if found == wanted:
             return "unchanged"
-        lab.aws.client("iam").put_role_policy(
+        target.aws.client("iam").put_role_policy(
             RoleName=self.role, PolicyName=self.name, PolicyDocument=json.dumps(wanted)
         )
         return "created" if found is None else "updated"
 
-    def delete(self, lab: Lab) -> bool:
-        if self._get(lab) is None:
+    def delete(self, target: Target) -> bool:
+        if self._get(target) is None:
             return False
-        lab.aws.client("iam").delete_role_policy(RoleName=self.role, PolicyName=self.name)
+        target.aws.client("iam").delete_role_policy(RoleName=self.role, PolicyName=self.name)
         return True
 
 
@@ -223,34 +223,34 @@ def _document(found: Any) -> dict[str, Any]:
     return document
 
 
-def _provider_parts(lab: Lab) -> list[OidcProvider]:
-    name = issuer(lab)
-    return [OidcProvider(name, provider_arn(lab, name))]
+def _provider_parts(target: Target) -> list[OidcProvider]:
+    name = issuer(target)
+    return [OidcProvider(name, provider_arn(target, name))]
 
 
-def _provider_without_cluster(lab: Lab) -> list[OidcProvider]:
+def _provider_without_cluster(target: Target) -> list[OidcProvider]:
     """The provider of a cluster that is gone, if the ledger has it."""
-    names = [record.name for record in lab.ledger.records("oidc-provider")]
-    return [OidcProvider(name, provider_arn(lab, name)) for name in names]
+    names = [record.name for record in target.ledger.records("oidc-provider")]
+    return [OidcProvider(name, provider_arn(target, name)) for name in names]
 
 
-def _role_parts(lab: Lab) -> list[Part]:
-    role = lab.settings.role_name
-    return [Role(role), RolePolicy(role), *service_account_parts(lab)]
+def _role_parts(target: Target) -> list[Part]:
+    role = target.settings.role_name
+    return [Role(role), RolePolicy(role), *service_account_parts(target)]
 
 
-def service_account_parts(lab: Lab) -> list[ManifestPart]:
+def service_account_parts(target: Target) -> list[ManifestPart]:
     """Namespace and service account of Fluent Bit, the account annotated with the role: `eksctl` makes both too."""
-    parts = manifest_parts(lab, "fluent-bit", kinds=("Namespace", "ServiceAccount"))
+    parts = manifest_parts(target, "fluent-bit", kinds=("Namespace", "ServiceAccount"))
     for part in parts:
         if part.item["kind"] == "ServiceAccount":
-            part.item["metadata"].setdefault("annotations", {})[ROLE_ANNOTATION] = role_arn(lab)
+            part.item["metadata"].setdefault("annotations", {})[ROLE_ANNOTATION] = role_arn(target)
     return parts
 
 
-def assume_role_of(lab: Lab, namespace: str, name: str) -> Aws:
+def assume_role_of(target: Target, namespace: str, name: str) -> Aws:
     """See `Lab.as_service_account`."""
-    account = lab.kube.get("ServiceAccount", name, namespace)
+    account = target.kube.get("ServiceAccount", name, namespace)
     annotations = (account or {}).get("metadata", {}).get("annotations") or {}
     if ROLE_ANNOTATION not in annotations:
         what = "has no role" if account else "isn't there"
@@ -263,29 +263,29 @@ def assume_role_of(lab: Lab, namespace: str, name: str) -> Aws:
         "kind": "TokenRequest",
         "spec": {"audiences": [AUDIENCE], "expirationSeconds": 3600},
     }
-    path = lab.kube.path("v1", "ServiceAccount", namespace, name) + "/token"
-    token = lab.kube.request("POST", path, body=request)["status"]["token"]
-    with explained(lab.aws.hint):
-        answer = lab.aws.client("sts").assume_role_with_web_identity(
+    path = target.kube.path("v1", "ServiceAccount", namespace, name) + "/token"
+    token = target.kube.request("POST", path, body=request)["status"]["token"]
+    with translated_errors(target.aws.hint):
+        answer = target.aws.client("sts").assume_role_with_web_identity(
             RoleArn=annotations[ROLE_ANNOTATION], RoleSessionName=f"{namespace}-{name}", WebIdentityToken=token
         )
-    return lab.aws.with_keys(answer["Credentials"])
+    return target.aws.with_keys(answer["Credentials"])
 
 
-def _provider_cli(lab: Lab) -> str:
+def _provider_cli(target: Target) -> str:
     return (
-        f"aws iam create-open-id-connect-provider --url https://{issuer(lab)} \\\n"
+        f"aws iam create-open-id-connect-provider --url https://{issuer(target)} \\\n"
         f"    --client-id-list {AUDIENCE} --tags Key={TAG[0]},Value={TAG[1]}"
     )
 
 
-def _provider_undo_cli(lab: Lab) -> str:
-    return f"aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {_provider_parts(lab)[0].arn}"
+def _provider_undo_cli(target: Target) -> str:
+    return f"aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {_provider_parts(target)[0].arn}"
 
 
-def _role_cli(lab: Lab) -> str:
-    s = lab.settings
-    trust, permissions = (json.dumps(policy(name, lab)) for name in ("fluent-bit-trust", "fluent-bit-permissions"))
+def _role_cli(target: Target) -> str:
+    s = target.settings
+    trust, permissions = (json.dumps(policy(name, target)) for name in ("fluent-bit-trust", "fluent-bit-permissions"))
     return in_the_workshop(
         f"aws iam create-role --role-name {s.role_name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
         f"    --assume-role-policy-document '{trust}'\n"
@@ -293,12 +293,12 @@ def _role_cli(lab: Lab) -> str:
         f"    --policy-document '{permissions}'\n"
         "kubectl apply -f manifests/fluent-bit/00-namespace.yaml -f manifests/fluent-bit/10-serviceaccount.yaml\n"
         f"kubectl -n {s.logging_namespace} annotate --overwrite serviceaccount {SERVICE_ACCOUNT} \\\n"
-        f"    {ROLE_ANNOTATION}={role_arn(lab)}"
+        f"    {ROLE_ANNOTATION}={role_arn(target)}"
     )
 
 
-def _role_undo_cli(lab: Lab) -> str:
-    s = lab.settings
+def _role_undo_cli(target: Target) -> str:
+    s = target.settings
     return (
         f"kubectl delete namespace {s.logging_namespace} --ignore-not-found\n"
         f"aws iam delete-role-policy --role-name {s.role_name} --policy-name {POLICY_NAME}\n"

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
+from labkit.aws import describe_log_group
 from labkit.errors import StepError
 from labkit.provision.steps import TAG, Step
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 # What PutRetentionPolicy takes, in days.
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
-
-
-def describe(lab: Lab, name: str) -> dict[str, Any] | None:
-    """CloudWatch Logs' description of the group of exactly this name, or None."""
-    for page in lab.aws.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
-        for group in page["logGroups"]:
-            if group["logGroupName"] == name:
-                return dict(group)
-    return None
 
 
 @dataclass(frozen=True)
@@ -30,26 +19,26 @@ class LogGroup:
     retention_days: int
     kind: str = "log group"
 
-    def state(self, lab: Lab) -> str:
-        group = describe(lab, self.name)
+    def state(self, target: Target) -> str:
+        group = describe_log_group(target.aws, self.name)
         if group is None:
             return ""
         days = group.get("retentionInDays")
         return f"keeps {days} days" if days else "keeps forever"
 
-    def ours(self, lab: Lab) -> bool:
-        arn = _arn(lab, self.name)
-        tags = lab.aws.client("logs").list_tags_for_resource(resourceArn=arn)["tags"]
+    def ours(self, target: Target) -> bool:
+        arn = _arn(target, self.name)
+        tags = target.aws.client("logs").list_tags_for_resource(resourceArn=arn)["tags"]
         return bool(tags.get(TAG[0]) == TAG[1])
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
+    def apply(self, target: Target, *, mine: bool) -> str:
         if self.retention_days not in RETENTIONS:
             raise StepError(
                 f"CloudWatch Logs can't keep logs for {self.retention_days} days.",
                 hint=f"Set LABKIT_RETENTION_DAYS to one of {', '.join(map(str, RETENTIONS))}.",
             )
-        logs = lab.aws.client("logs")
-        group = describe(lab, self.name)
+        logs = target.aws.client("logs")
+        group = describe_log_group(target.aws, self.name)
         action = "unchanged"
         if group is None:
             logs.create_log_group(logGroupName=self.name, tags=dict([TAG]))
@@ -60,8 +49,8 @@ class LogGroup:
             action = "created" if group is None else "updated"
         return action
 
-    def delete(self, lab: Lab) -> bool:
-        logs = lab.aws.client("logs")
+    def delete(self, target: Target) -> bool:
+        logs = target.aws.client("logs")
         try:
             logs.delete_log_group(logGroupName=self.name)
         except logs.exceptions.ResourceNotFoundException:
@@ -69,25 +58,25 @@ class LogGroup:
         return True
 
 
-def _arn(lab: Lab, name: str) -> str:
-    identity = lab.aws.identity
-    return f"arn:{identity.partition}:logs:{lab.settings.region}:{identity.account_id}:log-group:{name}"
+def _arn(target: Target, name: str) -> str:
+    identity = target.aws.identity
+    return f"arn:{identity.partition}:logs:{target.settings.region}:{identity.account_id}:log-group:{name}"
 
 
-def parts(lab: Lab) -> list[LogGroup]:
-    return [LogGroup(lab.settings.log_group, lab.settings.retention_days)]
+def parts(target: Target) -> list[LogGroup]:
+    return [LogGroup(target.settings.log_group, target.settings.retention_days)]
 
 
-def cli(lab: Lab) -> str:
-    s = lab.settings
+def cli(target: Target) -> str:
+    s = target.settings
     return (
         f"aws logs create-log-group --log-group-name {s.log_group} --tags {TAG[0]}={TAG[1]}\n"
         f"aws logs put-retention-policy --log-group-name {s.log_group} --retention-in-days {s.retention_days}"
     )
 
 
-def undo_cli(lab: Lab) -> str:
-    return f"aws logs delete-log-group --log-group-name {lab.settings.log_group}"
+def undo_cli(target: Target) -> str:
+    return f"aws logs delete-log-group --log-group-name {target.settings.log_group}"
 
 
 STEPS = [Step("log-group", "Log group with a retention", (), parts, cli, undo_cli)]

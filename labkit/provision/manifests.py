@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from labkit.errors import StepError
 from labkit.kube import (
@@ -18,9 +18,7 @@ from labkit.kube import (
     load_objects,
     rollout_unmet,
 )
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 _MADE_BY_PEOPLE = (
     ("apps/v1", "Deployment"),
@@ -50,8 +48,8 @@ class ManifestPart:
         meta = self.item["metadata"]
         return f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else str(meta["name"])
 
-    def state(self, lab: Lab) -> str:
-        found = lab.kube.find(self.item)
+    def state(self, target: Target) -> str:
+        found = target.kube.find(self.item)
         if found is None:
             return ""
         if self.kind == "Pod":
@@ -60,22 +58,22 @@ class ManifestPart:
             return rollout_unmet(found) or "ready"
         return "being deleted" if "deletionTimestamp" in found["metadata"] else "there"
 
-    def fault(self, lab: Lab) -> str:
+    def fault(self, target: Target) -> str:
         """Why a workload's pods aren't ready, in a line; empty if they are, or if it isn't a workload."""
-        found = lab.kube.find(self.item) if self.kind in WORKLOADS.values() else None
-        return lab.kube.unwell(found) if found is not None else ""
+        found = target.kube.find(self.item) if self.kind in WORKLOADS.values() else None
+        return target.kube.unwell(found) if found is not None else ""
 
-    def ours(self, lab: Lab) -> bool:
-        return carries(lab.kube.find(self.item), OURS)
+    def ours(self, target: Target) -> bool:
+        return carries(target.kube.find(self.item), OURS)
 
-    def used(self, lab: Lab) -> str:
+    def used(self, target: Target) -> str:
         """What in a namespace isn't the lab's: a person's workloads, pods and Helm releases stay, and so does it."""
         if self.kind != "Namespace":
             return ""
         for api_version, kind in _MADE_BY_PEOPLE:
             labels = "owner=helm" if kind == "Secret" else ""
             try:
-                found = lab.kube.list(kind, self.name, api_version=api_version, labels=labels)
+                found = target.kube.list(kind, self.name, api_version=api_version, labels=labels)
             except KubernetesError as error:
                 if error.status != 404:  # not every cluster has every kind
                     raise
@@ -86,31 +84,31 @@ class ManifestPart:
                     return f"it holds {kind} {meta['name']}"
         return ""
 
-    def await_end(self, lab: Lab) -> None:
+    def await_end(self, target: Target) -> None:
         """Waits for the end of an object that is being deleted: it would take what is applied along."""
-        found = lab.kube.find(self.item)
+        found = target.kube.find(self.item)
         if found is not None and "deletionTimestamp" in found["metadata"]:
-            lab.kube.wait_gone(found, timeout=lab.settings.timeout)
+            target.kube.wait_gone(found, timeout=target.settings.timeout)
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
+    def apply(self, target: Target, *, mine: bool) -> str:
         item = self.item
         if mine:
             meta = item["metadata"]
             item = {**item, "metadata": {**meta, "labels": {**meta.get("labels", {}), **OURS}}}
         elif self.kind == "Namespace":
             return "unchanged"  # somebody else's namespace is only used
-        elif not carries(lab.kube.find(item), WORKSHOP):
-            if lab.kube.would_change(item):
+        elif not carries(target.kube.find(item), WORKSHOP):
+            if target.kube.would_change(item):
                 raise StepError(
                     f"{self.kind} {self.name} is there already and isn't the workshop's.",
                     hint="Choose another namespace (LABKIT_APP_NAMESPACE for nginx, LABKIT_LOGGING_NAMESPACE for "
                     "Fluent Bit), or delete it if nothing uses it.",
                 )
             return "unchanged"
-        return lab.kube.apply_one(item)
+        return target.kube.apply_one(item)
 
-    def delete(self, lab: Lab) -> bool:
-        return lab.kube.delete_one(self.item, timeout=lab.settings.timeout)
+    def delete(self, target: Target) -> bool:
+        return target.kube.delete_one(self.item, timeout=target.settings.timeout)
 
 
 def in_the_workshop(commands: str) -> str:
@@ -118,20 +116,20 @@ def in_the_workshop(commands: str) -> str:
     return f'cd "$LABKIT_ROOT"\n{commands}'
 
 
-def manifest_parts(lab: Lab, where: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
+def manifest_parts(target: Target, where: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
     """The objects in a file or folder of `manifests/`, all or of some kinds, in an order to create them in."""
-    objects = load_objects([lab.settings.root / "manifests" / where])
-    return [ManifestPart(settle(item, lab)) for item in in_order(objects) if not kinds or item["kind"] in kinds]
+    objects = load_objects([target.settings.root / "manifests" / where])
+    return [ManifestPart(settle(item, target)) for item in in_order(objects) if not kinds or item["kind"] in kinds]
 
 
-def settle(item: Object, lab: Lab) -> Object:
+def settle(item: Object, target: Target) -> Object:
     """The object with the settings' namespaces, log group and log stream in place of the ones in the file."""
-    settings = lab.settings
+    settings = target.settings
     meta = item["metadata"]
     if item["kind"] == "Namespace":
-        meta["name"] = _namespace(meta["name"], lab)
+        meta["name"] = _namespace(meta["name"], target)
     elif item["kind"] not in ("ClusterRole", "ClusterRoleBinding"):
-        meta["namespace"] = _namespace(meta.get("namespace", "default"), lab)
+        meta["namespace"] = _namespace(meta.get("namespace", "default"), target)
     if item["kind"] == "ConfigMap":
         for name, text in item.get("data", {}).items():
             text = re.sub(r"(?m)^(\s*log_group_name:\s*)\S+", rf"\g<1>{settings.log_group}", text)
@@ -140,6 +138,6 @@ def settle(item: Object, lab: Lab) -> Object:
     return item
 
 
-def _namespace(written: str, lab: Lab) -> str:
+def _namespace(written: str, target: Target) -> str:
     setting = _WRITTEN.get(written)
-    return getattr(lab.settings, setting) if setting else written
+    return getattr(target.settings, setting) if setting else written

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from labkit.connect import explained
+from labkit.aws import translated_errors
 from labkit.errors import LabError
 from labkit.kube import KubernetesError, Object
 from labkit.provision.falco import RELEASE, foreign, is_workshops
 from labkit.show import Table
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 MINIMUM_KERNEL = (5, 8)
 """What Falco's modern eBPF probe needs."""
@@ -68,26 +65,26 @@ class Preflight:
         return self._table._repr_html_()
 
 
-def preflight(lab: Lab) -> Preflight:
+def preflight(target: Target) -> Preflight:
     """Runs every check; one that can't be made counts as failed and says why."""
     checks: list[Check] = []
     for make in CHECKS:
         try:
-            with explained(lab.aws.hint):
-                checks += make(lab)
+            with translated_errors(target.aws.hint):
+                checks += make(target)
         except LabError as error:
             checks.append(Check(make.__name__.strip("_"), "failed", error.message, error.hint))
     return Preflight(tuple(checks))
 
 
-def _helm(lab: Lab) -> Iterator[Check]:
-    version = lab.helm.version()
+def _helm(target: Target) -> Iterator[Check]:
+    version = target.helm.version()
     good = re.match(r"v([3-9]|\d\d)\.", version) is not None
     yield Check("helm", "ok" if good else "failed", version, "" if good else "Install Helm 3 or later.")
 
 
-def _identity(lab: Lab) -> Iterator[Check]:
-    identity = lab.aws.identity
+def _identity(target: Target) -> Iterator[Check]:
+    identity = target.aws.identity
     root = identity.arn.endswith(":root")
     yield Check(
         "identity",
@@ -97,8 +94,8 @@ def _identity(lab: Lab) -> Iterator[Check]:
     )
 
 
-def _cluster(lab: Lab) -> Iterator[Check]:
-    cluster, settings = lab.cluster, lab.settings
+def _cluster(target: Target) -> Iterator[Check]:
+    cluster, settings = target.cluster, target.settings
     active = cluster["status"] == "ACTIVE"
     yield Check(
         "cluster",
@@ -106,19 +103,19 @@ def _cluster(lab: Lab) -> Iterator[Check]:
         f"{cluster['name']} in {settings.region} is {cluster['status']}",
         "" if active else "Wait until the cluster is ACTIVE.",
     )
-    yield _support(lab, cluster["version"])
+    yield _support(target, cluster["version"])
     issuer = cluster.get("identity", {}).get("oidc", {}).get("issuer", "")
     yield Check(
         "OIDC issuer", "ok" if issuer else "failed", issuer or "none", "" if issuer else "EKS clusters have one."
     )
 
 
-def _support(lab: Lab, version: str) -> Check:
+def _support(target: Target, version: str) -> Check:
     """Support ends on a date that EKS knows best, so EKS is asked instead of a list in here."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        found = lab.aws.client("eks").describe_cluster_versions(clusterVersions=[version])["clusterVersions"]
+        found = target.aws.client("eks").describe_cluster_versions(clusterVersions=[version])["clusterVersions"]
     except (ClientError, BotoCoreError, AttributeError):
         return Check("version", "ok", f"{version} (EKS did not say how long it is supported)")
     status = str(found[0].get("versionStatus") or found[0].get("status", "")).lower() if found else "unknown"
@@ -128,8 +125,8 @@ def _support(lab: Lab, version: str) -> Check:
     return Check("version", "warning", f"{version}, {words}", "Upgrade the cluster; extended support costs more.")
 
 
-def _nodes(lab: Lab) -> Iterator[Check]:
-    nodes = lab.kube.list("Node")
+def _nodes(target: Target) -> Iterator[Check]:
+    nodes = target.kube.list("Node")
     if not nodes:
         yield Check("nodes", "failed", "none", "Add a node group of EC2 instances (manifests/eks/cluster.yaml).")
         return
@@ -157,18 +154,18 @@ def _nodes(lab: Lab) -> Iterator[Check]:
     yield Check("container runtime", "warning" if other else "ok", ", ".join(runtimes), hint)
 
 
-def _permissions(lab: Lab) -> Iterator[Check]:
+def _permissions(target: Target) -> Iterator[Check]:
     denied = []
     for verb, group, resource, subresource in _NEEDED:
         attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": {**attributes, "namespace": lab.settings.falco_namespace}},
+            "spec": {"resourceAttributes": {**attributes, "namespace": target.settings.falco_namespace}},
         }
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         try:
-            allowed = lab.kube.request("POST", path, body=review)["status"].get("allowed", False)
+            allowed = target.kube.request("POST", path, body=review)["status"].get("allowed", False)
         except KubernetesError as error:
             yield Check("in the cluster", "warning", f"can't be checked: {error.message}")
             break
@@ -178,17 +175,17 @@ def _permissions(lab: Lab) -> Iterator[Check]:
         hint = "Ask for cluster-admin for the workshop, or use another cluster." if denied else ""
         found = f"may not: {', '.join(denied)}" if denied else f"{len(_NEEDED)} permissions"
         yield Check("in the cluster", "failed" if denied else "ok", found, hint)
-    lab.aws.client("iam").list_open_id_connect_providers()
-    lab.aws.client("logs").describe_log_groups(logGroupNamePrefix=lab.settings.log_group, limit=1)
+    target.aws.client("iam").list_open_id_connect_providers()
+    target.aws.client("logs").describe_log_groups(logGroupNamePrefix=target.settings.log_group, limit=1)
     yield Check("in the account", "ok", "IAM and CloudWatch Logs can be read")
 
 
-def _other_falco(lab: Lab) -> Iterator[Check]:
-    own = lab.settings.falco_namespace
-    found = lab.kube.list("DaemonSet", labels="app.kubernetes.io/name=falco")
+def _other_falco(target: Target) -> Iterator[Check]:
+    own = target.settings.falco_namespace
+    found = target.kube.list("DaemonSet", labels="app.kubernetes.io/name=falco")
     others = sorted({item["metadata"]["namespace"] for item in found} - {own})
-    if (lab.helm.status(RELEASE, own) or any(item["metadata"]["namespace"] == own for item in found)) and (
-        not is_workshops(lab, own)
+    if (target.helm.status(RELEASE, own) or any(item["metadata"]["namespace"] == own for item in found)) and (
+        not is_workshops(target, own)
     ):
         error = foreign(own)
         yield Check("other Falco", "failed", error.message, error.hint)
@@ -197,7 +194,14 @@ def _other_falco(lab: Lab) -> Iterator[Check]:
     yield Check("other Falco", "warning" if others else "ok", f"in {', '.join(others)}" if others else "none", hint)
 
 
-CHECKS: tuple[Callable[[Lab], Iterator[Check]], ...] = (_helm, _identity, _cluster, _nodes, _permissions, _other_falco)
+CHECKS: tuple[Callable[[Target], Iterator[Check]], ...] = (
+    _helm,
+    _identity,
+    _cluster,
+    _nodes,
+    _permissions,
+    _other_falco,
+)
 
 
 def _info(node: Object, key: str) -> str:

@@ -7,21 +7,19 @@ was there before stays as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labkit.errors import StepError
 from labkit.provision.steps import TAG, Step
-from labkit.provision.waiting import poll
 from labkit.respond.forwarder import id_prefix
 from labkit.show import counted
+from labkit.target import Target
+from labkit.waiting import poll
 
-if TYPE_CHECKING:
-    from labkit.lab import Lab
 
-
-def describe(lab: Lab) -> dict[str, Any] | None:
+def describe(target: Target) -> dict[str, Any] | None:
     """Security Hub's description of the region's hub, None if it is off."""
-    hub = lab.aws.client("securityhub")
+    hub = target.aws.client("securityhub")
     try:
         return dict(hub.describe_hub())
     except (hub.exceptions.InvalidAccessException, hub.exceptions.ResourceNotFoundException):
@@ -33,34 +31,34 @@ class Hub:
     name: str
     kind: str = "Security Hub CSPM"
 
-    def state(self, lab: Lab) -> str:
-        return "" if describe(lab) is None else "enabled"
+    def state(self, target: Target) -> str:
+        return "" if describe(target) is None else "enabled"
 
-    def ours(self, lab: Lab) -> bool:
-        found = describe(lab)
+    def ours(self, target: Target) -> bool:
+        found = describe(target)
         if found is None:
             return False
-        tags = lab.aws.client("securityhub").list_tags_for_resource(ResourceArn=found["HubArn"])["Tags"]
+        tags = target.aws.client("securityhub").list_tags_for_resource(ResourceArn=found["HubArn"])["Tags"]
         return bool(tags.get(TAG[0]) == TAG[1])
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
-        if describe(lab) is not None:
+    def apply(self, target: Target, *, mine: bool) -> str:
+        if describe(target) is not None:
             return "unchanged"
-        lab.aws.client("securityhub").enable_security_hub(Tags=dict([TAG]), EnableDefaultStandards=False)
-        if poll(lambda: describe(lab), "Security Hub to be enabled", lab.settings.timeout) is None:
+        target.aws.client("securityhub").enable_security_hub(Tags=dict([TAG]), EnableDefaultStandards=False)
+        if poll(lambda: describe(target), "Security Hub to be enabled", target.settings.timeout) is None:
             raise StepError(
-                f"Security Hub is still off {lab.settings.timeout:g} s after it was enabled.",
+                f"Security Hub is still off {target.settings.timeout:g} s after it was enabled.",
                 hint="Look at `aws securityhub describe-hub`, then run this again.",
             )
         return "created"
 
-    def delete(self, lab: Lab) -> bool:
-        hub = lab.aws.client("securityhub")
+    def delete(self, target: Target) -> bool:
+        hub = target.aws.client("securityhub")
         try:
             hub.disable_security_hub()
         except (hub.exceptions.InvalidAccessException, hub.exceptions.ResourceNotFoundException):
             return False
-        poll(lambda: describe(lab) is None or None, "Security Hub to be disabled", lab.settings.timeout)
+        poll(lambda: describe(target) is None or None, "Security Hub to be disabled", target.settings.timeout)
         return True
 
 
@@ -76,23 +74,23 @@ class Findings:
     def name(self) -> str:
         return f"{id_prefix(self.cluster)}*"
 
-    def state(self, lab: Lab) -> str:
+    def state(self, target: Target) -> str:
         from labkit.respond.findings import active
 
-        if describe(lab) is None or next(active(lab.aws.client("securityhub"), self.cluster), None) is None:
+        if describe(target) is None or next(active(target.aws.client("securityhub"), self.cluster), None) is None:
             return ""
         return "active"
 
-    def ours(self, lab: Lab) -> bool:
+    def ours(self, target: Target) -> bool:
         return True  # nobody else's findings have such Ids
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
+    def apply(self, target: Target, *, mine: bool) -> str:
         return "unchanged"  # they come with alerts
 
-    def delete(self, lab: Lab) -> bool:
+    def delete(self, target: Target) -> bool:
         from labkit.respond.findings import archive
 
-        report = archive(lab.aws.client("securityhub"), self.cluster)
+        report = archive(target.aws.client("securityhub"), self.cluster)
         if report.failed:
             first = report.failed[0]
             raise StepError(
@@ -102,19 +100,19 @@ class Findings:
         return bool(report.updated)
 
 
-def parts(lab: Lab) -> list[Hub | Findings]:
-    return [Hub(lab.settings.region), Findings(lab.settings.cluster)]
+def parts(target: Target) -> list[Hub | Findings]:
+    return [Hub(target.settings.region), Findings(target.settings.cluster)]
 
 
-def cli(lab: Lab) -> str:
+def cli(target: Target) -> str:
     return f"aws securityhub enable-security-hub --no-enable-default-standards --tags {TAG[0]}={TAG[1]}"
 
 
-def undo_cli(lab: Lab) -> str:
+def undo_cli(target: Target) -> str:
     return (
         "# Archive: import each finding again, with RecordState ARCHIVED and a later UpdatedAt.\n"
         "python3 -c 'from labkit import Lab; from labkit.respond import findings; lab = Lab.connect(); "
-        'print(findings.archive(lab.aws.client("securityhub"), lab.settings.cluster))\'\n'
+        'print(findings.archive(target.aws.client("securityhub"), target.settings.cluster))\'\n'
         "# Only if nobody else needs it:\n"
         "aws securityhub disable-security-hub"
     )

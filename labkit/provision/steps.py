@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from labkit.aws import NoClusterError, translated_errors
 from labkit.calls import near, shown
-from labkit.connect import NoClusterError, explained
 from labkit.errors import LabError, StepError, StoppedError, UnreachableError
 from labkit.ledger import Record
 from labkit.show import Cli, Table
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 TAG = ("workshop", "falco-eks")
 """The tag on every AWS resource the lab makes."""
@@ -32,9 +30,9 @@ class Part(Protocol):
 
     A part may have more: a true `incidental` (it comes by itself once the step is in place: it isn't applied, its
     absence is no lack, and undoing the step takes it away); `service`, `Kubernetes` for what is in the cluster, all
-    else is in AWS; `fits(lab)`, whether it is as the step makes it; `fault(lab)`, what is wrong with what is there;
-    `used(lab)`, what in it isn't the lab's and so keeps it from being taken away; `await_end(lab)`, which waits until
-    one that is being deleted is gone.
+    else is in AWS; `fits(target)`, whether it is as the step makes it; `fault(target)`, what is wrong with it;
+    `used(target)`, what in it isn't the lab's and so keeps it from being taken away; `await_end(target)`, which waits
+    until one that is being deleted is gone.
     """
 
     @property
@@ -45,16 +43,16 @@ class Part(Protocol):
     def name(self) -> str:
         """What it is called; with `kind`, unique within the step."""
 
-    def state(self, lab: Lab) -> str:
+    def state(self, target: Target) -> str:
         """What is there, in a word or two (`ready`, `7 days`); empty if it isn't there."""
 
-    def ours(self, lab: Lab) -> bool:
+    def ours(self, target: Target) -> bool:
         """Whether what is there carries the lab's mark (tag or label)."""
 
-    def apply(self, lab: Lab, *, mine: bool) -> str:
+    def apply(self, target: Target, *, mine: bool) -> str:
         """Brings it about: `created`, `updated` or `unchanged`. What isn't `mine` is left as it is where possible."""
 
-    def delete(self, lab: Lab) -> bool:
+    def delete(self, target: Target) -> bool:
         """Takes it away and waits until it is gone. False if it wasn't there."""
 
 
@@ -151,9 +149,9 @@ class Step:
     title: str
     needs: tuple[str, ...]
     parts: Callable[..., Sequence[Part]] = field(repr=False)
-    cli: Callable[[Lab], str] = field(repr=False)
-    undo_cli: Callable[[Lab], str] = field(repr=False)
-    without_cluster: Callable[[Lab], Sequence[Part]] = field(repr=False, default=lambda lab: ())
+    cli: Callable[[Target], str] = field(repr=False)
+    undo_cli: Callable[[Target], str] = field(repr=False)
+    without_cluster: Callable[[Target], Sequence[Part]] = field(repr=False, default=lambda target: ())
     """Parts to undo where `parts` can't tell, because it takes the cluster and that is gone."""
 
     def check(self, options: Iterable[str]) -> None:
@@ -165,32 +163,32 @@ class Step:
                 hint="`timeout` is for all of them, `files` (one or a list) for custom-rules only.",
             )
 
-    def apply(self, lab: Lab, **options: Any) -> StepResult:
+    def apply(self, target: Target, **options: Any) -> StepResult:
         """Brings every part about, in order. Raises `StepError` or `TargetError`; what was done until then stays."""
         self.check(options)
         changes = []
-        with self._named(), explained(lab.aws.hint):
-            for part in self.parts(lab, **options):
+        with self._named(), translated_errors(target.aws.hint):
+            for part in self.parts(target, **options):
                 if getattr(part, "incidental", False):
                     continue
                 if hasattr(part, "await_end"):
-                    part.await_end(lab)
-                known = lab.ledger.find(self.name, part.kind, part.name)
-                there = bool(part.state(lab))
-                mine = not there or (known is not None and known.made and not known.begun) or part.ours(lab)
+                    part.await_end(target)
+                known = target.ledger.find(self.name, part.kind, part.name)
+                there = bool(part.state(target))
+                mine = not there or (known is not None and known.made and not known.begun) or part.ours(target)
                 if not there:
                     # Written first: if this is interrupted between here and the end, undoing knows of it.
-                    self._record(lab, part, made=True, begun=True)
+                    self._record(target, part, made=True, begun=True)
                 try:
-                    action = part.apply(lab, mine=mine)
+                    action = part.apply(target, mine=mine)
                 except LabError:
                     # A refusal made nothing; what somebody makes of that name later must not pass for the lab's.
-                    if known is None and not part.state(lab):
-                        lab.ledger.forget(self.name, part.kind, part.name)
+                    if known is None and not part.state(target):
+                        target.ledger.forget(self.name, part.kind, part.name)
                     raise
-                self._record(lab, part, made=mine)
+                self._record(target, part, made=mine)
                 changes.append(Change(action, part.kind, part.name))
-        return StepResult(self.name, self.title, tuple(changes), Cli(self.cli(lab)))
+        return StepResult(self.name, self.title, tuple(changes), Cli(self.cli(target)))
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -202,7 +200,7 @@ class Step:
                 error.message = f"Step {self.name}: {error.message}"
             raise
 
-    def undo(self, lab: Lab, *, silent: dict[str, str] | None = None) -> StepResult:
+    def undo(self, target: Target, *, silent: dict[str, str] | None = None) -> StepResult:
         """Takes away what the lab made, last part first; what was there before stays.
 
         Goes on past a part that can't be taken away: the result has it in `left`. `silent` is what is known of
@@ -210,74 +208,74 @@ class Step:
         """
         silent = {} if silent is None else silent
         try:
-            with explained(lab.aws.hint):
+            with translated_errors(target.aws.hint):
                 try:
-                    parts, cli = self.parts(lab), self.undo_cli(lab)
+                    parts, cli = self.parts(target), self.undo_cli(target)
                 except NoClusterError:
-                    parts, cli = self.without_cluster(lab), ""
+                    parts, cli = self.without_cluster(target), ""
         except LabError as error:
             _note_silence(error, silent)
             why = _reason(error)
             return StepResult(self.name, self.title, (Change("left", "step", self.name, why),), Cli(""))
-        changes = [self._undo_part(lab, part, silent) for part in reversed(parts)]
+        changes = [self._undo_part(target, part, silent) for part in reversed(parts)]
         return StepResult(self.name, self.title, tuple(changes), Cli(cli))
 
-    def _undo_part(self, lab: Lab, part: Part, silent: dict[str, str]) -> Change:
+    def _undo_part(self, target: Target, part: Part, silent: dict[str, str]) -> Change:
         service = getattr(part, "service", "AWS")
-        known = lab.ledger.find(self.name, part.kind, part.name)
+        known = target.ledger.find(self.name, part.kind, part.name)
         why = ""
         try:
             if service in silent:
                 raise LabError(silent[service])
-            with explained(lab.aws.hint):
-                if not part.state(lab):
+            with translated_errors(target.aws.hint):
+                if not part.state(target):
                     action = "absent"
-                elif not (known.made if known is not None and not known.begun else part.ours(lab)):
+                elif not (known.made if known is not None and not known.begun else part.ours(target)):
                     action = "kept"
-                elif why := part.used(lab) if hasattr(part, "used") else "":
+                elif why := part.used(target) if hasattr(part, "used") else "":
                     return Change("kept", part.kind, part.name, why)  # and still the lab's, to be taken away later
                 else:
-                    action = "removed" if part.delete(lab) else "absent"
+                    action = "removed" if part.delete(target) else "absent"
         except NoClusterError:
             action = "absent"  # gone with its cluster
         except StoppedError:
             raise  # a person wants to stop, and not only this part
         except LabError as error:
             _note_silence(error, silent)
-            if service in silent or not _is_gone(lab, part):
+            if service in silent or not _is_gone(target, part):
                 return Change("left", part.kind, part.name, _reason(error))
             action = "absent"  # somebody else took it away meanwhile
         if action != "kept":
-            for record in lab.ledger.records():  # a namespace may be several steps'
+            for record in target.ledger.records():  # a namespace may be several steps'
                 if (record.kind, record.name) == (part.kind, part.name):
-                    lab.ledger.forget(*record.key)
+                    target.ledger.forget(*record.key)
         return Change(action, part.kind, part.name)
 
-    def status(self, lab: Lab) -> StepStatus:
+    def status(self, target: Target) -> StepStatus:
         """What is there of it now."""
-        with self._named(), explained(lab.aws.hint):
-            found = [(part, part.state(lab)) for part in self.parts(lab)]
-            faults = [part.fault(lab) for part, state in found if state and hasattr(part, "fault")]
+        with self._named(), translated_errors(target.aws.hint):
+            found = [(part, part.state(target)) for part in self.parts(target)]
+            faults = [part.fault(target) for part, state in found if state and hasattr(part, "fault")]
         parts = [(p.kind, p.name, state) for p, state in found if state or not getattr(p, "incidental", False)]
         return StepStatus(self.name, self.title, tuple(parts), next(filter(None, faults), ""))
 
-    def is_missing(self, lab: Lab) -> bool:
+    def is_missing(self, target: Target) -> bool:
         """Whether there is nothing of it, or a part isn't there because applying it was interrupted before."""
-        status = self.status(lab)
-        known = {record.key for record in lab.ledger.records(self.name) if not record.begun}
+        status = self.status(target)
+        known = {record.key for record in target.ledger.records(self.name) if not record.begun}
         absent = [(self.name, kind, name) for kind, name, state in status.parts if not state]
         return status.state == "absent" or not known.issuperset(absent)
 
-    def _record(self, lab: Lab, part: Part, *, made: bool, begun: bool = False) -> None:
+    def _record(self, target: Target, part: Part, *, made: bool, begun: bool = False) -> None:
         details = getattr(part, "details", {})
-        lab.ledger.write(Record(self.name, part.kind, part.name, made, details, begun))
+        target.ledger.write(Record(self.name, part.kind, part.name, made, details, begun))
 
 
-def _is_gone(lab: Lab, part: Part) -> bool:
+def _is_gone(target: Target, part: Part) -> bool:
     """Whether something that couldn't be taken away isn't there any more."""
     try:
-        with explained(lab.aws.hint):
-            return not part.state(lab)
+        with translated_errors(target.aws.hint):
+            return not part.state(target)
     except LabError:
         return False
 
@@ -291,7 +289,7 @@ def _reason(error: LabError) -> str:
     return " ".join(error.message.split())
 
 
-def applying(lab: Lab, names: Sequence[str], **options: Any) -> Iterator[StepResult]:
+def applying(target: Target, names: Sequence[str], **options: Any) -> Iterator[StepResult]:
     """Applies steps, and before each those that it needs and that were never applied to the end; results as they come.
 
     What is needed and isn't well, or has lost a part since, is left to be: the step may be what mends it, and what
@@ -302,12 +300,12 @@ def applying(lab: Lab, names: Sequence[str], **options: Any) -> Iterator[StepRes
             step.check(options)
     for step in STEPS.with_needs(names):
         if step.name in names:
-            yield step.apply(lab, **options)
-        elif step.is_missing(lab):
-            yield step.apply(lab)
+            yield step.apply(target, **options)
+        elif step.is_missing(target):
+            yield step.apply(target)
 
 
-def undo_all(lab: Lab, steps: Iterable[Step]) -> Table:
+def undo_all(target: Target, steps: Iterable[Step]) -> Table:
     """Undoes steps, last first, and goes on past what can't be taken away: one row for each part that was there.
 
     Raises `TeardownError` at the end if anything is left, with what and why.
@@ -316,7 +314,7 @@ def undo_all(lab: Lab, steps: Iterable[Step]) -> Table:
     changes = [
         change
         for step in reversed(list(steps))
-        for change in step.undo(lab, silent=silent).changes
+        for change in step.undo(target, silent=silent).changes
         if change.action != "absent"
     ]
     done = [change for change in changes if change.action != "left"]

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labkit.errors import StepError
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.target import Target
 
 
-def template(lab: Lab, name: str, **values: str) -> Any:
+def template(target: Target, name: str, **values: str) -> Any:
     """The template `manifests/<name>.json` with the lab's account, region and names, and `values`, filled in.
 
     Raises `StepError` if the file can't be read, isn't JSON or has a placeholder that nothing fills in.
     """
-    settings, identity = lab.settings, lab.aws.identity
+    settings, identity = target.settings, target.aws.identity
     known = {
         "partition": identity.partition,
         "account_id": identity.account_id,

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.alerts.times import column
-from labkit.connect import explained
+from labkit.aws import translated_errors
 from labkit.errors import LabError
 
 _HINT = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
@@ -24,14 +24,14 @@ def wait_for_alarm(client: Any, name: str, state: str = "ALARM", *, timeout: flo
     a minute or two on AWS. Raises `LabError` if there is no such alarm, and if it is in another state after `timeout`
     seconds, with CloudWatch's reason.
     """
-    from labkit.provision.waiting import poll
+    from labkit.waiting import poll
 
     if state not in ("OK", "ALARM", "INSUFFICIENT_DATA"):
         raise LabError(f"{state!r} is no state of an alarm.", hint="Use OK, ALARM or INSUFFICIENT_DATA.")
     found: dict[str, Any] = {}
 
     def look() -> dict[str, Any] | None:
-        with explained(_HINT):
+        with translated_errors(_HINT):
             alarms = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
         if not alarms:
             raise LabError(f"There is no alarm {name!r}.", hint='lab.apply("alarms") makes those of the workshop.')
@@ -55,7 +55,7 @@ def notifications(client: Any, queue_url: str, *, timeout: float) -> pd.DataFram
     """
     deadline = time.monotonic() + timeout
     rows: list[tuple[Any, ...]] = []
-    with explained(_HINT):
+    with translated_errors(_HINT):
         while True:
             left = deadline - time.monotonic()
             seconds = 0 if rows else max(0, min(20, math.ceil(left)))

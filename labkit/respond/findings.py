@@ -22,15 +22,15 @@ import pandas as pd
 
 from labkit.alerts.frame import ALERT, DELIVERY
 from labkit.alerts.times import column
-from labkit.connect import explained
+from labkit.aws import translated_errors
 from labkit.errors import AlertTimeoutError, LabError
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert, Failure, Finding
 from labkit.show import Table, counted
 
 if TYPE_CHECKING:
-    from labkit.lab import Lab
-    from labkit.provision.diagnose import Link
+    from labkit.alerts.diagnose import Link
+    from labkit.target import Target
 
 SEVERITY = pd.CategoricalDtype(["INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL"], ordered=True)
 """Security Hub's severities, least severe first."""
@@ -45,7 +45,7 @@ _NOT_THE_PROVIDERS = (
 )
 
 
-def place(lab: Lab) -> dict[str, str]:
+def place(lab: Target) -> dict[str, str]:
     """Where a lab's alerts are raised, as `to_findings`, `to_asff` and `to_ocsf` take it: account, region, cluster."""
     identity = lab.aws.identity
     return {
@@ -173,7 +173,7 @@ def import_findings(client: Any, findings: Iterable[Finding], *, attempts: int =
     """
     refused = findings.refused if isinstance(findings, Findings) else ()
     sent = {finding["Id"]: finding for finding in findings}
-    with explained(_HINT), _switched_on():
+    with translated_errors(_HINT), _switched_on():
         before = {found["Id"]: found["UpdatedAt"] for found in _by_id(client, list(sent))}
         outcome = forwarder.import_findings(client, sent.values(), attempts=attempts, pause=pause)
     new = [id_ for id_ in outcome.ids if id_ not in before]
@@ -196,7 +196,7 @@ def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None)
     tuples; `workflow` (NEW, NOTIFIED, RESOLVED, SUPPRESSED) and `record` (ACTIVE, ARCHIVED) string. No findings give an
     empty frame of the same columns and dtypes. Raises `LabError` if Security Hub is off.
     """
-    with explained(_HINT), _switched_on():
+    with translated_errors(_HINT), _switched_on():
         found = list(_findings(client, {**_of(cluster), **(filters or {})}))
     rows = [
         (
@@ -243,13 +243,13 @@ def wait_for(
     seconds to show what it has taken. Raises `AlertTimeoutError` that names the missing after `timeout` seconds, with
     the broken link that `why` finds; `Lab.wait_for_findings` brings one that knows the forwarder.
     """
-    from labkit.provision.waiting import poll
+    from labkit.waiting import poll
 
     found: dict[str, Finding] = {}
     seen: set[str] = set()
 
     def look() -> bool | None:
-        with explained(_HINT), _switched_on():
+        with translated_errors(_HINT), _switched_on():
             there = list(_by_id(client, [id_ for id_ in ids if id_ not in found]))
         seen.update(f["Id"] for f in there)
         found.update({f["Id"]: f for f in there if all(f.get(name) == value for name, value in (where or {}).items())})
@@ -278,7 +278,7 @@ def resolve(client: Any, ids: Iterable[str], *, note: str, by: str, status: str 
     """
     done: list[str] = []
     failed: list[Failure] = []
-    with explained(_HINT), _switched_on():
+    with translated_errors(_HINT), _switched_on():
         known = [{"Id": found["Id"], "ProductArn": found["ProductArn"]} for found in _by_id(client, list(ids))]
         for start in range(0, len(known), MAX_BATCH):
             answer = client.batch_update_findings(
@@ -310,7 +310,7 @@ def archive(client: Any, cluster: str) -> Report:
     """
     findings: list[Finding] = []
     last: list[Failure] = []
-    with explained(_HINT), _switched_on():
+    with translated_errors(_HINT), _switched_on():
         for finding in active(client, cluster):
             try:
                 findings.append(_archived(finding))
@@ -378,7 +378,7 @@ def dead_letters(client: Any, queue_url: str, *, at_least: int = 1, timeout: flo
     rows: list[tuple[Any, ...]] = []
     while True:
         left = deadline - time.monotonic()
-        with explained(_HINT):
+        with translated_errors(_HINT):
             messages = client.receive_message(
                 QueueUrl=queue_url,
                 MaxNumberOfMessages=10,
@@ -399,7 +399,7 @@ def newest_dead_letter(client: Any, queue_url: str) -> tuple[pd.Timestamp, str] 
 
     `client` is `boto3.client("sqs")`. It is the newest of those that SQS shows at once, ten at most.
     """
-    with explained(_HINT):
+    with translated_errors(_HINT):
         messages = client.receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=10,

@@ -22,8 +22,8 @@ import pandas as pd
 from botocore.exceptions import ClientError
 
 from labkit.alerts.times import When, utc
+from labkit.aws import translated_errors
 from labkit.calls import CloudWatchClient, LogsClient, checked
-from labkit.connect import explained
 from labkit.errors import LabError
 from labkit.respond.forwarder import batches
 
@@ -48,7 +48,7 @@ def put_filter(client: LogsClient, request: Request) -> None:
     service can't be reached or refuses the call itself.
     """
     try:
-        with explained(_HINT):
+        with translated_errors(_HINT):
             client.put_metric_filter(**request)
     except LabError as error:
         cause = error.__cause__
@@ -157,7 +157,7 @@ def read(
     first, last = utc(start).floor(f"{period}s"), utc(end).ceil(f"{period}s")
     if last <= first:
         raise LabError(f"There is no time between {start} and {end}.", hint="`end` has to be later than `start`.")
-    with explained(_HINT):
+    with translated_errors(_HINT):
         known = sorted({*values, *_listed(client, counter)}) if counter.dimension else [""]
         rows: list[tuple[Any, str, float]] = []
         for i in range(0, len(known), MAX_QUERIES):
@@ -205,7 +205,7 @@ def wait(
     On AWS that takes a minute or two. After `timeout` seconds it is what CloudWatch has by then: `compare` shows what
     is missing. Raises `LabError` if there are no alerts.
     """
-    from labkit.provision.waiting import poll
+    from labkit.waiting import poll
 
     if alerts.empty:
         raise LabError("There are no alerts to wait for.", hint="Trigger some, then count the alerts again.")
@@ -310,7 +310,7 @@ def put(client: CloudWatchClient, namespace: str, data: Sequence[Mapping[str, An
     Raises `TargetError` if CloudWatch refuses a name, a value or a time (more than two weeks old or two hours ahead).
     """
     calls = list(batches(data, MAX_DATA, MAX_BYTES))
-    with explained(_HINT):
+    with translated_errors(_HINT):
         for batch in calls:
             client.put_metric_data(Namespace=namespace, MetricData=batch)
     return len(calls)

@@ -62,7 +62,7 @@ def test_status_tells_that_all_is_there(lab: Lab) -> None:
 
 @pytest.mark.parametrize("step", STEPS.ORDER)
 def test_every_step_shows_commands_with_nothing_left_to_fill_in(lab: Lab, step: str) -> None:
-    for shown in (lab.cli(step), STEPS[step].undo_cli(lab)):
+    for shown in (lab.cli(step), STEPS[step].undo_cli(lab.target)):
         assert shown
         assert "<" not in shown
         assert "${" not in shown

@@ -16,10 +16,15 @@ import pytest
 import labkit
 from labkit import Lab, alerts, attacks, charts, respond
 from labkit.alerts.times import utc
+from labkit.aws import Aws
 from labkit.calls import near, seconds, shown
 from labkit.errors import LabError
+from labkit.helm import Helm
+from labkit.kube import Kube
 from labkit.lab import command
 from labkit.provision.steps import STEPS
+from labkit.settings import Settings
+from labkit.target import Target
 
 NOW = pd.Timestamp("2026-11-23T04:00:00Z")
 FIVE_MINUTES = pd.Timedelta(minutes=5)
@@ -27,7 +32,9 @@ FIVE_MINUTES = pd.Timedelta(minutes=5)
 
 def bare_lab() -> Lab:
     """A lab that is connected to nothing: arguments are checked before anything is asked for."""
-    return object.__new__(Lab)
+    settings = Settings.load(environ={})
+    nothing: Any = None
+    return Lab(Target(settings, Aws(settings.region, hint=""), Kube(), Helm(), nothing, nothing))
 
 
 def frame() -> pd.DataFrame:

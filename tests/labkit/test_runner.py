@@ -19,7 +19,7 @@ from ekslab import client, state
 from labkit import runner
 from labkit.cli import main
 from labkit.errors import RunError
-from labkit.provision.waiting import poll
+from labkit.waiting import poll
 
 
 def _notebook(path: Path, *sources: str) -> None:

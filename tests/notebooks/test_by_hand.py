@@ -160,7 +160,7 @@ def test_the_workshop_by_hand(terminal: Terminal, lab: Lab) -> None:
         elif chapter.startswith("04"):
             lab.exec("deploy/nginx", "whoami")
             lab.wait_for_alert(rule="Whoami run in container")
-    assert {status.step: status.state for status in (step.status(lab) for step in STEPS)} == dict.fromkeys(
+    assert {status.step: status.state for status in (step.status(lab.target) for step in STEPS)} == dict.fromkeys(
         STEPS.ORDER, "applied"
     )
     (topic,) = lab.aws.client("cloudwatch").describe_alarms(AlarmNames=["falco-workshop-critical-alert"])[
@@ -170,7 +170,7 @@ def test_the_workshop_by_hand(terminal: Terminal, lab: Lab) -> None:
 
     # What was typed is what the steps would have made, but for pods that are older than what a step has looked at, an
     # alarm with fewer words, and the time of a file in the function's package.
-    changed = {step.name for step in STEPS if step.apply(lab).action != "unchanged"}
+    changed = {step.name for step in STEPS if step.apply(lab.target).action != "unchanged"}
     assert changed <= {"fluent-bit", "falco", "custom-rules", "alarms", "findings-forwarder"}
 
     (clean_up,) = blocks("08-clean-up")
@@ -190,11 +190,11 @@ def test_the_commands_of_every_step_and_of_its_undoing(terminal: Terminal, lab: 
         commands = lab.cli(step.name)
         if step.name not in in_chapters and commands not in texts:
             terminal.run(commands)
-        changes = step.apply(lab).changes
+        changes = step.apply(lab.target).changes
         if step.name not in in_chapters and commands not in texts:
             assert {change.action for change in changes} == {"unchanged"}, changes
     for step in reversed(list(STEPS)):
-        terminal.run(step.undo_cli(lab))
+        terminal.run(step.undo_cli(lab.target))
     assert lab.audit().clean, lab.audit()
 
 

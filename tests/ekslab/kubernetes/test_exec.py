@@ -180,7 +180,7 @@ def test_a_timeout_is_kept_and_ends_the_command(running, namespace, pod, eventua
     kube = Kube(kubeconfig=running.kubeconfig)
     began = time.monotonic()
     with pytest.raises(ExecError, match=f"`{' '.join(argv)}` was still running after 1 s"):
-        kube.exec(pod, namespace, argv, stdin=bytes(stdin) if stdin else None, timeout=1.0)
+        kube.exec(pod, argv, namespace=namespace, stdin=bytes(stdin) if stdin else None, timeout=1.0)
     assert time.monotonic() - began < 5
     eventually(lambda: not processes(running, *argv[:1]), timeout=15)
 
@@ -188,13 +188,13 @@ def test_a_timeout_is_kept_and_ends_the_command(running, namespace, pod, eventua
 def test_input_and_output_flow_at_once(running, namespace, pod):
     kube = Kube(kubeconfig=running.kubeconfig)
     sent = bytes(range(256)) * 40_000  # 10 MB: more than all buffers on the way
-    assert kube.exec(pod, namespace, ["cat"], stdin=sent).stdout == sent.decode("utf-8", "replace")
+    assert kube.exec(pod, ["cat"], namespace=namespace, stdin=sent).stdout == sent.decode("utf-8", "replace")
 
 
 def test_output_has_a_limit(running, namespace, pod, eventually, monkeypatch):
     monkeypatch.setattr("labkit.kube_exec.MAX_OUTPUT", 1024)
     with pytest.raises(ExecError, match=r"`forever` printed more than .* and was stopped"):
-        Kube(kubeconfig=running.kubeconfig).exec(pod, namespace, ["forever"])
+        Kube(kubeconfig=running.kubeconfig).exec(pod, ["forever"], namespace=namespace)
     eventually(lambda: not processes(running, "forever"))
 
 

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from labkit.alerts import live
-from labkit.alerts.cli import alerts
 from labkit.cli import main
+from labkit.cli.alerts import alerts
 from labkit.lab import Lab
 
 

@@ -15,7 +15,7 @@ import pytest
 from ekslab.state import Endpoints
 from labkit.attacks import Attack, catalogue, run
 from labkit.lab import Lab
-from labkit.provision.waiting import poll
+from labkit.waiting import poll
 
 
 @pytest.fixture(scope="module")

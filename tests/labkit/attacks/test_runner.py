@@ -1,4 +1,4 @@
-"""What the runner makes of what happens: a pod that answers as told stands in for the lab."""
+"""What the runner makes of what happens: a pod that answers as told stands in for the target."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from labkit.alerts import to_frame
-from labkit.attacks import find, run, runner
+from labkit.alerts import arrival, to_frame
+from labkit.attacks import find, run
 from labkit.errors import AlertTimeoutError, LabError, StoppedError
 from labkit.kube import ExecResult
+from labkit.settings import Settings
 
 Where = Callable[[pd.Series], bool]
 
 
 class Pod:
-    """A lab of one pod. Each command is answered by `answer`; `rules` says which rules the next commands trip."""
+    """A target of one pod. Each command is answered by `answer`; `rules` says which rules the next commands trip."""
 
     def __init__(self, **rules: str) -> None:
         self.rules = rules
@@ -27,12 +28,15 @@ class Pod:
         self.exit_code = 0
         self.stops_at = ""
         self._alerts: list[dict[str, Any]] = []
-        self.kube = SimpleNamespace(now=lambda: pd.Timestamp(self._time(), tz="UTC"))
+        self.settings = Settings.load(environ={})
+        self.kube = SimpleNamespace(exec=self.exec, now=lambda: pd.Timestamp(self._time(), tz="UTC"))
 
     def _time(self) -> str:
         return f"2026-11-23T04:00:{len(self.commands):02d}.000000001"
 
-    def exec(self, target: str, *argv: str, tty: bool = False, stdin: str | None = None) -> ExecResult:
+    def exec(
+        self, pod: str, argv: tuple[str, ...], *, namespace: str, tty: bool = False, stdin: str | None = None
+    ) -> ExecResult:
         if argv[0] == self.stops_at:
             raise StoppedError("Stopped.")
         self.commands.append(argv)
@@ -47,16 +51,22 @@ class Pod:
         df = to_frame([json.dumps(alert) for alert in self._alerts])
         return df[df["time"] >= since]
 
-    def alerts_of(self, result: ExecResult, *, timeout: float | None) -> pd.DataFrame:
+    def alerts_of(self, result: ExecResult, *, timeout: float) -> pd.DataFrame:
         if not self.rules:
             raise AlertTimeoutError("No alert arrived.")
         return to_frame([json.dumps(alert) for alert in self._alerts])
 
-    def wait_for_alert(self, rule: str, *, where: Where | None, since: pd.Timestamp, timeout: float | None) -> Any:
+    def wait_for_alert(self, rule: str, *, where: Where | None, since: pd.Timestamp, timeout: float) -> Any:
         for _, row in self.alerts(since=since).iterrows():
             if row["rule"] == rule and (where is None or where(row)):
                 return row.dropna()
         raise AlertTimeoutError("No alert arrived.")
+
+
+@pytest.fixture(autouse=True)
+def _alerts_of_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("alerts_of", "wait_for_alert"):
+        monkeypatch.setattr(arrival, name, getattr(Pod, name))
 
 
 READ, LINK = "Read sensitive file untrusted", "Create Symlink Over Sensitive Files"
@@ -87,7 +97,7 @@ def test_what_an_attack_made_is_removed_even_when_no_alert_came() -> None:
 
 def test_another_run_s_alert_is_not_taken_for_this_one_s(monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Pod(ln=LINK)
-    lab.exec("deploy/nginx", "ln", "-s", "/etc/shadow", "/tmp/somebody-else")
+    lab.exec("deploy/nginx", ("ln", "-s", "/etc/shadow", "/tmp/somebody-else"), namespace="default")
     lab.rules.clear()
     lab.kube.now = lambda: pd.Timestamp("2026-11-23T00:00Z")
     assert not only(lab, "symlink-shadow").passed
@@ -151,7 +161,7 @@ def test_outcomes_show_expected_and_seen() -> None:
 def test_runs_have_the_same_ids_in_each_process_and_different_ones_within(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = []
     for _ in range(2):
-        monkeypatch.setattr(runner, "_runs", runner.Counter())
+        monkeypatch.setattr(arrival, "_runs", arrival.Counter())
         ids.append([only(Pod(ln=LINK), "symlink-shadow").argv[-1] for _ in range(2)])
     assert ids[0] == ids[1]
     assert len(set(ids[0])) == 2

@@ -109,7 +109,7 @@ def make_queue(lab: Lab) -> None:
 
 
 def make_alarm(lab: Lab) -> None:
-    lab.aws.client("cloudwatch").put_metric_alarm(**{**requests(lab)[0], "Threshold": 5, "AlarmActions": []})
+    lab.aws.client("cloudwatch").put_metric_alarm(**{**requests(lab.target)[0], "Threshold": 5, "AlarmActions": []})
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from labkit import Lab
 from labkit.errors import LabError, StepError, StoppedError
 from labkit.kube import Kube
 from labkit.provision.steps import STEPS
-from labkit.provision.waiting import poll
+from labkit.waiting import poll
 
 # What POST and the like do without changing anything, by the operation's name or the path.
 READS = re.compile(r"^(Describe|List|Get|Filter|Lookup|BatchGet|Simulate|AssumeRole)|accessreviews|/token$|dryRun")
@@ -148,13 +148,13 @@ def test_a_step_that_is_interrupted_after_any_change_is_applied_and_undone_by_ru
     if needed:
         lab.ensure(*needed)
     for point in itertools.count(1):
-        applying = interrupted(point, partial(STEPS[step].apply, lab))
-        STEPS[step].apply(lab)
-        assert STEPS[step].status(lab).state == "applied"
-        assert STEPS[step].apply(lab).action == "unchanged"
+        applying = interrupted(point, partial(STEPS[step].apply, lab.target))
+        STEPS[step].apply(lab.target)
+        assert STEPS[step].status(lab.target).state == "applied"
+        assert STEPS[step].apply(lab.target).action == "unchanged"
         undoing = interrupted(point, partial(lab.undo, step))
         lab.undo(step)
-        assert STEPS[step].status(lab).state == "absent"
+        assert STEPS[step].status(lab.target).state == "absent"
         assert lab.ledger.records(step) == []
         if not (applying or undoing):
             break
@@ -305,5 +305,5 @@ def test_ctrl_c_during_a_rollout_leaves_nothing_that_the_next_call_stumbles_over
     finally:
         cordon(False)
     lab.apply("nginx")
-    assert STEPS["nginx"].status(lab).state == "applied"
+    assert STEPS["nginx"].status(lab.target).state == "applied"
     lab.undo("nginx")

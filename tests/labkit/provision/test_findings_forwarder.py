@@ -18,7 +18,7 @@ import yaml
 from ekslab.aws.filter_patterns import compile_pattern
 from ekslab.state import Endpoints
 from labkit import Lab
-from labkit.connect import Identity
+from labkit.aws import Identity
 from labkit.errors import StepError
 from labkit.provision.findings_forwarder import dead_letter_queue_url, package
 from labkit.provision.steps import STEPS

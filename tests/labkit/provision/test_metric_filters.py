@@ -29,7 +29,7 @@ def names(lab: Lab) -> list[str]:
 
 def somebodys(lab: Lab, **changes: Any) -> dict[str, Any]:
     """A filter of the name of the workshop's first that counts into another namespace."""
-    request = metric_filters.requests(lab)[0]
+    request = metric_filters.requests(lab.target)[0]
     (transformation,) = request["metricTransformations"]
     return {**request, "metricTransformations": [{**transformation, "metricNamespace": "Somebody"}], **changes}
 

@@ -191,11 +191,11 @@ def forward_findings(person: Person, df: pd.DataFrame) -> None:
     place = {"account_id": lab.aws.identity.account_id, "log_group": lab.settings.log_group}
     poison = {"eventId": "1", "timestamp": 1, "message": "no alert"}
     payload = json.dumps(findings.delivery([poison], **place))
-    name = findings_forwarder.function_name(lab)
+    name = findings_forwarder.function_name(lab.target)
     answer = person.client("lambda").invoke(FunctionName=name, Payload=payload)
     assert json.loads(answer["Payload"].read())["dead_letters"] == 1
-    assert "the message is no JSON object" in findings_forwarder.broken_link(lab).finding
-    assert len(findings.dead_letters(sqs, findings_forwarder.dead_letter_queue_url(lab), timeout=20)) == 1
+    assert "the message is no JSON object" in findings_forwarder.broken_link(lab.target).finding
+    assert len(findings.dead_letters(sqs, findings_forwarder.dead_letter_queue_url(lab.target), timeout=20)) == 1
     assert next(iter(alerts.events(person.client("logs"), f"/aws/lambda/{name}")))
     assert findings.resolve(hub, [batch[0]["Id"]], note="a drill", by="attendee").updated
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +99,7 @@ def restricted(lab: Lab, policy: dict[str, Any]) -> Lab:
     role = iam.create_role(RoleName="person", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     iam.put_role_policy(RoleName="person", PolicyName="p", PolicyDocument=json.dumps(policy))
     credentials = lab.aws.client("sts").assume_role(RoleArn=role, RoleSessionName="person")["Credentials"]
-    person = copy.copy(lab)
-    person.aws = lab.aws.with_keys(credentials)
-    return person
+    return Lab(replace(lab.target, aws=lab.aws.with_keys(credentials)))
 
 
 def test_the_policy_for_a_person_allows_all_of_it(fresh: Lab) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from ekslab import state
 from ekslab.state import Endpoints
 from labkit import Lab, connect, kube
+from labkit.aws import Aws
 from labkit.cli import main
-from labkit.connect import Aws
 from labkit.errors import LabError
 from labkit.provision.iam import RolePolicy
 from labkit.provision.steps import TeardownError
@@ -86,8 +86,7 @@ def test_what_may_not_be_deleted_keeps_nothing_else(lab: Lab) -> None:
     document = json.dumps({"Version": "2012-10-17", "Statement": rules})
     iam.put_role_policy(RoleName="half", PolicyName="half", PolicyDocument=document)
     answer = lab.aws.client("sts").assume_role(RoleArn=f"arn:aws:iam::{account}:role/half", RoleSessionName="half")
-    limited = copy.copy(lab)
-    limited.aws = lab.aws.with_keys(answer["Credentials"])
+    limited = Lab(replace(lab.target, aws=lab.aws.with_keys(answer["Credentials"])))
     why = left(limited.teardown)
     assert {"log group falco", "SNS topic falco-workshop-alarms"} <= set(why)
     assert "AWS refused DeleteLogGroup (AccessDeniedException)" in why["log group falco"]
@@ -102,9 +101,9 @@ def test_what_may_not_be_deleted_keeps_nothing_else(lab: Lab) -> None:
 def test_a_service_that_gives_no_answer_keeps_nothing_of_the_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: 0.0)
     lab.ensure("fluent-bit", "falco")
-    silent = copy.copy(lab)
-    silent.aws = Aws(lab.settings.region, endpoint="http://127.0.0.1:9", keys=lab.aws._keys, hint="")
-    silent.aws.__dict__["identity"] = lab.aws.identity
+    aws = Aws(lab.settings.region, endpoint="http://127.0.0.1:9", keys=lab.aws._keys, hint="")
+    aws.__dict__["identity"] = lab.aws.identity
+    silent = Lab(replace(lab.target, aws=aws))
     why = left(silent.teardown)
     assert lab.kube.get("Namespace", "falco") is None
     assert lab.kube.get("Namespace", "logging") is None
@@ -116,9 +115,8 @@ def test_a_service_that_gives_no_answer_keeps_nothing_of_the_other(lab: Lab, mon
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
     elsewhere = lab.settings.home / "nowhere"
     elsewhere.write_text(json.dumps(config))
-    silent = copy.copy(lab)
-    silent.kube = kube.Kube(kubeconfig=elsewhere)
-    silent.helm = type(lab.helm)(kubeconfig=elsewhere)
+    helm = type(lab.helm)(kubeconfig=elsewhere)
+    silent = Lab(replace(lab.target, kube=kube.Kube(kubeconfig=elsewhere), helm=helm))
     why = left(silent.teardown)
     assert lab.aws.client("logs").describe_log_groups()["logGroups"] == []
     assert {"Helm release falco", "DaemonSet logging/fluent-bit"} <= set(why)

@@ -156,7 +156,7 @@ def test_a_rule_that_falco_refuses_is_told_at_once_and_mended_by_the_right_one(
 
 
 def test_a_cluster_without_nodes(lab: Lab) -> None:
-    assert STEPS["falco"].status(lab).state == "absent"
+    assert STEPS["falco"].status(lab.target).state == "absent"
     for node in lab.kube.list("Node"):
         lab.kube.request("DELETE", lab.kube.path("v1", "Node", "", node["metadata"]["name"]))
     with pytest.raises(StepError, match="DaemonSet falco/falco runs nowhere: the cluster has no nodes"):

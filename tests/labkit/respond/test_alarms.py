@@ -40,7 +40,7 @@ def test_no_notifications_have_the_same_dtypes(lab: Lab) -> None:
 
 def test_what_else_is_in_the_queue_is_passed_over_and_what_came_twice_is_one(lab: Lab) -> None:
     lab.ensure("alarms")
-    sqs, url = lab.aws.client("sqs"), notification_queue(lab)
+    sqs, url = lab.aws.client("sqs"), notification_queue(lab.target)
     message = {
         "AlarmName": "a",
         "OldStateValue": "OK",

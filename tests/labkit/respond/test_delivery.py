@@ -30,7 +30,7 @@ from ekslab.aws import lambda_invocations
 from ekslab.aws.lambda_functions import digest
 from ekslab.aws.protocols import AwsError
 from ekslab.identity import Credentials, ServiceAccountIssuer
-from labkit.connect import Aws
+from labkit.aws import Aws
 from labkit.ledger import Ledger
 from labkit.provision.findings_forwarder import dead_letter_queue, function_name
 from labkit.provision.steps import STEPS

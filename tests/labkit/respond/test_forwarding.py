@@ -15,9 +15,9 @@ from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import AlertTimeoutError, LabError
 from labkit.provision.findings_forwarder import broken_link, dead_letter_queue_url, function_name
-from labkit.provision.waiting import poll
 from labkit.respond.findings import dead_letters, place, read, to_findings
 from labkit.respond.forwarder import alert_of, finding_id
+from labkit.waiting import poll
 
 NAME = "falco-workshop-forwarder"
 
@@ -43,18 +43,20 @@ def findings(lab: Lab) -> list[dict[str, Any]]:
 def dead_letter(lab: Lab) -> dict[str, Any]:
     def look() -> Any:
         answer = lab.aws.client("sqs").receive_message(
-            QueueUrl=dead_letter_queue_url(lab), WaitTimeSeconds=1, MessageAttributeNames=["All"]
+            QueueUrl=dead_letter_queue_url(lab.target), WaitTimeSeconds=1, MessageAttributeNames=["All"]
         )
         return (answer.get("Messages") or [None])[0]
 
     letter: dict[str, Any] = awaited(look, "a dead letter")
-    lab.aws.client("sqs").delete_message(QueueUrl=dead_letter_queue_url(lab), ReceiptHandle=letter["ReceiptHandle"])
+    lab.aws.client("sqs").delete_message(
+        QueueUrl=dead_letter_queue_url(lab.target), ReceiptHandle=letter["ReceiptHandle"]
+    )
     return letter
 
 
 def drain(lab: Lab) -> None:
     """Takes away the dead letters of earlier tests."""
-    dead_letters(lab.aws.client("sqs"), dead_letter_queue_url(lab), at_least=0, timeout=0)
+    dead_letters(lab.aws.client("sqs"), dead_letter_queue_url(lab.target), at_least=0, timeout=0)
 
 
 def put(lab: Lab, *messages: str) -> None:
@@ -113,7 +115,8 @@ def test_the_functions_log_tells_what_it_did(lab: Lab) -> None:
 
     def look() -> Any:
         events = lab.aws.client("logs").filter_log_events(
-            logGroupName=f"/aws/lambda/{function_name(lab)}", filterPattern='{ $.findings = "*" || $.findings > 0 }'
+            logGroupName=f"/aws/lambda/{function_name(lab.target)}",
+            filterPattern='{ $.findings = "*" || $.findings > 0 }',
         )["events"]
         return events or None
 
@@ -122,7 +125,7 @@ def test_the_functions_log_tells_what_it_did(lab: Lab) -> None:
 
 
 def test_only_alerts_get_through_the_filter(lab: Lab) -> None:
-    function = function_name(lab)
+    function = function_name(lab.target)
     logs = lab.aws.client("logs")
     (filter_,) = logs.describe_subscription_filters(logGroupName="falco")["subscriptionFilters"]
     lines = ["Falco initialized", '{"level": "info"}', '{"rule": "x", "priority": "Error", "output": "y"}']
@@ -141,7 +144,7 @@ def test_what_looks_like_an_alert_and_is_none_is_a_dead_letter_with_its_reason(l
 
 
 def test_a_permission_that_is_missing_is_the_reason_of_a_dead_letter(lab: Lab) -> None:
-    iam, name = lab.aws.client("iam"), function_name(lab)
+    iam, name = lab.aws.client("iam"), function_name(lab.target)
     policy = iam.get_role_policy(RoleName=name, PolicyName="forward-falco-alerts")["PolicyDocument"]
     policy["Statement"] = [s for s in policy["Statement"] if s["Sid"] != "ImportFindings"]
     iam.put_role_policy(RoleName=name, PolicyName="forward-falco-alerts", PolicyDocument=json.dumps(policy))
@@ -193,14 +196,14 @@ def test_a_finding_that_does_not_come_names_what_is_broken(lab: Lab, call: Calla
         lab.apply("findings-forwarder")
     assert f"Broken link: forwarder. {said}" in caught.value.message
     assert 'lab.apply("findings-forwarder")' in caught.value.hint
-    assert said not in broken_link(lab).finding
+    assert said not in broken_link(lab.target).finding
 
 
 def test_what_the_function_reports_is_told_and_dead_letters_stay(lab: Lab) -> None:
     drain(lab)
     lab.aws.client("lambda").invoke(FunctionName=NAME, InvocationType="Event", Payload=json.dumps({"awslogs": 1}))
-    awaited(lambda: "dead letter" in broken_link(lab).finding or None, "a dead letter")
-    link = broken_link(lab)
+    awaited(lambda: "dead letter" in broken_link(lab.target).finding or None, "a dead letter")
+    link = broken_link(lab.target)
     reason = "This event is no delivery of a CloudWatch Logs subscription"
     assert re.search(rf"Newest dead letter \(.* UTC\): {reason}", link.finding)
     assert re.search(rf"Newest error in the function's log \(.* UTC\): \[ERROR\] ValueError: {reason}", link.finding)

@@ -29,7 +29,7 @@ DTYPES = {"period": "datetime64[ns, UTC]", "rule": "string", "count": "Int64"}
 def counters(lab: Lab) -> dict[str, Counter]:
     """The workshop's counters, once its filters are there."""
     lab.apply("metric-filters")
-    return metrics.counters(metric_filters.requests(lab))
+    return metrics.counters(metric_filters.requests(lab.target))
 
 
 def read(lab: Lab, counter: Counter, **options: Any) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def test_the_frames_have_the_same_dtypes_with_and_without_alerts(lab: Lab, count
 def test_a_filter_counts_what_comes_after_it(lab: Lab, alert: Callable[..., str], log: Callable[..., None]) -> None:
     log(alert(), alert())
     lab.apply("metric-filters")
-    counter = metrics.counters(metric_filters.requests(lab))[""]
+    counter = metrics.counters(metric_filters.requests(lab.target))[""]
     assert read(lab, counter).empty
     log(alert())
     seen = metrics.counted(lab.alerts(), metric_filters.described(lab))
@@ -156,7 +156,7 @@ def test_a_column_tells_what_it_would_make_of_metrics() -> None:
 
 
 def test_the_workshops_filters_stay_far_from_every_limit(lab: Lab) -> None:
-    requests = metric_filters.requests(lab)
+    requests = metric_filters.requests(lab.target)
     assert len(requests) <= 10  # of 100
     for request in requests:
         (transformation,) = request["metricTransformations"]
@@ -194,7 +194,7 @@ def test_a_dimension_of_pod_names_would_end_in_a_disabled_filter(
 
 
 def changed(lab: Lab, pattern: str | None = None, **transformation: Any) -> dict[str, Any]:
-    request = metric_filters.requests(lab)[0]
+    request = metric_filters.requests(lab.target)[0]
     found = {**request["metricTransformations"][0], **transformation}
     return {
         **request,

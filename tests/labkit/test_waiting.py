@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from labkit.errors import LabError, StoppedError
-from labkit.provision.waiting import Elapsed, latest, poll
+from labkit.waiting import Elapsed, poll
 
 
 def test_what_is_found_is_returned_at_once() -> None:
@@ -17,18 +15,6 @@ def test_what_is_found_is_returned_at_once() -> None:
 
 def test_nothing_is_returned_after_the_deadline() -> None:
     assert poll(lambda: None, "an alert", timeout=0.1) is None
-
-
-def test_a_missing_log_group_may_still_be_made() -> None:
-    answers: Iterator[object] = iter([LabError("There is no log group 'falco' in us-east-1."), "alert"])
-
-    def look() -> object:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    assert poll(look, "an alert", timeout=10) == "alert"
 
 
 def test_other_errors_end_it() -> None:
@@ -59,7 +45,7 @@ def test_a_short_wait_leaves_no_trace(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_long_wait_shows_one_line_and_wipes_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labkit.provision.waiting.QUIET_SECONDS", 0)
+    monkeypatch.setattr("labkit.waiting.QUIET_SECONDS", 0)
     with Elapsed("Waiting", 10) as elapsed:
         elapsed._live = True
         elapsed.show()
@@ -68,15 +54,3 @@ def test_a_long_wait_shows_one_line_and_wipes_it(
     assert "\n" not in shown
     assert shown.count("Waiting: 0 of 10 s") == 2
     assert shown.endswith("\r" + " " * len("Waiting: 0 of 10 s") + "\r")
-
-
-def test_where_narrows_the_alerts_down() -> None:
-    pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame(
-        {"rule": ["a", "b", "a"], "proc.name": ["cat", "cat", "ls"], "fd.name": ["/etc/shadow", None, None]}
-    )
-    assert latest(frame, None).to_dict() == {"rule": "a", "proc.name": "ls"}
-    assert latest(frame, {"proc.name": "cat"})["rule"] == "b"
-    assert latest(frame, {"fd.name": "/etc/shadow"})["rule"] == "a"
-    assert latest(frame, lambda alert: alert["rule"] == "c") is None
-    assert latest(frame, {"no.such": 1}) is None

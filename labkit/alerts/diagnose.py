@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ekslab.aws.filter_patterns import PatternError, compile_pattern
+from labkit.alerts.falco_rules import loaded_rules
+from labkit.alerts.reader import read
+from labkit.aws import describe_log_group
 from labkit.calls import near, shown
 from labkit.errors import LabError
 from labkit.kube import Kube, Object, is_ready
-from labkit.provision import logs
+from labkit.target import Target
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from labkit.lab import Lab
 
 # What Fluent Bit writes when it can't deliver -> what that means.
 SHIPPING_FAULTS = (
@@ -53,6 +54,7 @@ SHIPPING_FAULTS = (
     ("[error]", "Fluent Bit reports an error.", "Correct what the message names."),
 )
 
+_TESTED_LINES = 50  # what TestMetricFilter takes at once
 CHECK_RULES = "`labkit rules check FILE` says where; correct the file and ship it again."
 
 
@@ -66,10 +68,10 @@ class Link:
     hint: str
 
 
-def broken_link(lab: Lab, rule: str | None, since: dt.datetime, *, seen: int = 0) -> Link:
+def broken_link(target: Target, rule: str | None, since: dt.datetime, *, seen: int = 0) -> Link:
     """Which link keeps an alert of `rule` since `since` from arriving. `seen` counts its alerts that did arrive."""
-    settings = lab.settings
-    if missing := _group_missing(lab):
+    settings = target.settings
+    if missing := _group_missing(target):
         return missing
     if seen:
         return Link(
@@ -77,35 +79,31 @@ def broken_link(lab: Lab, rule: str | None, since: dt.datetime, *, seen: int = 0
             f"{seen} of its alerts arrived, but none has the fields that were asked for.",
             "Compare with lab.alerts(); correct `where`, or trigger it again.",
         )
-    falco = lab.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
+    falco = target.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
     return (
-        _falco_missing(lab, falco)
-        or _in_pod_log(lab, falco, rule, since)
-        or _rule_missing(lab, falco, rule)
-        or _no_event(lab, rule, since)
+        _falco_missing(target, falco)
+        or _in_pod_log(target, falco, rule, since)
+        or _rule_missing(target, falco, rule)
+        or _no_event(target, rule, since)
     )
 
 
-def broken_link_of_log(lab: Lab, pattern: str, since: dt.datetime, former: Callable[[str], bool]) -> Link:
+def broken_link_of_log(target: Target, pattern: str, since: dt.datetime, former: Callable[[str], bool]) -> Link:
     """Which link keeps a line that `pattern` matches, printed since `since`, from arriving. `former` lines don't count.
 
     A line of a container log needs no rule and no event: it is printed, shipped, and kept by the log group.
     """
-    if missing := _group_missing(lab):
+    if missing := _group_missing(target):
         return missing
-    try:
-        matches = compile_pattern(pattern).matches
-    except PatternError:  # CloudWatch Logs has taken it
-        return Link("pod log", "It isn't known whether a container has printed it.", "Look for it with `kubectl logs`.")
-    namespace = lab.settings.falco_namespace
-    for pod in lab.kube.list("Pod", namespace):
-        lines = _log(lab.kube, pod, since=since).splitlines()
-        if any(line.startswith("{") and matches(line) and not former(line) for line in lines):
-            return _shipping(lab, since, f"Pod {namespace}/{pod['metadata']['name']} printed the line")
-    carriers = _fluent_bit(lab)
+    namespace = target.settings.falco_namespace
+    for pod in target.kube.list("Pod", namespace):
+        lines = _log(target.kube, pod, since=since).splitlines()
+        if _any_matches(target, pattern, [line for line in lines if line.startswith("{") and not former(line)]):
+            return _shipping(target, since, f"Pod {namespace}/{pod['metadata']['name']} printed the line")
+    carriers = _fluent_bit(target)
     if not carriers:
         return Link("shipping", "No Fluent Bit is running.", 'lab.apply("fluent-bit")')
-    if not all(map(is_ready, carriers)) and (fault := _shipping_fault(lab, since)):
+    if not all(map(is_ready, carriers)) and (fault := _shipping_fault(target, since)):
         return fault
     return Link(
         "pod log",
@@ -115,26 +113,36 @@ def broken_link_of_log(lab: Lab, pattern: str, since: dt.datetime, former: Calla
     )
 
 
-def _group_missing(lab: Lab) -> Link | None:
-    group, region = lab.settings.log_group, lab.settings.region
-    if logs.describe(lab, group) is not None:
+def _any_matches(target: Target, pattern: str, lines: list[str]) -> bool:
+    """Whether CloudWatch Logs says that a filter pattern matches one of the lines, newest first."""
+    logs = target.aws.client("logs")
+    for end in range(len(lines), 0, -_TESTED_LINES):
+        tested = lines[max(end - _TESTED_LINES, 0) : end]
+        if logs.test_metric_filter(filterPattern=pattern, logEventMessages=tested)["matches"]:
+            return True
+    return False
+
+
+def _group_missing(target: Target) -> Link | None:
+    group, region = target.settings.log_group, target.settings.region
+    if describe_log_group(target.aws, group) is not None:
         return None
     hint = 'lab.apply("log-group"), or check `log_group` and `region`.'
     return Link("log group", f"There is no log group {group!r} in {region}.", hint)
 
 
-def _falco_missing(lab: Lab, pods: list[Object]) -> Link | None:
-    namespace = lab.settings.falco_namespace
+def _falco_missing(target: Target, pods: list[Object]) -> Link | None:
+    namespace = target.settings.falco_namespace
     if not pods:
         return Link("event", f"No Falco is running in namespace {namespace}.", 'lab.apply("falco")')
     unready = [pod for pod in pods if not is_ready(pod)]
     if not unready:
         return None
-    log = _log(lab.kube, unready[0], tail=40) or _log(lab.kube, unready[0], tail=40, previous=True)
+    log = _log(target.kube, unready[0], tail=40) or _log(target.kube, unready[0], tail=40, previous=True)
     load_error = _load_error(log)
     if load_error:
         return Link("rule", f"Falco refuses its rules: {load_error}", CHECK_RULES)
-    return Link("event", f"Falco isn't ready: {_why(lab.kube, unready)}", f"`kubectl -n {namespace} describe pods`")
+    return Link("event", f"Falco isn't ready: {_why(target.kube, unready)}", f"`kubectl -n {namespace} describe pods`")
 
 
 def _why(kube: Kube, pods: list[Object]) -> str:
@@ -143,111 +151,111 @@ def _why(kube: Kube, pods: list[Object]) -> str:
     return "; ".join(problems) or ", ".join(pod["metadata"]["name"] for pod in pods)
 
 
-def _in_pod_log(lab: Lab, pods: list[Object], rule: str | None, since: dt.datetime) -> Link | None:
+def _in_pod_log(target: Target, pods: list[Object], rule: str | None, since: dt.datetime) -> Link | None:
     """If Falco wrote the alert, the fault lies behind it: shipping."""
     for pod in pods:
-        for alert in _alerts(_log(lab.kube, pod, since=since)):
+        for alert in _alerts(_log(target.kube, pod, since=since)):
             if rule in (None, alert.get("rule")):
-                return _shipping(lab, since, "Falco wrote the alert")
+                return _shipping(target, since, "Falco wrote the alert")
     return None
 
 
-def _shipping(lab: Lab, since: dt.datetime, done: str) -> Link:
+def _shipping(target: Target, since: dt.datetime, done: str) -> Link:
     wrote = f"{done}, but it isn't in the log group."
-    if not _fluent_bit(lab):
+    if not _fluent_bit(target):
         return Link("shipping", f"{wrote} No Fluent Bit is running.", 'lab.apply("fluent-bit")')
-    fault = _shipping_fault(lab, since)
+    fault = _shipping_fault(target, since)
     if fault is None:
         return Link("shipping", f"{wrote} Fluent Bit reports no error.", "It may be slow: wait again.")
     return Link(fault.name, f"{wrote} {fault.finding}", fault.hint)
 
 
-def _fluent_bit(lab: Lab) -> list[Object]:
-    return lab.kube.list("Pod", lab.settings.logging_namespace, labels="app.kubernetes.io/name=fluent-bit")
+def _fluent_bit(target: Target) -> list[Object]:
+    return target.kube.list("Pod", target.settings.logging_namespace, labels="app.kubernetes.io/name=fluent-bit")
 
 
-def _shipping_fault(lab: Lab, since: dt.datetime) -> Link | None:
+def _shipping_fault(target: Target, since: dt.datetime) -> Link | None:
     """What is wrong with the Fluent Bit that is there, if anything."""
-    pods = _fluent_bit(lab)
+    pods = _fluent_bit(target)
     unready = [pod for pod in pods if not is_ready(pod)]
     for pod in unready or pods:
         # A pod that didn't come up said why when it started, which may be long ago.
         if pod in unready:
-            log = _log(lab.kube, pod, tail=40) or _log(lab.kube, pod, tail=40, previous=True)
+            log = _log(target.kube, pod, tail=40) or _log(target.kube, pod, tail=40, previous=True)
         else:
-            log = _log(lab.kube, pod, since=since)
+            log = _log(target.kube, pod, since=since)
         for sign, meaning, hint in SHIPPING_FAULTS:
             line = next((line for line in reversed(log.splitlines()) if sign in line), "")
             if line:
                 return Link("shipping", f"{meaning} Fluent Bit's log: {line.strip()}", hint)
     if unready:
-        return Link("shipping", f"Fluent Bit isn't ready: {_why(lab.kube, unready)}", 'lab.apply("fluent-bit")')
-    elsewhere = _other_group(lab)
+        return Link("shipping", f"Fluent Bit isn't ready: {_why(target.kube, unready)}", 'lab.apply("fluent-bit")')
+    elsewhere = _other_group(target)
     if elsewhere:
         return Link("log group", f"Fluent Bit writes to {elsewhere!r} instead.", 'lab.apply("fluent-bit")')
     return None
 
 
-def _other_group(lab: Lab) -> str:
+def _other_group(target: Target) -> str:
     """The log group that Fluent Bit's configuration names, if it isn't the lab's."""
-    for config in lab.kube.list("ConfigMap", lab.settings.logging_namespace):
+    for config in target.kube.list("ConfigMap", target.settings.logging_namespace):
         for text in (config.get("data") or {}).values():
             found = re.search(r"(?m)^\s*log_group_name:?\s+(\S+)", text)
-            if found and found[1] != lab.settings.log_group:
+            if found and found[1] != target.settings.log_group:
                 return found[1]
     return ""
 
 
-def _rule_missing(lab: Lab, pods: list[Object], rule: str | None) -> Link | None:
-    log = _log(lab.kube, pods[0])
+def _rule_missing(target: Target, pods: list[Object], rule: str | None) -> Link | None:
+    log = _log(target.kube, pods[0])
     load_error = _load_error(log)
     if load_error:
         return Link("rule", f"Falco refuses its rules: {load_error}", CHECK_RULES)
     if rule is None:
         return None
-    state = rule_state(lab, rule)
+    state = rule_state(target, rule)
     if state == "disabled":
         return Link(
             "rule", f"The rule {rule!r} is disabled.", "Enable it in the values file (falco.rules) or its own file."
         )
     if state == "unknown":
-        return Link("rule", f"Falco has loaded no rule {rule!r}.", _other_rules(lab, rule))
+        return Link("rule", f"Falco has loaded no rule {rule!r}.", _other_rules(target, rule))
     return None
 
 
-def rule_state(lab: Lab, rule: str) -> str:
+def rule_state(target: Target, rule: str) -> str:
     """`loaded`, `disabled` or `unknown`, as a running Falco tells itself; empty if it can't be asked."""
-    enabled = _loaded(lab)
+    enabled = _loaded(target)
     if not enabled:
         return ""
     return "unknown" if rule not in enabled else "loaded" if enabled[rule] else "disabled"
 
 
-def refuse_unknown(lab: Lab, rule: str) -> None:
+def refuse_unknown(target: Target, rule: str) -> None:
     """Raises `LabError` with similar names if a running Falco has no such rule."""
-    if rule_state(lab, rule) == "unknown":
+    if rule_state(target, rule) == "unknown":
         raise LabError(
             f"There are no alerts of a rule {shown(rule)}, and Falco has loaded none of that name.",
-            hint=_other_rules(lab, rule),
+            hint=_other_rules(target, rule),
         )
 
 
-def _other_rules(lab: Lab, rule: str) -> str:
+def _other_rules(target: Target, rule: str) -> str:
     also = 'lab.falco_rules() lists those it has; ship a rule of your own with lab.apply("custom-rules").'
-    return near(rule, _loaded(lab)) + also
+    return near(rule, _loaded(target)) + also
 
 
-def _loaded(lab: Lab) -> dict[str, bool]:
+def _loaded(target: Target) -> dict[str, bool]:
     """Names of the rules that a running Falco has loaded, and whether they are enabled; empty if it can't be asked."""
     try:
-        rules = lab.falco_rules()
+        rules = loaded_rules(target)
     except LabError:
         return {}
     return dict(zip(rules["rule"].astype(str), rules["enabled"].astype(bool), strict=True))
 
 
-def _no_event(lab: Lab, rule: str | None, since: dt.datetime) -> Link:
-    others = lab.alerts(since=since)
+def _no_event(target: Target, rule: str | None, since: dt.datetime) -> Link:
+    others = read(target.aws.client("logs"), target.settings.log_group, since)
     if len(others):
         names = ", ".join(sorted({str(name) for name in others["rule"]}))
         return Link(

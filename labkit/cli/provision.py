@@ -8,7 +8,7 @@ from textwrap import indent
 
 import click
 
-from labkit.cli import Name, connect
+from labkit.cli.parameters import Name, connect
 from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
 from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
@@ -21,12 +21,12 @@ _STEPS = f"Steps: {', '.join(STEPS.ORDER)}."
 @click.option("--cli", "only_show", is_flag=True, help="Only print how to do all of it by hand; changes nothing.")
 def apply(steps: tuple[str, ...], only_show: bool) -> None:
     """Apply STEPS and what they need (all steps if none is named); tells what changed and how to do that by hand."""
-    lab = connect()
+    target = connect().target
     if only_show:
         for step in STEPS.with_needs(steps or STEPS.ORDER):
-            click.echo(step.cli(lab))
+            click.echo(step.cli(target))
         return
-    for result in applying(lab, steps or STEPS.ORDER):
+    for result in applying(target, steps or STEPS.ORDER):
         click.echo(repr(result))
         if result.action != "unchanged":
             click.echo(f"  by hand:\n{indent(result.cli, '    ')}")
@@ -38,11 +38,11 @@ def policy(name: str) -> None:
     """Print the policy document NAME of manifests/iam, with your account, region, cluster and names filled in."""
     from labkit.provision.iam import policy as filled_in
 
-    lab = connect()
-    there = sorted(file.stem for file in (lab.settings.root / "manifests" / "iam").glob("*.json"))
+    target = connect().target
+    there = sorted(file.stem for file in (target.settings.root / "manifests" / "iam").glob("*.json"))
     if name not in there:
         raise StepError(f"There is no policy {name!r}.", hint=f"Use one of: {', '.join(there)}.")
-    click.echo(json.dumps(filled_in(name, lab), indent=2))
+    click.echo(json.dumps(filled_in(name, target), indent=2))
 
 
 @click.command(epilog=_STEPS)
@@ -53,12 +53,12 @@ def teardown(steps: tuple[str, ...]) -> None:
     Goes on past what can't be taken away, and exits 1 with what is left and why.
     """
     try:
-        lab = Lab.connect(start=False, partly=True)
+        target = Lab.connect(start=False, partly=True).target
     except NoLabError as error:
         click.echo(f"Nothing to take down: {error.message}")
         return
     try:
-        click.echo(repr(undo_all(lab, [step for step in STEPS if not steps or step.name in steps])))
+        click.echo(repr(undo_all(target, [step for step in STEPS if not steps or step.name in steps])))
     except TeardownError as error:
         click.echo(repr(error.done))
         raise

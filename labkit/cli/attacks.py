@@ -11,7 +11,7 @@ import orjson
 
 from labkit.attacks.catalogue import catalogue
 from labkit.attacks.runner import run
-from labkit.cli import FileName, Seconds, connect
+from labkit.cli.parameters import FileName, Seconds, connect
 
 
 @click.group()
@@ -35,7 +35,7 @@ def list_command(as_json: bool) -> None:
 @click.option("--timeout", type=Seconds(), help="How long to wait for an alert (90, 5m).")
 def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> None:
     """Run attacks and print the alerts that they raised; exit 1 if one did not end as expected."""
-    outcomes = run(connect(), *names, target=target, timeout=timeout)
+    outcomes = run(connect().target, *names, pod=target, timeout=timeout)
     for outcome in outcomes.values():
         if outcome.alert is not None:
             click.echo(outcome.alert["output"])

@@ -1,4 +1,4 @@
-"""The `labkit` command: finds the module that a subcommand lives in, and turns errors into two plain sentences."""
+"""The `labkit` command: a group whose subcommands are imported when they are used, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -9,39 +9,35 @@ import sys
 import tempfile
 import traceback
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from falcorules import FalcoRulesError
-from labkit.calls import is_text, near, seconds, shown
-from labkit.errors import LabError, NoLabError
+from labkit.calls import is_text, shown
+from labkit.errors import LabError
 
-if TYPE_CHECKING:
-    from labkit.lab import Lab
-
-# Subcommand -> where its click command is. A command's module is imported only when it is used.
+# Subcommand -> module and name of its click command.
 COMMANDS = {
-    "up": "labkit.lab_commands:up",
-    "down": "labkit.lab_commands:down",
-    "status": "labkit.lab_commands:status",
-    "env": "labkit.lab_commands:env",
+    "up": "labkit.cli.lab:up",
+    "down": "labkit.cli.lab:down",
+    "status": "labkit.cli.lab:status",
+    "env": "labkit.cli.lab:env",
     "lab": "labkit.jupyterlab:lab",
-    "run": "labkit.runner:run_command",
-    "apply": "labkit.provision.cli:apply",
-    "policy": "labkit.provision.cli:policy",
-    "teardown": "labkit.provision.cli:teardown",
-    "audit": "labkit.provision.cli:audit",
-    "exec": "labkit.attacks.cli:exec_command",
-    "attack": "labkit.attacks.cli:attack",
-    "rules": "labkit.rules_cli:rules",
-    "alerts": "labkit.alerts.cli:alerts",
+    "run": "labkit.cli.run:run",
+    "apply": "labkit.cli.provision:apply",
+    "policy": "labkit.cli.provision:policy",
+    "teardown": "labkit.cli.provision:teardown",
+    "audit": "labkit.cli.provision:audit",
+    "exec": "labkit.cli.attacks:exec_command",
+    "attack": "labkit.cli.attacks:attack",
+    "rules": "labkit.cli.rules:rules",
+    "alerts": "labkit.cli.alerts:alerts",
 }
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a subcommand's module only when that subcommand is asked for."""
+    """A group that imports a subcommand's module when that subcommand is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -118,61 +114,7 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class FileName(click.Path):
-    """A file or folder, as a Path."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not str(value).strip():
-            self.fail("The name of a file is empty.", param, ctx)
-        try:
-            Path(value).resolve()
-        except (OSError, RuntimeError) as error:  # a loop of symbolic links
-            self.fail(f"{shown(str(value))} can't be used: {error}", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-class Name(click.Choice[str]):
-    """One of some names; of another it says which are similar."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self.choices:
-            similar = near(value, self.choices) or f"Use one of: {', '.join(self.choices)}."
-            self.fail(f"There is no {shown(value)}. {similar}", param, ctx)
-        return str(value)
-
-
-class Seconds(click.ParamType[float]):
-    """A time to wait: `90`, `5m`."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return seconds(value, "It")
-        except LabError as error:
-            return self.fail(f"{error.message} {error.hint}", param, ctx)
-
-
-def connect() -> Lab:
-    """The settings' lab for a command. If the embedded one has to be started, and so is empty, stderr tells."""
-    from labkit.lab import Lab
-
-    try:
-        return Lab.connect(start=False)
-    except NoLabError as error:
-        if not error.ended:  # which is told when the new one has started
-            click.echo(f"{error.message} Starting a new one.", err=True)
-        return Lab.connect()
-
-
 @click.group(cls=_LazyGroup)
 @click.version_option(package_name="labkit")
 def main() -> None:
     """Falco on Amazon EKS, a workshop: start the embedded lab, run the chapters, look at alerts."""
-
-
-if __name__ == "__main__":
-    main()

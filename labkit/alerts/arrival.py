@@ -1,0 +1,158 @@
+"""Waits until alerts and log lines are in CloudWatch Logs, or can't come any more; on a timeout, says why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+import pandas as pd
+
+from labkit.alerts import diagnose
+from labkit.alerts.frame import DELIVERY, Found
+from labkit.alerts.reader import NoLogGroupError, events, read
+from labkit.alerts.times import When, utc
+from labkit.errors import AlertTimeoutError, ExecError, LabError
+from labkit.kube import ExecResult, Ran
+from labkit.target import Target
+from labkit.waiting import poll
+
+Alert: TypeAlias = "pd.Series[Any]"
+Awaited = TypeVar("Awaited")
+Condition: TypeAlias = "Callable[[Alert], bool] | Mapping[str, Any] | None"
+
+MARKER, MARKER_RULE = ("cat", "/etc/shadow"), "Read sensitive file untrusted"
+_runs: Counter[str] = Counter()
+
+
+def wait_for_alert(target: Target, rule: str | None, *, where: Condition, since: When, timeout: float) -> Alert:
+    """See `Lab.wait_for_alert`."""
+    start = utc(since)
+    label = f"an alert of {rule or 'any rule'}"
+    seen: list[pd.DataFrame] = []
+
+    def newest() -> Alert | None:
+        seen[:] = [read(target.aws.client("logs"), target.settings.log_group, start, rule=rule)]
+        return latest(seen[0], where)
+
+    found = _poll(newest, label, timeout)
+    if found is not None:
+        return found
+    raise _timed_out(label, timeout, diagnose.broken_link(target, rule, start, seen=len(seen[0]) if seen else 0))
+
+
+def alerts_of(target: Target, result: ExecResult, *, timeout: float) -> pd.DataFrame:
+    """See `Lab.alerts_of`."""
+    ran = result.ran
+    if ran is None:
+        raise LabError("It isn't known where this command ran.", hint="Give it what lab.exec(...) returned.")
+    last = _marker(target, ran, timeout)
+    df = read(target.aws.client("logs"), target.settings.log_group, ran.started)
+    # Falco names the container in every alert, the pod only when it knows it already.
+    key = "container.id" if "container.id" in last else "k8s.pod.name"
+    of_command = (df[key] == last.get(key)).fillna(False) & df["time"].between(ran.started, ran.ended)
+    return Found(
+        df[of_command].reset_index(drop=True),
+        f"No alert of `{' '.join(ran.argv)}`. (A marker, an alert raised after it in the same container, has arrived, "
+        "so one of this command would have, too.)",
+    )
+
+
+def _marker(target: Target, ran: Ran, timeout: float) -> Alert:
+    """Raises an alert in the container that a command ran in, and returns it once CloudWatch Logs has it.
+
+    Alerts of one container arrive in their order: those of earlier commands are there then, or don't exist. Raises
+    `ExecError` if the marker can't be raised, `AlertTimeoutError` with the broken link if it doesn't arrive.
+    """
+    file = f"/tmp/labkit-{run_id('read-shadow')}"
+    since = target.kube.now()
+    name = f"{ran.namespace}/{ran.pod}"
+    try:
+        done = target.kube.exec(ran.pod, [*MARKER, file], namespace=ran.namespace, container=ran.container)
+    except ExecError as error:
+        gone = target.kube.get("Pod", ran.pod, ran.namespace) is None
+        raise ExecError(
+            f"Pod {name} is gone, so no marker can be raised in it."
+            if gone
+            else f"No marker can be raised in pod {name}: {error.message}",
+            hint="lab.alerts() has what arrived until now; run the command again to be sure.",
+        ) from error
+    if not done.stdout:
+        raise ExecError(
+            f"No marker can be raised in pod {name}: {done.stderr.strip() or f'exit code {done.exit_code}'}",
+            hint=f"It takes `{' '.join(MARKER)}`, as root. lab.alerts() has what arrived until now.",
+        )
+    return wait_for_alert(
+        target, MARKER_RULE, where=lambda alert: file in str(alert.get("proc.cmdline")), since=since, timeout=timeout
+    )
+
+
+def run_id(name: str) -> str:
+    """Six characters that tell this run from others of the attack; the same in each execution of a notebook."""
+    _runs[name] += 1
+    return hashlib.sha256(f"{name} {_runs[name]}".encode()).hexdigest()[:6]
+
+
+def wait_for_log(target: Target, pattern: str, *, since: When | None, timeout: float) -> Mapping[str, Any]:
+    """See `Lab.wait_for_log`."""
+    start = None if since is None else utc(since)
+    is_former = _former_canary(target)
+
+    def newest() -> Mapping[str, Any] | None:
+        found = events(target.aws.client("logs"), target.settings.log_group, start, filter_pattern=pattern)
+        return max((e for e in found if not is_former(e["message"])), key=lambda e: e["timestamp"], default=None)
+
+    label = f"a log event with {pattern}"
+    found = _poll(newest, label, timeout)
+    if found is not None:
+        return found
+    raise _timed_out(label, timeout, diagnose.broken_link_of_log(target, pattern, start or utc("1h"), is_former))
+
+
+def _former_canary(target: Target) -> Callable[[str], bool]:
+    """Tells the line of a canary that was there before from that of the present one, by its pod's uid."""
+    pod = target.kube.get("Pod", "canary", target.settings.falco_namespace)
+    current = pod["metadata"]["uid"] if pod else None
+
+    def is_former(message: str) -> bool:
+        try:
+            printed = json.loads(message) if '"canary"' in message else None
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(printed, dict) and current is not None and printed.get("pod", current) != current
+
+    return is_former
+
+
+def _poll(newest: Callable[[], Awaited | None], label: str, timeout: float) -> Awaited | None:
+    """Polls a log group that may be made while it is waited for."""
+
+    def look() -> Awaited | None:
+        try:
+            return newest()
+        except NoLogGroupError:
+            return None  # the diagnosis says so, unless it is made in time
+
+    return poll(look, label, timeout)
+
+
+def _timed_out(label: str, timeout: float, link: diagnose.Link) -> AlertTimeoutError:
+    return AlertTimeoutError(
+        f"Waited {timeout:g} s for {label}, and it did not arrive. Broken link: {link.name}. {link.finding}",
+        hint=link.hint,
+    )
+
+
+def latest(frame: pd.DataFrame, where: Condition) -> Alert | None:
+    """The last alert that `where` accepts, without delivery columns and missing values; None if there is none."""
+    for index in range(len(frame) - 1, -1, -1):
+        row = frame.iloc[index]
+        if where is None or (where(row) if callable(where) else _has(row, where)):
+            return row.drop(list(DELIVERY), errors="ignore").dropna()
+    return None
+
+
+def _has(row: Alert, fields: Mapping[str, Any]) -> bool:
+    return all(name in row.index and not pd.isna(row[name]) and row[name] == fields[name] for name in fields)
