@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ekslab.client import CONTROL_PATH, HEALTH_PATH, RECORDING_PATH
+from ekslab.node import subscribe
 from falcorules import Event, as_line
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Recording:
         self.full = False
         self._namespace = namespace
         self._characters = 0
-        self._ends = [node.kernel.subscribe(self._watch) for node in lab.nodes]
+        self._ends = [subscribe(node.kernel, self._watch) for node in lab.nodes]
 
     def stop(self) -> None:
         for end in self._ends:

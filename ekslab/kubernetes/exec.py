@@ -121,7 +121,8 @@ class _Attachment:
 
     def __init__(self, container: Container, kubelet: Kubelet, stdin: _Stdin | None, stdout: _Channel | None) -> None:
         self._container = container
-        self._tty = container.init.tty if container.init is not None else None
+        first = kubelet.node.kernel.first_process(container)
+        self._tty = first.tty if first is not None else None
         self._tasks: list[asyncio.Task[None]] = []
         if self._tty is not None:
             self._before = self._tty.output

@@ -64,7 +64,7 @@ class Probe:
 
     async def _get(self, url: str, headers: dict[str, str], timeout: float) -> int:
         request = HttpRequest("GET", url, headers)
-        response = await asyncio.wait_for(self._node.network.http(None, request), timeout)
+        response = await asyncio.wait_for(self._node.network.http(request), timeout)
         return response.status
 
     async def _command(self, argv: list[str], timeout: float) -> None:

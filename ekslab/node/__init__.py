@@ -1,14 +1,27 @@
 """A simulated Linux node: containers, processes, files and sockets whose system calls become events for Falco's rules.
 
-Programs, images and pods go in; what comes out is what a node shows: exit codes, terminal output, CRI logs on the
-host's file system, HTTP requests to the lab's network, and a `KernelEvent` for every system call a rule can ask about.
-Nothing here ever touches the computer the lab runs on: no subprocess, no real file, no real socket.
+A node shows what a real one shows: exit codes, terminal output, CRI logs on the host's file system, HTTP requests on
+the lab's network, and a `KernelEvent` for every system call that a rule can ask about. Nothing here touches the
+computer that the lab runs on: no subprocess, no real file, no real socket.
 
     node = Node("ip-10-0-1-10", network=Network(), images=ImageRegistry([image]), ip="10.0.1.10")
-    unsubscribe = node.kernel.subscribe(lambda event: ...)        # synchronous, called inside the system call
+    unsubscribe = subscribe(node.kernel, lambda event: ...)       # synchronous, called inside the system call
     container = await node.runtime.create(ContainerSpec(pod_name=..., image="nginx:1.27", ...))
     await node.runtime.start(container)
     code = await node.runtime.exec(container, ["bash"], tty=True, stdin=reader, stdout=writer)
+
+Layers, low to high; a module imports only from lines above its own, or earlier in its line
+    abi, limits, patterns         Linux's numbers and names; bounds of memory and disk; globs and regular expressions
+    programs, turns               the registry of programs; how they share the event loop
+    inodes, filesystem, volumes   files and directories; mounts and path lookup; what a pod can mount
+    descriptors, tty, sockets     open files, pipes and a process's table of them; terminals; connections
+    network, images, accounts     names and servers; images and their registry; /etc/passwd and /etc/group
+    arguments, credentials, container     how Falco prints arguments; users and capabilities; a container's description
+    kernel                        the process table (`Task`), the clock, subscriptions to system calls
+    syscalls/, process            the system calls by family; `Process`, which programs get
+    fields/, events, procfs       Falco's fields of a system call; `KernelEvent`; /proc and /dev
+    container_logs, runtime, node CRI logs; containerd's role; a whole machine
+    shell/, userland/, debian     sh and bash; the programs of Debian; the image that has them
 
 Programs (`programs.py`)
     @program("cat")                          registers a program under a name that is unique in the lab
@@ -16,8 +29,8 @@ Programs (`programs.py`)
     An executable file is one whose content starts with an ELF header that names a program (`elf("cat")` makes it), so
     a copied /bin/ls is still ls. `#!interpreter` scripts run too. `Layer.program(path, name)` puts one into an image.
 
-Process (`kernel.py`): what a program gets. System calls raise `OSError` with Linux's errno; `error.strerror` is the C
-library's text.
+Process (`process.py`, `syscalls/`): what a program gets. System calls raise `OSError` with Linux's errno;
+`error.strerror` is the C library's text.
     state      argv env cwd uid gid euid egid groups umask capabilities, pid ppid (as the node sees them), vpid vppid
                (as its container sees them), name (comm, 15 characters), parent container tty kernel network fds
     files      open(path, flags=O_RDONLY, mode=0o666) -> fd   close dup dup2 pipe() -> (r, w)   seek isatty
@@ -49,7 +62,7 @@ Images (`images.py`, `debian.py`)
 Runtime (`runtime.py`), what the kubelet talks to: node.runtime
     await create(ContainerSpec(...)) -> Container;  await start(c);  await stop(c, grace=30.0);  await remove(c)
     Container: id spec image state ("created" | "running" | "exited") exit_code started_at finished_at (ns, int) reason
-               log_path pid init filesystem;  await c.wait() -> exit code
+               log_path pid filesystem;  await c.wait() -> exit code
     await exec(c, argv, tty=, stdin=, stdout=, stderr=, size=, env=) -> exit code; start_exec -> Execution
                stdin is an object with `async read(n) -> bytes` (b"" = end), outputs have `write(bytes)`;
                without stdin the process reads /dev/null; with a tty everything goes to stdout
@@ -58,22 +71,27 @@ Runtime (`runtime.py`), what the kubelet talks to: node.runtime
                Files.update({...}) replaces the whole content atomically, as the kubelet does (`..data` link)
 
 Filesystem (`filesystem.py`): node.filesystem (the host's) and container.filesystem - no events, for kubelet and tests
-Network (`network.py`): serve(host_glob, handler, ip=, port=), listen, resolve, name_of, add_name, http
-Kernel (`kernel.py`): subscribe(callback, types=None), processes, now() -> ns, strictly increasing
-KernelEvent (`events.py`): implements falcorules.Event; fields are computed when asked for, at the moment of the call:
-    keep `event.recorded(fields)` instead of the event if you look later
+Network (`network.py`): serve(host_glob, handler, ip=, port=), listen, resolve, name_of, add_name;
+    http for requests of the lab itself
+Kernel (`kernel.py`): processes, processes_of(container), first_process(container), now() -> ns, strictly increasing
+KernelEvent (`events.py`): implements falcorules.Event; subscribe(kernel, callback, types=None). Fields are computed
+    when asked for: keep `event.recorded(fields)` instead of the event to look at it later
 """
 
 from ekslab.node.abi import O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY
+from ekslab.node.container import Container, ContainerSpec
 from ekslab.node.debian import debian_userland
-from ekslab.node.events import KernelEvent
-from ekslab.node.filesystem import EmptyDir, Files, Filesystem, HostPath, Mount, Stat, Watch
+from ekslab.node.events import KernelEvent, subscribe
+from ekslab.node.filesystem import Filesystem, Watch
 from ekslab.node.images import Image, ImagePullError, ImageRegistry, Layer
-from ekslab.node.kernel import Kernel, Process
+from ekslab.node.inodes import Stat
+from ekslab.node.kernel import Kernel
 from ekslab.node.network import Network
 from ekslab.node.node import Node
+from ekslab.node.process import Process
 from ekslab.node.programs import elf, program
-from ekslab.node.runtime import Container, ContainerSpec, Execution, OciError, Runtime
+from ekslab.node.runtime import Execution, OciError, Runtime
+from ekslab.node.volumes import EmptyDir, Files, HostPath, Mount
 
 __all__ = [
     "O_APPEND",
@@ -107,4 +125,5 @@ __all__ = [
     "debian_userland",
     "elf",
     "program",
+    "subscribe",
 ]

@@ -49,6 +49,7 @@ _ERRNO: dict[str, tuple[int, str]] = {
     "EINPROGRESS": (115, "Operation now in progress"),
 }
 _NAME_OF = {getattr(errno, name): name for name in _ERRNO if hasattr(errno, name)}
+_NAME_OF_NUMBER = {number: name for name, (number, _) in _ERRNO.items()}
 
 
 def error(name: str, path: str | None = None, path2: str | None = None) -> OSError:
@@ -67,6 +68,11 @@ def errno_name(exception: OSError) -> str:
 def errno_number(name: str) -> int:
     """Linux's number of an errno name."""
     return _ERRNO[name][0]
+
+
+def result_name(result: int) -> str:
+    """Linux's name of the error that a negative result of a system call means."""
+    return _NAME_OF_NUMBER.get(-result, str(result))
 
 
 O_RDONLY = 0
@@ -187,6 +193,13 @@ SIGNALS = {
     "SYS": 31,
 }
 SIGNAL_NAMES = {number: name for name, number in SIGNALS.items()}
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM` for 15; nothing for a number that isn't a signal's."""
+    return f"SIG{SIGNAL_NAMES[number]}" if number in SIGNAL_NAMES else ""
+
+
 SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD = 1, 2, 3, 9, 13, 15, 17
 # A process that has no handler for one of these just goes on. Stopping a process isn't simulated.
 HARMLESS_SIGNALS = frozenset(SIGNALS[name] for name in ("CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"))

@@ -1,21 +1,18 @@
-"""Open files: what a process's file descriptors stand for, and the pipes between processes."""
+"""Open files: what file descriptors refer to, a process's table of them, and the pipes between processes."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ekslab.node import abi
 from ekslab.node.abi import error
-from ekslab.node.filesystem import Device, Directory, File, Inode
+from ekslab.node.inodes import Device, Directory, File, Inode
 from ekslab.node.limits import MIB, Memory
-from ekslab.node.tty import Tty
 
-if TYPE_CHECKING:
-    from ekslab.node.kernel import Process
-
+_MOST_FILES = 1024  # that a process has open
 _PIPE_SIZE = 65_536
 _PIPE_LIMIT = 64 << 20  # for a writer that never waits for its reader
 
@@ -128,31 +125,6 @@ class DeviceFile(OpenFile):
         if self.inode.driver == "full":
             raise error("ENOSPC")
         return len(data)
-
-
-class TtyFile(OpenFile):
-    def __init__(self, tty: Tty, inode: Inode | None, name: str, flags: int = abi.O_RDWR) -> None:
-        super().__init__(name, name, flags)
-        self.tty = tty
-        self.inode = inode
-
-    async def read(self, size: int) -> bytes:
-        return await self.tty.read(size)
-
-    def read_now(self, size: int) -> bytes:
-        raise error("EAGAIN")
-
-    def write(self, data: bytes, now: int) -> int:
-        self.tty.write(data)
-        return len(data)
-
-    @property
-    def full(self) -> bool:
-        return self.tty.screen is not None and self.tty.screen.full
-
-    async def drain(self) -> None:
-        if self.tty.screen is not None:
-            await self.tty.screen.drain()
 
 
 class Pipe(Inode):
@@ -294,37 +266,51 @@ class Sink(OpenFile):
             self._on_close()
 
 
-def open_inode(process: Process, inode: Inode, name: str, name_raw: str, flags: int) -> OpenFile:
-    """Opens what a path led to."""
-    if isinstance(inode, File):
-        return RegularFile(inode, name, name_raw, flags)
-    if isinstance(inode, Directory):
-        if flags & abi.O_ACCMODE != abi.O_RDONLY:
-            raise error("EISDIR", name_raw)
-        return DirectoryFile(inode, name, name_raw, flags)
-    if isinstance(inode, Pipe):
-        return _open_pipe(process, inode, name, flags)
-    if isinstance(inode, Device):
-        if inode.driver == "tty":
-            if process.tty is None:
-                raise error("ENXIO", name_raw)
-            return TtyFile(process.tty, inode, name, flags)
-        if inode.driver.startswith("pts"):
-            tty = process.kernel.ttys.get((process.container, inode.rdev & 0xFF))
-            if tty is None:
-                raise error("EIO", name_raw)
-            return TtyFile(tty, inode, name, flags)
-        return DeviceFile(inode, name, name_raw, flags)
-    raise error("ENXIO", name_raw)
+class DescriptorTable:
+    """The open files of a process, by descriptor."""
 
+    def __init__(self) -> None:
+        self.fds: dict[int, OpenFile] = {}
+        self.close_on_exec: set[int] = set()
 
-def _open_pipe(process: Process, pipe: Pipe, name: str, flags: int) -> OpenFile:
-    # /dev/stdout, or another process's /proc/1/fd/1, where the output leaves the node: the same end again.
-    for owner in (process, *process.kernel.processes.values()):
-        for descriptor in owner.fds.values():
-            if descriptor.inode is pipe and isinstance(descriptor, Sink | Source):
-                descriptor.references += 1
-                return descriptor
-    if flags & abi.O_ACCMODE == abi.O_RDONLY:
-        return PipeReader(pipe, name)
-    return PipeWriter(pipe, name)
+    def install(self, file: OpenFile, at_least: int = 0) -> int:
+        """Gives an open file the lowest free descriptor."""
+        if len(self.fds) >= _MOST_FILES:
+            raise error("EMFILE")
+        fd = at_least
+        while fd in self.fds:
+            fd += 1
+        self.fds[fd] = file
+        return fd
+
+    def descriptor(self, fd: int) -> OpenFile:
+        """The open file of a descriptor; EBADF when it isn't open."""
+        try:
+            return self.fds[fd]
+        except KeyError:
+            raise error("EBADF") from None
+
+    def close(self, fd: int) -> None:
+        file = self.descriptor(fd)
+        del self.fds[fd]
+        self.close_on_exec.discard(fd)
+        file.references -= 1
+        if file.references == 0:
+            file.closed()
+
+    def close_all(self) -> None:
+        for fd in list(self.fds):
+            self.close(fd)
+
+    def dup(self, fd: int, at_least: int = 0) -> int:
+        """A second descriptor for the same open file (as F_DUPFD makes it, without an event)."""
+        file = self.descriptor(fd)
+        file.references += 1
+        return self.install(file, at_least)
+
+    def inherit(self, parent: DescriptorTable) -> None:
+        """Takes over the parent's descriptors, as fork does."""
+        for fd, file in parent.fds.items():
+            file.references += 1
+            self.fds[fd] = file
+        self.close_on_exec = set(parent.close_on_exec)

@@ -1,349 +1,23 @@
-"""Files as the simulated kernel keeps them: inodes, the overlay of a container, mounts, path lookup.
+"""A mount namespace: path lookup, mounts, and file access for the kubelet and for tests.
 
-A `Filesystem` is one mount namespace (the host's, or a container's): paths go in, inodes come out. Its public methods
-are for the kubelet and for tests and make no events; a process reaches the same inodes through its system calls.
+`Filesystem` is the host's or a container's. Its methods emit no events; processes reach the same inodes through
+system calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import NamedTuple
 
 from ekslab.node import abi
 from ekslab.node.abi import error
-from ekslab.node.limits import INODE, LAYER, SHARED_MEMORY, Disk, Memory
+from ekslab.node.inodes import Directory, File, Inode, MagicLink, OverlayDirectory, Stat, Symlink, Viewer
 
-if TYPE_CHECKING:
-    from ekslab.node.kernel import Process
-
-_inode_numbers = itertools.count(131_072)
-_device_numbers = itertools.count(0x27)
 _MAX_LINKS = 40
-_NAME_MAX = 255
 _PATH_MAX = 4096
-
-Layer = Literal["lower", "upper"] | None
-
-
-class Stat(NamedTuple):
-    """What `stat` answers; times are nanoseconds since the epoch, `mode` includes the type bits."""
-
-    mode: int
-    ino: int
-    dev: int
-    nlink: int
-    uid: int
-    gid: int
-    size: int
-    atime: int
-    mtime: int
-    ctime: int
-    rdev: int = 0
-
-    @property
-    def is_dir(self) -> bool:
-        return self.mode & 0o170000 == abi.S_IFDIR
-
-    @property
-    def is_file(self) -> bool:
-        return self.mode & 0o170000 == abi.S_IFREG
-
-    @property
-    def is_symlink(self) -> bool:
-        return self.mode & 0o170000 == abi.S_IFLNK
-
-    @property
-    def is_device(self) -> bool:
-        return self.mode & 0o170000 == abi.S_IFCHR
-
-
-class Inode:
-    """`layer` says where in a container's overlay the inode lives: from the image, written since, or not overlay.
-
-    `disk` is the file system that it takes space of, as long as anything refers to it.
-    """
-
-    __slots__ = (
-        "_taken", "atime", "ctime", "dev", "disk", "gid", "ino", "layer", "mode", "mtime", "nlink", "uid", "watches"
-    )  # fmt: skip
-    type_bits = 0
-
-    def __init__(self, mode: int, *, uid: int = 0, gid: int = 0, now: int = 0, dev: int = 0xFE00) -> None:
-        self.mode = mode & 0o7777
-        self.uid = uid
-        self.gid = gid
-        self.atime = self.mtime = self.ctime = now
-        self.ino = next(_inode_numbers)
-        self.dev = dev
-        self.nlink = 1
-        self.layer: Layer = None
-        self.watches: set[Watch] | None = None
-        self.disk: Disk | None = None
-        self._taken = 0
-
-    def place(self, disk: Disk | None) -> None:
-        """Takes its space on a disk. Raises ENOSPC when there is none left."""
-        self.disk = disk
-        self._take(INODE)
-
-    def _take(self, size: int) -> None:
-        if self.disk is not None:
-            if size > 0:
-                self.disk.charge(size)
-            else:
-                self.disk.release(-size)
-            self._taken += size
-
-    def __del__(self) -> None:
-        if self._taken and self.disk is not None:
-            self.disk.release(self._taken)
-
-    def size(self) -> int:
-        return 0
-
-    def stat(self) -> Stat:
-        return Stat(
-            self.type_bits | self.mode,
-            self.ino,
-            self.dev,
-            self.nlink,
-            self.uid,
-            self.gid,
-            self.size(),
-            self.atime,
-            self.mtime,
-            self.ctime,
-            getattr(self, "rdev", 0),
-        )
-
-    def touched(self, now: int, *, content: bool = True) -> None:
-        """Records a change: times, the copy up into a container's writable layer, and whoever waits for it."""
-        self.ctime = now
-        if content:
-            self.mtime = now
-        if self.layer == "lower":
-            self.layer = "upper"
-        self.notify()
-
-    def notify(self) -> None:
-        if self.watches:
-            for watch in tuple(self.watches):
-                watch.fire()
-
-    def _like(self, other: Inode) -> None:
-        self.mode, self.uid, self.gid = other.mode, other.uid, other.gid
-        self.atime, self.mtime, self.ctime = other.atime, other.mtime, other.ctime
-        self.ino, self.nlink = other.ino, other.nlink
-
-
-class File(Inode):
-    """A regular file. `data` is `bytes` while it is shared with an image's layer and a `bytearray` once written."""
-
-    __slots__ = ("data",)
-    type_bits = abi.S_IFREG
-
-    def __init__(
-        self,
-        data: bytes | bytearray = b"",
-        mode: int = 0o644,
-        *,
-        uid: int = 0,
-        gid: int = 0,
-        now: int = 0,
-        dev: int = 0xFE00,
-    ) -> None:
-        super().__init__(mode, uid=uid, gid=gid, now=now, dev=dev)
-        self.data: bytes | bytearray = data
-
-    def size(self) -> int:
-        return len(self.data)
-
-    def content(self) -> bytes:
-        """All of it; made when asked for in files that the kernel computes."""
-        return bytes(self.data)
-
-    def write_at(self, offset: int, data: bytes, now: int) -> None:
-        self._grow(offset + len(data))
-        if not isinstance(self.data, bytearray):
-            self.data = bytearray(self.data)
-        if offset > len(self.data):
-            self.data.extend(bytes(offset - len(self.data)))
-        self.data[offset : offset + len(data)] = data
-        self.touched(now)
-
-    def _grow(self, size: int) -> None:
-        """Takes the space for so many bytes; the first write to a file of an image takes it for all of the file."""
-        if self.disk is None and size > LAYER:
-            raise error("ENOSPC")
-        held = len(self.data) if isinstance(self.data, bytearray) else 0
-        if (wanted := max(size, len(self.data))) > held:
-            self._take(wanted - held)
-
-    def truncate(self, size: int, now: int) -> None:
-        self._grow(size)
-        if size < len(self.data):
-            self._take(size - len(self.data))
-        self.data = bytearray(self.data[:size].ljust(size, b"\x00"))
-        self.touched(now)
-
-
-class ComputedFile(File):
-    """A file of /proc or /sys: its content is computed when it is opened."""
-
-    __slots__ = ("compute",)
-
-    def __init__(self, compute: Callable[[], bytes], mode: int = 0o444, *, uid: int = 0, gid: int = 0) -> None:
-        super().__init__(b"", mode, uid=uid, gid=gid, dev=0x2A)
-        self.compute = compute
-
-    def content(self) -> bytes:
-        return self.compute()
-
-    def write_at(self, offset: int, data: bytes, now: int) -> None:
-        raise error("EACCES")
-
-    def truncate(self, size: int, now: int) -> None:
-        """Opening with O_TRUNC is harmless, as in /proc."""
-
-
-class Symlink(Inode):
-    __slots__ = ("target",)
-    type_bits = abi.S_IFLNK
-
-    def __init__(self, target: str, *, uid: int = 0, gid: int = 0, now: int = 0, dev: int = 0xFE00) -> None:
-        super().__init__(0o777, uid=uid, gid=gid, now=now, dev=dev)
-        self.target = target
-
-    def size(self) -> int:
-        return len(self.target)
-
-
-class MagicLink(Symlink):
-    """A link of /proc/<pid>/fd or /proc/<pid>/exe: following it arrives at an inode, whatever its text says."""
-
-    __slots__ = ("inode",)
-
-    def __init__(self, target: str, inode: Inode) -> None:
-        super().__init__(target, dev=0x2A)
-        self.inode = inode
-
-
-class Device(Inode):
-    """A character device; `driver` is null, zero, full, random, tty (the process's own) or inert."""
-
-    __slots__ = ("driver", "rdev")
-    type_bits = abi.S_IFCHR
-
-    def __init__(self, driver: str, major: int, minor: int, mode: int = 0o666, *, uid: int = 0, gid: int = 0) -> None:
-        super().__init__(mode, uid=uid, gid=gid, dev=0x2B)
-        self.driver = driver
-        self.rdev = major << 8 | minor
-
-
-class Directory(Inode):
-    __slots__ = ("entries",)
-    type_bits = abi.S_IFDIR
-
-    def __init__(self, mode: int = 0o755, *, uid: int = 0, gid: int = 0, now: int = 0, dev: int = 0xFE00) -> None:
-        super().__init__(mode, uid=uid, gid=gid, now=now, dev=dev)
-        self.entries: dict[str, Inode | None] = {}
-        self.nlink = 2
-
-    def size(self) -> int:
-        return 4096
-
-    def lookup(self, name: str, viewer: Process | None = None) -> Inode | None:
-        """The entry's inode; `viewer` is the process that looks, which /proc/self depends on."""
-        return self.entries.get(name)
-
-    def names(self, viewer: Process | None = None) -> list[str]:
-        return [name for name, inode in self.entries.items() if inode is not None]
-
-    def insert(self, name: str, inode: Inode, now: int) -> None:
-        if len(name) > _NAME_MAX:
-            raise error("ENAMETOOLONG", name)
-        if inode.disk is None:
-            inode.place(self.disk)
-        self.entries[name] = inode
-        self.touched(now)
-
-    def remove(self, name: str, now: int) -> None:
-        if name not in self.entries:  # an entry that is computed, as in /proc
-            raise error("EPERM", name)
-        del self.entries[name]
-        self.touched(now)
-
-    def new_child_layer(self) -> Layer:
-        return None
-
-
-class OverlayDirectory(Directory):
-    """A directory of a container: an image's directory below, seen until something is written above it.
-
-    Nothing is copied when a container is made: each entry is wrapped when it is first looked up.
-    """
-
-    __slots__ = ("lower",)
-
-    def __init__(self, lower: Directory | None, mode: int = 0o755, *, dev: int, now: int = 0) -> None:
-        super().__init__(mode, dev=dev, now=now)
-        self.lower = lower
-        if lower is not None:
-            self._like(lower)
-            self.layer = "lower"
-        else:
-            self.layer = "upper"
-
-    def lookup(self, name: str, viewer: Process | None = None) -> Inode | None:
-        try:
-            return self.entries[name]
-        except KeyError:
-            pass
-        below = self.lower.lookup(name) if self.lower is not None else None
-        if below is None:
-            return None
-        inode = self._wrap(below)
-        self.entries[name] = inode
-        return inode
-
-    def _wrap(self, below: Inode) -> Inode:
-        wrapped: Inode
-        if isinstance(below, Directory):
-            wrapped = OverlayDirectory(below, dev=self.dev)
-            wrapped.disk = self.disk
-            return wrapped
-        if isinstance(below, File):
-            wrapped = File(below.data)
-        elif isinstance(below, Symlink):
-            wrapped = Symlink(below.target)
-        else:
-            return below
-        wrapped._like(below)
-        wrapped.dev = self.dev
-        wrapped.disk = self.disk
-        wrapped.layer = "lower"
-        return wrapped
-
-    def names(self, viewer: Process | None = None) -> list[str]:
-        below = self.lower.names() if self.lower is not None else []
-        hidden = {name for name, inode in self.entries.items() if inode is None}
-        seen = set(below)
-        above = [name for name, inode in self.entries.items() if inode is not None and name not in seen]
-        return [name for name in below if name not in hidden] + above
-
-    def remove(self, name: str, now: int) -> None:
-        if self.lower is not None and self.lower.lookup(name) is not None:
-            self.entries[name] = None  # a whiteout
-        else:
-            del self.entries[name]
-        self.touched(now)
-
-    def new_child_layer(self) -> Layer:
-        return "upper"
 
 
 class Watch:
@@ -361,16 +35,13 @@ class Watch:
             for inode in self._filesystem.trail(path):
                 if inode.watches is None:
                     inode.watches = set()
-                inode.watches.add(self)
+                inode.watches.add(self._changed.set)
                 self._inodes.append(inode)
-
-    def fire(self) -> None:
-        self._changed.set()
 
     def close(self) -> None:
         for inode in self._inodes:
             if inode.watches is not None:
-                inode.watches.discard(self)
+                inode.watches.discard(self._changed.set)
                 if not inode.watches:
                     inode.watches = None
         self._inodes = []
@@ -442,7 +113,7 @@ class Filesystem:
         path: str,
         *,
         follow: bool = True,
-        viewer: Process | None = None,
+        viewer: Viewer | None = None,
         visited: list[Inode] | None = None,
     ) -> Found:
         """Finds an absolute path. Raises ENOENT/ENOTDIR/ELOOP/EACCES for what comes before its last name."""
@@ -661,102 +332,3 @@ class Filesystem:
             yield child
             if isinstance(self.walk(child, follow=False).inode, Directory):
                 yield from self.files(child)
-
-
-def new_tmpfs(clock: Callable[[], int], memory: Memory, mode: int = 0o755) -> Directory:
-    """The root of an empty in-memory file system with a device number of its own."""
-    root = Directory(mode, now=clock(), dev=next(_device_numbers))
-    root.disk = Disk(SHARED_MEMORY, memory=memory)
-    return root
-
-
-def new_overlay(lower: Directory, clock: Callable[[], int], disk: Disk) -> OverlayDirectory:
-    """The root of a container: an image's tree below, an empty writable layer on `disk` above."""
-    root = OverlayDirectory(lower, dev=next(_device_numbers))
-    root.disk = disk
-    root.mtime = clock()
-    return root
-
-
-# -- what a pod can mount --------------------------------------------------------------------------------------------
-
-
-class EmptyDir:
-    """An emptyDir volume: the object is the volume, share it between a pod's containers."""
-
-    def __init__(self, *, medium: str = "") -> None:
-        self.medium = medium
-        self.root = Directory(0o777, dev=next(_device_numbers))
-
-
-class Files:
-    """Files held in memory: a ConfigMap, Secret, downward API or token volume.
-
-    As with the kubelet, names are links through `..data` to a directory that is replaced as a whole, so a program
-    that follows the links never sees half an update.
-    """
-
-    def __init__(
-        self, content: Mapping[str, bytes | str] | None = None, *, mode: int = 0o644, uid: int = 0, gid: int = 0
-    ) -> None:
-        self.root = Directory(0o777, dev=next(_device_numbers))
-        self.mode = mode
-        self.uid, self.gid = uid, gid
-        self._generation = 0
-        self.content: dict[str, bytes] = {}
-        if content is not None:
-            self.update(content)
-
-    def update(self, content: Mapping[str, bytes | str], now: int = 0) -> None:
-        """Replaces everything; nothing happens when the content is what is already there."""
-        new = {name: data.encode() if isinstance(data, str) else bytes(data) for name, data in content.items()}
-        if new == self.content and self._generation:
-            return
-        self.content = new
-        self._generation += 1
-        data_name = f"..{self._generation:04d}"
-        data_dir = Directory(0o755, now=now, dev=self.root.dev)
-        for name, data in new.items():
-            *parents, base = name.split("/")
-            directory = data_dir
-            for parent in parents:
-                below = directory.lookup(parent)
-                if not isinstance(below, Directory):
-                    below = Directory(0o755, now=now, dev=self.root.dev)
-                    directory.entries[parent] = below
-                directory = below
-            directory.entries[base] = File(data, self.mode, uid=self.uid, gid=self.gid, now=now, dev=self.root.dev)
-        entries: dict[str, Inode | None] = {
-            data_name: data_dir,
-            "..data": Symlink(data_name, now=now, dev=self.root.dev),
-        }
-        for top in dict.fromkeys(name.split("/")[0] for name in new):
-            entries[top] = Symlink(f"..data/{top}", now=now, dev=self.root.dev)
-        self.root.entries = entries
-        self.root.touched(now)
-
-    def file(self, name: str) -> Inode:
-        """The inode of one file, for a subPath mount; ENOENT when there is none."""
-        current: Inode | None = self.root.lookup(f"..{self._generation:04d}")
-        for part in name.split("/"):
-            current = current.lookup(part) if isinstance(current, Directory) else None
-        if current is None:
-            raise error("ENOENT", name)
-        return current
-
-
-@dataclass(frozen=True)
-class HostPath:
-    """A directory or file of the node."""
-
-    path: str
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A volume at a path in a container; `sub_path` mounts only that part of the volume."""
-
-    path: str
-    source: HostPath | EmptyDir | Files
-    read_only: bool = False
-    sub_path: str = ""

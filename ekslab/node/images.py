@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ekslab.names import hex_id
 from ekslab.node import programs
-from ekslab.node.filesystem import Directory, File, Inode, Symlink
+from ekslab.node.inodes import Directory, File, Inode, Symlink
 
 # When the files of an image were made: fixed, so that runs are alike.
 BUILT_AT = 1_760_000_000_000_000_000

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ekslab.node.filesystem import Directory, Filesystem
+from ekslab.node.filesystem import Filesystem
 from ekslab.node.images import ImageRegistry
+from ekslab.node.inodes import Directory
 from ekslab.node.kernel import Kernel
 from ekslab.node.network import Network
 from ekslab.node.procfs import KERNEL_RELEASE, mount_kernel_filesystems

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ekslab.node import abi
-from ekslab.node.filesystem import (
-    ComputedFile,
-    Device,
-    Directory,
-    Filesystem,
-    Inode,
-    MagicLink,
-    Symlink,
-    new_tmpfs,
-)
-
-if TYPE_CHECKING:
-    from ekslab.node.kernel import Kernel, Process
-    from ekslab.node.limits import Memory
-    from ekslab.node.runtime import Container
+from ekslab.node.container import Container
+from ekslab.node.filesystem import Filesystem
+from ekslab.node.inodes import ComputedFile, Device, Directory, Inode, MagicLink, Symlink, Viewer, new_tmpfs
+from ekslab.node.kernel import Kernel, Task
+from ekslab.node.limits import Memory
 
 KERNEL_RELEASE = "6.12.40-64.114.amzn2023.x86_64"
 KERNEL_VERSION = "#1 SMP PREEMPT_DYNAMIC Tue Aug  5 00:00:00 UTC 2025"
@@ -70,7 +59,7 @@ class ProcDirectory(Directory):
         seconds = (self.kernel.now() - self.kernel.boot_time) / 1e9
         return f"{seconds:.2f} {seconds * 1.9:.2f}\n".encode()
 
-    def _processes(self) -> dict[str, Process]:
+    def _processes(self) -> dict[str, Task]:
         if self.container is None:
             return {str(process.pid): process for process in self.kernel.processes.values()}
         return {
@@ -79,7 +68,7 @@ class ProcDirectory(Directory):
             if process.container is self.container
         }
 
-    def lookup(self, name: str, viewer: Process | None = None) -> Inode | None:
+    def lookup(self, name: str, viewer: Viewer | None = None) -> Inode | None:
         if name in self.static:
             return self.static[name]
         if name in ("self", "thread-self"):
@@ -89,11 +78,11 @@ class ProcDirectory(Directory):
         process = self._processes().get(name) if name.isdigit() else None
         return self._process(process) if process is not None else None
 
-    def names(self, viewer: Process | None = None) -> list[str]:
+    def names(self, viewer: Viewer | None = None) -> list[str]:
         numbers = sorted(self._processes(), key=int)
         return [*numbers, *self.static, *(["self"] if viewer is not None else [])]
 
-    def _process(self, process: Process) -> Directory:
+    def _process(self, process: Task) -> Directory:
         made = Directory(0o555, uid=process.euid, gid=process.egid, now=process.started_at, dev=0x2A)
 
         def file(compute: Callable[[], str], mode: int = 0o444) -> ComputedFile:
@@ -124,18 +113,18 @@ class ProcDirectory(Directory):
         return made
 
 
-def _numbers(process: Process, inside: bool) -> tuple[int, int]:
+def _numbers(process: Task, inside: bool) -> tuple[int, int]:
     return (process.vpid, process.vppid) if inside else (process.pid, process.ppid)
 
 
-def _stat_line(process: Process, inside: bool) -> str:
+def _stat_line(process: Task, inside: bool) -> str:
     pid, ppid = _numbers(process, inside)
     tty = process.tty.device if process.tty is not None else 0
     ticks = (process.started_at - process.kernel.boot_time) // 10_000_000
     return f"{pid} ({process.name}) S {ppid} {pid} {pid} {tty} -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0\n"
 
 
-def _status(process: Process, inside: bool) -> str:
+def _status(process: Task, inside: bool) -> str:
     pid, ppid = _numbers(process, inside)
     mask = sum(1 << bit for bit, name in enumerate(abi.CAPABILITIES) if name in process.capabilities)
     bound = sum(1 << bit for bit, name in enumerate(abi.CAPABILITIES) if name in process.bounding_capabilities)
@@ -181,13 +170,13 @@ class PtsDirectory(Directory):
         self.container = container
         self.nodes: dict[int, Device] = {}
 
-    def lookup(self, name: str, viewer: Process | None = None) -> Inode | None:
+    def lookup(self, name: str, viewer: Viewer | None = None) -> Inode | None:
         if not name.isdigit() or (self.container, int(name)) not in self.kernel.ttys:
             return None
         number = int(name)
         return self.nodes.setdefault(number, Device(f"pts{number}", 136, number, 0o620, gid=5))
 
-    def names(self, viewer: Process | None = None) -> list[str]:
+    def names(self, viewer: Viewer | None = None) -> list[str]:
         return [str(n) for n in sorted(number for owner, number in self.kernel.ttys if owner is self.container)]
 
 

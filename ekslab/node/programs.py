@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from ekslab.node.kernel import Process
-
-Program = Callable[["Process"], Awaitable[int]]
+Program = Callable[[Any], Awaitable[int]]
+"""`async def main(p: Process) -> int`. This module is below `Process`, so the type can't say it."""
 _P = TypeVar("_P", bound=Program)
 
 # 64-bit little-endian x86-64 executable, so that `head -c 4` and `file` would say what they say on a real node.

@@ -1,47 +1,33 @@
-"""The container runtime of a node, in the role of containerd and runc: what the kubelet tells it to run, runs here.
+"""The container runtime of a node, in the role of containerd and runc.
 
-Container specifications and exec requests go in; processes on the node's kernel come out, and CRI log files on the
-node's file system.
+It turns container specifications and exec requests of the kubelet into processes on the node's kernel, and writes the
+containers' logs to the node's file system.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
 
 from ekslab.names import hex_id
-from ekslab.node import abi
-from ekslab.node.descriptors import DeviceFile, InputStream, OpenFile, OutputStream, Sink, Source, TtyFile
-from ekslab.node.filesystem import (
-    Device,
-    EmptyDir,
-    File,
-    Files,
-    Filesystem,
-    HostPath,
-    Inode,
-    Mount,
-    MountPoint,
-    new_overlay,
-)
-from ekslab.node.images import Image, ImageRegistry, normalized
-from ekslab.node.kernel import Kernel, Process
-from ekslab.node.limits import LAYER, LOGS, MIB, NODE_MEMORY, SHARED_MEMORY, Disk, Memory
+from ekslab.node import abi, accounts
+from ekslab.node.container import Container, ContainerSpec
+from ekslab.node.container_logs import LogFile, LogWriter
+from ekslab.node.descriptors import DeviceFile, InputStream, OpenFile, OutputStream, Sink, Source
+from ekslab.node.filesystem import Filesystem, MountPoint
+from ekslab.node.images import ImageRegistry
+from ekslab.node.inodes import Device, File, Inode, new_overlay
+from ekslab.node.kernel import Kernel
+from ekslab.node.limits import LAYER, LOGS, SHARED_MEMORY, Disk, Memory
+from ekslab.node.process import Process
 from ekslab.node.procfs import mount_kernel_filesystems
-
-if TYPE_CHECKING:
-    from ekslab.node.tty import Tty
+from ekslab.node.tty import Tty, TtyFile
+from ekslab.node.volumes import EmptyDir, Files, HostPath, Mount
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FIRST_READ = 0.25  # seconds that a terminal's program has to get ready for what is typed
-_LOG_LINE = 16_384  # containerd splits longer lines
-_LOG_FILE = 4 * MIB  # the kubelet starts a new file at 10 MiB
 
 
 class OciError(Exception):
@@ -51,206 +37,6 @@ class OciError(Exception):
         super().__init__(message)
         self.message = message
         self.exit_code = exit_code
-
-
-@dataclass(frozen=True)
-class ContainerSpec:
-    """What the kubelet asks for; see the package's docstring."""
-
-    pod_name: str
-    pod_namespace: str
-    pod_uid: str
-    sandbox_id: str
-    name: str
-    image: str
-    command: Sequence[str] = ()
-    args: Sequence[str] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    workdir: str = ""
-    user: str = ""
-    tty: bool = False
-    stdin: bool = False
-    privileged: bool = False
-    add: Sequence[str] = ()
-    drop: Sequence[str] = ()
-    mounts: Sequence[Mount] = ()
-    restart_count: int = 0
-    host_network: bool = False
-    host_pid: bool = False
-    host_ipc: bool = False
-    pod_ip: str = ""
-    hostname: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    pod_labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    termination_log: str = "/dev/termination-log"
-    memory_limit: int = NODE_MEMORY
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What root may do in the container."""
-        if self.privileged:
-            return abi.ALL_CAPABILITIES
-        granted = set(abi.DEFAULT_CAPABILITIES)
-        dropped = {_capability(name) for name in self.drop}
-        granted = set() if "CAP_ALL" in dropped else granted - dropped
-        added = {_capability(name) for name in self.add}
-        return frozenset(abi.ALL_CAPABILITIES if "CAP_ALL" in added else granted | (added & abi.ALL_CAPABILITIES))
-
-
-def _capability(name: str) -> str:
-    return name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}"
-
-
-class Container:
-    """A container that was created; times are nanoseconds since the epoch, 0 when it hasn't happened."""
-
-    def __init__(self, spec: ContainerSpec, image: Image, id: str, kernel: Kernel, hostname: str, now: int) -> None:
-        self.spec: ContainerSpec = spec
-        self.image: Image = image
-        self.id: str = id
-        self.disk = Disk(LAYER, parent=kernel.disk, reserve=0)
-        self.memory = Memory(spec.memory_limit, kernel.memory, kill=self._out_of_memory)
-        self.filesystem = Filesystem(new_overlay(image.layer.root, kernel.now, self.disk), clock=kernel.now)
-        self._kernel = kernel
-        self.hostname: str = hostname
-        self.created_at: int = now
-        self.started_at: int = 0
-        self.finished_at: int = 0
-        self.state: str = "created"
-        self.exit_code: int | None = None
-        self.reason = ""
-        self.init: Process | None = None
-        self.log_path = (
-            f"/var/log/pods/{spec.pod_namespace}_{spec.pod_name}_{spec.pod_uid}/{spec.name}/{spec.restart_count}.log"
-        )
-        repository, tag, _ = normalized(spec.image)
-        self.image_tag: str = tag or image.tags[0]
-        self.image_reference: str = f"{repository}:{self.image_tag}"
-        self._pids = itertools.count(1)
-        self._finished = asyncio.Event()
-
-    def __repr__(self) -> str:
-        return (
-            f"<Container {self.short_id} {self.spec.pod_namespace}/{self.spec.pod_name}/{self.spec.name} {self.state}>"
-        )
-
-    @property
-    def short_id(self) -> str:
-        return self.id[:12]
-
-    @property
-    def pid(self) -> int:
-        """The node's number of its first process; 0 before it starts."""
-        return self.init.pid if self.init is not None else 0
-
-    @property
-    def cgroup(self) -> str:
-        pod = self.spec.pod_uid.replace("-", "_")
-        return (
-            "/kubepods.slice/kubepods-besteffort.slice/"
-            f"kubepods-besteffort-pod{pod}.slice/cri-containerd-{self.id}.scope"
-        )
-
-    def new_pid(self) -> int:
-        return next(self._pids)
-
-    @property
-    def processes(self) -> list[Process]:
-        return [process for process in self._kernel.processes.values() if process.container is self]
-
-    def _out_of_memory(self) -> None:
-        """Ends all of the container at once, as the kernel does for the kubelet (memory.oom.group)."""
-        self.memory.kills += 1
-        self.reason = "OOMKilled"
-        for process in self.processes:
-            if process.task is not asyncio.current_task():
-                process.signal(abi.SIGKILL)
-
-    async def wait(self) -> int:
-        """Waits for the container to end; its exit code."""
-        await self._finished.wait()
-        assert self.exit_code is not None
-        return self.exit_code
-
-    def mount_texts(self) -> list[str]:
-        """`source:destination:mode:writable:propagation` of each volume, as `container.mounts` shows them."""
-        texts = []
-        for mount in self.spec.mounts:
-            source = (
-                mount.source.path
-                if isinstance(mount.source, HostPath)
-                else f"/var/lib/kubelet/pods/{self.spec.pod_uid}"
-            )
-            texts.append(f"{source}:{mount.path}::{'false' if mount.read_only else 'true'}:private")
-        return texts
-
-
-class _Log:
-    """A container's log file. As the kubelet does, it starts a new one when it has grown, and keeps the one before."""
-
-    def __init__(self, path: str, filesystem: Filesystem) -> None:
-        self._path = path
-        self._filesystem = filesystem
-        self._file = filesystem.open_file(path)
-        self._before = ""
-
-    def append(self, data: bytes) -> None:
-        now = self._filesystem.now()
-        if self._file.size() + len(data) > _LOG_FILE:
-            self._rotate(now)
-        # When the node's disk is full, what a container says is lost, and the container goes on.
-        with contextlib.suppress(OSError):
-            self._file.write_at(self._file.size(), data, now)
-
-    def _rotate(self, now: int) -> None:
-        self.remove_old()
-        self._before = f"{self._path}.{datetime.fromtimestamp(now / 1e9, UTC):%Y%m%d-%H%M%S}"
-        self._filesystem.rename(self._path, self._before)
-        self._file = self._filesystem.open_file(self._path)
-
-    def remove_old(self) -> None:
-        if self._before:
-            self._filesystem.remove(self._before)
-
-
-class _LogWriter:
-    """Writes a container's output as CRI log lines."""
-
-    def __init__(self, log: _Log, stream: str, kernel: Kernel) -> None:
-        self._log = log
-        self._stream = stream
-        self._kernel = kernel
-        self._rest = b""
-
-    def write(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        out = bytearray()
-        for line in lines:
-            if line.endswith(b"\r"):
-                line = line[:-1]
-            while len(line) > _LOG_LINE:
-                out += self._line(b"P", line[:_LOG_LINE])
-                line = line[_LOG_LINE:]
-            out += self._line(b"F", line)
-        while len(self._rest) > _LOG_LINE:
-            out += self._line(b"P", self._rest[:_LOG_LINE])
-            self._rest = self._rest[_LOG_LINE:]
-        if out:
-            self._log.append(bytes(out))
-
-    def _line(self, tag: bytes, line: bytes) -> bytes:
-        return b"%s %s %s %s\n" % (rfc3339(self._kernel.now()).encode(), self._stream.encode(), tag, line)
-
-    def flush(self) -> None:
-        if self._rest:
-            self.write(b"\n")
-
-
-def rfc3339(nanoseconds: int) -> str:
-    """A time as CRI logs have it: UTC, nine digits."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 class Execution:
@@ -307,21 +93,29 @@ class Runtime:
         attempt = self._attempts[key] = self._attempts.get(key, -1) + 1
         id = hex_id(64, "container", spec.pod_uid, spec.name, spec.restart_count, attempt)
         hostname = self.kernel.hostname if spec.host_network else spec.hostname or spec.pod_name
-        container = Container(spec, image, id, self.kernel, hostname, self.kernel.now())
-        filesystem = container.filesystem
+        disk = Disk(LAYER, parent=self.kernel.disk, reserve=0)
+        memory = Memory(spec.memory_limit, self.kernel.memory)
+        root = new_overlay(image.layer.root, self.kernel.now, disk)
+        filesystem = Filesystem(root, clock=self.kernel.now)
+        container = Container(spec, image, id, hostname, filesystem, disk, memory, self.kernel.now())
+        memory.kill = partial(self._out_of_memory, container)
         mount_kernel_filesystems(filesystem, self.kernel, None if spec.host_pid else container)
         self._mount_pod_files(container)
         for mount in sorted(spec.mounts, key=lambda mount: mount.path.count("/")):
             self._mount(container, mount)
         container.disk.reserve = LOGS  # from now on; what the runtime makes of a container fits on a full node
         self.filesystem.open_file(container.log_path)
-        self.filesystem.symlink(container.log_path, self._log_link(container))
+        self.filesystem.symlink(container.log_path, container.log_link)
         self.containers[id] = container
         return container
 
-    def _log_link(self, container: Container) -> str:
-        spec = container.spec
-        return f"/var/log/containers/{spec.pod_name}_{spec.pod_namespace}_{spec.name}-{container.id}.log"
+    def _out_of_memory(self, container: Container) -> None:
+        """Ends all processes of a container together, as the kernel does for the kubelet (memory.oom.group)."""
+        container.memory.kills += 1
+        container.reason = "OOMKilled"
+        for process in self.kernel.processes_of(container):
+            if process.task is not asyncio.current_task():
+                process.signal(abi.SIGKILL)
 
     def _mount_pod_files(self, container: Container) -> None:
         """The files that the kubelet gives every pod."""
@@ -385,16 +179,16 @@ class Runtime:
         argv = [*(spec.command or image.entrypoint), *(spec.args or (() if spec.command else image.cmd))]
         if not argv:
             raise OciError("failed to generate container spec: no command specified", 128)
-        log = _Log(container.log_path, self.filesystem)
-        logs = [_LogWriter(log, "stdout", self.kernel), _LogWriter(log, "stderr", self.kernel)]
+        log = LogFile(container.log_path, self.filesystem)
+        logs = [LogWriter(log, stream, self.kernel.now) for stream in ("stdout", "stderr")]
         tty = self.kernel.open_tty(logs[0].write, container) if spec.tty else None
         sinks: list[OpenFile] = [Sink(log, log.flush) for log in logs]
         process = self._process(container, tty, None, sinks)
-        container.init = process
+        container.pid = process.pid
         try:
             self._run(container, process, argv, "create")
         except OciError:
-            container.init = None
+            container.pid = 0
             raise
         container.state = "running"
         container.started_at = self.kernel.now()
@@ -403,11 +197,11 @@ class Runtime:
         watcher.add_done_callback(self._watchers.discard)
         await asyncio.sleep(0)
 
-    async def _watch(self, container: Container, init: Process, tty: Tty | None, logs: list[_LogWriter]) -> None:
+    async def _watch(self, container: Container, init: Process, tty: Tty | None, logs: list[LogWriter]) -> None:
         status = await init.exited()
-        # With its first process a pid namespace ends: the others are killed, and the container is there until they are
-        # gone, which for hundreds of processes takes turns.
-        while processes := container.processes:
+        # A pid namespace ends with its first process: the others are killed. The container runs until they are gone,
+        # which takes several turns if there are hundreds.
+        while processes := self.kernel.processes_of(container):
             for process in processes:
                 process.signal(abi.SIGKILL)
             await processes[0].exited()
@@ -415,15 +209,11 @@ class Runtime:
             log.flush()
         if tty is not None:
             self.kernel.close_tty(tty)
-        container.exit_code = status
-        container.reason = container.reason or ("Completed" if status == 0 else "Error")
-        container.finished_at = self.kernel.now()
-        container.state = "exited"
-        container._finished.set()
+        container.finish(status, self.kernel.now())
 
     async def stop(self, container: Container, grace: float = 30.0) -> None:
         """Asks the container to end, and ends it when `grace` seconds have passed."""
-        init = container.init
+        init = self.kernel.first_process(container)
         if container.state != "running" or init is None:
             return
         name = container.image.stop_signal.removeprefix("SIG")
@@ -440,7 +230,7 @@ class Runtime:
         self.containers.pop(container.id, None)
         container.memory.remove()
         container.disk.remove()
-        self.filesystem.remove(self._log_link(container))
+        self.filesystem.remove(container.log_link)
         self.filesystem.remove(container.log_path)
         sandbox = container.spec.sandbox_id
         if not any(other.spec.sandbox_id == sandbox for other in self.containers.values()):
@@ -511,8 +301,8 @@ class Runtime:
         """uid, gid, further groups and home directory that the container's user means."""
         wanted = container.spec.user or container.image.user or "0"
         name, _, group = wanted.partition(":")
-        passwd = _database(container.filesystem, "/etc/passwd")
-        groups = _database(container.filesystem, "/etc/group")
+        passwd = accounts.entries(container.filesystem, accounts.PASSWD)
+        groups = accounts.entries(container.filesystem, accounts.GROUP)
         entry = next((line for line in passwd if name in (line[0], line[2])), None)
         if entry is None and not name.isdigit():
             raise OciError(
@@ -539,10 +329,7 @@ class Runtime:
             process.cwd = process.real_path(process.cwd)
             executable = process.executable(argv[0], argv=argv)
         except OSError as exc:
-            for fd in list(process.fds):
-                process.close(fd)
-            self.kernel.forget(process)
-            process.status = 255
+            process.abandon()
             raise self._refusal(exc, argv[0], action, container) from exc
 
         async def main(p: Process) -> int:
@@ -647,11 +434,3 @@ _NULL = Device("null", 1, 3, 0o666)
 def _below(volume: EmptyDir, sub_path: str, now: int) -> Inode:
     filesystem = Filesystem(volume.root, clock=lambda: now)
     return filesystem.mkdir(sub_path) if sub_path else volume.root
-
-
-def _database(filesystem: Filesystem, path: str) -> list[list[str]]:
-    try:
-        text = filesystem.read_text(path)
-    except OSError:
-        return []
-    return [fields for line in text.splitlines() if len(fields := line.split(":")) > 2]

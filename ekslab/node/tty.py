@@ -6,14 +6,11 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ekslab.node import abi
-
-if TYPE_CHECKING:
-    from ekslab.node.descriptors import OpenFile
-    from ekslab.node.kernel import Kernel
-    from ekslab.node.runtime import Container
+from ekslab.node.abi import error
+from ekslab.node.descriptors import OpenFile
+from ekslab.node.inodes import Inode
 
 _INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = 0x03, 0x1C, 0x04, 0x7F, 0x08, 0x15, 0x17
 _EDITING = frozenset((_INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE))
@@ -22,20 +19,21 @@ _MOST = 64 * 1024
 
 
 class Tty:
-    """A pseudo-terminal. `input` takes what is typed; `output` is called with what the terminal shows."""
+    """A pseudo-terminal. `input` takes what is typed; `output` is called with what the terminal shows.
+
+    `signal_group(pid, number)` sends the keyboard's signals.
+    """
 
     def __init__(
         self,
-        kernel: Kernel,
         number: int,
         output: Callable[[bytes], object],
-        container: Container | None = None,
+        signal_group: Callable[[int, int], None],
         screen: OpenFile | None = None,
     ) -> None:
-        self.kernel = kernel
         self.number = number
         self.output = output
-        self.container = container
+        self._signal_group = signal_group
         self.screen = screen
         self.rows, self.columns = 24, 80
         self.canonical = True
@@ -142,14 +140,14 @@ class Tty:
     def signal(self, number: int) -> None:
         """Sends a signal to the foreground process group."""
         if self.foreground:
-            self.kernel.signal_group(self.foreground, number)
+            self._signal_group(self.foreground, number)
         self._wake.set()
 
     def resize(self, rows: int, columns: int) -> None:
         if (rows, columns) != (self.rows, self.columns):
             self.rows, self.columns = rows, columns
             if self.foreground:
-                self.kernel.signal_group(self.foreground, abi.SIGNALS["WINCH"])
+                self._signal_group(self.foreground, abi.SIGNALS["WINCH"])
 
     def hang_up(self) -> None:
         """The other side went away: readers see the end, the foreground gets SIGHUP."""
@@ -158,7 +156,7 @@ class Tty:
             self._wake.set()
             self._room.set()
             if self.foreground:
-                self.kernel.signal_group(self.foreground, abi.SIGHUP)
+                self._signal_group(self.foreground, abi.SIGHUP)
 
     # -- the slave's side --------------------------------------------------------------------------------------------
 
@@ -212,3 +210,28 @@ class Tty:
 
     def write(self, data: bytes) -> None:
         self.output(data.replace(b"\n", b"\r\n"))
+
+
+class TtyFile(OpenFile):
+    def __init__(self, tty: Tty, inode: Inode | None, name: str, flags: int = abi.O_RDWR) -> None:
+        super().__init__(name, name, flags)
+        self.tty = tty
+        self.inode = inode
+
+    async def read(self, size: int) -> bytes:
+        return await self.tty.read(size)
+
+    def read_now(self, size: int) -> bytes:
+        raise error("EAGAIN")
+
+    def write(self, data: bytes, now: int) -> int:
+        self.tty.write(data)
+        return len(data)
+
+    @property
+    def full(self) -> bool:
+        return self.tty.screen is not None and self.tty.screen.full
+
+    async def drain(self) -> None:
+        if self.tty.screen is not None:
+            await self.tty.screen.drain()

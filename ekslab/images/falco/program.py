@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ekslab import versions
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.images.falco.config import DEFAULT_FILE, ConfigError, Settings, load, rules_files
-from ekslab.node import Process, Watch, program
+from ekslab.node import Process, Watch, program, subscribe
 
 # The rule engine is imported when a Falco starts: the lab is up sooner without it.
 if TYPE_CHECKING:
@@ -358,7 +358,7 @@ class _Falco:
         if not ("CAP_SYS_ADMIN" in self._p.capabilities or self._p.capabilities >= _LEAST_PRIVILEGE):
             self._log("error", "An error occurred in an event source, forcing termination...")
             raise _Exit("Initialization issues during scap_init")
-        session.callback(self._p.kernel.subscribe(self._watcher(engine)))
+        session.callback(subscribe(self._p.kernel, self._watcher(engine)))
 
     async def _changed(self, stop: asyncio.Event, again: asyncio.Event, loaded: _Loaded) -> _Loaded:
         """Waits until it is time to end, or until files have changed into something that can be used."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ekslab.node import abi
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.kernel import ProcessExit
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell import builtins as _builtins
 from ekslab.node.shell.expansion import ExpansionError

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ekslab.node import abi
 from ekslab.node.descriptors import RegularFile
-from ekslab.node.filesystem import Stat
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.inodes import Stat
+from ekslab.node.kernel import ProcessExit
+from ekslab.node.process import Process
 from ekslab.node.shell import expansion
 from ekslab.node.shell.expansion import ExpansionError, evaluate, split_at
 from ekslab.node.shell.interpreter import BASH_ONLY, BUILTINS, SPECIAL, Builtin, Job, Shell

@@ -30,7 +30,7 @@ from ekslab.node.shell.parser import (
 )
 
 if TYPE_CHECKING:
-    from ekslab.node.kernel import Process
+    from ekslab.node.process import Process
     from ekslab.node.shell.interpreter import Shell
 
 # A field while it is put together: pieces of text, and whether each is quoted.

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 
 from ekslab.node import abi
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.kernel import ProcessExit
+from ekslab.node.process import Process
 from ekslab.node.shell.expansion import ExpansionError
 from ekslab.node.shell.interpreter import BUILTINS, Interrupted, Shell
 from ekslab.node.shell.parser import ShellSyntaxError

@@ -14,8 +14,9 @@ from collections.abc import Sequence as Arguments
 from dataclasses import replace
 
 from ekslab.node import abi
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import PatternError, regex
+from ekslab.node.process import Process
 from ekslab.node.shell import expansion
 from ekslab.node.shell.expansion import ExpansionError, double_quoted, evaluate
 from ekslab.node.shell.parser import (

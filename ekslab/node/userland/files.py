@@ -8,8 +8,9 @@ import re
 
 from ekslab.names import suffix
 from ekslab.node import abi
-from ekslab.node.filesystem import Stat
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.inodes import Stat
+from ekslab.node.kernel import ProcessExit
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.options import Options, number, parse, quoted, usage
 from ekslab.node.userland.show import answer, chunks, emit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ekslab.node import abi
-from ekslab.node.kernel import Process
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.options import parse, quoted, usage
 from ekslab.node.userland.show import answer
@@ -11,8 +11,8 @@ from ekslab.node.userland.show import answer
 
 def look_up_names(p: Process, *databases: str) -> None:
     """What the C library does before it reads a name from /etc: it asks nscd, which isn't there, twice."""
-    p.network.unix_connect(p, "/var/run/nscd/socket")
-    p.network.unix_connect(p, "/var/run/nscd/socket")
+    p.unix_connect("/var/run/nscd/socket")
+    p.unix_connect("/var/run/nscd/socket")
     for path in ("/etc/nsswitch.conf", *databases):
         try:
             p.close(p.open(path, abi.O_RDONLY | abi.O_CLOEXEC))
@@ -106,7 +106,7 @@ async def getent(p: Process) -> int:
         status = 0
         for key in keys:
             try:
-                p.print(f"{p.network.resolve(key, p.network.search_domains(p)):<15} {key}")
+                p.print(f"{p.resolve(key):<15} {key}")
             except OSError:
                 status = 2
         return status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ekslab.node.kernel import Process
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 
 # Of coreutils, diffutils, gzip, libc-bin, ncurses-bin, openssl, passwd, perl-base, tar and util-linux in /usr/bin.

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from ekslab.http import HttpResponse
 from ekslab.node import abi
-from ekslab.node.kernel import Process
-from ekslab.node.network import reason
+from ekslab.node.process import Process
 from ekslab.node.programs import program
+from ekslab.node.sockets import reason
 from ekslab.node.userland.identity import look_up_names
 from ekslab.node.userland.options import parse, usage
 from ekslab.node.userland.show import chunks, whole
@@ -281,7 +281,7 @@ async def nc(p: Process) -> int:
     status = 1
     for port in range(int(match[1]), int(match[2] or match[1]) + 1):
         try:
-            fd = await asyncio.wait_for(p.network.connect(p, host, port, nonblocking=True), limit)
+            fd = await asyncio.wait_for(p.connect(host, port, nonblocking=True), limit)
         except socket.gaierror:
             p.stderr.write(f'nc: getaddrinfo for host "{host}" port {port}: Name or service not known\n')
             return 1
@@ -330,7 +330,7 @@ async def ping(p: Process) -> int:
         usage(p, "usage error: Destination address required")
     host = options.operands[0]
     try:
-        ip = p.network.resolve(host, p.network.search_domains(p))
+        ip = p.resolve(host)
     except socket.gaierror:
         return p.fail(f"{host}: Name or service not known", 2)
     p.stderr.write(f"ping: ICMP is not simulated in this lab ({host} is {ip})\n")
@@ -367,7 +367,7 @@ async def nslookup(p: Process) -> int:
     if not words:
         usage(p, "missing host name")
     try:
-        ip = p.network.resolve(words[0], p.network.search_domains(p))
+        ip = p.resolve(words[0])
     except socket.gaierror:
         p.print(
             f"** server can't find {words[0]}: NXDOMAIN"

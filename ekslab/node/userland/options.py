@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.kernel import ProcessExit
+from ekslab.node.process import Process
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from ekslab.node import abi
-from ekslab.node.kernel import Process
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.options import usage
 

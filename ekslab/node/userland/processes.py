@@ -9,8 +9,9 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from ekslab.node import abi
-from ekslab.node.kernel import Process
+from ekslab.node.kernel import Task
 from ekslab.node.patterns import PatternError, regex
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell.builtins import echo_text, evaluate_test, printf_pieces
 from ekslab.node.shell.builtins import kill as send
@@ -22,21 +23,21 @@ from ekslab.node.userland.show import emit, interval
 # -- ps ---------------------------------------------------------------------------------------------------------------
 
 
-def _tty(process: Process) -> str:
+def _tty(process: Task) -> str:
     return f"pts/{process.tty.number}" if process.tty is not None else "?"
 
 
-def _pid(viewer: Process, process: Process) -> tuple[int, int]:
+def _pid(viewer: Process, process: Task) -> tuple[int, int]:
     if viewer.container is None or viewer.container.spec.host_pid:
         return process.pid, process.ppid
     return process.vpid, process.vppid
 
 
-def _start(process: Process) -> str:
+def _start(process: Task) -> str:
     return time.strftime("%H:%M", time.gmtime(process.started_at // 1_000_000_000))
 
 
-_COLUMNS: dict[str, tuple[str, int, Callable[[Process, Process], object]]] = {
+_COLUMNS: dict[str, tuple[str, int, Callable[[Process, Task], object]]] = {
     "pid": ("PID", 7, lambda v, p: _pid(v, p)[0]),
     "ppid": ("PPID", 7, lambda v, p: _pid(v, p)[1]),
     "user": ("USER", -8, lambda v, p: (v.user_name(p.euid) or str(p.euid))[:8]),
@@ -136,11 +137,11 @@ async def ps(p: Process) -> int:
     return 0 if everyone else 1
 
 
-def _state(process: Process) -> str:
+def _state(process: Task) -> str:
     return ("S" if process.session_leader is not process else "Ss") + ("+" if process.tty is not None else "")
 
 
-def _bsd(p: Process, everyone: list[Process]) -> None:
+def _bsd(p: Process, everyone: list[Task]) -> None:
     p.print("USER         PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND")
     for process in everyone:
         user = (p.user_name(process.euid) or str(process.euid))[:8]
@@ -151,7 +152,7 @@ def _bsd(p: Process, everyone: list[Process]) -> None:
         )
 
 
-def _custom(p: Process, everyone: list[Process], chosen: list[str], header: bool) -> int:
+def _custom(p: Process, everyone: list[Task], chosen: list[str], header: bool) -> int:
     columns = []
     for word in chosen:
         name, _, title = word.partition("=")

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from ekslab.node import abi
-from ekslab.node.filesystem import Directory, Stat
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.inodes import Directory, Stat
+from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import PatternError, Regex, glob, regex
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell.parser import unescape
 from ekslab.node.userland.options import Options, number, parse, quoted, usage

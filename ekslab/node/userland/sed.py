@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from ekslab.node import abi
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import Match, PatternError, Regex, regex
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell.parser import unescape
 from ekslab.node.userland.options import parse, usage

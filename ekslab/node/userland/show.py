@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from ekslab.node import abi
-from ekslab.node.filesystem import File, Stat
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.inodes import File, Stat
+from ekslab.node.kernel import ProcessExit
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.options import Options, number, parse, quoted, quoted_if_needed, usage
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import time
 
-from ekslab.node.kernel import Process
 from ekslab.node.limits import Disk
+from ekslab.node.process import Process
 from ekslab.node.procfs import KERNEL_RELEASE, KERNEL_VERSION, MEMORY_KIB
 from ekslab.node.programs import program
 from ekslab.node.userland.files import parse_date

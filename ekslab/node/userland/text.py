@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any
 
-from ekslab.node.kernel import Process, ProcessExit
+from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import PatternError, regex
+from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell.parser import unescape
 from ekslab.node.userland.options import number, parse, quoted, usage

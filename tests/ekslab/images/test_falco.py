@@ -162,9 +162,9 @@ async def test_health_and_versions_are_answered(lab: Any) -> None:
     falco = await lab.falco()
     await lab.ready(falco, OPENED)
     ip = falco.spec.pod_ip
-    health = await lab.network.http(None, HttpRequest("GET", f"http://{ip}:8765/healthz"))
+    health = await lab.network.http(HttpRequest("GET", f"http://{ip}:8765/healthz"))
     assert (health.status, health.body) == (200, b'{"status": "ok"}')
-    versions = await lab.network.http(None, HttpRequest("GET", f"http://{ip}:8765/versions"))
+    versions = await lab.network.http(HttpRequest("GET", f"http://{ip}:8765/versions"))
     assert json.loads(versions.body)["falco_version"] == "0.44.1"
 
 

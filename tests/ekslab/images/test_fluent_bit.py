@@ -222,7 +222,7 @@ async def test_the_probes_are_answered(lab: Any) -> None:
     await lab.ready(shipper, "stream processor started")
     ip = shipper.spec.pod_ip
     for path, status in (("/", 200), ("/api/v1/health", 200), ("/nope", 404)):
-        response = await lab.network.http(None, HttpRequest("GET", f"http://{ip}:2020{path}"))
+        response = await lab.network.http(HttpRequest("GET", f"http://{ip}:2020{path}"))
         assert response.status == status
 
 

@@ -8,9 +8,7 @@ from ekslab.http import HttpRequest
 
 
 async def get(lab: Any, container: Any, path: str) -> Any:
-    return await lab.network.http(
-        None, HttpRequest("GET", f"http://{container.spec.pod_ip}{path}", {"User-Agent": "t"})
-    )
+    return await lab.network.http(HttpRequest("GET", f"http://{container.spec.pod_ip}{path}", {"User-Agent": "t"}))
 
 
 async def test_it_serves_its_page_and_logs_the_request(lab: Any) -> None:

@@ -23,7 +23,9 @@ from ekslab.node import (
     debian_userland,
     elf,
     program,
+    subscribe,
 )
+from ekslab.node.kernel import Task
 
 
 @program("test-wait")
@@ -71,7 +73,14 @@ class Pod:
         self.node = node
         self.container = container
         self.events: list[dict[str, object]] = []
-        self.look_away = node.kernel.subscribe(self._note)
+        self.look_away = subscribe(node.kernel, self._note)
+
+    @property
+    def first(self) -> Process:
+        """The container's first process."""
+        process = self.node.kernel.first_process(self.container)
+        assert isinstance(process, Process)
+        return process
 
     def _note(self, event: KernelEvent) -> None:
         if event.container is self.container:
@@ -144,7 +153,7 @@ async def node() -> AsyncIterator[Node]:
     assert not _left_running(made.kernel)
 
 
-def _left_running(kernel: Kernel) -> list[Process]:
+def _left_running(kernel: Kernel) -> list[Task]:
     return [process for process in kernel.processes.values() if process.container is not None]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ekslab.node import KernelEvent
+from ekslab.node import KernelEvent, subscribe
 
 
 async def test_opening_a_file_reads_as_recorded(pod):
@@ -163,7 +163,7 @@ async def test_subscribers_come_and_go_and_choose_types(pod):
     def note(event: KernelEvent) -> None:
         seen.append(event.type)
 
-    leave = pod.node.kernel.subscribe(note, types=["execve"])
+    leave = subscribe(pod.node.kernel, note, types=["execve"])
     await pod.sh("cat /etc/hostname > /dev/null")
     leave()
     await pod.sh("true; ls")
@@ -172,10 +172,11 @@ async def test_subscribers_come_and_go_and_choose_types(pod):
 
 async def test_fields_that_dont_exist_are_missing(pod):
     values: list[object] = []
-    leave = pod.node.kernel.subscribe(
+    leave = subscribe(
+        pod.node.kernel,
         lambda event: values.extend(
             [event.get("proc.aname", "9"), event.get("fd.sip"), event.get("no.such"), event.get("evt.arg", "x")]
-        )
+        ),
     )
     await pod.sh("true")
     leave()

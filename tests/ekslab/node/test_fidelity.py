@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ekslab.node import Process, program
+from ekslab.node import Process, program, subscribe
 from falcorules import Engine
 
 CAPTURED = json.loads((Path(__file__).parent / "data" / "captured_alerts.json").read_text())["commands"]
@@ -100,7 +100,7 @@ async def test_a_recorded_command_raises_the_recorded_alerts(pod, captured, rule
     await pod.sh("cp /bin/ls /usr/bin/ls2; echo > /var/log/syslog")
     engine = engine_with(rules)
     raised = []
-    pod.node.kernel.subscribe(lambda event: raised.extend(engine.process(event)))
+    subscribe(pod.node.kernel, lambda event: raised.extend(engine.process(event)))
     await pod.run(*captured["argv"], stdin=captured["stdin"], tty=captured["tty"])
     lines = [json.loads(alert.to_json()) for alert in raised]
     assert [comparable(line["rule"], line["priority"], line["output_fields"]) for line in lines] == [

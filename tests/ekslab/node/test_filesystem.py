@@ -59,7 +59,7 @@ async def test_volumes_are_seen_where_they_are_mounted(start, node):
 async def test_a_config_map_changes_under_a_running_program(start):
     config = Files({"rules.yaml": "old"})
     pod = await start(mounts=[Mount("/etc/falco/rules.d", config)])
-    watching = asyncio.ensure_future(pod.container.init.wait_for_change("/etc/falco/rules.d/rules.yaml", timeout=2))
+    watching = asyncio.ensure_future(pod.first.wait_for_change("/etc/falco/rules.d/rules.yaml", timeout=2))
     await asyncio.sleep(0)
     config.update({"rules.yaml": "new", "more.yaml": "x"})
     assert await watching
@@ -87,7 +87,7 @@ async def test_an_ordinary_user_may_not_do_what_root_may(start):
 async def test_sticky_directories_keep_others_files(start):
     root = await start()
     await root.sh("echo x > /tmp/roots; chmod 666 /tmp/roots")
-    process = root.container.init.fork(_as_user)
+    process = root.first.fork(_as_user)
     assert await process.exited() == 1
 
 

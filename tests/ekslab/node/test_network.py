@@ -17,10 +17,10 @@ async def hello(request: HttpRequest) -> HttpResponse:
 async def test_hosts_are_served_by_pattern():
     network = Network()
     stop = network.serve("*.amazonaws.com", hello)
-    response = await network.http(None, HttpRequest("GET", "https://logs.us-east-1.amazonaws.com/x"))
+    response = await network.http(HttpRequest("GET", "https://logs.us-east-1.amazonaws.com/x"))
     assert response.body == b"hello GET https://logs.us-east-1.amazonaws.com/x\n"
     with pytest.raises(socket.gaierror):
-        await network.http(None, HttpRequest("GET", "https://example.com/"))
+        await network.http(HttpRequest("GET", "https://example.com/"))
     stop()
     with pytest.raises(socket.gaierror):
         network.resolve("logs.us-east-1.amazonaws.com")
@@ -79,11 +79,11 @@ async def test_a_connection_can_be_spoken_to_by_hand(pod):
 
 
 async def test_a_program_can_listen_at_its_pods_address(pod, start):
-    stop = pod.container.init.listen(8080, hello)
+    stop = pod.first.listen(8080, hello)
     other = await start(pod_name="b", pod_uid="b", sandbox_id="b" * 64, pod_ip="10.88.0.3")
     assert (await other.sh("curl -s http://10.88.0.2:8080/")).out.startswith("hello")
     assert (await pod.sh("curl -s http://localhost:8080/")).out.startswith("hello")
     with pytest.raises(OSError, match="Address already in use"):
-        pod.container.init.listen(8080, hello)
+        pod.first.listen(8080, hello)
     stop()
     assert (await other.sh("curl -s http://10.88.0.2:8080/")).code == 7

@@ -175,7 +175,7 @@ async def test_a_server_answers_however_many_processes_its_container_has(pod: Po
     times = []
     for _ in range(10):
         began = time.monotonic()
-        answer = await pod.node.network.http(None, HttpRequest("GET", "http://10.88.0.2:8080/"))
+        answer = await pod.node.network.http(HttpRequest("GET", "http://10.88.0.2:8080/"))
         times.append(time.monotonic() - began)
         assert answer.status == 200
         await asyncio.sleep(0.1)
@@ -319,12 +319,12 @@ async def test_a_removed_file_takes_space_until_it_is_closed(pod: Pod) -> None:
     running = pod.node.runtime.start_exec(
         pod.container, ["bash", "-c", "exec 3>/tmp/x; head -c 1000000 /dev/zero >&3; rm /tmp/x; sleep 100"]
     )
-    while not any(p.name == "sleep" for p in pod.container.processes):
+    while not any(p.name == "sleep" for p in pod.node.kernel.processes_of(pod.container)):
         await asyncio.sleep(0)
     assert pod.container.disk.used > before + 1_000_000
     running.kill()
     await running.wait()
-    for process in pod.container.processes:
+    for process in pod.node.kernel.processes_of(pod.container):
         if process.name == "sleep":
             process.signal(9)
             await process.exited()

@@ -1,0 +1,140 @@
+"""Sockets as open files. What is written to one is parsed as HTTP and answered by the handler at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from ekslab.http import Handler, HttpRequest
+from ekslab.node import abi
+from ekslab.node.abi import error
+from ekslab.node.descriptors import OpenFile
+
+
+@dataclass
+class Socket(OpenFile):
+    """A socket, with `local` and `remote` once it is connected. It carries HTTP requests and their answers."""
+
+    typechar: str = "4"
+    type: str = "ipv4"
+    protocol: str = "tcp"
+    local: tuple[str, int] | None = None
+    remote: tuple[str, int] | None = None
+    handler: Handler | None = None
+    _sent: bytearray = field(default_factory=bytearray)
+    _received: bytearray = field(default_factory=bytearray)
+    _ended: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__(flags=abi.O_RDWR)
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        return self.local
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        return self.remote
+
+    def write(self, data: bytes, now: int) -> int:
+        if self.remote is None:
+            raise error("ENOTCONN")
+        if self._ended:
+            raise error("EPIPE")
+        self._sent.extend(data)
+        request = _parse_request(self._sent, self.remote)
+        if request is not None and self.handler is not None:
+            self._sent.clear()
+            task = asyncio.get_running_loop().create_task(self._answer(request, self.handler))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif self._sent and not _looks_like_http(self._sent):
+            # What listens here speaks HTTP only.
+            self._received.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            self._sent.clear()
+            self._ended = True
+            self._wake.set()
+        return len(data)
+
+    async def _answer(self, request: HttpRequest, handler: Handler) -> None:
+        response = await handler(request)
+        head = f"HTTP/1.1 {response.status} {reason(response.status)}\r\n"
+        headers = {"Content-Length": str(len(response.body)), **response.headers}
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+        self._received.extend(head.encode() + response.body)
+        self._ended = request.header("Connection").lower() == "close"
+        self._wake.set()
+
+    async def read(self, size: int) -> bytes:
+        if self.remote is None:
+            raise error("ENOTCONN")
+        while not self._received:
+            if self._ended:
+                return b""
+            self._wake.clear()
+            await self._wake.wait()
+        data = bytes(self._received[:size])
+        del self._received[:size]
+        return data
+
+    def read_now(self, size: int) -> bytes:
+        raise error("EAGAIN")
+
+
+_REASONS = {
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    206: "Partial Content",
+    301: "Moved Permanently",
+    302: "Found",
+    304: "Not Modified",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+}
+
+
+def reason(status: int) -> str:
+    """The words that go with an HTTP status."""
+    return _REASONS.get(status, "")
+
+
+def _looks_like_http(data: bytes | bytearray) -> bool:
+    first = bytes(data).split(b"\n", 1)[0]
+    return b"\n" not in data or first.rstrip().endswith((b"HTTP/1.0", b"HTTP/1.1"))
+
+
+def _parse_request(data: bytes | bytearray, remote: tuple[str, int]) -> HttpRequest | None:
+    """A whole HTTP request, or None while there isn't one."""
+    for separator in (b"\r\n\r\n", b"\n\n"):
+        head, found, body = bytes(data).partition(separator)
+        if found:
+            break
+    else:
+        return None
+    lines = head.decode("latin-1").splitlines()
+    words = lines[0].split()
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        return None
+    headers = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        headers[name.strip()] = value.strip()
+    lowered = {name.lower(): value for name, value in headers.items()}
+    length = lowered.get("content-length", "0")
+    if not length.isdigit() or len(body) < int(length):
+        return None
+    host = lowered.get("host", f"{remote[0]}:{remote[1]}")
+    if words[2] == "HTTP/1.0":
+        headers.setdefault("Connection", "close")
+    return HttpRequest(words[0], f"http://{host}{words[1]}", headers, body[: int(length)])

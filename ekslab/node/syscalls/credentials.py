@@ -1,0 +1,56 @@
+"""setuid, setgid, setsid and unshare: system calls that change who a process is. Events: setuid, setgid, unshare."""
+
+from __future__ import annotations
+
+from ekslab.node import abi
+from ekslab.node.abi import error
+from ekslab.node.arguments import Argument, flags_argument, result_argument
+from ekslab.node.kernel import Task
+
+# Falco's own numbers for clone's flags.
+_UNSHARE = {
+    "CLONE_NEWIPC": 1 << 7,
+    "CLONE_NEWNET": 1 << 8,
+    "CLONE_NEWNS": 1 << 9,
+    "CLONE_NEWPID": 1 << 10,
+    "CLONE_NEWUTS": 1 << 11,
+    "CLONE_NEWUSER": 1 << 19,
+}
+
+
+class CredentialCalls(Task):
+    """Users, groups, sessions and namespaces."""
+
+    def setuid(self, uid: int) -> None:
+        self._identity("setuid", uid, self.user_name(uid), "CAP_SETUID", uid in (self.uid, self.euid))
+        self.uid = self.euid = uid
+
+    def setgid(self, gid: int) -> None:
+        self._identity("setgid", gid, self.group_name(gid), "CAP_SETGID", gid in (self.gid, self.egid))
+        self.gid = self.egid = gid
+
+    def _identity(self, call: str, number: int, name: str | None, capability: str, same: bool) -> None:
+        result = 0 if same or capability in self.capabilities else -abi.errno_number("EPERM")
+        argument = Argument(call[3:], f"{number}({name})" if name else str(number), name or str(number))
+        self.emit(call, result, result_argument(result), argument)
+        if result:
+            raise error("EPERM")
+
+    def new_session(self) -> None:
+        """Makes the process the leader of a session and group of its own."""
+        self.session_leader = self.group_leader = self
+
+    def unshare(self, flags: str) -> None:
+        """`flags` are Linux's names, e.g. CLONE_NEWNET; EPERM without CAP_SYS_ADMIN, except for a user namespace."""
+        allowed = "CLONE_NEWUSER" in flags or "CAP_SYS_ADMIN" in self.capabilities
+        if "CLONE_NEWUSER" in flags:
+            self.bounding_capabilities = abi.ALL_CAPABILITIES  # in a user namespace of its own it may do everything
+        result = 0 if allowed else -abi.errno_number("EPERM")
+        self.emit(
+            "unshare",
+            result,
+            result_argument(result),
+            flags_argument("flags", sum(_UNSHARE.get(flag, 0) for flag in flags.split("|")), flags),
+        )
+        if not allowed:
+            raise error("EPERM")
