@@ -20,8 +20,8 @@ $(READY): constraints.txt pyproject.toml
 run: $(READY)  ## run every chapter on the embedded lab; leaves a report in build/run
 	$(BIN)/labkit run --target embedded
 
-test: $(READY)  ## run every test, and compare the notebooks' stored outputs
-	$(BIN)/python -m pytest
+test: $(READY)  ## run every test, and compare the notebooks' stored outputs; OPTIONS="-x -q" are pytest's
+	$(BIN)/python -m pytest $(OPTIONS)
 
 lab: $(READY)  ## open JupyterLab on the notebooks; OPTIONS="--no-browser --port=9000" are JupyterLab's
 	@$(BIN)/labkit lab $(OPTIONS)
@@ -41,7 +41,7 @@ notebooks: $(READY)  ## execute every chapter and store its outputs
 	$(BIN)/labkit run --target embedded --output build/notebooks --store
 
 browser: $(READY)  ## try what `make lab` opens in headless Chromium: chapters, terminals, shell cells
-	$(BIN)/python -m pytest -m browser tests/notebooks
+	$(BIN)/python -m pytest -n 0 -m browser tests/notebooks $(OPTIONS)
 
 clean:  ## stop the embedded lab; remove the environment and everything built
 	-@test ! -x $(BIN)/labkit || $(BIN)/labkit down

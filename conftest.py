@@ -1,7 +1,10 @@
-"""What holds for every test, and lets nbval compare the notebooks' stored outputs: strictly, in name order, on one lab.
+"""How the tests run: labs for tests, files spread over the processors, and nbval's comparison of the notebooks.
 
-Labs that are started by tests, or by commands and kernels that tests start, belong to this process: they end with it,
-however it ends, and one that is still there when the tests are through is a failure.
+A folder's tests are spread over as many workers as there are processors, file by file; the notebooks count as one
+file, because they share a lab and run in name order. A single file runs in this process, and with `-n 0` all do.
+
+Labs that are started by tests, or by commands and kernels that tests start, belong to the worker: they end with it,
+however it ends, and a lab that is still running when the worker's tests have ended is a failure.
 """
 
 from __future__ import annotations
@@ -9,22 +12,39 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ekslab import client
 from ekslab.state import Endpoints
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
+    from xdist.workermanage import WorkerController
+
 HERE = Path(__file__).parent
 FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
+# Files that take longest, first: the short ones at the end fill the workers evenly.
+LONG_FIRST = ("notebooks", "tests/notebooks", "tests/end_to_end", "tests/labkit", "tests/ekslab", "tests")
 _lab_home: Path | None = None
+_labs_left: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="count a skipped test as failed")
 
 
 def pytest_configure() -> None:
     os.environ[client.PARENT] = str(os.getpid())
+    # Where no bytecode is written, each lab and each command that a test starts would compile all modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # A shell starts what runs in its background with SIGINT ignored, and commands that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,9 +91,48 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Endpoints
     return start
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The chapters come last, so that a broken part is reported by its own test first.
-    items.sort(key=_is_notebook_cell)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker per processor; none for a single file, whose tests take less time than the start of workers."""
+    paths = {config.invocation_params.dir / argument.partition("::")[0] for argument in config.args}
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if processors == 1 or (len(paths) == 1 and paths.pop().is_file()) else processors
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "notebooks" if path.endswith(".ipynb") else path
+
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _first_folder(item.nodeid))
+    else:  # the chapters come last, so that a broken part is reported by its own test first
+        items.sort(key=_is_notebook_cell)
+
+
+def _first_folder(nodeid: str) -> int:
+    """Position of the first folder in `LONG_FIRST` that has the test."""
+    return next((i for i, folder in enumerate(LONG_FIRST) if nodeid.startswith(f"{folder}/")), len(LONG_FIRST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.longrepr = f"{item.nodeid} must not be skipped here (--no-skips): {reason}"
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -95,10 +154,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if _lab_home is not None:
         client.stop(_lab_home)
-    left = _labs_of(os.getpid())
-    if left:
-        print(f"\nLabs that tests started are still running: {'; '.join(left)}")
+    _labs_left.extend(_labs_of(os.getpid()))
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["labs_left"] = _labs_left
+    elif _labs_left:
+        print(f"\nLabs that tests started are still running: {'; '.join(_labs_left)}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: WorkerController) -> None:
+    _labs_left.extend(getattr(node, "workeroutput", {}).get("labs_left", ()))
 
 
 def _labs_of(pid: int) -> list[str]:
