@@ -511,16 +511,18 @@ def test_tags_of_alarms(cloudwatch: Any) -> None:
     cloudwatch.tag_resource(ResourceARN=arn, Tags=[{"Key": "team", "Value": "blue"}])
     cloudwatch.untag_resource(ResourceARN=arn, TagKeys=["workshop"])
     assert cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"] == [{"Key": "team", "Value": "blue"}]
-    with pytest.raises(cloudwatch.exceptions.ResourceNotFoundException):
+    with pytest.raises(
+        cloudwatch.exceptions.ResourceNotFoundException, match="There is no resource .*:alarm:criticalx"
+    ):
         cloudwatch.list_tags_for_resource(ResourceARN=arn + "x")
 
 
 def test_errors_are_those_of_the_service(cloudwatch: Any) -> None:
-    with pytest.raises(cloudwatch.exceptions.ResourceNotFound):
+    with pytest.raises(cloudwatch.exceptions.ResourceNotFound, match="Alarm none does not exist"):
         cloudwatch.set_alarm_state(AlarmName="none", StateValue="OK", StateReason="x")
     with pytest.raises(ClientError, match="Value 'INVALID' at 'stateValue' failed to satisfy constraint"):
         cloudwatch.set_alarm_state(AlarmName="none", StateValue="INVALID", StateReason="x")
-    with pytest.raises(cloudwatch.exceptions.InvalidNextToken):
+    with pytest.raises(cloudwatch.exceptions.InvalidNextToken, match="The next token specified is invalid"):
         cloudwatch.describe_alarms(NextToken="?")
     with pytest.raises(ClientError, match="PutCompositeAlarm is not supported by the embedded lab"):
         cloudwatch.put_composite_alarm(AlarmName="x", AlarmRule="ALARM(y)")

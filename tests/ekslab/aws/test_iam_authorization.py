@@ -44,6 +44,13 @@ def policy(*statements: Any) -> dict[str, Any]:
         ([statement(Condition={"StringEquals": {"aws:RequestedRegion": "us-east-1"}})], "allowed"),
         ([statement(Condition={"StringEquals": {"aws:RequestedRegion": ["eu-west-1"]}})], "implicitly denied"),
         ([statement(Condition={"StringNotEquals": {"aws:RequestedRegion": "eu-west-1"}})], "allowed"),
+        ([statement(Condition={"StringEqualsIgnoreCase": {"aws:RequestedRegion": "US-East-1"}})], "allowed"),
+        ([statement(Condition={"StringEqualsIgnoreCase": {"aws:RequestedRegion": "US-East"}})], "implicitly denied"),
+        ([statement(Condition={"StringEquals": {"aws:RequestedRegion": "US-East-1"}})], "implicitly denied"),
+        (
+            [statement(Condition={"StringNotEqualsIgnoreCase": {"aws:RequestedRegion": "US-East-1"}})],
+            "implicitly denied",
+        ),
         ([statement(Condition={"StringLike": {"AWS:requestedregion": "us-*"}})], "allowed"),
         ([statement(Condition={"ArnLike": {"aws:PrincipalArn": "arn:aws:sts::*:assumed-role/*"}})], "allowed"),
         ([statement(Condition={"ArnLike": {"aws:PrincipalArn": "arn:aws:*/fluent-bit"}})], "implicitly denied"),
@@ -263,7 +270,7 @@ def test_the_simulator_takes_policies_that_are_nowhere_attached(running: Any) ->
     )["EvaluationResults"][0]
     assert limited["EvalDecision"] == "implicitDeny"
     assert limited["PermissionsBoundaryDecisionDetail"] == {"AllowedByPermissionsBoundary": False}
-    with pytest.raises(iam.exceptions.NoSuchEntityException):
+    with pytest.raises(iam.exceptions.NoSuchEntityException, match="role/nobody cannot be found"):
         iam.simulate_principal_policy(
             PolicySourceArn="arn:aws:iam::111122223333:role/nobody", ActionNames=["logs:PutLogEvents"]
         )

@@ -249,16 +249,16 @@ def test_a_query_can_be_stopped_once(running: Any, logs: Any) -> None:
     query_id = start(logs, "stats count(*) by n")
     assert logs.stop_query(queryId=query_id)["success"] is True
     assert logs.get_query_results(queryId=query_id)["status"] == "Cancelled"
-    with pytest.raises(logs.exceptions.InvalidParameterException):
+    with pytest.raises(logs.exceptions.InvalidParameterException, match="is not running; it is Cancelled"):
         logs.stop_query(queryId=query_id)
-    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+    with pytest.raises(logs.exceptions.ResourceNotFoundException, match="Query 'nope' does not exist"):
         logs.get_query_results(queryId="nope")
 
 
 def test_groups_are_named_in_exactly_one_way(logs: Any) -> None:
-    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+    with pytest.raises(logs.exceptions.ResourceNotFoundException, match="does not exist"):
         logs.start_query(logGroupNames=["missing"], startTime=0, endTime=1, queryString="")
-    with pytest.raises(logs.exceptions.InvalidParameterException):
+    with pytest.raises(logs.exceptions.InvalidParameterException, match="Exactly one of logGroupName, logGroupNames"):
         logs.start_query(startTime=0, endTime=1, queryString="")
     logs.create_log_group(logGroupName="second")
     logs.create_log_stream(logGroupName="second", logStreamName="s")

@@ -75,6 +75,20 @@ def test_session_credentials_expire(running: Any) -> None:
     assert message.startswith("Signature expired")
 
 
+@pytest.mark.parametrize(
+    ("minutes", "error"),
+    [(14, ""), (-14, ""), (16, "Signature expired: "), (-16, "Signature not yet current: ")],
+)
+def test_a_clock_may_be_a_quarter_of_an_hour_off(running: Any, minutes: int, error: str) -> None:
+    logs = running.client("logs")
+    running.clock.offset = minutes * 60  # the lab's clock; the SDK signs with the true time
+    if not error:
+        assert logs.describe_log_groups()["logGroups"] == []
+        return
+    code, message, _ = error_of(logs.describe_log_groups)
+    assert (code, message.startswith(error)) == ("InvalidSignatureException", True)
+
+
 def test_a_session_that_ended_a_minute_ago_says_so(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session = running.session(None)
     sessions = running.aws.sts._sessions

@@ -121,7 +121,7 @@ def test_queues_are_made_once_listed_described_and_deleted(sqs: Any, queue: str)
     sqs.purge_queue(QueueUrl=queue)
     assert code(sqs.purge_queue, QueueUrl=queue) == "AWS.SimpleQueueService.PurgeQueueInProgress"
     sqs.delete_queue(QueueUrl=queue)
-    with pytest.raises(sqs.exceptions.QueueDoesNotExist):
+    with pytest.raises(sqs.exceptions.QueueDoesNotExist, match="The specified queue does not exist"):
         sqs.send_message(QueueUrl=queue, MessageBody="x")
 
 

@@ -36,7 +36,9 @@ def test_everything_carries_the_workshops_tag(fresh: Lab) -> None:
     fresh.ensure("alarms")
     tag = {"Key": "workshop", "Value": "falco-eks"}
     cloudwatch, sns, sqs = (fresh.aws.client(name) for name in ("cloudwatch", "sns", "sqs"))
-    for alarm in alarms(fresh).values():
+    made = alarms(fresh).values()
+    assert made
+    for alarm in made:
         assert tag in cloudwatch.list_tags_for_resource(ResourceARN=alarm["AlarmArn"])["Tags"]
     assert tag in sns.list_tags_for_resource(ResourceArn=topic_arn(fresh))["Tags"]
     assert sqs.list_queue_tags(QueueUrl=notification_queue(fresh))["Tags"] == {"workshop": "falco-eks"}
@@ -210,5 +212,5 @@ def test_names_follow_the_prefix(new_lab: Callable[..., Endpoints], workshop: Pa
     lab = Lab.connect(home=new_lab().home, root=workshop, prefix="team-a")
     lab.ensure("alarms")
     names = {change.name for step in ("metric-filters", "alarms") for change in lab.apply(step).changes}
-    assert all(name.startswith("team-a-") for name in names)
-    assert all(alarm["Namespace"] == "team-a" for alarm in alarms(lab).values())
+    assert {name.startswith("team-a-") for name in names} == {True}
+    assert {alarm["Namespace"] for alarm in alarms(lab).values()} == {"team-a"}

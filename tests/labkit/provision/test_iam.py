@@ -73,7 +73,9 @@ WITHOUT_RESOURCES = {
 
 
 def test_policies_of_the_workshop_grant_named_actions_on_named_resources(workshop: Path) -> None:
-    for path in (workshop / "manifests/iam").glob("*.json"):
+    policies = list((workshop / "manifests/iam").glob("*.json"))
+    assert policies
+    for path in policies:
         for statement in json.loads(path.read_text())["Statement"]:
             actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
             assert not any("*" in action for action in actions), path
