@@ -1,7 +1,7 @@
-"""Security Hub findings of alerts: alerts come in and are imported as findings, which come back as a frame.
+"""Security Hub findings of alerts: makes, imports, reads, resolves and archives them.
 
-The mapping itself is in `labkit.respond.forwarder`, which runs as a Lambda function too: an alert has one finding,
-whoever imports it.
+The mapping from an alert to a finding is in `labkit.respond.forwarder`, which also runs as a Lambda function: an alert
+has the same finding, whoever imports it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,14 +17,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from botocore.exceptions import ClientError
 
 from labkit.alerts.frame import ALERT, DELIVERY
 from labkit.alerts.times import column
 from labkit.aws import translated_errors
+from labkit.calls import SecurityHubClient, SqsClient, checked
 from labkit.errors import AlertTimeoutError, LabError
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert, Failure, Finding
+from labkit.respond.queues import HINT, receive_all
 from labkit.show import Table, counted
+from labkit.waiting import poll
 
 if TYPE_CHECKING:
     from labkit.alerts.diagnose import Link
@@ -37,53 +39,69 @@ SEVERITY = pd.CategoricalDtype(["INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITI
 MAX_NAMED = 20  # values of one attribute in a GetFindings call
 MAX_BATCH = 100  # findings in a BatchUpdateFindings call
 
-_HINT = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
-# What Security Hub adds to a finding, and what only investigators change: none of it is the provider's to send again.
+# Attributes that Security Hub adds or that only investigators change: a provider doesn't send them again.
 _NOT_THE_PROVIDERS = (
     *("Region", "Severity", "Types", "Confidence", "Criticality", "RelatedFindings", "ProcessedAt", "AwsAccountName"),
     *("Workflow", "WorkflowState", "Note", "UserDefinedFields", "VerificationState"),
 )
 
+# Making findings
 
-def place(lab: Target) -> dict[str, str]:
-    """Where a lab's alerts are raised, as `to_findings`, `to_asff` and `to_ocsf` take it: account, region, cluster."""
-    identity = lab.aws.identity
+
+def origin(target: Target) -> dict[str, str]:
+    """Account, region, partition and cluster of a lab's alerts: arguments of `to_findings`, `to_asff` and `to_ocsf`.
+
+    `target` is `lab.target`.
+    """
+    identity = target.aws.identity
     return {
         "account_id": identity.account_id,
-        "region": lab.settings.region,
+        "region": target.settings.region,
         "partition": identity.partition,
-        "cluster": lab.settings.cluster,
+        "cluster": target.settings.cluster,
     }
 
 
+@checked
 def to_alerts(df: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame of `labkit.alerts.read` as alerts, in Falco's form again.
+    """The rows of a frame of `labkit.alerts.read` as alerts in Falco's JSON form.
 
     Fields without a value are left out. A field whose values are lists is text in a frame, and stays text.
     """
-    fields = [name for name in df.columns if name not in ALERT and name not in DELIVERY]
     alerts = []
     for row in df.to_dict("records"):
-        known = {name: row[name] for name in ALERT if name in row and _is_known(row[name])}
-        if "time" in known:
-            known["time"] = _exact(known["time"])
-        if "tags" in known:
-            known["tags"] = list(known["tags"])
-        known["output_fields"] = {
-            name.removeprefix("output_fields."): row[name] for name in fields if _is_known(row[name])
+        fields = {
+            str(name): value
+            for name, value in row.items()
+            if name not in DELIVERY and (isinstance(value, tuple | list) or not pd.isna(value))
         }
-        alerts.append(known)
+        alert = {name: fields.pop(name) for name in ALERT if name in fields}
+        if "time" in alert:
+            utc = alert["time"].tz_convert("UTC").tz_localize(None)
+            alert["time"] = f"{utc.isoformat(timespec='nanoseconds')}Z"
+        if "tags" in alert:
+            alert["tags"] = list(alert["tags"])
+        alert["output_fields"] = {name.removeprefix("output_fields."): value for name, value in fields.items()}
+        alerts.append(alert)
     return alerts
 
 
-def _is_known(value: Any) -> bool:
-    return isinstance(value, tuple | list) or not pd.isna(value)
+@dataclass(frozen=True)
+class Refused:
+    """An alert that has no finding."""
+
+    number: int
+    """Its number among the alerts, from 0."""
+    reason: str
 
 
-def _exact(moment: pd.Timestamp) -> str:
-    return f"{moment.tz_convert('UTC'):%Y-%m-%dT%H:%M:%S}.{moment.microsecond * 1000 + moment.nanosecond:09}Z"
+class Findings(list[Finding]):
+    """Findings, and in `refused` the alerts that have none."""
+
+    refused: tuple[Refused, ...] = ()
 
 
+@checked
 def to_findings(
     alerts: pd.DataFrame | Iterable[Alert],
     *,
@@ -94,8 +112,8 @@ def to_findings(
 ) -> Findings:
     """The findings of alerts (a frame of `labkit.alerts.read`, or alerts as Falco writes them), in their order.
 
-    `**place(lab)` gives the other arguments. As in the function, an alert that has no finding doesn't keep the others
-    from theirs: it is left out, and `refused` has its number (from 0) and the reason.
+    `**origin(lab.target)` gives the other arguments. An alert that can't have a finding is left out; `refused` has its
+    number and the reason.
     """
     framed = isinstance(alerts, pd.DataFrame)
     findings = Findings()
@@ -112,48 +130,34 @@ def to_findings(
     return findings
 
 
-# The function knows the alert's text, and may have made a finding with a time that this frame doesn't have.
+# A frame can't hold every time. The function reads the alert's text, and may have made a finding with that time.
 _EPOCH = "1970-01-01T00:00:00.000000000Z"
 _NO_TIME = "the frame has no time of it from 1970 to 2262 (the alert itself may: labkit.alerts.parse(message))"
 
-
-@dataclass(frozen=True)
-class Refused:
-    """An alert that has no finding."""
-
-    number: int
-    """Which of the alerts, from 0."""
-    reason: str
-
-
-class Findings(list[Finding]):
-    """Findings, and the alerts that have none."""
-
-    refused: tuple[Refused, ...] = ()
+# Importing and reading them
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of findings that were sent to Security Hub; shown as a table. `failed` and `refused` tell why."""
+    """The results of findings that were sent to Security Hub; displayed as a table. `failed` and `refused` say why."""
 
     imported: tuple[str, ...]
-    """Ids of those that are new."""
+    """Ids of new findings."""
     updated: tuple[str, ...]
-    """Ids of those that were there with an earlier UpdatedAt."""
+    """Ids of findings that Security Hub had with an earlier UpdatedAt."""
     unchanged: tuple[str, ...]
-    """Ids of those that were there as they are: sending them again changed nothing."""
+    """Ids of findings that Security Hub had already: sending them again changed nothing."""
     failed: tuple[Failure, ...]
     refused: tuple[Refused, ...] = ()
-    """Alerts without a finding, of which nothing was sent."""
+    """Alerts without a finding: nothing of them was sent."""
 
     @property
     def _table(self) -> Table:
         counts = [("imported", self.imported), ("updated", self.updated), ("unchanged", self.unchanged)]
         rows = [(str(len(ids)), what, "") for what, ids in counts if ids]
-        reasons = Counter(f"{failure.code}: {failure.message}" for failure in self.failed)
-        rows += [(str(count), "failed", reason) for reason, count in reasons.most_common()]
-        unmade = Counter(one.reason for one in self.refused)
-        rows += [(str(count), "no finding", reason) for reason, count in unmade.most_common()]
+        reasons = Counter(("failed", f"{failure.code}: {failure.message}") for failure in self.failed)
+        reasons.update(("no finding", one.reason) for one in self.refused)
+        rows += [(str(count), what, reason) for (what, reason), count in reasons.items()]
         total = len(self.imported) + len(self.updated) + len(self.unchanged) + len(self.failed)
         return Table(f"Sent to Security Hub: {total}", ("findings", "result", "reason"), tuple(rows))
 
@@ -164,29 +168,33 @@ class Report:
         return self._table._repr_html_()
 
 
-def import_findings(client: Any, findings: Iterable[Finding], *, attempts: int = 5, pause: float = 0.5) -> Report:
-    """Imports findings, as many as there are, and tells of each what became of it.
+@checked
+def import_findings(
+    client: SecurityHubClient, findings: Iterable[Finding], *, attempts: int = 5, pause: float = 0.5
+) -> Report:
+    """Imports any number of findings (BatchImportFindings) and reports the result of each.
 
-    `client` is `boto3.client("securityhub")`. What Security Hub is too busy for is sent again (`attempts`, `pause` in
-    seconds: see `forwarder.import_findings`). What `to_findings` refused is in the report, too. Raises `LabError` if
-    Security Hub is off, `TargetError` if this identity may not import.
+    `client` is `boto3.client("securityhub")`. What Security Hub is too busy for is sent again, `attempts` times at most
+    with doubling pauses from `pause` seconds. The report has the alerts that `to_findings` refused, too. Raises
+    `LabError` if Security Hub is off, `TargetError` if this identity may not import.
     """
     refused = findings.refused if isinstance(findings, Findings) else ()
     sent = {finding["Id"]: finding for finding in findings}
-    with translated_errors(_HINT), _switched_on():
+    with _explained():
         before = {found["Id"]: found["UpdatedAt"] for found in _by_id(client, list(sent))}
         outcome = forwarder.import_findings(client, sent.values(), attempts=attempts, pause=pause)
-    new = [id_ for id_ in outcome.ids if id_ not in before]
-    later = [
-        id_
-        for id_ in outcome.ids
-        if id_ in before and datetime.fromisoformat(sent[id_]["UpdatedAt"]) > datetime.fromisoformat(before[id_])
-    ]
-    same = [id_ for id_ in outcome.ids if id_ in before and id_ not in set(later)]
-    return Report(tuple(new), tuple(later), tuple(same), tuple(outcome.failed), refused)
+
+    def is_later(id_: str) -> bool:
+        return datetime.fromisoformat(sent[id_]["UpdatedAt"]) > datetime.fromisoformat(before[id_])
+
+    new = tuple(id_ for id_ in outcome.ids if id_ not in before)
+    updated = tuple(id_ for id_ in outcome.ids if id_ in before and is_later(id_))
+    unchanged = tuple(id_ for id_ in outcome.ids if id_ in before and not is_later(id_))
+    return Report(new, updated, unchanged, tuple(outcome.failed), refused)
 
 
-def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+@checked
+def read(client: SecurityHubClient, cluster: str, *, filters: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The findings of a cluster's alerts as a frame, one row each, oldest first.
 
     `client` is `boto3.client("securityhub")`; `filters` are further ones of GetFindings, such as `{"SeverityLabel":
@@ -196,8 +204,8 @@ def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None)
     tuples; `workflow` (NEW, NOTIFIED, RESOLVED, SUPPRESSED) and `record` (ACTIVE, ARCHIVED) string. No findings give an
     empty frame of the same columns and dtypes. Raises `LabError` if Security Hub is off.
     """
-    with translated_errors(_HINT), _switched_on():
-        found = list(_findings(client, {**_of(cluster), **(filters or {})}))
+    with _explained():
+        found = list(_findings(client, {**_of_cluster(cluster), **(filters or {})}))
     rows = [
         (
             finding["Id"],
@@ -214,7 +222,7 @@ def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None)
         )
         for finding in found
     ]
-    kinds: dict[str, Any] = {
+    dtypes: dict[str, Any] = {
         "id": "string",
         "created": "datetime64[ns, UTC]",
         "updated": "datetime64[ns, UTC]",
@@ -223,43 +231,44 @@ def read(client: Any, cluster: str, *, filters: Mapping[str, Any] | None = None)
         **dict.fromkeys(("types", "resources"), "object"),
         **dict.fromkeys(("workflow", "record"), "string"),
     }
-    df = pd.DataFrame(rows, columns=list(kinds))
+    df = pd.DataFrame(rows, columns=list(dtypes))
     for name in ("created", "updated"):
         df[name] = column(df[name])
-    return df.astype(kinds).sort_values(["created", "id"], kind="stable").reset_index(drop=True)
+    return df.astype(dtypes).sort_values(["created", "id"], kind="stable").reset_index(drop=True)
 
 
+@checked
 def wait_for(
-    client: Any,
+    client: SecurityHubClient,
     ids: Sequence[str],
     *,
     where: Mapping[str, Any] | None = None,
     timeout: float,
     why: Callable[[], Link] | None = None,
 ) -> list[Finding]:
-    """Findings as Security Hub has them, by their Ids and in that order, as soon as all are there.
+    """Findings by their Ids, in that order and as GetFindings returns them, as soon as all are there.
 
-    `where` are values that they must have, too, such as `{"RecordState": "ARCHIVED"}`. Security Hub may take some
-    seconds to show what it has taken. Raises `AlertTimeoutError` that names the missing after `timeout` seconds, with
-    the broken link that `why` finds; `Lab.wait_for_findings` brings one that knows the forwarder.
+    `client` is `boto3.client("securityhub")`. `where` are values that they must have, such as `{"RecordState":
+    "ARCHIVED"}`. Security Hub may take some seconds to return what it has imported. Raises `AlertTimeoutError` with the
+    missing Ids after `timeout` seconds, and with the broken link that `why` finds; `Lab.wait_for_findings` passes a
+    `why` for the forwarder.
     """
-    from labkit.waiting import poll
-
     found: dict[str, Finding] = {}
     seen: set[str] = set()
 
-    def look() -> bool | None:
-        with translated_errors(_HINT), _switched_on():
+    def all_found() -> bool | None:
+        with _explained():
             there = list(_by_id(client, [id_ for id_ in ids if id_ not in found]))
         seen.update(f["Id"] for f in there)
         found.update({f["Id"]: f for f in there if all(f.get(name) == value for name, value in (where or {}).items())})
         return len(found) == len(set(ids)) or None
 
-    if poll(look, f"{counted(len(set(ids)), 'finding')} in Security Hub", timeout) is None:
-        missing = [id_ for id_ in ids if id_ not in found]
-        how = f" with {dict(where)}" if where else ""
+    if poll(all_found, f"{counted(len(set(ids)), 'finding')} in Security Hub", timeout) is None:
+        missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in found]
         message = (
-            f"{len(missing)} of {len(set(ids))} findings are not in Security Hub{how} after {timeout:g} s: {missing[0]}"
+            f"{len(missing)} of {counted(len(set(ids)), 'finding')} {'is' if len(missing) == 1 else 'are'} not in "
+            f"Security Hub"
+            f"{f' with {dict(where)}' if where else ''} after {timeout:g} s: {missing[0]}"
             f"{', ...' if len(missing) > 1 else ''}"
         )
         if seen.issuperset(missing):
@@ -271,46 +280,53 @@ def wait_for(
     return [found[id_] for id_ in ids]
 
 
-def resolve(client: Any, ids: Iterable[str], *, note: str, by: str, status: str = "RESOLVED") -> Report:
-    """Sets findings' workflow status with a note, as somebody does who has looked into them (BatchUpdateFindings).
+# Closing them
 
-    `client` is `boto3.client("securityhub")`, `by` who it was. `status` is NEW, NOTIFIED, RESOLVED or SUPPRESSED.
+
+@checked
+def resolve(client: SecurityHubClient, ids: Iterable[str], *, note: str, by: str, status: str = "RESOLVED") -> Report:
+    """Sets the workflow status of findings, with a note, as an investigator does (BatchUpdateFindings).
+
+    `client` is `boto3.client("securityhub")`, `by` the investigator's name. `status` is NEW, NOTIFIED, RESOLVED or
+    SUPPRESSED. The report has the Ids as `updated`; an Id without a finding is in `failed`.
     """
+    wanted = list(ids)
     done: list[str] = []
     failed: list[Failure] = []
-    with translated_errors(_HINT), _switched_on():
-        known = [{"Id": found["Id"], "ProductArn": found["ProductArn"]} for found in _by_id(client, list(ids))]
-        for start in range(0, len(known), MAX_BATCH):
+    with _explained():
+        known = {found["Id"]: found["ProductArn"] for found in _by_id(client, wanted)}
+        for identifiers in forwarder.batches(
+            [{"Id": id_, "ProductArn": arn} for id_, arn in known.items()], MAX_BATCH, forwarder.MAX_BATCH_BYTES
+        ):
             answer = client.batch_update_findings(
-                FindingIdentifiers=known[start : start + MAX_BATCH],
-                Workflow={"Status": status},
-                Note={"Text": note, "UpdatedBy": by},
+                FindingIdentifiers=identifiers, Workflow={"Status": status}, Note={"Text": note, "UpdatedBy": by}
             )
             done += [identifier["Id"] for identifier in answer["ProcessedFindings"]]
             failed += [
                 Failure(one["FindingIdentifier"]["Id"], one["ErrorCode"], one["ErrorMessage"])
                 for one in answer["UnprocessedFindings"]
             ]
-    missing = set(ids) - {identifier["Id"] for identifier in known}
-    failed += [Failure(id_, "FindingNotFound", "There is no such finding.") for id_ in sorted(missing)]
+    missing = sorted(set(wanted) - set(known))
+    failed += [Failure(id_, "FindingNotFound", "There is no such finding.") for id_ in missing]
     return Report((), tuple(done), (), tuple(failed))
 
 
-def active(client: Any, cluster: str) -> Iterator[Finding]:
-    """The findings of a cluster's alerts that aren't archived, as Security Hub has them, page by page."""
-    current = {"RecordState": [{"Value": "ACTIVE", "Comparison": "EQUALS"}]}
-    return _findings(client, {**_of(cluster), **current})
+@checked
+def active(client: SecurityHubClient, cluster: str) -> Iterator[Finding]:
+    """The findings of a cluster's alerts that aren't archived, page by page as GetFindings returns them."""
+    return _findings(client, {**_of_cluster(cluster), "RecordState": [{"Value": "ACTIVE", "Comparison": "EQUALS"}]})
 
 
-def archive(client: Any, cluster: str) -> Report:
-    """Archives the findings of a cluster's alerts: what they are about is over.
+@checked
+def archive(client: SecurityHubClient, cluster: str) -> Report:
+    """Archives the active findings of a cluster's alerts.
 
     A provider does that by importing them once more, with another RecordState and a later UpdatedAt. Findings can't be
-    deleted; Security Hub drops them 90 days after their last update.
+    deleted; Security Hub drops them 90 days after their last update. Raises `LabError` if Security Hub is off.
     """
     findings: list[Finding] = []
     last: list[Failure] = []
-    with translated_errors(_HINT), _switched_on():
+    with _explained():
         for finding in active(client, cluster):
             try:
                 findings.append(_archived(finding))
@@ -330,27 +346,15 @@ def _archived(finding: Finding) -> Finding:
     return {**own, "RecordState": "ARCHIVED", "UpdatedAt": updated}
 
 
-@contextmanager
-def _switched_on() -> Iterator[None]:
-    """Turns Security Hub's word for being off into an error that says what to do."""
-    from botocore.exceptions import ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "InvalidAccessException":
-            raise
-        raise LabError(
-            "Security Hub CSPM is off in this region.",
-            hint='lab.apply("security-hub") enables it, without any standards.',
-        ) from error
+# Deliveries and dead letters
 
 
+@checked
 def delivery(events: Iterable[Mapping[str, Any]], *, account_id: str, log_group: str) -> dict[str, Any]:
-    """The event with which a subscription of `log_group` delivers log events (of FilterLogEvents, of one stream).
+    """The event with which a subscription of `log_group` invokes a function, for replays.
 
-    A function that gets it can't tell it from the first delivery: what a replay is tried with. Source: CloudWatch Logs
-    User Guide, "Log group-level subscription filters".
+    `events` are log events of one stream, as FilterLogEvents returns them. Source: CloudWatch Logs User Guide, "Log
+    group-level subscription filters".
     """
     found = list(events)
     batch = {
@@ -366,40 +370,26 @@ def delivery(events: Iterable[Mapping[str, Any]], *, account_id: str, log_group:
     return {"awslogs": {"data": base64.b64encode(gzip.compress(json.dumps(batch).encode())).decode()}}
 
 
-def dead_letters(client: Any, queue_url: str, *, at_least: int = 1, timeout: float) -> pd.DataFrame:
-    """The dead letters in the forwarder's queue, taken out of it: waits until there are `at_least` so many.
+@checked
+def dead_letters(client: SqsClient, queue_url: str, *, at_least: int = 1, timeout: float) -> pd.DataFrame:
+    """The dead letters in the forwarder's queue. They are taken out of it; waits up to `timeout` s for `at_least`.
 
-    After `timeout` seconds it is content with what there is. `client` is `boto3.client("sqs")`. Columns, all string:
-    `reason`, `message` (of the log event), `event_id`, `log_group`, `log_stream`. A letter that isn't the forwarder's
-    own (Lambda puts deliveries there that failed to the end) has its text as `message`, and as `reason` what Lambda
-    says. SQS delivers at least once: what was delivered twice is one row.
+    `client` is `boto3.client("sqs")`. Columns, all string: `reason`, `message` (of the log event), `event_id`,
+    `log_group`, `log_stream`. Lambda's own letters (deliveries that failed on every attempt) have their text as
+    `message` and Lambda's error as `reason`. Duplicates are left out. Raises `TargetError` if there is no such queue.
     """
-    deadline = time.monotonic() + timeout
-    rows: list[tuple[Any, ...]] = []
-    while True:
-        left = deadline - time.monotonic()
-        with translated_errors(_HINT):
-            messages = client.receive_message(
-                QueueUrl=queue_url,
-                MaxNumberOfMessages=10,
-                WaitTimeSeconds=0 if len(rows) >= at_least else max(0, min(20, math.ceil(left))),
-                MessageAttributeNames=["All"],
-            ).get("Messages", [])
-            for message in messages:
-                rows.append(_letter(message))
-                client.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
-        if not messages and (len(rows) >= at_least or left <= 0):
-            break
+    rows = [_letter(message) for message in receive_all(client, queue_url, at_least=at_least, timeout=timeout)]
     columns = ["reason", "message", "event_id", "log_group", "log_stream"]
     return pd.DataFrame(rows, columns=columns, dtype="string").drop_duplicates().reset_index(drop=True)
 
 
-def newest_dead_letter(client: Any, queue_url: str) -> tuple[pd.Timestamp, str] | None:
-    """When the newest dead letter came, and its reason; None if there is none. They all stay in the queue.
+@checked
+def newest_dead_letter(client: SqsClient, queue_url: str) -> tuple[pd.Timestamp, str] | None:
+    """Time (UTC) and reason of the newest dead letter, None if there is none. All letters stay in the queue.
 
-    `client` is `boto3.client("sqs")`. It is the newest of those that SQS shows at once, ten at most.
+    `client` is `boto3.client("sqs")`. SQS returns ten messages at most: it is the newest of these.
     """
-    with translated_errors(_HINT):
+    with translated_errors(HINT):
         messages = client.receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=10,
@@ -419,20 +409,39 @@ def _letter(message: Mapping[str, Any]) -> tuple[Any, ...]:
         event = letter["logEvent"]
         return letter["reason"], event["message"], event["id"], letter["logGroup"], letter["logStream"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        said = message.get("MessageAttributes", {}).get("ErrorMessage", {}).get("StringValue", "")
-        return said, message["Body"], None, None, None
+        reason = message.get("MessageAttributes", {}).get("ErrorMessage", {}).get("StringValue", "")
+        return reason, message["Body"], None, None, None
 
 
-def _of(cluster: str) -> dict[str, Any]:
+# Calls
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turns boto3's errors into `TargetError`, and the one that Security Hub is off into a `LabError` with the step."""
+    try:
+        with translated_errors(HINT):
+            yield
+    except LabError as error:
+        cause = error.__cause__
+        if not isinstance(cause, ClientError) or cause.response["Error"]["Code"] != "InvalidAccessException":
+            raise
+        raise LabError(
+            "Security Hub CSPM is off in this region.",
+            hint='lab.apply("security-hub") enables it, without any standards.',
+        ) from cause
+
+
+def _of_cluster(cluster: str) -> dict[str, Any]:
     return {"Id": [{"Value": forwarder.id_prefix(cluster), "Comparison": "PREFIX"}]}
 
 
-def _findings(client: Any, filters: Mapping[str, Any]) -> Iterator[Finding]:
+def _findings(client: SecurityHubClient, filters: Mapping[str, Any]) -> Iterator[Finding]:
     for page in client.get_paginator("get_findings").paginate(Filters=filters, MaxResults=100):
         yield from page["Findings"]
 
 
-def _by_id(client: Any, ids: Sequence[str]) -> Iterator[Finding]:
+def _by_id(client: SecurityHubClient, ids: Sequence[str]) -> Iterator[Finding]:
     for start in range(0, len(ids), MAX_NAMED):
         named = [{"Value": id_, "Comparison": "EQUALS"} for id_ in ids[start : start + MAX_NAMED]]
         yield from _findings(client, {"Id": named})

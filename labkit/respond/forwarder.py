@@ -393,7 +393,7 @@ def _product_fields(about: Mapping[str, str], fields: Mapping[str, str], room: i
         chosen[key] = value
         room -= size
     if left_out:
-        chosen["falco/left_out"] = f"{left_out} more fields"
+        chosen["falco/left_out"] = f"{left_out} more field{'' if left_out == 1 else 's'}"
     return chosen
 
 

@@ -26,6 +26,8 @@ from labkit.aws import translated_errors
 from labkit.calls import CloudWatchClient, LogsClient, checked
 from labkit.errors import LabError
 from labkit.respond.forwarder import batches
+from labkit.respond.queues import HINT
+from labkit.waiting import poll
 
 MAX_PAIRS = 1000  # different dimension names and values in an hour, beyond which a filter may be disabled
 MAX_VALUES = 150  # of one metric in a PutMetricData call
@@ -35,8 +37,6 @@ MAX_BYTES = 500_000  # of a PutMetricData call, which takes 1 MB: names grow whe
 
 Request = Mapping[str, Any]
 """A metric filter as PutMetricFilter takes it."""
-
-_HINT = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
 
 
 @checked
@@ -48,7 +48,7 @@ def put_filter(client: LogsClient, request: Request) -> None:
     service can't be reached or refuses the call itself.
     """
     try:
-        with translated_errors(_HINT):
+        with translated_errors(HINT):
             client.put_metric_filter(**request)
     except LabError as error:
         cause = error.__cause__
@@ -157,7 +157,7 @@ def read(
     first, last = utc(start).floor(f"{period}s"), utc(end).ceil(f"{period}s")
     if last <= first:
         raise LabError(f"There is no time between {start} and {end}.", hint="`end` has to be later than `start`.")
-    with translated_errors(_HINT):
+    with translated_errors(HINT):
         known = sorted({*values, *_listed(client, counter)}) if counter.dimension else [""]
         rows: list[tuple[Any, str, float]] = []
         for i in range(0, len(known), MAX_QUERIES):
@@ -205,8 +205,6 @@ def wait(
     On AWS that takes a minute or two. After `timeout` seconds it is what CloudWatch has by then: `compare` shows what
     is missing. Raises `LabError` if there are no alerts.
     """
-    from labkit.waiting import poll
-
     if alerts.empty:
         raise LabError("There are no alerts to wait for.", hint="Trigger some, then count the alerts again.")
     start, end = alerts["period"].min(), alerts["period"].max() + pd.Timedelta(seconds=period)
@@ -310,7 +308,7 @@ def put(client: CloudWatchClient, namespace: str, data: Sequence[Mapping[str, An
     Raises `TargetError` if CloudWatch refuses a name, a value or a time (more than two weeks old or two hours ahead).
     """
     calls = list(batches(data, MAX_DATA, MAX_BYTES))
-    with translated_errors(_HINT):
+    with translated_errors(HINT):
         for batch in calls:
             client.put_metric_data(Namespace=namespace, MetricData=batch)
     return len(calls)

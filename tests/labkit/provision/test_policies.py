@@ -185,7 +185,7 @@ def run_the_workshop(person: Person) -> None:
 def forward_findings(person: Person, df: pd.DataFrame) -> None:
     """What chapter 07 does with alerts."""
     lab, hub, sqs = person.lab, person.client("securityhub"), person.client("sqs")
-    batch = findings.to_findings(df, **findings.place(lab))
+    batch = findings.to_findings(df, **findings.origin(lab.target))
     assert len(findings.wait_for(hub, [finding["Id"] for finding in batch], timeout=20)) == len(df)
     assert not findings.import_findings(hub, batch).failed
     place = {"account_id": lab.aws.identity.account_id, "log_group": lab.settings.log_group}
@@ -254,7 +254,7 @@ REFUSED: dict[str, Callable[[Person], Any]] = {
         Findings=[
             {**finding, "ProductArn": finding["ProductArn"].replace("/default", "/payroll")}
             for finding in findings.to_findings(
-                [{"rule": "r", "time": "2026-01-01T00:00:00Z"}], **findings.place(p.lab)
+                [{"rule": "r", "time": "2026-01-01T00:00:00Z"}], **findings.origin(p.lab.target)
             )
         ]
     ),

@@ -32,7 +32,7 @@ def hub(lab: Lab) -> Any:
 
 def import_some(lab: Lab, count: int = 5) -> list[str]:
     """Ids of findings that have been imported."""
-    batch = findings.to_findings(map(json.loads, LINES[:count]), **findings.place(lab))
+    batch = findings.to_findings(map(json.loads, LINES[:count]), **findings.origin(lab.target))
     assert len(findings.import_findings(hub(lab), batch).imported) == count
     return [finding["Id"] for finding in batch]
 
@@ -70,7 +70,7 @@ def test_a_hub_that_was_there_stays_and_only_the_workshops_findings_are_archived
     hub(fresh).enable_security_hub(EnableDefaultStandards=False, Tags={"team": "security"})
     assert changes(fresh.apply("security-hub"))["Security Hub CSPM"] == "unchanged"
     import_some(fresh)
-    other = findings.to_findings([json.loads(LINES[0])], **{**findings.place(fresh), "cluster": "another"})
+    other = findings.to_findings([json.loads(LINES[0])], **{**findings.origin(fresh.target), "cluster": "another"})
     findings.import_findings(hub(fresh), other)
     assert changes(fresh.undo("security-hub")) == {"Security Hub CSPM": "kept", "findings": "removed"}
     assert describe(fresh) is not None

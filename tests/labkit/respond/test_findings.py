@@ -117,7 +117,7 @@ def test_whatever_its_time_an_alert_in_a_frame_has_the_finding_of_the_function_o
 
 
 def test_the_place_of_a_lab_is_its_account_region_and_cluster(lab: Lab) -> None:
-    assert findings.place(lab) == {
+    assert findings.origin(lab.target) == {
         "account_id": "111122223333",
         "region": "us-east-1",
         "partition": "aws",
@@ -210,7 +210,7 @@ def test_findings_are_waited_for_and_the_missing_are_named(hub: Any, cluster: st
     findings.import_findings(hub, batch[:24])
     ids = [finding["Id"] for finding in reversed(batch[:24])]
     assert [f["Id"] for f in findings.wait_for(hub, ids, timeout=5)] == ids
-    with pytest.raises(LabError, match=f"1 of 25 findings are not in Security Hub.*{batch[24]['Id']}"):
+    with pytest.raises(LabError, match=f"1 of 25 findings is not in Security Hub.*{batch[24]['Id']}"):
         findings.wait_for(hub, [finding["Id"] for finding in batch], timeout=0.1)
 
 
@@ -315,5 +315,7 @@ def test_the_log_group_and_security_hub_agree(
 ) -> None:
     log(*[alert(time=f"2026-11-23T04:20:{second:02}.5Z") for second in range(7)])
     df = lab.alerts()
-    report = findings.import_findings(hub, findings.to_findings(df, **{**findings.place(lab), "cluster": cluster}))
+    report = findings.import_findings(
+        hub, findings.to_findings(df, **{**findings.origin(lab.target), "cluster": cluster})
+    )
     assert len(report.imported) == len(df) == len(findings.read(hub, cluster)) == 7

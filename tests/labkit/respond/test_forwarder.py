@@ -377,7 +377,7 @@ def test_what_is_no_text_is_shown_as_an_escape() -> None:
 def test_an_own_field_called_like_a_key_of_the_alert_does_not_hide_it() -> None:
     made = finding(with_fields(rule="not the rule"))
     assert made["ProductFields"]["falco/rule"] == "Terminal shell in container"
-    assert made["ProductFields"]["falco/left_out"] == "1 more fields"
+    assert made["ProductFields"]["falco/left_out"] == "1 more field"
 
 
 # Messages

@@ -15,7 +15,7 @@ from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import AlertTimeoutError, LabError
 from labkit.provision.findings_forwarder import broken_link, dead_letter_queue_url, function_name
-from labkit.respond.findings import dead_letters, place, read, to_findings
+from labkit.respond.findings import dead_letters, origin, read, to_findings
 from labkit.respond.forwarder import alert_of, finding_id
 from labkit.waiting import poll
 
@@ -102,9 +102,9 @@ def test_the_function_and_the_frame_agree_on_alerts_of_any_time(lab: Lab) -> Non
     made = awaited(look, "the findings of the function")
     df = lab.alerts(rule="any time")
     assert (df.attrs["alerts"], df.attrs["untimed"], df["time"].isna().sum()) == (4, 1, 1)
-    found = to_findings(df, **place(lab))
+    found = to_findings(df, **origin(lab.target))
     assert [one.number for one in found.refused] == [3]
-    (beyond,) = to_findings([far], **place(lab))
+    (beyond,) = to_findings([far], **origin(lab.target))
     assert {one["Id"] for one in (*found, beyond)} == set(made)
     shown = read(lab.aws.client("securityhub"), lab.settings.cluster).set_index("id")
     assert set(shown.index[shown["created"].isna()]) == {beyond["Id"]}
@@ -190,7 +190,7 @@ def test_a_permission_that_is_missing_is_the_reason_of_a_dead_letter(lab: Lab) -
 def test_a_finding_that_does_not_come_names_what_is_broken(lab: Lab, call: Callable[[Any], Any], said: str) -> None:
     call(lab.aws.client)
     try:
-        with pytest.raises(AlertTimeoutError, match="1 of 1 findings are not in Security Hub") as caught:
+        with pytest.raises(AlertTimeoutError, match="1 of 1 finding is not in Security Hub") as caught:
             lab.wait_for_findings(["never"], timeout=0.1)
     finally:
         lab.apply("findings-forwarder")

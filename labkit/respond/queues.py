@@ -1,0 +1,36 @@
+"""Messages of an SQS queue, received until there are enough."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from labkit.aws import translated_errors
+from labkit.calls import SqsClient
+
+HINT = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
+"""What to check if AWS doesn't answer."""
+
+
+def receive_all(client: SqsClient, queue_url: str, *, at_least: int = 1, timeout: float) -> list[dict[str, Any]]:
+    """Receives and deletes all messages; waits up to `timeout` seconds for `at_least` of them.
+
+    Each is as ReceiveMessage returns it, with its attributes. SQS delivers at least once: there may be duplicates.
+    """
+    deadline = time.monotonic() + timeout
+    found: list[dict[str, Any]] = []
+    with translated_errors(HINT):
+        while True:
+            left = deadline - time.monotonic()
+            messages = client.receive_message(
+                QueueUrl=queue_url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=0 if len(found) >= at_least else max(0, min(20, math.ceil(left))),
+                MessageAttributeNames=["All"],
+            ).get("Messages", [])
+            for message in messages:
+                client.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+            found += messages
+            if not messages and (len(found) >= at_least or left <= 0):
+                return found
