@@ -10,7 +10,8 @@ from falcorules.arguments import checked, near, shown
 from falcorules.errors import EventError, RuleError
 from falcorules.events import Event, RecordedEvent, TypedEvent, as_line, open_events
 from falcorules.files import read
-from falcorules.loader import PRIORITIES, Loader, Rule
+from falcorules.keys import PRIORITIES
+from falcorules.loader import Loader, Rule
 from falcorules.output import Alert, BadFormat, Format
 from falcorules.report import FileReport, Location, Problem, Report
 from falcorules.values import glob
