@@ -347,6 +347,8 @@ def _constant(text: str, operator: str, left: Operand) -> Any:
     if unhexed is not None:
         return unhexed
     constant = values.convert(text, left.type)
+    if operator == "regex":
+        values.regex(text)
     if left.name == "evt.around" and operator != "=":
         raise BadValue("evt.around supports only '=' comparison operator")
     # Whatever is made of the type, it is compared with names of types.
@@ -479,7 +481,7 @@ def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
     source = ("call", name, tuple(argument.source for argument in arguments), node.argument)
     if name in ("join", "concat", "getopt"):
         if fault := _misapplied(node, [argument.base for argument in arguments]):
-            raise ConditionFault(fault, place)
+            raise ConditionFault(fault, node.position)
         return Operand(source, "CHARBUF", is_list=name == "getopt" and not node.argument)
     if len(arguments) != 1:
         raise ConditionFault(f"filter error: '{name}' transformer takes exactly one argument", place)

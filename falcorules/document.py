@@ -81,7 +81,7 @@ class Node:
 
 
 def documents(content: bytes) -> list[Node]:
-    """The documents of a file, with shared nodes where it has aliases; raises YamlFault."""
+    """The documents of a file up to the first empty one, with shared nodes where it has aliases. Raises YamlFault."""
     return _Parser(_Scanner(_as_bytes_of_utf8(content).decode("latin-1"))).documents()
 
 
@@ -734,7 +734,10 @@ class _Parser:
             self._anchors = {}
             if token.kind == "document start":
                 self._scanner.pop()
-            found.append(self._document())
+            document = self._document()
+            if document.kind == "null":  # as in Falco, what follows is not read
+                return found
+            found.append(document)
             while (after := self._scanner.peek()) is not None and after.kind == "document end":
                 self._scanner.pop()
             if after is token:  # nothing was read, and never would be

@@ -160,6 +160,8 @@ def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Refere
             raise UnknownField(f"filter_check called with nonexistent field {text}")
         return Reference("thread.cgroup", subsystem, fields()["thread.cgroup"], text)
     if info is None:
+        if name.startswith(_PLUGIN) and (prefix := _longest_prefix(name)) and fields()[prefix].argument == "required":
+            raise UnknownField(f"filter '{text}': {prefix} requires an argument but none provided")
         raise UnknownField(f"filter_check called with nonexistent field {text}")
     if name.startswith(_PLUGIN):
         _check_plugin_argument(info, argument, text)
@@ -170,6 +172,11 @@ def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Refere
     elif argument and name in ("fd.types", "evt.around") and not _is_number(argument):
         raise UnknownField(f"{argument} is not a valid number")
     return Reference(name, argument or None, info, text)
+
+
+def _longest_prefix(name: str) -> str:
+    """The longest name of a field that `name` starts with; "" if there is none."""
+    return max((known for known in fields() if name.startswith(known)), key=len, default="")
 
 
 def _is_index(name: str, argument: str) -> bool:

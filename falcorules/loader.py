@@ -157,12 +157,10 @@ class Loader:
             place = fault.place and Location("value for", "", trail[0].name, *fault.place)
             raise Refused("LOAD_ERR_YAML_PARSE", fault.message, (*trail, place) if place else trail) from None
         try:
-            self._report.schema_warnings = schema_warnings(roots)
+            self._report.schema_warnings = schema_warnings(roots) if roots else None
         except SchemaFault as fault:
             raise Refused("LOAD_ERR_YAML_PARSE", str(fault), trail) from None
         for root in roots:
-            if root.kind == "null":
-                continue
             if root.kind not in ("map", "sequence"):
                 raise invalid("Rules content is not yaml", trail)
             if root.kind != "sequence":
@@ -191,10 +189,7 @@ class Loader:
             kind, trail = "rule", trail_to_item(item, "rule", parent)
             self._rule(item, trail)
         else:
-            name = (item.pairs[0][0].name or "") if item.pairs else ""
-            self._warn(
-                "LOAD_UNKNOWN_ITEM", "Unknown top level item", trail_to(item, "rules content item", name, parent)
-            )
+            self._warn("LOAD_UNKNOWN_ITEM", "Unknown top level item", trail_to(item, "rules content item", "", parent))
             return
         for key, _ in item.pairs:
             if key.name not in _KEYS[kind]:

@@ -230,18 +230,14 @@ class Parser:
         raise ParseFailure(f"expected a valid check operator: one of {_quoted(OPERATORS)}")
 
     def _modifier(self) -> str:
-        """oneof, anyof or allof, if a list follows; else the word is a string like any other."""
+        """oneof, anyof or allof, if it has blanks around it and a list follows; else it is a string like any other."""
         start, last = self.at, self.last
-        self._blank()
-        for word in ast.MODIFIERS:
-            if not self._literal(word):
-                continue
-            blank = self._blank()
-            follows = self.text[self.at : self.at + 1]
-            if follows == "(" or (
-                blank and _IDENTIFIER.match(self.text, self.at) and not _BOOLEAN_WORD.match(self.text, self.at)
-            ):
-                return word
+        if self._blank() or self.last[0].isalpha():  # the blank after a word has been read
+            for word in ast.MODIFIERS:
+                if self._literal(word) and self._blank():
+                    names_list = _IDENTIFIER.match(self.text, self.at) and not _BOOLEAN_WORD.match(self.text, self.at)
+                    if names_list or self.text[self.at : self.at + 1] == "(":
+                        return word
         self.at, self.last = start, last
         return ""
 

@@ -152,7 +152,7 @@ class Problem:
 
 @dataclass
 class FileReport:
-    """What was found in one rules file. `schema_warnings` is None where the file could not be read as YAML."""
+    """What was found in one rules file. `schema_warnings` is None for a file that is empty or isn't YAML."""
 
     name: str
     errors: list[Problem] = field(default_factory=list)

@@ -159,7 +159,7 @@ def upper(text: str) -> str:
 
 
 def regex(pattern: str) -> Callable[[str], bool]:
-    """A matcher of whole strings against an RE2 pattern in POSIX syntax; an invalid pattern matches nothing."""
+    """A matcher of whole strings against an RE2 pattern in POSIX syntax. Raises BadValue."""
     import re2
 
     options = re2.Options()
@@ -168,8 +168,8 @@ def regex(pattern: str) -> Callable[[str], bool]:
     options.log_errors = False
     try:
         compiled = re2.compile(pattern.encode("utf-8", "surrogateescape"), options)
-    except re2.error:
-        return lambda text: False
+    except re2.error as error:
+        raise BadValue(f"invalid regex pattern: {error.args[0].decode('utf-8', 'replace')}") from None
     match = compiled.fullmatch
     return lambda text: match(text.encode("utf-8", "surrogateescape")) is not None
 

@@ -100,6 +100,9 @@ def test_the_canonical_text_leaves_out_quotes_as_falco_does(text: str, canonical
         ("val(proc.name) = x", "unexpected token after 'val'", 4),
         ("proc.name = val(x)", "expected a field within 'val' transformer", 17),
         ("proc.name in oneof (a)", "unexpected token after 'oneof'", 20),
+        ("proc.name =oneof (a)", "unexpected token after 'oneof'", 18),
+        ("proc.name = oneof(a)", "unexpected token after 'oneof'", 18),
+        ("proc.name glob oneof(a)", "unexpected token after 'oneof'", 21),
         ("proc.name = \0", "expected a string value", 13),
     ],
 )

@@ -91,7 +91,7 @@ CASES = {
         "- list: l\n  ^\n",
     ),
     "LOAD_UNKNOWN_ITEM": Case(
-        "- rules: R\n", "Unknown top level item", (FILE, ("rules content item", "rules", 0, 2)), "- rules: R\n  ^\n"
+        "- rules: R\n", "Unknown top level item", (FILE, ("rules content item", "", 0, 2)), "- rules: R\n  ^\n"
     ),
     "LOAD_DEPRECATED_ITEM": Case(
         f"{RULE}- rule: R\n  enabled: false\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from typing import Any
 
@@ -155,15 +156,25 @@ def test_globs_match_what_the_c_library_matches(pattern: str, text: str, fold_ca
         ("^a$", "a", True),
         ("[[:digit:]]+", "12", True),
         (".*", "a\nb", False),
-        ("(", "(", False),  # no regex: it matches nothing
-        ("\\d", "1", False),  # not in POSIX syntax
         ("é", "é", True),
         (".", "\udcff", False),  # not a character
-        ("(?i)a", "A", False),
     ],
 )
 def test_a_regex_matches_the_whole_text_in_posix_syntax(pattern: str, text: str, matched: bool) -> None:
     assert regex(pattern)(text) is matched
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(", "missing ): ("),
+        ("\\d", "invalid escape sequence: \\d"),  # not in POSIX syntax
+        ("(?i)a", "no argument for repetition operator: ?"),
+    ],
+)
+def test_an_invalid_regex_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(BadValue, match=f"^{re.escape(f'invalid regex pattern: {message}')}$"):
+        regex(pattern)
 
 
 @pytest.mark.parametrize(
