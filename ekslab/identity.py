@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+# The audiences of service account tokens: for the API server, and for roles of AWS.
+API_AUDIENCE = "https://kubernetes.default.svc"
 STS_AUDIENCE = "sts.amazonaws.com"
 _LIFETIME = dt.timedelta(days=60)  # of the certificate
 

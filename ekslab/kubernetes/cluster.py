@@ -10,10 +10,10 @@ from functools import partial
 from aiohttp import web
 
 from ekslab.identity import Credentials, ServerCertificate, ServiceAccountIssuer
-from ekslab.kubernetes import resources as r
-from ekslab.kubernetes.admission import Admission
-from ekslab.kubernetes.api import Api
-from ekslab.kubernetes.auth import Authenticator, Authorizer
+from ekslab.kubernetes.apiserver.auth import Authenticator, Authorizer
+from ekslab.kubernetes.apiserver.reviews import Reviews
+from ekslab.kubernetes.apiserver.server import Api
+from ekslab.kubernetes.apiserver.tables import pod_status
 from ekslab.kubernetes.controllers.base import Controller
 from ekslab.kubernetes.controllers.daemonset import DaemonSets
 from ekslab.kubernetes.controllers.deployment import Deployments
@@ -24,15 +24,16 @@ from ekslab.kubernetes.controllers.namespace import Namespaces
 from ekslab.kubernetes.controllers.node import Nodes
 from ekslab.kubernetes.controllers.replicaset import ReplicaSets
 from ekslab.kubernetes.controllers.scheduler import Scheduler
-from ekslab.kubernetes.events import Recorder, forget_old
-from ekslab.kubernetes.kubelet import Kubelet
-from ekslab.kubernetes.registry import Registry
-from ekslab.kubernetes.resources import Object, name_of, namespace_of
-from ekslab.kubernetes.reviews import Reviews
-from ekslab.kubernetes.seed import API_ADDRESS, API_HOST, NAMESPACES, register_node, seed
-from ekslab.kubernetes.store import Store
-from ekslab.kubernetes.tables import pod_status
-from ekslab.kubernetes.timestamps import rfc3339_micro
+from ekslab.kubernetes.kubelet.kubelet import Kubelet
+from ekslab.kubernetes.kubelet.registration import register_node
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.admission import Admission
+from ekslab.kubernetes.objects.events import Recorder, forget_old
+from ekslab.kubernetes.objects.registry import Registry
+from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of
+from ekslab.kubernetes.objects.store import Store
+from ekslab.kubernetes.objects.timestamps import rfc3339_micro
+from ekslab.kubernetes.seed import API_ADDRESS, API_HOST, NAMESPACES, seed
 from ekslab.node import Node
 
 _HEARTBEAT_SECONDS = 10.0
@@ -88,7 +89,7 @@ class Cluster:
         for namespace in NAMESPACES:
             self._namespaces.provide(namespace)
         for index, node in enumerate(nodes):
-            made = register_node(self.registry, node, index, region, account_id, name)
+            made = register_node(self.registry, node, index, region, name)
             message = f"Node {node.name} event: Registered Node {node.name} in Controller"
             Recorder(self.registry, "node-controller").event(r.NODES, made, "RegisteredNode", message)
 

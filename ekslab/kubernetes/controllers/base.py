@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import ClassVar, NamedTuple
 
-from ekslab.kubernetes.events import Recorder
-from ekslab.kubernetes.registry import Registry
-from ekslab.kubernetes.resources import Object, Resource, controller_of, name_of, namespace_of
-from ekslab.kubernetes.store import Change
+from ekslab.kubernetes.objects.events import Recorder
+from ekslab.kubernetes.objects.registry import Registry
+from ekslab.kubernetes.objects.resources import Object, Resource, controller_of, name_of, namespace_of
+from ekslab.kubernetes.objects.store import Change
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.5

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 
-from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.controllers.base import Controller, Key, is_active, owned_by, owner_key, ready_since
 from ekslab.kubernetes.controllers.deployment import resolve, template_hash
-from ekslab.kubernetes.errors import ApiError
-from ekslab.kubernetes.resources import Object, name_of, namespace_of, owner_reference
-from ekslab.kubernetes.scheduling import selects_node, untolerated
-from ekslab.kubernetes.store import Change
-from ekslab.kubernetes.timestamps import parse
+from ekslab.kubernetes.controllers.scheduling import selects_node, untolerated
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.errors import ApiError
+from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of, owner_reference
+from ekslab.kubernetes.objects.store import Change
+from ekslab.kubernetes.objects.timestamps import parse
 
 _RETRY_SECONDS = 1.0
 _HASH_LABEL = "controller-revision-hash"

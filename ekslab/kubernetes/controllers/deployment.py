@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 
 from ekslab import names
-from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.controllers.base import Controller, Key, own, owned_by, owner_key
-from ekslab.kubernetes.registry import Registry
-from ekslab.kubernetes.resources import Object, controller_of, name_of, namespace_of, owner_reference
-from ekslab.kubernetes.selectors import matches
-from ekslab.kubernetes.store import Change
-from ekslab.kubernetes.timestamps import rfc3339
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.registry import Registry
+from ekslab.kubernetes.objects.resources import Object, controller_of, name_of, namespace_of, owner_reference
+from ekslab.kubernetes.objects.selectors import matches
+from ekslab.kubernetes.objects.store import Change
+from ekslab.kubernetes.objects.timestamps import rfc3339
 
 REVISION = "deployment.kubernetes.io/revision"
 HASH_LABEL = "pod-template-hash"

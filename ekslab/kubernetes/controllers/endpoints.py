@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ekslab.http import Handler, HttpRequest, HttpResponse
-from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.controllers.base import Controller, Key, owned_by, ready_since
-from ekslab.kubernetes.registry import Registry
-from ekslab.kubernetes.resources import Object, name_of, namespace_of, owner_reference
-from ekslab.kubernetes.store import Change
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.registry import Registry
+from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of, owner_reference
+from ekslab.kubernetes.objects.store import Change
 from ekslab.node import Network
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.controllers.base import Controller, Key
-from ekslab.kubernetes.errors import ApiError
-from ekslab.kubernetes.resources import Object, Resource, name_of, namespace_of
-from ekslab.kubernetes.store import Change
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.errors import ApiError
+from ekslab.kubernetes.objects.resources import Object, Resource, name_of, namespace_of
+from ekslab.kubernetes.objects.store import Change
 
 
 class Garbage(Controller):

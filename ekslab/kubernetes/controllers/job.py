@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.controllers.base import Controller, Key, is_active, owned_by, owner_key, ready_since
-from ekslab.kubernetes.errors import ApiError
-from ekslab.kubernetes.resources import Object, name_of, namespace_of, owner_reference
-from ekslab.kubernetes.store import Change
-from ekslab.kubernetes.timestamps import parse, rfc3339
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.errors import ApiError
+from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of, owner_reference
+from ekslab.kubernetes.objects.store import Change
+from ekslab.kubernetes.objects.timestamps import parse, rfc3339
 
 _RETRY_SECONDS = 1.0
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.controllers.base import Controller, Key
-from ekslab.kubernetes.errors import ApiError
-from ekslab.kubernetes.registry import Registry
-from ekslab.kubernetes.resources import Object, Resource, name_of
-from ekslab.kubernetes.store import Change
-from ekslab.kubernetes.timestamps import rfc3339
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.errors import ApiError
+from ekslab.kubernetes.objects.registry import Registry
+from ekslab.kubernetes.objects.resources import Object, Resource, name_of
+from ekslab.kubernetes.objects.store import Change
+from ekslab.kubernetes.objects.timestamps import rfc3339
 
 
 class Namespaces(Controller):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.controllers.base import Controller, Key
-from ekslab.kubernetes.resources import Object
-from ekslab.kubernetes.scheduling import CORDONED
-from ekslab.kubernetes.store import Change
-from ekslab.kubernetes.timestamps import rfc3339
+from ekslab.kubernetes.controllers.scheduling import CORDONED
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.resources import Object
+from ekslab.kubernetes.objects.store import Change
+from ekslab.kubernetes.objects.timestamps import rfc3339
 
 
 class Nodes(Controller):

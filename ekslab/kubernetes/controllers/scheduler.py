@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ekslab.kubernetes import resources as r
 from ekslab.kubernetes.controllers.base import Controller, Key
-from ekslab.kubernetes.resources import Object, name_of, namespace_of
-from ekslab.kubernetes.scheduling import refusal
-from ekslab.kubernetes.store import Change
-from ekslab.kubernetes.timestamps import rfc3339
+from ekslab.kubernetes.controllers.scheduling import refusal
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of
+from ekslab.kubernetes.objects.store import Change
+from ekslab.kubernetes.objects.timestamps import rfc3339
 
 
 class Scheduler(Controller):

@@ -1,0 +1,1 @@
+"""The API server: authenticates, authorizes and answers requests over HTTPS."""

@@ -1,0 +1,204 @@
+"""Who calls, and whether they may: bearer tokens become users, RBAC objects decide."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from ekslab.identity import API_AUDIENCE, Credentials, ServiceAccountIssuer
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.errors import ApiError, unauthorized
+from ekslab.kubernetes.objects.resources import Object, Resource
+from ekslab.kubernetes.objects.store import Store
+from ekslab.wildcards import wildcard
+
+MASTERS = "system:masters"
+
+
+@dataclass(frozen=True)
+class User:
+    """A caller: name, groups, uid, and whatever else the authenticator knows."""
+
+    name: str
+    groups: tuple[str, ...]
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def info(self) -> Object:
+        """As `UserInfo`."""
+        info: Object = {"username": self.name, "groups": list(self.groups)}
+        if self.uid:
+            info["uid"] = self.uid
+        if self.extra:
+            info["extra"] = {key: list(values) for key, values in self.extra}
+        return info
+
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a request wants to do. `path` is set instead of a resource for discovery and the like."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+class Authenticator:
+    """Turns bearer tokens into users.
+
+    `aws_authenticate` gives the ARN behind a `k8s-aws-v1.` token; `administrators` are patterns of the ARNs that the
+    cluster lets in (on EKS: its creator and access entries), all as cluster administrators.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        credentials: Credentials,
+        issuer: ServiceAccountIssuer,
+        aws_authenticate: Callable[[str], str | None] | None,
+        administrators: Iterable[str],
+    ) -> None:
+        self._store = store
+        self._credentials = credentials
+        self._issuer = issuer
+        self._aws_authenticate = aws_authenticate
+        self._administrators = tuple(administrators)
+
+    def user(self, authorization: str) -> User:
+        """The caller with this `Authorization` header; nobody in particular without one. Raises a 401 error."""
+        scheme, _, token = authorization.partition(" ")
+        if not authorization:
+            return ANONYMOUS
+        user = self.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+        if user is None:
+            raise unauthorized()
+        return user
+
+    def authenticate(self, token: str, audience: str | None = None) -> User | None:
+        """The user whom a token stands for, None if it stands for nobody."""
+        if hmac.compare_digest(token.encode(), self._credentials.kubernetes_token.encode()):
+            return User("kubernetes-admin", (MASTERS, "system:authenticated"))
+        if token.startswith("k8s-aws-v1."):
+            arn = self._aws_authenticate(token) if self._aws_authenticate else None
+            if arn is None or not any(wildcard(pattern)(arn) for pattern in self._administrators):
+                return None
+            return User(arn, (MASTERS, "system:authenticated"), extra=(("arn", (arn,)),))
+        return self._service_account(token, audience or API_AUDIENCE)
+
+    def _service_account(self, token: str, audience: str) -> User | None:
+        try:
+            bound = self._issuer.verify(token, audience=audience)["kubernetes.io"]
+        except (jwt.InvalidTokenError, KeyError):
+            return None
+        namespace, account = bound["namespace"], bound["serviceaccount"]
+        stored = self._store.get(r.SERVICE_ACCOUNTS, namespace, account["name"])
+        if stored is None or (account.get("uid") and account["uid"] != stored["metadata"]["uid"]):
+            return None
+        extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        if pod := bound.get("pod"):
+            running = self._store.get(r.PODS, namespace, pod["name"])
+            if running is None or running["metadata"]["uid"] != pod.get("uid"):
+                return None
+            extra = (
+                ("authentication.kubernetes.io/pod-name", (pod["name"],)),
+                ("authentication.kubernetes.io/pod-uid", (pod["uid"],)),
+            )
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+        return User(f"system:serviceaccount:{namespace}:{account['name']}", groups, stored["metadata"]["uid"], extra)
+
+
+class Authorizer:
+    """RBAC over the store's roles and bindings."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def allows(self, user: User, wanted: Attributes) -> bool:
+        return MASTERS in user.groups or any(_rule_allows(rule, wanted) for rule in self.rules(user, wanted.namespace))
+
+    def rules(self, user: User, namespace: str) -> list[dict[str, Any]]:
+        """The policy rules a user has cluster-wide and in a namespace."""
+        found: list[dict[str, Any]] = []
+        for binding in self._store.list(r.CLUSTER_ROLE_BINDINGS):
+            if _binds(binding, user):
+                found += self._role(r.CLUSTER_ROLES, "", binding)
+        if namespace:
+            for binding in self._store.list(r.ROLE_BINDINGS, namespace):
+                if _binds(binding, user):
+                    kind = r.ROLES if binding["roleRef"]["kind"] == "Role" else r.CLUSTER_ROLES
+                    found += self._role(kind, namespace if kind is r.ROLES else "", binding)
+        return found
+
+    def _role(self, resource: Resource, namespace: str, binding: Object) -> list[dict[str, Any]]:
+        role = self._store.get(resource, namespace, binding["roleRef"]["name"])
+        return list((role or {}).get("rules") or ())
+
+    def check(self, user: User, wanted: Attributes) -> None:
+        """Raises the 403 error with which the API server refuses what RBAC does not allow."""
+        if not self.allows(user, wanted):
+            raise _refused(user, wanted)
+
+
+def _binds(binding: Object, user: User) -> bool:
+    for subject in binding.get("subjects") or ():
+        kind, name = subject["kind"], subject["name"]
+        if kind == "Group" and name in user.groups:
+            return True
+        if kind == "User" and name == user.name:
+            return True
+        if kind == "ServiceAccount" and user.name == f"system:serviceaccount:{subject.get('namespace')}:{name}":
+            return True
+    return False
+
+
+def _rule_allows(rule: dict[str, Any], wanted: Attributes) -> bool:
+    def covers(name: str, value: str) -> bool:
+        values = rule.get(name) or ()
+        return "*" in values or value in values
+
+    if not covers("verbs", wanted.verb):
+        return False
+    if wanted.path:
+        return any(
+            pattern == "*" or wanted.path == pattern or (pattern.endswith("*") and wanted.path.startswith(pattern[:-1]))
+            for pattern in rule.get("nonResourceURLs") or ()
+        )
+    if not covers("apiGroups", wanted.group):
+        return False
+    resource = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
+    if not covers("resources", resource) and not (
+        wanted.subresource and f"*/{wanted.subresource}" in (rule.get("resources") or ())
+    ):
+        return False
+    names = rule.get("resourceNames")
+    return not names or wanted.name in names
+
+
+def _refused(user: User, wanted: Attributes) -> ApiError:
+    if wanted.path:
+        return ApiError(
+            403, "Forbidden", f'forbidden: User "{user.name}" cannot {wanted.verb} path "{wanted.path}"', {}
+        )
+    qualified = f"{wanted.resource}.{wanted.group}" if wanted.group else wanted.resource
+    resource = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
+    subject = f'{qualified} "{wanted.name}"' if wanted.name else qualified
+    where = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
+    message = (
+        f'{subject} is forbidden: User "{user.name}" cannot {wanted.verb} resource "{resource}" '
+        f'in API group "{wanted.group}" {where}'
+    )
+    details: Object = {"name": wanted.name, "kind": wanted.resource} if wanted.name else {"kind": wanted.resource}
+    if wanted.group:
+        details["group"] = wanted.group
+    return ApiError(403, "Forbidden", message, details)

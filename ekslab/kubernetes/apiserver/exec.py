@@ -1,0 +1,317 @@
+"""`exec` and `attach` over a WebSocket: frames whose first byte is a channel, in and out of a container's process."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import WSMsgType, web
+
+from ekslab.kubernetes.apiserver.logs import container_named, follow_log
+from ekslab.kubernetes.kubelet.kubelet import Kubelet
+from ekslab.kubernetes.objects.errors import ApiError, bad_request
+from ekslab.kubernetes.objects.resources import Object
+from ekslab.names import hex_id
+from ekslab.node import Container, Execution, OciError
+from ekslab.node.tty import Tty
+
+logger = logging.getLogger("ekslab")
+_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+_MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the official Python client sends all input as one
+_PING_SECONDS = 2.0
+_STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
+
+
+class _Stdin:
+    """What the client sends on channel 0, as the process reads it. A client that sends much waits for room."""
+
+    _LIMIT = 256 * 1024  # bytes
+
+    def __init__(self) -> None:
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
+        self._rest = memoryview(b"")
+        self._waiting = 0
+        self._room = asyncio.Event()
+        self._ended = False
+
+    def feed(self, data: bytes) -> None:
+        if data:
+            self._waiting += len(data)
+            self._chunks.put_nowait(data)
+
+    def end(self) -> None:
+        self._chunks.put_nowait(b"")
+
+    async def read(self, count: int) -> bytes:
+        if not self._rest and not self._ended:
+            self._rest = memoryview(await self._chunks.get())
+            self._ended = not self._rest
+        data, self._rest = bytes(self._rest[:count]), self._rest[count:]
+        self._waiting -= len(data)
+        self._room.set()
+        return data
+
+    async def room(self, there: Callable[[], Awaitable[object]]) -> None:
+        """Waits until there is room for more; meanwhile calls `there` now and then, to find out if the client is."""
+        while self._waiting > self._LIMIT:
+            self._room.clear()
+            try:
+                async with asyncio.timeout(_PING_SECONDS):
+                    await self._room.wait()
+            except TimeoutError:
+                await there()
+
+
+class _Outbox:
+    """Frames on their way to the client, in order; None ends them. Who writes much waits for room."""
+
+    _LIMIT = 64
+
+    def __init__(self) -> None:
+        self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def put(self, frame: bytes | None) -> None:
+        self._frames.put_nowait(frame)
+        if self._frames.qsize() >= self._LIMIT:
+            self._room.clear()
+
+    async def get(self) -> bytes | None:
+        frame = await self._frames.get()
+        if self._frames.qsize() < self._LIMIT:
+            self._room.set()
+        return frame
+
+    @property
+    def full(self) -> bool:
+        return not self._room.is_set()
+
+    async def room(self) -> None:
+        await self._room.wait()
+
+
+class _Channel:
+    """An output of the process: what it writes goes to the client in order with everything else."""
+
+    def __init__(self, number: int, frames: _Outbox) -> None:
+        self._prefix = bytes((number,))
+        self._frames = frames
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        if self.closed:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        if data:
+            self._frames.put(self._prefix + data)
+
+    @property
+    def full(self) -> bool:
+        return self._frames.full
+
+    async def drain(self) -> None:
+        await self._frames.room()
+
+
+class _Attachment:
+    """A client that looks on while a container's own process runs, and types into its terminal if it has one."""
+
+    def __init__(self, container: Container, kubelet: Kubelet, stdin: _Stdin | None, stdout: _Channel | None) -> None:
+        self._container = container
+        first = kubelet.node.kernel.first_process(container)
+        self._tty = first.tty if first is not None else None
+        self._tasks: list[asyncio.Task[None]] = []
+        if self._tty is not None:
+            self._before = self._tty.output
+            if stdout is not None:
+                self._tty.output = self._both(stdout)
+            if stdin is not None:
+                self._tasks.append(asyncio.create_task(self._type(self._tty, stdin)))
+        elif stdout is not None:
+            self._tasks.append(asyncio.create_task(follow_log(kubelet, container, stdout.write, stdout.drain)))
+
+    def _both(self, stdout: _Channel) -> Callable[[bytes], object]:
+        def write(data: bytes) -> None:
+            self._before(data)
+            if not stdout.closed:
+                stdout.write(data)
+
+        return write
+
+    @staticmethod
+    async def _type(tty: Tty, stdin: _Stdin) -> None:
+        while data := await stdin.read(4096):
+            await tty.room()
+            tty.input(data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        if self._tty is not None:
+            self._tty.resize(rows, columns)
+
+    def hang_up(self) -> None:
+        """The client went away; the container goes on."""
+        if self._tty is not None:
+            self._tty.output = self._before
+        for task in self._tasks:
+            task.cancel()
+
+    async def wait(self) -> int:
+        code = int(await self._container.wait())
+        if self._tty is None:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.hang_up()
+        return code
+
+
+async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, attach: bool) -> web.StreamResponse:
+    """Runs a command in a container of the pod, or attaches to its own process, until that ends.
+
+    Raises 400 and 404 errors before the connection is upgraded.
+    """
+    query = request.query
+    command = query.getall("command", [])
+    wants = {name: query.get(name, "").lower() in ("true", "1") for name in ("stdin", "stdout", "stderr", "tty")}
+    container = _running(pod, kubelet, query.get("container", ""))
+    if attach and wants["stdin"] and not container.spec.tty:
+        raise bad_request("the embedded cluster attaches input to terminals only: run the pod with a terminal (--tty)")
+    if not attach and not command:
+        raise bad_request("you must specify at least 1 command for the container")
+    if not any(wants[name] for name in ("stdin", "stdout", "stderr")):
+        raise bad_request("you must specify at least one of stdin, stdout, stderr")
+    socket = web.WebSocketResponse(protocols=_PROTOCOLS, autoping=True, max_msg_size=_MAX_MESSAGE)
+    if not socket.can_prepare(request):
+        raise ApiError(
+            400, "BadRequest", "the embedded cluster runs commands over WebSocket only: use kubectl 1.30 or later"
+        )
+    await socket.prepare(request)
+    frames = _Outbox()
+    sender = asyncio.create_task(_send(socket, frames))
+    first = _STDOUT if wants["stdout"] else _STDERR if wants["stderr"] else _ERROR
+    frames.put(bytes((first,)))  # tells the client that the streams are there
+    stdin = _Stdin() if wants["stdin"] else None
+    stdout = _Channel(_STDOUT, frames) if wants["stdout"] else None
+    stderr = _Channel(_STDERR, frames) if wants["stderr"] and not wants["tty"] else None
+    runtime = kubelet.node.runtime
+    receiver: asyncio.Task[None] | None = None
+    try:
+        execution: Execution | _Attachment
+        if attach:
+            execution = _Attachment(container, kubelet, stdin, stdout)
+        else:
+            execution = runtime.start_exec(
+                container, command, tty=wants["tty"], stdin=stdin, stdout=stdout, stderr=stderr
+            )
+        outputs = [channel for channel in (stdout, stderr) if channel is not None]
+        receiver = asyncio.create_task(_receive(socket, execution, stdin, outputs))
+        status = _exit_status(await execution.wait())
+    except OciError as error:
+        exec_id = hex_id(64, "exec", container.id, *command)
+        status = _start_error(f'failed to exec in container: failed to start exec "{exec_id}": {error}')
+    except Exception:  # the WebSocket is open: an answer over HTTP would garble it
+        logger.exception("exec failed: %s", command)
+        status = _start_error("the embedded lab failed to run this command; its log says why")
+    finally:
+        if receiver is not None:
+            receiver.cancel()
+    frames.put(bytes((_ERROR,)) + json.dumps(status).encode())
+    frames.put(None)
+    await sender
+    await socket.close()
+    return socket
+
+
+def _running(pod: Object, kubelet: Kubelet, wanted: str) -> Container:
+    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        raise ApiError(
+            500,
+            "InternalError",
+            "Internal error occurred: error executing command in container: cannot exec into a container in a "
+            f"completed pod; current phase is {pod['status']['phase']}",
+        )
+    name = container_named(pod, wanted)
+    container = kubelet.container(pod, name)
+    if container is None or container.state != "running":
+        message = f'unable to upgrade connection: container not found ("{name}")'
+        raise ApiError(500, "InternalError", f"Internal error occurred: {message}")
+    return container
+
+
+async def _send(socket: web.WebSocketResponse, frames: _Outbox) -> None:
+    there = True
+    while (frame := await frames.get()) is not None:
+        if there and not socket.closed:
+            try:
+                await socket.send_bytes(frame)
+            except (ConnectionError, RuntimeError):  # the client went away; the process may go on
+                there = False
+
+
+async def _receive(
+    socket: web.WebSocketResponse,
+    execution: Execution | _Attachment,
+    stdin: _Stdin | None,
+    outputs: list[_Channel],
+) -> None:
+    """Hands the client's frames to the process until the connection ends; then its input ends too."""
+    try:
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                data = message.data.encode()
+            elif message.type is WSMsgType.BINARY:
+                data = message.data
+            else:
+                continue
+            if not data:
+                continue
+            channel, payload = data[0], data[1:]
+            if channel == _STDIN and stdin is not None:
+                stdin.feed(payload)
+                await stdin.room(socket.ping)
+            elif channel == _RESIZE:
+                _resize(execution, payload)
+            elif channel == _CLOSE and payload[:1] == bytes((_STDIN,)) and stdin is not None:
+                stdin.end()
+    except ConnectionError:  # found out by a ping
+        pass
+    if stdin is not None:
+        stdin.end()
+    for channel in outputs:
+        channel.closed = True
+    execution.hang_up()
+
+
+def _resize(execution: Execution | _Attachment, payload: bytes) -> None:
+    try:
+        size = json.loads(payload)
+        rows, columns = int(size.get("Height", 24)), int(size.get("Width", 80))
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return
+    if 0 < rows < 65536 and 0 < columns < 65536:  # as a terminal keeps them
+        execution.resize(rows, columns)
+
+
+def _exit_status(code: int) -> Object:
+    if code == 0:
+        return {"metadata": {}, "status": "Success"}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
+    }
+
+
+def _start_error(message: str) -> Object:
+    said = f"error executing command in container: {message}"
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"Internal error occurred: {said}",
+        "reason": "InternalError",
+        "details": {"causes": [{"message": said}]},
+        "code": 500,
+    }

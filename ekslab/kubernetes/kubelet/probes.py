@@ -1,0 +1,94 @@
+"""Probes: is a container well? By an HTTP request, a connection, or a command run in it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ekslab import versions
+from ekslab.http import HttpRequest
+from ekslab.kubernetes.objects.resources import Object
+from ekslab.node import Container, Node, OciError
+
+
+class ProbeFailure(Exception):
+    """The container isn't well; the message follows `Readiness probe `, as the kubelet words it."""
+
+
+_USER_AGENT = f"kube-probe/{versions.EKS}"
+
+
+class _Output:
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+
+class Probe:
+    """One probe of one container. `address` is the pod's IP."""
+
+    def __init__(self, spec: Object, container_spec: Object, container: Container, node: Node, address: str) -> None:
+        self._spec = spec
+        self._ports = {port.get("name"): port["containerPort"] for port in container_spec.get("ports") or ()}
+        self._container = container
+        self._node = node
+        self._address = address
+
+    async def check(self) -> None:
+        """Returns when the container is well, raises `ProbeFailure` when it isn't."""
+        timeout = float(self._spec.get("timeoutSeconds", 1))
+        if "exec" in self._spec:
+            await self._command(list(self._spec["exec"].get("command") or ()), timeout)
+        elif "tcpSocket" in self._spec:
+            port = self._port(self._spec["tcpSocket"]["port"])
+            try:
+                await self._get(f"http://{self._address}:{port}/", {}, timeout)
+            except (OSError, TimeoutError) as error:
+                raise ProbeFailure(f"failed: dial tcp {self._address}:{port}: {_words(error)}") from error
+        elif "httpGet" in self._spec:
+            await self._http(self._spec["httpGet"], timeout)
+
+    async def _http(self, spec: Object, timeout: float) -> None:
+        host = spec.get("host") or self._address
+        scheme = str(spec.get("scheme", "HTTP")).lower()
+        url = f"{scheme}://{host}:{self._port(spec['port'])}/{str(spec.get('path', '/')).lstrip('/')}"
+        headers = {header["name"]: header["value"] for header in spec.get("httpHeaders") or ()}
+        try:
+            status = await self._get(url, {"User-Agent": _USER_AGENT, **headers}, timeout)
+        except (OSError, TimeoutError) as error:
+            raise ProbeFailure(f'failed: Get "{url}": {_words(error)}') from error
+        if not 200 <= status < 400:
+            raise ProbeFailure(f"failed: HTTP probe failed with statuscode: {status}")
+
+    async def _get(self, url: str, headers: dict[str, str], timeout: float) -> int:
+        request = HttpRequest("GET", url, headers)
+        response = await asyncio.wait_for(self._node.network.http(request), timeout)
+        return response.status
+
+    async def _command(self, argv: list[str], timeout: float) -> None:
+        output = _Output()
+        try:
+            code = await asyncio.wait_for(
+                self._node.runtime.exec(self._container, argv, stdout=output, stderr=output), timeout
+            )
+        except TimeoutError as error:
+            raise ProbeFailure(f'failed: command "{" ".join(argv)}" timed out') from error
+        except OciError as error:
+            raise ProbeFailure(f"errored: {error}") from error
+        if code:
+            raise ProbeFailure(f"failed: {output.data.decode(errors='replace')}")
+
+    def _port(self, port: Any) -> int:
+        if isinstance(port, int):
+            return port
+        return int(self._ports[port]) if port in self._ports else int(port)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+    if isinstance(error, ConnectionRefusedError):
+        return "connect: connection refused"
+    return str(error)

@@ -1,0 +1,198 @@
+"""What happens to an object between being sent and being stored: a pod gets its service account's token, its role's
+variables and its default tolerations, or is refused by its namespace's pod security level."""
+
+from __future__ import annotations
+
+from ekslab import names
+from ekslab.identity import STS_AUDIENCE
+from ekslab.kubernetes.objects import pod_security
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.errors import forbidden, not_found
+from ekslab.kubernetes.objects.resources import Object, Resource
+from ekslab.kubernetes.objects.store import Store
+
+ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
+_AUDIENCE_ANNOTATION = "eks.amazonaws.com/audience"
+_EXPIRATION_ANNOTATION = "eks.amazonaws.com/token-expiration"
+_TOKEN_DIRECTORY = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+_API_ACCESS_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+_TEMPLATED = (r.DEPLOYMENTS, r.REPLICA_SETS, r.DAEMON_SETS, r.JOBS)
+
+
+class Admission:
+    """Mutates and checks objects at their creation. `region` is what the pod identity webhook hands to pods."""
+
+    def __init__(self, store: Store, region: str) -> None:
+        self._store = store
+        self._region = region
+
+    def admit_create(self, resource: Resource, obj: Object, warnings: list[str]) -> None:
+        """Changes `obj` in place. Raises the API error with which it is refused; appends to `warnings`."""
+        namespace = self._namespace(resource, obj)
+        if resource is r.PODS:
+            self._service_account(obj)
+            self._pod_identity(obj)
+            self._tolerations(obj)
+            self._priority(obj)
+        self._pod_security(resource, obj, namespace, warnings)
+
+    def _namespace(self, resource: Resource, obj: Object) -> Object | None:
+        if not resource.namespaced:
+            return None
+        name = obj["metadata"]["namespace"]
+        namespace = self._store.get(r.NAMESPACES, "", name)
+        if namespace is None:
+            raise not_found(r.NAMESPACES, name)
+        if namespace["metadata"].get("deletionTimestamp") and resource is not r.EVENTS:
+            why = f"unable to create new content in namespace {name} because it is being terminated"
+            error = forbidden(resource, obj["metadata"].get("name", ""), why)
+            assert error.details is not None
+            error.details["causes"] = [
+                {
+                    "reason": "NamespaceTerminating",
+                    "message": f"namespace {name} is being terminated",
+                    "field": "metadata.namespace",
+                }
+            ]
+            raise error
+        return namespace
+
+    def _service_account(self, pod: Object) -> None:
+        spec = pod["spec"]
+        namespace = pod["metadata"]["namespace"]
+        if (pod["metadata"].get("annotations") or {}).get("kubernetes.io/config.mirror"):
+            return
+        name = spec.setdefault("serviceAccountName", "default")
+        spec["serviceAccount"] = name
+        account = self._store.get(r.SERVICE_ACCOUNTS, namespace, name)
+        if account is None:
+            why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
+            raise forbidden(r.PODS, pod["metadata"].get("name", ""), why)
+        if account.get("imagePullSecrets") and not spec.get("imagePullSecrets"):
+            spec["imagePullSecrets"] = [dict(item) for item in account["imagePullSecrets"]]
+        automount = spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken", True))
+        if not automount:
+            return
+        volume = f"kube-api-access-{names.suffix(5, 'kube-api-access', namespace, pod['metadata'].get('name', ''))}"
+        containers = _containers(spec)
+        lacking = [
+            c
+            for c in containers
+            if not any(m.get("mountPath") == _API_ACCESS_DIRECTORY for m in c.get("volumeMounts") or ())
+        ]
+        if not lacking:
+            return
+        for container in lacking:
+            container.setdefault("volumeMounts", []).append(
+                {"name": volume, "readOnly": True, "mountPath": _API_ACCESS_DIRECTORY}
+            )
+        spec.setdefault("volumes", []).append(
+            {
+                "name": volume,
+                "projected": {
+                    "sources": [
+                        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                        {
+                            "configMap": {
+                                "name": "kube-root-ca.crt",
+                                "items": [{"key": "ca.crt", "path": "ca.crt"}],
+                            }
+                        },
+                        {
+                            "downwardAPI": {
+                                "items": [
+                                    {
+                                        "path": "namespace",
+                                        "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"},
+                                    }
+                                ]
+                            }
+                        },
+                    ],
+                    "defaultMode": 420,
+                },
+            }
+        )
+
+    def _pod_identity(self, pod: Object) -> None:
+        """What EKS's pod identity webhook does for a service account that names a role."""
+        spec = pod["spec"]
+        account = self._store.get(r.SERVICE_ACCOUNTS, pod["metadata"]["namespace"], spec.get("serviceAccountName", ""))
+        annotations = (account or {}).get("metadata", {}).get("annotations") or {}
+        role = annotations.get(ROLE_ANNOTATION)
+        if not role:
+            return
+        variables = {
+            "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+            "AWS_DEFAULT_REGION": self._region,
+            "AWS_REGION": self._region,
+            "AWS_ROLE_ARN": role,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/token",
+        }
+        for container in _containers(spec):
+            have = {variable["name"] for variable in container.get("env") or ()}
+            container.setdefault("env", []).extend(
+                {"name": name, "value": value} for name, value in variables.items() if name not in have
+            )
+            container.setdefault("volumeMounts", []).append(
+                {"name": "aws-iam-token", "readOnly": True, "mountPath": _TOKEN_DIRECTORY}
+            )
+        spec.setdefault("volumes", []).insert(
+            0,
+            {
+                "name": "aws-iam-token",
+                "projected": {
+                    "sources": [
+                        {
+                            "serviceAccountToken": {
+                                "audience": annotations.get(_AUDIENCE_ANNOTATION, STS_AUDIENCE),
+                                "expirationSeconds": int(annotations.get(_EXPIRATION_ANNOTATION, "86400")),
+                                "path": "token",
+                            }
+                        }
+                    ],
+                    "defaultMode": 420,
+                },
+            },
+        )
+
+    def _tolerations(self, pod: Object) -> None:
+        tolerations = pod["spec"].setdefault("tolerations", [])
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+            if not any(
+                t.get("key") in (None, "", key) and t.get("effect") in (None, "", "NoExecute") for t in tolerations
+            ):
+                tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
+
+    def _priority(self, pod: Object) -> None:
+        spec = pod["spec"]
+        name = spec.get("priorityClassName")
+        value = 0
+        if name:
+            priority = self._store.get(r.PRIORITY_CLASSES, "", name)
+            if priority is None:
+                raise forbidden(r.PODS, pod["metadata"].get("name", ""), f"no PriorityClass with name {name} was found")
+            value = priority["value"]
+        spec["priority"] = value
+        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+    def _pod_security(self, resource: Resource, obj: Object, namespace: Object | None, warnings: list[str]) -> None:
+        if namespace is None or (resource is not r.PODS and resource not in _TEMPLATED):
+            return
+        spec = obj["spec"] if resource is r.PODS else obj["spec"]["template"]["spec"]
+        labels = namespace["metadata"].get("labels") or {}
+        if resource is r.PODS:
+            wanted, version = pod_security.level(labels, "enforce")
+            if found := pod_security.violations(spec, wanted):
+                why = f'violates PodSecurity "{wanted}:{version}": {", ".join(found)}'
+                raise forbidden(r.PODS, obj["metadata"].get("name", ""), why)
+        # Without a level of its own, `warn` for a workload says what `enforce` will do to its pods.
+        mode = "warn" if "pod-security.kubernetes.io/warn" in labels or resource is r.PODS else "enforce"
+        wanted, version = pod_security.level(labels, mode)
+        if found := pod_security.violations(spec, wanted):
+            warnings.append(f'would violate PodSecurity "{wanted}:{version}": {", ".join(found)}')
+
+
+def _containers(spec: Object) -> list[Object]:
+    return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]

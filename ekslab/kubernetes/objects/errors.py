@@ -1,0 +1,163 @@
+"""What the API server answers when it refuses: `ApiError` carries a Kubernetes `Status`, worded as Kubernetes does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ekslab.kubernetes.objects.resources import Resource
+
+_JSON_KINDS = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+
+
+class ApiError(Exception):
+    """A refusal. `code` is the HTTP status, `reason` the machine-readable word clients switch on."""
+
+    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.details = details
+
+    def status(self) -> dict[str, Any]:
+        """The `Status` object that goes over the wire."""
+        status: dict[str, Any] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        }
+        if self.details is not None:
+            status["details"] = self.details
+        return status
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing wrong with one field. `detail` is the sentence without the field's name."""
+
+    field: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def required(cls, field: str, why: str = "") -> Cause:
+        return cls(field, "FieldValueRequired", f"Required value{': ' + why if why else ''}")
+
+    @classmethod
+    def invalid(cls, field: str, value: Any, why: str) -> Cause:
+        return cls(field, "FieldValueInvalid", f"Invalid value: {_shown(value)}: {why}")
+
+    @classmethod
+    def unsupported(cls, field: str, value: Any, supported: Sequence[str]) -> Cause:
+        names = ", ".join(f'"{name}"' for name in supported)
+        return cls(field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {names}")
+
+    @classmethod
+    def forbidden(cls, field: str, why: str) -> Cause:
+        return cls(field, "FieldValueForbidden", f"Forbidden: {why}")
+
+    @classmethod
+    def duplicate(cls, field: str, value: Any) -> Cause:
+        return cls(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}")
+
+    @classmethod
+    def not_found(cls, field: str, value: Any) -> Cause:
+        return cls(field, "FieldValueNotFound", f"Not found: {_shown(value)}")
+
+
+def json_kind(value: Any) -> str:
+    """The kind of a JSON value, as Go's decoder names it in its errors."""
+    return _JSON_KINDS.get(type(value), "null")
+
+
+def _shown(value: Any) -> str:
+    """A value as Go prints it inside a validation message."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, dict):
+        inner = ", ".join(f'"{k}":{_shown(v)}' for k, v in sorted(value.items()))
+        return f"{{{inner}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_shown(item) for item in value)}]"
+    return str(value)
+
+
+def _details(resource: Resource, name: str, *, kind: str | None = None, **extra: Any) -> dict[str, Any]:
+    details: dict[str, Any] = {"name": name, "kind": kind or resource.plural, **extra}
+    if resource.group:
+        details["group"] = resource.group
+    return details
+
+
+def not_found(resource: Resource, name: str) -> ApiError:
+    return ApiError(404, "NotFound", f'{resource.qualified} "{name}" not found', _details(resource, name))
+
+
+def no_such_path() -> ApiError:
+    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def already_exists(resource: Resource, name: str) -> ApiError:
+    return ApiError(409, "AlreadyExists", f'{resource.qualified} "{name}" already exists', _details(resource, name))
+
+
+def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
+    why = why or "the object has been modified; please apply your changes to the latest version and try again"
+    message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
+    return ApiError(409, "Conflict", message, _details(resource, name))
+
+
+def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
+    """422 with every cause, as one sentence when there is one and as a bracketed list when there are more."""
+    lines = [f"{cause.field}: {cause.detail}" for cause in causes]
+    said = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    details = _details(
+        resource,
+        name,
+        kind=resource.kind,
+        causes=[{"reason": c.reason, "message": c.detail, "field": c.field} for c in causes],
+    )
+    return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {said}', details)
+
+
+def forbidden(resource: Resource, name: str, why: str) -> ApiError:
+    subject = f'{resource.qualified} "{name}"' if name else resource.qualified
+    return ApiError(403, "Forbidden", f"{subject} is forbidden: {why}", _details(resource, name))
+
+
+def bad_request(message: str) -> ApiError:
+    return ApiError(400, "BadRequest", message)
+
+
+def unauthorized() -> ApiError:
+    return ApiError(401, "Unauthorized", "Unauthorized")
+
+
+def method_not_allowed() -> ApiError:
+    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
+
+
+def unsupported_media_type(message: str) -> ApiError:
+    return ApiError(415, "UnsupportedMediaType", message)
+
+
+def request_entity_too_large(why: str) -> ApiError:
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {why}")
+
+
+def too_many_requests() -> ApiError:
+    message = "too many requests, please try again later"
+    return ApiError(429, "TooManyRequests", message, {"retryAfterSeconds": 1})
+
+
+def gone(message: str) -> ApiError:
+    return ApiError(410, "Expired", message)

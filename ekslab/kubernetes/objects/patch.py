@@ -1,0 +1,157 @@
+"""JSON patch, merge patch and strategic merge patch. None of the functions changes its arguments."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import jsonpatch
+import orjson
+from jsonpointer import JsonPointerException, resolve_pointer
+
+from ekslab.kubernetes.objects.errors import ApiError, bad_request, json_kind, request_entity_too_large
+from ekslab.kubernetes.objects.resources import Object
+
+# Lists whose items are known by a key, by the name of the list; everything else is replaced as a whole. From the
+# `patchMergeKey` tags of the API's types.
+_MERGE_KEYS = {
+    "addresses": "type",
+    "conditions": "type",
+    "containers": "name",
+    "env": "name",
+    "ephemeralContainers": "name",
+    "hostAliases": "ip",
+    "imagePullSecrets": "name",
+    "initContainers": "name",
+    "ownerReferences": "uid",
+    "podIPs": "ip",
+    "secrets": "name",
+    "topologySpreadConstraints": "topologyKey",
+    "volumeDevices": "devicePath",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
+}
+_SETS = {"finalizers"}
+_MAX_OPERATIONS = 10_000  # of one JSON patch
+_MAX_COPIED = 3 * 1024 * 1024  # bytes that the copies of one JSON patch may add
+
+
+def merge_key(path: tuple[str, ...]) -> str | None:
+    """The field that identifies an item of the list at `path` (field names only), None if it has none."""
+    name = path[-1]
+    if name == "ports":
+        return "containerPort" if "containers" in path or "initContainers" in path else "port"
+    return _MERGE_KEYS.get(name)
+
+
+def is_set(path: tuple[str, ...]) -> bool:
+    """Whether the list at `path` is a set of plain values."""
+    return path[-1] in _SETS
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7396: null removes, objects merge, everything else replaces."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge_patch(result.get(key), value)
+    return result
+
+
+def strategic_merge(target: Any, patch: Object, path: tuple[str, ...] = ()) -> Object:
+    """A merge patch that also merges lists by their keys, and obeys `$patch`, `$retainKeys` and the like."""
+    match patch.get("$patch"):
+        case "replace":
+            return {k: copy.deepcopy(v) for k, v in patch.items() if k != "$patch"}
+        case "delete":
+            return {}
+        case None | "merge":
+            pass
+        case other:
+            raise bad_request(f"Unknown patch type found: {other}")
+    result: Object = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if key.startswith("$"):
+            continue
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            result[key] = strategic_merge(result.get(key), value, (*path, key))
+        elif isinstance(value, list):
+            result[key] = _merge_list(result.get(key) or [], value, (*path, key))
+        else:
+            result[key] = value
+    for key, value in patch.items():
+        directive, _, name = key.partition("/")
+        if directive == "$deleteFromPrimitiveList":
+            result[name] = [item for item in result.get(name) or [] if item not in value]
+        elif directive == "$setElementOrder" and isinstance(result.get(name), list):
+            result[name] = _ordered(result[name], value, (*path, name))
+    if "$retainKeys" in patch:
+        result = {key: value for key, value in result.items() if key in patch["$retainKeys"]}
+    return result
+
+
+def _merge_list(current: list[Any], changes: list[Any], path: tuple[str, ...]) -> list[Any]:
+    if is_set(path):
+        return current + [item for item in changes if item not in current]
+    key = merge_key(path)
+    if key is None or not all(isinstance(item, dict) for item in (*current, *changes)):
+        return copy.deepcopy(changes)
+    if any(item == {"$patch": "replace"} for item in changes):
+        return [copy.deepcopy(item) for item in changes if item != {"$patch": "replace"}]
+    result = list(current)
+    for change in changes:
+        if key not in change:
+            raise bad_request(f"map: {change} does not contain declared merge key: {key}")
+        where = next((i for i, item in enumerate(result) if item.get(key) == change[key]), None)
+        if change.get("$patch") == "delete":
+            if where is not None:
+                del result[where]
+        elif where is None:
+            result.append(strategic_merge({}, change, path))
+        else:
+            result[where] = strategic_merge(result[where], change, path)
+    return result
+
+
+def _ordered(items: list[Any], order: list[Any], path: tuple[str, ...]) -> list[Any]:
+    key = merge_key(path)
+    if key is None:
+        wanted = {str(value): place for place, value in enumerate(order)}
+        return sorted(items, key=lambda item: wanted.get(str(item), len(wanted)))
+    wanted = {str(value.get(key)): place for place, value in enumerate(order)}
+    return sorted(items, key=lambda item: wanted.get(str(item.get(key)), len(wanted)))
+
+
+def json_patch(target: Object, operations: Any) -> Object:
+    """RFC 6902, within the bounds of kube-apiserver. Raises its 400, 413 and 422 errors."""
+    if not isinstance(operations, list):
+        raise bad_request(f"json: cannot unmarshal {json_kind(operations)} into Go value of type jsonpatch.Patch")
+    for operation in operations:
+        if not isinstance(operation, dict):
+            raise bad_request(
+                f"json: cannot unmarshal {json_kind(operation)} into Go value of type jsonpatch.Operation"
+            )
+    if len(operations) > _MAX_OPERATIONS:
+        allowed = f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(operations)}"
+        raise request_entity_too_large(allowed)
+    result: Object = copy.deepcopy(target)
+    copied = 0
+    for operation in operations:
+        try:
+            if operation.get("path") == "" or operation.get("from") == "":
+                raise jsonpatch.JsonPatchConflict("the whole document can't be patched")
+            if operation.get("op") == "copy":
+                copied += len(orjson.dumps(resolve_pointer(result, operation["from"])))
+                if copied > _MAX_COPIED:
+                    raise jsonpatch.JsonPatchConflict("the copies are too large")
+            result = jsonpatch.apply_patch(result, [operation], in_place=True)
+        except (jsonpatch.JsonPatchException, JsonPointerException, KeyError, TypeError) as error:
+            message = "the server rejected our request due to an error in our request"
+            raise ApiError(422, "Invalid", message, {}) from error
+    return result

@@ -1,0 +1,217 @@
+"""The Pod Security Standards: what a pod does that a level does not allow, in the admission controller's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ekslab.kubernetes.objects.resources import Object
+
+LEVELS = ("privileged", "baseline", "restricted")
+
+_BASELINE_CAPABILITIES = {
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+}
+_RESTRICTED_VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+
+
+def level(labels: Mapping[str, str], mode: str) -> tuple[str, str]:
+    """The level and version a namespace's labels ask for in a mode (`enforce`, `warn`, `audit`)."""
+    wanted = labels.get(f"pod-security.kubernetes.io/{mode}", "privileged")
+    version = labels.get(f"pod-security.kubernetes.io/{mode}-version", "latest")
+    return (wanted if wanted in LEVELS else "restricted", version)
+
+
+def violations(spec: Object, wanted: str) -> list[str]:
+    """One sentence per broken rule of a level, in the order in which the controller names them; empty if it is met."""
+    checks: Iterable[Callable[[Object], str]] = {
+        "privileged": (),
+        "baseline": (
+            _capabilities_baseline,
+            _host_namespaces,
+            _host_path,
+            _host_ports,
+            _privileged,
+            _seccomp_baseline,
+        ),
+        "restricted": (
+            _host_namespaces,
+            _host_ports,
+            _privileged,
+            _privilege_escalation,
+            _capabilities_restricted,
+            _restricted_volumes,
+            _run_as_non_root,
+            _run_as_user,
+            _seccomp_restricted,
+        ),
+    }[wanted]
+    return [found for check in checks if (found := check(spec))]
+
+
+def _containers(spec: Object) -> list[Object]:
+    return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+
+
+def _security(container: Object) -> dict[str, Any]:
+    return container.get("securityContext") or {}
+
+
+def _named(noun: str, names: Iterable[str]) -> str:
+    quoted = [f'"{name}"' for name in names]
+    return f"{noun}{'s' if len(quoted) > 1 else ''} {', '.join(quoted)}"
+
+
+def _host_namespaces(spec: Object) -> str:
+    used = [f"{name}=true" for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
+    return f"host namespaces ({', '.join(used)})" if used else ""
+
+
+def _host_path(spec: Object) -> str:
+    used = [volume["name"] for volume in spec.get("volumes") or () if "hostPath" in volume]
+    return f"hostPath volumes ({_named('volume', used)})" if used else ""
+
+
+def _host_ports(spec: Object) -> str:
+    found = [
+        (container["name"], [str(port["hostPort"]) for port in container.get("ports") or () if port.get("hostPort")])
+        for container in _containers(spec)
+    ]
+    used = [(name, ports) for name, ports in found if ports]
+    if not used:
+        return ""
+    ports = [port for _, some in used for port in some]
+    noun = "hostPorts" if len(ports) > 1 else "hostPort"
+    verb = "use" if len(used) > 1 else "uses"
+    return f"{noun} ({_named('container', (name for name, _ in used))} {verb} {noun} {', '.join(ports)})"
+
+
+def _privileged(spec: Object) -> str:
+    used = [c["name"] for c in _containers(spec) if _security(c).get("privileged")]
+    return f"privileged ({_named('container', used)} must not set securityContext.privileged=true)" if used else ""
+
+
+def _added(spec: Object, allowed: set[str]) -> tuple[list[str], list[str]]:
+    names: list[str] = []
+    capabilities: set[str] = set()
+    for container in _containers(spec):
+        extra = set((_security(container).get("capabilities") or {}).get("add") or ()) - allowed
+        if extra:
+            names.append(container["name"])
+            capabilities |= extra
+    return names, sorted(capabilities)
+
+
+def _listed(capabilities: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in capabilities)
+
+
+def _capabilities_baseline(spec: Object) -> str:
+    names, extra = _added(spec, _BASELINE_CAPABILITIES)
+    if not names:
+        return ""
+    said = f"{_named('container', names)} must not include {_listed(extra)} in securityContext.capabilities.add"
+    return f"non-default capabilities ({said})"
+
+
+def _capabilities_restricted(spec: Object) -> str:
+    undropped = [
+        c["name"]
+        for c in _containers(spec)
+        if "ALL" not in ((_security(c).get("capabilities") or {}).get("drop") or ())
+    ]
+    names, extra = _added(spec, {"NET_BIND_SERVICE"})
+    said = []
+    if undropped:
+        said.append(f'{_named("container", undropped)} must set securityContext.capabilities.drop=["ALL"]')
+    if names:
+        said.append(
+            f"{_named('container', names)} must not include {_listed(extra)} in securityContext.capabilities.add"
+        )
+    return f"unrestricted capabilities ({'; '.join(said)})" if said else ""
+
+
+def _seccomp(holder: Object) -> str:
+    return str(((holder.get("securityContext") or {}).get("seccompProfile") or {}).get("type", ""))
+
+
+def _seccomp_baseline(spec: Object) -> str:
+    pod = _seccomp(spec) == "Unconfined"
+    used = [c["name"] for c in _containers(spec) if _seccomp(c) == "Unconfined"]
+    who = " and ".join([*(["pod"] if pod else []), *([_named("container", used)] if used else [])])
+    return f'seccompProfile ({who} must not set securityContext.seccompProfile.type to "Unconfined")' if who else ""
+
+
+def _seccomp_restricted(spec: Object) -> str:
+    fine = ("RuntimeDefault", "Localhost")
+    if _seccomp(spec) in fine:
+        used = [c["name"] for c in _containers(spec) if _seccomp(c) and _seccomp(c) not in fine]
+        who = _named("container", used) if used else ""
+    else:
+        used = [c["name"] for c in _containers(spec) if _seccomp(c) not in fine]
+        who = f"pod or {_named('container', used)}" if used else ""
+    must = 'must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
+    return f"seccompProfile ({who} {must})" if who else ""
+
+
+def _privilege_escalation(spec: Object) -> str:
+    used = [c["name"] for c in _containers(spec) if _security(c).get("allowPrivilegeEscalation") is not False]
+    if not used:
+        return ""
+    said = f"{_named('container', used)} must set securityContext.allowPrivilegeEscalation=false"
+    return f"allowPrivilegeEscalation != false ({said})"
+
+
+def _restricted_volumes(spec: Object) -> str:
+    used = [
+        (volume["name"], kind)
+        for volume in spec.get("volumes") or ()
+        for kind in volume
+        if kind != "name" and kind not in _RESTRICTED_VOLUMES
+    ]
+    if not used:
+        return ""
+    kinds = sorted({kind for _, kind in used})
+    verb = "use" if len(used) > 1 else "uses"
+    noun = "restricted volume types" if len(kinds) > 1 else "restricted volume type"
+    said = f"{_named('volume', (name for name, _ in used))} {verb} {noun} {_listed(kinds)}"
+    return f"restricted volume types ({said})"
+
+
+def _run_as_non_root(spec: Object) -> str:
+    pod = (spec.get("securityContext") or {}).get("runAsNonRoot")
+    bad = [c["name"] for c in _containers(spec) if _security(c).get("runAsNonRoot") is False]
+    if bad:
+        return f"runAsNonRoot != true ({_named('container', bad)} must not set securityContext.runAsNonRoot=false)"
+    unset = [c["name"] for c in _containers(spec) if _security(c).get("runAsNonRoot") is None]
+    if pod or not unset:
+        return ""
+    return f"runAsNonRoot != true (pod or {_named('container', unset)} must set securityContext.runAsNonRoot=true)"
+
+
+def _run_as_user(spec: Object) -> str:
+    pod = (spec.get("securityContext") or {}).get("runAsUser") == 0
+    used = [c["name"] for c in _containers(spec) if _security(c).get("runAsUser") == 0]
+    who = " and ".join([*(["pod"] if pod else []), *([_named("container", used)] if used else [])])
+    return f"runAsUser=0 ({who} must not set runAsUser=0)" if who else ""

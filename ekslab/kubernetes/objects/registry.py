@@ -1,0 +1,503 @@
+"""Creating, changing and deleting objects: every write by a client or a controller goes through here into the store.
+
+It gives objects their identity (name, uid, times, generation), their defaults, admits and validates them, notes who set
+which field, and removes a deleted object once nothing holds it any more.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ekslab import names
+from ekslab.kubernetes.objects import resources as r
+from ekslab.kubernetes.objects.admission import Admission
+from ekslab.kubernetes.objects.defaults import set_defaults
+from ekslab.kubernetes.objects.errors import (
+    ApiError,
+    Cause,
+    already_exists,
+    bad_request,
+    conflict,
+    forbidden,
+    invalid,
+    json_kind,
+    not_found,
+    unsupported_media_type,
+)
+from ekslab.kubernetes.objects.managed_fields import Manager, server_side_apply, track_update
+from ekslab.kubernetes.objects.patch import json_patch, merge_patch, strategic_merge
+from ekslab.kubernetes.objects.resources import Object, Resource, name_of, namespace_of
+from ekslab.kubernetes.objects.schema import TypeMismatch, decode
+from ekslab.kubernetes.objects.store import Store
+from ekslab.kubernetes.objects.timestamps import rfc3339
+from ekslab.kubernetes.objects.validation import validate
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+_PROTECTED_NAMESPACES = ("default", "kube-system", "kube-public")
+_DELETED_OBJECT_IS_RETURNED = (r.PODS, r.SERVICES, r.SERVICE_ACCOUNTS, r.PERSISTENT_VOLUME_CLAIMS)
+# What the API server puts into the status of a new object; clients insist on these fields.
+_FIRST_STATUS: dict[Resource, Object] = {
+    r.PODS: {"phase": "Pending"},
+    r.NAMESPACES: {"phase": "Active"},
+    r.SERVICES: {"loadBalancer": {}},
+    r.INGRESSES: {"loadBalancer": {}},
+    r.PERSISTENT_VOLUME_CLAIMS: {"phase": "Pending"},
+    r.REPLICA_SETS: {"replicas": 0},
+    r.DAEMON_SETS: dict.fromkeys(
+        ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"), 0
+    ),
+    r.POD_DISRUPTION_BUDGETS: dict.fromkeys(
+        ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"), 0
+    ),
+}
+_SYSTEM_METADATA = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "generateName",
+    "selfLink",
+)
+
+
+@dataclass
+class Call:
+    """How an object is written; `manager` is noted in managedFields (nobody when empty), `warnings` come back.
+
+    `strict` refuses fields that the kind doesn't have; otherwise they are left out with a warning.
+    """
+
+    manager: str = ""
+    dry_run: bool = False
+    force: bool = False
+    strict: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+class Registry:
+    """Reads and writes of objects, by resource, namespace and name. `clock` gives seconds since the epoch."""
+
+    def __init__(self, store: Store, admission: Admission, clock: Callable[[], float]) -> None:
+        self.store = store
+        self.clock = clock
+        self._admission = admission
+        self._generated: Counter[tuple[str, str, str]] = Counter()
+        self._created: Counter[tuple[str, str, str]] = Counter()
+
+    def now(self) -> str:
+        return rfc3339(self.clock())
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        """The stored object (not to be changed). Raises a 404 error."""
+        obj = self.store.get(resource, namespace, name)
+        if obj is None:
+            raise not_found(resource, name)
+        return obj
+
+    def create(self, resource: Resource, namespace: str, obj: Object, call: Call | None = None) -> Object:
+        """Stores a new object and returns it. Raises 404, 409, 403 and 422 errors as the API server does."""
+        call = call or Call()
+        new = self._complete(resource, namespace, obj, call)
+        if call.manager:
+            track_update(None, new, Manager(call.manager, "Update", resource.api_version), self.now())
+        return self._insert(resource, new, call)
+
+    def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        obj: Object,
+        call: Call | None = None,
+        subresource: str = "",
+    ) -> Object:
+        """Replaces an object, or with `subresource="status"` only its status. Returns what is stored then."""
+        return self._replace(resource, self.get(resource, namespace, name), obj, call or Call(), subresource)
+
+    def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        kind: str,
+        patch: Any,
+        call: Call | None = None,
+        subresource: str = "",
+    ) -> tuple[Object, bool]:
+        """Applies a patch of the given media type. Returns the object, and whether it is new (apply creates)."""
+        call = call or Call()
+        old = self.store.get(resource, namespace, name)
+        if kind == APPLY_PATCH:
+            return self._apply(resource, namespace, name, old, patch, call, subresource)
+        if old is None:
+            raise not_found(resource, name)
+        if kind == JSON_PATCH:
+            new = json_patch(old, patch)
+        elif not isinstance(patch, dict):
+            raise bad_request(
+                f"json: cannot unmarshal {json_kind(patch)} into Go value of type map[string]interface {{}}"
+            )
+        elif kind == MERGE_PATCH:
+            new = merge_patch(old, patch)
+        elif kind == STRATEGIC_MERGE_PATCH:
+            new = strategic_merge(old, patch)
+        else:
+            accepted = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH))
+            raise unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: " + accepted
+            )
+        return self._replace(resource, old, new, call, subresource), False
+
+    def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        options: Object | None = None,
+    ) -> Object:
+        """Deletes an object, at once or - finalizers, a grace period - after others have done their part.
+
+        `options` are `DeleteOptions`; a dry run only answers. Returns the object where the API server does, else a
+        `Status` that names it.
+        """
+        options = options or {}
+        dry = dry_run(options.get("dryRun") or ())
+        if options.get("propagationPolicy") and options.get("orphanDependents") is not None:
+            why = "orphanDependents and deletionPropagation cannot be both set"
+            raise _invalid_options(Cause.invalid("propagationPolicy", options["propagationPolicy"], why))
+        old = self.get(resource, namespace, name)
+        _check_preconditions(resource, old, options.get("preconditions") or {})
+        if resource is r.NAMESPACES and name in _PROTECTED_NAMESPACES:
+            raise forbidden(resource, name, "this namespace may not be deleted")
+        finalizers = _with_propagation(list(old["metadata"].get("finalizers") or ()), _propagation(options), resource)
+        grace = _grace_period(resource, old, options)
+        held = bool(finalizers) or grace > 0 or bool(resource is r.NAMESPACES and old["spec"].get("finalizers"))
+        if not held:
+            last = old if dry else self.store.remove(resource, old)
+            return last if resource in _DELETED_OBJECT_IS_RETURNED else _deleted(resource, last)
+        new = copy.deepcopy(old)
+        metadata = new["metadata"]
+        if finalizers:
+            metadata["finalizers"] = finalizers
+        if "deletionTimestamp" not in metadata or grace < metadata.get("deletionGracePeriodSeconds", 0):
+            metadata["deletionTimestamp"] = rfc3339(self.clock() + grace)
+            metadata["deletionGracePeriodSeconds"] = grace
+            if resource.spec_fields:
+                metadata["generation"] = metadata.get("generation", 0) + 1
+        if resource is r.NAMESPACES:
+            new["status"]["phase"] = "Terminating"
+        return new if dry or _same(old, new) else self.store.put(resource, new)
+
+    def set_status(self, resource: Resource, obj: Object, status: Object) -> Object:
+        """Gives the stored object of that name another status; quietly nothing if it is gone or has it already."""
+        return self.change(resource, obj, lambda new: new.update(status=status))
+
+    def change(self, resource: Resource, obj: Object, edit: Callable[[Object], object]) -> Object:
+        """Lets a controller edit a copy of the stored object of that name; nothing happens if it is gone or the same.
+
+        Unlike `update` it may touch status and bookkeeping, and notes nobody in managedFields.
+        """
+        old = self.store.get(resource, namespace_of(obj), name_of(obj))
+        if old is None or old["metadata"]["uid"] != obj["metadata"]["uid"]:
+            return obj
+        new = copy.deepcopy(old)
+        edit(new)
+        if any(old.get(name) != new.get(name) for name in resource.spec_fields):
+            new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+        return self._store(resource, old, new)
+
+    def _complete(self, resource: Resource, namespace: str, obj: Object, call: Call) -> Object:
+        """A copy of `obj` with everything that the server gives a new object, but not yet admitted."""
+        new = _decoded(resource, obj, call)
+        metadata = new.setdefault("metadata", {})
+        if resource.namespaced:
+            if metadata.setdefault("namespace", namespace) != namespace:
+                raise bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+        else:
+            metadata.pop("namespace", None)
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = self._generate_name(resource, namespace, metadata["generateName"])
+        for name in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+            metadata.pop(name, None)
+        name = metadata.get("name", "")
+        identity = (resource.qualified, namespace, name)
+        metadata["uid"] = names.uid(*identity, self._created[identity] + 1)
+        metadata["creationTimestamp"] = self.now()
+        if resource.spec_fields:
+            metadata["generation"] = 1
+        if resource.has_status and resource is not r.NODES:
+            new["status"] = copy.deepcopy(_FIRST_STATUS.get(resource, {}))
+        return new
+
+    def _generate_name(self, resource: Resource, namespace: str, prefix: str) -> str:
+        """The next name with that prefix: the same until an object with it is stored, however often one is refused."""
+        key = (resource.qualified, namespace, prefix)
+        while True:
+            name = prefix[:58] + names.suffix(5, *key, self._generated[key] + 1)
+            if (resource.qualified, namespace, name) not in self._created:
+                return name
+            self._generated[key] += 1
+
+    def _insert(self, resource: Resource, new: Object, call: Call) -> Object:
+        name = new["metadata"].get("name", "")
+        if name and self.store.get(resource, namespace_of(new), name) is not None:
+            raise already_exists(resource, name)
+        set_defaults(resource, new)
+        if causes := [c for c in validate(resource, new) if c.field == "metadata.name"]:
+            raise invalid(resource, name, causes)
+        self._admission.admit_create(resource, new, call.warnings)
+        if causes := validate(resource, new):
+            raise invalid(resource, name, causes)
+        if resource is r.PODS:
+            new["status"]["qosClass"] = quality_of_service(new["spec"])
+        if resource is r.SERVICES:
+            self._give_cluster_ip(new)
+        if call.dry_run:
+            return new
+        self._created[(resource.qualified, namespace_of(new), name)] += 1
+        return self.store.put(resource, new)
+
+    def _replace(self, resource: Resource, old: Object, obj: Object, call: Call, subresource: str) -> Object:
+        new = self._successor(resource, old, obj, call, subresource)
+        if call.manager:
+            manager = Manager(call.manager, "Update", resource.api_version, subresource)
+            track_update(old, new, manager, self.now())
+        return new if call.dry_run else self._store(resource, old, new)
+
+    def _successor(self, resource: Resource, old: Object, obj: Object, call: Call, subresource: str) -> Object:
+        """What may follow `old` when a client asks for `obj`: checked, completed, not stored."""
+        new = _decoded(resource, obj, call)
+        name = name_of(old)
+        metadata = new.setdefault("metadata", {})
+        if metadata.get("name", name) != name:
+            raise bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
+        if metadata.get("namespace", namespace_of(old)) != namespace_of(old):
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        _check_preconditions(resource, old, metadata)
+        if subresource == "status":
+            kept = {k: v for k, v in metadata.items() if k == "managedFields"}
+            new = {**copy.deepcopy(old), **({"status": new["status"]} if "status" in new else {})}
+            new["metadata"].update(kept)
+            return new
+        metadata["name"] = name
+        metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if resource.namespaced:
+            metadata["namespace"] = namespace_of(old)
+        for key in _SYSTEM_METADATA:
+            if key in old["metadata"]:
+                metadata[key] = old["metadata"][key]
+            else:
+                metadata.pop(key, None)
+        if resource.has_status:
+            new["status"] = copy.deepcopy(old.get("status", {}))
+        if resource is r.SERVICES and "clusterIP" not in new.get("spec", {}) and "clusterIP" in old["spec"]:
+            new.setdefault("spec", {}).update({key: old["spec"][key] for key in ("clusterIP", "clusterIPs")})
+        set_defaults(resource, new)
+        if causes := validate(resource, new, old):
+            raise invalid(resource, name, causes)
+        if any(old.get(key) != new.get(key) for key in resource.spec_fields):
+            metadata["generation"] = old["metadata"].get("generation", 0) + 1
+        return new
+
+    def _apply(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        old: Object | None,
+        patch: Any,
+        call: Call,
+        subresource: str,
+    ) -> tuple[Object, bool]:
+        if not isinstance(patch, dict) or not patch.get("apiVersion") or not patch.get("kind"):
+            raise bad_request("invalid object type: /, Kind=")
+        if not call.manager:
+            cause = Cause.required("fieldManager", "is required for apply patch")
+            raise invalid(resource, "", [cause])
+        applied, unknown = _typed(resource, patch)
+        if unknown:
+            about = f"{namespace}/{name}; {applied['apiVersion']}, Kind={applied['kind']}"
+            said = f"failed to create typed patch object ({about}): .{unknown[0]}: field not declared in schema"
+            raise ApiError(500, "InternalError", said)
+        metadata = applied.setdefault("metadata", {})
+        metadata["name"] = name
+        if resource.namespaced:
+            metadata["namespace"] = namespace
+        complete = partial(set_defaults, resource)
+        manager = Manager(call.manager, "Apply", str(applied["apiVersion"]), subresource)
+        if old is None:
+            if subresource:
+                raise not_found(resource, name)
+            new = self._complete(resource, namespace, applied, call)
+            managed = server_side_apply(None, applied, manager, force=True, now=self.now(), complete=complete)
+            new["metadata"]["managedFields"] = managed["metadata"].get("managedFields", [])
+            return self._insert(resource, new, call), True
+        merged = server_side_apply(old, applied, manager, force=call.force, now=self.now(), complete=complete)
+        new = self._successor(resource, old, merged, call, subresource)
+        return (new if call.dry_run else self._store(resource, old, new)), False
+
+    def _store(self, resource: Resource, old: Object, new: Object) -> Object:
+        metadata = new["metadata"]
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
+            metadata.pop("finalizers", None)
+            waits = metadata.get("deletionGracePeriodSeconds", 0) > 0 if resource is r.PODS else False
+            if not waits and not (resource is r.NAMESPACES and new["spec"].get("finalizers")):
+                if not _same(old, new):
+                    self.store.put(resource, new)
+                self.store.remove(resource, new)
+                return new
+        return old if _same(old, new) else self.store.put(resource, new)
+
+    def _give_cluster_ip(self, service: Object) -> None:
+        spec = service["spec"]
+        if spec["type"] == "ExternalName":
+            return
+        if not spec.get("clusterIP"):
+            taken = {other["spec"].get("clusterIP") for other in self.store.list(r.SERVICES)}
+            attempt = 0
+            while True:
+                third, fourth = names.digest("cluster-ip", namespace_of(service), name_of(service), attempt)[:2]
+                address = f"10.100.{third}.{max(2, min(fourth, 254))}"
+                if address not in taken:
+                    break
+                attempt += 1
+            spec["clusterIP"] = address
+        spec["clusterIPs"] = [spec["clusterIP"]]
+        if spec["type"] in ("NodePort", "LoadBalancer"):
+            taken = {p.get("nodePort") for other in self.store.list(r.SERVICES) for p in other["spec"].get("ports", ())}
+            for port in spec.get("ports") or ():
+                number = (
+                    30_000
+                    + int.from_bytes(
+                        names.digest("node-port", namespace_of(service), name_of(service), port["port"])[:2]
+                    )
+                    % 2_768
+                )
+                while number in taken:
+                    number += 1
+                taken.add(port.setdefault("nodePort", number))
+
+
+def quality_of_service(spec: Object) -> str:
+    """`Guaranteed`, `Burstable` or `BestEffort`, from requests and limits of cpu and memory."""
+    guaranteed, any_set = True, False
+    for container in spec.get("containers") or ():
+        wants = container.get("resources") or {}
+        limits, requests = wants.get("limits") or {}, wants.get("requests") or {}
+        for name in ("cpu", "memory"):
+            any_set = any_set or name in limits or name in requests
+            if name not in limits or requests.get(name, limits[name]) != limits[name]:
+                guaranteed = False
+    if not any_set:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _same(old: Object, new: Object) -> bool:
+    """Equal but for the resourceVersion."""
+    left = {**old, "metadata": {**old["metadata"], "resourceVersion": ""}}
+    right = {**new, "metadata": {**new["metadata"], "resourceVersion": ""}}
+    return left == right
+
+
+def dry_run(values: Iterable[str]) -> bool:
+    """Whether `dryRun`, of the query or of `DeleteOptions`, asks for a dry run. Raises a 400 error for other values."""
+    values = tuple(values)
+    for value in values:
+        if value != "All":
+            raise bad_request(f'invalid dryRun value "{value}": supported values: "All"')
+    return bool(values)
+
+
+def _invalid_options(cause: Cause) -> ApiError:
+    return ApiError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: {cause.field}: {cause.detail}')
+
+
+def _check_type(resource: Resource, obj: Object) -> None:
+    given = (obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind)
+    if given != (resource.api_version, resource.kind):
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {resource.kind}): "
+            f"couldn't get version/kind; got {given[0]}, Kind={given[1]}"
+        )
+
+
+def _check_preconditions(resource: Resource, old: Object, wanted: Object) -> None:
+    uid, version = wanted.get("uid"), wanted.get("resourceVersion")
+    have = old["metadata"]
+    if uid and uid != have["uid"]:
+        raise conflict(
+            resource,
+            name_of(old),
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {have['uid']}",
+        )
+    if version and version not in ("0", have["resourceVersion"]):
+        raise conflict(resource, name_of(old))
+
+
+def _propagation(options: Object) -> str:
+    if options.get("propagationPolicy"):
+        return str(options["propagationPolicy"])
+    return "Orphan" if options.get("orphanDependents") else "Background"
+
+
+def _with_propagation(finalizers: list[str], policy: str, resource: Resource) -> list[str]:
+    if policy not in ("Background", "Foreground", "Orphan"):
+        raise _invalid_options(Cause.unsupported("propagationPolicy", policy, ("Foreground", "Background", "Orphan")))
+    wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(policy)
+    kept = [name for name in finalizers if name not in ("foregroundDeletion", "orphan") or name == wanted]
+    return [*kept, wanted] if wanted and wanted not in kept and resource is not r.NAMESPACES else kept
+
+
+def _grace_period(resource: Resource, obj: Object, options: Object) -> int:
+    if resource is not r.PODS:
+        return 0
+    spec, status = obj["spec"], obj.get("status", {})
+    if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        return 0
+    wanted = options.get("gracePeriodSeconds")
+    return int(spec.get("terminationGracePeriodSeconds", 30) if wanted is None else max(0, wanted))
+
+
+def _deleted(resource: Resource, obj: Object) -> Object:
+    details = {"name": name_of(obj), "kind": resource.plural, "uid": obj["metadata"]["uid"]}
+    if resource.group:
+        details["group"] = resource.group
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def _typed(resource: Resource, obj: Object) -> tuple[Object, list[str]]:
+    """The object by its kind's types, and its unknown fields. Raises a 400 error."""
+    _check_type(resource, obj)
+    try:
+        return decode(resource, {**obj, "apiVersion": resource.api_version, "kind": resource.kind})
+    except TypeMismatch as mismatch:
+        raise _unhandled(resource, str(mismatch)) from mismatch
+
+
+def _decoded(resource: Resource, obj: Object, call: Call) -> Object:
+    decoded, unknown = _typed(resource, obj)
+    said = [f'unknown field "{path}"' for path in unknown]
+    if said and call.strict:
+        raise _unhandled(resource, f"strict decoding error: {', '.join(said)}")
+    call.warnings += said
+    return decoded
+
+
+def _unhandled(resource: Resource, why: str) -> ApiError:
+    kind, version = resource.kind, resource.version
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
