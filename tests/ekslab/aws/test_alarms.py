@@ -512,7 +512,7 @@ def test_tags_of_alarms(cloudwatch: Any) -> None:
     cloudwatch.untag_resource(ResourceARN=arn, TagKeys=["workshop"])
     assert cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"] == [{"Key": "team", "Value": "blue"}]
     with pytest.raises(
-        cloudwatch.exceptions.ResourceNotFoundException, match="There is no resource .*:alarm:criticalx"
+        cloudwatch.exceptions.ResourceNotFoundException, match=r"There is no resource .*:alarm:criticalx"
     ):
         cloudwatch.list_tags_for_resource(ResourceARN=arn + "x")
 
