@@ -169,7 +169,7 @@ def pytest_testnodedown(node: WorkerController) -> None:
 
 def _labs_of(pid: int) -> list[str]:
     """Pid and command line of the labs that belong to a process."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
     mine = ("ekslab.server", f"--parent {pid}")
     return [line.strip() for line in listed.splitlines() if all(part in f"{line} " for part in mine)]
 

@@ -338,7 +338,7 @@ def _write(file: TextIO, text: str) -> None:
 
 def _helm_process(release: str) -> int:
     """Pid of a process of this computer that looks as if it were a Helm working on the release; 0 if there is none."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=False).stdout
+    listed = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():
         pid, *words = line.split()
         helm = any(Path(word).name == "helm" or word == "ekslab.helm" for word in words[:3])

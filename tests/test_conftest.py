@@ -1,0 +1,53 @@
+"""How the tests run (`conftest.py`): what must not pass unnoticed doesn't, in this process and in workers."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAB = """
+from pathlib import Path
+from ekslab import client
+
+def test_a_lab_is_left_behind(tmp_path: Path) -> None:
+    client.ensure_running(tmp_path)
+"""
+SKIPPED = """
+import pytest
+
+def test_a_tool_is_missing() -> None:
+    pytest.skip("no such tool")
+
+@pytest.mark.xfail(reason="known")
+def test_an_expected_failure() -> None:
+    assert False
+"""
+
+
+def _run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs a test file in a folder that has the project's conftest."""
+    shutil.copy(ROOT / "conftest.py", folder)
+    (folder / "test_it.py").write_text(test)
+    (folder / "pytest.ini").touch()
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-p", "no:nbval", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
+def test_a_lab_that_is_left_behind_fails_the_run(tmp_path: Path, workers: str) -> None:
+    done = _run(tmp_path, LAB, workers)
+    assert "1 passed" in done.stdout, done.stdout
+    assert "Labs that tests started are still running" in done.stdout
+    assert done.returncode == 1
+
+
+def test_where_no_test_may_be_skipped_a_skip_is_a_failure_that_names_its_reason(tmp_path: Path) -> None:
+    done = _run(tmp_path, SKIPPED, "-n0", "--no-skips")
+    assert "1 failed, 1 xfailed" in done.stdout
+    assert "must not be skipped here (--no-skips): Skipped: no such tool" in done.stdout
+    assert done.returncode == 1
