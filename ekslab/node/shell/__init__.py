@@ -6,11 +6,11 @@ from ekslab.node import abi
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 from ekslab.node.programs import program
-from ekslab.node.shell import builtins as _builtins
-from ekslab.node.shell.expansion import ExpansionError
+from ekslab.node.shell import builtins as _builtins  # noqa: F401 - registers the built-in commands
+from ekslab.node.shell.builtins.flow import script_text
+from ekslab.node.shell.errors import ExpansionError, ShellSyntaxError
 from ekslab.node.shell.interactive import interactive
 from ekslab.node.shell.interpreter import Shell
-from ekslab.node.shell.parser import ShellSyntaxError
 
 
 @program("dash")
@@ -117,7 +117,7 @@ async def _run(shell: Shell, command: str | None, arguments: list[str], *, force
             path = script
             if not p.exists(script) and "/" not in script:
                 path = p.find_program(script)
-            text = await _builtins.script_text(p, path)
+            text = await script_text(p, path)
         except OSError as exc:
             if shell.bash:
                 return p.fail(f"{script}: {exc.strerror}", 126 if isinstance(exc, IsADirectoryError) else 127)

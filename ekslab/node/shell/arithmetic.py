@@ -1,12 +1,11 @@
-"""The shells' arithmetic: an expression's text goes in, a number of 64 bits comes out."""
+"""The shells' arithmetic: evaluates expressions with 64-bit integers."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from ekslab.node.shell.interpreter import Shell
+from ekslab.node.shell.errors import ExpansionError
 
 _TOKEN = re.compile(
     r"\s*(\d+#[0-9a-zA-Z@_]*|0[xX][0-9a-fA-F]+|\d[0-9a-zA-Z]*|[A-Za-z_]\w*"
@@ -22,8 +21,17 @@ _LONGEST = 65_536
 _MOST_TOKENS = 8_192
 
 
-class ArithmeticFault(Exception):
-    """An expression that has no value; the message is the shell's own."""
+class Variables(Protocol):
+    """The shell, as far as an expression needs it."""
+
+    bash: bool
+    options: dict[str, bool]
+
+    def element(self, name: str, index: str | None) -> str | None: ...
+
+    def parameter(self, name: str) -> str | None: ...
+
+    def set(self, name: str, value: str, *, index: str | None = None) -> None: ...
 
 
 def wrapped(value: int) -> int:
@@ -31,13 +39,13 @@ def wrapped(value: int) -> int:
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
-def evaluate(shell: Shell, expression: str, depth: int = 0) -> int:
-    """The value of an expression; assignments in it are made. Raises ArithmeticFault."""
+def evaluate(shell: Variables, expression: str, depth: int = 0) -> int:
+    """The value of an expression; assignments in it are made. Raises ExpansionError."""
     return _Calculator(shell, expression, depth).value()
 
 
 class _Calculator:
-    def __init__(self, shell: Shell, expression: str, depth: int) -> None:
+    def __init__(self, shell: Variables, expression: str, depth: int) -> None:
         self.shell = shell
         self.expression = expression.strip()
         self.depth = depth
@@ -45,21 +53,21 @@ class _Calculator:
         self.at = 0
         self.skipping = 0  # inside what `&&`, `||` and `?:` don't evaluate
         if len(self.expression) > _LONGEST:
-            raise ArithmeticFault(f"labkit: expressions have {_LONGEST} characters at most in the lab's shell")
+            raise ExpansionError(f"labkit: expressions have {_LONGEST} characters at most in the lab's shell")
         if depth > _DEPTH:
             raise self.error("expression recursion level exceeded")
 
-    def error(self, what: str, at: int | None = None) -> ArithmeticFault:
+    def error(self, what: str, at: int | None = None) -> ExpansionError:
         if not self.shell.bash:
             why = {"division by 0": "division by zero", "missing `)'": "expecting ')'"}.get(what, "expecting primary")
             if what == "syntax error in expression":
                 why = "expecting EOF"
-            return ArithmeticFault(f'arithmetic expression: {why}: "{self.expression}"')
+            return ExpansionError(f'arithmetic expression: {why}: "{self.expression}"')
         start = self.tokens[self.at][1] if at is None and self.at < len(self.tokens) else at
         if start is None:
             start = self.tokens[-1][1] if self.tokens else 0
         shown = self.expression if len(self.expression) < 200 else self.expression[:200] + "..."
-        return ArithmeticFault(f'{shown}: {what} (error token is "{self.expression[start:][:200]}")')
+        return ExpansionError(f'{shown}: {what} (error token is "{self.expression[start:][:200]}")')
 
     def value(self) -> int:
         at = 0
@@ -71,7 +79,7 @@ class _Calculator:
             self.tokens.append((match[1], match.start(1)))
             at = match.end()
             if len(self.tokens) > _MOST_TOKENS:
-                raise ArithmeticFault(f"labkit: expressions have {_MOST_TOKENS} parts at most in the lab's shell")
+                raise ExpansionError(f"labkit: expressions have {_MOST_TOKENS} parts at most in the lab's shell")
         if not self.tokens:
             return 0
         value = self._comma()
@@ -273,14 +281,14 @@ class _Calculator:
             return 0
         text = self.shell.element(name, subscript) if subscript is not None else self.shell.parameter(name)
         if text is None and self.shell.options.get("nounset"):
-            raise ArithmeticFault(f"{name}: {'unbound variable' if self.shell.bash else 'parameter not set'}")
+            raise ExpansionError(f"{name}: {'unbound variable' if self.shell.bash else 'parameter not set'}")
         text = (text or "").strip()
         if not text:
             return 0
         if text.isdigit() and text.isascii() and len(text) < 19 and text[0] != "0":
             return int(text)
         if not self.shell.bash and not re.fullmatch(r"[-+]?(0[xX][0-9a-fA-F]+|\d+)", text):
-            raise ArithmeticFault(f"Illegal number: {text}")
+            raise ExpansionError(f"Illegal number: {text}")
         return evaluate(self.shell, text, self.depth + 4)
 
     def _write(self, name: str, subscript: str | None, value: int) -> None:

@@ -6,7 +6,6 @@ import posixpath
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from ekslab.node.patterns import (
     Glob,
@@ -17,8 +16,12 @@ from ekslab.node.patterns import (
     regex_escaped,
     unescaped,
 )
-from ekslab.node.shell import arithmetic
-from ekslab.node.shell.parser import (
+from ekslab.node.process import Process
+from ekslab.node.shell.arithmetic import evaluate
+from ekslab.node.shell.errors import ExpansionError
+from ekslab.node.shell.quoting import double_quoted, quoted, unescape
+from ekslab.node.shell.state import State
+from ekslab.node.shell.syntax import (
     Arithmetic,
     Part,
     ProcessSubstitution,
@@ -26,30 +29,14 @@ from ekslab.node.shell.parser import (
     Text,
     Variable,
     Word,
-    unescape,
 )
-
-if TYPE_CHECKING:
-    from ekslab.node.process import Process
-    from ekslab.node.shell.interpreter import Shell
 
 # A field while it is put together: pieces of text, and whether each is quoted.
 _Field = list[tuple[str, bool]]
 _MOST_BRACES = 1 << 24
 
 
-class ExpansionError(Exception):
-    """A word can't be expanded (`${x:?}`, `set -u`, a bad number); the command isn't run.
-
-    A script of bash's ends with `status`.
-    """
-
-    def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-async def fields(shell: Shell, words: Iterable[Word]) -> list[str]:
+async def fields(shell: State, words: Iterable[Word]) -> list[str]:
     """The arguments that a command's words become."""
     result: list[str] = []
     held = 0
@@ -70,7 +57,7 @@ async def fields(shell: Shell, words: Iterable[Word]) -> list[str]:
 # -- braces -----------------------------------------------------------------------------------------------------------
 
 
-async def _braces(shell: Shell, word: Word) -> list[Word]:
+async def _braces(shell: State, word: Word) -> list[Word]:
     """bash's `{a,b}` and `{1..3}`: a word as the words that it stands for."""
     if not any(isinstance(part, Text) and not part.quoted and "{" in part.value for part in word):
         return [word]
@@ -89,7 +76,7 @@ async def _braces(shell: Shell, word: Word) -> list[Word]:
     return found
 
 
-async def _brace(shell: Shell, pieces: Word, budget: list[int], depth: int = 0) -> list[Word]:
+async def _brace(shell: State, pieces: Word, budget: list[int], depth: int = 0) -> list[Word]:
     if depth > 40:
         raise ExpansionError("labkit: braces nest 40 levels at most in the lab's bash")
     marks = ["" if not isinstance(piece, Text) or piece.quoted else piece.value for piece in pieces]
@@ -145,7 +132,7 @@ _RANGE = re.compile(r"(-?\d{1,19})\.\.(-?\d{1,19})(?:\.\.(-?\d{1,19}))?")
 _LETTERS = re.compile(r"([a-zA-Z])\.\.([a-zA-Z])(?:\.\.(-?\d{1,19}))?")
 
 
-async def _sequence(shell: Shell, inside: str) -> list[Word] | None:
+async def _sequence(shell: State, inside: str) -> list[Word] | None:
     numbers = _RANGE.fullmatch(inside)
     letters = _LETTERS.fullmatch(inside)
     if numbers is None and letters is None:
@@ -191,24 +178,24 @@ def _joined_text(parts: Word) -> Word:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-async def text(shell: Shell, word: Word) -> str:
+async def text(shell: State, word: Word) -> str:
     """A word as one string, without splitting or file names: an assignment's value, a redirect's target."""
     return _plain(await _joined(shell, word))
 
 
-async def pattern(shell: Shell, word: Word) -> str:
+async def pattern(shell: State, word: Word) -> str:
     """A word as a pattern in which quoted characters stand for themselves."""
     return "".join(glob_escaped(piece) if quoted else piece for piece, quoted in await _joined(shell, word))
 
 
-async def regex(shell: Shell, word: Word) -> str:
+async def regex(shell: State, word: Word) -> str:
     """A word as a regular expression in which quoted characters stand for themselves."""
     return "".join(
         regex_escaped(piece) if quoted else piece for piece, quoted in await _joined(shell, word, tilde=False)
     )
 
 
-def compiled(shell: Shell, given: str) -> Glob:
+def compiled(shell: State, given: str) -> Glob:
     """A shell pattern; PatternError becomes the shell's own error."""
     try:
         return glob(given, extglob=shell.bash, ignore_case=shell.shopt.get("nocasematch", False))
@@ -216,18 +203,10 @@ def compiled(shell: Shell, given: str) -> Glob:
         raise ExpansionError(str(exc)) from None
 
 
-def matches(shell: Shell, value: str, given: str) -> bool:
+def matches(shell: State, value: str, given: str) -> bool:
     try:
         return compiled(shell, given).matches(value)
     except PatternError as exc:
-        raise ExpansionError(str(exc)) from None
-
-
-def evaluate(shell: Shell, expression: str) -> int:
-    """The value of an arithmetic expression. Raises ExpansionError."""
-    try:
-        return arithmetic.evaluate(shell, expression)
-    except arithmetic.ArithmeticFault as exc:
         raise ExpansionError(str(exc)) from None
 
 
@@ -235,7 +214,7 @@ def _plain(field: _Field) -> str:
     return "".join(piece for piece, _ in field)
 
 
-async def _joined(shell: Shell, word: Word, *, tilde: bool = True) -> _Field:
+async def _joined(shell: State, word: Word, *, tilde: bool = True) -> _Field:
     field: _Field = []
     for index, part in enumerate(await _defaults(shell, word)):
         if isinstance(part, Text):
@@ -249,7 +228,7 @@ async def _joined(shell: Shell, word: Word, *, tilde: bool = True) -> _Field:
     return field
 
 
-def _tilde(shell: Shell, value: str) -> str:
+def _tilde(shell: State, value: str) -> str:
     if not value.startswith("~"):
         return value
     user, slash, rest = value[1:].partition("/")
@@ -271,7 +250,7 @@ def _read(process: Process, path: str) -> str:
         return ""
 
 
-async def _defaults(shell: Shell, word: Word) -> list[Part]:
+async def _defaults(shell: State, word: Word) -> list[Part]:
     """A word with `${x:-word}` and `${x:+word}` replaced by their words, whose own quotes count."""
     parts: list[Part] = []
     for part in word:
@@ -290,13 +269,13 @@ async def _defaults(shell: Shell, word: Word) -> list[Part]:
     return parts
 
 
-async def _subscript(shell: Shell, part: Variable) -> str | None:
+async def _subscript(shell: State, part: Variable) -> str | None:
     if part.index is None or part.every:
         return None
     return await text(shell, part.index)
 
 
-async def _split(shell: Shell, word: Word) -> list[_Field]:
+async def _split(shell: State, word: Word) -> list[_Field]:
     """Splits what unquoted expansions gave at IFS."""
     done: list[_Field] = []
     current: _Field = []
@@ -383,7 +362,7 @@ def split_at(value: str, blanks: str, others: str, most: int = 0) -> list[str]:
     return [*pieces, value[start:]] if start < len(value) else pieces
 
 
-async def _values(shell: Shell, part: Part) -> list[str]:
+async def _values(shell: State, part: Part) -> list[str]:
     """What an expansion gives: one string, or several for `$@` and an array's elements."""
     if isinstance(part, Substitution):
         return [await shell.substitute(part.body)]
@@ -406,11 +385,11 @@ async def _values(shell: Shell, part: Part) -> list[str]:
     return values
 
 
-def _separator(shell: Shell) -> str:
+def _separator(shell: State) -> str:
     return shell.get("IFS", " \t\n")[:1]
 
 
-async def _several(shell: Shell, part: Variable) -> list[str]:
+async def _several(shell: State, part: Variable) -> list[str]:
     """Every positional parameter, or every element of an array."""
     positional = part.name in ("@", "*")
     values = list(shell.positional) if positional else shell.elements(part.name)
@@ -450,7 +429,7 @@ async def _several(shell: Shell, part: Variable) -> list[str]:
     return out
 
 
-async def _slice(shell: Shell, part: Variable, values: list[str], positional: bool) -> list[str]:
+async def _slice(shell: State, part: Variable, values: list[str], positional: bool) -> list[str]:
     start = evaluate(shell, await text(shell, part.word or ()) or "0")
     length = evaluate(shell, await text(shell, part.word2)) if part.word2 is not None else None
     if length is not None and length < 0:
@@ -473,7 +452,7 @@ async def _slice(shell: Shell, part: Variable, values: list[str], positional: bo
     return values[start : start + length] if length is not None else values[start:]
 
 
-async def _variable(shell: Shell, part: Variable) -> str:
+async def _variable(shell: State, part: Variable) -> str:
     name, op, index = part.name, part.op, await _subscript(shell, part)
     if op == "indirect" or op.startswith("!"):
         name, index = _pointed(shell, name, index)
@@ -527,13 +506,13 @@ async def _variable(shell: Shell, part: Variable) -> str:
     return await (await _change(shell, part, op))(value)
 
 
-def _check_set(shell: Shell, name: str, index: str | None) -> None:
+def _check_set(shell: State, name: str, index: str | None) -> None:
     if shell.options.get("nounset") and name not in ("@", "*"):
         shown = f"{name}[{index}]" if index is not None else name
         raise ExpansionError(f"{shown}: {'unbound variable' if shell.bash else 'parameter not set'}", 127)
 
 
-def _pointed(shell: Shell, name: str, index: str | None) -> tuple[str, str | None]:
+def _pointed(shell: State, name: str, index: str | None) -> tuple[str, str | None]:
     """The name (and subscript) that `${!name}` leads to."""
     target = shell.value_of(name, index)
     if target is None:
@@ -546,7 +525,7 @@ def _pointed(shell: Shell, name: str, index: str | None) -> tuple[str, str | Non
     return (f"{match[1]}[@]" if match is not None else target), None
 
 
-async def _change(shell: Shell, part: Variable, op: str = "") -> Callable[[str], Awaitable[str]]:
+async def _change(shell: State, part: Variable, op: str = "") -> Callable[[str], Awaitable[str]]:
     """What an operator such as `#`, `//` or `^^` makes of a value."""
     op = op or part.op
 
@@ -633,40 +612,10 @@ def _replaced_end(value: str, found: Glob, op: str, replacement: str) -> str:
     return value if start is None else value[:start] + replacement
 
 
-def quoted(value: str) -> str:
-    """A value as `${x@Q}` shows it."""
-    if any(ord(character) < 32 or ord(character) == 127 or 0xDC80 <= ord(character) < 0xDD00 for character in value):
-        names = {
-            "\n": "\\n",
-            "\t": "\\t",
-            "\r": "\\r",
-            "\x1b": "\\E",
-            "\a": "\\a",
-            "\b": "\\b",
-            "\f": "\\f",
-            "\v": "\\v",
-        }
-        out = "".join(
-            names.get(each)
-            or ("\\'" if each == "'" else "\\\\" if each == "\\" else None)
-            or (f"\\{ord(each) & 0xFF:03o}" if ord(each) < 32 or ord(each) == 127 or ord(each) >= 0xDC80 else each)
-            for each in value
-        )
-        return f"$'{out}'"
-    return "'" + value.replace("'", "'\\''") + "'"
-
-
-def double_quoted(value: str) -> str:
-    """A value as `declare -p` shows it."""
-    if any(ord(character) < 32 for character in value):
-        return quoted(value)
-    return '"' + re.sub(r'([\\"$`])', r"\\\1", value) + '"'
-
-
 # -- file names -------------------------------------------------------------------------------------------------------
 
 
-async def _names(shell: Shell, field: _Field) -> list[str]:
+async def _names(shell: State, field: _Field) -> list[str]:
     """The files that a field's pattern matches, or the field itself when there is none."""
     given = "".join(glob_escaped(piece) if each else piece for piece, each in field)
     extended = shell.shopt.get("extglob", False)
@@ -681,7 +630,7 @@ async def _names(shell: Shell, field: _Field) -> list[str]:
     return found or ([] if shell.shopt.get("nullglob") else [_plain(field)])
 
 
-async def _match_files(shell: Shell, given: str) -> list[str]:
+async def _match_files(shell: State, given: str) -> list[str]:
     process = shell.process
     bases = ["/" if given.startswith("/") else ""]
     components = [component for component in given.split("/") if component]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from ekslab.node import abi
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
-from ekslab.node.shell.expansion import ExpansionError
-from ekslab.node.shell.interpreter import BUILTINS, Interrupted, Shell
-from ekslab.node.shell.parser import ShellSyntaxError
+from ekslab.node.shell.errors import ExpansionError, Interrupted, ShellSyntaxError
+from ekslab.node.shell.interpreter import Shell
+from ekslab.node.shell.registry import BUILTINS
 from ekslab.node.tty import Tty
 
 

@@ -7,19 +7,34 @@ dash and bash differ in what a rule can see: dash makes a command's redirections
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from collections.abc import Sequence as Arguments
 from dataclasses import replace
+from typing import Self
 
 from ekslab.node import abi
 from ekslab.node.kernel import ProcessExit
-from ekslab.node.patterns import PatternError, regex
 from ekslab.node.process import Process
 from ekslab.node.shell import expansion
-from ekslab.node.shell.expansion import ExpansionError, double_quoted, evaluate
-from ekslab.node.shell.parser import (
+from ekslab.node.shell.arithmetic import evaluate
+from ekslab.node.shell.conditions import Conditions
+from ekslab.node.shell.errors import (
+    Break,
+    Continue,
+    ExpansionError,
+    Interrupted,
+    LoopExit,
+    Return,
+    ShellSyntaxError,
+    TooDeep,
+)
+from ekslab.node.shell.quoting import traced
+from ekslab.node.shell.reading import Reading
+from ekslab.node.shell.redirections import Redirections, message
+from ekslab.node.shell.registry import BASH_ONLY, BUILTINS, SPECIAL
+from ekslab.node.shell.state import integer
+from ekslab.node.shell.syntax import (
     AndOr,
     Assignment,
     Calculation,
@@ -31,332 +46,26 @@ from ekslab.node.shell.parser import (
     Function,
     Group,
     If,
-    Parser,
     Pipeline,
     ProcessSubstitution,
     Redirect,
     Sequence,
-    ShellSyntaxError,
     Simple,
     Subshell,
     Test,
     Text,
     While,
     Word,
-    is_name,
 )
 from ekslab.node.shell.variables import Value, array
 
-Builtin = Callable[["Shell", list[str]], Awaitable[int]]
-BUILTINS: dict[str, Builtin] = {}
-BASH_ONLY: set[str] = set()  # built-ins that dash doesn't have
-# Their redirections stay, an error of theirs ends a script, and assignments before them are kept.
-SPECIAL = frozenset(
-    {
-        ":",
-        ".",
-        "break",
-        "continue",
-        "eval",
-        "exec",
-        "exit",
-        "export",
-        "readonly",
-        "return",
-        "set",
-        "shift",
-        "trap",
-        "unset",
-    }
-)
 _DEPTH = 64  # nested calls, substitutions and compound commands: each takes a dozen of Python's own frames
 _LONGEST_ARGUMENT = 131_072  # bytes, as the kernel has it
 _MOST_ARGUMENTS = 2_097_152  # bytes of all arguments and the environment
 
 
-class Interrupted(Exception):
-    """Ctrl-C while an interactive shell was running a command of its own."""
-
-
-class _LoopExit(Exception):
-    def __init__(self, levels: int) -> None:
-        super().__init__(levels)
-        self.levels = levels
-
-
-class _Break(_LoopExit):
-    pass
-
-
-class _Continue(_LoopExit):
-    pass
-
-
-class _Return(Exception):
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-class Shell:
-    """The state of one shell process."""
-
-    def __init__(self, process: Process, *, bash: bool, arg0: str) -> None:
-        self.process = process
-        self.bash = bash
-        self.arg0 = arg0
-        self.variables: dict[str, Value] = {
-            name: Value(value, flags={"x"}) for name, value in process.env.items() if is_name(name)
-        }
-        self.positional: list[str] = []
-        self.functions: dict[str, Function] = {}
-        self.aliases: dict[str, str] = {}
-        self.traps: dict[str, str] = {}
-        self.options: dict[str, bool] = {}
-        self.shopt: dict[str, bool] = {}
-        self.status = 0
-        self.last_background: Process | None = None
-        self.jobs: dict[int, Job] = {}
-        self.interactive = False
-        self.interrupted = False
-        self.line = 1
-        self.shell_pid = process.vpid
-        self.in_script = ""
-        self.sourced = 0
-        self.history: list[str] = []
-        self.directories: list[str] = []
-        self.calls: list[str] = []  # names of the functions that are running, the innermost last
-        self.prompt: Callable[[str], str] = str
-        self.last_argument = ""
-        self.subshell = 0
-        self._pending_traps: list[str] = []
-        self._woken = asyncio.Event()
-        self._in_trap = False
-        self._pipes: list[int] = []  # descriptors of process substitutions
-        self._own_copies: set[int] = set()  # of descriptors that a redirection took
-        self.declared: list[Assignment] = []  # arrays that `declare` and its like were given
-        self.option_index = self.option_place = 0  # where getopts is
-        self._depth = 0
-        self._loops = 0
-        self._conditions = 0
-        self._locals: list[dict[str, Value | None]] = []
-        self._random = process.pid
-        for name, value in (
-            ("PWD", process.cwd),
-            ("IFS", " \t\n"),
-            ("PS1", r"\s-\v\$ " if bash else "# " if process.euid == 0 else "$ "),
-            ("PS2", "> "),
-            ("PS4", "+ "),
-            ("OPTIND", "1"),
-            ("PATH", self.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ):
-            known = self.variables.setdefault(name, Value())
-            if known.text is None or name in ("PWD", "IFS", "OPTIND"):
-                known.text = value
-        self.variables["PWD"].flags.add("x")
-        if bash:
-            self._bash_variables()
-
-    def _bash_variables(self) -> None:
-        process = self.process
-        self.variables.setdefault("HOSTNAME", Value(_hostname(process)))
-        level = self.get("SHLVL")
-        for name, text in (
-            ("BASH_VERSION", "5.2.15(1)-release"),
-            ("BASH", "/bin/bash"),
-            ("HOSTTYPE", "x86_64"),
-            ("MACHTYPE", "x86_64-pc-linux-gnu"),
-            ("OSTYPE", "linux-gnu"),
-            ("OPTERR", "1"),
-        ):
-            self.variables[name] = Value(text)
-        for name, number in (("UID", process.uid), ("EUID", process.euid), ("PPID", process.vppid)):
-            self.variables[name] = Value(str(number), flags={"r", "i"})
-        self.variables["SHLVL"] = Value(str(_integer(level) + 1), flags={"x"})
-        self.variables["BASH_VERSINFO"] = array(["5", "2", "15", "1", "release", "x86_64-pc-linux-gnu"])
-        self.variables["BASH_VERSINFO"].flags.add("r")
-        self.variables["PIPESTATUS"] = array(["0"])
-        self.variables["GROUPS"] = array([str(process.egid)])
-
-    # -- variables ----------------------------------------------------------------------------------------------------
-
-    @property
-    def globbing(self) -> bool:
-        return not self.options.get("noglob")
-
-    def resolved(self, name: str, index: str | None = None) -> tuple[str, str | None]:
-        """The name that a reference leads to, and the subscript."""
-        for _ in range(8):
-            known = self.variables.get(name)
-            if known is None or "n" not in known.flags or not known.text:
-                return name, index
-            match = re.fullmatch(r"(\w+)\[(.*)\]", known.text, re.DOTALL)
-            name, index = (match[1], match[2]) if match is not None else (known.text, index)
-        raise ExpansionError(f"{name}: circular name reference")
-
-    def get(self, name: str, default: str = "") -> str:
-        known = self.variables.get(name)
-        text = known.scalar() if known is not None else None
-        return default if text is None else text
-
-    def own(self, name: str) -> Value:
-        """A variable that can be changed: made when there is none, copied when a parent shell has it, too."""
-        known = self.variables.get(name)
-        if known is None:
-            known = self.variables[name] = Value()
-        elif known.shared:
-            known = self.variables[name] = known.copy()
-        return known
-
-    def check_writable(self, name: str) -> None:
-        known = self.variables.get(name)
-        if known is not None and "r" in known.flags:
-            raise ExpansionError(f"{name}: readonly variable" if self.bash else f"{name}: is read only")
-
-    def set(self, name: str, value: str, *, index: str | None = None, append: bool = False) -> None:
-        """Assigns a text to a variable or to an array's element."""
-        name, index = self.resolved(name, index)
-        self.check_writable(name)
-        known = self.own(name)
-        if index is None and known.is_array:
-            index = "0"
-        old = self.element(name, index) if index is not None else known.text
-        value = self._converted(known, value, (old or "") if append else None)
-        self.process.charge(len(value) - len(old or ""))
-        if index is None:
-            known.text = value
-            if name == "SECONDS":
-                self.process.started_at = self.process.kernel.now() - _integer(value) * 1_000_000_000
-            elif name == "RANDOM":
-                self._random = _integer(value)
-        elif known.table is not None:
-            known.table[index] = value
-        else:
-            if known.items is None:
-                known.items = {} if known.text is None else {0: known.text}
-                known.text = None
-                known.flags.add("a")
-            known.items[self.subscript(name, index)] = value
-        if self.options.get("allexport"):
-            known.flags.add("x")
-
-    def _converted(self, known: Value, value: str, old: str | None) -> str:
-        if "i" in known.flags:
-            number = evaluate(self, value)
-            return str(number if old is None else evaluate(self, f"({old or 0})+({number})"))
-        if old is not None:
-            value = old + value
-        if "l" in known.flags:
-            return value.lower()
-        return value.upper() if "u" in known.flags else value
-
-    def set_value(self, name: str, value: Value) -> None:
-        """Replaces a variable as a whole."""
-        name, _ = self.resolved(name)
-        self.check_writable(name)
-        old = self.variables.get(name)
-        self.process.charge(value.size() - (old.size() if old is not None and not old.shared else 0))
-        value.flags |= {flag for flag in (old.flags if old is not None else ()) if flag not in "aA"}
-        self.variables[name] = value
-
-    def unset(self, name: str, index: str | None = None) -> None:
-        self.check_writable(name)
-        known = self.variables.get(name)
-        if known is None:
-            return
-        if index is None:
-            if not known.shared:
-                self.process.charge(-known.size())
-            del self.variables[name]
-            return
-        known = self.own(name)
-        if known.table is not None:
-            known.table.pop(index, None)
-        elif known.items is not None:
-            known.items.pop(self.subscript(name, index), None)
-
-    def subscript(self, name: str, index: str) -> int:
-        """An array's index from its text; negative ones count from the end."""
-        number = evaluate(self, index)
-        if number < 0:
-            known = self.variables.get(name)
-            items = known.items if known is not None and known.items else {}
-            number += max(items, default=-1) + 1
-            if number < 0:
-                raise ExpansionError(f"{name}[{index}]: bad array subscript")
-        return number
-
-    def element(self, name: str, index: str | None) -> str | None:
-        """The value of an array's element; a plain variable is an array of one."""
-        known = self._known(name)
-        if known is None:
-            return None
-        if index is None:
-            return known.scalar()
-        if known.table is not None:
-            return known.table.get(index)
-        number = self.subscript(name, index or "0")
-        if known.items is not None:
-            return known.items.get(number)
-        return known.text if number == 0 else None
-
-    def _known(self, name: str) -> Value | None:
-        known = self.variables.get(name)
-        if known is not None and "n" in known.flags:
-            known = self.variables.get(self.resolved(name)[0])
-        if known is None and self.bash and name in ("FUNCNAME", "BASH_SOURCE", "BASH_LINENO", "DIRSTACK"):
-            return array(self._computed_array(name))
-        return known
-
-    def _computed_array(self, name: str) -> list[str]:
-        if name == "DIRSTACK":
-            return [self.get("PWD"), *self.directories]
-        if name == "FUNCNAME":
-            return [*reversed(self.calls), *(["main"] if self.calls and self.in_script else [])]
-        if name == "BASH_SOURCE":
-            source = self.in_script or ("environment" if self.calls else "")
-            return [source] * max(len(self.calls) + bool(self.in_script), 0)
-        return [str(self.line)] * max(len(self.calls), 1)
-
-    def value_of(self, name: str, index: str | None = None) -> str | None:
-        """The value of `$name` or `${name[index]}`; None when it isn't set."""
-        if index is None:
-            return self.parameter(name)
-        name, index = self.resolved(name, index)
-        return self.element(name, index)
-
-    def elements(self, name: str) -> list[str]:
-        known = self._known(name)
-        return known.values() if known is not None else []
-
-    def keys(self, name: str) -> list[str]:
-        known = self._known(name)
-        return known.keys() if known is not None else []
-
-    def numbers(self, name: str) -> list[int] | None:
-        """The indices of an array by number; None of anything else."""
-        known = self._known(name)
-        return sorted(known.items) if known is not None and known.items is not None else None
-
-    def flags(self, name: str) -> str:
-        """A variable's attributes in bash's order."""
-        known = self._known(name)
-        return "".join(letter for letter in "aAilnrux" if known is not None and letter in known.flags)
-
-    def declaration(self, name: str) -> str:
-        """The command that makes a variable as it is (`declare -p`)."""
-        known = self._known(name)
-        if known is None:
-            return ""
-        lead = f"declare -{self.flags(name) or '-'} {name}"
-        if known.items is not None or known.table is not None:
-            pairs = zip(known.keys(), known.values(), strict=True)
-            end = " " if known.table else ""
-            shown = (
-                f"[{key if known.items is not None else _key(key)}]={double_quoted(value)}" for key, value in pairs
-            )
-            return f"{lead}=({' '.join(shown)}{end})"
-        return lead if known.text is None else f"{lead}={double_quoted(known.text)}"
+class Shell(Reading, Redirections, Conditions):
+    """Runs the commands of one shell process."""
 
     async def assign(self, given: Assignment) -> str:
         """Makes an assignment; what `set -x` shows of it."""
@@ -368,7 +77,7 @@ class Shell:
         if index == "":
             raise ExpansionError(f"{given.name}[]: bad array subscript")
         self.set(given.name, value, index=index, append=given.append)
-        return f"{given.name}={_quoted(value)}" if self.options.get("xtrace") else ""
+        return f"{given.name}={traced(value)}" if self.options.get("xtrace") else ""
 
     async def _assign_array(self, given: Assignment) -> None:
         name, _ = self.resolved(given.name)
@@ -412,134 +121,6 @@ class Shell:
                 made.table[key] = value
         self.set_value(name, made)
 
-    def make_local(self, name: str) -> None:
-        """Lets a function's variable get its old value back when the function ends."""
-        if self._locals and name not in self._locals[-1]:
-            old = self._locals[-1][name] = self.variables.get(name)
-            if old is not None:
-                self.variables[name] = old.copy()
-
-    @property
-    def in_function(self) -> bool:
-        return bool(self._locals)
-
-    def is_local(self, name: str) -> bool:
-        return bool(self._locals) and name in self._locals[-1]
-
-    def parameter(self, name: str) -> str | None:
-        """The value of `$name`, special parameters included; None when it isn't set."""
-        if name[0] in "0123456789":
-            index = int(name[:9])
-            if index == 0:
-                return self.arg0
-            return self.positional[index - 1] if index <= len(self.positional) else None
-        if len(name) == 1 and name in "?$!#-@*":
-            return self._special(name)
-        if self.bash and (value := self._computed(name)) is not None:
-            return value
-        if name == "LINENO":
-            return str(self.line)
-        if name == "PPID":
-            return str(self.process.vppid)
-        known = self._known(name)
-        if known is not None and "n" in known.flags:
-            return self.value_of(*self.resolved(name))
-        return known.scalar() if known is not None else None
-
-    def _special(self, name: str) -> str | None:
-        if name == "?":
-            return str(self.status)
-        if name == "$":
-            return str(self.shell_pid)
-        if name == "!":
-            return str(self.last_background.vpid) if self.last_background is not None else None
-        if name == "#":
-            return str(len(self.positional))
-        if name == "-":
-            letters = {"errexit": "e", "noglob": "f", "nounset": "u", "xtrace": "x", "allexport": "a", "noclobber": "C"}
-            return "".join(letter for option, letter in sorted(letters.items()) if self.options.get(option)) + (
-                ("hB" if self.bash else "") + ("im" if self.interactive else "")
-            )
-        return " ".join(self.positional) if self.positional else None
-
-    def _computed(self, name: str) -> str | None:
-        now = self.process.kernel.now
-        if name == "RANDOM":
-            self._random = (self._random * 1_103_515_245 + 12_345) & 0x7FFFFFFF
-            return str(self._random >> 16 & 0x7FFF)
-        if name == "SRANDOM":
-            return str(now() * 2_654_435_761 & 0xFFFFFFFF)
-        if name == "SECONDS":
-            return str((now() - self.process.started_at) // 1_000_000_000)
-        if name == "EPOCHSECONDS":
-            return str(now() // 1_000_000_000)
-        if name == "EPOCHREALTIME":
-            return f"{now() // 1_000_000_000}.{now() // 1000 % 1_000_000:06d}"
-        if name == "BASHPID":
-            return str(self.process.vpid)
-        if name == "BASH_SUBSHELL":
-            return str(self.subshell)
-        if name == "_":
-            return self.last_argument
-        if name == "SHELLOPTS":
-            return ":".join(sorted(["braceexpand", "hashall", *(key for key, on in self.options.items() if on)]))
-        return None
-
-    def environment(self, assignments: Mapping[str, str] | None = None) -> dict[str, str]:
-        """What a program that is started gets."""
-        env = {
-            name: value.text for name, value in self.variables.items() if "x" in value.flags and value.text is not None
-        }
-        env.update(assignments or {})
-        return env
-
-    # -- errors -------------------------------------------------------------------------------------------------------
-
-    def complain(self, message: str, *, where: bool = True) -> None:
-        """An error message of the shell's own, in its own form."""
-        if self.bash:
-            if self.interactive or not where:
-                prefix = "bash"
-            elif self.in_script:
-                prefix = f"{self.in_script}: line {self.line}"
-            else:
-                prefix = f"{self.arg0}: line {self.line}"
-        else:
-            prefix = f"{self.in_script or self.arg0}: {self.line}"
-        try:
-            self.process.stderr.write(f"{prefix}: {message}\n")
-        except OSError:
-            return  # its standard error is closed
-
-    def lacks(self, what: str) -> int:
-        """Says that it is the lab that doesn't have something which the real shell has."""
-        self.complain(f"labkit: the lab's {'bash' if self.bash else 'sh'} doesn't have {what}")
-        return 2
-
-    # -- text to commands ---------------------------------------------------------------------------------------------
-
-    def parser(self, text: str, *, prompting: bool = False, line: int = 1) -> Parser:
-        parser = Parser(text, self.bash, prompting, line_number=line)
-        self._prepare(parser)
-        return parser
-
-    def _prepare(self, parser: Parser) -> None:
-        """Lets a parser know what the lines before have set."""
-        parser.extglob = self.shopt.get("extglob", False)
-        if self.interactive or self.shopt.get("expand_aliases") or not self.bash:
-            parser.aliases = self.aliases
-
-    async def parsed(self, text: str, *, line: int = 1, prompting: bool = False) -> Sequence:
-        """The commands of a text that should be complete. Raises ShellSyntaxError, `incomplete` when it isn't."""
-        parser = self.parser(text, prompting=prompting, line=line)
-        items = []
-        while parser.next_line():
-            while (item := parser.next_item()) is not None:
-                items.append(item)
-                await self.process.cooperate()
-            parser.ends_line()
-        return Sequence(tuple(items))
-
     async def run_text(self, text: str, *, tail: bool = False, line: int = 1) -> int:
         """Reads and runs a text line by line; with `tail` a single command may take this process over (`bash -c`)."""
         parser = self.parser(text, line=line)
@@ -567,52 +148,10 @@ class Shell:
             first = False
             status = await self.run(Sequence(tuple(items)), tail=whole)
 
-    def syntax_error(self, exc: ShellSyntaxError, *, at_end: bool = False) -> None:
-        """Tells of a syntax error; `at_end` when the text's last line has no end, which bash counts as one more."""
-        self.line = exc.line
-        if self.bash and exc.incomplete and at_end and (not exc.message or exc.needs == ")"):
-            self.line += 1
-        if exc.message.startswith("labkit: ") or (self.bash and exc.message.endswith("bad substitution")):
-            self.complain(exc.message)
-        elif self.bash:
-            what = exc.message or (
-                "syntax error: unexpected end of file"
-                if exc.incomplete
-                else f"syntax error near unexpected token `{exc.token}'"
-            )
-            self._complain_of_syntax(what)
-            if not exc.incomplete and exc.text and not exc.message:
-                self._complain_of_syntax(f"`{exc.text}'")
-        elif exc.message and not exc.incomplete:
-            bad = "bad substitution" in exc.message
-            self.complain("Bad substitution" if bad else f"Syntax error: {exc.message}")
-        elif exc.incomplete and "matching" in exc.message and exc.needs in ("'", '"', "`"):
-            what = "EOF in backquote substitution" if exc.needs == "`" else "Unterminated quoted string"
-            self.complain(f"Syntax error: {what}")
-        elif exc.incomplete and exc.needs == "}":
-            self.complain("Syntax error: Missing '}'")
-        else:
-            expecting = f' (expecting "{exc.expecting or exc.needs}")' if exc.expecting or exc.needs else ""
-            if exc.incomplete:
-                token = "end of file"
-            elif exc.token in ("newline", "redirection"):
-                token = exc.token
-            elif exc.token and not set(exc.token) & set(";&|<>()") and exc.token not in _SHOWN:
-                token = "word"
-            else:
-                token = f'"{exc.token}"'
-            self.complain(f"Syntax error: {token} unexpected{expecting}")
-
-    def _complain_of_syntax(self, what: str) -> None:
-        if self.interactive or self.in_script:
-            self.complain(what)
-        else:
-            self.process.stderr.write(f"{self.arg0}: -c: line {self.line}: {what}\n")
-
     async def run(self, sequence: Sequence, *, tail: bool = False) -> int:
         """Runs commands one after the other; the last one's status."""
         for index, item in enumerate(sequence.items):
-            await self._turn()
+            await self.turn()
             if item.background:
                 self._background(item)
                 self.status = 0
@@ -620,7 +159,7 @@ class Shell:
                 self.status = await self._and_or(item, tail=tail and index == len(sequence.items) - 1)
         return self.status
 
-    async def _turn(self) -> None:
+    async def turn(self) -> None:
         """Between two commands: others run, and Ctrl-C and signals with a trap are noticed."""
         await self.process.cooperate()
         if self.interrupted:
@@ -628,12 +167,6 @@ class Shell:
             raise Interrupted
         while self._pending_traps and not self._in_trap:
             await self.run_trap(self._pending_traps.pop(0))
-
-    def signalled(self, name: str) -> None:
-        """A signal came for which there is a trap; its commands run between two others."""
-        if len(self._pending_traps) < 64:
-            self._pending_traps.append(name)
-        self._woken.set()
 
     async def run_trap(self, name: str) -> None:
         """Runs what `trap` has for a signal or an event; `$?` stays as it was."""
@@ -667,7 +200,7 @@ class Shell:
                 child.dup2(null, 0)
                 child.close(null)
             shell.interactive = False
-            return await shell._guard(shell._and_or(replace(item, background=False), tail=True))
+            return await shell.guarded(shell._and_or(replace(item, background=False), tail=True))
 
         try:
             child = self.process.fork(main, new_group=self.interactive)
@@ -691,39 +224,6 @@ class Shell:
             raise ProcessExit(254)
         self.complain("Cannot fork")
         raise ProcessExit(2)
-
-    def add_job(self, child: Process, text: str) -> int:
-        self.last_background = child
-        if len(self.jobs) > 32 and not self.interactive:
-            # A script may start thousands of them; those that have ended are only kept for `wait`.
-            for number in [number for number, job in self.jobs.items() if not job.process.alive][:-16]:
-                del self.jobs[number]
-        number = max(self.jobs, default=0) + 1
-        self.jobs[number] = Job(child, text)
-        return number
-
-    def job(self, word: str) -> int | None:
-        """The number of the job that `%1`, `%+`, `%-`, `%text` or a process's number means."""
-        if not self.jobs:
-            return None
-        if word.isdigit():
-            return next((number for number, job in self.jobs.items() if str(job.process.vpid) == word), None)
-        rest = word.removeprefix("%")
-        if rest in ("", "%", "+"):
-            return max(self.jobs)
-        if rest == "-":
-            return sorted(self.jobs)[-2] if len(self.jobs) > 1 else max(self.jobs)
-        if rest.isdigit():
-            return int(rest[:9]) if int(rest[:9]) in self.jobs else None
-        inside = rest.startswith("?")
-        return next(
-            (
-                number
-                for number, job in self.jobs.items()
-                if (rest[1:] in job.text if inside else job.text.startswith(rest))
-            ),
-            None,
-        )
 
     async def _and_or(self, item: AndOr, *, tail: bool = False) -> int:
         pipelines = [("&&", item.first), *item.rest]
@@ -797,7 +297,7 @@ class Shell:
                 if fd is not None:
                     process.close(fd)
             reading = following
-        statuses = await self._foreground(children)
+        statuses = await self.foreground(children)
         if self.bash:
             self.variables["PIPESTATUS"] = array(str(status) for status in statuses)
         if self.options.get("pipefail"):
@@ -815,11 +315,11 @@ class Shell:
             if following is not None:
                 child.close(following)
             shell = self.in_child(child)
-            return await shell._guard(shell.command(command, tail=True))
+            return await shell.guarded(shell.command(command, tail=True))
 
         return main
 
-    async def _foreground(self, children: Arguments[Process]) -> list[int]:
+    async def foreground(self, children: Arguments[Process]) -> list[int]:
         """Waits for children; in an interactive shell the terminal's keys are theirs until then."""
         tty = self.process.tty if self.interactive else None
         if tty is not None:
@@ -830,14 +330,14 @@ class Shell:
             if tty is not None:
                 tty.foreground = self.process.group_leader.pid
 
-    def in_child(self, child: Process) -> Shell:
+    def in_child(self, child: Process) -> Self:
         """The state of a subshell."""
         if self.interactive:
             for number in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
                 child.default_signal(number)
         for value in self.variables.values():
             value.shared = True
-        shell = object.__new__(Shell)
+        shell = object.__new__(type(self))
         shell.__dict__.update(self.__dict__)
         shell.process = child
         shell.variables = dict(self.variables)
@@ -853,19 +353,19 @@ class Shell:
         shell._pending_traps = []
         shell._woken = asyncio.Event()
         shell._in_trap = False
-        shell._pipes = []
+        shell.pipes = []
         shell._own_copies = set(self._own_copies)
         shell._locals = [dict(scope) for scope in self._locals]
         shell.calls = list(self.calls)
         return shell
 
-    async def _guard(self, running: Awaitable[int]) -> int:
+    async def guarded(self, running: Awaitable[int]) -> int:
         """Runs a subshell's command: what leaves it ends the subshell, not the shell around it."""
         try:
             status = await running
-        except _Return as exc:
+        except Return as exc:
             status = exc.status
-        except _LoopExit:
+        except LoopExit:
             status = 0
         except ProcessExit as exc:
             if not self.process.alive or "EXIT" not in self.traps:
@@ -885,7 +385,7 @@ class Shell:
             return ""
         if (path := self._read_shortcut(body)) is not None:
             return await self._file_text(path)
-        self._nest()
+        self.nest()
         process = self.process
         try:
             reading, writing = process.pipe()
@@ -895,7 +395,7 @@ class Shell:
                 child.close(writing)
                 child.close(reading)
                 shell = self.in_child(child)
-                return await shell._guard(shell.run(body, tail=True))
+                return await shell.guarded(shell.run(body, tail=True))
 
             try:
                 child = process.fork(main)
@@ -910,7 +410,7 @@ class Shell:
             process.close(reading)
             self.status = await process.wait(child)
         finally:
-            self._depth -= 1
+            self.depth -= 1
         process.charge(-len(collected))
         if self.bash and b"\x00" in collected:
             self.complain("warning: command substitution: ignored null byte in input")
@@ -959,7 +459,7 @@ class Shell:
             for fd in [fd for fd in child.fds if fd > 9 or fd == mine]:
                 child.close(fd)
             shell = self.in_child(child)
-            return await shell._guard(shell.run(part.body, tail=True))
+            return await shell.guarded(shell.run(part.body, tail=True))
 
         number = 63
         while number in process.fds and number > 12:
@@ -972,36 +472,27 @@ class Shell:
         except BlockingIOError:
             self._no_fork()
         process.close(theirs)
-        self._pipes.append(number)
+        self.pipes.append(number)
         self.last_background = child
         return f"/dev/fd/{number}"
 
-    def _close_pipes(self, kept: int) -> None:
-        """Closes the pipes of process substitutions that were made since there were `kept` of them."""
-        while len(self._pipes) > kept:
-            fd = self._pipes.pop()
-            if fd in self.process.fds:
-                self.process.close(fd)
-
-    def _nest(self) -> None:
-        self._depth += 1
-        limit = _integer(self.get("FUNCNEST")) if self.bash else 0
-        if self._depth > _DEPTH or (0 < limit < len(self.calls)):
+    def nest(self) -> None:
+        self.depth += 1
+        limit = integer(self.get("FUNCNEST")) if self.bash else 0
+        if self.depth > _DEPTH or (0 < limit < len(self.calls)):
             if 0 < limit < len(self.calls):
-                self._depth -= 1
+                self.depth -= 1
                 raise ExpansionError(f"{self.calls[-1]}: maximum function nesting level exceeded ({limit})")
-            self._depth = 0
+            self.depth = 0
             raise TooDeep(
                 f"labkit: commands and functions call one another {_DEPTH} levels deep at most in the lab's bash"
                 if self.bash
                 else "maximum recursion reached"
             )
 
-    # -- commands -----------------------------------------------------------------------------------------------------
-
     async def command(self, command: Command, *, tail: bool = False) -> int:
         if isinstance(command, Simple):
-            kept = len(self._pipes)
+            kept = len(self.pipes)
             try:
                 return await self._simple(command, tail=tail)
             finally:
@@ -1014,20 +505,20 @@ class Shell:
             return 0
         if isinstance(command, Subshell):
             return await self._subshell(command)
-        self._nest()
-        kept = len(self._pipes)
+        self.nest()
+        kept = len(self.pipes)
         try:
             saved = await self._redirect(command.redirects)
         except (OSError, ExpansionError) as exc:
-            self.complain(_message(exc, self.bash))
-            self._depth -= 1
+            self.complain(message(exc, self.bash))
+            self.depth -= 1
             return 1 if self.bash else 2
         try:
             return await self._compound(command)
         finally:
             self._restore(saved)
             self._close_pipes(kept)
-            self._depth = max(self._depth - 1, 0)
+            self.depth = max(self.depth - 1, 0)
 
     async def _compound(self, command: Command) -> int:
         if isinstance(command, Group):
@@ -1055,17 +546,17 @@ class Shell:
             try:
                 await shell._redirect(command.redirects)
             except (OSError, ExpansionError) as exc:
-                shell.complain(_message(exc, self.bash))
+                shell.complain(message(exc, self.bash))
                 return 1
-            return await shell._guard(shell.run(command.body, tail=True))
+            return await shell.guarded(shell.run(command.body, tail=True))
 
-        kept = len(self._pipes)
+        kept = len(self.pipes)
         try:
             child = self.process.fork(main, new_group=self.interactive)
         except BlockingIOError:
             self._no_fork()
         try:
-            return (await self._foreground([child]))[0]
+            return (await self.foreground([child]))[0]
         finally:
             self._close_pipes(kept)
 
@@ -1091,7 +582,7 @@ class Shell:
                 self.set(command.name, value)
                 try:
                     status = await self.run(command.body)
-                except _LoopExit as exc:
+                except LoopExit as exc:
                     if self._left(exc):
                         break
         finally:
@@ -1105,10 +596,10 @@ class Shell:
         try:
             await self._evaluated(first)
             while not condition or not (text := await expansion.text(self, condition)).strip() or evaluate(self, text):
-                await self._turn()
+                await self.turn()
                 try:
                     status = await self.run(command.body)
-                except _LoopExit as exc:
+                except LoopExit as exc:
                     if self._left(exc):
                         break
                 await self._evaluated(step)
@@ -1140,7 +631,7 @@ class Shell:
         shown = False
         try:
             while True:
-                await self._turn()
+                await self.turn()
                 if not shown:
                     self.process.stderr.write(menu)
                 shown = True
@@ -1152,11 +643,11 @@ class Shell:
                 if not reply:
                     shown = False
                     continue
-                number = _integer(reply)
+                number = integer(reply)
                 self.set(command.name, values[number - 1] if 0 < number <= len(values) else "")
                 try:
                     status = await self.run(command.body)
-                except _LoopExit as exc:
+                except LoopExit as exc:
                     if self._left(exc):
                         break
         finally:
@@ -1174,7 +665,7 @@ class Shell:
             for fd in (from_child, child_out, child_in, to_child):
                 child.close(fd)
             shell = self.in_child(child)
-            return await shell._guard(shell.command(command.body, tail=True))
+            return await shell.guarded(shell.command(command.body, tail=True))
 
         try:
             child = process.fork(main)
@@ -1196,24 +687,24 @@ class Shell:
         self._loops += 1
         try:
             while True:
-                await self._turn()
+                await self.turn()
                 try:
                     if await self._condition(command.condition) == command.until:
                         break
                     status = await self.run(command.body)
-                except _LoopExit as exc:
+                except LoopExit as exc:
                     if self._left(exc):
                         break
         finally:
             self._loops -= 1
         return status
 
-    def _left(self, exc: _LoopExit) -> bool:
+    def _left(self, exc: LoopExit) -> bool:
         """Whether a break or continue leaves this loop; raises it on when it means one further out."""
         if exc.levels > 1 and self._loops > 1:
             raise type(exc)(exc.levels - 1)
         self.status = 0
-        return isinstance(exc, _Break)
+        return isinstance(exc, Break)
 
     async def _case(self, command: Case) -> int:
         value = await expansion.text(self, command.word)
@@ -1233,8 +724,6 @@ class Shell:
                 return True
         return False
 
-    # -- simple commands ----------------------------------------------------------------------------------------------
-
     async def _simple(self, command: Simple, *, tail: bool) -> int:
         self.line = command.line
         before = self.status
@@ -1250,7 +739,7 @@ class Shell:
                         continue  # bash doesn't pass arrays on
                     old = self.get(given.name) if given.append else ""
                     assignments[given.name] = old + await expansion.text(self, given.value)
-                    trace.append(f"{given.name}={_quoted(assignments[given.name])}")
+                    trace.append(f"{given.name}={traced(assignments[given.name])}")
                 else:
                     trace.append(await self.assign(given))
                     before = self.status  # of the last command substitution, if there was one
@@ -1263,7 +752,7 @@ class Shell:
                 return 1
             raise ProcessExit(exc.status if self.bash else 2) from None
         if self.options.get("xtrace"):
-            trace += [_quoted(word) for word in words]
+            trace += [traced(word) for word in words]
             lead = self.prompt(self.get("PS4", "+ "))
             self.process.stderr.write(lead[:1] * self.subshell + lead + " ".join(trace) + "\n")
         if not words:
@@ -1304,7 +793,7 @@ class Shell:
         try:
             self._restore(await self._redirect(redirects))
         except (OSError, ExpansionError) as exc:
-            self.complain(_message(exc, self.bash))
+            self.complain(message(exc, self.bash))
             return 1 if self.bash else 2
         return 0
 
@@ -1313,7 +802,7 @@ class Shell:
     ) -> int:
         self.calls.append(function.name)
         try:
-            self._nest()
+            self.nest()
         except ExpansionError as exc:
             self.calls.pop()
             self.complain(str(exc))
@@ -1329,14 +818,14 @@ class Shell:
             saved = await self._redirect(redirects)
             try:
                 return await self.command(function.body)
-            except _Return as exc:
+            except Return as exc:
                 return exc.status
             finally:
                 self._restore(saved)
                 if "RETURN" in self.traps and self.options.get("functrace"):
                     await self.run_trap("RETURN")
         except OSError as exc:
-            self.complain(_message(exc, self.bash))
+            self.complain(message(exc, self.bash))
             return 1
         finally:
             self._locals.pop()
@@ -1347,7 +836,7 @@ class Shell:
                     self.variables[name] = old
             self.positional = positional
             self._loops = loops
-            self._depth = max(self._depth - 1, 0)
+            self.depth = max(self.depth - 1, 0)
             if self.calls:
                 self.calls.pop()
 
@@ -1355,7 +844,7 @@ class Shell:
         self, name: str, words: list[str], assignments: dict[str, str], redirects: tuple[Redirect, ...]
     ) -> int:
         if name == "exec":
-            return await self._exec(words, assignments, redirects)
+            return await self.exec(words, assignments, redirects)
         old = {variable: self.variables.get(variable) for variable in assignments}
         try:
             for variable, value in assignments.items():
@@ -1363,7 +852,7 @@ class Shell:
                 self.variables[variable] = Value(value, flags={"x"})
             saved = await self._redirect(redirects)
         except (OSError, ExpansionError) as exc:
-            self.complain(_message(exc, self.bash))
+            self.complain(message(exc, self.bash))
             if name in SPECIAL and not self.bash and not self.interactive:
                 raise ProcessExit(2) from None
             return 1 if self.bash else 2
@@ -1371,7 +860,7 @@ class Shell:
             return await BUILTINS[name](self, words)
         except OSError as exc:
             verb = "write error: " if exc.filename is None and abi.errno_name(exc) in ("EBADF", "ENOSPC") else ""
-            self.complain(f"{name}: {verb}{_message(exc, self.bash)}")
+            self.complain(f"{name}: {verb}{message(exc, self.bash)}")
             return 1
         except TooDeep:
             raise
@@ -1392,16 +881,16 @@ class Shell:
                     else:
                         self.variables[variable] = before
 
-    async def _exec(self, words: list[str], assignments: dict[str, str], redirects: tuple[Redirect, ...]) -> int:
+    async def exec(self, words: list[str], assignments: dict[str, str], redirects: tuple[Redirect, ...]) -> int:
         """`exec`: redirections that stay, or another program in this process."""
         try:
             await self._redirect(redirects, keep=True)
         except (OSError, ExpansionError) as exc:
-            self.complain(_message(exc, self.bash))
+            self.complain(message(exc, self.bash))
             if self.interactive:
                 return 1
             raise ProcessExit(1 if self.bash else 2) from None
-        self._pipes.clear()  # they stay, too
+        self.pipes.clear()  # they stay, too
         argv, arg0, clean = words[1:], "", False
         while argv and argv[0].startswith("-") and self.bash:
             option = argv.pop(0)
@@ -1457,7 +946,7 @@ class Shell:
             try:
                 saved = await self._redirect(redirects, keep=tail)
             except (OSError, ExpansionError) as exc:
-                self.complain(_message(exc, self.bash))
+                self.complain(message(exc, self.bash))
                 return 1 if self.bash else 2
         try:
             if tail and not (self.bash and ("EXIT" in self.traps)):
@@ -1470,7 +959,7 @@ class Shell:
                     saved = await self._redirect(redirects)
                 return self._not_run(words[0], exc)
 
-            pipes = set(self._pipes)
+            pipes = set(self.pipes)
 
             async def main(child: Process) -> int:
                 if in_child:
@@ -1478,7 +967,7 @@ class Shell:
                     try:
                         await shell._redirect(redirects, keep=True)
                     except (OSError, ExpansionError) as exc:
-                        shell.complain(_message(exc, self.bash))
+                        shell.complain(message(exc, self.bash))
                         return 1
                 for fd in [fd for fd in child.fds if fd >= 10 and fd not in pipes and fd in self._own_copies]:
                     child.close(fd)
@@ -1491,9 +980,9 @@ class Shell:
                 child = process.fork(main, new_group=self.interactive, call="clone" if self.bash else "vfork")
             except BlockingIOError:
                 self._no_fork()
-            return (await self._foreground([child]))[0]
+            return (await self.foreground([child]))[0]
         except OSError as exc:
-            self.complain(_message(exc, self.bash))
+            self.complain(message(exc, self.bash))
             return 1
         finally:
             self._restore(saved)
@@ -1525,257 +1014,22 @@ class Shell:
             self.complain(f"{verb}{name}: {text}")
         return 127 if error in ("ENOENT", "ENOTDIR") else 126
 
-    # -- redirections -------------------------------------------------------------------------------------------------
-
-    async def _redirect(self, redirects: tuple[Redirect, ...], *, keep: bool = False) -> list[tuple[int, int | None]]:
-        """Makes redirections; what `_restore` needs to undo them (nothing with `keep`)."""
-        saved: list[tuple[int, int | None]] = []
-        try:
-            for redirect in redirects:
-                await self._one_redirect(redirect, saved, keep)
-        except BaseException:
-            self._restore(saved)
-            raise
-        return saved
-
-    def _save(self, fd: int, saved: list[tuple[int, int | None]], keep: bool) -> None:
-        if not keep:
-            copy = self.process.dup(fd, 10) if fd in self.process.fds else None
-            if copy is not None:
-                self._own_copies.add(copy)
-            saved.append((fd, copy))
-
-    async def _one_redirect(self, redirect: Redirect, saved: list[tuple[int, int | None]], keep: bool) -> None:
-        process, op = self.process, redirect.op
-        fd = redirect.fd if redirect.fd is not None else 0 if op.startswith("<") else 1
-        if fd > 1023:
-            raise ExpansionError(f"{fd}: Bad file descriptor")
-        if redirect.variable:
-            if op in ("<&", ">&") and await expansion.text(self, redirect.target) == "-":
-                number = _integer(self.get(redirect.variable))
-                if number in process.fds:
-                    process.close(number)
-                return
-            fd = 10
-            while fd in process.fds:
-                fd += 1
-            self.set(redirect.variable, str(fd))
-            keep = True
-        if op in ("<<", "<<<"):
-            word = redirect.document.body if redirect.document is not None else redirect.target
-            text = await expansion.text(self, word) + ("\n" if op == "<<<" else "")
-            reading, writing = process.pipe()
-            process.write(writing, text.encode("utf-8", "surrogateescape"))
-            process.close(writing)
-            self._install(reading, fd, saved, keep)
-            return
-        target = await self._target(redirect.target)
-        if op in ("<&", ">&") and (target.rstrip("-").isdigit() or target == "-"):
-            self._save(fd, saved, keep)
-            if target == "-":
-                if fd in process.fds:
-                    process.close(fd)
-                return
-            source = int(target.rstrip("-")[:9])
-            if source not in process.fds:
-                raise ExpansionError(f"{target}: Bad file descriptor")
-            process.dup2(source, fd)
-            if target.endswith("-") and source != fd:
-                process.close(source)
-            return
-        if op in ("<&", ">&") and (not self.bash or op == "<&" or redirect.fd is not None):
-            raise ExpansionError(f"{target}: ambiguous redirect" if self.bash else "Bad fd number")
-        both = op in ("&>", ">&", "&>>")
-        flags = {
-            "<": abi.O_RDONLY,
-            "<>": abi.O_RDWR | abi.O_CREAT,
-            ">>": abi.O_WRONLY | abi.O_CREAT | abi.O_APPEND,
-            "&>>": abi.O_WRONLY | abi.O_CREAT | abi.O_APPEND,
-        }.get(op, abi.O_WRONLY | abi.O_CREAT | abi.O_TRUNC)
-        if op == ">" and self.options.get("noclobber") and process.isfile(target):
-            raise ExpansionError(
-                f"cannot create {target}: File exists" if not self.bash else f"{target}: cannot overwrite existing file"
-            )
-        connection = re.fullmatch(r"/dev/(tcp|udp)/([^/]+)/(\d{1,5})", target) if self.bash else None
-        if connection is not None and connection[1] == "udp":
-            raise ExpansionError("labkit: the lab's network has no UDP (/dev/tcp works)")
-        try:
-            opened = (
-                await process.connect(connection[2], int(connection[3]))
-                if connection
-                else process.open(target, flags, 0o666)
-            )
-        except OSError as exc:
-            raise _redirect_error(exc, target, op, self.bash, connection) from None
-        self._install(opened, fd, saved, keep)
-        if both:
-            self._save(2, saved, keep)
-            process.dup2(1, 2)
-
-    async def _target(self, word: Word) -> str:
-        """The one name that a redirection's word stands for."""
-        if not self.bash or all(isinstance(part, Text) and part.quoted for part in word):
-            return await expansion.text(self, word)
-        names = await expansion.fields(self, [word])
-        if len(names) != 1:
-            raise ExpansionError(f"{await expansion.text(self, word)}: ambiguous redirect")
-        return names[0]
-
-    def _install(self, opened: int, fd: int, saved: list[tuple[int, int | None]], keep: bool) -> None:
-        """Moves a fresh descriptor to where it belongs."""
-        if opened == fd:
-            if not keep:
-                saved.append((fd, None))
-            return
-        self._save(fd, saved, keep)
-        self.process.dup2(opened, fd)
-        self.process.close(opened)
-
-    def _restore(self, saved: list[tuple[int, int | None]]) -> None:
-        process = self.process
-        for fd, copy in reversed(saved):
-            if copy is None:
-                if fd in process.fds:
-                    process.close(fd)
-            elif copy in process.fds:
-                process.dup2(copy, fd)
-                process.close(copy)
-                self._own_copies.discard(copy)
-
-    # -- [[ ]] --------------------------------------------------------------------------------------------------------
-
-    async def _double_bracket(self, command: Test) -> int:
-        try:
-            return 0 if await self._holds(command.tree) else 1
-        except PatternError as exc:
-            self.complain(f"[[: {exc}" if str(exc).startswith("labkit") else f"[[: invalid regular expression: {exc}")
-            return 2
-        except ExpansionError as exc:
-            self.complain(f"[[: {exc}")
-            return 2
-
-    async def _holds(self, tree: tuple[object, ...]) -> bool:
-        from ekslab.node.shell.builtins import evaluate_test
-
-        kind, *rest = tree
-        await self.process.cooperate()
-        if kind in ("and", "or"):
-            # A long chain leans to the left: it is walked, not recursed into.
-            chain = []
-            while tree[0] == kind:
-                chain.append(tree[2])
-                tree = tree[1]  # type: ignore[assignment]
-            chain.append(tree)
-            for each in reversed(chain):
-                if await self._holds(each) != (kind == "and"):  # type: ignore[arg-type]
-                    return kind == "or"
-            return kind == "and"
-        if kind == "not":
-            return not await self._holds(rest[0])  # type: ignore[arg-type]
-        if kind == "unary":
-            operator, word = rest
-            return evaluate_test(self, [str(operator), await expansion.text(self, word)])  # type: ignore[arg-type]
-        operator, left_word, right_word = rest
-        left = await expansion.text(self, left_word)  # type: ignore[arg-type]
-        if operator in ("==", "=", "!="):
-            given = await expansion.pattern(self, right_word)  # type: ignore[arg-type]
-            return expansion.matches(self, left, given) == (operator != "!=")
-        if operator == "=~":
-            return self._searched(left, await expansion.regex(self, right_word))  # type: ignore[arg-type]
-        right = await expansion.text(self, right_word)  # type: ignore[arg-type]
-        if operator in ("<", ">"):
-            return left < right if operator == "<" else left > right
-        if str(operator) in ("-nt", "-ot", "-ef"):
-            return evaluate_test(self, [left, str(operator), right])
-        a, b = evaluate(self, left), evaluate(self, right)
-        return {"-eq": a == b, "-ne": a != b, "-lt": a < b, "-le": a <= b, "-gt": a > b, "-ge": a >= b}[str(operator)]
-
-    def _searched(self, text: str, pattern: str) -> bool:
-        found = regex(pattern, ignore_case=self.shopt.get("nocasematch", False)).search(text)
-        if found is None:
-            self.variables["BASH_REMATCH"] = array([])
-            return False
-        self.variables["BASH_REMATCH"] = array(found.group(number) or "" for number in range(found.groups + 1))
-        return True
-
     async def returning(self, text: str) -> int:
         """Runs a sourced script, out of which `return` leads."""
         try:
             return await self.run_text(text)
-        except _Return as exc:
+        except Return as exc:
             return exc.status
 
-    def complain_as_command(self, message: str) -> None:
-        """An error of the script itself, as getopts tells it."""
-        self.process.stderr.write(f"{self.in_script or self.arg0}: {message}\n" if self.bash else f"{message}\n")
-
     async def function_return(self, status: int) -> int:
-        raise _Return(status)
+        raise Return(status)
 
     def leave_loop(self, levels: int, *, again: bool) -> None:
         if self._loops:
-            raise _Continue(levels) if again else _Break(levels)
+            raise Continue(levels) if again else Break(levels)
         if self.bash:
             command = "continue" if again else "break"
             self.complain(f"{command}: only meaningful in a `for', `while', or `until' loop")
 
     def may_return(self) -> bool:
         return bool(self._locals) or bool(self.sourced)
-
-
-class Job:
-    """A process in the background, and the text that started it."""
-
-    def __init__(self, process: Process, text: str) -> None:
-        self.process = process
-        self.text = text
-        self.told = False
-
-
-class TooDeep(ExpansionError):
-    """Commands call one another deeper than the shell goes: the shell ends."""
-
-
-_SHOWN = frozenset(
-    ["if", "then", "elif", "else", "fi", "do", "done", "case", "esac", "while", "until", "for", "{", "}", "in", "!"]
-)
-
-
-def _message(exc: Exception, bash: bool) -> str:
-    if isinstance(exc, OSError):
-        return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror or str(exc)
-    return str(exc)
-
-
-def _redirect_error(exc: OSError, target: str, op: str, bash: bool, connection: re.Match[str] | None) -> Exception:
-    why = exc.strerror or str(exc)
-    if connection is not None:
-        import socket
-
-        if isinstance(exc, socket.gaierror):
-            return ExpansionError(f"{connection[2]}: Name or service not known\nbash: {target}: Invalid argument")
-        return ExpansionError(f"connect: {why}\nbash: line 1: {target}: {why}")
-    if bash:
-        return ExpansionError(f"{target}: {why}")
-    absent = why == "No such file or directory"
-    if op == "<":
-        return ExpansionError(f"cannot open {target}: {'No such file' if absent else why}")
-    return ExpansionError(f"cannot create {target}: {'Directory nonexistent' if absent else why}")
-
-
-def _quoted(word: str) -> str:
-    if word and re.fullmatch(r"[\w@%+=:,./-]+", word):
-        return word
-    return "'" + word.replace("'", "'\\''") + "'"
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[\w.-]+", key) else double_quoted(key)
-
-
-def _integer(text: str) -> int:
-    return int(text) if re.fullmatch(r"\s*[-+]?\d{1,18}\s*", text) else 0
-
-
-def _hostname(process: Process) -> str:
-    return process.container.hostname if process.container is not None else process.kernel.hostname

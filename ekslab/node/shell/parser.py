@@ -12,257 +12,51 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ekslab.node.shell.errors import ShellSyntaxError
+from ekslab.node.shell.quoting import unescape
+from ekslab.node.shell.syntax import (
+    NAME,
+    NAME_START,
+    AndOr,
+    Arithmetic,
+    Assignment,
+    Calculation,
+    Case,
+    Command,
+    Coprocess,
+    For,
+    ForArithmetic,
+    Function,
+    Group,
+    HereDocument,
+    If,
+    Part,
+    Pipeline,
+    ProcessSubstitution,
+    Redirect,
+    Sequence,
+    Simple,
+    Subshell,
+    Substitution,
+    Test,
+    Text,
+    Variable,
+    While,
+    Word,
+    is_name,
+)
+
 _DEPTH = 50  # of commands and expansions within one another: each takes half a dozen of Python's own frames
 _LONGEST = 0.08  # seconds of the processor that reading one command may take
 _PLAIN = re.compile(r"[^\s;&|<>()'\"\\$`?*+@!]+")
 _QUOTED = re.compile(r'[^"\\$`\n]+')
 
 
-class ShellSyntaxError(Exception):
-    """`token` is what the parser stumbled over, as the shells name it; `incomplete` when more input could help.
-
-    `needs` is a text without which more input is no help, `expecting` what dash says that it expects.
-    """
-
-    def __init__(
-        self,
-        token: str,
-        line: int,
-        *,
-        incomplete: bool = False,
-        message: str = "",
-        needs: str = "",
-        expecting: str = "",
-        text: str = "",
-    ) -> None:
-        super().__init__(message or token)
-        self.token = token
-        self.line = line
-        self.incomplete = incomplete
-        self.message = message
-        self.needs = needs
-        self.expecting = expecting
-        self.text = text
-
-
 # -- words -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Text:
-    value: str
-    quoted: bool
-
-
-@dataclass(frozen=True)
-class Variable:
-    """`$name` or `${name<op>word}`; `op` is empty, or one of the operators.
-
-    `length`, `indirect`, `keys` (`${!a[@]}`) and `prefix` (`${!name*}`) stand for those in front of the name. `index`
-    is the subscript of an array's element, `@` and `*` for all of them.
-    """
-
-    name: str
-    quoted: bool
-    op: str = ""
-    word: Word | None = None
-    word2: Word | None = None
-    index: Word | None = None
-
-    @property
-    def every(self) -> str:
-        """`@` or `*` for all positional parameters or all elements of an array, else empty."""
-        if self.name in ("@", "*"):
-            return self.name
-        if self.index is not None and len(self.index) == 1:
-            part = self.index[0]
-            if isinstance(part, Text) and part.value in ("@", "*"):
-                return part.value
-        return ""
-
-
-@dataclass(frozen=True)
-class Substitution:
-    """`$(...)` or backquotes."""
-
-    body: Sequence
-    quoted: bool
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """`$((...))`; its text is expanded first."""
-
-    word: Word
-    quoted: bool
-
-
-@dataclass(frozen=True)
-class ProcessSubstitution:
-    """`<(...)` or `>(...)`: the name of a pipe from or to commands."""
-
-    body: Sequence
-    op: str
-    quoted: bool = False
-
-
-Part = Text | Variable | Substitution | Arithmetic | ProcessSubstitution
-Word = tuple[Part, ...]
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """`name=value`, `name[index]=value` or `name=(elements)`, of which each may have an index; `+=` appends."""
-
-    name: str
-    value: Word = ()
-    index: Word | None = None
-    append: bool = False
-    elements: tuple[tuple[Word | None, bool, Word], ...] | None = None
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
 
-
-@dataclass
-class HereDocument:
-    """The lines after a command that are its input; `body` is known once they have been read."""
-
-    delimiter: str
-    strip: bool
-    literal: bool
-    body: Word = ()
-
-
-@dataclass(frozen=True)
-class Redirect:
-    """`fd<op>target`; `<<` has a document instead of a target. `variable` is the name in `{name}<op>target`."""
-
-    op: str
-    fd: int | None
-    target: Word
-    document: HereDocument | None = None
-    variable: str = ""
-
-
-@dataclass(frozen=True)
-class Simple:
-    assignments: tuple[Assignment, ...] = ()
-    words: tuple[Word | Assignment, ...] = ()
-    redirects: tuple[Redirect, ...] = ()
-    line: int = 1
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    commands: tuple[Command, ...]
-    negated: bool = False
-    timed: str = ""
-
-
-@dataclass(frozen=True)
-class AndOr:
-    first: Pipeline
-    rest: tuple[tuple[Literal["&&", "||"], Pipeline], ...] = ()
-    background: bool = False
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Sequence:
-    items: tuple[AndOr, ...]
-
-
-@dataclass(frozen=True)
-class Subshell:
-    body: Sequence
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class Group:
-    body: Sequence
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class If:
-    branches: tuple[tuple[Sequence, Sequence], ...]
-    otherwise: Sequence | None = None
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class For:
-    """`for name in words`, or `select` with a menu of them."""
-
-    name: str
-    words: tuple[Word, ...] | None
-    body: Sequence
-    redirects: tuple[Redirect, ...] = ()
-    menu: bool = False
-
-
-@dataclass(frozen=True)
-class ForArithmetic:
-    """`for ((first; condition; step))`."""
-
-    parts: tuple[Word, Word, Word]
-    body: Sequence
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class While:
-    condition: Sequence
-    body: Sequence
-    until: bool = False
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class Case:
-    """Each branch has patterns, commands, and what ends it: `;;`, `;&` (on into the next) or `;;&` (go on matching)."""
-
-    word: Word
-    branches: tuple[tuple[tuple[Word, ...], Sequence, str], ...]
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class Function:
-    name: str
-    body: Command
-    text: str = ""
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class Test:
-    """`[[ ... ]]`: a tree of `("or" | "and", left, right)`, `("not", one)`, `("unary" | "binary", operator, words)`."""
-
-    tree: tuple[object, ...]
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class Calculation:
-    """`((expression))`."""
-
-    word: Word
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True)
-class Coprocess:
-    name: str
-    body: Command
-    redirects: tuple[Redirect, ...] = ()
-
-
-Command = (
-    Simple | Subshell | Group | If | For | ForArithmetic | While | Case | Function | Test | Calculation | Coprocess
-)
 
 RESERVED = frozenset(
     ["if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until", "case", "esac", "{", "}", "!"]
@@ -277,16 +71,10 @@ _OPERATORS = (
 _BASH_ONLY = frozenset([";;&", ";&", "&>>", "&>", "|&"])
 _REDIRECTIONS = frozenset(["<", ">", ">>", "<<", "<<-", "<&", ">&", "<>", ">|", "&>", "&>>"])
 _META = set(" \t\n;&|<>()")
-_NAME_START = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
-_NAME = _NAME_START | set("0123456789")
 _DIGITS = frozenset("0123456789")
 _SPECIAL = set("?$!#@*-0123456789")
 _WORD_OPERATORS = (":-", ":=", ":?", ":+", "-", "=", "?", "+", "##", "#", "%%", "%")
 _BASH_OPERATORS = ("//", "/#", "/%", "/", "^^", "^", ",,", ",", "@", ":")
-
-
-def is_name(text: str) -> bool:
-    return bool(text) and text[0] in _NAME_START and all(character in _NAME for character in text)
 
 
 @dataclass
@@ -944,7 +732,7 @@ class Parser:
 
     def _assignment(self, *, arrays: bool) -> Assignment | None:
         end = self.pos
-        while end < len(self.text) and self.text[end] in _NAME:
+        while end < len(self.text) and self.text[end] in NAME:
             end += 1
         name = self.text[self.pos : end]
         if not is_name(name):
@@ -1239,9 +1027,9 @@ class Parser:
         elif following == '"' and self.bash and not quoted:
             self.pos += 1  # a text to be translated, of which there are no translations
             self._special(parts, quoted=False)
-        elif following and following in _NAME_START:
+        elif following and following in NAME_START:
             end = self.pos + 1
-            while end < len(self.text) and self.text[end] in _NAME:
+            while end < len(self.text) and self.text[end] in NAME:
                 end += 1
             parts.append(Variable(self.text[self.pos + 1 : end], quoted))
             self.pos = end
@@ -1318,8 +1106,8 @@ class Parser:
         if indirect:
             at += 1
         end = at
-        if end < len(self.text) and self.text[end] in _NAME_START:
-            while end < len(self.text) and self.text[end] in _NAME:
+        if end < len(self.text) and self.text[end] in NAME_START:
+            while end < len(self.text) and self.text[end] in NAME:
                 end += 1
         elif end < len(self.text) and self.text[end] in _DIGITS:
             while end < len(self.text) and self.text[end] in _DIGITS:
@@ -1418,79 +1206,6 @@ def _literal(word: Word) -> str:
     if len(word) == 1 and isinstance(word[0], Text) and not word[0].quoted:
         return word[0].value
     return ""
-
-
-_ESCAPES = {
-    "a": "\a",
-    "b": "\b",
-    "e": "\x1b",
-    "E": "\x1b",
-    "f": "\f",
-    "n": "\n",
-    "r": "\r",
-    "t": "\t",
-    "v": "\v",
-    "\\": "\\",
-}
-_QUOTES = {"'": "'", '"': '"', "?": "?"}
-_HEXADECIMAL = "0123456789abcdefABCDEF"
-
-
-def unescape(text: str, *, zero_octal: bool = False, quote: bool = False) -> str:
-    """Backslash escapes as printf knows them, with `zero_octal` as echo does (octal numbers need a leading 0).
-
-    With `quote` as `$'...'` does, which also takes escaped quotes and control characters.
-    """
-    if "\\" not in text:
-        return text
-    out: list[str] = []
-    at = 0
-    while at < len(text):
-        backslash = text.find("\\", at)
-        if backslash != at:
-            end = len(text) if backslash < 0 else backslash
-            out.append(text[at:end])
-            at = end
-            continue
-        following = text[at + 1 : at + 2]
-        if following in _ESCAPES and following:
-            out.append(_ESCAPES[following])
-            at += 2
-        elif following in _QUOTES and following and not zero_octal:
-            out.append(_QUOTES[following])
-            at += 2
-        elif following == "x" and (digits := _digits(text, at + 2, 2, _HEXADECIMAL)):
-            at += 2 + len(digits)
-            out.append(_byte(int(digits, 16)))
-        elif following in ("u", "U") and following and (
-            digits := _digits(text, at + 2, 4 if following == "u" else 8, _HEXADECIMAL)
-        ):  # fmt: skip
-            code = int(digits, 16)
-            out.append(chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else "")
-            at += 2 + len(digits)
-        elif following in ("0", "1", "2", "3", "4", "5", "6", "7") and (following == "0" or not zero_octal):
-            digits = _digits(text, at + 1, 4 if zero_octal else 3, "01234567")
-            out.append(_byte(int(digits, 8) & 0xFF))
-            at += 1 + len(digits)
-        elif quote and following == "c" and text[at + 2 : at + 3]:
-            out.append(chr(ord(text[at + 2].upper()) & 0x1F))
-            at += 3
-        else:
-            out.append("\\" + following)
-            at += 2
-    return "".join(out)
-
-
-def _byte(value: int) -> str:
-    """A byte as a character: one that isn't ASCII stands for itself when it is encoded again."""
-    return chr(value) if value < 128 else chr(0xDC00 + value)
-
-
-def _digits(text: str, start: int, most: int, allowed: str) -> str:
-    end = start
-    while end < len(text) and end - start < most and text[end] in allowed:
-        end += 1
-    return text[start:end]
 
 
 def parse(text: str, *, bash: bool = False, prompting: bool = False) -> Sequence:

@@ -152,7 +152,7 @@ async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) 
         p.write(1, data)
         await p.drain(1)
     if "w" in values:
-        from ekslab.node.shell.parser import unescape
+        from ekslab.node.shell.quoting import unescape
 
         text = (
             unescape(values["w"])
@@ -248,7 +248,7 @@ async def wget(p: Process) -> int:
 
 
 def _stamp(p: Process) -> str:
-    from ekslab.node.userland.system import formatted
+    from ekslab.node.dates import formatted
 
     return formatted(p.kernel.now(), "%Y-%m-%d %H:%M:%S")
 

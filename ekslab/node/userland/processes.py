@@ -13,9 +13,10 @@ from ekslab.node.kernel import Task
 from ekslab.node.patterns import PatternError, regex
 from ekslab.node.process import Process
 from ekslab.node.programs import program
-from ekslab.node.shell.builtins import echo_text, evaluate_test, printf_pieces
-from ekslab.node.shell.builtins import kill as send
-from ekslab.node.shell.expansion import ExpansionError
+from ekslab.node.shell.builtins.jobs import kill as send
+from ekslab.node.shell.builtins.output import echo_text, printf_pieces
+from ekslab.node.shell.conditions import evaluate_test
+from ekslab.node.shell.errors import ExpansionError
 from ekslab.node.shell.interpreter import Shell
 from ekslab.node.userland.options import parse, quoted, usage
 from ekslab.node.userland.show import emit, interval

@@ -14,7 +14,7 @@ from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import PatternError, Regex, glob, regex
 from ekslab.node.process import Process
 from ekslab.node.programs import program
-from ekslab.node.shell.parser import unescape
+from ekslab.node.shell.quoting import unescape
 from ekslab.node.userland.options import Options, number, parse, quoted, usage
 from ekslab.node.userland.show import emit, file_chunks, line_batches, list_time, mode_text, whole
 

@@ -10,7 +10,7 @@ from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import Match, PatternError, Regex, regex
 from ekslab.node.process import Process
 from ekslab.node.programs import program
-from ekslab.node.shell.parser import unescape
+from ekslab.node.shell.quoting import unescape
 from ekslab.node.userland.options import parse, usage
 from ekslab.node.userland.show import file_chunks, line_batches, whole
 

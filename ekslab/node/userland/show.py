@@ -734,7 +734,7 @@ async def stat(p: Process) -> int:
         if "c" in options:
             p.print(_formatted(p, name, found, options.values["c"]))
         elif "printf" in options.values:
-            from ekslab.node.shell.parser import unescape
+            from ekslab.node.shell.quoting import unescape
 
             p.stdout.write(unescape(_formatted(p, name, found, options.values["printf"])))
         else:

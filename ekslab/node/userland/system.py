@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 
+from ekslab.node.dates import formatted
 from ekslab.node.limits import Disk
 from ekslab.node.process import Process
 from ekslab.node.procfs import KERNEL_RELEASE, KERNEL_VERSION, MEMORY_KIB
@@ -108,27 +108,6 @@ async def date(p: Process) -> int:
         format = "%a %b %e %H:%M:%S UTC %Y"
     p.print(formatted(moment, format))
     return 0
-
-
-def formatted(nanoseconds: int, format: str) -> str:
-    """strftime with GNU date's %N, %s, %3N and `%-d`."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    moment = time.gmtime(seconds)
-
-    def replace(match: re.Match[str]) -> str:
-        flag, width, letter = match.groups()
-        if letter == "N":
-            return f"{rest:09d}"[: int(width or 9)]
-        if letter == "s":
-            return str(seconds)
-        if letter == "z":
-            return "+0000"
-        if letter == "Z":
-            return "UTC"
-        text = time.strftime(f"%{letter}", moment)
-        return text.lstrip("0 ") or "0" if flag == "-" else text
-
-    return re.sub(r"%(-?)(\d*)([a-zA-Z%])", replace, format)
 
 
 @program("uptime")

@@ -16,7 +16,7 @@ from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import PatternError, regex
 from ekslab.node.process import Process
 from ekslab.node.programs import program
-from ekslab.node.shell.parser import unescape
+from ekslab.node.shell.quoting import unescape
 from ekslab.node.userland.options import number, parse, quoted, usage
 from ekslab.node.userland.show import chunks, complain, emit, file_chunks, line_batches
 
