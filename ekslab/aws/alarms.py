@@ -38,7 +38,7 @@ _ACTIONS: dict[State, str] = {
 _MISSING_DATA = ("breaching", "notBreaching", "ignore", "missing")
 _OF_ONE_METRIC = ("MetricName", "Namespace", "Statistic", "ExtendedStatistic", "Dimensions", "Period", "Unit")
 _UNSUPPORTED = ("ThresholdMetricId", "EvaluationWindow", "WarmUpConfiguration", "EvaluationCriteria",
-                "EvaluationInterval", "ActionConfiguration")  # fmt: skip
+                "EvaluationInterval", "ActionConfiguration", "EvaluateLowSampleCountPercentile")  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -236,12 +236,7 @@ class Alarms:
         last = points[-1].value
         if early and (last is None or not alarm.rule.breached_by(last)):
             return None
-        verdict = alarm.rule.judge(points)
-        if verdict is not None and alarm.settings.get("EvaluateLowSampleCountPercentile") == "ignore":
-            least = _enough_samples(alarm.settings.get("ExtendedStatistic", ""))
-            if any(point.samples is not None and point.samples < least for point in verdict.evaluated):
-                return None
-        return verdict
+        return alarm.rule.judge(points)
 
     def _datapoints(self, alarm: Alarm, end: int) -> list[Datapoint]:
         """One for each period looked at, oldest first. They slide: the last one ends at `end`, which is a minute."""
@@ -389,11 +384,6 @@ class Alarms:
             raise _invalid(f"{message}{longest}).")
         if p.get("TreatMissingData", "missing") not in _MISSING_DATA:
             raise _invalid(f"{p['TreatMissingData']} is not a valid value for TreatMissingData: {list(_MISSING_DATA)}")
-        low = p.get("EvaluateLowSampleCountPercentile")
-        if low is not None and (low not in ("evaluate", "ignore") or not p.get("ExtendedStatistic")):
-            raise _invalid(
-                "EvaluateLowSampleCountPercentile must be evaluate or ignore, and is for alarms on a percentile only"
-            )
         for name in _ACTIONS.values():
             for action in p.get(name) or ():
                 self._check_action(action)
@@ -568,13 +558,6 @@ def _returned(queries: Queries, of: Sequence[Mapping[str, Any]]) -> dict[int, fl
     return value
 
 
-def _enough_samples(statistic: str) -> float:
-    """How many samples a percentile needs to mean something, as documented for low sample counts."""
-    rank = metrics.check_statistic(statistic) / 100 if statistic else 0.5
-    tail = 1 - rank if rank >= 0.5 else rank
-    return 10 / tail if tail else math.inf
-
-
 def _trigger(alarm: Alarm) -> dict[str, Any]:
     """What of an alarm's settings its notifications hold."""
     settings = alarm.settings
@@ -602,7 +585,7 @@ def _trigger(alarm: Alarm) -> dict[str, Any]:
         "ComparisonOperator": settings["ComparisonOperator"],
         "Threshold": settings["Threshold"],
         "TreatMissingData": settings.get("TreatMissingData", "missing"),
-        "EvaluateLowSampleCountPercentile": settings.get("EvaluateLowSampleCountPercentile", ""),
+        "EvaluateLowSampleCountPercentile": "",
     }
 
 

@@ -118,12 +118,8 @@ class Lambda:
             "RemovePermission": self._remove_permission,
             "GetPolicy": self._get_policy,
             "PutFunctionEventInvokeConfig": self._put_event_invoke,
-            "UpdateFunctionEventInvokeConfig": self._update_event_invoke,
             "GetFunctionEventInvokeConfig": self._get_event_invoke,
             "DeleteFunctionEventInvokeConfig": self._delete_event_invoke,
-            "PutFunctionConcurrency": self._put_concurrency,
-            "GetFunctionConcurrency": self._get_concurrency,
-            "DeleteFunctionConcurrency": self._delete_concurrency,
             "TagResource": self._tag,
             "UntagResource": self._untag,
             "ListTags": self._list_tags,
@@ -272,8 +268,6 @@ class Lambda:
         result: Result = {"Configuration": self._shown(function), "Code": {"RepositoryType": "S3"}}
         if function.tags:
             result["Tags"] = dict(function.tags)
-        if function.reserved is not None:
-            result["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved}
         return result
 
     def _get_configuration(self, call: Call, p: Parameters, caller: Principal) -> Result:
@@ -466,26 +460,14 @@ class Lambda:
     # -- how it is invoked when nobody waits
 
     def _put_event_invoke(self, call: Call, p: Parameters, caller: Principal) -> Result:
-        return self._set_event_invoke(call, self._function(call, p), p, {})
-
-    def _update_event_invoke(self, call: Call, p: Parameters, caller: Principal) -> Result:
-        function = self._with_event_invoke(call, p)
-        return self._set_event_invoke(call, function, p, function.event_invoke or {})
-
-    def _set_event_invoke(self, call: Call, function: Function, p: Parameters, kept: Mapping[str, Any]) -> Result:
-        settings = dict(kept)
-        for key in ("MaximumRetryAttempts", "MaximumEventAgeInSeconds"):
-            if key in p:
-                settings[key] = p[key]
-        destinations = {key: value for key, value in (p.get("DestinationConfig") or {}).items() if value}
-        if set(destinations) - {"OnFailure"}:
-            raise unsupported(call, "destinations other than OnFailure")
-        target = destinations.get("OnFailure", {}).get("Destination")
-        if target and not self._may_send(function.configuration["Role"], target):
-            raise _invalid(f"The function's execution role does not have permissions to call SendMessage on {target}")
-        if "DestinationConfig" in p or "DestinationConfig" not in settings:
-            settings["DestinationConfig"] = {"OnSuccess": {}, "OnFailure": {"Destination": target} if target else {}}
-        function.event_invoke = {**settings, "LastModified": dt.datetime.fromtimestamp(self._clock(), dt.UTC)}
+        function = self._function(call, p)
+        if any((p.get("DestinationConfig") or {}).values()):
+            raise unsupported(call, "destinations")
+        function.event_invoke = {
+            **{key: p[key] for key in ("MaximumRetryAttempts", "MaximumEventAgeInSeconds") if key in p},
+            "DestinationConfig": {"OnSuccess": {}, "OnFailure": {}},
+            "LastModified": dt.datetime.fromtimestamp(self._clock(), dt.UTC),
+        }
         return self._shown_event_invoke(function)
 
     def _with_event_invoke(self, call: Call, p: Parameters) -> Function:
@@ -503,19 +485,6 @@ class Lambda:
 
     def _delete_event_invoke(self, call: Call, p: Parameters, caller: Principal) -> Result:
         self._with_event_invoke(call, p).event_invoke = None
-        return {}
-
-    def _put_concurrency(self, call: Call, p: Parameters, caller: Principal) -> Result:
-        function = self._function(call, p)
-        function.reserved = p["ReservedConcurrentExecutions"]
-        return {"ReservedConcurrentExecutions": function.reserved}
-
-    def _get_concurrency(self, call: Call, p: Parameters, caller: Principal) -> Result:
-        reserved = self._function(call, p).reserved
-        return {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
-
-    def _delete_concurrency(self, call: Call, p: Parameters, caller: Principal) -> Result:
-        self._function(call, p).reserved = None
         return {}
 
     # -- tags

@@ -1,6 +1,6 @@
 """Functions being invoked: events flow in, outcomes, log events and dead letters flow out.
 
-An event that nobody waits for is tried again when it fails, and ends in a dead-letter queue or at a destination.
+An asynchronous event is tried again when it fails, and ends in the dead-letter queue.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +65,6 @@ class Function:
     policy: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Statements of its resource-based policy, by id."""
     event_invoke: dict[str, Any] | None = None
-    reserved: int | None = None
-    """Reserved concurrent executions."""
     changing: str = ""
     """What its last call started and its next one will find done: `create`, `update`."""
     revisions: int = 0
@@ -75,7 +73,6 @@ class Function:
     """How many log streams it has had."""
     events: int = 0
     """How many events other services have sent it."""
-    running: int = 0
     pending: deque[Event] = field(default_factory=deque)
     worker: asyncio.Task[None] | None = None
     idle: list[_Warm] = field(default_factory=list)
@@ -138,18 +135,10 @@ class Invocations:
     async def run(self, function: Function, request_id: str, event: str) -> tuple[Outcome, str]:
         """Invokes the function on an event (JSON): what came of it, and its log as text.
 
-        Raises AwsError if the function's role can't be assumed, or if it runs as often as it may already.
+        Raises AwsError if the function's role can't be assumed.
         """
-        if function.reserved is not None and function.running >= function.reserved:
-            self._count(function, "Throttles")
-            members = {"Type": "User", "Reason": "ReservedFunctionConcurrentInvocationLimitExceeded"}
-            raise AwsError("TooManyRequestsException", "Rate Exceeded.", 429, members=members)
-        function.running += 1
-        try:
-            async with function.places:
-                return await self._run(function, request_id, event)
-        finally:
-            function.running -= 1
+        async with function.places:
+            return await self._run(function, request_id, event)
 
     async def _run(self, function: Function, request_id: str, event: str) -> tuple[Outcome, str]:
         warm = self._take(function)
@@ -294,10 +283,8 @@ class Invocations:
                 logger.exception("event %s of %s failed", event.request_id, function.name)
 
     async def _attempt(self, function: Function, event: Event) -> None:
-        too_old = self._clock() - event.accepted > function.setting("MaximumEventAgeInSeconds", 21_600)
-        if function.reserved == 0 or too_old:
-            condition = "EventAgeExceeded" if too_old else "ZeroReservedConcurrency"
-            await self._bury(function, event, condition, None, 429, "Rate Exceeded.")
+        if self._clock() - event.accepted > function.setting("MaximumEventAgeInSeconds", 21_600):
+            await self._drop(function, event, 429, "Rate Exceeded.")
             return
         try:
             outcome, _ = await self.run(function, event.request_id, event.payload)
@@ -312,8 +299,7 @@ class Invocations:
         if event.attempts <= function.setting("MaximumRetryAttempts", 2):
             self._later(RETRY_DELAYS[event.attempts - 1], function, event)
             return
-        message = json.loads(outcome.payload).get("errorMessage", "")
-        await self._bury(function, event, "RetriesExhausted", outcome, 200, message)
+        await self._drop(function, event, 200, json.loads(outcome.payload).get("errorMessage", ""))
 
     def _later(self, seconds: float, function: Function, event: Event) -> None:
         def again() -> None:
@@ -324,56 +310,30 @@ class Invocations:
         handle = asyncio.get_running_loop().call_later(seconds, again)
         self._timers.add(handle)
 
-    async def _bury(
-        self, function: Function, event: Event, condition: str, outcome: Outcome | None, code: int, message: str
-    ) -> None:
-        """Sends an event that was given up to where the configuration says, as the role may."""
+    async def _drop(self, function: Function, event: Event, code: int, message: str) -> None:
+        """Gives up an event: sends it to the dead-letter queue if there is one, with the permissions of the role."""
         self._count(function, "AsyncEventsDropped")
-        dead_letters = function.configuration.get("DeadLetterConfig", {}).get("TargetArn")
-        if dead_letters:
-            reason = message.encode()[:1024].decode("utf-8", "ignore")
-            attributes = {
-                "RequestID": {"DataType": "String", "StringValue": event.request_id},
-                "ErrorCode": {"DataType": "Number", "StringValue": str(code)},
-                "ErrorMessage": {"DataType": "String", "StringValue": reason},
-            }
-            attributes = {name: value for name, value in attributes.items() if value["StringValue"]}
-            await self._send(function, dead_letters, event.payload, attributes, "DeadLetterErrors")
-        destination = function.setting("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
-        if destination:
-            record = self._record(function, event, condition, outcome)
-            await self._send(function, destination, json.dumps(record), {}, "DestinationDeliveryFailures")
-
-    def _record(self, function: Function, event: Event, condition: str, outcome: Outcome | None) -> dict[str, Any]:
-        moment = dt.datetime.fromtimestamp(self._clock(), dt.UTC).isoformat(timespec="milliseconds")
-        record: dict[str, Any] = {
-            "version": "1.0",
-            "timestamp": moment.replace("+00:00", "Z"),
-            "requestContext": {
-                "requestId": event.request_id,
-                "functionArn": f"{function.arn}:$LATEST",
-                "condition": condition,
-                "approximateInvokeCount": event.attempts,
-            },
-            "requestPayload": json.loads(event.payload),
+        queue_arn = function.configuration.get("DeadLetterConfig", {}).get("TargetArn")
+        if not queue_arn:
+            return
+        reason = message.encode()[:1024].decode("utf-8", "ignore")
+        attributes = {
+            "RequestID": {"DataType": "String", "StringValue": event.request_id},
+            "ErrorCode": {"DataType": "Number", "StringValue": str(code)},
+            "ErrorMessage": {"DataType": "String", "StringValue": reason},
         }
-        if outcome is not None:
-            record["responseContext"] = {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"}
-            record["responsePayload"] = json.loads(outcome.payload)
-        return record
-
-    async def _send(
-        self, function: Function, queue_arn: str, body: str, attributes: Mapping[str, Any], metric: str
-    ) -> None:
         role = self._sts.principal_of_role(function.configuration["Role"], function.name)
         region, account, name = queue_arn.split(":")[3:6]
-        url = f"https://sqs.{region}.amazonaws.com/{account}/{name}"
-        parameters = {"QueueUrl": url, "MessageBody": body, "MessageAttributes": dict(attributes)}
+        parameters = {
+            "QueueUrl": f"https://sqs.{region}.amazonaws.com/{account}/{name}",
+            "MessageBody": event.payload,
+            "MessageAttributes": {name: value for name, value in attributes.items() if value["StringValue"]},
+        }
         try:
             await self._call_as(role, "sqs", "SendMessage", region, parameters)
         except AwsError as error:
             logger.warning("an event of %s is lost: %s", function.name, error)
-            self._count(function, metric)
+            self._count(function, "DeadLetterErrors")
 
     # -- the rest
 

@@ -105,9 +105,6 @@ class Logs:
             "TagResource": self._tag_resource,
             "UntagResource": self._untag_resource,
             "ListTagsForResource": self._list_tags_for_resource,
-            "TagLogGroup": self._tag_log_group,
-            "UntagLogGroup": self._untag_log_group,
-            "ListTagsLogGroup": self._list_tags_log_group,
             "PutMetricFilter": self._put_metric_filter,
             "DescribeMetricFilters": self._describe_metric_filters,
             "DeleteMetricFilter": self._delete_metric_filter,
@@ -275,19 +272,6 @@ class Logs:
 
     def _list_tags_for_resource(self, region: Region, p: Parameters) -> Result:
         return {"tags": self._tagged(region, p).tags}
-
-    def _tag_log_group(self, region: Region, p: Parameters) -> Result:
-        group = self.group(region, p)
-        group.tags = _checked_tags({**group.tags, **p["tags"]})
-        return {}
-
-    def _untag_log_group(self, region: Region, p: Parameters) -> Result:
-        group = self.group(region, p)
-        group.tags = {key: value for key, value in group.tags.items() if key not in p["tags"]}
-        return {}
-
-    def _list_tags_log_group(self, region: Region, p: Parameters) -> Result:
-        return {"tags": self.group(region, p).tags}
 
     # -- streams --
 

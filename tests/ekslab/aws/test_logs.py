@@ -119,13 +119,12 @@ def test_retention_removes_old_events(running: Any, logs: Any) -> None:
     assert logs.describe_log_groups()["logGroups"][0]["storedBytes"] == len("young") + 26
 
 
-def test_tags_old_and_new_style(logs: Any) -> None:
+def test_tags(logs: Any) -> None:
     arn = "arn:aws:logs:us-east-1:111122223333:log-group:falco"
     logs.tag_resource(resourceArn=arn, tags={"a": "1", "b": "2"})
-    logs.tag_log_group(logGroupName="falco", tags={"c": "3"})
+    logs.tag_resource(resourceArn=arn, tags={"c": "3"})
     logs.untag_resource(resourceArn=arn, tagKeys=["a"])
     assert logs.list_tags_for_resource(resourceArn=arn)["tags"] == {"b": "2", "c": "3"}
-    assert logs.list_tags_log_group(logGroupName="falco")["tags"] == {"b": "2", "c": "3"}
     assert error_of(logs.list_tags_for_resource, resourceArn=arn + "x")[0] == "ResourceNotFoundException"
 
 
