@@ -6,11 +6,8 @@ from pathlib import Path
 
 from ekslab import versions
 from ekslab.images.falco import program as _program  # noqa: F401  (registers the program)
-from ekslab.images.falco.artifacts import Artifacts, artifacts_layer, plugin
+from ekslab.images.falco.falcoctl import Artifacts, artifacts_layer, plugin
 from ekslab.node import Image, Layer, debian_userland
-
-# Of a kind with the pinned one, as far as a chart uses them: `artifact install` and `artifact follow`.
-_OLDER_FALCOCTL = ("0.12.2", "0.12.1", "0.12.0", "0.11.4", "0.11.3", "0.11.2", "0.11.1", "0.11.0")
 
 
 def images(rules: Path | None = None) -> list[Image]:
@@ -42,7 +39,7 @@ def images(rules: Path | None = None) -> list[Image]:
         ),
         Image(
             "docker.io/falcosecurity/falcoctl",
-            (falcoctl_version, "latest", *_OLDER_FALCOCTL),
+            (falcoctl_version, "latest"),
             layer=falcoctl,
             entrypoint=("/usr/bin/falcoctl",),
         ),

@@ -1,4 +1,4 @@
-"""The cloudwatch_logs output: chunks of events become signed CreateLogStream and PutLogEvents requests."""
+"""The cloudwatch_logs output: sends chunks of events by signed CreateLogStream and PutLogEvents requests."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ekslab.http import HttpResponse
 from ekslab.images.fluent_bit.config import ConfigError, Section
 from ekslab.images.fluent_bit.credentials import AwsCredentials, Provider
-from ekslab.images.fluent_bit.filters import lookup
 from ekslab.images.fluent_bit.log import Log
-from ekslab.images.fluent_bit.records import Event, Record
+from ekslab.images.fluent_bit.records import Event, Record, lookup
 
 if TYPE_CHECKING:
     from ekslab.node import Process
@@ -210,7 +209,7 @@ class CloudWatchLogs:
     async def _put(self, batch: _Batch) -> bool:
         response = await self._call("PutLogEvents", batch.payload())
         if response is not None and response.status == 200:
-            # Events that the service turned down (older than 14 days...) come back with 200; nobody looks at them.
+            # Events that the service rejects (older than 14 days...) come back with 200; Fluent Bit ignores that.
             return True
         code, _ = _error(response)
         if code == "ResourceNotFoundException":

@@ -1,4 +1,4 @@
-"""Fluent Bit's YAML configuration: text and environment go in, sections with their properties come out.
+"""Parses and checks a YAML configuration of Fluent Bit.
 
 Values stay strings, as in Fluent Bit, where `on`, `0.2` and `16M` get their meaning from the property they are for.
 """
@@ -15,8 +15,10 @@ from typing import Any
 import yaml
 
 KINDS = ("inputs", "filters", "outputs")
-_SECTIONS = {"env", "includes", "service", "parsers", "multiline_parsers", "pipeline", "plugins", "upstream_servers"}
-_NOT_EMULATED = {"includes", "multiline_parsers", "plugins", "upstream_servers", "stream_processor", "extensions"}
+_SECTIONS = {"env", "service", "pipeline"}
+_NOT_EMULATED = {
+    "includes", "parsers", "multiline_parsers", "plugins", "upstream_servers", "stream_processor", "extensions",
+}  # fmt: skip
 
 
 class ConfigError(Exception):
@@ -60,7 +62,6 @@ class Config:
     inputs: list[Section]
     filters: list[Section]
     outputs: list[Section]
-    parsers: dict[str, dict[str, str]]
     warnings: list[str]
     """Variables that are used and not set."""
 
@@ -114,19 +115,12 @@ def parse(text: str, env: Mapping[str, str], *, path: str = "fluent-bit.yaml") -
         if name not in KINDS:
             raise _refused(f"[config] unknown section '{name}' in pipeline")
     sections = {kind: _sections(kind, pipeline.get(kind) or [], variables, warnings) for kind in KINDS}
-    parsers: dict[str, dict[str, str]] = {}
-    for entry in document.get("parsers") or []:
-        if not isinstance(entry, dict) or not entry.get("name") or not entry.get("format"):
-            raise _refused("[config] a parser needs a 'name' and a 'format'")
-        parsers[entry["name"]] = {str(k).lower(): str(v) for k, v in entry.items()}
     service = {str(k).lower(): _translate(str(v), variables, warnings) for k, v in _map(document, "service").items()}
-    return Config(
-        service, sections["inputs"], sections["filters"], sections["outputs"], parsers, list(dict.fromkeys(warnings))
-    )
+    return Config(service, sections["inputs"], sections["filters"], sections["outputs"], list(dict.fromkeys(warnings)))
 
 
 def check(config: Config) -> None:
-    """Looks at names of properties, which Fluent Bit does when it starts and not in a dry run. Raises `ConfigError`."""
+    """Checks names of properties, which Fluent Bit does when it starts and not in a dry run. Raises `ConfigError`."""
     for name in config.service:
         # A name it doesn't know makes no difference to Fluent Bit here.
         if name in catalogue()["service"]["known"]:

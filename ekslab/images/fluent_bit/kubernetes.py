@@ -1,4 +1,4 @@
-"""The kubernetes filter: the pod that a record comes from is looked up at the API server and put into the record."""
+"""The kubernetes filter: adds the metadata of the pod, as the API server knows it, to the records of its log."""
 
 from __future__ import annotations
 

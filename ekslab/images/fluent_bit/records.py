@@ -1,4 +1,4 @@
-"""Lines of container logs become records: CRI and Docker formats, split lines joined again."""
+"""Turns lines of container logs (CRI and Docker formats) into records; joins lines that the runtime split."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d
 
 FLUSH_TIMEOUT = 4.0
 """Seconds after which the first part of a split line goes out without its end."""
+
+
+def lookup(record: Record, accessor: str) -> Any:
+    """The value of a key, or of a record accessor such as `$kubernetes['labels']['app']`; None if there is none."""
+    if not accessor.startswith("$"):
+        return record.get(accessor)
+    value: Any = record
+    for dotted, quoted in re.findall(r"\$?([^\[\]$]+)|\['([^']*)'\]", accessor):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(quoted or dotted)
+    return value
 
 
 def parse_time(text: str) -> int | None:

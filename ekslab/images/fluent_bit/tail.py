@@ -1,4 +1,4 @@
-"""The tail input: files that match a pattern are followed, their lines become events under a tag.
+"""The tail input: follows the files that match a pattern, and ingests their lines as events.
 
 Positions are kept in the `db` file, by inode, so a restarted container goes on where it stopped.
 """
@@ -110,7 +110,7 @@ class Tail:
             self._process.close(file.fd)
         self._files.clear()
 
-    # -- which files
+    # -- discovering files
 
     def _folders(self) -> list[str]:
         """The folders of the patterns: a new file shows there before the next scan is due."""
@@ -171,7 +171,7 @@ class Tail:
         self._process.close(file.fd)
         del self._files[file.inode]
 
-    # -- what is in them
+    # -- reading
 
     async def _read_all(self) -> None:
         for file in list(self._files.values()):
@@ -220,7 +220,7 @@ class Tail:
         tag = tag.replace("*", file.path.strip("/").replace("/", "."))
         self._ingest(tag, [Event(e.time, e.record | extra) for e in events] if extra else events)
 
-    # -- where we are
+    # -- positions
 
     def _load(self) -> dict[str, int]:
         if not self._db or not self._process.exists(self._db):

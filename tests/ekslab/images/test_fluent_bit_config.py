@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from ekslab.images.fluent_bit.config import Config, ConfigError, check, parse, parse_size
-from ekslab.images.fluent_bit.filters import build, lookup, matches
-from ekslab.images.fluent_bit.records import Event, Lines, parse_time
+from ekslab.images.fluent_bit.grep import grep
+from ekslab.images.fluent_bit.patterns import matches
+from ekslab.images.fluent_bit.records import Event, Lines, lookup, parse_time
 
 MANIFEST = Path(__file__).parents[3] / "manifests/fluent-bit/20-configmap.yaml"
 SHIPPED = yaml.safe_load(MANIFEST.read_text())["data"]["fluent-bit.yaml"]
@@ -114,56 +115,31 @@ def test_docker_lines_are_read_too() -> None:
     assert event.time == parse_time("2026-11-23T04:15:07.5Z")
 
 
-def one_filter(section: dict[str, Any], *records: dict[str, Any], parsers: Any = None) -> list[dict[str, Any]]:
-    config = configured(yaml.safe_dump({"pipeline": {"filters": [section]}, "parsers": parsers or []}))
-    apply = build(config.filters[0], config.parsers)
+def filtered(section: dict[str, Any], *records: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records that a grep filter keeps."""
+    apply = grep(configured(pipeline(filters=[{"name": "grep", "match": "*"} | section])).filters[0])
     return [event.record for event in apply([Event(NOW, record) for record in records])]
 
 
 def test_grep_keeps_json_lines_only() -> None:
-    kept = one_filter({"name": "grep", "match": "*", "regex": r"log ^\{"}, {"log": '{"a":1}'}, {"log": "Falco version"})
+    kept = filtered({"regex": r"log ^\{"}, {"log": '{"a":1}'}, {"log": "Falco version"})
     assert kept == [{"log": '{"a":1}'}]
 
 
 def test_grep_excludes_and_reaches_into_records() -> None:
-    section = {"name": "grep", "match": "*", "exclude": "$kubernetes['pod'] ^falco"}
-    assert one_filter(section, {"kubernetes": {"pod": "falco-x"}}, {"log": "b"}) == [{"log": "b"}]
+    section = {"exclude": "$kubernetes['pod'] ^falco"}
+    assert filtered(section, {"kubernetes": {"pod": "falco-x"}}, {"log": "b"}) == [{"log": "b"}]
 
 
 def test_no_pattern_of_a_configuration_takes_long() -> None:
-    text = "a" * 50_000
-    assert one_filter({"name": "grep", "match": "*", "regex": "log ^(a+)+$"}, {"log": text + "!"}) == []
-    parser = {"name": "p", "format": "regex", "regex": r"^(?<x>(a|aa)+)(?<y>b)$"}
-    section = {"name": "parser", "match": "*", "key_name": "log", "parser": "p"}
-    assert one_filter(section, {"log": text}, parsers=[parser]) == [{"log": text}]
-    assert one_filter(section, {"log": "aab"}, parsers=[parser]) == [{"x": "aa", "y": "b"}]
+    assert filtered({"regex": "log ^(a+)+$"}, {"log": "a" * 50_000 + "!"}) == []
 
 
 @pytest.mark.parametrize("pattern", ["(?=a)b", r"(a)\1", "a++", "("])
 def test_a_pattern_that_cannot_be_used_is_refused_when_the_filter_is_made(pattern: str) -> None:
     known = "the embedded lab knows no look-around" if pattern != "(" else "missing \\)"
     with pytest.raises(ConfigError, match=f"could not compile regex pattern .*{known}"):
-        one_filter({"name": "grep", "match": "*", "regex": f"log {pattern}"})
-
-
-def test_the_parser_filter_lets_cris_time_win_over_falcos() -> None:
-    section = {"name": "parser", "match": "*", "key_name": "log", "parser": "json", "reserve_data": "on"}
-    record = {"time": "outer", "stream": "stdout", "_p": "F", "log": '{"rule":"x","time":"inner"}'}
-    (merged,) = one_filter(section, record, parsers=[{"name": "json", "format": "json"}])
-    assert merged == {"rule": "x", "time": "outer", "stream": "stdout", "_p": "F"}
-    assert list(merged) == ["rule", "time", "stream", "_p"]
-
-
-def test_modify_and_record_modifier_change_records() -> None:
-    section = {"name": "modify", "match": "*", "add": "cluster lab", "rename": "log message", "remove": "_p"}
-    assert one_filter(section, {"log": "a", "_p": "F"}) == [{"message": "a", "cluster": "lab"}]
-    section = {"name": "record_modifier", "match": "*", "record": "cluster lab", "remove_key": "_p"}
-    assert one_filter(section, {"log": "a", "_p": "F"}) == [{"log": "a", "cluster": "lab"}]
-
-
-def test_an_unknown_parser_is_refused_when_the_filter_is_made() -> None:
-    with pytest.raises(ConfigError, match="requested parser 'nope' not found"):
-        one_filter({"name": "parser", "match": "*", "key_name": "log", "parser": "nope"})
+        filtered({"regex": f"log {pattern}"})
 
 
 def test_tags_match_by_stars() -> None:
