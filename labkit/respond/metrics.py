@@ -288,13 +288,16 @@ def metric_data(
     if dimensions:
         shared["Dimensions"] = [{"Name": key, "Value": value} for key, value in dimensions.items()]
     table = pd.DataFrame({"minute": times.dt.floor("min"), "value": values.astype("Float64")}).dropna()
+    by_minute: dict[pd.Timestamp, list[tuple[float, float]]] = {}
+    sizes = table.groupby(["minute", "value"]).size().rename("count").reset_index()
+    for minute, value, count in sizes.itertuples(index=False):
+        by_minute.setdefault(minute, []).append((float(value), float(count)))
     data: list[dict[str, Any]] = []
-    for minute, group in table.groupby("minute")["value"]:
-        counts = group.value_counts().sort_index().astype("float64")
-        for i in range(0, len(counts), MAX_VALUES):
-            part = counts.iloc[i : i + MAX_VALUES]
-            moment = pd.Timestamp(str(minute)).to_pydatetime()
-            data.append({**shared, "Timestamp": moment, "Values": part.index.tolist(), "Counts": part.tolist()})
+    for minute, pairs in by_minute.items():
+        for i in range(0, len(pairs), MAX_VALUES):
+            numbers, counts = zip(*pairs[i : i + MAX_VALUES], strict=True)
+            moment = minute.to_pydatetime(warn=False)
+            data.append({**shared, "Timestamp": moment, "Values": list(numbers), "Counts": list(counts)})
     return data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ from labkit import Lab
 LINES = (Path(__file__).parents[1] / "alerts/data/falco-alerts.jsonl").read_text().splitlines()
 
 
+@pytest.fixture(scope="session")
+def connected(embedded: Endpoints, workshop: Path) -> Lab:
+    return Lab.connect(home=embedded.home, root=workshop)
+
+
 @pytest.fixture
-def lab(embedded: Endpoints, workshop: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
-    """Nothing has been applied to it."""
+def lab(connected: Lab, request: pytest.FixtureRequest) -> Lab:
+    """Nothing has been applied to it. Its boto3 clients are those of the session's other labs."""
     name = f"test-{abs(hash(request.node.nodeid)):x}"
-    lab = Lab.connect(home=embedded.home, root=workshop, log_group=name, prefix=name)
+    target = connected.target
+    lab = Lab(replace(target, settings=replace(target.settings, log_group=name, prefix=name)))
     lab.apply("log-group")
     lab.aws.client("logs").create_log_stream(logGroupName=name, logStreamName="alerts")
     return lab
