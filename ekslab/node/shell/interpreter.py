@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from collections.abc import Sequence as Arguments
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Self
 
 from ekslab.node import abi
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 from ekslab.node.shell import expansion
 from ekslab.node.shell.arithmetic import evaluate
+from ekslab.node.shell.assignments import Assignments
 from ekslab.node.shell.conditions import Conditions
 from ekslab.node.shell.errors import (
     Break,
@@ -29,9 +29,10 @@ from ekslab.node.shell.errors import (
     ShellSyntaxError,
     TooDeep,
 )
+from ekslab.node.shell.programs import Programs
 from ekslab.node.shell.quoting import traced
 from ekslab.node.shell.reading import Reading
-from ekslab.node.shell.redirections import Redirections, message
+from ekslab.node.shell.redirections import message
 from ekslab.node.shell.registry import BASH_ONLY, BUILTINS, SPECIAL
 from ekslab.node.shell.state import integer
 from ekslab.node.shell.syntax import (
@@ -60,66 +61,10 @@ from ekslab.node.shell.syntax import (
 from ekslab.node.shell.variables import Value, array
 
 _DEPTH = 64  # nested calls, substitutions and compound commands: each takes a dozen of Python's own frames
-_LONGEST_ARGUMENT = 131_072  # bytes, as the kernel has it
-_MOST_ARGUMENTS = 2_097_152  # bytes of all arguments and the environment
 
 
-class Shell(Reading, Redirections, Conditions):
+class Shell(Reading, Assignments, Programs, Conditions):
     """Runs the commands of one shell process."""
-
-    async def assign(self, given: Assignment) -> str:
-        """Makes an assignment; what `set -x` shows of it."""
-        if given.elements is not None:
-            await self._assign_array(given)
-            return f"{given.name}=(...)"
-        value = await expansion.text(self, given.value)
-        index = await expansion.text(self, given.index) if given.index is not None else None
-        if index == "":
-            raise ExpansionError(f"{given.name}[]: bad array subscript")
-        self.set(given.name, value, index=index, append=given.append)
-        return f"{given.name}={traced(value)}" if self.options.get("xtrace") else ""
-
-    async def _assign_array(self, given: Assignment) -> None:
-        name, _ = self.resolved(given.name)
-        self.check_writable(name)
-        old = self._known(name)
-        made = Value(flags=set(old.flags) if old is not None else set())
-        if old is not None and old.table is not None:
-            made.table = dict(old.table) if given.append else {}
-        else:
-            kept = {} if old is None or old.text is None else {0: old.text}
-            made.items = (
-                (dict(old.items) if old is not None and old.items is not None else kept) if given.append else {}
-            )
-            made.flags.add("a")
-        following = max(made.items, default=-1) + 1 if made.items is not None else 0
-        assert given.elements is not None
-        words: list[str] = []
-        for position, append, word in given.elements:
-            if position is None and made.items is not None:
-                for value in await expansion.fields(self, [word]):
-                    made.items[following] = self._converted(made, value, None)
-                    following += 1
-                    if not following & 255:
-                        await self.process.cooperate()
-                continue
-            if position is None:
-                words += await expansion.fields(self, [word])
-                continue
-            key = await expansion.text(self, position)
-            value = await expansion.text(self, word)
-            if made.table is not None:
-                made.table[key] = self._converted(made, value, made.table.get(key, "") if append else None)
-            elif made.items is not None:
-                following = evaluate(self, key)
-                if following < 0:
-                    raise ExpansionError(f"{name}[{key}]: bad array subscript")
-                made.items[following] = self._converted(made, value, made.items.get(following, "") if append else None)
-                following += 1
-        if made.table is not None and words:  # bash 5.2 takes keys and values in turn
-            for key, value in zip(words[::2], [*words[1::2], ""], strict=False):
-                made.table[key] = value
-        self.set_value(name, made)
 
     async def run_text(self, text: str, *, tail: bool = False, line: int = 1) -> int:
         """Reads and runs a text line by line; with `tail` a single command may take this process over (`bash -c`)."""
@@ -202,10 +147,7 @@ class Shell(Reading, Redirections, Conditions):
             shell.interactive = False
             return await shell.guarded(shell._and_or(replace(item, background=False), tail=True))
 
-        try:
-            child = self.process.fork(main, new_group=self.interactive)
-        except BlockingIOError:
-            self._no_fork()
+        child = self._fork(main, new_group=self.interactive)
         if self.interactive:
             for signal in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
                 child.default_signal(signal)  # now: it may be killed before it has begun
@@ -215,15 +157,6 @@ class Shell(Reading, Redirections, Conditions):
         number = self.add_job(child, item.text)
         if self.interactive:
             self.process.stderr.write(f"[{number}] {child.vpid}\n")
-
-    def _no_fork(self) -> None:
-        """The container has as many processes as it may."""
-        if self.bash:
-            self.complain("fork: retry: Resource temporarily unavailable")
-            self.complain("fork: Resource temporarily unavailable")
-            raise ProcessExit(254)
-        self.complain("Cannot fork")
-        raise ProcessExit(2)
 
     async def _and_or(self, item: AndOr, *, tail: bool = False) -> int:
         pipelines = [("&&", item.first), *item.rest]
@@ -284,12 +217,9 @@ class Shell(Reading, Redirections, Conditions):
         for index, command in enumerate(commands):
             last = index == len(commands) - 1
             following, writing = process.pipe() if not last else (None, None)
-            try:
-                child = process.fork(
-                    self._element(command, reading, writing, following), new_group=self.interactive and not children
-                )
-            except BlockingIOError:
-                self._no_fork()
+            child = self._fork(
+                self._element(command, reading, writing, following), new_group=self.interactive and not children
+            )
             if self.interactive and children:
                 child.group_leader = children[0]
             children.append(child)
@@ -318,46 +248,6 @@ class Shell(Reading, Redirections, Conditions):
             return await shell.guarded(shell.command(command, tail=True))
 
         return main
-
-    async def foreground(self, children: Arguments[Process]) -> list[int]:
-        """Waits for children; in an interactive shell the terminal's keys are theirs until then."""
-        tty = self.process.tty if self.interactive else None
-        if tty is not None:
-            tty.foreground = children[0].group_leader.pid
-        try:
-            return [await self.process.wait(child) for child in children]
-        finally:
-            if tty is not None:
-                tty.foreground = self.process.group_leader.pid
-
-    def in_child(self, child: Process) -> Self:
-        """The state of a subshell."""
-        if self.interactive:
-            for number in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
-                child.default_signal(number)
-        for value in self.variables.values():
-            value.shared = True
-        shell = object.__new__(type(self))
-        shell.__dict__.update(self.__dict__)
-        shell.process = child
-        shell.variables = dict(self.variables)
-        shell.positional = list(self.positional)
-        shell.functions = dict(self.functions)
-        shell.options = dict(self.options)
-        shell.shopt = dict(self.shopt)
-        shell.aliases = dict(self.aliases)
-        shell.traps = {name: action for name, action in self.traps.items() if not action}
-        shell.jobs = {}
-        shell.interactive = False
-        shell.subshell = self.subshell + 1
-        shell._pending_traps = []
-        shell._woken = asyncio.Event()
-        shell._in_trap = False
-        shell.pipes = []
-        shell._own_copies = set(self._own_copies)
-        shell._locals = [dict(scope) for scope in self._locals]
-        shell.calls = list(self.calls)
-        return shell
 
     async def guarded(self, running: Awaitable[int]) -> int:
         """Runs a subshell's command: what leaves it ends the subshell, not the shell around it."""
@@ -397,24 +287,27 @@ class Shell(Reading, Redirections, Conditions):
                 shell = self.in_child(child)
                 return await shell.guarded(shell.run(body, tail=True))
 
-            try:
-                child = process.fork(main)
-            except BlockingIOError:
-                self._no_fork()
+            child = self._fork(main)
             process.close(writing)
-            collected = bytearray()
-            while chunk := await process.read(reading):
-                process.charge(len(chunk))
-                collected += chunk
-                await process.cooperate()
+            collected = await self._collected(reading)
             process.close(reading)
             self.status = await process.wait(child)
         finally:
             self.depth -= 1
-        process.charge(-len(collected))
         if self.bash and b"\x00" in collected:
             self.complain("warning: command substitution: ignored null byte in input")
-        return collected.replace(b"\x00", b"").decode("utf-8", "surrogateescape").rstrip("\n")
+        return _substituted(collected)
+
+    async def _collected(self, fd: int) -> bytes:
+        """Everything that can be read from a descriptor."""
+        process = self.process
+        collected = bytearray()
+        while chunk := await process.read(fd):
+            process.charge(len(chunk))
+            collected += chunk
+            await process.cooperate()
+        process.charge(-len(collected))
+        return bytes(collected)
 
     def _read_shortcut(self, body: Sequence) -> Word | None:
         """The file of `$(< file)`."""
@@ -429,14 +322,10 @@ class Shell(Reading, Redirections, Conditions):
     async def _file_text(self, target: Word) -> str:
         process = self.process
         path = await expansion.text(self, target)
-        collected = bytearray()
         try:
             fd = process.open(path)
             try:
-                while chunk := await process.read(fd):
-                    process.charge(len(chunk))
-                    collected += chunk
-                    await process.cooperate()
+                collected = await self._collected(fd)
             finally:
                 process.close(fd)
         except OSError as exc:
@@ -444,8 +333,7 @@ class Shell(Reading, Redirections, Conditions):
             self.status = 1
             return ""
         self.status = 0
-        process.charge(-len(collected))
-        return collected.replace(b"\x00", b"").decode("utf-8", "surrogateescape").rstrip("\n")
+        return _substituted(collected)
 
     async def process_substitution(self, part: ProcessSubstitution) -> str:
         """Starts commands on the other end of a pipe; the path under which this end can be opened."""
@@ -467,10 +355,7 @@ class Shell(Reading, Redirections, Conditions):
         process.dup2(mine, number)
         process.close(mine)
         mine = number
-        try:
-            child = process.fork(main)
-        except BlockingIOError:
-            self._no_fork()
+        child = self._fork(main)
         process.close(theirs)
         self.pipes.append(number)
         self.last_background = child
@@ -510,9 +395,8 @@ class Shell(Reading, Redirections, Conditions):
         try:
             saved = await self._redirect(command.redirects)
         except (OSError, ExpansionError) as exc:
-            self.complain(message(exc, self.bash))
             self.depth -= 1
-            return 1 if self.bash else 2
+            return self._failed(exc)
         try:
             return await self._compound(command)
         finally:
@@ -551,10 +435,7 @@ class Shell(Reading, Redirections, Conditions):
             return await shell.guarded(shell.run(command.body, tail=True))
 
         kept = len(self.pipes)
-        try:
-            child = self.process.fork(main, new_group=self.interactive)
-        except BlockingIOError:
-            self._no_fork()
+        child = self._fork(main, new_group=self.interactive)
         try:
             return (await self.foreground([child]))[0]
         finally:
@@ -573,42 +454,50 @@ class Shell(Reading, Redirections, Conditions):
                 return await self.run(body)
         return await self.run(command.otherwise) if command.otherwise is not None else 0
 
-    async def _for(self, command: For) -> int:
-        values = self.positional if command.words is None else await expansion.fields(self, command.words)
-        status = 0
+    @contextmanager
+    def _loop(self) -> Iterator[None]:
         self._loops += 1
         try:
-            for value in list(values):
-                self.set(command.name, value)
-                try:
-                    status = await self.run(command.body)
-                except LoopExit as exc:
-                    if self._left(exc):
-                        break
+            yield
         finally:
             self._loops -= 1
-        return status
+
+    async def _iterated(self, body: Sequence) -> int | None:
+        """Runs a loop's body once; its status, or None after `break`."""
+        try:
+            return await self.run(body)
+        except LoopExit as exc:
+            return None if self._left(exc) else 0
+
+    async def _choices(self, command: For) -> list[str]:
+        return self.positional if command.words is None else await expansion.fields(self, command.words)
+
+    async def _for(self, command: For) -> int:
+        status: int | None = 0
+        with self._loop():
+            for value in list(await self._choices(command)):
+                self.set(command.name, value)
+                status = await self._iterated(command.body)
+                if status is None:
+                    break
+        return status or 0
 
     async def _for_arithmetic(self, command: ForArithmetic) -> int:
         first, condition, step = command.parts
-        status = 0
-        self._loops += 1
+        status: int | None = 0
         try:
-            await self._evaluated(first)
-            while not condition or not (text := await expansion.text(self, condition)).strip() or evaluate(self, text):
-                await self.turn()
-                try:
-                    status = await self.run(command.body)
-                except LoopExit as exc:
-                    if self._left(exc):
+            with self._loop():
+                await self._evaluated(first)
+                while not (text := (await expansion.text(self, condition)).strip()) or evaluate(self, text):
+                    await self.turn()
+                    status = await self._iterated(command.body)
+                    if status is None:
                         break
-                await self._evaluated(step)
+                    await self._evaluated(step)
         except ExpansionError as exc:
             self.complain(f"((: {exc}")
             return 1
-        finally:
-            self._loops -= 1
-        return status
+        return status or 0
 
     async def _evaluated(self, word: Word) -> int:
         return evaluate(self, await expansion.text(self, word))
@@ -621,16 +510,15 @@ class Shell(Reading, Redirections, Conditions):
             return 1
 
     async def _select(self, command: For) -> int:
-        values = self.positional if command.words is None else await expansion.fields(self, command.words)
-        status = 0
+        values = list(await self._choices(command))
         if not values:
             return 0
         width = len(str(len(values)))
         menu = "".join(f"{number:{width}d}) {value}\n" for number, value in enumerate(values, 1))
-        self._loops += 1
+        status: int | None = 0
         shown = False
-        try:
-            while True:
+        with self._loop():
+            while status is not None:
                 await self.turn()
                 if not shown:
                     self.process.stderr.write(menu)
@@ -645,14 +533,8 @@ class Shell(Reading, Redirections, Conditions):
                     continue
                 number = integer(reply)
                 self.set(command.name, values[number - 1] if 0 < number <= len(values) else "")
-                try:
-                    status = await self.run(command.body)
-                except LoopExit as exc:
-                    if self._left(exc):
-                        break
-        finally:
-            self._loops -= 1
-        return status
+                status = await self._iterated(command.body)
+        return 0
 
     def _coprocess(self, command: Coprocess) -> int:
         process = self.process
@@ -667,10 +549,7 @@ class Shell(Reading, Redirections, Conditions):
             shell = self.in_child(child)
             return await shell.guarded(shell.command(command.body, tail=True))
 
-        try:
-            child = process.fork(main)
-        except BlockingIOError:
-            self._no_fork()
+        child = self._fork(main)
         for fd in (child_in, child_out):
             process.close(fd)
         ends = []
@@ -684,8 +563,7 @@ class Shell(Reading, Redirections, Conditions):
 
     async def _while(self, command: While) -> int:
         status = 0
-        self._loops += 1
-        try:
+        with self._loop():
             while True:
                 await self.turn()
                 try:
@@ -693,10 +571,9 @@ class Shell(Reading, Redirections, Conditions):
                         break
                     status = await self.run(command.body)
                 except LoopExit as exc:
+                    status = 0
                     if self._left(exc):
                         break
-        finally:
-            self._loops -= 1
         return status
 
     def _left(self, exc: LoopExit) -> bool:
@@ -793,8 +670,7 @@ class Shell(Reading, Redirections, Conditions):
         try:
             self._restore(await self._redirect(redirects))
         except (OSError, ExpansionError) as exc:
-            self.complain(message(exc, self.bash))
-            return 1 if self.bash else 2
+            return self._failed(exc)
         return 0
 
     async def _call(
@@ -852,10 +728,10 @@ class Shell(Reading, Redirections, Conditions):
                 self.variables[variable] = Value(value, flags={"x"})
             saved = await self._redirect(redirects)
         except (OSError, ExpansionError) as exc:
-            self.complain(message(exc, self.bash))
+            status = self._failed(exc)
             if name in SPECIAL and not self.bash and not self.interactive:
                 raise ProcessExit(2) from None
-            return 1 if self.bash else 2
+            return status
         try:
             return await BUILTINS[name](self, words)
         except OSError as exc:
@@ -881,139 +757,6 @@ class Shell(Reading, Redirections, Conditions):
                     else:
                         self.variables[variable] = before
 
-    async def exec(self, words: list[str], assignments: dict[str, str], redirects: tuple[Redirect, ...]) -> int:
-        """`exec`: redirections that stay, or another program in this process."""
-        try:
-            await self._redirect(redirects, keep=True)
-        except (OSError, ExpansionError) as exc:
-            self.complain(message(exc, self.bash))
-            if self.interactive:
-                return 1
-            raise ProcessExit(1 if self.bash else 2) from None
-        self.pipes.clear()  # they stay, too
-        argv, arg0, clean = words[1:], "", False
-        while argv and argv[0].startswith("-") and self.bash:
-            option = argv.pop(0)
-            if option == "--":
-                break
-            clean = clean or "c" in option
-            if "a" in option and argv:
-                arg0 = argv.pop(0)
-            elif "l" in option and argv:
-                arg0 = f"-{argv[0]}"
-        if not argv:
-            return 0
-        try:
-            self._check_size(argv)
-            executable = self.process.executable(argv[0], argv=[arg0 or argv[0], *argv[1:]], path=self.get("PATH"))
-        except OSError as exc:
-            status = self._not_run(argv[0], exc, "exec: ")
-            if self.interactive or self.shopt.get("execfail"):
-                return status
-            raise ProcessExit(status) from None
-        raise ProcessExit(
-            await self.process.run_executable(executable, env={} if clean else self.environment(assignments))
-        )
-
-    async def _replace(self, argv: list[str], assignments: dict[str, str]) -> int:
-        """Goes on as another program; the status of what it ran (or of not finding it)."""
-        try:
-            self._check_size(argv)
-            executable = self.process.executable(argv[0], argv=argv, path=self.get("PATH"))
-        except OSError as exc:
-            return self._not_run(argv[0], exc)
-        return await self.process.run_executable(executable, env=self.environment(assignments))
-
-    def _check_size(self, argv: list[str]) -> None:
-        """E2BIG when execve wouldn't take so many or so long arguments."""
-        total = sum(len(word) + 9 for word in argv) + sum(
-            len(name) + len(value.text or "") + 10 for name, value in self.variables.items() if "x" in value.flags
-        )
-        if total > _MOST_ARGUMENTS or any(len(word) >= _LONGEST_ARGUMENT for word in argv):
-            raise abi.error("E2BIG", argv[0])
-
-    async def run_program(self, words: list[str]) -> int:
-        """Runs a program, whatever functions and built-ins there are of its name."""
-        return await self._program(words, {}, (), tail=False)
-
-    async def _program(
-        self, words: list[str], assignments: dict[str, str], redirects: tuple[Redirect, ...], *, tail: bool
-    ) -> int:
-        process = self.process
-        in_child = self.bash and not tail
-        saved: list[tuple[int, int | None]] = []
-        if not in_child:
-            try:
-                saved = await self._redirect(redirects, keep=tail)
-            except (OSError, ExpansionError) as exc:
-                self.complain(message(exc, self.bash))
-                return 1 if self.bash else 2
-        try:
-            if tail and not (self.bash and ("EXIT" in self.traps)):
-                return await self._replace(words, assignments)
-            try:
-                self._check_size(words)
-                executable = process.executable(words[0], argv=words, path=self.get("PATH"))
-            except OSError as exc:
-                if in_child:  # bash has made the redirections by the time it finds out
-                    saved = await self._redirect(redirects)
-                return self._not_run(words[0], exc)
-
-            pipes = set(self.pipes)
-
-            async def main(child: Process) -> int:
-                if in_child:
-                    shell = self.in_child(child)
-                    try:
-                        await shell._redirect(redirects, keep=True)
-                    except (OSError, ExpansionError) as exc:
-                        shell.complain(message(exc, self.bash))
-                        return 1
-                for fd in [fd for fd in child.fds if fd >= 10 and fd not in pipes and fd in self._own_copies]:
-                    child.close(fd)
-                if self.interactive:
-                    for number in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
-                        child.default_signal(number)
-                return await child.run_executable(executable, env=self.environment(assignments))
-
-            try:
-                child = process.fork(main, new_group=self.interactive, call="clone" if self.bash else "vfork")
-            except BlockingIOError:
-                self._no_fork()
-            return (await self.foreground([child]))[0]
-        except OSError as exc:
-            self.complain(message(exc, self.bash))
-            return 1
-        finally:
-            self._restore(saved)
-
-    def _not_run(self, name: str, exc: OSError, verb: str = "") -> int:
-        error = abi.errno_name(exc)
-        if error in ("ENOENT", "ENOTDIR") and "/" not in name:
-            if verb:
-                self.complain(f"{verb}{name}: not found")
-            else:
-                self.complain(f"{name}: command not found" if self.bash else f"{name}: not found")
-            return 127
-        if self.bash:
-            if self.process.isdir(name):
-                self.complain(f"{verb}{name}: {'cannot execute: ' if verb else ''}Is a directory")
-            elif error == "ENOEXEC":
-                self.complain(f"{name}: cannot execute binary file: Exec format error")
-            elif error == "E2BIG":
-                path = name
-                try:
-                    path = self.process.find_program(name, self.get("PATH"))
-                except OSError:
-                    path = name
-                self.complain(f"{path}: Argument list too long")
-            else:
-                self.complain(f"{verb}{name}: {'cannot execute: ' if verb else ''}{exc.strerror}")
-        else:
-            text = "not found" if error in ("ENOENT", "ENOTDIR") else exc.strerror or ""
-            self.complain(f"{verb}{name}: {text}")
-        return 127 if error in ("ENOENT", "ENOTDIR") else 126
-
     async def returning(self, text: str) -> int:
         """Runs a sourced script, out of which `return` leads."""
         try:
@@ -1033,3 +776,7 @@ class Shell(Reading, Redirections, Conditions):
 
     def may_return(self) -> bool:
         return bool(self._locals) or bool(self.sourced)
+
+
+def _substituted(output: bytes) -> str:
+    return output.replace(b"\x00", b"").decode("utf-8", "surrogateescape").rstrip("\n")

@@ -303,9 +303,8 @@ class Parser:
             both = self._operator() == "|&"
             self._take("|&" if both else "|")
             if both:
-                commands[-1] = Group(
-                    Sequence((AndOr(Pipeline((commands[-1],))),)), (Redirect(">&", 2, (Text("1", False),)),)
-                )
+                errors = Redirect(">&", 2, (Text("1", False),))
+                commands[-1] = Group(Sequence((AndOr(Pipeline((commands[-1],))),)), redirects=(errors,))
             self._newlines()
             commands.append(self._command())
         return Pipeline(tuple(commands), negated, timed)
@@ -325,14 +324,14 @@ class Parser:
                 parts: list[Part] = []
                 self._arithmetic(parts, True)
                 assert isinstance(parts[0], Arithmetic)
-                return Calculation(parts[0].word, self._redirects())
+                return Calculation(parts[0].word, redirects=self._redirects())
             self.pos += 1
         if self._operator() == "(":
             self._take("(")
             body = self._body()
             if not self._take(")"):
                 raise self._error(expecting=")")
-            return Subshell(body, self._redirects())
+            return Subshell(body, redirects=self._redirects())
         compounds: dict[str, Callable[[], Command]] = {
             "{": self._group,
             "if": self._if,
@@ -365,7 +364,7 @@ class Parser:
         self._expect("{")
         body = self._body("}")
         self._expect("}")
-        return Group(body, self._redirects())
+        return Group(body, redirects=self._redirects())
 
     def _if(self) -> If:
         self._expect("if")
@@ -380,7 +379,7 @@ class Parser:
             if self._reserved("else"):
                 otherwise = self._body()
             self._expect("fi")
-            return If(tuple(branches), otherwise, self._redirects())
+            return If(tuple(branches), otherwise, redirects=self._redirects())
 
     def _for(self) -> Command:
         menu = self._peek_word() == "select"
@@ -409,7 +408,7 @@ class Parser:
                     raise self._error()
         self._newlines()
         body = self._loop_body()
-        return For(name, tuple(words) if words is not None else None, body, self._redirects(), menu)
+        return For(name, tuple(words) if words is not None else None, body, menu, redirects=self._redirects())
 
     def _loop_body(self) -> Sequence:
         if self.bash and self._peek_word() == "{":
@@ -431,7 +430,7 @@ class Parser:
         first, condition, step = (self._within(piece)._document() for piece in pieces)
         self._take(";")
         self._newlines()
-        return ForArithmetic((first, condition, step), self._loop_body(), self._redirects())
+        return ForArithmetic((first, condition, step), self._loop_body(), redirects=self._redirects())
 
     def _while(self) -> While:
         until = self._peek_word() == "until"
@@ -440,7 +439,7 @@ class Parser:
         self._expect("do")
         body = self._body("done")
         self._expect("done")
-        return While(condition, body, until, self._redirects())
+        return While(condition, body, until, redirects=self._redirects())
 
     def _case(self) -> Case:
         self._expect("case")
@@ -466,7 +465,7 @@ class Parser:
             if not end:
                 self._expect("esac")
                 break
-        return Case(word, tuple(branches), self._redirects())
+        return Case(word, tuple(branches), redirects=self._redirects())
 
     def _coprocess(self) -> Coprocess:
         self._expect("coproc")
@@ -487,7 +486,7 @@ class Parser:
         self._newlines()
         if not self._reserved("]]"):
             raise self._condition_error()
-        return Test(tree, self._redirects())
+        return Test(tree, redirects=self._redirects())
 
     def _condition_error(self) -> ShellSyntaxError:
         token = self._peek_token()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 NAME_START = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
@@ -138,90 +138,90 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class Subshell:
-    body: Sequence
-    redirects: tuple[Redirect, ...] = ()
+class Compound:
+    """A command that contains others; its redirections hold for all of them."""
+
+    redirects: tuple[Redirect, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
-class Group:
+class Subshell(Compound):
+    """`( commands )`."""
+
     body: Sequence
-    redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
-class If:
+class Group(Compound):
+    """`{ commands; }`."""
+
+    body: Sequence
+
+
+@dataclass(frozen=True)
+class If(Compound):
     branches: tuple[tuple[Sequence, Sequence], ...]
     otherwise: Sequence | None = None
-    redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
-class For:
+class For(Compound):
     """`for name in words`, or `select` with a menu of them."""
 
     name: str
     words: tuple[Word, ...] | None
     body: Sequence
-    redirects: tuple[Redirect, ...] = ()
     menu: bool = False
 
 
 @dataclass(frozen=True)
-class ForArithmetic:
+class ForArithmetic(Compound):
     """`for ((first; condition; step))`."""
 
     parts: tuple[Word, Word, Word]
     body: Sequence
-    redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
-class While:
+class While(Compound):
     condition: Sequence
     body: Sequence
     until: bool = False
-    redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Compound):
     """Each branch has patterns, commands, and what ends it: `;;`, `;&` (on into the next) or `;;&` (go on matching)."""
 
     word: Word
     branches: tuple[tuple[tuple[Word, ...], Sequence, str], ...]
-    redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
-class Function:
+class Function(Compound):
     name: str
     body: Command
     text: str = ""
-    redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
-class Test:
+class Test(Compound):
     """`[[ ... ]]`: a tree of `("or" | "and", left, right)`, `("not", one)`, `("unary" | "binary", operator, words)`."""
 
     tree: tuple[object, ...]
-    redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
-class Calculation:
+class Calculation(Compound):
     """`((expression))`."""
 
     word: Word
-    redirects: tuple[Redirect, ...] = ()
 
 
 @dataclass(frozen=True)
-class Coprocess:
+class Coprocess(Compound):
     name: str
     body: Command
-    redirects: tuple[Redirect, ...] = ()
 
 
 Command = (
