@@ -147,7 +147,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 del os.environ[name]
         _lab_home = Path(tempfile.mkdtemp(prefix="labkit-notebooks-")) / ".labkit"
         lab = client.ensure_running(_lab_home, functions=[FUNCTION])
-        os.environ.update(embedded(lab.environment()).of_process(os.environ))
+        os.environ.update(embedded(lab).of_process(os.environ))
 
 
 @pytest.hookimpl(trylast=True)

@@ -103,7 +103,9 @@ def status(home: Path, as_json: bool) -> None:
 @main.command()
 def env(home: Path) -> None:
     """Print shell commands that make kubectl, Helm, the AWS CLI and boto3 use the lab."""
-    variables = client.running(home).environment()
-    click.echo("unset AWS_PROFILE")
-    for name, value in variables.items():
+    endpoints = client.running(home)
+    others = "$(env | sed -nE 's/^((AWS_|KUBE|HELM_KUBE)[A-Za-z0-9_]*)=.*/\\1/p')"
+    click.echo(f"unset AWS_PROFILE {others}")
+    click.echo(f'export PATH={shlex.quote(str(endpoints.programs))}:"$PATH"')
+    for name, value in endpoints.environment().items():
         click.echo(f"export {name}={shlex.quote(value)}")

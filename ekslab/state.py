@@ -10,6 +10,7 @@ import base64
 import fcntl
 import json
 import os
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,6 +60,19 @@ class Endpoints:
         return self.credentials.secret_access_key
 
     @property
+    def helm(self) -> tuple[str, ...]:
+        """The command of the stand-in for Helm; Helm's arguments are appended."""
+        return (sys.executable, "-m", "ekslab.helm")
+
+    @property
+    def programs(self) -> Path:
+        """A folder for the start of the PATH: `kubectl`, `aws` and `helm`, which run the real ones on this lab.
+
+        They exit with a message if the lab isn't running. Without a real Helm, `helm` is the stand-in.
+        """
+        return Path(__file__).parent / "shell" / "bin"
+
+    @property
     def summary(self) -> str:
         """Three lines of text: AWS, Kubernetes, state folder."""
         return (
@@ -71,6 +85,7 @@ class Endpoints:
         """The variables that make kubectl, Helm, the AWS CLI and boto3 use this lab."""
         return {
             "EKSLAB_HOME": str(self.home),
+            "EKSLAB_PYTHON": sys.executable,
             "KUBECONFIG": str(self.kubeconfig),
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ACCESS_KEY_ID": self.access_key_id,

@@ -120,7 +120,6 @@ def labkit_words(text: str) -> str:
 
 def _embedded(settings: Settings, start: bool) -> Target:
     from ekslab.client import is_stopped, recording, silence
-    from ekslab.helm import Helm as HelmStandIn
 
     lab = start_embedded(settings) if start else running_embedded(settings.home)
     for name in ("NO_PROXY", "no_proxy"):  # a proxy can't lead to this computer, and every client asks these
@@ -150,7 +149,14 @@ def _embedded(settings: Settings, start: bool) -> Target:
         settings,
         aws,
         Kube(kubeconfig=lab.kubeconfig, hint=hint, before=before),
-        HelmStandIn(kubeconfig=lab.kubeconfig, notes=settings.home / "helm.lock"),
+        Helm(
+            program=lab.helm,
+            kubeconfig=lab.kubeconfig,
+            notes=settings.home / "helm.lock",
+            shared=False,
+            hint=hint,
+            before=before,
+        ),
         Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.id}"),
         record,
     )
@@ -174,6 +180,11 @@ def _eks(settings: Settings, partly: bool) -> Target:
             if not partly:
                 raise
             gone = error
+
+    def before() -> None:
+        if gone is not None:
+            raise gone
+
     hint = (
         f"`kubectl config get-contexts` lists the contexts; `kubectl --context {context} cluster-info` should work."
         if context
@@ -183,35 +194,17 @@ def _eks(settings: Settings, partly: bool) -> Target:
     return Target(
         settings,
         aws,
-        Kube(kubeconfig=kubeconfig, context=context, hint=hint) if gone is None else _NoKube(gone),
-        Helm(kubeconfig=kubeconfig, context=context, notes=(settings.home / name).with_suffix(".helm.lock"))
-        if gone is None
-        else _NoHelm(gone),
+        Kube(kubeconfig=kubeconfig, context=context, hint=hint, before=before),
+        Helm(
+            kubeconfig=kubeconfig,
+            context=context,
+            notes=(settings.home / name).with_suffix(".helm.lock"),
+            hint=hint,
+            before=before,
+        ),
         Ledger(settings.home / name),
         _cannot_record,
     )
-
-
-class _NoKube(Kube):
-    """The Kubernetes of a cluster that isn't there any more."""
-
-    def __init__(self, gone: NoClusterError) -> None:
-        super().__init__()
-        self._gone = gone
-
-    def _open(self, *_: Any, **__: Any) -> Any:
-        raise self._gone
-
-
-class _NoHelm(Helm):
-    """Helm on a cluster that isn't there any more."""
-
-    def __init__(self, gone: NoClusterError) -> None:
-        super().__init__()
-        self._gone = gone
-
-    def _run(self, *_: Any, **__: Any) -> Any:
-        raise self._gone
 
 
 def _cannot_record(namespace: str) -> AbstractContextManager[list[str]]:

@@ -8,12 +8,13 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from labkit.errors import TargetError
 from labkit.settings import workshop_root
 
 SHELL = Path(__file__).parent / "shell"
-"""Start-up files of shells on the embedded lab; in `bin`, programs that stand before kubectl, Helm and the AWS CLI."""
+"""Start-up files of shells on the embedded lab."""
 
 # Prefixes of a person's own variables that lead a client elsewhere, or make it sign with something else.
 _ELSEWHERE = ("AWS_", "KUBE", "HELM_KUBE", "HELM_NAMESPACE", "HELM_DRIVER")
@@ -21,6 +22,21 @@ _ELSEWHERE = ("AWS_", "KUBE", "HELM_KUBE", "HELM_NAMESPACE", "HELM_DRIVER")
 _START_UP = "BASH_ENV"
 # Says that the variables are the embedded lab's.
 _MARK = "LABKIT_ENVIRONMENT"
+
+
+class EmbeddedLab(Protocol):
+    """The endpoints of a running embedded lab."""
+
+    @property
+    def home(self) -> Path:
+        """Its state folder."""
+
+    @property
+    def programs(self) -> Path:
+        """A folder of programs for the start of the PATH."""
+
+    def environment(self) -> dict[str, str]:
+        """The variables that clients need."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +69,16 @@ def own() -> Environment:
     return Environment((_scripts(),))
 
 
-def embedded(variables: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of an embedded lab, from the variables of its endpoints. No proxy of `environ` precedes it."""
+def embedded(lab: EmbeddedLab, environ: Mapping[str, str] = os.environ) -> Environment:
+    """The environment of a running embedded lab. A proxy of `environ` isn't used for it."""
+    variables = {
+        "LABKIT_TARGET": "embedded",
+        "LABKIT_HOME": str(lab.home),
+        "EKSLAB_COMMAND": "labkit",  # what the programs suggest to start a lab
+        _MARK: "embedded",
+    }
     proxies = {name: _with_loopback(environ.get(name, "")) for name in ("NO_PROXY", "no_proxy")}
-    own = {"LABKIT_TARGET": "embedded", "LABKIT_HOME": variables["EKSLAB_HOME"], _MARK: "embedded"}
-    return Environment((SHELL / "bin", _scripts()), {**own, **variables, **proxies})
+    return Environment((lab.programs, _scripts()), {**variables, **lab.environment(), **proxies})
 
 
 def refuse_embedded(environ: Mapping[str, str] = os.environ) -> None:

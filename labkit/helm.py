@@ -1,7 +1,4 @@
-"""Helm by its own command line: charts and values files go in, a `Release` comes back.
-
-The embedded lab's Helm stand-in has the same interface, so a provisioning step doesn't know which one it calls.
-"""
+"""Runs Helm: `helm` on a cluster, the embedded lab's stand-in (a program with the same command line) there."""
 
 from __future__ import annotations
 
@@ -13,13 +10,13 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from labkit.errors import LabError, StepError, TargetError
+from labkit.errors import Hint, LabError, StepError, TargetError, UnreachableError
 from labkit.show import say
 from labkit.versions import pinned
 
@@ -47,21 +44,38 @@ class Release:
 
 
 class Helm:
-    """The `helm` on the PATH, pointed at one cluster.
+    """Helm on one cluster.
 
-    Every method raises `StepError` with Helm's own message when Helm refuses, and `TargetError` when there is no
-    `helm`.
+    Every method raises `StepError` with Helm's message when Helm refuses, `UnreachableError` when the cluster doesn't
+    answer, and `TargetError` when the program isn't installed.
     """
 
-    elsewhere = True
-    """Whether the cluster can be worked on from other computers, too."""
     patience = 300.0
-    """Seconds after which an operation that began elsewhere is taken for interrupted: Helm's own default timeout."""
+    """Seconds after which an operation of another computer is taken for interrupted: Helm's own default timeout."""
 
-    def __init__(self, *, kubeconfig: Path | None = None, context: str = "", notes: Path | None = None) -> None:
-        """`notes` is a file of this cluster's own; with it, an operation that was interrupted is known at once."""
+    def __init__(
+        self,
+        *,
+        program: Sequence[str] = ("helm",),
+        kubeconfig: Path | None = None,
+        context: str = "",
+        notes: Path | None = None,
+        shared: bool = True,
+        hint: Hint = "",
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`program` is the command that is run, Helm's arguments are appended.
+
+        `notes` is a file for this cluster alone; with it, an interrupted operation is recognized at once. `shared`:
+        other computers may work on the cluster, too. `hint` is what to do if the cluster doesn't answer. `before` is
+        called before each run, and may raise.
+        """
         self.kubeconfig = kubeconfig
         self.context = context
+        self.shared = shared
+        self._program = tuple(program)
+        self._hint = hint or "Check the kubeconfig and its context: `kubectl cluster-info`."
+        self._before = before
         self._notes = notes
         self._lock: int | None = None
 
@@ -213,7 +227,7 @@ class Helm:
             raise StepError(
                 f"{busy}: process {running} works on it.", hint="Let it finish, or end it; then run this again."
             )
-        if ours or not self.elsewhere:
+        if ours or not self.shared:
             return
         age = (dt.datetime.now(dt.UTC) - _moment(found.updated)).total_seconds()
         if age < self.patience:
@@ -226,18 +240,25 @@ class Helm:
         return json.loads(self._run(*arguments, "--output", "json"))
 
     def _run(self, *arguments: str, deadline: float = 120.0, cluster: bool = True) -> str:
-        program = shutil.which("helm")
+        if cluster:
+            self._before()
+        program = shutil.which(self._program[0])
         if program is None:
             raise TargetError("There is no `helm` on the PATH.", hint="Install it: https://helm.sh/docs/intro/install/")
+        command = [program, *self._program[1:], *arguments]
         where = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig and cluster else []
         where += ["--kube-context", self.context] if self.context and cluster else []
         try:
-            done = _finish([program, *arguments, *where], deadline, keep=() if self._lock is None else (self._lock,))
+            done = _finish([*command, *where], deadline, keep=() if self._lock is None else (self._lock,))
         except subprocess.TimeoutExpired as error:
             raise StepError(
                 f"`helm {arguments[0]}` did not come back within {deadline:.0f} s.",
                 hint="See what it waits for: `kubectl get pods,events --all-namespaces`; then run this again.",
             ) from error
+        if done.returncode != 0 and "cluster unreachable" in done.stderr:
+            raise UnreachableError(
+                f"The Kubernetes API does not answer: {_complaint(done.stderr)}.", service="Kubernetes", hint=self._hint
+            )
         if done.returncode != 0:
             raise StepError(
                 f"`helm {shlex.join(arguments[:2])}` failed: {_complaint(done.stderr or done.stdout)}",
@@ -341,7 +362,7 @@ def _helm_process(release: str) -> int:
     listed = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():
         pid, *words = line.split()
-        helm = any(Path(word).name == "helm" or word == "ekslab.helm" for word in words[:3])
+        helm = any(Path(word).name == "helm" or word == "ekslab.helm" for word in words[:4])
         if helm and release in words and {"upgrade", "install", "rollback", "uninstall"} & set(words):
             return int(pid)
     return 0
@@ -368,9 +389,12 @@ def _hint(output: str) -> str:
         "another operation": "An earlier Helm call was interrupted: `helm rollback` or `helm uninstall` the release.",
         "looks like": "The chart repository can't be reached: check the network and any proxy.",
         "no such host": "A host name can't be resolved: check the network and any proxy.",
-        "nreachable": "The cluster doesn't answer: check the kubeconfig's context, or start the lab with `labkit up`.",
         "deadline exceeded": "Pods did not become ready in time: `kubectl get pods,events` in the namespace says why.",
         "timed out": "Pods did not become ready in time: `kubectl get pods,events` in the namespace says why.",
-        "YAML": "A values file can't be read: check its indentation; it must be a map at its top.",
+        "wrong type for value": "Under `customRules`, each file name needs a block of text: put `|-` behind its colon.",
+        "failed to parse": "A values file is a map at its top, such as `customRules:`. Check its indentation.",
+        "does not emulate": "Switch it off in the values, or use a real cluster (target=eks).",
+        "no chart version found": "`labkit/versions.toml` has the version of the chart that the workshop uses.",
+        "no such file": "Check the file's name.",
     }
     return next((hint for text, hint in known.items() if text in output), "Correct that and run this again.")

@@ -41,7 +41,7 @@ def on_embedded(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[st
     """What takes the place of `environ` on the embedded lab, which is started if need be, and terminals' shell."""
     endpoints = start_embedded(settings)
     click.echo(f"The embedded lab is running: AWS {endpoints.aws_url}, Kubernetes {endpoints.kubernetes_url}.")
-    environ = environment.embedded(endpoints.environment(), environ).of_process(environ)
+    environ = environment.embedded(endpoints, environ).of_process(environ)
     rc = str(environment.SHELL / "rc")
     shell = _shell(environ, among=("bash", "zsh", "sh"))
     starts = [shell, "--rcfile", rc] if Path(shell).name == "bash" else [shell]

@@ -288,7 +288,7 @@ def lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
             stop_embedded(home)  # left over from a run that was killed
             settings = replace(settings, home=home)
         os.environ[PARENT] = str(os.getpid())  # killed, this process can't stop its lab
-        environ = embedded(start_embedded(settings).environment()).of_process(os.environ)
+        environ = embedded(start_embedded(settings)).of_process(os.environ)
         os.environ.clear()
         os.environ.update(environ)
         yield

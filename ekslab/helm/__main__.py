@@ -11,22 +11,19 @@ import functools
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 import yaml
 
 from ekslab import versions
-from ekslab.helm import VERSION, chart, release, storage
+from ekslab.helm import chart, release, storage
+from ekslab.helm.cluster import Cluster
 from ekslab.helm.errors import HelmError
 from ekslab.helm.values import coalesce, read
-from labkit.connect import LAB_UP
-from labkit.errors import LabError
-from labkit.kube import Kube
 
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table")
 _REVISION = click.option("--revision", type=int, default=0)
@@ -86,13 +83,13 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _where(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which cluster and namespace: the command gets `kube` and `namespace`."""
+def _on_cluster(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which cluster and namespace: the command gets `cluster` and `namespace`."""
 
     @functools.wraps(command)
     def called(namespace: str, kubeconfig: str, kube_context: str, **options: Any) -> None:
-        kube, default = _reach(kubeconfig, kube_context)
-        command(kube=kube, namespace=namespace or default, **options)
+        cluster = Cluster(kubeconfig or os.environ.get("KUBECONFIG", ""), kube_context)
+        command(cluster=cluster, namespace=namespace or cluster.namespace, **options)
 
     called = click.option("-n", "--namespace", default="", envvar="HELM_NAMESPACE")(called)
     called = click.option("--kubeconfig", default="", help="Path of the kubeconfig.")(called)
@@ -100,33 +97,13 @@ def _where(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--kube-context", default="", envvar="HELM_KUBECONTEXT")(called)
 
 
-def _anywhere(command: Callable[..., None]) -> Callable[..., None]:
+def _off_cluster(command: Callable[..., None]) -> Callable[..., None]:
     """The same options, for a command that asks no cluster."""
     for name, has_value in _GLOBAL.items():
         if name != "-n":
             names = ("-n", name) if name == "--namespace" else (name,)
             command = click.option(*names, is_flag=not has_value, expose_value=False, hidden=True)(command)
     return command
-
-
-def _reach(kubeconfig: str, kube_context: str) -> tuple[Kube, str]:
-    """The lab's cluster and the context's namespace. Raises `HelmError` for a cluster that isn't on loopback."""
-    path = kubeconfig or os.environ.get("KUBECONFIG", "")
-    try:
-        document = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) if path else None) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise HelmError(f"Kubernetes cluster unreachable: {path}: {getattr(error, 'strerror', error)}") from error
-    contexts = {entry["name"]: entry["context"] for entry in document.get("contexts", [])}
-    context = contexts.get(kube_context or document.get("current-context", ""), {})
-    servers = {entry["name"]: entry["cluster"]["server"] for entry in document.get("clusters", [])}
-    server = servers.get(context.get("cluster", ""), "")
-    if urlsplit(server).hostname != "127.0.0.1":
-        raise HelmError(
-            f"the embedded lab's stand-in for Helm works on the lab's cluster only, not on {server or 'no cluster'}.\n"
-            'What to do: eval "$(labkit env)"; for a cluster of your own, install Helm.'
-        )
-    kube = Kube(kubeconfig=Path(path), context=kube_context, hint=LAB_UP)
-    return kube, context.get("namespace", "default")
 
 
 @click.group(cls=_Group)
@@ -156,7 +133,7 @@ _chart_options = _options(
     click.option("--set-string", "texts", multiple=True),
 )
 _upgrade_options = _options(
-    _where,
+    _on_cluster,
     _chart_options,
     click.option("--create-namespace", is_flag=True),
     click.option("--wait", is_flag=True),
@@ -189,8 +166,8 @@ def upgrade(
     **options: Any,
 ) -> None:
     """Upgrade a release, or install it with --install."""
-    keep = "reuse" if (reuse_values or reset_then_reuse_values) and not reset_values else ""
-    _deploy(name, chart_name, may_install=may_install, keep=keep, **options)
+    reuse = (reuse_values or reset_then_reuse_values) and not reset_values
+    _deploy(name, chart_name, may_install=may_install, reuse_values=reuse, **options)
 
 
 @helm.command()
@@ -199,9 +176,9 @@ def upgrade(
 @_upgrade_options
 def install(name: str, chart_name: str, **options: Any) -> None:
     """Install a release."""
-    if storage.revisions(options["kube"], name, options["namespace"]):
+    if storage.revisions(options["cluster"], name, options["namespace"]):
         raise HelmError("INSTALLATION FAILED: cannot re-use a name that is still in use")
-    _deploy(name, chart_name, may_install=True, keep="", **options)
+    _deploy(name, chart_name, may_install=True, reuse_values=False, **options)
 
 
 def _deploy(
@@ -209,7 +186,7 @@ def _deploy(
     chart_name: str,
     *,
     may_install: bool,
-    keep: str,
+    reuse_values: bool,
     version: str,
     repo: str,
     files: tuple[str, ...],
@@ -222,12 +199,12 @@ def _deploy(
     dry_run: bool,
     labels: tuple[str, ...],
     output: str,
-    kube: Kube,
+    cluster: Cluster,
     namespace: str,
 ) -> None:
     chart.locate(chart_name, version, repo)
     values = read(files, settings, texts)
-    earlier = storage.revisions(kube, name, namespace)
+    earlier = storage.revisions(cluster, name, namespace)
     if dry_run:
         click.echo(chart.manifest(chart.render(name, namespace, values, warn=_warn)))
         return
@@ -236,12 +213,12 @@ def _deploy(
     seconds = _seconds(timeout)
     try:
         made = release.upgrade_install(
-            kube,
+            cluster,
             name,
             namespace,
             values,
             install=may_install,
-            keep=keep,
+            reuse_values=reuse_values,
             create_namespace=create_namespace,
             wait=wait or atomic,
             timeout=seconds,
@@ -249,16 +226,16 @@ def _deploy(
             warn=_warn,
         )
     except HelmError as error:
-        stored = storage.revisions(kube, name, namespace)
+        stored = storage.revisions(cluster, name, namespace)
         if not atomic or len(stored) == len(earlier):
             raise
         if not earlier:
-            release.uninstall(kube, name, namespace)
+            release.uninstall(cluster, name, namespace)
             raise HelmError(
                 f"release {name} failed, and has been uninstalled due to rollback-on-failure being set: {error}"
             ) from error
         good = [r.version for r in earlier if r.status in ("deployed", "superseded")]
-        release.rollback(kube, name, namespace, good[-1] if good else 0, wait=True, timeout=seconds)
+        release.rollback(cluster, name, namespace, good[-1] if good else 0, wait=True, timeout=seconds)
         text = str(error).removeprefix("UPGRADE FAILED: ")
         raise HelmError(
             f"UPGRADE FAILED: release {name} failed, and has been rolled back due to rollback-on-failure being set: "
@@ -276,15 +253,15 @@ def _deploy(
 @click.argument("name")
 @click.argument("number", metavar="REVISION", type=int, default=0)
 @_options(
-    _where,
+    _on_cluster,
     click.option("--wait", is_flag=True),
     click.option("--timeout", default="5m0s"),
     click.option("--history-max", type=int, expose_value=False, hidden=True),
     *map(_switch, ("--wait-for-jobs", "--force", "--cleanup-on-fail", "--no-hooks")),
 )
-def rollback(name: str, number: int, wait: bool, timeout: str, kube: Kube, namespace: str) -> None:
+def rollback(name: str, number: int, wait: bool, timeout: str, cluster: Cluster, namespace: str) -> None:
     """Roll a release back to a revision, by default the one before."""
-    release.rollback(kube, name, namespace, number, wait=wait, timeout=_seconds(timeout))
+    release.rollback(cluster, name, namespace, number, wait=wait, timeout=_seconds(timeout))
     click.echo("Rollback was a success! Happy Helming!")
 
 
@@ -292,10 +269,10 @@ def rollback(name: str, number: int, wait: bool, timeout: str, kube: Kube, names
 @click.argument("name")
 @_OUTPUT
 @_REVISION
-@_where
-def status(name: str, output: str, revision: int, kube: Kube, namespace: str) -> None:
+@_on_cluster
+def status(name: str, output: str, revision: int, cluster: Cluster, namespace: str) -> None:
     """A revision of a release, by default the latest."""
-    stored = _stored(kube, name, namespace, revision)
+    stored = _stored(cluster, name, namespace, revision)
     if output == "table":
         _print_status(stored)
     else:
@@ -314,7 +291,7 @@ def status(name: str, output: str, revision: int, kube: Kube, namespace: str) ->
 @click.option("-l", "--selector", default="")
 @click.option("-m", "--max", type=int, expose_value=False, hidden=True)
 @_OUTPUT
-@_where
+@_on_cluster
 def list_releases(
     all_namespaces: bool,
     short: bool,
@@ -326,11 +303,11 @@ def list_releases(
     uninstalling: bool,
     selector: str,
     output: str,
-    kube: Kube,
+    cluster: Cluster,
     namespace: str,
 ) -> None:
     """Releases of a namespace, or of all."""
-    found = storage.all_releases(kube, "" if all_namespaces else namespace, selector=selector)
+    found = storage.all_releases(cluster, "" if all_namespaces else namespace, selector=selector)
     states = {"deployed": deployed, "failed": failed, "pending": pending, "uninstalling": uninstalling}
     if any(states.values()) and not everything:
         found = [r for r in found if states.get(r.status.split("-")[0])]
@@ -360,8 +337,8 @@ helm.add_command(list_releases, "ls")
 @click.argument("name")
 @click.option("--max", "most", type=int, default=256)
 @_OUTPUT
-@_where
-def history(name: str, most: int, output: str, kube: Kube, namespace: str) -> None:
+@_on_cluster
+def history(name: str, most: int, output: str, cluster: Cluster, namespace: str) -> None:
     """The revisions of a release, oldest first."""
     rows = [
         {
@@ -372,7 +349,7 @@ def history(name: str, most: int, output: str, kube: Kube, namespace: str) -> No
             "app_version": r.chart.get("appVersion", ""),
             "description": r.description,
         }
-        for r in _all_stored(kube, name, namespace)[-most:]
+        for r in _all_stored(cluster, name, namespace)[-most:]
     ]
     _print_rows(rows, output)
 
@@ -380,18 +357,23 @@ def history(name: str, most: int, output: str, kube: Kube, namespace: str) -> No
 @helm.command()
 @click.argument("names", nargs=-1, required=True)
 @_options(
-    _where,
+    _on_cluster,
     click.option("--ignore-not-found", is_flag=True),
     click.option("--dry-run", is_flag=True),
-    click.option("--timeout", default="5m0s", expose_value=False, help="Accepted."),
+    click.option("--timeout", default="5m0s"),
     click.option("--description", expose_value=False, hidden=True),
     *map(_switch, ("--wait", "--no-hooks")),
 )
-def uninstall(names: tuple[str, ...], ignore_not_found: bool, dry_run: bool, kube: Kube, namespace: str) -> None:
+def uninstall(
+    names: tuple[str, ...], ignore_not_found: bool, dry_run: bool, timeout: str, cluster: Cluster, namespace: str
+) -> None:
     """Remove releases; waits until their objects are gone."""
     for name in names:
-        there = storage.revisions(kube, name, namespace) if dry_run else release.uninstall(kube, name, namespace)
-        if there:
+        if dry_run:
+            found = bool(storage.revisions(cluster, name, namespace))
+        else:
+            found = release.uninstall(cluster, name, namespace, timeout=_seconds(timeout))
+        if found:
             click.echo(f'release "{name}" uninstalled')
         elif not ignore_not_found:
             raise HelmError(f"uninstall: Release not loaded: {name}: release: not found")
@@ -411,10 +393,10 @@ def get() -> None:
 @click.option("-a", "--all", "computed", is_flag=True, help="With the chart's defaults.")
 @_OUTPUT
 @_REVISION
-@_where
-def get_values(name: str, computed: bool, output: str, revision: int, kube: Kube, namespace: str) -> None:
+@_on_cluster
+def get_values(name: str, computed: bool, output: str, revision: int, cluster: Cluster, namespace: str) -> None:
     """The values a user gave."""
-    stored = _stored(kube, name, namespace, revision)
+    stored = _stored(cluster, name, namespace, revision)
     values: Any = stored.config or None
     if computed:
         values = coalesce(stored.config, stored.defaults, warn=lambda text: None, path="falco")
@@ -426,28 +408,28 @@ def get_values(name: str, computed: bool, output: str, revision: int, kube: Kube
 @get.command("manifest")
 @click.argument("name")
 @_REVISION
-@_where
-def get_manifest(name: str, revision: int, kube: Kube, namespace: str) -> None:
+@_on_cluster
+def get_manifest(name: str, revision: int, cluster: Cluster, namespace: str) -> None:
     """The objects of a release."""
-    click.echo(_stored(kube, name, namespace, revision).manifest)
+    click.echo(_stored(cluster, name, namespace, revision).manifest)
 
 
 @get.command("notes")
 @click.argument("name")
 @_REVISION
-@_where
-def get_notes(name: str, revision: int, kube: Kube, namespace: str) -> None:
+@_on_cluster
+def get_notes(name: str, revision: int, cluster: Cluster, namespace: str) -> None:
     """The notes of a release."""
-    click.echo(f"NOTES:\n{_stored(kube, name, namespace, revision).notes}")
+    click.echo(f"NOTES:\n{_stored(cluster, name, namespace, revision).notes}")
 
 
 @get.command("all")
 @click.argument("name")
 @_REVISION
-@_where
-def get_all(name: str, revision: int, kube: Kube, namespace: str) -> None:
+@_on_cluster
+def get_all(name: str, revision: int, cluster: Cluster, namespace: str) -> None:
     """State, values and objects of a release."""
-    stored = _stored(kube, name, namespace, revision)
+    stored = _stored(cluster, name, namespace, revision)
     _print_status(stored)
     click.echo("USER-SUPPLIED VALUES:")
     _print(stored.config or None, "yaml")
@@ -457,7 +439,7 @@ def get_all(name: str, revision: int, kube: Kube, namespace: str) -> None:
 @helm.command()
 @click.argument("name")
 @click.argument("chart_name", metavar="CHART")
-@_options(_anywhere, _chart_options, click.option("-n", "--namespace", default="default", envvar="HELM_NAMESPACE"))
+@_options(_off_cluster, _chart_options, click.option("-n", "--namespace", default="default", envvar="HELM_NAMESPACE"))
 def template(
     name: str,
     chart_name: str,
@@ -484,7 +466,7 @@ _REPOSITORY = {"name": chart.REPOSITORY, "url": versions.FALCO_CHART_REPOSITORY}
 @repo.command("add")
 @click.argument("name")
 @click.argument("url")
-@_options(_anywhere, _switch("--force-update"))
+@_options(_off_cluster, _switch("--force-update"))
 def repo_add(name: str, url: str) -> None:
     """Accepted for the one repository that the stand-in knows."""
     if {"name": name, "url": url.rstrip("/")} != _REPOSITORY:
@@ -497,7 +479,7 @@ def repo_add(name: str, url: str) -> None:
 
 @repo.command("update")
 @click.argument("names", nargs=-1)
-@_anywhere
+@_off_cluster
 def repo_update(names: tuple[str, ...]) -> None:
     """Accepted."""
     click.echo("Hang tight while we grab the latest from your chart repositories...")
@@ -507,7 +489,7 @@ def repo_update(names: tuple[str, ...]) -> None:
 
 @repo.command("list")
 @_OUTPUT
-@_anywhere
+@_off_cluster
 def repo_list(output: str) -> None:
     """The one repository."""
     _print_rows([_REPOSITORY], output)
@@ -515,7 +497,7 @@ def repo_list(output: str) -> None:
 
 @repo.command("remove")
 @click.argument("names", nargs=-1, required=True)
-@_anywhere
+@_off_cluster
 def repo_remove(names: tuple[str, ...]) -> None:
     """Accepted: the chart stays built in."""
     for name in names:
@@ -531,7 +513,7 @@ def search() -> None:
 @click.argument("words", nargs=-1)
 @click.option("-l", "--versions", is_flag=True, expose_value=False, help="Accepted: there is one.")
 @_OUTPUT
-@_anywhere
+@_off_cluster
 def search_repo(words: tuple[str, ...], output: str) -> None:
     """The one chart."""
     known = chart.metadata()
@@ -550,10 +532,12 @@ def search_repo(words: tuple[str, ...], output: str) -> None:
 @helm.command()
 @click.option("--short", is_flag=True)
 @click.option("--template", "form", default="")
-@_anywhere
+@_off_cluster
 def version(short: bool, form: str) -> None:
     """Which Helm this stands in for."""
-    click.echo(VERSION if short or form else f'version.BuildInfo{{Version:"{VERSION}", GitTreeState:"embedded lab"}}')
+    number = f"v{versions.HELM}"
+    full = f'version.BuildInfo{{Version:"{number}", GitTreeState:"embedded lab"}}'
+    click.echo(number if short or form else full)
 
 
 @helm.command("help")
@@ -568,16 +552,16 @@ def _warn(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _all_stored(kube: Kube, name: str, namespace: str) -> list[storage.Revision]:
-    stored = storage.revisions(kube, name, namespace)
+def _all_stored(cluster: Cluster, name: str, namespace: str) -> list[storage.Revision]:
+    stored = storage.revisions(cluster, name, namespace)
     if not stored:
         raise HelmError("release: not found")
     return stored
 
 
-def _stored(kube: Kube, name: str, namespace: str, number: int) -> storage.Revision:
+def _stored(cluster: Cluster, name: str, namespace: str, number: int) -> storage.Revision:
     """A revision of a release, or with 0 the latest."""
-    for stored in reversed(_all_stored(kube, name, namespace)):
+    for stored in reversed(_all_stored(cluster, name, namespace)):
         if number in (0, stored.version):
             return stored
     raise HelmError("release: not found")
@@ -662,6 +646,7 @@ def _problem(error: click.ClickException) -> HelmError:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an operation under way ends as failed, as Helm's does
     try:
         helm(prog_name="helm", standalone_mode=False)
     except click.Abort:
@@ -671,7 +656,7 @@ def main() -> None:
     except click.ClickException as error:
         click.echo(f"Error: {_problem(error)}", err=True)
         sys.exit(1)
-    except (HelmError, LabError) as error:
+    except HelmError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 

@@ -1,115 +1,95 @@
-"""What Helm does with a release: install or upgrade, roll out, look at, remove. All of it over the Kubernetes API."""
+"""What Helm does with a release: install, upgrade, roll back, uninstall."""
 
 from __future__ import annotations
 
 import datetime as dt
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ekslab.helm import chart
+from ekslab.helm import chart, storage
+from ekslab.helm.cluster import MERGE, Cluster, Object, path_of
 from ekslab.helm.errors import HelmError
-from ekslab.helm.storage import Revision, revisions, save
+from ekslab.helm.storage import Revision, revisions
 from ekslab.helm.values import Values, merge
-from labkit.errors import StepError
-from labkit.kube import Kube, Object, in_order
 
 HISTORY_MAX = 10
-"""Revisions that are kept, as with Helm's own default."""
-
-_ROLLED_OUT = {"DaemonSet", "Deployment", "StatefulSet"}
-
-
-def _warn(text: str) -> None:
-    print(text, file=sys.stderr)
+"""Revisions that are kept: Helm's default."""
 
 
 def upgrade_install(
-    kube: Kube,
+    cluster: Cluster,
     name: str,
     namespace: str,
     user: Values,
     *,
+    warn: Callable[[str], None],
     install: bool = True,
-    keep: str = "",
+    reuse_values: bool = False,
     create_namespace: bool = False,
     wait: bool = False,
     timeout: float = 300.0,
     labels: Mapping[str, str] | None = None,
-    warn: Callable[[str], None] = _warn,
 ) -> Revision:
     """Installs or upgrades a release of the Falco chart; returns its new revision, or raises `HelmError`.
 
-    `keep` is `reuse` (values of the last revision come first), `reset-then-reuse` (the same, over the chart's present
-    defaults) or empty: only `user` counts. `timeout` is in seconds and counts only with `wait`.
+    With `reuse_values`, `user` is merged into the values of the last revision. `timeout` is in seconds and counts only
+    with `wait`.
     """
-    earlier = revisions(kube, name, namespace)
-    last = earlier[-1] if earlier else None
-    if last is None and not install:
+    history = revisions(cluster, name, namespace)
+    last = history[-1] if history else None
+    if (last is None and not install) or (last is not None and last.status in ("uninstalling", "uninstalled")):
         raise HelmError(f'UPGRADE FAILED: "{name}" has no deployed releases')
     if last is not None and last.status.startswith("pending-"):
         raise HelmError("UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
-    if last is not None and last.status in ("uninstalling", "uninstalled"):
-        raise HelmError(f'UPGRADE FAILED: "{name}" has no deployed releases')
-    prefix = "UPGRADE FAILED: " if last is not None else ""
-    config = merge(last.config, user) if keep and last is not None else user
+    config = merge(last.config, user) if reuse_values and last is not None else user
     try:
         objects = chart.render(name, namespace, config, warn=warn)
+        if create_namespace:
+            _create_namespace(cluster, namespace)
+        now = _now()
+        revision = Revision(
+            name=name,
+            namespace=namespace,
+            version=last.version + 1 if last is not None else 1,
+            status="pending-upgrade" if last is not None else "pending-install",
+            description="Preparing upgrade" if last is not None else "Initial install underway",
+            first_deployed=last.first_deployed if last is not None else now,
+            last_deployed=now,
+            chart=chart.metadata(),
+            config=config,
+            manifest=chart.manifest(objects),
+            notes=chart.NOTES,
+            defaults=chart.defaults(),
+            labels={**(last.labels if last is not None else {}), **(labels or {})},
+        )
+        return _deploy(
+            cluster,
+            revision,
+            history,
+            objects,
+            timeout=timeout if wait else None,
+            failed=f'{"Upgrade" if last is not None else "Release"} "{name}" failed',
+            complete=f"{'Upgrade' if last is not None else 'Install'} complete",
+        )
     except HelmError as error:
-        raise HelmError(f"{prefix}{error}") from error
-    if create_namespace:
-        _create_namespace(kube, namespace)
-    now = _now(kube)
-    revision = Revision(
-        name=name,
-        namespace=namespace,
-        version=last.version + 1 if last is not None else 1,
-        status="pending-upgrade" if last is not None else "pending-install",
-        description="Preparing upgrade" if last is not None else "Initial install underway",
-        first_deployed=earlier[0].first_deployed if earlier else now,
-        last_deployed=now,
-        chart=chart.metadata(),
-        config=config,
-        manifest=chart.manifest(objects),
-        notes=chart.NOTES,
-        defaults=chart.defaults(),
-        labels={**(last.labels if last is not None else {}), **(labels or {})},
-    )
-    _save(kube, revision)
-    try:
-        _apply(kube, objects)
-        _remove_left_over(kube, last, objects)
-        if wait:
-            _wait(kube, objects, timeout)
-    except (StepError, HelmError) as error:
-        text = str(error) if isinstance(error, HelmError) else error.message
-        done = "Upgrade" if last is not None else "Release"
-        _save(kube, replace(revision, status="failed", description=f'{done} "{name}" failed: {text}'))
-        raise HelmError(f"{prefix}{text}") from error
-    _supersede(kube, earlier)
-    for old in earlier[: max(0, len(earlier) + 1 - HISTORY_MAX)]:
-        kube.request("DELETE", kube.path("v1", "Secret", namespace, old.secret_name))
-    done = "Upgrade" if last is not None else "Install"
-    revision = replace(revision, status="deployed", description=f"{done} complete")
-    _save(kube, revision)
-    return revision
+        raise HelmError(f"{'UPGRADE FAILED: ' if last is not None else ''}{error}") from error
 
 
 def rollback(
-    kube: Kube, name: str, namespace: str, to: int = 0, *, wait: bool = False, timeout: float = 300.0
+    cluster: Cluster, name: str, namespace: str, to: int = 0, *, wait: bool = False, timeout: float = 300.0
 ) -> Revision:
-    """Goes back to an earlier revision (default: the one before the last), which becomes a new one.
+    """Makes an earlier revision (default: the one before the last) the newest one. Raises `HelmError`.
 
-    The last revision may be in any state, also one that an interrupted operation left. Raises `HelmError`.
+    The last revision may have any status, also one that an interrupted operation left.
     """
-    stored = revisions(kube, name, namespace)
-    if not stored:
+    history = revisions(cluster, name, namespace)
+    if not history:
         raise HelmError("release: not found")
-    last = stored[-1]
+    last = history[-1]
     to = to or last.version - 1
-    target = next((revision for revision in stored if revision.version == to), None)
+    target = next((revision for revision in history if revision.version == to), None)
     if target is None:
         raise HelmError(f"release has no {to} version")
     revision = replace(
@@ -118,74 +98,100 @@ def rollback(
         status="pending-rollback",
         description=f"Rollback to {to}",
         first_deployed=last.first_deployed,
-        last_deployed=_now(kube),
+        last_deployed=_now(),
     )
-    _save(kube, revision)
-    objects = chart.objects_of(target.manifest)
     try:
-        _apply(kube, objects)
-        _remove_left_over(kube, last, objects)
-        if wait:
-            _wait(kube, objects, timeout)
-    except (StepError, HelmError) as error:
-        text = str(error) if isinstance(error, HelmError) else error.message
-        _save(kube, replace(last, status="superseded"))
-        _save(kube, replace(revision, status="failed", description=f'Rollback "{name}" failed: {text}'))
-        raise HelmError(text) from error
-    _supersede(kube, stored)
-    revision = replace(revision, status="deployed")
-    _save(kube, revision)
-    return revision
+        return _deploy(
+            cluster,
+            revision,
+            history,
+            chart.objects_of(target.manifest),
+            timeout=timeout if wait else None,
+            failed=f'Rollback "{name}" failed',
+            complete=revision.description,
+        )
+    except HelmError:
+        storage.update(cluster, replace(last, status="superseded"))
+        raise
 
 
-def uninstall(kube: Kube, name: str, namespace: str) -> bool:
+def uninstall(cluster: Cluster, name: str, namespace: str, *, timeout: float = 300.0) -> bool:
     """Removes a release, its objects and its history, and waits until the objects are gone. False if there is none."""
-    stored = revisions(kube, name, namespace)
-    if not stored:
+    history = revisions(cluster, name, namespace)
+    if not history:
         return False
-    last = stored[-1]
+    last = history[-1]
     description = "Deletion in progress (or silently failed)"
-    _save(kube, replace(last, status="uninstalling", description=description))
-    kube.delete(chart.objects_of(last.manifest))
-    for revision in stored:
-        kube.request("DELETE", kube.path("v1", "Secret", namespace, revision.secret_name))
+    storage.update(cluster, replace(last, status="uninstalling", description=description))
+    deadline = time.monotonic() + timeout
+    for item in reversed(chart.objects_of(last.manifest)):
+        cluster.delete(item, deadline=deadline)
+    for revision in history:
+        cluster.delete(revision.secret)
     return True
 
 
-def _supersede(kube: Kube, earlier: Iterable[Revision]) -> None:
-    for old in earlier:
+def _deploy(
+    cluster: Cluster,
+    revision: Revision,
+    history: Sequence[Revision],
+    objects: Sequence[Object],
+    *,
+    timeout: float | None,
+    failed: str,
+    complete: str,
+) -> Revision:
+    """Stores a revision as pending, brings the cluster's objects to it, and stores the revision with the outcome.
+
+    With `timeout`, in seconds, it waits for the rollout. `failed` and `complete` begin the description of the outcome.
+    An interrupt makes the operation fail.
+    """
+    storage.create(cluster, revision)
+    try:
+        for item in objects:
+            _apply(cluster, item)
+        for item in chart.objects_of(history[-1].manifest) if history else []:
+            if path_of(item) not in map(path_of, objects):
+                cluster.delete(item)
+        deadline = time.monotonic() + (timeout or 0)
+        for item in objects if timeout is not None else []:
+            cluster.wait_ready(item, deadline)
+    except (HelmError, KeyboardInterrupt) as error:
+        text = str(error) or "context canceled"
+        storage.update(cluster, replace(revision, status="failed", description=f"{failed}: {text}"))
+        raise HelmError(text) from error
+    for old in history:
         if old.status == "deployed":
-            _save(kube, replace(old, status="superseded"))
+            storage.update(cluster, replace(old, status="superseded"))
+    for old in history[: max(0, len(history) + 1 - HISTORY_MAX)]:
+        cluster.delete(old.secret)
+    revision = replace(revision, status="deployed", description=complete)
+    storage.update(cluster, revision)
+    return revision
 
 
-def _create_namespace(kube: Kube, namespace: str) -> None:
-    if kube.get("Namespace", namespace) is None:
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"name": namespace}}}
-        kube.request("POST", kube.path("v1", "Namespace"), body=body)
+def _create_namespace(cluster: Cluster, namespace: str) -> None:
+    meta = {"name": namespace, "labels": {"name": namespace}}
+    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
+    if cluster.find(item) is None:
+        cluster.create(item)
 
 
-def _apply(kube: Kube, objects: Iterable[Object]) -> None:
-    """Server-side apply, as Helm 4: fields of the last revision that are gone go, what others set stays."""
-    for item in in_order(objects):
-        meta = item["metadata"]
-        _take_over(kube, item)
-        annotations = {
-            "meta.helm.sh/release-name": meta["labels"]["app.kubernetes.io/instance"],
-            "meta.helm.sh/release-namespace": meta["namespace"],
-        }
-        owned = {**item, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), **annotations}}}
-        kube.request(
-            "PATCH",
-            kube.path(item["apiVersion"], item["kind"], meta["namespace"], meta["name"]),
-            query={"fieldManager": "helm", "force": "true"},
-            body=owned,
-            content_type="application/apply-patch+yaml",
-        )
+def _apply(cluster: Cluster, item: Object) -> None:
+    """Server-side apply, as Helm 4: removes fields that the last revision had set, keeps those of other managers."""
+    _take_over(cluster, item)
+    meta = item["metadata"]
+    annotations = {
+        **meta.get("annotations", {}),
+        "meta.helm.sh/release-name": meta["labels"]["app.kubernetes.io/instance"],
+        "meta.helm.sh/release-namespace": meta["namespace"],
+    }
+    cluster.apply({**item, "metadata": {**meta, "annotations": annotations}})
 
 
-def _take_over(kube: Kube, item: Object) -> None:
-    """Makes fields that Helm 3 has set by updates Helm's by server-side apply, or it could not take them away again."""
-    entries = ((kube.find(item) or {}).get("metadata") or {}).get("managedFields") or []
+def _take_over(cluster: Cluster, item: Object) -> None:
+    """Turns fields that Helm 3 has set by updates into fields of Helm's apply, which could not remove them else."""
+    entries = ((cluster.find(item) or {}).get("metadata") or {}).get("managedFields") or []
     updated, applied = (
         [e for e in entries if (e["manager"], e["operation"], "subresource" in e) == ("helm", operation, False)]
         for operation in ("Update", "Apply")
@@ -196,44 +202,9 @@ def _take_over(kube: Kube, item: Object) -> None:
     for entry in updated + applied:
         fields = merge(fields, entry["fieldsV1"])
     others = [entry for entry in entries if entry not in updated + applied]
-    meta = item["metadata"]
-    kube.request(
-        "PATCH",
-        kube.path(item["apiVersion"], item["kind"], meta["namespace"], meta["name"]),
-        body={"metadata": {"managedFields": [*others, {**updated[-1], "operation": "Apply", "fieldsV1": fields}]}},
-        content_type="application/merge-patch+json",
-    )
+    entries = [*others, {**updated[-1], "operation": "Apply", "fieldsV1": fields}]
+    cluster.request("PATCH", path_of(item), body={"metadata": {"managedFields": entries}}, content_type=MERGE)
 
 
-def _remove_left_over(kube: Kube, last: Revision | None, objects: Iterable[Object]) -> None:
-    kept = {(item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) for item in objects}
-    for item in chart.objects_of(last.manifest) if last is not None else []:
-        if (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) not in kept:
-            kube.delete_one(item)
-
-
-def _wait(kube: Kube, objects: Iterable[Object], timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    for item in objects:
-        if item["kind"] in _ROLLED_OUT:
-            meta = item["metadata"]
-            left = deadline - time.monotonic()
-            # Helm has no patience of its own: it waits for the whole time, whatever the pods say.
-            try:
-                kube.wait_rollout(
-                    item["kind"], meta["name"], meta["namespace"], timeout=left, patience=timeout, placed=False
-                )
-            except StepError as error:
-                raise HelmError(
-                    f"resource {item['kind']}/{meta['namespace']}/{meta['name']} not ready. {error.message}: "
-                    "context deadline exceeded"
-                ) from error
-
-
-def _save(kube: Kube, revision: Revision) -> None:
-    save(kube, revision, int(kube.now().timestamp()))
-
-
-def _now(kube: Kube) -> str:
-    now: dt.datetime = kube.now()
-    return now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

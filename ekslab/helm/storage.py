@@ -1,14 +1,15 @@
-"""Where Helm keeps releases: one Secret for each revision, in Helm's own encoding, so that a real Helm reads them."""
+"""Storage of releases: a Secret for each revision, in Helm's encoding, so that a real Helm reads them."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.kube import Kube, Object
+from ekslab.helm.cluster import Cluster, Object, path_of
 
 _TYPE = "helm.sh/release.v1"
 _SYSTEM_LABELS = {"name", "owner", "status", "version", "createdAt", "modifiedAt"}
@@ -39,8 +40,9 @@ class Revision:
     def secret_name(self) -> str:
         return f"sh.helm.release.v1.{self.name}.v{self.version}"
 
-    def secret(self, modified: int) -> Object:
-        """The Secret; `modified` is in seconds since the epoch."""
+    @property
+    def secret(self) -> Object:
+        """The Secret."""
         labels = {"name": self.name, "owner": "helm", "status": self.status, "version": str(self.version)}
         return {
             "apiVersion": "v1",
@@ -49,7 +51,7 @@ class Revision:
             "metadata": {
                 "name": self.secret_name,
                 "namespace": self.namespace,
-                "labels": self.labels | labels | {"modifiedAt": str(modified)},
+                "labels": self.labels | labels | {"modifiedAt": str(int(time.time()))},
             },
             "data": {"release": base64.b64encode(_encode(self._document())).decode()},
         }
@@ -80,16 +82,16 @@ class Revision:
         }
 
 
-def revisions(kube: Kube, name: str, namespace: str) -> list[Revision]:
+def revisions(cluster: Cluster, name: str, namespace: str) -> list[Revision]:
     """All stored revisions of a release, oldest first."""
-    found = kube.list("Secret", namespace, labels=f"owner=helm,name={name}")
+    found = cluster.list("v1", "Secret", namespace, labels=f"owner=helm,name={name}")
     return sorted((_decode(secret) for secret in found), key=lambda revision: revision.version)
 
 
-def all_releases(kube: Kube, namespace: str = "", *, selector: str = "") -> list[Revision]:
-    """The latest revision of each release, in one namespace or all; those that a label selector chooses."""
+def all_releases(cluster: Cluster, namespace: str = "", *, selector: str = "") -> list[Revision]:
+    """The latest revision of each release that a label selector selects, in one namespace or all."""
     latest: dict[tuple[str, str], Revision] = {}
-    for secret in kube.list("Secret", namespace, labels=",".join(filter(None, ["owner=helm", selector]))):
+    for secret in cluster.list("v1", "Secret", namespace, labels=",".join(filter(None, ["owner=helm", selector]))):
         revision = _decode(secret)
         known = latest.get((revision.namespace, revision.name))
         if known is None or known.version < revision.version:
@@ -97,14 +99,15 @@ def all_releases(kube: Kube, namespace: str = "", *, selector: str = "") -> list
     return [latest[key] for key in sorted(latest)]
 
 
-def save(kube: Kube, revision: Revision, modified: int) -> None:
-    """Creates the revision's Secret, or brings it up to date."""
-    secret = revision.secret(modified)
-    path = kube.path("v1", "Secret", revision.namespace)
-    if kube.find(secret) is None:
-        kube.request("POST", path, body=secret)
-    else:
-        kube.request("PUT", f"{path}/{revision.secret_name}", body=secret)
+def create(cluster: Cluster, revision: Revision) -> None:
+    """Stores a new revision."""
+    cluster.create(revision.secret)
+
+
+def update(cluster: Cluster, revision: Revision) -> None:
+    """Replaces a stored revision."""
+    secret = revision.secret
+    cluster.request("PUT", path_of(secret), body=secret)
 
 
 def _encode(document: dict[str, Any]) -> bytes:

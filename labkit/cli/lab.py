@@ -57,4 +57,4 @@ def status(as_json: bool) -> None:
 @click.command()
 def env() -> None:
     """Print shell commands that make kubectl, Helm, the AWS CLI and boto3 use the embedded lab."""
-    click.echo(environment.embedded(connect.running_embedded(Settings.load().home).environment()).as_shell())
+    click.echo(environment.embedded(connect.running_embedded(Settings.load().home)).as_shell())

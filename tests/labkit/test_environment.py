@@ -33,7 +33,7 @@ LEADING_ELSEWHERE = {
 
 def test_process_and_shell_get_the_same_and_nothing_that_leads_elsewhere(embedded: Endpoints) -> None:
     person = {"PATH": "/usr/bin:/bin", "EDITOR": "vi", "NO_PROXY": "intranet", **LEADING_ELSEWHERE}
-    lab = environment.embedded(embedded.environment(), person)
+    lab = environment.embedded(embedded, person)
     process = lab.of_process(person)
     assert {name for name in LEADING_ELSEWHERE if process.get(name) == LEADING_ELSEWHERE[name]} == set()
     assert process["EDITOR"] == "vi"
@@ -64,7 +64,7 @@ def test_the_environment_of_the_lab_is_not_taken_for_a_persons_own(
 ) -> None:
     from labkit import Lab
 
-    for name, value in environment.embedded(embedded.environment()).variables.items():
+    for name, value in environment.embedded(embedded).variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(TargetError, match="are the embedded lab's") as refused:
         Lab.connect(target="eks")
@@ -84,7 +84,7 @@ def test_programs_run_on_a_running_lab_and_else_say_what_to_do(
     new_lab: Callable[..., Endpoints], programs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     lab = new_lab(home=tmp_path_factory.mktemp("mit Leerzeichen é") / "lab")
-    environ = environment.embedded(lab.environment()).of_process({"PATH": f"{programs}:/usr/bin:/bin"})
+    environ = environment.embedded(lab).of_process({"PATH": f"{programs}:/usr/bin:/bin"})
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         # As a shell does it: by the PATH of the environment.
@@ -144,4 +144,4 @@ def test_a_shell_in_jupyterlab_does_not_read_what_leads_elsewhere(
     ):
         assert f"pid {embedded.pid}" in said
         assert f"[|{embedded.kubeconfig}|" in said
-    assert sorted(path.name for path in environment.SHELL.iterdir()) == [".zshrc", "bin", "rc", "running.sh"]
+    assert sorted(path.name for path in environment.SHELL.iterdir()) == [".zshrc", "rc"]
