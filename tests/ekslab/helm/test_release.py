@@ -224,7 +224,7 @@ def test_fields_of_others_stay_and_fields_that_the_chart_no_longer_sets_go(helm:
 def test_refusals_are_in_helms_words(helm: Helm, tmp_path: Path) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text("- rule: x\n")
-    with pytest.raises(HelmError, match="failed to parse .* cannot unmarshal array into Go value"):
+    with pytest.raises(HelmError, match=r"failed to parse .* cannot unmarshal array into Go value"):
         helm.install(file)
     with pytest.raises(HelmError, match=r"chart \"falco\" matching 1.0.0 not found .* no chart version found"):
         helm.install(more=("--version", "1.0.0"))
@@ -233,7 +233,7 @@ def test_refusals_are_in_helms_words(helm: Helm, tmp_path: Path) -> None:
     helm.install(VALUES, more=())
     with pytest.raises(HelmError, match="INSTALLATION FAILED: cannot re-use a name that is still in use"):
         helm("install", *CHART)
-    with pytest.raises(HelmError, match="UPGRADE FAILED: .*falcosidekick"):
+    with pytest.raises(HelmError, match=r"UPGRADE FAILED: .*falcosidekick"):
         helm("upgrade", *CHART, "--set", "falcosidekick.enabled=true")
 
 
@@ -296,7 +296,7 @@ def test_a_release_is_rolled_back(helm: Helm, cluster: Cluster) -> None:
 def test_a_rollback_that_fails_is_kept_as_failed(helm: Helm, refused_rule: Path) -> None:
     helm.install(VALUES, refused_rule, more=())
     helm.install(VALUES)
-    with pytest.raises(HelmError, match="^resource DaemonSet/falco/falco not ready"):
+    with pytest.raises(HelmError, match=r"^resource DaemonSet/falco/falco not ready"):
         helm("rollback", "falco", "1", "--wait", "--timeout", "1s")
     assert helm.history == [(1, "superseded"), (2, "superseded"), (3, "failed")]
 
@@ -305,7 +305,7 @@ def test_an_interrupted_release_is_freed_by_rolling_back(helm: Helm, cluster: Cl
     helm.install(VALUES)
     helm.install(VALUES, WHOAMI)
     update(cluster, replace(revisions(cluster, "falco", "falco")[-1], status="pending-upgrade"))
-    with pytest.raises(HelmError, match="UPGRADE FAILED: another operation .* is in progress"):
+    with pytest.raises(HelmError, match=r"UPGRADE FAILED: another operation .* is in progress"):
         helm("upgrade", *CHART, "-f", str(VALUES))
     helm("rollback", "falco")
     helm("upgrade", *CHART, "-f", str(VALUES))
@@ -334,13 +334,12 @@ def test_a_helm_that_is_interrupted_marks_the_release_as_failed(
 
 
 def test_a_failed_atomic_upgrade_leaves_what_was_there(helm: Helm, refused_rule: Path) -> None:
-    atomic = ("--atomic", "--timeout", "1s")
     with pytest.raises(HelmError, match="has been uninstalled due to rollback-on-failure"):
-        helm.install(VALUES, refused_rule, more=atomic)
+        helm.install(VALUES, refused_rule, more=("--atomic", "--timeout", "1s"))
     assert helm.json("list") == []
     helm.install(VALUES)
-    with pytest.raises(HelmError, match="UPGRADE FAILED: release falco failed, and has been rolled back .* not ready"):
-        helm.install(VALUES, refused_rule, more=atomic)
+    with pytest.raises(HelmError, match=r"UPGRADE FAILED: release falco failed, and has been rolled back .* not ready"):
+        helm.install(VALUES, refused_rule, more=("--atomic", "--timeout", "5s"))
     assert helm.history == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
     assert "customRules" not in helm.json("get", "values", "falco")
 
