@@ -92,7 +92,7 @@ class Helm:
         wait: bool = True,
         timeout: float = 300.0,
         labels: Mapping[str, str] | None = None,
-    ) -> Release:
+    ) -> None:
         """Installs `chart` as `release`, or upgrades it; the values files are merged in order, the last one wins.
 
         Values of an earlier revision are kept only with `reuse_values`. A `falcosecurity/` chart is found without
@@ -116,13 +116,6 @@ class Helm:
                 ),
                 deadline=timeout + 60,
             )
-        installed = self.status(release, namespace)
-        if installed is None:
-            raise StepError(
-                f"Helm reported success, but namespace {namespace} has no release {release}.",
-                hint=f"Look at `helm list --all-namespaces` and `helm history {release} -n {namespace}`.",
-            )
-        return installed
 
     def status(self, release: str, namespace: str) -> Release | None:
         """The release's latest revision, or None if there is no such release."""
@@ -222,7 +215,7 @@ class Helm:
     def _refuse_if_alive(self, found: Release, *, ours: bool) -> None:
         """Raises `StepError` if the operation on this release may still go on. `ours`: it was begun here, and ended."""
         busy = f"Helm release {found.name} in namespace {found.namespace} is {found.status}"
-        running = _helm_process(found.name)
+        running = _helm_process(found.name, self.kubeconfig)
         if running:
             raise StepError(
                 f"{busy}: process {running} works on it.", hint="Let it finish, or end it; then run this again."
@@ -357,15 +350,32 @@ def _write(file: TextIO, text: str) -> None:
     file.flush()
 
 
-def _helm_process(release: str) -> int:
-    """Pid of a process of this computer that looks as if it were a Helm working on the release; 0 if there is none."""
+def _helm_process(release: str, kubeconfig: Path | None) -> int:
+    """Pid of a Helm on this computer that may be working on the release; 0 if there is none.
+
+    A process that is known to use another kubeconfig works on another cluster.
+    """
     listed = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():
         pid, *words = line.split()
         helm = any(Path(word).name == "helm" or word == "ekslab.helm" for word in words[:4])
         if helm and release in words and {"upgrade", "install", "rollback", "uninstall"} & set(words):
-            return int(pid)
+            used = _kubeconfig_of(int(pid))
+            if not used or kubeconfig is None or Path(used) == kubeconfig:
+                return int(pid)
     return 0
+
+
+def _kubeconfig_of(pid: int) -> str:
+    """The kubeconfig that a Helm process was started with; empty if unknown."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    if "--kubeconfig" in words[:-1]:
+        return words[words.index("--kubeconfig") + 1]
+    return next((text.partition("=")[2] for text in variables if text.startswith("KUBECONFIG=")), "")
 
 
 def _moment(text: str) -> dt.datetime:

@@ -23,7 +23,7 @@ from ekslab.helm.values import Values, coalesce
 
 Object = dict[str, Any]
 
-REPOSITORY = "falcosecurity"
+REPOSITORY = versions.FALCO_CHART_NAME.partition("/")[0]
 
 NOTES = """\
 Falco agents are spinning up on each node in your cluster. After a few

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -268,6 +267,8 @@ def _token(user: Mapping[str, Any]) -> str:
     plugin = user.get("exec")
     if plugin is None:
         return str(user.get("token", ""))
+    import subprocess
+
     environment = os.environ | {entry["name"]: entry["value"] for entry in plugin.get("env") or []}
     command = [plugin["command"], *(plugin.get("args") or [])]
     try:

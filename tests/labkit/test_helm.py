@@ -41,17 +41,21 @@ def made(calls: Path) -> list[list[str]]:
     return [json.loads(line) for line in calls.read_text().splitlines()]
 
 
-def test_upgrade_install_gives_all_values_and_returns_the_release(calls: Path) -> None:
-    release = Helm(kubeconfig=Path("k"), context="c").upgrade_install(
+def test_upgrade_install_gives_all_values_files(calls: Path) -> None:
+    Helm(kubeconfig=Path("k"), context="c").upgrade_install(
         "falco", "falcosecurity/falco", version="9.1.0", namespace="falco", values=[Path("a.yaml"), Path("b.yaml")]
     )
-    assert release == Release("falco", "falco", 2, "deployed", "falco", "9.1.0", "0.44.1")
-    first = made(calls)[0]
+    (first,) = made(calls)
     assert first[:6] == ["upgrade", "--install", "falco", "falco", "--repo", "https://falcosecurity.github.io/charts"]
     assert [first[i + 1] for i, word in enumerate(first) if word == "--values"] == ["a.yaml", "b.yaml"]
     assert first[-4:] == ["--kubeconfig", "k", "--kube-context", "c"]
     assert "--wait" in first
     assert "--reuse-values" not in first
+
+
+def test_the_status_is_that_of_the_latest_revision(calls: Path) -> None:
+    assert Helm().status("falco", "falco") == Release("falco", "falco", 2, "deployed", "falco", "9.1.0", "0.44.1")
+    assert made(calls)[0][:5] == ["list", "--namespace", "falco", "--filter", "^falco$"]
 
 
 def test_a_release_without_values_has_an_empty_map(calls: Path) -> None:

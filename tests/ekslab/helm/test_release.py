@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from ekslab import versions
 from ekslab.client import Endpoints
-from ekslab.helm.__main__ import helm as command_line
+from ekslab.helm.cli import helm as command_line
 from ekslab.helm.cluster import Cluster
 from ekslab.helm.errors import HelmError
 from ekslab.helm.storage import revisions, update

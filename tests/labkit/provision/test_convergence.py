@@ -13,20 +13,25 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from click.testing import CliRunner
 from urllib3.connectionpool import HTTPConnectionPool
 
 from ekslab.helm import storage
+from ekslab.helm.cli import helm as command_line
+from ekslab.helm.cluster import Cluster
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import LabError, StepError, StoppedError
+from labkit.helm import Helm, _helm_process
 from labkit.kube import Kube
 from labkit.provision.steps import STEPS
 from labkit.waiting import poll
@@ -66,11 +71,39 @@ def stopping(stop: Callable[[str], None]) -> Iterator[None]:
             stop(name)
         return answer
 
-    HTTPConnectionPool.urlopen = urlopen  # type: ignore[method-assign, assignment]
-    try:
+    with patch.object(HTTPConnectionPool, "urlopen", urlopen), stopping_helm(stop):
         yield
-    finally:
-        HTTPConnectionPool.urlopen = original  # type: ignore[method-assign]
+
+
+class HelmKilled(BaseException):
+    """Ends the stand-in for Helm as SIGKILL does."""
+
+
+@contextmanager
+def stopping_helm(stop: Callable[[str], None]) -> Iterator[None]:
+    """Runs the stand-in for Helm in this process. When `stop` raises an interrupt, Helm is killed, too."""
+    original = Cluster.request
+
+    def request(cluster: Cluster, method: str, path: str, **more: Any) -> Any:
+        answer = original(cluster, method, path, **more)
+        if method != "GET":
+            try:
+                stop(f"helm: {method} {path}")
+            except KeyboardInterrupt:
+                raise HelmKilled from None
+        return answer
+
+    def finish(argv: Sequence[str], deadline: float, *, keep: Sequence[int]) -> subprocess.CompletedProcess[str]:
+        assert list(argv[1:3]) == ["-m", "ekslab.helm"]
+        try:
+            done = CliRunner().invoke(command_line, argv[3:])
+        except HelmKilled:
+            raise KeyboardInterrupt from None
+        error = f"Error: {done.exception}" if done.exception else ""
+        return subprocess.CompletedProcess(argv, done.exit_code, done.stdout, error)
+
+    with patch.object(Cluster, "request", request), patch("labkit.helm._finish", finish):
+        yield
 
 
 def interrupted(point: int, work: Callable[[], object]) -> bool:
@@ -134,12 +167,13 @@ def lab(home: Path, workshop: Path) -> Lab:
 
 
 @pytest.fixture
-def elsewhere(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a real cluster: that no Helm works on a release can't be seen, only what was begun here is known."""
-    monkeypatch.setattr(type(lab.helm), "elsewhere", True)
+    always = property(lambda helm: True, lambda helm, value: None)
+    monkeypatch.setattr(Helm, "shared", always, raising=False)
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("step", STEPS.ORDER)
 def test_a_step_that_is_interrupted_after_any_change_is_applied_and_undone_by_running_it_again(
     lab: Lab, step: str
@@ -184,7 +218,7 @@ def world(lab: Lab) -> dict[str, Any]:
     }
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("shared")
 @pytest.mark.timeout(300)
 def test_all_of_it_killed_again_and_again_converges_and_leaves_what_was_there(
     lab: Lab, home: Path, workshop: Path
@@ -223,10 +257,11 @@ def pending(lab: Lab) -> Iterator[Callable[[], None]]:
     lab.ensure("falco")
 
     def leave() -> None:
-        last = storage.revisions(lab.kube, "falco", "falco")[-1]
+        cluster = Cluster(str(lab.kube.kubeconfig))
+        last = storage.revisions(cluster, "falco", "falco")[-1]
         now = lab.kube.now().isoformat()
         left = replace(last, version=last.version + 1, status="pending-upgrade", last_deployed=now)
-        storage.save(lab.kube, left, 0)
+        storage.create(cluster, left)
 
     yield leave
     lab.undo("falco")
@@ -255,11 +290,18 @@ def test_a_pending_release_on_which_somebody_may_work_is_left_alone_until_it_is_
         with pytest.raises(StepError, match=f"is pending-upgrade: process {helm.pid} works on it"):
             lab.apply("falco")
         helm.communicate(b"\n")
-    monkeypatch.setattr(type(lab.helm), "elsewhere", True)
+    for elsewhere in (["--kubeconfig", "/another"], ["KUBECONFIG"]):
+        environ = os.environ | ({"KUBECONFIG": "/another"} if elsewhere == ["KUBECONFIG"] else {})
+        words = ["helm", "-c", code, "upgrade", "falco", *elsewhere]
+        with subprocess.Popen(words, executable=sys.executable, stdin=-1, env=environ) as helm:
+            assert _helm_process("falco", lab.kube.kubeconfig) == 0
+            assert _helm_process("falco", Path("/another")) == helm.pid
+            helm.communicate(b"\n")
+    monkeypatch.setattr(lab.helm, "shared", True)
     with pytest.raises(StepError, match="s ago: somebody may be working on it") as caught:
         lab.apply("falco")
     assert "run this again in" in caught.value.hint
-    monkeypatch.setattr(type(lab.helm), "patience", 0.0)
+    monkeypatch.setattr(lab.helm, "patience", 0.0)
     assert lab.apply("falco").action == "updated"
 
 
@@ -267,7 +309,7 @@ def test_two_that_work_on_a_release_wait_for_each_other(
     lab: Lab, pending: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
-    monkeypatch.setattr(type(lab.helm), "patience", 0.3)
+    monkeypatch.setattr(lab.helm, "patience", 0.3)
     lock = str(lab.settings.home / "helm.lock")
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code, lock], stdin=pipe, stdout=pipe) as other:

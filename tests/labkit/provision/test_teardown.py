@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from labkit import Lab, connect, kube
 from labkit.aws import Aws
 from labkit.cli import main
 from labkit.errors import LabError
+from labkit.helm import Helm
 from labkit.provision.iam import RolePolicy
 from labkit.provision.steps import TeardownError
 
@@ -115,7 +117,7 @@ def test_a_service_that_gives_no_answer_keeps_nothing_of_the_other(lab: Lab, mon
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
     elsewhere = lab.settings.home / "nowhere"
     elsewhere.write_text(json.dumps(config))
-    helm = type(lab.helm)(kubeconfig=elsewhere)
+    helm = Helm(program=(sys.executable, "-m", "ekslab.helm"), kubeconfig=elsewhere)
     silent = Lab(replace(lab.target, kube=kube.Kube(kubeconfig=elsewhere), helm=helm))
     why = left(silent.teardown)
     assert lab.aws.client("logs").describe_log_groups()["logGroups"] == []
