@@ -81,7 +81,7 @@ class HelmKilled(BaseException):
 
 @contextmanager
 def stopping_helm(stop: Callable[[str], None]) -> Iterator[None]:
-    """Runs the stand-in for Helm in this process. When `stop` raises an interrupt, Helm is killed, too."""
+    """Calls `stop` after each change that Helm makes. An interrupt kills Helm, too."""
     original = Cluster.request
 
     def request(cluster: Cluster, method: str, path: str, **more: Any) -> Any:
@@ -93,6 +93,14 @@ def stopping_helm(stop: Callable[[str], None]) -> Iterator[None]:
                 raise HelmKilled from None
         return answer
 
+    with patch.object(Cluster, "request", request):
+        yield
+
+
+@pytest.fixture
+def helm_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the stand-in for Helm in this process, where it can be stopped after any of its requests."""
+
     def finish(argv: Sequence[str], deadline: float, *, keep: Sequence[int]) -> subprocess.CompletedProcess[str]:
         assert list(argv[1:3]) == ["-m", "ekslab.helm"]
         try:
@@ -102,8 +110,7 @@ def stopping_helm(stop: Callable[[str], None]) -> Iterator[None]:
         error = f"Error: {done.exception}" if done.exception else ""
         return subprocess.CompletedProcess(argv, done.exit_code, done.stdout, error)
 
-    with patch.object(Cluster, "request", request), patch("labkit.helm._finish", finish):
-        yield
+    monkeypatch.setattr("labkit.helm._finish", finish)
 
 
 def interrupted(point: int, work: Callable[[], object]) -> bool:
@@ -173,7 +180,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Helm, "shared", always, raising=False)
 
 
-@pytest.mark.usefixtures("shared")
+@pytest.mark.usefixtures("shared", "helm_in_this_process")
 @pytest.mark.parametrize("step", STEPS.ORDER)
 def test_a_step_that_is_interrupted_after_any_change_is_applied_and_undone_by_running_it_again(
     lab: Lab, step: str
@@ -218,7 +225,7 @@ def world(lab: Lab) -> dict[str, Any]:
     }
 
 
-@pytest.mark.usefixtures("shared")
+@pytest.mark.usefixtures("shared", "helm_in_this_process")
 @pytest.mark.timeout(300)
 def test_all_of_it_killed_again_and_again_converges_and_leaves_what_was_there(
     lab: Lab, home: Path, workshop: Path
