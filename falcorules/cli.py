@@ -71,14 +71,15 @@ def _rule_files(command: Callable[..., None]) -> Callable[..., None]:
     )
     @functools.wraps(command)
     def wrapped(paths: tuple[Path, ...], default_rules: bool, values: tuple[Path, ...], **options: Any) -> None:
-        from falcorules.chart import from_values
-        from falcorules.rulesets import default_rules as stable_rules
-
         files: list[Source] = []
         if default_rules:
+            from falcorules.rulesets import default_rules as stable_rules
+
             files.append(stable_rules())
         files += paths
         for path in values:
+            from falcorules.chart import from_values
+
             files += from_values(path)
         if not files:
             raise click.UsageError("Which rules? Name files or folders, --default-rules, or --values FILE.")

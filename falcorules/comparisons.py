@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from falcorules import values
+from falcorules import patterns, values
 from falcorules.ast import MODIFIERS
 from falcorules.compile import Operand
 from falcorules.fields import NETWORK_TYPES
@@ -27,13 +27,13 @@ def text_test(kind: str, constant: Any) -> Callable[[str], bool]:
             wanted = values.lower(constant)
             return lambda text: wanted in values.lower(text)
         case "glob":
-            return values.glob(constant)
+            return patterns.glob(constant)
         case "iglob":
-            return values.glob(constant, fold_case=True)
+            return patterns.glob(constant, fold_case=True)
         case "regex":
-            return values.regex(constant)
+            return patterns.regex(constant)
         case "pmatch":
-            return values.Paths(constant).match
+            return patterns.Paths(constant).match
         case "startswith" | "endswith":
             check = str.startswith if kind == "startswith" else str.endswith
             return lambda text: check(text, constant)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from falcorules import ast, values
+from falcorules import ast, patterns, values
 from falcorules.ast import Position
 from falcorules.fields import (
     ADDRESS_TYPES,
@@ -348,7 +348,7 @@ def _constant(text: str, operator: str, left: Operand) -> Any:
         return unhexed
     constant = values.convert(text, left.type)
     if operator == "regex":
-        values.regex(text)
+        patterns.regex(text)
     if left.name == "evt.around" and operator != "=":
         raise BadValue("evt.around supports only '=' comparison operator")
     # Whatever is made of the type, it is compared with names of types.

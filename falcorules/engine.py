@@ -13,8 +13,8 @@ from falcorules.files import read
 from falcorules.keys import PRIORITIES
 from falcorules.loader import Loader, Rule
 from falcorules.output import Alert, BadFormat, Format
+from falcorules.patterns import glob
 from falcorules.report import FileReport, Location, Problem, Report
-from falcorules.values import glob
 
 if TYPE_CHECKING:
     from falcorules.explain import Explanation, Verdict

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from falcorules.document import MAX_NESTING, Node, YamlFault
+from falcorules.document import MAX_NESTING, Node
 from falcorules.items import Entry, Refused, Trail
 from falcorules.report import Location
+from falcorules.yaml_scanner import YamlFault
 
 PRIORITIES = ("Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from falcorules import ast, keys
 from falcorules.ast import Position
 from falcorules.compile import Compiled, ConditionFault, Graph, compile_condition
-from falcorules.document import Node, SchemaFault, YamlFault, documents, schema_warnings
+from falcorules.document import Node, documents
 from falcorules.expansion import MAX_TEXT, ListExpander, MacroResolver
 from falcorules.items import SYSCALL, ListItem, MacroItem, Refused, RuleException, RuleItem, Trail
 from falcorules.keys import invalid, trail_to, trail_to_item, trail_to_key
@@ -20,7 +20,9 @@ from falcorules.output import BadFormat, Format
 from falcorules.parser import ParseFailure, Parser
 from falcorules.report import FileReport, Location, Problem, snippet
 from falcorules.rule_exceptions import validate, with_exceptions
+from falcorules.schema import SchemaFault, schema_warnings
 from falcorules.versions import compatible, parse_version
+from falcorules.yaml_scanner import YamlFault
 
 ENGINE_VERSION = (0, 62, 0)
 PLUGINS = {"container": (0, 7, 1)}

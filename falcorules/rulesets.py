@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from falcorules.errors import FalcoRulesError
@@ -52,6 +49,10 @@ def fetch(folder: Path, *, url: str | None = None) -> list[Path]:
 
 
 def _download(url: str) -> bytes:
+    import http.client
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
             content: bytes = response.read(LARGEST + 1)

@@ -34,6 +34,18 @@ ALLOWED = sys.stdlib_module_names | set({IMPORTED})
 sys.meta_path.insert(0, Alone())
 """
 
+EACH_COMMAND = """
+import contextlib, io, json
+
+said = {}
+for command in json.loads(sys.argv[1]):
+    sys.argv[1:] = command
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        runpy.run_module("falcorules", run_name="__main__")
+    said[command[0]] = out.getvalue()
+print(json.dumps(said))
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -91,10 +103,7 @@ def test_the_examples_hold(folder: Path) -> None:
 def test_the_commands_work(folder: Path) -> None:
     write = "Path('shadow.yaml').write_text(rule); Path('events.jsonl').write_text(json.dumps(event.to_dict()))"
     run(folder, "\n".join(["import json", "from pathlib import Path", *EXAMPLES, write]))
-    said = {}
-    for command in COMMANDS:
-        script = "sys.argv[0] = 'falcorules'\nrunpy.run_module('falcorules', run_name='__main__')"
-        said[command[0]] = run(folder, script, *command)
+    said = json.loads(run(folder, EACH_COMMAND, json.dumps(COMMANDS)))
     assert list(said) == ["check", "replay", "why", "explain", "fields"]
     assert said["check"] == "falco_rules.yaml: Ok\nshadow.yaml: Ok\n"
     assert json.loads(said["replay"])["rule"] == "Read sensitive file untrusted"

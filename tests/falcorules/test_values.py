@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from falcorules.values import BadValue, Paths, convert, glob, in_network, regex
+from falcorules.comparisons import in_networks
+from falcorules.patterns import Paths, glob, regex
+from falcorules.values import BadValue, convert
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_a_constant_that_is_no_value_of_the_type(text: str, kind: str) -> None:
     ],
 )
 def test_an_address_is_in_a_network(address: str, network: str, inside: bool) -> None:
-    assert in_network(address, convert(network, "IPNET")) is inside
+    assert in_networks(address, (convert(network, "IPNET"),)) is inside
 
 
 @pytest.mark.parametrize(
