@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.alerts import PRIORITIES, to_frame
+from labkit.errors import LabError
+from labkit.respond.forwarder import time_of
 
 DATA = Path(__file__).parent / "data"
 SHIPPED = [json.loads(line)["message"] for line in (DATA / "shipped-messages.jsonl").read_text().splitlines()]
@@ -194,3 +199,41 @@ def test_no_message_breaks_the_others(changes: list[dict[str, Any]]) -> None:
     df = to_frame([*messages, LINES[0]])
     assert len(df) + sum(df.attrs["skipped"].values()) == len(messages) + 1
     assert "Terminal shell in container" in set(df["rule"])
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_rests_meanwhile_and_is_then_as_it_was(enabled: bool) -> None:
+    states = []
+
+    def events() -> Iterator[str]:
+        states.append(gc.isenabled())
+        yield LINES[0]
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        to_frame(events())
+        states.append(gc.isenabled())
+        with pytest.raises(LabError, match="5 is no log event"):
+            to_frame([5])  # type: ignore[list-item]
+        states.append(gc.isenabled())
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert states == [False, enabled, enabled]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.datetimes(datetime(1677, 10, 1), datetime(2262, 4, 1)),
+    st.sampled_from(["", ".5", ".000000001", ".123456789", ".12345678"]),
+    st.sampled_from(["Z", "+02:00", "-1130"]),
+    st.sampled_from([None, 1795407307000000001, -5, True, "1795407307000000001"]),
+)
+def test_a_row_has_the_time_that_the_finding_of_its_alert_has(
+    moment: datetime, fraction: str, zone: str, happened: Any
+) -> None:
+    stamp = f"{moment:%Y-%m-%dT%H:%M:%S}".zfill(19) + fraction + zone
+    for time in (stamp, stamp.replace("T", " "), None):
+        own = {"rule": "r", "time": time, "output_fields": {"evt.time": happened}}
+        expected = time_of(own, LOGGED) if (moment.year >= 1971 or time != stamp) else pd.Timestamp(stamp).value
+        assert to_frame([event(json.dumps(own), LOGGED)])["time"][0].value == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -32,10 +33,11 @@ def test_late_and_out_of_order_alerts_are_not_missed_and_none_comes_twice(
     client: Any, group: Any, shell: Callable[..., str]
 ) -> None:
     group.put([shell("first")])
-    late = threading.Timer(0.1, lambda: group.put([shell("late")], ago=10_000))
-    late.start()
-    seen = follow(client, group.name, "1m", timeout=1.0, poll=0.02, overlap=30)
-    assert [alert["proc.cmdline"] for alert in seen] == ["first", "late"]
+    seen = follow(client, group.name, "1m", timeout=TIMEOUT, poll=0.02, overlap=30)
+    for command, ago in (("first", 0), ("late", 10_000), ("last", 0)):
+        if command != "first":
+            group.put([shell(command)], ago=ago)
+        assert next(seen)["proc.cmdline"] == command
 
 
 def test_one_rule_can_be_followed(client: Any, group: Any, shell: Callable[..., str]) -> None:
@@ -69,3 +71,36 @@ def test_live_tail_of_a_missing_group_says_what_to_do(client: Any) -> None:
     arn = "arn:aws:logs:us-east-1:111122223333:log-group:nowhere"
     with pytest.raises(LabError, match="no log group"):
         next(live_tail(client, arn))
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"filter_pattern": '{ $.rule = "Other" }'}, ["cat", "id"]),
+        ({"stream_prefix": "oth"}, ["sh", "id"]),
+        ({"stream_prefix": "oth", "filter_pattern": '{ $.rule = "Other" }'}, ["id"]),
+    ],
+)
+def test_live_tail_s_streams_and_pattern_choose(
+    client: Any, group: Any, shell: Callable[..., str], choice: dict[str, str], expected: list[str]
+) -> None:
+    arn = client.describe_log_groups(logGroupNamePrefix=group.name)["logGroups"][0]["logGroupArn"]
+    group.stream("other")
+    ended = threading.Event()
+
+    def put() -> None:
+        while not ended.wait(0.2):
+            group.now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+            group.put([shell("bash"), shell("cat", rule="Other")])
+            group.put([shell("sh"), shell("id", rule="Other")], stream="other")
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    try:
+        stream = live_tail(client, arn, timeout=TIMEOUT, **choice)
+        found = [json.loads(next(stream)["message"])["output_fields"]["proc.cmdline"] for _ in range(2 * len(expected))]
+        stream.close()
+    finally:
+        ended.set()
+        thread.join()
+    assert sorted(found) == sorted(expected * 2)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from labkit.charts import by_pod_data, summary_data, tactics_data, timeline_data, top_rules_data
+from labkit.charts import by_pod_data, counts_data, summary_data, tactics_data, timeline_data, top_rules_data
 
 
 def test_timeline_counts_each_alert_once_by_priority(captured: pd.DataFrame) -> None:
@@ -124,3 +124,42 @@ def test_rows_of_a_frame_can_be_drawn_as_well_as_the_whole(captured: pd.DataFram
     assert timeline_data(some).to_numpy().sum() == len(some)
     assert top_rules_data(some, 99)["alerts"].sum() == len(some)
     assert by_pod_data(some).to_numpy().sum() == len(some)
+
+
+def counted(rows: list[tuple[str, str, int, int]]) -> pd.DataFrame:
+    """A frame such as `labkit.respond.metrics.compare` gives, of period, rule, alerts and metric."""
+    table = pd.DataFrame(rows, columns=["period", "rule", "alerts", "metric"])
+    table["period"] = pd.to_datetime(table["period"], utc=True)
+    return table.astype({"alerts": "Int64", "metric": "Int64"})
+
+
+def test_counts_keep_the_largest_and_total_all() -> None:
+    rows = [(f"2026-11-23T04:{i % 3:02}Z", f"rule {i % 4}", i, i - (i == 7)) for i in range(8)]
+    table = counts_data(counted(rows), 2)
+    assert table["alerts"].to_dict() == {"rule 3": 10, "rule 2": 8}
+    assert table["metric"].to_dict() == {"rule 3": 9, "rule 2": 8}
+    assert table.attrs == {"alerts": 28, "metric": 27, "differing": 1}
+
+
+def test_counts_that_are_equal_are_in_the_order_of_their_names() -> None:
+    table = counts_data(counted([("2026-11-23T04:00Z", name, 1, 1) for name in "cab"]))
+    assert list(table.index) == ["a", "b", "c"]
+
+
+def test_counts_by_nothing_are_the_latest_periods_oldest_first() -> None:
+    rows = [(f"2026-11-23T{hour:02}:30Z", "", hour, 2 * hour) for hour in (5, 3, 4)]
+    table = counts_data(counted(rows).drop(columns="rule"), 2)
+    assert list(table.index) == ["04:30", "05:30"]
+    assert table["metric"].tolist() == [8, 10]
+    assert table.attrs == {"alerts": 12, "metric": 24, "differing": 3}
+
+
+def test_pods_with_most_alerts_come_first_and_at_most_n_of_them(make: Any) -> None:
+    df = make(*({"fields": {"k8s.pod.name": pod}} for pod in ["one", "two", "two", "three", "three", "three"]))
+    assert by_pod_data(df, 2).sum(axis=1).to_dict() == {"shop/three": 3, "shop/two": 2}
+    assert len(by_pod_data(df)) == 3
+
+
+def test_a_pod_without_a_namespace_is_told_from_others(make: Any) -> None:
+    df = make({"fields": {"k8s.ns.name": None}}, {"fields": {"k8s.pod.name": "", "container.id": ""}})
+    assert sorted(by_pod_data(df).index) == ["?/web-0", "host"]

@@ -58,3 +58,19 @@ def test_the_tree_is_text_and_safe_html(make: Any, empty: pd.DataFrame) -> None:
     assert "sh -c <b> ls</b>" in str(tree)
     assert "<b>" not in tree._repr_html_()
     assert "No alerts" in process_tree(empty)
+
+
+def test_without_a_command_line_a_process_has_its_name(make: Any) -> None:
+    unnamed = {"proc.cmdline": None, "proc.name": None}
+    df = make(
+        {"rule": "a", "fields": {"proc.cmdline": None, "proc.name": "nc", "proc.pname": None}},
+        {"rule": "b", "fields": {"proc.cmdline": "", "proc.name": "nc", "proc.pname": None}},
+        {"rule": "c", "fields": {**unnamed, "proc.pname": "sh"}},
+    )
+    assert str(process_tree(df)).splitlines() == ["shop/web-0", "├─ nc   ◄ a, b", "└─ sh", "   └─ ?   ◄ c"]
+
+
+def test_a_long_command_line_is_cut(make: Any) -> None:
+    (_, _, line) = str(process_tree(make({"rule": "r", "fields": {"proc.cmdline": "x" * 81}}))).splitlines()
+    assert line.split()[1] == "x" * 79 + "…"
+    assert "x" * 80 + "   ◄" in process_tree(make({"fields": {"proc.cmdline": "x" * 80}}))

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pandas as pd
 import pytest
+from botocore.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import Lab
 from labkit.alerts import events as events_of
 from labkit.alerts import to_frame
-from labkit.errors import LabError
+from labkit.errors import LabError, TargetError
 from labkit.respond import findings, forwarder
 
 LINES = (Path(__file__).parents[1] / "alerts/data/falco-alerts.jsonl").read_text().splitlines()
@@ -319,3 +321,21 @@ def test_the_log_group_and_security_hub_agree(
         hub, findings.to_findings(df, **{**findings.origin(lab.target), "cluster": cluster})
     )
     assert len(report.imported) == len(df) == len(findings.read(hub, cluster)) == 7
+
+
+def test_what_else_security_hub_refuses_is_said_in_its_words(lab: Lab, cluster: str) -> None:
+    endpoint = lab.aws.client("securityhub").meta.endpoint_url
+    stranger = boto3.client(
+        "securityhub", "us-east-1", endpoint_url=endpoint, aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="no"
+    )
+    with pytest.raises(
+        TargetError, match=r"AWS refused GetFindings \((UnrecognizedClient|InvalidClientTokenId)"
+    ) as caught:
+        findings.read(stranger, cluster)
+    assert "off" not in caught.value.message
+    nowhere = boto3.client(
+        "securityhub", "us-east-1", endpoint_url="http://127.0.0.1:9", aws_access_key_id="A", aws_secret_access_key="b",
+        config=Config(retries={"total_max_attempts": 1}),
+    )  # fmt: skip
+    with pytest.raises(TargetError, match="does not answer"):
+        findings.read(nowhere, cluster)

@@ -363,6 +363,23 @@ def test_a_finding_fits_even_if_everything_in_it_is_as_long_as_can_be() -> None:
     assert made["ProductFields"]["falco/left_out"].endswith(" more fields")
 
 
+def test_a_finding_is_filled_to_its_limit_and_no_further() -> None:
+    huge = {f"proc.aname[{i}]": "\U0001f600" * 2000 for i in range(9)}  # 24 kB each
+    large = {f"user.{i:02}": "a" * 2040 for i in range(20)}
+    small = {f"zz.{i:02}": "a" * 100 for i in range(20)}
+    made = finding(alert(output_fields={**SHELL["output_fields"], **huge, **large, **small}))
+    assert forwarder.MAX_FINDING_BYTES - 300 < len(json.dumps(made)) <= forwarder.MAX_FINDING_BYTES
+    assert len(made["ProductFields"]) < 50  # there is room for more of them, but not for more bytes
+
+
+def test_as_many_fields_as_there_is_room_for_are_kept() -> None:
+    fields = {f"x.{i:02}": "1" for i in range(60)}
+    known = len([name for name in finding(alert(output_fields={}))["ProductFields"] if name != "falco/left_out"])
+    made = finding(alert(output_fields=fields))["ProductFields"]
+    assert len(made) == 50
+    assert made["falco/left_out"] == f"{60 - (49 - known)} more fields"
+
+
 def test_a_rule_with_a_name_too_long_is_still_told_from_others() -> None:
     one, other = finding(alert(rule="r" * 5000 + "1")), finding(alert(rule="r" * 5000 + "2"))
     assert (len(one["Title"]), len(one["GeneratorId"])) == (256, 512)
