@@ -1,7 +1,7 @@
-"""The container images that the nodes of the embedded lab know: nginx, Fluent Bit, and those around Falco.
+"""The container images that the nodes of the embedded lab can pull: nginx, Fluent Bit, and those around Falco.
 
-Each module here makes its image and registers the programs in it; `registry()` is what a node pulls from. Whatever
-isn't here fails to pull, as an image that a registry doesn't have.
+Each module here makes its image and registers the programs in it. Other images fail to pull, as from a registry
+that doesn't have them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def registry(rules: Path | None = None) -> ImageRegistry:
-    """All images. `rules` is a folder with upstream rule files, used in place of the lab's own where they are there."""
+    """All images. `rules` is a folder with upstream rule files; those that exist replace the lab's own."""
     from ekslab.images import falco, fluent_bit, nginx
     from ekslab.node import ImageRegistry
 

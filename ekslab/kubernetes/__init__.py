@@ -1,4 +1,4 @@
-"""The embedded cluster: an API server, controllers, a scheduler and kubelets; manifests in, running containers out."""
+"""The embedded Kubernetes cluster: an API server, controllers, a scheduler and kubelets on simulated nodes."""
 
 from ekslab.kubernetes.cluster import Cluster
 

@@ -1,4 +1,4 @@
-"""The cluster as one object: store, API server, controllers and kubelets, started and stopped together."""
+"""Builds, starts and stops the parts of a cluster: store, API server, controllers and kubelets."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _HEARTBEAT_SECONDS = 10.0
 
 
 class Cluster:
-    """An embedded Kubernetes cluster on simulated nodes; all of it runs on one event loop.
+    """An embedded Kubernetes cluster on simulated nodes; everything runs on one event loop.
 
     `aws_authenticate` gives the ARN behind a `k8s-aws-v1.` token; ARNs that match one of `administrators` (patterns;
-    default: the account's users and root) are cluster administrators, others aren't let in. `certificate` is the PEM
-    certificate that pods find as the cluster's CA. `clock` gives seconds since the epoch.
+    default: the account's users and root) are cluster administrators, other callers are refused. `certificate` is the
+    PEM certificate of the cluster's CA, which pods get. `clock` gives seconds since the epoch.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Cluster:
         for kubelet in self.kubelets.values():
             kubelet.start()
         self._ends = [network.serve(API_HOST, self.api.handle, ip=API_ADDRESS, port=443) for network in self._networks]
-        self._heartbeat = asyncio.create_task(self._beat())
+        self._heartbeat = asyncio.create_task(self._run_heartbeat())
 
     async def stop(self) -> None:
         """Stops controllers first, then every container."""
@@ -123,8 +123,8 @@ class Cluster:
             for pod in self.store.list(r.PODS)
         ]
 
-    async def _beat(self) -> None:
-        """What goes on by itself: leases are renewed, tokens too, old events are forgotten."""
+    async def _run_heartbeat(self) -> None:
+        """Renews leases and tokens, and removes old events."""
         while True:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
             renewal = {"renewTime": rfc3339_micro(self.registry.clock())}

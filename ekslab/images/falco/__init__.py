@@ -14,7 +14,7 @@ def images(rules: Path | None = None) -> list[Image]:
     """Images `falcosecurity/falco`, `falcosecurity/falcoctl` and `falcosecurity/falco-driver-loader`.
 
     `rules` is a folder of upstream rule files (`falco_rules.yaml`, `falco-incubating_rules.yaml`,
-    `falco-sandbox_rules.yaml`), which take the place of the lab's own where they are there.
+    `falco-sandbox_rules.yaml`), which replace the lab's own if they exist.
     """
     version, falcoctl_version = versions.FALCO, versions.FALCOCTL
     artifacts = Artifacts(rules)

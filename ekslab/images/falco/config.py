@@ -1,4 +1,4 @@
-"""Falco's settings: `falco.yaml`, the files it includes and `-o` options go in, one merged map comes out."""
+"""Falco's settings: merges `falco.yaml`, the files it includes and `-o` options."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ class Daemon:
         process = engine.process
 
         def watch(event: Event) -> None:
-            # Writing an alert makes events of its own. Falco leaves out its own process, and so does this.
+            # Writing an alert makes events, too. Falco ignores its own process, and so does this.
             if self._busy:
                 return
             self._busy = True

@@ -1,7 +1,7 @@
-"""falcoctl: installs the rule files and plugins that its configuration names; and the driver loader's small part.
+"""falcoctl, which installs rule files and plugins, and falco-driver-loader.
 
-Rules come out of the image itself, there is no registry: the stable tier always, the others where the lab was given
-the upstream files. What it doesn't have it refuses, as falcoctl refuses what its registry doesn't have.
+There is no registry: rules come from the image itself, the stable tier always, the others if the lab was given the
+upstream files. falcoctl fails for other artifacts, as for those that a registry doesn't have.
 """
 
 from __future__ import annotations

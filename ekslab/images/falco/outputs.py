@@ -1,4 +1,4 @@
-"""Where alerts go: standard output, a file, an HTTP endpoint; and how many there were."""
+"""The outputs of alerts (standard output, file, HTTP) and their statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image of Fluent Bit: a YAML configuration says which container logs go, filtered, to which log group."""
+"""The image of Fluent Bit and its program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ekslab.node import Image, Layer, Process, program
 BINARY = "/fluent-bit/bin/fluent-bit"
 _FLAGS_WITH_VALUE = {"-c": "config", "--config": "config", "-w": "workdir", "--workdir": "workdir"}
 
-# What the image runs when the pod names no configuration of its own.
+# What the image runs when the pod names no configuration.
 _DEFAULT_CONFIG = """\
 service:
   flush: 1

@@ -58,7 +58,7 @@ class Engine:
         """Chunks being sent, or waiting for their next try."""
         self._lookups: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[asyncio.Task[None]] = self._loop.create_future()
-        """Holds a task that ended with an error nobody foresaw; the process then ends with it."""
+        """Holds a task that ended with an unexpected error; the process then ends with it."""
         self._monitoring = Monitoring(process, log)
         service = config.service
         self._flush = self._number("flush", 1.0)

@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: bearer tokens become users, RBAC objects decide."""
+"""Authentication by bearer token and authorization by RBAC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MASTERS = "system:masters"
 
 @dataclass(frozen=True)
 class User:
-    """A caller: name, groups, uid, and whatever else the authenticator knows."""
+    """A caller."""
 
     name: str
     groups: tuple[str, ...]
@@ -43,7 +43,7 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a request wants to do. `path` is set instead of a resource for discovery and the like."""
+    """The attributes of a request that RBAC decides by. `path` is set instead of a resource for non-resource URLs."""
 
     verb: str
     group: str = ""
@@ -76,7 +76,7 @@ class Authenticator:
         self._administrators = tuple(administrators)
 
     def user(self, authorization: str) -> User:
-        """The caller with this `Authorization` header; nobody in particular without one. Raises a 401 error."""
+        """The caller with this `Authorization` header; `ANONYMOUS` without one. Raises a 401 error."""
         scheme, _, token = authorization.partition(" ")
         if not authorization:
             return ANONYMOUS
@@ -86,7 +86,7 @@ class Authenticator:
         return user
 
     def authenticate(self, token: str, audience: str | None = None) -> User | None:
-        """The user whom a token stands for, None if it stands for nobody."""
+        """The user of a token, None if it isn't valid."""
         if hmac.compare_digest(token.encode(), self._credentials.kubernetes_token.encode()):
             return User("kubernetes-admin", (MASTERS, "system:authenticated"))
         if token.startswith("k8s-aws-v1."):
@@ -193,10 +193,10 @@ def _refused(user: User, wanted: Attributes) -> ApiError:
     qualified = f"{wanted.resource}.{wanted.group}" if wanted.group else wanted.resource
     resource = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
     subject = f'{qualified} "{wanted.name}"' if wanted.name else qualified
-    where = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
+    scope = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
     message = (
         f'{subject} is forbidden: User "{user.name}" cannot {wanted.verb} resource "{resource}" '
-        f'in API group "{wanted.group}" {where}'
+        f'in API group "{wanted.group}" {scope}'
     )
     details: Object = {"name": wanted.name, "kind": wanted.resource} if wanted.name else {"kind": wanted.resource}
     if wanted.group:

@@ -1,4 +1,4 @@
-"""Discovery: what the API server says it offers, derived from the resource table."""
+"""Discovery documents (`/api`, `/apis`, `/version`), derived from the table of resources."""
 
 from __future__ import annotations
 

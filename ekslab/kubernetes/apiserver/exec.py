@@ -1,4 +1,4 @@
-"""`exec` and `attach` over a WebSocket: frames whose first byte is a channel, in and out of a container's process."""
+"""`exec` and `attach` over a WebSocket: bridges the channels of the connection to a process in a container."""
 
 from __future__ import annotations
 

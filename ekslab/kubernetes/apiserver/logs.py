@@ -1,4 +1,4 @@
-"""A container's log: the CRI lines on its node's file system, as `kubectl logs` asks for them."""
+"""`kubectl logs`: reads and follows the CRI log of a container on the file system of its node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions to the API server that store nothing: may I, who am I, whose token is this, a token please, how large."""
+"""Review APIs (SubjectAccessReview, TokenReview, TokenRequest) and the Scale subresource."""
 
 from __future__ import annotations
 

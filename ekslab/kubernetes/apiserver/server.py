@@ -1,4 +1,4 @@
-"""The API server's front: requests are authenticated, authorized and routed; objects and streams go out."""
+"""The HTTP front of the API server: authenticates and authorizes requests, and routes them to what answers them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import binascii
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -22,6 +21,7 @@ from ekslab.kubernetes.apiserver.auth import ANONYMOUS, Attributes, User
 from ekslab.kubernetes.apiserver.bodies import MAX_BODY, YAML_TYPES, parse, typed
 from ekslab.kubernetes.apiserver.exec import serve_exec
 from ekslab.kubernetes.apiserver.logs import log_request, read_log, stream_log
+from ekslab.kubernetes.apiserver.requests import STREAMED, Accept, Request, Target, attributes, parse_path
 from ekslab.kubernetes.apiserver.reviews import Reviews, scale_of, scaled
 from ekslab.kubernetes.apiserver.tables import partial_metadata, table
 from ekslab.kubernetes.apiserver.watch import serve_watch
@@ -44,57 +44,14 @@ from ekslab.turns import TooLong, limited
 
 _log = logging.getLogger(__name__)
 
-_HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to somebody without a token
+_HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to anonymous users
 _STORING = ("POST", "PUT", "PATCH")
-_STREAMED = ("exec", "attach")
 _MAX_STREAMS = 400  # watches, execs and followed logs at a time; kube-apiserver's --max-requests-inflight
 _BODY_SECONDS = 60  # in which a client has to have sent its body
 _PARSED_AT_ONCE = 64 * 1024  # bytes; what is larger is parsed in a thread, and the loop goes on meanwhile
 
 
 _CREATED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a request is about: a kind, maybe one object of it, maybe a part of that object."""
-
-    resource: Resource
-    namespace: str = ""
-    name: str = ""
-    subresource: str = ""
-
-
-@dataclass
-class Request:
-    """A request taken apart. `query` keeps the last value of a repeated parameter, `pairs` all of them."""
-
-    method: str
-    path: str
-    pairs: list[tuple[str, str]]
-    headers: Mapping[str, str]
-    user: User
-    parsed: Any = None
-    """The body as JSON has it; None without one."""
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def query(self) -> dict[str, str]:
-        return dict(self.pairs)
-
-    def flag(self, name: str) -> bool:
-        return self.query.get(name, "").lower() in ("true", "1")
-
-    def number(self, name: str) -> int:
-        """An integer parameter, 0 if it isn't there. Raises a 400 error."""
-        value = self.query.get(name) or "0"
-        try:
-            return int(value)
-        except ValueError:
-            raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
-
-    def header(self, name: str) -> str:
-        return next((value for key, value in self.headers.items() if key.lower() == name), "")
 
 
 class Api:
@@ -203,7 +160,7 @@ class Api:
                 raise unauthorized()
             user = self._impersonated(user, headers)
             request = Request(method, path, pairs, headers, user)
-            target = _target(path)
+            target = parse_path(path)
             self._authorize(request, target)
             if method not in ("GET", "HEAD") and (body := await read()).strip():
                 request.parsed = await self._parsed(body, request)
@@ -244,18 +201,7 @@ class Api:
         return User(name, (*groups, "system:authenticated"))
 
     def _authorize(self, request: Request, target: Target | None) -> None:
-        if target is None:
-            wanted = Attributes(_path_verb(request.method), path=request.path)
-        else:
-            wanted = Attributes(
-                _verb(request, target),
-                target.resource.group,
-                target.resource.plural,
-                target.subresource,
-                target.namespace,
-                target.name,
-            )
-        self._reviews.authorizer.check(request.user, wanted)
+        self._reviews.authorizer.check(request.user, attributes(request, target))
 
     def _stream(
         self, web_request: web.Request, request: Request, target: Target | None
@@ -264,7 +210,7 @@ class Api:
         if target is None:
             return None
         if request.method == "GET" and not target.name and request.flag("watch"):
-            accept = _Accept.of(request.header("accept"))
+            accept = Accept.parse(request.header("accept"))
             keep = selection(
                 target.resource, request.query.get("labelSelector", ""), request.query.get("fieldSelector", "")
             )
@@ -274,10 +220,10 @@ class Api:
                 target.resource,
                 target.namespace,
                 keep,
-                lambda obj: self._shown(target.resource, obj, accept, request),
+                lambda obj: self._representation(target.resource, obj, accept, request),
                 timeout=float(request.number("timeoutSeconds")),
             )
-        if target.resource is r.PODS and target.subresource in _STREAMED:
+        if target.resource is r.PODS and target.subresource in STREAMED:
             pod = self._registry.get(r.PODS, target.namespace, target.name)
             return serve_exec(web_request, pod, self._kubelet(pod), attach=target.subresource == "attach")
         if target.resource is r.PODS and target.subresource == "log" and request.flag("follow"):
@@ -361,7 +307,9 @@ class Api:
                 return self._delete_collection(request, target, call)
             case _:
                 raise method_not_allowed()
-        return _json(self._shown(resource, obj, _Accept.of(request.header("accept")), request), code, call.warnings)
+        return _json(
+            self._representation(resource, obj, Accept.parse(request.header("accept")), request), code, call.warnings
+        )
 
     @staticmethod
     def _namespace(target: Target, request: Request) -> str:
@@ -392,11 +340,11 @@ class Api:
             metadata["continue"] = base64.urlsafe_b64encode(key.encode()).decode()
             metadata["remainingItemCount"] = len(found) - limit
             found = found[:limit]
-        accept = _Accept.of(request.header("accept"))
+        accept = Accept.parse(request.header("accept"))
         if accept.kind == "Table":
-            shown = self._table(resource, found, request)
-            shown["metadata"].update(metadata)
-            return _json(shown)
+            listed = self._table(resource, found, request)
+            listed["metadata"].update(metadata)
+            return _json(listed)
         if accept.kind == "PartialObjectMetadataList":
             items = [partial_metadata(obj) for obj in found]
             return _json(
@@ -444,21 +392,21 @@ class Api:
     async def _subresource(self, request: Request, target: Target) -> HttpResponse:
         registry, resource = self._registry, target.resource
         call = self._call(request)
-        where = (resource, target.namespace, target.name)
+        key = (resource, target.namespace, target.name)
         match target.subresource, request.method:
             case ("status" | "scale") as part, "GET":
-                obj = registry.get(*where)
+                obj = registry.get(*key)
                 return _json(scale_of(obj) if part == "scale" else obj)
             case ("status" | "finalize") as part, "PUT":
                 if part == "finalize":
                     spec = typed(request.parsed, "Namespace").get("spec") or {}
                     finalizers = spec.get("finalizers") or []
-                    old = registry.get(*where)
+                    old = registry.get(*key)
                     obj = {**old, "spec": {**old["spec"], "finalizers": finalizers}}
                     if not call.dry_run:
                         obj = registry.change(resource, old, lambda new: new["spec"].update(finalizers=finalizers))
                 else:
-                    obj = registry.update(*where, _body(request), call, "status")
+                    obj = registry.update(*key, _body(request), call, "status")
                 return _json(obj)
             case "status", "PATCH":
                 obj, _ = self._patch(request, target, call)
@@ -466,7 +414,7 @@ class Api:
             case "scale", "PUT" | "PATCH":
                 kind = request.header("content-type").partition(";")[0].strip()
                 body = typed(request.parsed, "Scale") if request.method == "PUT" else request.parsed
-                return _json(scaled(registry, *where, request.method, kind, body, call))
+                return _json(scaled(registry, *key, request.method, kind, body, call))
             case "token", "POST":
                 body = typed(request.parsed, "TokenRequest")
                 return _json(self._reviews.token_request(target.namespace, target.name, body), 201)
@@ -474,16 +422,16 @@ class Api:
                 options = typed(request.parsed, "Eviction").get("deleteOptions") or {}
                 if call.dry_run:
                     options.setdefault("dryRun", ["All"])
-                registry.delete(*where, options)
+                registry.delete(*key, options)
                 return _json(_CREATED, 201)
             case "binding", "POST":
                 node = (typed(request.parsed, "Binding").get("target") or {}).get("name", "")
-                pod = registry.get(*where)
+                pod = registry.get(*key)
                 if not call.dry_run:
                     registry.change(resource, pod, lambda new: new["spec"].update(nodeName=node))
                 return _json(_CREATED, 201)
             case "log", "GET":
-                pod = registry.get(*where)
+                pod = registry.get(*key)
                 text = read_log(self._kubelet(pod), pod, log_request(pod, request.query), registry)
                 return HttpResponse(200, {"Content-Type": "text/plain"}, text)
         raise method_not_allowed()
@@ -495,8 +443,8 @@ class Api:
         dry = dry_run([value for name, value in request.pairs if name == "dryRun"])
         return Call(manager, dry, request.flag("force"), strict, request.warnings)
 
-    def _shown(self, resource: Resource, obj: Object, accept: _Accept, request: Request) -> Object:
-        """An object in the form the client asked for."""
+    def _representation(self, resource: Resource, obj: Object, accept: Accept, request: Request) -> Object:
+        """An object in the form that the client accepts."""
         if obj.get("kind") == "Status":
             return obj
         if accept.kind == "Table":
@@ -515,69 +463,9 @@ class Api:
         )
 
 
-@dataclass(frozen=True)
-class _Accept:
-    """The form of answer a client prefers: `Table`, `PartialObjectMetadata(List)`, or the object itself (empty)."""
-
-    kind: str = ""
-
-    @classmethod
-    def of(cls, header: str) -> _Accept:
-        for choice in header.split(","):
-            parameters = dict(p.strip().partition("=")[::2] for p in choice.split(";")[1:])
-            kind = parameters.get("as", "")
-            if parameters.get("g") == "meta.k8s.io" and parameters.get("v") == "v1":
-                return cls(kind)
-            if not kind and choice.split(";")[0].strip() in ("application/json", "*/*"):
-                return cls()
-        return cls()
-
-
-def _target(path: str) -> Target | None:
-    """The object or collection a path names, None for a path that isn't a resource's. Raises a 404 error."""
-    parts = [part for part in path.split("/") if part]
-    match parts:
-        case ["api", version, *rest] if rest:
-            group = ""
-        case ["apis", group, version, *rest] if rest:
-            pass
-        case _:
-            return None
-    namespace = ""
-    if rest[0] == "namespaces" and len(rest) >= 3 and not (len(rest) == 3 and rest[2] in ("status", "finalize")):
-        namespace, rest = rest[1], rest[2:]
-    resource = r.by_path(group, version, rest[0])
-    if resource is None or len(rest) > 3 or (namespace and not resource.namespaced):
-        raise no_such_path()
-    target = Target(resource, namespace, *rest[1:])
-    if target.subresource and target.subresource not in resource.subresources:
-        raise no_such_path()
-    if target.name and resource.namespaced and not namespace:
-        raise no_such_path()
-    if resource is r.NAMESPACES and target.name:
-        return replace(target, namespace="")
-    return target
-
-
 def _stores(target: Target | None) -> bool:
     """Whether a request that creates or changes this takes memory."""
     return target is not None and target.subresource != "eviction" and target.resource.verbs != ("create",)
-
-
-def _path_verb(method: str) -> str:
-    return {"GET": "get", "POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete"}.get(method, "get")
-
-
-def _verb(request: Request, target: Target) -> str:
-    if target.subresource in _STREAMED:
-        return "create"
-    if request.method == "GET" and not target.name:
-        return "watch" if request.flag("watch") else "list"
-    if request.method == "DELETE" and not target.name:
-        return "deletecollection"
-    return {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(
-        request.method, "get"
-    )
 
 
 def _body(request: Request) -> Object:

@@ -1,4 +1,4 @@
-"""What `kubectl get` prints: objects as the `Table` that the API server makes of each kind."""
+"""The `Table` form of objects, which `kubectl get` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A watch: changes of a kind as they happen, one JSON line each."""
+"""Watches: streams changes of a kind, one JSON line each."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ async def serve_watch(
     resource: Resource,
     namespace: str,
     keep: Predicate,
-    shown: Callable[[Object], Object],
+    represent: Callable[[Object], Object],
     *,
     timeout: float,
 ) -> web.StreamResponse:
-    """Streams changes of the objects that `keep` holds for, each in the form `shown` gives it.
+    """Streams changes of the objects that `keep` holds for, each in the form that `represent` returns.
 
     Without a resourceVersion (or with "0") it starts with what is there. It ends after
     `timeout` seconds, half an hour if that is 0.
@@ -57,13 +57,13 @@ async def serve_watch(
         first: list[bytes] = []
         try:
             if initial:
-                first += [_line("ADDED", shown(obj)) for obj in store.list(resource, namespace) if keep(obj)]
+                first += [_line("ADDED", represent(obj)) for obj in store.list(resource, namespace) if keep(obj)]
                 if query.get("sendInitialEvents", "").lower() == "true":
                     first.append(_bookmark(resource, store.revision, end=True))
             else:
                 if not version.isdigit():
                     raise bad_request(f'Invalid value: "{version}": strconv.ParseUint: invalid syntax')
-                first += _lines(store.since(resource, int(version)), namespace, keep, shown)
+                first += _lines(store.since(resource, int(version)), namespace, keep, represent)
         except ApiError as error:
             first.append(_line("ERROR", error.status()))
             deadline = 0.0
@@ -78,7 +78,7 @@ async def serve_watch(
                 if request.transport is None or request.transport.is_closing():
                     break
             else:
-                for line in _lines([change], namespace, keep, shown):
+                for line in _lines([change], namespace, keep, represent):
                     await response.write(line)
             if bookmarks and loop.time() >= next_bookmark:
                 await response.write(_bookmark(resource, store.revision))
@@ -90,7 +90,7 @@ async def serve_watch(
 
 
 def _lines(
-    changes: Iterable[Change], namespace: str, keep: Predicate, shown: Callable[[Object], Object]
+    changes: Iterable[Change], namespace: str, keep: Predicate, represent: Callable[[Object], Object]
 ) -> list[bytes]:
     """Changes as a watcher with a selector sees them: an object that stops matching is deleted for it."""
     lines = []
@@ -100,9 +100,9 @@ def _lines(
         before = change.previous is not None and keep(change.previous)
         after = change.type != "DELETED" and keep(change.object)
         if after:
-            lines.append(_line("MODIFIED" if before else "ADDED", shown(change.object)))
+            lines.append(_line("MODIFIED" if before else "ADDED", represent(change.object)))
         elif before:
-            lines.append(_line("DELETED", shown(change.object)))
+            lines.append(_line("DELETED", represent(change.object)))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What control loops have in common: a queue of keys, each reconciled soon after something about it changed."""
+"""The base of all control loops: a queue of keys, each reconciled soon after something about it changed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Key(NamedTuple):
     name: str
 
     @classmethod
-    def of(cls, obj: Object) -> Key:
+    def from_object(cls, obj: Object) -> Key:
         return cls(namespace_of(obj), name_of(obj))
 
 
 class Controller:
-    """A control loop. A subclass says which changes concern which keys, and reconciles one key at a time.
+    """A control loop. A subclass maps changes to keys, and reconciles one key at a time.
 
     Reconciling is a plain call on the event loop: it reads the store, writes through the registry, and returns.
     """
@@ -57,11 +57,11 @@ class Controller:
 
     def concerned(self, change: Change) -> Iterable[Key]:
         """The keys to reconcile because of a change."""
-        raise AssertionError("a controller says what concerns it")
+        raise NotImplementedError
 
     def reconcile(self, key: Key) -> None:
         """Makes the cluster look like what the object asks for; an object that is gone is not an error."""
-        raise AssertionError("a controller reconciles")
+        raise NotImplementedError
 
     def enqueue(self, key: Key, *, delay: float = 0.0) -> None:
         """Reconciles a key soon, or within `delay` seconds."""
@@ -111,7 +111,7 @@ def owned_by(objects: Iterable[Object], owner: Object) -> list[Object]:
 
 
 def is_active(pod: Object) -> bool:
-    """Neither finished nor on its way out."""
+    """Whether the pod is neither finished nor being deleted."""
     return pod["status"].get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get("deletionTimestamp")
 
 
@@ -123,6 +123,6 @@ def ready_since(pod: Object) -> str | None:
     return None
 
 
-def own(reference: Object, obj: Object) -> None:
-    """Gives the object that one owner."""
+def set_owner(reference: Object, obj: Object) -> None:
+    """Makes `reference` the only owner of the object."""
     obj["metadata"]["ownerReferences"] = [reference]

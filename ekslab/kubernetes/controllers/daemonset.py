@@ -1,4 +1,4 @@
-"""DaemonSets: one pod on every node that fits, renewed node by node when the template changes."""
+"""DaemonSets: one pod on every eligible node, replaced node by node when the template changes."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class DaemonSets(Controller):
 
     def concerned(self, change: Change) -> Iterable[Key]:
         if change.resource is r.DAEMON_SETS:
-            yield Key.of(change.object)
+            yield Key.from_object(change.object)
         elif change.resource in (r.PODS, r.CONTROLLER_REVISIONS):
             key = owner_key(change.object, r.DAEMON_SETS)
             if key is not None:
                 yield key
         elif change.resource is r.NODES:
             for daemon_set in self.store.list(r.DAEMON_SETS):
-                yield Key.of(daemon_set)
+                yield Key.from_object(daemon_set)
 
     def reconcile(self, key: Key) -> None:
         daemon_set = self.store.get(r.DAEMON_SETS, *key)
@@ -57,17 +57,17 @@ class DaemonSets(Controller):
         self._report(daemon_set, nodes, key_of_template)
 
     def _pods(self, daemon_set: Object) -> dict[str, list[Object]]:
-        """The set's pods by node; those without a node yet by the node that they are meant for."""
+        """The set's pods by node; unscheduled ones by the node that they were created for."""
         found: dict[str, list[Object]] = {}
         for pod in owned_by(self.store.list(r.PODS, namespace_of(daemon_set)), daemon_set):
-            found.setdefault(pod["spec"].get("nodeName") or _meant_for(pod), []).append(pod)
+            found.setdefault(pod["spec"].get("nodeName") or _target_node(pod), []).append(pod)
         return found
 
     def _manage(self, daemon_set: Object, nodes: list[Object], key: str) -> None:
         pods = self._pods(daemon_set)
         for node in nodes:
             here = pods.get(name_of(node), [])
-            should_run, should_stay = _fits(daemon_set, node)
+            should_run, should_stay = _placement(daemon_set, node)
             for pod in here:
                 if pod["status"].get("phase") == "Failed" and not pod["metadata"].get("deletionTimestamp"):
                     message = f"Found failed daemon pod {namespace_of(pod)}/{name_of(pod)} on node {name_of(node)}, "
@@ -114,7 +114,7 @@ class DaemonSets(Controller):
         except ApiError as error:
             message = f"Error creating: {error.message}"
             self.recorder.event(r.DAEMON_SETS, daemon_set, "FailedCreate", message, warning=True)
-            self.enqueue(Key.of(daemon_set), delay=_RETRY_SECONDS)
+            self.enqueue(Key.from_object(daemon_set), delay=_RETRY_SECONDS)
             return False
         self.recorder.event(r.DAEMON_SETS, daemon_set, "SuccessfulCreate", f"Created pod: {name_of(pod)}")
         return True
@@ -127,7 +127,7 @@ class DaemonSets(Controller):
         """Deletes old pods, as many at a time as may be unavailable; `_manage` puts new ones in their place."""
         rolling = daemon_set["spec"]["updateStrategy"].get("rollingUpdate") or {}
         pods = self._pods(daemon_set)
-        wanted = [node for node in nodes if _fits(daemon_set, node)[0]]
+        wanted = [node for node in nodes if _placement(daemon_set, node)[0]]
         limit = max(1, resolve(rolling.get("maxUnavailable", 1), len(wanted), up=True))
         minimum = daemon_set["spec"].get("minReadySeconds", 0)
         unavailable = 0
@@ -211,7 +211,7 @@ class DaemonSets(Controller):
         )
         for node in nodes:
             here = [pod for pod in pods.get(name_of(node), []) if is_active(pod)]
-            if not _fits(daemon_set, node)[0]:
+            if not _placement(daemon_set, node)[0]:
                 counts["misscheduled"] += bool(here)
                 continue
             counts["desired"] += 1
@@ -222,7 +222,7 @@ class DaemonSets(Controller):
                 counts["available"] += self._available(pod, minimum)
                 counts["updated"] += pod["metadata"]["labels"].get(_HASH_LABEL) == key
         if counts["available"] < counts["ready"]:
-            self.enqueue(Key.of(daemon_set), delay=1.0)
+            self.enqueue(Key.from_object(daemon_set), delay=1.0)
         status: Object = {
             "currentNumberScheduled": counts["current"],
             "numberMisscheduled": counts["misscheduled"],
@@ -239,7 +239,7 @@ class DaemonSets(Controller):
         self.registry.set_status(r.DAEMON_SETS, daemon_set, status)
 
 
-def _meant_for(pod: Object) -> str:
+def _target_node(pod: Object) -> str:
     affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     for term in required.get("nodeSelectorTerms") or ():
@@ -248,7 +248,7 @@ def _meant_for(pod: Object) -> str:
     return ""
 
 
-def _fits(daemon_set: Object, node: Object) -> tuple[bool, bool]:
+def _placement(daemon_set: Object, node: Object) -> tuple[bool, bool]:
     """Whether the set should have a pod on the node, and whether one that is there may stay."""
     spec = daemon_set["spec"]["template"]["spec"]
     if not selects_node(spec, node):

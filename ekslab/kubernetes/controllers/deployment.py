@@ -1,4 +1,4 @@
-"""Deployments: a ReplicaSet for each version of the template, scaled up and down against each other in a rollout."""
+"""Deployments: one ReplicaSet for each version of the template, and rollouts between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from ekslab import names
-from ekslab.kubernetes.controllers.base import Controller, Key, own, owned_by, owner_key
+from ekslab.kubernetes.controllers.base import Controller, Key, owned_by, owner_key, set_owner
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.registry import Registry
 from ekslab.kubernetes.objects.resources import Object, controller_of, name_of, namespace_of, owner_reference
@@ -52,7 +52,7 @@ class Deployments(Controller):
 
     def concerned(self, change: Change) -> Iterable[Key]:
         if change.resource is r.DEPLOYMENTS:
-            yield Key.of(change.object)
+            yield Key.from_object(change.object)
         elif change.resource is r.REPLICA_SETS:
             key = owner_key(change.object, r.DEPLOYMENTS)
             if key is not None:
@@ -90,7 +90,7 @@ class Deployments(Controller):
         for found in self.store.list(r.REPLICA_SETS, namespace_of(deployment)):
             if controller_of(found) is None and matches(selector, found["metadata"].get("labels") or {}):
                 reference = owner_reference(r.DEPLOYMENTS, deployment)
-                self.registry.change(r.REPLICA_SETS, found, partial(own, reference))
+                self.registry.change(r.REPLICA_SETS, found, partial(set_owner, reference))
 
     def _replica_sets(self, deployment: Object) -> list[Object]:
         """The deployment's ReplicaSets, oldest revision first."""
@@ -190,7 +190,7 @@ class Deployments(Controller):
             and pod["status"].get("phase") not in ("Succeeded", "Failed")
         ]
         if left:
-            self.enqueue(Key.of(deployment), delay=0.05)
+            self.enqueue(Key.from_object(deployment), delay=0.05)
         else:
             self._scale(deployment, new, deployment["spec"]["replicas"])
 
@@ -307,12 +307,12 @@ class Deployments(Controller):
             message = f'ReplicaSet "{name}" is progressing.'
             condition = self._condition(before, "Progressing", True, "ReplicaSetUpdated", message)
             condition["lastUpdateTime"] = rfc3339(now)
-            self.enqueue(Key.of(deployment), delay=limit + 0.1)
+            self.enqueue(Key.from_object(deployment), delay=limit + 0.1)
             return condition
         if now - known[1] > limit:
             message = f'ReplicaSet "{name}" has timed out progressing.'
             return self._condition(before, "Progressing", False, "ProgressDeadlineExceeded", message)
-        self.enqueue(Key.of(deployment), delay=limit - (now - known[1]) + 0.1)
+        self.enqueue(Key.from_object(deployment), delay=limit - (now - known[1]) + 0.1)
         return before or self._condition(
             before, "Progressing", True, "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.'
         )

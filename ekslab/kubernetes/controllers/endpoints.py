@@ -1,4 +1,4 @@
-"""Endpoints: which ready pods stand behind a service, and the cluster's names and addresses that lead to them."""
+"""Endpoints and EndpointSlices of services, and what kube-proxy and the cluster DNS do for these services."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Endpoints(Controller):
 
     def concerned(self, change: Change) -> Iterable[Key]:
         if change.resource is r.SERVICES:
-            yield Key.of(change.object)
+            yield Key.from_object(change.object)
         elif change.resource is r.PODS:
             labels = change.object["metadata"].get("labels") or {}
             for service in self.store.list(r.SERVICES, namespace_of(change.object)):
                 selector = service["spec"].get("selector")
                 if selector and selector.items() <= labels.items():
-                    yield Key.of(service)
+                    yield Key.from_object(service)
 
     def reconcile(self, key: Key) -> None:
         service = self.store.get(r.SERVICES, *key)

@@ -1,4 +1,4 @@
-"""Garbage collection: what belongs to an object that is gone goes too, or is set free where it was asked to be."""
+"""Garbage collection: deletes or orphans the dependents of deleted objects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Garbage(Controller):
         found = self._by_uid(uid)
         if found is None:
             for resource, obj in list(self._dependents(uid)):
-                self._orphaned(resource, obj)
+                self._owner_deleted(resource, obj)
             return
         resource, owner = found
         finalizers = owner["metadata"].get("finalizers") or []
@@ -52,15 +52,15 @@ class Garbage(Controller):
                 self._release(resource, owner, "foregroundDeletion")
 
     def _by_uid(self, uid: str) -> tuple[Resource, Object] | None:
-        return next((item for item in self.store.everything() if item[1]["metadata"]["uid"] == uid), None)
+        return next((item for item in self.store.all_objects() if item[1]["metadata"]["uid"] == uid), None)
 
     def _dependents(self, uid: str) -> Iterator[tuple[Resource, Object]]:
-        for resource, obj in self.store.everything():
+        for resource, obj in self.store.all_objects():
             if any(owner["uid"] == uid for owner in obj["metadata"].get("ownerReferences") or ()):
                 yield resource, obj
 
-    def _orphaned(self, resource: Resource, obj: Object) -> None:
-        """One of the object's owners is gone: it goes too unless another is left."""
+    def _owner_deleted(self, resource: Resource, obj: Object) -> None:
+        """Deletes an object one of whose owners is gone, unless another owner exists."""
         living = [o for o in obj["metadata"]["ownerReferences"] if self._exists(obj, o)]
         if living:
             self.registry.change(resource, obj, lambda new: new["metadata"].update(ownerReferences=living))
@@ -70,7 +70,7 @@ class Garbage(Controller):
     def _exists(self, obj: Object, owner: Object) -> bool:
         resource = r.by_kind(owner["apiVersion"], owner["kind"])
         if resource is None:
-            return True  # a kind of which nothing is known may well have such an object
+            return True  # of an unknown kind: such an object may exist
         found = self.store.get(resource, namespace_of(obj) if resource.namespaced else "", owner["name"])
         return found is not None and found["metadata"]["uid"] == owner["uid"]
 

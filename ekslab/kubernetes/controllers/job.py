@@ -1,4 +1,4 @@
-"""Jobs: pods that run to their end, as many times as asked for, and again when they fail."""
+"""Jobs: runs pods to completion, and retries failed ones up to the backoff limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Jobs(Controller):
 
     def concerned(self, change: Change) -> Iterable[Key]:
         if change.resource is r.JOBS:
-            yield Key.of(change.object)
+            yield Key.from_object(change.object)
         elif change.resource is r.PODS:
             key = owner_key(change.object, r.JOBS)
             if key is not None:
@@ -64,7 +64,7 @@ class Jobs(Controller):
             pod = self.registry.create(r.PODS, namespace_of(job), {"metadata": metadata, "spec": template["spec"]})
         except ApiError as error:
             self.recorder.event(r.JOBS, job, "FailedCreate", f"Error creating: {error.message}", warning=True)
-            self.enqueue(Key.of(job), delay=_RETRY_SECONDS)
+            self.enqueue(Key.from_object(job), delay=_RETRY_SECONDS)
             return False
         self.recorder.event(r.JOBS, job, "SuccessfulCreate", f"Created pod: {name_of(pod)}")
         return True
@@ -104,6 +104,6 @@ class Jobs(Controller):
             return
         left = parse(job["status"]["conditions"][0]["lastTransitionTime"]) + lifetime - self.registry.clock()
         if left > 0:
-            self.enqueue(Key.of(job), delay=left)
+            self.enqueue(Key.from_object(job), delay=left)
         else:
             self.registry.delete(r.JOBS, namespace_of(job), name_of(job))

@@ -1,4 +1,4 @@
-"""Namespaces: each has a default service account and the cluster's CA; a deleted one takes its contents along."""
+"""Namespaces: creates the default service account and the CA ConfigMap; empties deleted namespaces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Namespaces(Controller):
 
     def concerned(self, change: Change) -> Iterable[Key]:
         if change.resource is r.NAMESPACES:
-            yield Key.of(change.object)
+            yield Key.from_object(change.object)
         elif change.resource.namespaced and change.type == "DELETED":
             yield Key("", change.object["metadata"]["namespace"])
 

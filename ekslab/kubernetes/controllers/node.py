@@ -1,4 +1,4 @@
-"""Nodes: one that is cordoned carries the taint that says so."""
+"""Nodes: keeps the taint of cordoned nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Nodes(Controller):
 
     def concerned(self, change: Change) -> Iterable[Key]:
         if change.resource is r.NODES and change.type != "DELETED":
-            yield Key.of(change.object)
+            yield Key.from_object(change.object)
 
     def reconcile(self, key: Key) -> None:
         node = self.store.get(r.NODES, *key)

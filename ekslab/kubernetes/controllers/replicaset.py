@@ -1,4 +1,4 @@
-"""ReplicaSets: as many pods as asked for."""
+"""ReplicaSets: keep the desired number of pods."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ekslab.kubernetes.controllers.base import (
     Controller,
     Key,
     is_active,
-    own,
     owned_by,
     owner_key,
     ready_since,
+    set_owner,
 )
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import ApiError
@@ -29,7 +29,7 @@ class ReplicaSets(Controller):
 
     def concerned(self, change: Change) -> Iterable[Key]:
         if change.resource is r.REPLICA_SETS:
-            yield Key.of(change.object)
+            yield Key.from_object(change.object)
         elif change.resource is r.PODS:
             key = owner_key(change.object, r.REPLICA_SETS)
             if key is not None:
@@ -52,18 +52,18 @@ class ReplicaSets(Controller):
             labels = pod["metadata"].get("labels") or {}
             if not pod["metadata"].get("ownerReferences") and is_active(pod) and matches(selector, labels):
                 reference = owner_reference(r.REPLICA_SETS, replica_set)
-                self.registry.change(r.PODS, pod, partial(own, reference))
+                self.registry.change(r.PODS, pod, partial(set_owner, reference))
 
     def _pods(self, replica_set: Object) -> list[Object]:
         pods = owned_by(self.store.list(r.PODS, namespace_of(replica_set)), replica_set)
         selector = replica_set["spec"]["selector"]
-        mine = []
+        owned = []
         for pod in pods:
             if matches(selector, pod["metadata"].get("labels") or {}):
-                mine.append(pod)
-            else:  # relabelled: somebody wants to look at it without the set replacing it
+                owned.append(pod)
+            else:  # relabelled, for example to debug it: it is released
                 self.registry.change(r.PODS, pod, lambda new: new["metadata"].pop("ownerReferences"))
-        return mine
+        return owned
 
     def _manage(self, replica_set: Object, wanted: int) -> str:
         """Creates or deletes pods; returns why one could not be created."""
@@ -87,7 +87,7 @@ class ReplicaSets(Controller):
             except ApiError as error:
                 message = f"Error creating: {error.message}"
                 self.recorder.event(r.REPLICA_SETS, replica_set, "FailedCreate", message, warning=True)
-                self.enqueue(Key.of(replica_set), delay=_RETRY_SECONDS)
+                self.enqueue(Key.from_object(replica_set), delay=_RETRY_SECONDS)
                 return error.message
             message = f"Created pod: {name_of(created)}"
             self.recorder.event(r.REPLICA_SETS, replica_set, "SuccessfulCreate", message)
@@ -106,7 +106,7 @@ class ReplicaSets(Controller):
         available = [since for since in ready if now - parse(since) >= minimum]
         if len(available) < len(ready):
             wait = min(minimum - (now - parse(since)) for since in ready if since not in available)
-            self.enqueue(Key.of(replica_set), delay=max(wait, 0.05))
+            self.enqueue(Key.from_object(replica_set), delay=max(wait, 0.05))
         status: Object = {"replicas": len(pods), "observedGeneration": replica_set["metadata"]["generation"]}
         full = sum(labels.items() <= (pod["metadata"].get("labels") or {}).items() for pod in pods)
         for name, count in (

@@ -1,4 +1,4 @@
-"""The scheduler: a pod without a node gets the one with the fewest pods among those that can take it."""
+"""The scheduler: assigns each pod to the feasible node with the fewest pods."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Scheduler(Controller):
     def concerned(self, change: Change) -> Iterable[Key]:
         if change.resource is r.PODS and change.type == "ADDED":
             if not change.object["spec"].get("nodeName"):
-                yield Key.of(change.object)
+                yield Key.from_object(change.object)
         elif (change.resource is r.PODS and change.type == "DELETED") or (
             change.resource is r.NODES and _room_changed(change)
         ):
             for pod in self.store.list(r.PODS):
                 if not pod["spec"].get("nodeName"):
-                    yield Key.of(pod)
+                    yield Key.from_object(pod)
 
     def reconcile(self, key: Key) -> None:
         pod = self.store.get(r.PODS, *key)
@@ -44,7 +44,7 @@ class Scheduler(Controller):
         if not fitting:
             self._unschedulable(pod, len(nodes), Counter(refusals.values()))
             return
-        chosen = min(fitting, key=lambda node: (_like(pod, running.get(name_of(node), [])), name_of(node)))
+        chosen = min(fitting, key=lambda node: (_load(pod, running.get(name_of(node), [])), name_of(node)))
         self._bind(pod, name_of(chosen))
 
     def _bind(self, pod: Object, node: str) -> None:
@@ -74,7 +74,7 @@ def _scheduled(now: str, status: str) -> Object:
     return {"type": "PodScheduled", "status": status, "lastProbeTime": None, "lastTransitionTime": now}
 
 
-def _like(pod: Object, running: list[Object]) -> tuple[int, int]:
+def _load(pod: Object, running: list[Object]) -> tuple[int, int]:
     """Pods of the same controller on a node, then all pods on it: the fewer the better."""
     owners = {o["uid"] for o in pod["metadata"].get("ownerReferences") or ()}
     running = [other for other in running if not other["metadata"].get("deletionTimestamp")]

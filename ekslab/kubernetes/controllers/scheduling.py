@@ -1,4 +1,4 @@
-"""Which pod may run on which node: taints, selectors, affinity, room."""
+"""Whether a pod can run on a node: taints, selectors, affinity, ports and resources."""
 
 from __future__ import annotations
 

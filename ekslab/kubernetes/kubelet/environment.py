@@ -1,4 +1,4 @@
-"""A container's environment: literal values, references to other objects and fields, services, `$(VAR)` expansion."""
+"""The environment variables of a container: values, references, services, `$(VAR)` expansion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes: is a container well? By an HTTP request, a connection, or a command run in it."""
+"""Startup, readiness and liveness probes: HTTP requests, TCP connections and commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pod's volumes: objects of the API become files that containers see, and follow the objects when they change."""
+"""The volumes of a pod: ConfigMaps, Secrets, tokens and fields as files that follow their source, and host paths."""
 
 from __future__ import annotations
 

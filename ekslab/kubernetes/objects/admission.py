@@ -1,5 +1,5 @@
-"""What happens to an object between being sent and being stored: a pod gets its service account's token, its role's
-variables and its default tolerations, or is refused by its namespace's pod security level."""
+"""Admission of new objects: service account tokens, IAM roles for service accounts, default tolerations, priority,
+pod security."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEMPLATED = (r.DEPLOYMENTS, r.REPLICA_SETS, r.DAEMON_SETS, r.JOBS)
 
 
 class Admission:
-    """Mutates and checks objects at their creation. `region` is what the pod identity webhook hands to pods."""
+    """Mutates and checks new objects. `region` is the AWS region that the pod identity webhook gives to pods."""
 
     def __init__(self, store: Store, region: str) -> None:
         self._store = store
@@ -116,7 +116,7 @@ class Admission:
         )
 
     def _pod_identity(self, pod: Object) -> None:
-        """What EKS's pod identity webhook does for a service account that names a role."""
+        """Adds the token and variables of a service account with a role, as the pod identity webhook of EKS does."""
         spec = pod["spec"]
         account = self._store.get(r.SERVICE_ACCOUNTS, pod["metadata"]["namespace"], spec.get("serviceAccountName", ""))
         annotations = (account or {}).get("metadata", {}).get("annotations") or {}
@@ -187,7 +187,7 @@ class Admission:
             if found := pod_security.violations(spec, wanted):
                 why = f'violates PodSecurity "{wanted}:{version}": {", ".join(found)}'
                 raise forbidden(r.PODS, obj["metadata"].get("name", ""), why)
-        # Without a level of its own, `warn` for a workload says what `enforce` will do to its pods.
+        # Without a `warn` label, a workload is warned of what `enforce` will refuse.
         mode = "warn" if "pod-security.kubernetes.io/warn" in labels or resource is r.PODS else "enforce"
         wanted, version = pod_security.level(labels, mode)
         if found := pod_security.violations(spec, wanted):

@@ -1,4 +1,4 @@
-"""Default values, as the real API server sets them, so that objects read back and diffs look as they do on a cluster.
+"""Default values, as the API server sets them.
 
 Each function fills in a new or changed object in place.
 """

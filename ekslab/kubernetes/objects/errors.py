@@ -1,4 +1,4 @@
-"""What the API server answers when it refuses: `ApiError` carries a Kubernetes `Status`, worded as Kubernetes does."""
+"""Errors of the API: `ApiError` carries a Kubernetes `Status` with the messages of Kubernetes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Cause:
-    """One thing wrong with one field. `detail` is the sentence without the field's name."""
+    """One error of one field. `detail` is the message without the name of the field."""
 
     field: str
     reason: str
@@ -51,12 +51,12 @@ class Cause:
 
     @classmethod
     def invalid(cls, field: str, value: Any, why: str) -> Cause:
-        return cls(field, "FieldValueInvalid", f"Invalid value: {_shown(value)}: {why}")
+        return cls(field, "FieldValueInvalid", f"Invalid value: {_go_value(value)}: {why}")
 
     @classmethod
     def unsupported(cls, field: str, value: Any, supported: Sequence[str]) -> Cause:
         names = ", ".join(f'"{name}"' for name in supported)
-        return cls(field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {names}")
+        return cls(field, "FieldValueNotSupported", f"Unsupported value: {_go_value(value)}: supported values: {names}")
 
     @classmethod
     def forbidden(cls, field: str, why: str) -> Cause:
@@ -64,11 +64,11 @@ class Cause:
 
     @classmethod
     def duplicate(cls, field: str, value: Any) -> Cause:
-        return cls(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}")
+        return cls(field, "FieldValueDuplicate", f"Duplicate value: {_go_value(value)}")
 
     @classmethod
     def not_found(cls, field: str, value: Any) -> Cause:
-        return cls(field, "FieldValueNotFound", f"Not found: {_shown(value)}")
+        return cls(field, "FieldValueNotFound", f"Not found: {_go_value(value)}")
 
 
 def json_kind(value: Any) -> str:
@@ -76,17 +76,17 @@ def json_kind(value: Any) -> str:
     return _JSON_KINDS.get(type(value), "null")
 
 
-def _shown(value: Any) -> str:
-    """A value as Go prints it inside a validation message."""
+def _go_value(value: Any) -> str:
+    """A value as Go prints it in a validation message."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, dict):
-        inner = ", ".join(f'"{k}":{_shown(v)}' for k, v in sorted(value.items()))
+        inner = ", ".join(f'"{k}":{_go_value(v)}' for k, v in sorted(value.items()))
         return f"{{{inner}}}"
     if isinstance(value, list):
-        return f"[{', '.join(_shown(item) for item in value)}]"
+        return f"[{', '.join(_go_value(item) for item in value)}]"
     return str(value)
 
 

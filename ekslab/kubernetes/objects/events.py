@@ -1,4 +1,4 @@
-"""Events: what components have to say about an object, repeated ones counted instead of stored again."""
+"""Events: records what happens to objects, and counts repeated events instead of storing them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who set which field: `metadata.managedFields`, and server-side apply with its conflicts.
+"""Field ownership (`metadata.managedFields`) and server-side apply with its conflicts.
 
 A set of fields is a set of paths; a path is a tuple of elements in the wire's notation (`f:spec`, `k:{"name":"web"}`,
 `v:"orphan"`), so that reading and writing `fieldsV1` is only folding and unfolding.
@@ -182,20 +182,20 @@ def _write(obj: Object, entries: Iterable[tuple[Manager, FieldSet, Object]], now
 
 
 def track_update(old: Object | None, new: Object, manager: Manager, now: str) -> None:
-    """Notes in `new` that `manager` set what differs from `old`; whoever set those fields before no longer has them."""
+    """Makes `manager` the owner of the fields of `new` that differ from `old`, in place of their former owners."""
     after = field_set(new)
     changed = {path for path in after if old is None or not _same(old, new, path)}
     entries: list[tuple[Manager, FieldSet, Object]] = []
-    mine: FieldSet = set()
-    entry_of_mine: Object = {}
+    owned: FieldSet = set()
+    own_entry: Object = {}
     for owner, paths, entry in _entries(new):
         if owner == manager:
-            mine, entry_of_mine = paths & after, entry
+            owned, own_entry = paths & after, entry
         elif (kept := (paths & after) - changed) != paths:
             entries.append((owner, kept, {}))
         else:
             entries.append((owner, paths, entry))
-    _write(new, [*entries, (manager, mine | changed, entry_of_mine)], now)
+    _write(new, [*entries, (manager, owned | changed, own_entry)], now)
 
 
 def server_side_apply(
@@ -207,9 +207,9 @@ def server_side_apply(
     now: str,
     complete: Callable[[Object], None],
 ) -> Object:
-    """`live` with `applied` in it, and without what `manager` applied before and nobody wants any more.
+    """`live` merged with `applied`, without the fields that `manager` applied before and no manager applies now.
 
-    `complete` fills in defaults: a value that only spells one out, or leaves it out, is no change. Raises a 409 error
+    `complete` fills in defaults: a value that equals its default is no change. Raises a 409 error
     naming each field that another manager has set to another value, unless `force`.
     """
     applied = copy.deepcopy(applied)
@@ -280,11 +280,11 @@ def _merge(live: Any, applied: Any, names: tuple[str, ...]) -> Any:
             key = str(merge_key(names))
             for item in applied:
                 element = json.loads(_key_element(item, key)[2:])
-                where = next((i for i, other in enumerate(live) if _has_keys(other, element)), None)
-                if where is None:
+                index = next((i for i, other in enumerate(live) if _has_keys(other, element)), None)
+                if index is None:
                     live.append(item)
                 else:
-                    live[where] = _merge(live[where], item, names)
+                    live[index] = _merge(live[index], item, names)
             return live
     return applied
 

@@ -108,14 +108,14 @@ def _merge_list(current: list[Any], changes: list[Any], path: tuple[str, ...]) -
     for change in changes:
         if key not in change:
             raise bad_request(f"map: {change} does not contain declared merge key: {key}")
-        where = next((i for i, item in enumerate(result) if item.get(key) == change[key]), None)
+        index = next((i for i, item in enumerate(result) if item.get(key) == change[key]), None)
         if change.get("$patch") == "delete":
-            if where is not None:
-                del result[where]
-        elif where is None:
+            if index is not None:
+                del result[index]
+        elif index is None:
             result.append(strategic_merge({}, change, path))
         else:
-            result[where] = strategic_merge(result[where], change, path)
+            result[index] = strategic_merge(result[index], change, path)
     return result
 
 

@@ -1,4 +1,4 @@
-"""The Pod Security Standards: what a pod does that a level does not allow, in the admission controller's words."""
+"""The Pod Security Standards: the violations of a pod, in the admission controller's words."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Creating, changing and deleting objects: every write by a client or a controller goes through here into the store.
+"""Creates, changes and deletes objects: the only way into the store, for clients and controllers.
 
-It gives objects their identity (name, uid, times, generation), their defaults, admits and validates them, notes who set
-which field, and removes a deleted object once nothing holds it any more.
+It sets identity (name, uid, times, generation) and defaults, admits and validates objects, records field managers, and
+removes a deleted object once no finalizer or grace period holds it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _SYSTEM_METADATA = (
 
 @dataclass
 class Call:
-    """How an object is written; `manager` is noted in managedFields (nobody when empty), `warnings` come back.
+    """How an object is written. `manager` is recorded in managedFields unless it is empty; `warnings` are returned.
 
     `strict` refuses fields that the kind doesn't have; otherwise they are left out with a warning.
     """
@@ -165,9 +165,9 @@ class Registry:
         name: str,
         options: Object | None = None,
     ) -> Object:
-        """Deletes an object, at once or - finalizers, a grace period - after others have done their part.
+        """Deletes an object, or marks it as being deleted if finalizers or a grace period hold it.
 
-        `options` are `DeleteOptions`; a dry run only answers. Returns the object where the API server does, else a
+        `options` are `DeleteOptions`; a dry run changes nothing. Returns the object where the API server does, else a
         `Status` that names it.
         """
         options = options or {}
@@ -199,13 +199,13 @@ class Registry:
         return new if dry or _same(old, new) else self.store.put(resource, new)
 
     def set_status(self, resource: Resource, obj: Object, status: Object) -> Object:
-        """Gives the stored object of that name another status; quietly nothing if it is gone or has it already."""
+        """Sets the status of the stored object; does nothing if the object is gone."""
         return self.change(resource, obj, lambda new: new.update(status=status))
 
     def change(self, resource: Resource, obj: Object, edit: Callable[[Object], object]) -> Object:
-        """Lets a controller edit a copy of the stored object of that name; nothing happens if it is gone or the same.
+        """Stores an edited copy of the stored object; does nothing if the object is gone or the edit changes nothing.
 
-        Unlike `update` it may touch status and bookkeeping, and notes nobody in managedFields.
+        Unlike `update` it may change status and system metadata, and records no manager.
         """
         old = self.store.get(resource, namespace_of(obj), name_of(obj))
         if old is None or old["metadata"]["uid"] != obj["metadata"]["uid"]:
@@ -217,7 +217,7 @@ class Registry:
         return self._store(resource, old, new)
 
     def _complete(self, resource: Resource, namespace: str, obj: Object, call: Call) -> Object:
-        """A copy of `obj` with everything that the server gives a new object, but not yet admitted."""
+        """A copy of `obj` with the metadata and status of a new object, not yet admitted."""
         new = _decoded(resource, obj, call)
         metadata = new.setdefault("metadata", {})
         if resource.namespaced:
@@ -277,7 +277,7 @@ class Registry:
         return new if call.dry_run else self._store(resource, old, new)
 
     def _successor(self, resource: Resource, old: Object, obj: Object, call: Call, subresource: str) -> Object:
-        """What may follow `old` when a client asks for `obj`: checked, completed, not stored."""
+        """The new state of `old` when a client sends `obj`: checked and completed, not stored."""
         new = _decoded(resource, obj, call)
         name = name_of(old)
         metadata = new.setdefault("metadata", {})

@@ -1,4 +1,4 @@
-"""The kinds the cluster knows: one row each, from which discovery, routes and the store's keys follow."""
+"""The table of kinds: discovery, routes and the keys of the store are derived from it."""
 
 from __future__ import annotations
 

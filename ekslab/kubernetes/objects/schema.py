@@ -1,4 +1,4 @@
-"""The fields of every kind and their types: what a client sends is decoded by them, as Go's types do on a cluster.
+"""The fields of every kind and their types, by which objects from clients are decoded.
 
 `schema.json` maps the API's type names to their fields; `python -m ekslab.kubernetes.objects.schema` writes it from
 the models of the installed official client. A field's type is `str`, `int`, `bool`, `float`, `quantity`, `any`, the

@@ -1,4 +1,4 @@
-"""Label and field selectors: their text and object forms become predicates over objects."""
+"""Label and field selectors as predicates over objects."""
 
 from __future__ import annotations
 

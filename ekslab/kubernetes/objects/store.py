@@ -1,6 +1,6 @@
-"""The cluster's memory: objects by kind, each change numbered, kept for watchers and told to controllers at once.
+"""The object store: numbers each change, keeps recent ones for watches, and notifies controllers.
 
-Objects in the store are never changed in place: whoever wants to change one copies it and puts the copy back. Calls are
+Objects in the store are never changed in place, but replaced by changed copies. Calls are
 synchronous and run on the one event loop, so nothing can come between reading an object and writing it.
 """
 
@@ -39,7 +39,7 @@ Listener = Callable[[Change], None]
 
 # `list` is a method below, so the types are named here.
 Objects = list[Object]
-Everything = list[tuple[Resource, Object]]
+ObjectsOfKinds = list[tuple[Resource, Object]]
 Changes = list[Change]
 Listeners = list[Listener]
 
@@ -67,7 +67,7 @@ class Store:
         found = self._objects.get(resource, {})
         return [found[key] for key in sorted(found) if not namespace or key[0] == namespace]
 
-    def everything(self) -> Everything:
+    def all_objects(self) -> ObjectsOfKinds:
         """All objects with their resources."""
         return [(resource, obj) for resource, found in self._objects.items() for obj in found.values()]
 

@@ -1,4 +1,4 @@
-"""Times as the API writes them; in Python they are seconds since the epoch, UTC."""
+"""Timestamps of the API; in Python they are seconds since the epoch, UTC."""
 
 from __future__ import annotations
 

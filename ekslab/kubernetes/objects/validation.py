@@ -1,4 +1,4 @@
-"""What the API server refuses in an object: missing and malformed fields, fields that may not change."""
+"""Validation of objects: required and malformed fields, and fields that are immutable."""
 
 from __future__ import annotations
 
@@ -107,24 +107,24 @@ def _pod_spec(spec: Object, field: str) -> Iterable[Cause]:
     volumes = spec.get("volumes") or []
     names: set[str] = set()
     for index, volume in enumerate(volumes):
-        where = f"{field}.volumes[{index}]"
+        place = f"{field}.volumes[{index}]"
         name = volume.get("name", "")
         if not name:
-            yield Cause.required(f"{where}.name")
+            yield Cause.required(f"{place}.name")
         elif not _LABEL.fullmatch(name):
-            yield Cause.invalid(f"{where}.name", name, _LABEL_HELP)
+            yield Cause.invalid(f"{place}.name", name, _LABEL_HELP)
         if name in names:
-            yield Cause.duplicate(f"{where}.name", name)
+            yield Cause.duplicate(f"{place}.name", name)
         names.add(name)
         sources = [key for key in volume if key != "name"]
         if len(sources) > 1:
-            yield Cause.forbidden(f"{where}.{sources[1]}", "may not specify more than 1 volume type")
+            yield Cause.forbidden(f"{place}.{sources[1]}", "may not specify more than 1 volume type")
         if "hostPath" in volume and not (volume["hostPath"] or {}).get("path"):
-            yield Cause.required(f"{where}.hostPath.path")
+            yield Cause.required(f"{place}.hostPath.path")
         if "configMap" in volume and not (volume["configMap"] or {}).get("name"):
-            yield Cause.required(f"{where}.configMap.name")
+            yield Cause.required(f"{place}.configMap.name")
         if "secret" in volume and not (volume["secret"] or {}).get("secretName"):
-            yield Cause.required(f"{where}.secret.secretName")
+            yield Cause.required(f"{place}.secret.secretName")
     seen: set[str] = set()
     for kind in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(kind) or ()):
@@ -172,16 +172,16 @@ def _container(container: Object, field: str, volumes: set[str], seen: set[str])
             yield Cause.invalid(f"{field}.env[{index}].valueFrom", "", "may not be specified when `value` is not empty")
     mounted: set[str] = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
-        where = f"{field}.volumeMounts[{index}]"
+        place = f"{field}.volumeMounts[{index}]"
         if not mount.get("name"):
-            yield Cause.required(f"{where}.name")
+            yield Cause.required(f"{place}.name")
         elif mount["name"] not in volumes:
-            yield Cause.not_found(f"{where}.name", mount["name"])
+            yield Cause.not_found(f"{place}.name", mount["name"])
         path = mount.get("mountPath", "")
         if not path:
-            yield Cause.required(f"{where}.mountPath")
+            yield Cause.required(f"{place}.mountPath")
         elif path in mounted:
-            yield Cause.invalid(f"{where}.mountPath", path, "must be unique")
+            yield Cause.invalid(f"{place}.mountPath", path, "must be unique")
         mounted.add(path)
     for index, port in enumerate(container.get("ports") or ()):
         number = port.get("containerPort")

@@ -212,3 +212,15 @@ def test_cordon(kubectl):
     finally:
         kubectl("uncordon", node)
     assert "unschedulable" not in kubectl("get", "node", node, "-o", "yaml")
+
+
+def test_what_is_not_emulated_is_named(kubectl):
+    kubectl("run", "one", "--image=toolbox:1")
+    kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=10s")
+    for command, subresource in (
+        (("port-forward", "pod/one", "0:80"), "portforward"),
+        (("debug", "one", "--image=toolbox:1"), "ephemeralcontainers"),
+    ):
+        refused = kubectl.run(*command, check=False)
+        assert refused.returncode == 1
+        assert f"the embedded cluster doesn't emulate pods/{subresource}" in refused.stderr
