@@ -163,8 +163,18 @@ _REFUSED: Mapping[str, str] = {
 }
 
 
+UNREACHABLE = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
+
+
+def refusal(error: BaseException) -> tuple[str, str]:
+    """AWS's code and message, if `error` is or was caused by its refusal of a call (a `ClientError`); else empty."""
+    problem = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
+    known = problem.get("Error", {}) if isinstance(problem, dict) else {}
+    return str(known.get("Code", "")), str(known.get("Message", ""))
+
+
 @contextmanager
-def translated_errors(hint: Hint) -> Iterator[None]:
+def translated_errors(hint: Hint = UNREACHABLE) -> Iterator[None]:
     """Turns boto3's errors into a `TargetError` that says what to do. `hint` is for a service that doesn't answer."""
     try:
         yield

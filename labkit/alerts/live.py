@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.alerts.frame import to_frame
-from labkit.alerts.reader import Event, events, explained
+from labkit.alerts.reader import Event, events, log_errors
 from labkit.alerts.times import When, utc
 from labkit.calls import LogsClient, checked
 
@@ -97,7 +97,7 @@ def live_tail(
     if filter_pattern:
         request["logEventFilterPattern"] = filter_pattern
     deadline = time.monotonic() + timeout
-    with explained(client, log_group_arn):
+    with log_errors(client, log_group_arn):
         stream = client.start_live_tail(**request)["responseStream"]
         try:
             for part in stream:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.alerts.reader import explained
+from labkit.alerts.reader import log_errors
 from labkit.alerts.times import When, column, utc
 from labkit.calls import LogsClient, checked
 from labkit.errors import LabError
@@ -39,7 +39,7 @@ def insights(
 
     Raises `LabError` when the query is malformed, fails, or isn't complete after `timeout` seconds.
     """
-    with explained(client, log_group):
+    with log_errors(client, log_group):
         query_id = client.start_query(
             logGroupName=log_group,
             startTime=utc(start).value // 1_000_000_000,

@@ -10,11 +10,12 @@ from typing import Any
 
 import orjson
 import pandas as pd
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import ClientError
 
 from labkit.alerts.frame import Columns, unhurried_gc
 from labkit.alerts.times import When, epoch_ms
-from labkit.calls import LogsClient, checked, shortened, shown
+from labkit.aws import refusal, translated_errors
+from labkit.calls import LogsClient, checked, shown
 from labkit.errors import LabError, TargetError
 from labkit.show import counted
 
@@ -110,7 +111,7 @@ def events(
     seen_tokens: set[str] = set()
     latest, same = 0, 0
     while True:
-        with explained(client, log_group), _quick_parse(client):
+        with log_errors(client, log_group), _quick_parse(client):
             page = _patiently(client.filter_log_events, request)
         before = len(seen_events)
         # A page may be empty and yet have a successor: only the token tells whether there is more.
@@ -184,41 +185,30 @@ def _decode(response_dict: dict[str, Any], customized_response_dict: dict[str, A
 
 
 @contextmanager
-def explained(client: Any, log_group: str) -> Iterator[None]:
-    """Turns what boto3 raises into an error that says what to do."""
+def log_errors(client: LogsClient, log_group: str) -> Iterator[None]:
+    """`translated_errors` for CloudWatch Logs: errors name the log group and what to do."""
     try:
-        yield
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        region = client.meta.region_name
-        if code == "ResourceNotFoundException":
-            raise NoLogGroupError(
-                f"There is no log group {log_group!r} in {region}.",
-                hint="Create it with lab.apply('log-group'), or check log_group and the region (LABKIT_REGION).",
-            ) from error
-        if code in ("AccessDeniedException", "AccessDenied"):
-            raise TargetError(
-                f"These credentials may not read log group {log_group!r}: {message}",
-                hint="They need logs:FilterLogEvents (and logs:StartQuery, logs:GetQueryResults for Insights) on it.",
-            ) from error
-        if code in ("UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"):
-            raise TargetError(
-                f"AWS refuses these credentials ({code}): {message}",
-                hint="Refresh them (`aws sso login`, `aws configure`), or `eval $(labkit env)` for the embedded lab.",
-            ) from error
-        raise LabError(f"CloudWatch Logs answered {code}: {message}", hint=_HINTS.get(code, "")) from error
+        with translated_errors():
+            yield
     except KeyError as error:  # botocore takes an answer that is no JSON for an empty one
         raise BrokenAnswerError(
             f"CloudWatch Logs answered with something else than a result: it has no {error}.", hint=_IN_BETWEEN
         ) from error
-    except ParamValidationError as error:
-        said = shortened(" ".join(str(error).split()), 400)
-        raise LabError(f"boto3 refuses that: {said}", hint="Correct the value that it names.") from error
-    except BotoCoreError as error:
-        raise TargetError(
-            f"CloudWatch Logs can't be reached: {error}",
-            hint="Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials.",
-        ) from error
+    except TargetError as error:
+        code, message = refusal(error)
+        if code == "ResourceNotFoundException":
+            raise NoLogGroupError(
+                f"There is no log group {log_group!r} in {client.meta.region_name}.",
+                hint="Create it with lab.apply('log-group'), or check log_group and the region (LABKIT_REGION).",
+            ) from error.__cause__
+        if code in ("AccessDeniedException", "AccessDenied"):
+            raise TargetError(
+                f"These credentials may not read log group {log_group!r}: {message}",
+                hint="They need logs:FilterLogEvents (and logs:StartQuery, logs:GetQueryResults for Insights) on it.",
+            ) from error.__cause__
+        if code in _HINTS:
+            raise LabError(f"CloudWatch Logs answered {code}: {message}", hint=_HINTS[code]) from error.__cause__
+        raise
 
 
 _IN_BETWEEN = "Is a proxy or another program in between? Check AWS_ENDPOINT_URL and the network, then try again."

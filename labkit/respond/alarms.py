@@ -12,7 +12,7 @@ from labkit.alerts.times import column
 from labkit.aws import translated_errors
 from labkit.calls import CloudWatchClient, SqsClient, checked
 from labkit.errors import LabError
-from labkit.respond.queues import HINT, receive_all
+from labkit.respond.queues import receive_all
 from labkit.waiting import poll
 
 STATES = ("OK", "ALARM", "INSUFFICIENT_DATA")
@@ -31,7 +31,7 @@ def wait_for_alarm(client: CloudWatchClient, name: str, state: str = "ALARM", *,
     found: dict[str, Any] = {}
 
     def described() -> dict[str, Any] | None:
-        with translated_errors(HINT):
+        with translated_errors():
             alarms = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
         if not alarms:
             raise LabError(f"There is no alarm {name!r}.", hint='lab.apply("alarms") makes those of the workshop.')

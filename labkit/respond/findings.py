@@ -17,16 +17,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from botocore.exceptions import ClientError
 
 from labkit.alerts.frame import ALERT, DELIVERY
 from labkit.alerts.times import column
-from labkit.aws import translated_errors
+from labkit.aws import refusal, translated_errors
 from labkit.calls import SecurityHubClient, SqsClient, checked
-from labkit.errors import AlertTimeoutError, LabError
+from labkit.errors import AlertTimeoutError, LabError, TargetError
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert, Failure, Finding
-from labkit.respond.queues import HINT, receive_all
+from labkit.respond.queues import receive_all
 from labkit.show import Table, counted
 from labkit.waiting import poll
 
@@ -180,7 +179,7 @@ def import_findings(
     """
     refused = findings.refused if isinstance(findings, Findings) else ()
     sent = {finding["Id"]: finding for finding in findings}
-    with _explained():
+    with _hub_errors():
         before = {found["Id"]: found["UpdatedAt"] for found in _by_id(client, list(sent))}
         outcome = forwarder.import_findings(client, sent.values(), attempts=attempts, pause=pause)
 
@@ -204,7 +203,7 @@ def read(client: SecurityHubClient, cluster: str, *, filters: Mapping[str, Any] 
     tuples; `workflow` (NEW, NOTIFIED, RESOLVED, SUPPRESSED) and `record` (ACTIVE, ARCHIVED) string. No findings give an
     empty frame of the same columns and dtypes. Raises `LabError` if Security Hub is off.
     """
-    with _explained():
+    with _hub_errors():
         found = list(_findings(client, {**_of_cluster(cluster), **(filters or {})}))
     rows = [
         (
@@ -257,7 +256,7 @@ def wait_for(
     seen: set[str] = set()
 
     def all_found() -> bool | None:
-        with _explained():
+        with _hub_errors():
             there = list(_by_id(client, [id_ for id_ in ids if id_ not in found]))
         seen.update(f["Id"] for f in there)
         found.update({f["Id"]: f for f in there if all(f.get(name) == value for name, value in (where or {}).items())})
@@ -293,7 +292,7 @@ def resolve(client: SecurityHubClient, ids: Iterable[str], *, note: str, by: str
     wanted = list(ids)
     done: list[str] = []
     failed: list[Failure] = []
-    with _explained():
+    with _hub_errors():
         known = {found["Id"]: found["ProductArn"] for found in _by_id(client, wanted)}
         for identifiers in forwarder.batches(
             [{"Id": id_, "ProductArn": arn} for id_, arn in known.items()], MAX_BATCH, forwarder.MAX_BATCH_BYTES
@@ -326,7 +325,7 @@ def archive(client: SecurityHubClient, cluster: str) -> Report:
     """
     findings: list[Finding] = []
     last: list[Failure] = []
-    with _explained():
+    with _hub_errors():
         for finding in active(client, cluster):
             try:
                 findings.append(_archived(finding))
@@ -389,7 +388,7 @@ def newest_dead_letter(client: SqsClient, queue_url: str) -> tuple[pd.Timestamp,
 
     `client` is `boto3.client("sqs")`. SQS returns ten messages at most: it is the newest of these.
     """
-    with translated_errors(HINT):
+    with translated_errors():
         messages = client.receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=10,
@@ -417,19 +416,18 @@ def _letter(message: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _hub_errors() -> Iterator[None]:
     """Turns boto3's errors into `TargetError`, and the one that Security Hub is off into a `LabError` with the step."""
     try:
-        with translated_errors(HINT):
+        with translated_errors():
             yield
-    except LabError as error:
-        cause = error.__cause__
-        if not isinstance(cause, ClientError) or cause.response["Error"]["Code"] != "InvalidAccessException":
+    except TargetError as error:
+        if refusal(error)[0] != "InvalidAccessException":
             raise
         raise LabError(
             "Security Hub CSPM is off in this region.",
             hint='lab.apply("security-hub") enables it, without any standards.',
-        ) from cause
+        ) from error.__cause__
 
 
 def _of_cluster(cluster: str) -> dict[str, Any]:

@@ -19,14 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from botocore.exceptions import ClientError
 
 from labkit.alerts.times import When, utc
-from labkit.aws import translated_errors
+from labkit.aws import refusal, translated_errors
 from labkit.calls import CloudWatchClient, LogsClient, checked
-from labkit.errors import LabError
+from labkit.errors import LabError, TargetError
 from labkit.respond.forwarder import batches
-from labkit.respond.queues import HINT
 from labkit.waiting import poll
 
 MAX_PAIRS = 1000  # different dimension names and values in an hour, beyond which a filter may be disabled
@@ -48,19 +46,18 @@ def put_filter(client: LogsClient, request: Request) -> None:
     service can't be reached or refuses the call itself.
     """
     try:
-        with translated_errors(HINT):
+        with translated_errors():
             client.put_metric_filter(**request)
-    except LabError as error:
-        cause = error.__cause__
-        if not isinstance(cause, ClientError) or cause.response["Error"]["Code"] != "InvalidParameterException":
+    except TargetError as error:
+        code, reason = refusal(error)
+        if code != "InvalidParameterException":
             raise
-        reason = cause.response["Error"]["Message"]
         position = re.search(r"\(position (\d+)\)", reason)
         place = f"\n  {request['filterPattern']}\n  {' ' * (int(position[1]) - 1)}^" if position else ""
         raise LabError(
             f"CloudWatch Logs refuses metric filter {request['filterName']}: {reason}{place}",
             hint="Correct it. TestMetricFilter tries a pattern on messages without a filter.",
-        ) from cause
+        ) from error.__cause__
 
 
 @checked
@@ -157,7 +154,7 @@ def read(
     first, last = utc(start).floor(f"{period}s"), utc(end).ceil(f"{period}s")
     if last <= first:
         raise LabError(f"There is no time between {start} and {end}.", hint="`end` has to be later than `start`.")
-    with translated_errors(HINT):
+    with translated_errors():
         known = sorted({*values, *_listed(client, counter)}) if counter.dimension else [""]
         rows: list[tuple[Any, str, float]] = []
         for i in range(0, len(known), MAX_QUERIES):
@@ -311,7 +308,7 @@ def put(client: CloudWatchClient, namespace: str, data: Sequence[Mapping[str, An
     Raises `TargetError` if CloudWatch refuses a name, a value or a time (more than two weeks old or two hours ahead).
     """
     calls = list(batches(data, MAX_DATA, MAX_BYTES))
-    with translated_errors(HINT):
+    with translated_errors():
         for batch in calls:
             client.put_metric_data(Namespace=namespace, MetricData=batch)
     return len(calls)

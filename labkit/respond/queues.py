@@ -9,9 +9,6 @@ from typing import Any
 from labkit.aws import translated_errors
 from labkit.calls import SqsClient
 
-HINT = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
-"""What to check if AWS doesn't answer."""
-
 
 def receive_all(client: SqsClient, queue_url: str, *, at_least: int = 1, timeout: float) -> list[dict[str, Any]]:
     """Receives and deletes all messages; waits up to `timeout` seconds for `at_least` of them.
@@ -20,7 +17,7 @@ def receive_all(client: SqsClient, queue_url: str, *, at_least: int = 1, timeout
     """
     deadline = time.monotonic() + timeout
     found: list[dict[str, Any]] = []
-    with translated_errors(HINT):
+    with translated_errors():
         while True:
             left = deadline - time.monotonic()
             messages = client.receive_message(

@@ -183,10 +183,10 @@ def test_a_bad_pattern_says_so(client: Any, group: Any) -> None:
 
 
 def test_wrong_credentials_say_so(make_client: Callable[..., Any]) -> None:
-    with pytest.raises(TargetError, match="refuses these credentials"):
+    with pytest.raises(TargetError, match="refused FilterLogEvents"):
         read(make_client(aws_access_key_id="AKIAIOSFODNN7EXAMPLE"), "falco")
 
 
 def test_nobody_there_says_so(make_client: Callable[..., Any]) -> None:
-    with pytest.raises(TargetError, match="can't be reached"):
+    with pytest.raises(TargetError, match="does not answer"):
         read(make_client(endpoint_url="http://127.0.0.1:9"), "falco")
