@@ -1,4 +1,4 @@
-"""Argument checks of the public functions, and the words for what is wrong."""
+"""Checks the arguments of public functions, and words the errors."""
 
 from __future__ import annotations
 

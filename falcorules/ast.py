@@ -1,5 +1,7 @@
-"""The tree of a condition: small immutable nodes with positions; `str(node)` reads back as the same tree, and
-`canonical(node)` is the text that Falco's own reports have."""
+"""The syntax tree of a condition: immutable nodes with positions.
+
+`str(node)` is text that parses to an equal tree; `canonical(node)` is the text that Falco prints.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
-# What Falco's lexer takes as one unquoted string; anything else has to be quoted.
+# What Falco's lexer reads as one unquoted string; anything else has to be quoted.
 BARE_STRING = re.compile(r"[^()\"'\t\n\v\f\r =,]+")
 _BARE_ARGUMENT = re.compile(r"[^\]\[\"'\t\n\v\f\r ]+")
 NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[+-]?[0-9]+\.?[0-9]*(?:[eE][+-][0-9]+)?")
@@ -27,7 +29,7 @@ class Position(NamedTuple):
 
 
 class _Node:
-    """What all nodes share: equality, hash and text are those of the source, positions don't count."""
+    """Base of all nodes. Two nodes are equal if their text is; positions don't count."""
 
     @cached_property
     def _text(self) -> str:
@@ -66,7 +68,7 @@ class Not(_Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Macro(_Node):
-    """The name of a macro, standing for its condition."""
+    """The name of a macro."""
 
     name: str
     position: Position = field(default=Position(), compare=False)
@@ -134,12 +136,12 @@ Node: TypeAlias = "Expression | Operand"
 
 
 def canonical(node: Node) -> str:
-    """The text that Falco makes of a tree. It may read back as another one: quotes that matter are left out."""
+    """The text that Falco prints for a tree. It may parse to another tree: Falco leaves out quotes that matter."""
     return _written(node, _canonical)
 
 
 def quote(text: str) -> str:
-    """`text` as it has to be written in a condition: bare where that is one token, else in double quotes."""
+    """A string as written in a condition: bare if that is one token, else in double quotes."""
     # A backspace is a blank between tokens, though it may stand in one.
     if BARE_STRING.fullmatch(text) and text not in MODIFIERS and "\b" not in text:
         return text
@@ -151,7 +153,7 @@ def quote(text: str) -> str:
 
 
 def _canonical(text: str) -> str:
-    """`text` as Falco prints it: in quotes only for a blank, a quote or something to escape."""
+    """A string as Falco prints it: in quotes only if it has a blank, a quote or a character to escape."""
     return f'"{_escaped(text)}"' if _ESCAPED.search(text) else text
 
 
@@ -233,7 +235,7 @@ def _written(root: object, quoted: Callable[[str], str]) -> str:
 
 
 def _separated(items: tuple[object, ...] | list[object], separator: str) -> list[object]:
-    """`items` with the separator between them, last first (the order in which a stack wants them)."""
+    """The items with separators between them, in reverse order, to be pushed on a stack."""
     parts: list[object] = []
     for item in reversed(items):
         parts.extend([item, separator])

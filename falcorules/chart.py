@@ -1,4 +1,4 @@
-"""Rule files inside a values file of the Falco chart: what the chart will mount into Falco's `rules.d`."""
+"""Rule files inside a values file of the Falco chart (`customRules`), which the chart mounts into Falco's `rules.d`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from falcorules.files import read
 
 @checked
 def from_values(path: Path | str) -> list[tuple[str, str]]:
-    """Names and texts of the rule files that a values file holds under `customRules`, in the order Falco loads them.
+    """Names and texts of the rule files under `customRules`, in the order in which Falco loads them.
 
-    That is what `check` and `Engine.load` take. Raises `RuleError` if the file isn't one, or holds no rules.
+    `check` and `Engine.load` take them. Raises RuleError if the file isn't a values file or has no rules.
     """
     path = Path(path)
     try:
@@ -25,7 +25,7 @@ def from_values(path: Path | str) -> list[tuple[str, str]]:
     rules = document.get("customRules") if isinstance(document, dict) else None
     if not isinstance(rules, dict) or not rules or not all(isinstance(text, str) for text in rules.values()):
         raise RuleError(
-            f"{path} holds no rules for the Falco chart.",
+            f"{path} has no rules for the Falco chart.",
             hint="Put them under `customRules:`, as a file name and a block of text (`lab.yaml: |-`).",
         )
     return sorted((str(name), text) for name, text in rules.items())

@@ -58,7 +58,7 @@ _EVENTS = click.option(
 
 
 def _rule_files(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command its `files`: rule files in the order in which Falco would load them."""
+    """Gives a command the options for rule files, as `files` in the order of loading."""
 
     @click.argument("paths", nargs=-1, metavar="[RULES]...", type=FileName())
     @click.option("--default-rules", is_flag=True, help="Load the stable rules before them.")
@@ -97,7 +97,7 @@ def main() -> None:
 @_rule_files
 @click.option("--json", "as_json", is_flag=True, help="Print Falco's JSON report.")
 def check(files: list[Source], *, as_json: bool) -> None:
-    """Say what Falco says about rule files; exits with 1 if it would refuse them."""
+    """Report what Falco reports for rule files; the exit code is 1 if it refuses them."""
     from falcorules.chart import is_values_file
     from falcorules.engine import check as check_files
 

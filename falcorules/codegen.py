@@ -1,4 +1,4 @@
-"""Turns conditions into one Python function per event type: shared parts once, a field extracted at most once."""
+"""Generates one Python function for many conditions, which evaluates shared parts and extracts fields once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UNITABLE = ("in", "startswith", "endswith", "net in")
 
 
 def matcher(graph: Graph, roots: Sequence[int]) -> Matcher:
-    """A function from an event to the places in `roots` of the conditions that are true for it, ascending."""
+    """A function that returns, for an event, the ascending indexes in `roots` of the conditions that are true."""
     return _Writer(graph).matcher(roots)
 
 
@@ -40,7 +40,7 @@ class _Writer:
     """Writes the source of one matcher."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = _merged(graph)
+        self.graph = _MergedGraph(graph)
         self.names: dict[str, Any] = {"U": object(), **_CALLED}
         self._constants: dict[tuple[str, Any], str] = {}
         self._fields: dict[tuple[Any, ...], str] = {}
@@ -140,7 +140,7 @@ class _Writer:
         self._depth[node] = depth
 
     def _locals(self, nodes: Sequence[int], root: int = -1) -> list[str]:
-        """The line that marks every field and shared result used in a function as not known yet."""
+        """The line that initialises every field and shared result used in a function as unknown."""
         names: dict[str, None] = {}
         seen: set[int] = set()
         pending = list(nodes)
@@ -189,7 +189,7 @@ class _Writer:
         return name
 
     def _load(self, source: tuple[Any, ...]) -> tuple[str, str]:
-        """Code that gets the value of an operand, and code that names it afterwards."""
+        """Code that loads the value of an operand, and code that refers to it afterwards."""
         match source[0]:
             case "constant":
                 name = self._constant(source[1])
@@ -248,8 +248,8 @@ class _Writer:
                 return f"({load} is not None and {test}({value}))"
 
 
-class _merged(Graph):
-    """A copy of the needed part of a graph in which tests of one value against several constants are one test."""
+class _MergedGraph(Graph):
+    """A copy of the needed part of a graph, with one comparison for all constants that a value is compared with."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Comparisons of values: what the operators of conditions mean, beyond what one Python operator does."""
+"""Comparisons of values: the operators of conditions that are more than one Python operator."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def text_test(kind: str, constant: Any) -> Callable[[str], bool]:
     raise ValueError(f"not an operator on strings: {kind}")
 
 
-def _one(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
+def value_test(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
     """A test of one present value."""
     if kind.endswith(MODIFIERS):
         kind, modifier = kind.split(" ")
-        tests = [_one(kind, each, type_) for each in constant]
+        tests = [value_test(kind, each, type_) for each in constant]
         wanted = {"oneof": (1,), "anyof": range(1, len(tests) + 1), "allof": (len(tests),)}[modifier]
         return lambda value: sum(test(value) for test in tests) in wanted
     if type_ in NETWORK_TYPES:
@@ -73,13 +73,13 @@ def _one(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
 
 
 def any_value_test(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
-    """A test of values any of which may match: all ancestors, either side of a connection."""
+    """A test of a field that has several values, any of which may match: ancestors, either side of a connection."""
     if type_ in ("IPADDR", "PORT") or type_ in NETWORK_TYPES:
         convert = values.address if type_ == "IPADDR" else None
-        test = _one(kind, constant, type_)
+        test = value_test(kind, constant, type_)
         quantifier = all if kind.startswith("!=") else any
         return lambda found: bool(found and quantifier(test(convert(value) if convert else value) for value in found))
-    test = _one(kind, constant, type_)
+    test = value_test(kind, constant, type_)
     return lambda found: bool(found) and any(map(test, found))
 
 

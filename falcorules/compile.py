@@ -1,4 +1,4 @@
-"""Checks an expanded condition against the field registry and lowers it to a graph of comparisons."""
+"""Compiles an expanded condition: checks it against the field registry and lowers it to a graph of comparisons."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _NAMELESS = frozenset({"", "NA"})
 
 
 class ConditionFault(Exception):
-    """Why a condition can't be compiled, in Falco's words, and where."""
+    """A condition can't be compiled. `message` is Falco's."""
 
     def __init__(self, message: str, position: Position) -> None:
         super().__init__(message)
@@ -64,12 +64,12 @@ class ConditionFault(Exception):
 
 @dataclass(frozen=True)
 class Operand:
-    """How a value is got from an event. `source` is hashable and says it all; `type` is the value's type.
+    """How a value is read from an event. `source` is a complete, hashable description; `type` is the value's type.
 
     source: ("field", name, argument, conversion) | ("sides", names) | ("constant", value) | ("list", sources)
     | ("call", transformer, sources, argument).
-    `some` is True where several values stand for one and any of them may match (ancestors, either side).
-    `base` is the type, and whether it is a list, of what transformers have been applied to.
+    `some` is True for a field with several values, any of which may match (ancestors, either side).
+    `base` is the type of the innermost operand below transformers, and whether that is a list.
     """
 
     source: tuple[Any, ...]
@@ -86,7 +86,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One comparison. `kind` is what is done, `constant` with what (a value, a tuple of them, or an Operand)."""
+    """One comparison. `kind` is the operation, `constant` the other side (value, tuple of values, or Operand)."""
 
     operand: Operand
     kind: str
@@ -196,8 +196,8 @@ class Graph:
 
 @dataclass
 class Compiled:
-    """A condition that passed its checks: its node in the graph, the events it is evaluated for (and asynchronous ones,
-    whatever it says of types), and what was noticed."""
+    """A valid condition: its node in the graph, the event types it is evaluated for (Falco adds asynchronous events to
+    every rule), and warnings."""
 
     node: int
     event_types: frozenset[str]
@@ -289,7 +289,7 @@ def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) 
 
 
 def _read_last(operand: ast.Operand) -> ast.Operand:
-    """The part of an operand that Falco's compiler comes to last, and where it therefore places a fault."""
+    """The part of an operand that Falco's compiler visits last; its position is that of a fault."""
     while True:
         match operand:
             case ast.Transformer(arguments=(*_, last)) | ast.TransformerList(items=(*_, last)):
@@ -399,7 +399,7 @@ def _comparable(left: Operand, right: Operand, position: Position) -> None:
 
 
 def _operand(node: ast.Operand, *, in_check: bool = False) -> Operand:
-    """The operand for a field or transformer; raises ConditionFault. Nested transformers are taken inside out."""
+    """The operand for a field or transformer, the innermost first. Raises ConditionFault."""
     order: list[ast.Operand] = []
     pending: list[ast.Operand] = [node]
     while pending:
@@ -431,17 +431,17 @@ def _operand(node: ast.Operand, *, in_check: bool = False) -> Operand:
 
 
 def check_operand(node: ast.Operand) -> None:
-    """Raises ConditionFault unless a transformer can be applied to what it is applied to."""
+    """Raises ConditionFault unless a transformer accepts its arguments."""
     _operand(node)
 
 
-def stands_for(name: str) -> tuple[str, ...]:
-    """The fields that are looked at instead of this one: either side of a connection, the address in a network."""
+def compared_fields(name: str) -> tuple[str, ...]:
+    """The fields that are compared in place of this one: either side of a connection, the address for a network."""
     return _EITHER_SIDE.get(name) or ((_ADDRESS_OF[name],) if name in _ADDRESS_OF else ())
 
 
 def field_operand(reference: Reference, *, in_check: bool = False) -> Operand:
-    """How the value of a field is got. In a check, a field may stand for several values."""
+    """The operand for a field. In a check, a field may have several values."""
     info = reference.info
     some = in_check and (reference.field in _EITHER_SIDE or (reference.field in ANCESTORS and not reference.argument))
     source = _source_of(reference, some=some)
@@ -491,11 +491,11 @@ def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
         raise ConditionFault(f"field '{first.name}' does not support transformers", place)
     kind, is_list = first.type, first.is_list
     if name == "len":
-        fits = is_list or kind in STRING_TYPES or kind == "BYTEBUF"
+        supported = is_list or kind in STRING_TYPES or kind == "BYTEBUF"
         kind, is_list = "UINT64", False
     else:
-        fits = kind in ({"CHARBUF", "BYTEBUF"} if name == "b64" else STRING_TYPES)
-    if not fits:
+        supported = kind in ({"CHARBUF", "BYTEBUF"} if name == "b64" else STRING_TYPES)
+    if not supported:
         raise ConditionFault(_unsupported(node, first), place)
     if node.argument:
         raise ConditionFault(f"transformer '{name}' does not support field arguments", place)
@@ -504,8 +504,8 @@ def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
 
 
 def _misapplied(node: ast.Transformer, arguments: list[tuple[str, bool]]) -> str:
-    """Why a transformer of several arguments can't have these, in Falco's words; "" if it can. What counts is the field
-    that an argument is made of (type, whether it is a list): a transformer in between is not seen."""
+    """Why a transformer doesn't accept these arguments, in Falco's words; "" if it does. An argument is given by the
+    field it is made of (type, whether it is a list): Falco ignores transformers in between."""
     match node.name:
         case "join":
             if len(arguments) != 2:
@@ -545,7 +545,7 @@ def _unsupported(node: ast.Transformer, operand: Operand) -> str:
 
 
 def _suspect(text: str, operator: str, position: Position, warnings: list[tuple[str, Position]]) -> None:
-    """Notices constants that look like something else was meant."""
+    """Warns of constants that look like a field, a transformer or a needless regex."""
     stripped = "".join(text.split())
     if operator == "regex" and _is_simple(text):
         warnings.append(
@@ -577,7 +577,7 @@ def _is_field(text: str) -> bool:
 
 
 def _is_simple(pattern: str) -> bool:
-    """Whether a regex does no more than =, contains, startswith or endswith could."""
+    """Whether =, contains, startswith or endswith could replace a regex."""
     at, size = 0, len(pattern)
     while at < size:
         character = pattern[at]
@@ -598,7 +598,7 @@ _CODES_BEYOND_NAMES = 1  # the one event that all generic system calls share
 
 
 def _event_types(root: ast.Expression) -> tuple[frozenset[str], int]:
-    """The event types a condition can be true for, and how many event codes that is in Falco."""
+    """The event types a condition can be true for, and the number of Falco's event codes for them."""
     everything = event_types()
     order: list[tuple[ast.Expression, bool]] = []
     pending: list[tuple[ast.Expression, bool]] = [(root, False)]
@@ -645,7 +645,7 @@ def _types_of_check(node: ast.Check, negated: bool, everything: frozenset[str]) 
 
 
 def _reject_untraceable(node: ast.Check | ast.Exists) -> None:
-    """Raises ConditionFault where Falco can't tell which event types a check is about."""
+    """Raises ConditionFault for a check whose event types Falco can't determine."""
     if any(map(_transforms_event_type, ast.walk(node.operand))):
         message = "event code search does not support `evt.type` checks with transformers"
         raise ConditionFault(message, node.position)
@@ -657,7 +657,7 @@ def _reject_untraceable(node: ast.Check | ast.Exists) -> None:
 
 
 def _transforms_event_type(node: ast.Node) -> bool:
-    """Whether a transformer has the event type as an argument, or as the last in a list (Falco looks at no other)."""
+    """Whether a transformer has the event type as an argument, or last in a list (Falco checks no other item)."""
     if not isinstance(node, ast.Transformer):
         return False
     arguments = [

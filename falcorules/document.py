@@ -35,7 +35,7 @@ class Node:
 
     @property
     def name(self) -> str | None:
-        """What a key or an operation is called, None if it can't be."""
+        """The text of a key or an operation; None for a map or a sequence."""
         return {"scalar": self.text, "null": "null"}.get(self.kind)
 
     def boolean(self) -> bool | None:
@@ -55,7 +55,7 @@ class Node:
 
 
 def documents(content: bytes) -> list[Node]:
-    """The documents of a file up to the first empty one, with shared nodes where it has aliases. Raises YamlFault."""
+    """The documents of a file up to the first empty one. Aliases are shared nodes. Raises YamlFault."""
     return _Parser(Scanner(as_utf8(content).decode("latin-1"))).documents()
 
 
@@ -141,7 +141,7 @@ class _Parser:
         return node
 
     def _begin(self) -> Node | None:
-        """The next node if it is whole, otherwise None, and it is open."""
+        """The next node if it is complete; None if a map or sequence was opened."""
         scanner = self._scanner
         if len(self._open) + 1 >= MAX_NESTING:
             scanner.fail("bad file")
@@ -196,7 +196,7 @@ class _Parser:
             self._scanner.pop()
 
     def _continue(self, opened: _Open) -> Node | None:
-        """The next node in what is open, None if that is open itself, _CLOSED at the end."""
+        """The next node in an open map or sequence; None if another one was opened in it, _CLOSED at the end."""
         match opened.how:
             case "block seq start":
                 return self._in_block_sequence()

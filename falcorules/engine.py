@@ -1,14 +1,14 @@
-"""Evaluates events against loaded rules and makes alerts of what matches."""
+"""The engine: loads rule files, evaluates events, makes alerts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
 from falcorules.arguments import checked, near, shown
 from falcorules.errors import EventError, RuleError
-from falcorules.events import Event, RecordedEvent, TypedEvent, as_line, open_events
+from falcorules.events import Event, RecordedEvent, TypedEvent, open_events
 from falcorules.files import read
 from falcorules.keys import PRIORITIES
 from falcorules.loader import Loader, Rule
@@ -30,7 +30,7 @@ _WRONG_TYPE = (TypeError, AttributeError, ValueError, OverflowError)
 
 
 class LoadError(RuleError):
-    """Rules were refused; `report` says why and where."""
+    """Rule files are invalid; `report` has the errors and their locations."""
 
     def __init__(self, message: str, report: Report) -> None:
         code = report.errors[0].code if report.errors else ""
@@ -47,11 +47,12 @@ class LoadError(RuleError):
 
 
 class Engine:
-    """Rules and what is done with their matches.
+    """Loaded rules, and how events are evaluated.
 
-    `matching` is "first" (of the rules that match an event only the one loaded first raises) or "all"; rules below
-    `priority` are left out; `suggested_output` appends the container's fields to every output; `extra_fields` maps
-    names to formats that are added to `output_fields`; `properties` are the optional parts of the JSON line.
+    `matching` is "first" (of the rules that match an event, only the first one loaded raises an alert) or "all". Rules
+    below `priority` are not evaluated. `suggested_output` appends the container's fields to every output,
+    `append_output` further formats. `extra_fields` maps names to formats that are added to `output_fields`.
+    `properties` are the optional keys of an alert's JSON.
     """
 
     @checked
@@ -87,29 +88,26 @@ class Engine:
 
     @property
     def active(self) -> list[Rule]:
-        """The rules that are evaluated: enabled, selected and of a sufficient priority."""
+        """The rules that are evaluated: enabled, selected, and of sufficient priority."""
         return self._active
 
     @property
-    def loader(self) -> Loader:
-        return self._loader
+    def required_plugins(self) -> list[list[tuple[str, str]]]:
+        """Names and versions of plugins that rule files require: one alternative of each."""
+        return self._loader.requirements
 
     @checked
     def rule(self, name: str) -> Rule:
-        """The loaded rule of that name (case doesn't matter); raises RuleError."""
+        """The loaded rule of that name, ignoring case. Raises RuleError."""
         for rule in self.rules:
             if rule.name.lower() == name.lower():
                 return rule
         hint = near(name, [rule.name for rule in self.rules], cutoff=0.4) or "The command `list` shows them all."
         raise RuleError(f"There is no rule {shown(name)}.", hint=hint.strip())
 
-    def record(self, event: Event, stream: TextIO) -> None:
-        """Writes an event in its recorded form, as one JSON line that `replay` reads."""
-        stream.write(as_line(event))
-
     @checked
     def load(self, files: Sources) -> Report:
-        """Loads rule files in order; raises LoadError, which carries the report, if any is invalid."""
+        """Loads rule files in order. Raises LoadError, which has the report, if a file is invalid."""
         report = load_files(self._loader, files)
         if not report.successful:
             first = report.errors[0] if report.errors else None
@@ -120,7 +118,7 @@ class Engine:
 
     @checked
     def select(self, selection: Iterable[Mapping[str, Mapping[str, str]]]) -> None:
-        """Enables and disables rules as `rules:` in falco.yaml does, in order; a rule's name may have wildcards:
+        """Enables and disables rules in order, as `rules:` in falco.yaml does. Names of rules may have wildcards:
         `[{"disable": {"rule": "*"}}, {"enable": {"tag": "network"}}]`."""
         for entry in [selection] if isinstance(selection, Mapping) else selection:
             if not isinstance(entry, Mapping):
@@ -147,7 +145,7 @@ class Engine:
         self._matchers = {}
 
     def process(self, event: Event) -> list[Alert]:
-        """The alerts that an event raises."""
+        """The alerts that an event raises, in the order of the rules."""
         try:
             found = self._matchers[event.type]
         except KeyError:
@@ -166,7 +164,7 @@ class Engine:
         return [self._alert(rules[hit], event) for hit in hits]
 
     def matches(self, event: Event) -> list[Rule]:
-        """All rules that are true for an event, whatever `matching` says."""
+        """All active rules that match an event, regardless of `matching`."""
         try:
             found = self._matchers[event.type]
         except KeyError:
@@ -175,9 +173,9 @@ class Engine:
 
     @checked
     def replay(self, events: Recorded) -> Replay:
-        """Evaluates events, in order: those of a file (JSON lines, `.gz` too; "-" is standard input), or any events.
+        """Evaluates events in order: of a file (JSON lines, `.gz` too; "-" is standard input), or given ones.
 
-        Raises EventError for a file that isn't there or holds something else.
+        Raises EventError for a file that can't be read or has something else.
         """
         from falcorules.replay import Replay
 
@@ -186,17 +184,17 @@ class Engine:
 
     @checked
     def explain(self, rule: str) -> Explanation:
-        """What a rule is made of: its condition with macros and lists expanded, its fields, operators and events."""
+        """The parts of a rule: its condition with macros and lists expanded, its fields, operators and event types."""
         from falcorules.explain import Explanation
 
         return Explanation.of(self.rule(rule))
 
     @checked
     def why(self, rule: str, events: Recorded | Event, *, number: int | None = None) -> Verdict:
-        """Which parts of a rule's condition are true for one event, and which decided.
+        """Which parts of a rule's condition are true for one event, and which of them decided.
 
-        `events` is that event, or several (as for `replay`), of which the one with `evt.num` `number` is taken; without
-        a number, the first for which most of the condition is true. Raises EventError if there is no such event.
+        `events` is that event, or several as for `replay`: then the one whose `evt.num` is `number` is taken or,
+        without a number, the first for which most of the condition is true. Raises EventError if there is none.
         """
         from falcorules.explain import closest, explain_event, numbered
 
@@ -207,7 +205,7 @@ class Engine:
         return explain_event(chosen, found)
 
     def _matcher(self, event_type: str) -> tuple[_Matcher, list[Rule]] | None:
-        """The rules that can match events of a type, as one function."""
+        """One function for all rules that can match events of a type, and these rules; None if there are none."""
         from falcorules.codegen import matcher
         from falcorules.fields import generic_event_types
 
@@ -246,7 +244,7 @@ class Engine:
 
 @checked
 def load(files: Sources, **options: Any) -> Engine:
-    """An engine with these files loaded; `options` are those of `Engine`. Raises LoadError if any is invalid."""
+    """An engine with these files loaded; `options` are those of `Engine`. Raises LoadError if a file is invalid."""
     engine = Engine(**options)
     engine.load(files)
     return engine
@@ -254,13 +252,13 @@ def load(files: Sources, **options: Any) -> Engine:
 
 @checked
 def check(files: Sources) -> Report:
-    """What Falco says about these files, loaded in order."""
+    """Falco's report on these files, loaded in order."""
     return load_files(Loader(), files)
 
 
 def load_files(loader: Loader, files: Sources) -> Report:
-    """Loads files one after the other (of a folder: its YAML files, by name); a file that can't be read is an error
-    like any other, and after a file that requires a plugin which isn't there, none is loaded."""
+    """Loads files in order. A file that can't be read is an error in the report; after a file that requires a missing
+    plugin, no other is loaded."""
     report = Report()
     for file in _files(files):
         if isinstance(file, tuple):
@@ -284,7 +282,7 @@ def load_files(loader: Loader, files: Sources) -> Report:
 
 
 def _files(files: Sources) -> Iterator[Source]:
-    """Files one by one: of a folder its YAML files, of a list its items. Text of several lines is rules, not a name."""
+    """Single files: of a folder the YAML files by name, of a list the items. A text of several lines is rules."""
     one = isinstance(files, str | Path) or _is_named(files) or not isinstance(files, Iterable)
     for file in [files] if one else files:  # type: ignore[union-attr]
         if isinstance(file, str) and "\n" in file:
@@ -295,7 +293,7 @@ def _files(files: Sources) -> Iterator[Source]:
             yield from _files(file)
         elif not isinstance(file, str | Path):
             hint = 'Give paths, or pairs of a name and a text: ("mine.yaml", "- rule: ...").'
-            raise RuleError(f"{shown(file)} is no rule file.", hint=hint)
+            raise RuleError(f"{shown(file)} is not a rule file.", hint=hint)
         elif Path(file).is_dir():
             try:
                 found = sorted(path for path in Path(file).iterdir() if path.suffix in (".yaml", ".yml"))
@@ -321,12 +319,12 @@ def _events(events: Recorded) -> Iterable[Event]:
 
 
 def _event(value: Any) -> Event:
-    """An event; a mapping of field names to values is one, too."""
+    """An event, or a mapping of field names to values as an event."""
     if isinstance(value, Mapping) and isinstance(value.get("evt.type"), str):
         return RecordedEvent(value)
     if not hasattr(value, "type"):
         hint = "Give a file of recorded events, or a list of them (falcorules.read_events)."
-        raise EventError(f"{shown(value)} is no event.", hint=hint)
+        raise EventError(f"{shown(value)} is not an event.", hint=hint)
     found: Event = value
     return found
 

@@ -1,4 +1,4 @@
-"""Events as rules see them: the interface, and events recorded as JSON lines."""
+"""Events: the protocol that rules are evaluated on, and events recorded as JSON lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Value: TypeAlias = "str | int | float | bool | bytes | list[Any]"
 
 
 class Event(Protocol):
-    """One event. Fields are asked for by name when a rule needs them, so that an event can compute them lazily.
+    """One event. Rules ask for fields by name, so that an event can compute them lazily.
 
     `get(field, argument)` returns the value, or None if the field is missing on this event. `%proc.aname[2]` asks for
     ("proc.aname", "2"), `evt.arg.name` and `evt.arg[1]` for ("evt.arg", "name") and ("evt.arg", "1"). Without an
@@ -52,17 +52,17 @@ class Event(Protocol):
 
 
 class RecordedEvent:
-    """An event from an object that maps field names to values: `{"evt.type": "openat", "fd.name": "/etc/shadow", ...}`.
+    """An event as a mapping of field names to values: `{"evt.type": "openat", "fd.name": "/etc/shadow", ...}`.
 
-    What isn't there is missing. `evt.arg` is an object by parameter name; ancestor fields are lists that start with
-    the process itself.
+    Other fields are missing. `evt.arg` is a mapping by parameter name; ancestor fields are lists that start with the
+    process itself.
     """
 
     __slots__ = ("_values", "source", "time", "type")
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         if not isinstance(values, Mapping):
-            raise EventError(f"{shown(values)} is no event.", hint='Give its fields: {"evt.type": "openat", ...}.')
+            raise EventError(f"{shown(values)} is not an event.", hint='Give its fields: {"evt.type": "openat", ...}.')
         self._values = values
         self.type: str = values.get("evt.type", "")
         self.time: int = values.get("evt.time", 0)
@@ -94,19 +94,19 @@ class RecordedEvent:
         return self._values.get(f"{field}.{argument}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The object it was made from."""
+        """The field values, as a new dictionary."""
         return dict(self._values)
 
     def __repr__(self) -> str:
         return f"<RecordedEvent {self.type} {self._values.get('proc.cmdline', '')}>"
 
 
-# Fields with an argument, of which a recording has only the whole: how a part is found in what it has.
+# Fields with an argument that a recording holds only as a whole: how to find the part.
 
 
 def _word(values: Mapping[str, Any], argument: str) -> str | None:
-    """An argument of the process. They are recorded with blanks between them: if there are more blanks than that takes,
-    the last one has them, as in `sh -c "echo a b"`."""
+    """An argument of the process. `proc.args` joins them with blanks; further blanks are counted to the last argument,
+    as in `sh -c "echo a b"`."""
     text, count = values.get("proc.args"), values.get("proc.cmdnargs")
     if not isinstance(text, str) or not argument.isdigit():
         return None
@@ -124,7 +124,7 @@ def _ancestors_words(values: Mapping[str, Any], argument: str) -> str | None:
 
 
 def _variable(values: Mapping[str, Any], name: str) -> str | None:
-    """A variable of an environment printed as `A=1 B=2`; empty if it isn't set, as Falco has it."""
+    """A variable of an environment printed as `A=1 B=2`; empty if it isn't set, as in Falco."""
     text = values.get("proc.env")
     if not isinstance(text, str):
         return None
@@ -133,7 +133,7 @@ def _variable(values: Mapping[str, Any], name: str) -> str | None:
 
 
 def _type_of_descriptor(values: Mapping[str, Any], number: str) -> list[str] | None:
-    """The type of one file descriptor, as a list: of the standard ones, and the one that the event is about."""
+    """The type of a file descriptor, as a list. Known are the standard descriptors and the event's own."""
     standard = {"0": "proc.stdin.type", "1": "proc.stdout.type", "2": "proc.stderr.type"}
     field = "fd.type" if str(values.get("fd.num")) == number else standard.get(number, "")
     kind = values.get(field)
@@ -141,7 +141,7 @@ def _type_of_descriptor(values: Mapping[str, Any], number: str) -> list[str] | N
 
 
 def _labelled(field: str) -> Callable[[Mapping[str, Any], str], str | None]:
-    """A label in a field with all of them, `a:1, b:2`."""
+    """A label in a field that lists them as `a:1, b:2`."""
 
     def find(values: Mapping[str, Any], name: str) -> str | None:
         text = values.get(field)
@@ -158,7 +158,7 @@ def _cgroup(values: Mapping[str, Any], name: str) -> str | None:
 
 
 def _raw_argument(values: Mapping[str, Any], name: str) -> Any:
-    """An argument of the event before it is made text, where another field has it: results, descriptors, text."""
+    """An event argument as a number or text, if another field has it: results, descriptors, text."""
     raw, shown = values.get("evt.rawarg"), values.get("evt.arg")
     if isinstance(raw, Mapping) and name in raw:
         return raw[name]
@@ -187,7 +187,7 @@ _PARTS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
 
 
 class TypedEvent:
-    """An event whose values have the types that their fields should have; what doesn't is missing."""
+    """An event whose values have the types of their fields; a value of another type is missing."""
 
     __slots__ = ("_event", "source", "time", "type")
 
@@ -222,10 +222,10 @@ def _is_of(value: Any, kind: str) -> bool:
 
 @checked
 def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterator[RecordedEvent]:
-    """Events from JSON lines; raises EventError for a line that isn't one."""
+    """Events from JSON lines. Raises EventError for a line that isn't an event."""
     for number, line in enumerate(lines, start=1):
         if not isinstance(line, str | bytes):
-            raise EventError(f"{name}, line {number} is no text: {shown(line)}", hint="Give it lines of JSON.")
+            raise EventError(f"{name}, line {number} is not text: {shown(line)}", hint="Give it lines of JSON.")
         if not line.strip():
             continue
         where = f"{name}, line {number}"
@@ -257,7 +257,7 @@ _LEAST, _MOST = -(1 << 63), (1 << 64) - 1
 
 
 def _can_have(field: str, value: Any) -> bool:
-    """Whether a recorded value is one, or a list of some; or an object of some, where a field needs an argument."""
+    """Whether a value may be recorded: a single value, a list, or an object if the field needs an argument."""
     if isinstance(value, list):
         return all(map(_is_single, value))
     if isinstance(value, dict):
@@ -280,7 +280,7 @@ def open_events(file: Path | str) -> Iterator[RecordedEvent]:
     name = str(file)
     if name == "-":
         if sys.stdin is None:
-            raise EventError("Can't read events from standard input: it is closed", hint="Send a recording to it.")
+            raise EventError("Can't read events from standard input: it is closed", hint="Redirect a recording to it.")
         yield from read_events(_lines(sys.stdin.buffer, "standard input"), name="standard input")
         return
     try:
@@ -307,7 +307,7 @@ def _lines(file: BinaryIO | gzip.GzipFile, name: str) -> Iterator[bytes]:
 
 
 def recorded(event: Event) -> dict[str, Any]:
-    """An event in its recorded form: every field that it has, evaluated now."""
+    """An event in its recorded form: every field that has a value, evaluated now."""
     values: dict[str, Any] = {}
     for name, info in fields().items():
         if info.argument == "required" or info.filter_only or info.deprecated or info.hidden:

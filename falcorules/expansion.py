@@ -17,7 +17,7 @@ _DELIMITERS = re.compile(r"[ \t\n\r(),=]+")
 
 
 def quoted(text: str) -> str:
-    """What Falco makes of a list item in a condition: quoted if it has a space and isn't yet."""
+    """A list item as Falco writes it into a condition: quoted if it has a space and isn't quoted yet."""
     return f'"{text}"' if " " in text and text[0] not in "\"'" else text
 
 
@@ -30,7 +30,7 @@ def joined(texts: Iterable[str]) -> str:
 
 
 class ListExpander:
-    """Replaces the names of lists in conditions by their items, as text."""
+    """Replaces the names of lists in the text of conditions by their items."""
 
     def __init__(self, lists: Mapping[str, list[str]], used: set[str]) -> None:
         self._lists = {name: joined(items) for name, items in lists.items()}
@@ -56,7 +56,7 @@ def _replace_list(condition: str, name: str, items: str) -> str | None:
     """`condition` with the list's name replaced wherever it stands between delimiters; None if it doesn't."""
     delimiters = f"{BLANKS}(),="
     out: list[str] = []
-    rest = 0  # what follows here hasn't been looked at
+    rest = 0  # the text from here on is not yet searched
     size = 0
     found = condition.find(name) if name else -1
     changed = False
@@ -70,7 +70,7 @@ def _replace_list(condition: str, name: str, items: str) -> str | None:
             rest = end
             while rest < len(condition) and condition[rest] in BLANKS:
                 rest += 1
-            if not items:  # then a comma beside the name has to go too
+            if not items:  # an empty list takes a comma beside it away, too
                 if out and out[-1].endswith(","):
                     out[-1] = out[-1][:-1]
                 elif condition[rest : rest + 1] == ",":

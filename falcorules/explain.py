@@ -9,7 +9,7 @@ from typing import Any
 
 from falcorules import ast
 from falcorules.codegen import Matcher, matcher
-from falcorules.compile import Graph, compile_condition, stands_for
+from falcorules.compile import Graph, compared_fields, compile_condition
 from falcorules.errors import EventError
 from falcorules.events import Event
 from falcorules.fields import ANCESTORS, UnknownField
@@ -270,8 +270,8 @@ def _value(operand: ast.Operand, event: Event) -> str:
     """The value of an operand for an event, as text; of one that stands for several values, all of them."""
     if isinstance(operand, ast.Field):
         values: list[Any] | None = None
-        if stood_for := stands_for(operand.name):
-            values = [value for field in stood_for if (value := event.get(field)) is not None]
+        if compared := compared_fields(operand.name):
+            values = [value for field in compared if (value := event.get(field)) is not None]
         elif operand.name in ANCESTORS and not operand.argument:
             values = list((event.get(operand.name) or ())[1:])
         if values is not None:

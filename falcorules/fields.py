@@ -1,4 +1,4 @@
-"""What Falco knows about fields and event types: names, types, arguments; read once from the data files."""
+"""Falco's registry of fields and event types: names, types, arguments."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NUMBER_TYPES = frozenset(
 ADDRESS_TYPES = frozenset({"IPADDR", "IPV4ADDR", "IPV6ADDR"})
 NETWORK_TYPES = frozenset({"IPNET", "IPV4NET", "IPV6NET"})
 
-# Families of fields in which a dot introduces the argument: evt.arg.name is evt.arg with argument "name".
+# Fields whose argument may follow a dot: evt.arg.name is evt.arg with argument "name".
 _EVENT_ARGUMENTS = ("evt.arg", "evt.rawarg")
-# What starts like one of these and is no field is a mistake in its argument.
+# A name that starts like one of these and is unknown has a wrong argument.
 _PREFIXES = (*_EVENT_ARGUMENTS, "evt.around")
 # Ancestor fields take a level, or no argument in a condition, where they stand for all ancestors.
 ANCESTORS = frozenset({"proc.apid", "proc.aname", "proc.aexe", "proc.aexepath", "proc.acmdline"})
@@ -42,7 +42,7 @@ _PLUGIN = ("container.", "k8s.", "proc.is_container_")
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """A field as Falco's registry has it. `argument` is "required", "optional" or ""."""
+    """A field. `argument` is "required", "optional" or ""."""
 
     name: str
     type: str
@@ -52,13 +52,13 @@ class FieldInfo:
     transformable: bool = True
     filter_only: bool = False
     deprecated: bool = False
-    # Not listed, but there.
+    # Known, but not listed.
     hidden: bool = False
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A field as a condition or an output names it: the field, its argument, and what type its value has."""
+    """A use of a field in a condition or an output: the field, its argument, and the type of its value."""
 
     field: str
     argument: str | None
@@ -67,7 +67,7 @@ class Reference:
 
 
 class UnknownField(Exception):
-    """The text names no field, or not with this argument. `message` is in Falco's words."""
+    """A text names no field, or a field with a wrong argument. `message` is Falco's."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -116,13 +116,13 @@ def event_types() -> frozenset[str]:
 
 @cache
 def generic_event_types() -> frozenset[str]:
-    """System calls without an event of their own: to Falco they are all one event."""
+    """System calls without an event of their own, which are one event to Falco."""
     return frozenset(_data("events.json")["generic"].split())
 
 
 @cache
 def _parameter_types() -> Mapping[str, str]:
-    """The type of each event parameter, as in the first event that has it (which may be one that is no longer made)."""
+    """The type of each event parameter, taken from the first event that has it (which may be a former one)."""
     types: dict[str, str] = dict(_data("events.json")["former"])
     for parameters in event_parameters().values():
         for name, kind in parameters:
@@ -132,7 +132,7 @@ def _parameter_types() -> Mapping[str, str]:
 
 @cache
 def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Reference:
-    """The field that `name[argument]` stands for; raises UnknownField.
+    """The field that `name[argument]` refers to. Raises UnknownField.
 
     `in_output` is for output formats, where filter-only fields aren't allowed.
     """

@@ -55,7 +55,7 @@ def _open(path: Path | str, flags: int) -> int:
 
 
 def _has_writer(pipe: int) -> bool:
-    """Waits for data in a pipe; after that, whether something has it open for writing."""
+    """Whether a pipe is open for writing, or got data within `PATIENCE`."""
     if select.select([pipe], [], [], PATIENCE)[0]:
         return True
     try:

@@ -8,7 +8,7 @@ from falcorules.report import Location
 
 SYSCALL = "syscall"
 Trail = tuple[Location, ...]
-"""The way from the file to a place in it; the last location is the innermost."""
+"""The locations from the file down to a place in it."""
 
 
 class Refused(Exception):
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 @dataclass
 class Entry:
-    """A value of an exception: one text, or a list of entries (None where it is neither)."""
+    """A value of an exception: a text, or a list of entries."""
 
     text: str = ""
     items: list[Entry] | None = None

@@ -1,4 +1,4 @@
-"""Values of keys in an item of a rule file, checked as Falco checks them. What is wrong raises `Refused`."""
+"""Reads the values of an item's keys, with Falco's checks. A wrong value raises Refused."""
 
 from __future__ import annotations
 

@@ -79,8 +79,8 @@ _MAX_REPEATED = 1_000
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule ready to be evaluated. `output` is its format with everything appended; `event_types` are those it can
-    match; `condition` has its macros expanded; `macros` are those that its own text names."""
+    """A loaded rule. `output` has all appended formats, `condition` its macros expanded; `event_types` are those it can
+    match; `macros` are those that its own text names."""
 
     name: str
     description: str
@@ -98,7 +98,7 @@ class Rule:
 
 
 class Loader:
-    """Rule files read one after the other; each sees what those before it defined."""
+    """Loads rule files one after the other; each sees the definitions of those before it."""
 
     def __init__(self, *, suggested_output: bool = True, append_output: Sequence[str] = ()) -> None:
         self.graph = Graph()
@@ -112,11 +112,11 @@ class Loader:
         self._next_index = 0
         self._report = FileReport("")
         self._parsed: dict[str, ast.Expression] = {}
-        self._texts = self._parts = 0  # how long and how many all conditions are
+        self._texts = self._parts = 0  # length and number of parts of all conditions
         self._compiled: dict[tuple[str, str], Compiled] = {}
 
     def load(self, name: str, content: bytes) -> FileReport:
-        """Reads one file and compiles everything defined so far; `rules` holds the result if nothing is wrong."""
+        """Reads one file and compiles all definitions so far; `rules` is updated if there is no error."""
         self._report = report = FileReport(name)
         self._contents[name] = content
         trail: Trail = (Location("rules content", name=name),)
@@ -128,7 +128,7 @@ class Loader:
         return report
 
     def missing_plugins(self) -> str:
-        """Which plugin requirement isn't met, in Falco's words; "" if all are."""
+        """Falco's message for a plugin requirement that isn't met; "" if all are."""
         for alternatives in self.requirements:
             if not any(
                 name in PLUGINS and compatible(PLUGINS[name], parse_version(version)) for name, version in alternatives
@@ -361,7 +361,7 @@ class Loader:
                 return keys.text(item, key, trail)
 
     def _known_rule(self, source: str, trail: Trail) -> RuleItem | None:
-        """The rule of the same name, which must not have another source if one is asked for."""
+        """The known rule of the same name. Raises Refused if it has another source than the given one."""
         known = self._rules.get(trail[-1].item_name)
         if known and source and known.source != source:
             raise Refused("LOAD_ERR_VALIDATE", "Rule has been re-defined with a different source", trail)
@@ -537,7 +537,7 @@ class Loader:
         return lambda name: self._macros[name].index < macro.visibility
 
     def _expanded_lists(self) -> tuple[dict[str, list[str]], set[str]]:
-        """Each list with the lists defined before it in place of their names (one level), and the names used so."""
+        """Each list with the names of earlier lists replaced (one level), and the names that were replaced."""
         expanded: dict[str, list[str]] = {}
         used: set[str] = set()
         for item in self._lists.values():
@@ -608,7 +608,7 @@ class Loader:
             message = f"condition too large: with its macros expanded, {self._parts} parts in all conditions"
             raise Refused("LOAD_ERR_COMPILE_CONDITION", message, rule.condition_trail)
         self._warn_of_fields(expression, condition, rule)
-        key = (condition, str(expression))  # the tree decides, and the text has the places of its warnings
+        key = (condition, str(expression))  # the text, too, since warnings have places in it
         compiled = self._compiled.get(key)
         try:
             if compiled is None:
@@ -681,7 +681,7 @@ def _is_unknown(message: str) -> bool:
 
 
 def _in_condition(position: Position, condition: str, parent: Trail) -> Trail:
-    """A place in a condition, counted on from where the condition is (as Falco does, whatever the text's form)."""
+    """A location in a condition. As in Falco, it is counted from the start of the condition, even in a folded text."""
     text = condition.encode("utf-8", "surrogatepass")
     name = f'"{text[:17].decode("utf-8", "replace")}..."' if len(text) > 20 else f'"{condition}"'
     name = name.replace("\n", " ").replace("\r", " ")

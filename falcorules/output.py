@@ -1,4 +1,4 @@
-"""Output formats: `%field`, `%field[arg]`, `%20field`, `%tolower(field)`; and alerts as Falco's text and JSON lines."""
+"""Output formats (`%field`, `%field[arg]`, `%20field`, `%tolower(field)`), and alerts as Falco's text and JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Getter: TypeAlias = Callable[[str, "str | None"], Any]
 
 
 class BadFormat(Exception):
-    """An output format that can't be used. `unknown` is true where a field isn't known."""
+    """An output format is invalid. `unknown` is True if it names an unknown field."""
 
     def __init__(self, message: str, *, unknown: bool = False) -> None:
         super().__init__(message)
@@ -34,8 +34,8 @@ class BadFormat(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """A field or transformer in a format. `width` pads or cuts it (0: neither); `fields` are those it shows or is made
-    of: their names in `output_fields`, and what to ask an event for."""
+    """A field or transformer in a format. `width` pads or cuts the text (0: neither). `fields` are the fields it uses:
+    the name in `output_fields`, and the arguments for `Event.get`."""
 
     operand: ast.Operand
     fields: tuple[tuple[str, str, str | None], ...]
@@ -78,7 +78,7 @@ class Format:
         return "".join(part if isinstance(part, str) else _shown(part, get) for part in self.parts)
 
     def values(self, get: Getter) -> dict[str, Any]:
-        """The value of each field by its name, None where it is missing. What transformers make of it is left out."""
+        """The value of each field by its name, None if it is missing. Results of transformers are left out."""
         return {name: _got(get, field, argument) for token in self.tokens for name, field, argument in token.fields}
 
 
@@ -97,12 +97,12 @@ def _token(parser: Parser, text: str, at: int) -> tuple[Token, int]:
             return Token(operand, tuple(_named(node) for node in fields), width), end
         except (ConditionFault, UnknownField):
             continue
-    # Falco looks for ever shorter names, and complains of the last, which is one letter.
+    # Falco tries ever shorter names, and reports the last one, of one letter.
     raise BadFormat("unknown filter: unexpected token after '", unknown=True)
 
 
 def _named(field: ast.Field) -> tuple[str, str, str | None]:
-    """The name of a field in `output_fields`, and what to ask an event for. Raises UnknownField."""
+    """The name of a field in `output_fields`, and the arguments for `Event.get`. Raises UnknownField."""
     reference = resolve(field.name, field.argument, in_output=True)
     argument = reference.argument
     if argument is None and reference.field in ANCESTORS:
@@ -111,7 +111,7 @@ def _named(field: ast.Field) -> tuple[str, str, str | None]:
 
 
 def _transformers(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
-    """The transformer that the text goes on with, if it does, and where it ends; at last without its [argument]."""
+    """The transformer that starts here, if any, and where it ends; then the same without its [argument]."""
     parser.at = at
     try:
         found = parser.transformer()
@@ -125,7 +125,7 @@ def _transformers(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
 
 
 def _candidates(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
-    """What the text may name as a field, and where it ends, the longest first."""
+    """The fields that the text may name here, the longest first, and where they end."""
     parser.at = at
     name = parser.field_name()
     if not name:
@@ -163,7 +163,7 @@ def _shown(token: Token, get: Getter) -> str:
 
 
 def evaluated(operand: ast.Operand, get: Getter) -> Any:
-    """The value of a field, or what a transformer makes of it; None if it is missing. Raises UnknownField."""
+    """The value of a field or transformer; None if it is missing. Raises UnknownField."""
     match operand:
         case ast.Field():
             _, field, argument = _named(operand)
@@ -183,8 +183,8 @@ def evaluated(operand: ast.Operand, get: Getter) -> Any:
 
 @dataclass(frozen=True)
 class Alert:
-    """What a rule raised on an event. `time` is in ns since the epoch, `output` is the whole line with time and
-    priority, `output_fields` maps field names to values (None: missing)."""
+    """An alert. `time` is in ns since the epoch (UTC), `output` is the whole line with time and priority,
+    `output_fields` maps field names to values (None: missing)."""
 
     time: int
     rule: str
@@ -199,7 +199,7 @@ class Alert:
     properties: Sequence[str] = ("output", "tags", "output_fields")
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that Falco's JSON line is, keys in its order."""
+        """The object of Falco's JSON line, with its order of keys."""
         optional = {
             "message": self.message,
             "output": self.output,

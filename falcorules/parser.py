@@ -1,4 +1,4 @@
-"""Reads the text of a condition into its tree, token for token as Falco's parser does, and without recursion."""
+"""Parses a condition token by token as Falco's parser does, without recursion."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LIST_OPERATORS = ("intersects", "in", "pmatch")
 OPERATORS = (*UNARY_OPERATORS, *NUMBER_OPERATORS, *STRING_OPERATORS, *LIST_OPERATORS)
 TRANSFORMERS = ("tolower", "toupper", "b64", "basename", "len", "join", "concat", "getopt")
 
-# Nested parentheses beyond this are refused rather than built: nobody writes them, and memory is finite.
+# More nested parentheses than this are refused, to bound the memory.
 MAX_DEPTH = 2500
 
 _SPACE = r"\t\n\v\f\r "
@@ -74,7 +74,7 @@ def excerpt(text: str, position: Position) -> str:
 
 
 class ParseFailure(Exception):
-    """Why the text at the parser's position can't be read, in Falco's words."""
+    """The text at the parser's position is invalid. `message` is Falco's."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -82,7 +82,7 @@ class ParseFailure(Exception):
 
 
 class _Frame:
-    """A rule of the grammar that waits for the expression below it."""
+    """A rule of the grammar that waits for a subexpression."""
 
     __slots__ = ("children", "kind", "negated", "position")
 
@@ -105,7 +105,7 @@ class _Call:
 
 
 class Parser:
-    """One text being read. After a ParseFailure, `position()` is the place Falco reports."""
+    """Parses one text. After a ParseFailure, `position()` is the place that Falco reports."""
 
     def __init__(self, text: str) -> None:
         self.size = len(text)
@@ -121,7 +121,7 @@ class Parser:
         return Position(self.at, line + 1, column)
 
     def parse(self) -> ast.Expression:
-        """The whole text as one expression; raises ParseFailure."""
+        """The tree of the whole text. Raises ParseFailure."""
         if not self.size:
             raise ParseFailure("filter input string is empty")
         expression = self._expression()
@@ -130,16 +130,16 @@ class Parser:
         return expression
 
     def field(self) -> ast.Field | None:
-        """The field that the text goes on with, if it does; raises ParseFailure for a bad argument."""
+        """The field that starts here, if any. Raises ParseFailure for a bad argument."""
         position = self.position()
         return self._field(position) if self._token(_FIELD) else None
 
     def field_name(self) -> str:
-        """The name of a field that the text goes on with; "" if it doesn't."""
+        """The name of a field that starts here; "" if there is none."""
         return self.last if self._token(_FIELD) else ""
 
     def transformer(self) -> ast.Transformer | None:
-        """The transformer that the text goes on with, if it does; raises ParseFailure."""
+        """The transformer that starts here, if any. Raises ParseFailure."""
         position = self.position()
         return self._transformer(position) if self._token(_TRANSFORMER) else None
 
@@ -254,7 +254,7 @@ class Parser:
         return ast.Field(name, argument, position)
 
     def _transformer(self, position: Position) -> ast.Transformer:
-        """A transformer whose name and parenthesis have just been read."""
+        """The transformer whose name and parenthesis have just been read."""
         calls = [_Call(self.last[:-1], position)]
         while True:
             # As in Falco, what is in a list stands where the list does, and a further argument where its comma ends.

@@ -28,7 +28,7 @@ def regex(pattern: str) -> Callable[[str], bool]:
 
 @lru_cache(4096)
 def glob(pattern: str, *, fold_case: bool = False) -> Callable[[str], bool]:
-    """A matcher for a shell pattern as C's fnmatch(3) without flags sees it: `*` also matches slashes."""
+    """A matcher of a shell pattern, as fnmatch(3) without flags: `*` also matches slashes."""
     if not fold_case and not re.search(r"[?\[\\]", pattern):
         head, *rest = pattern.split("*")
         if not rest:
@@ -58,7 +58,7 @@ def glob(pattern: str, *, fold_case: bool = False) -> Callable[[str], bool]:
 
 
 def _translate(pattern: bytes, fold_case: bool) -> bytes | None:
-    """A regular expression for a shell pattern; None if nothing can match it (it ends in a backslash)."""
+    """A regular expression for a shell pattern; None if nothing matches it (it ends in a backslash)."""
     out: list[bytes] = []
     at = 0
     while at < len(pattern):
@@ -143,7 +143,7 @@ def _bracket(pattern: bytes, at: int, fold_case: bool) -> tuple[bytes, int] | No
 
 
 def _range(first: bytes, last: bytes, fold_case: bool) -> bytes:
-    """A range of characters for a regular expression; a character whose case doesn't count is a small letter."""
+    """A range of characters for a regular expression. With `fold_case`, letters are lower case."""
     if not fold_case:
         return _escaped(first) + b"-" + _escaped(last) if first <= last else b""
     codes = range(first.lower()[0], last.lower()[0] + 1)
@@ -158,9 +158,9 @@ def _matches_bracket(items: list[bytes]) -> bool:
 
 
 def _member(pattern: bytes, at: int) -> tuple[bytes, int, str]:
-    """A character in a bracket expression, where what follows it starts, and whether it is a symbol ("." or "=").
+    """A character in a bracket expression, the position after it, and "." or "=" if it is a symbol.
 
-    No character is there at the end of the pattern, and for a symbol of none or several characters.
+    The character is empty at the end of the pattern, and for a symbol of none or several characters.
     """
     if symbol := _SYMBOL.match(pattern, at):
         return symbol[1] or symbol[2], symbol.end(), "=" if symbol[2] else "."

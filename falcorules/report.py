@@ -1,4 +1,4 @@
-"""What Falco says about rule files: problems with their locations, as its JSON, its text, and a table in a notebook."""
+"""Falco's report on rule files: errors and warnings with locations, as its JSON, its text, and a table in notebooks."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _SNIPPET_WIDTH = 160
 
 @dataclass(frozen=True)
 class Location:
-    """One step from the file to the place: `line` and `column` count from 0 and, like `offset`, in bytes."""
+    """A place in a file or condition. `line`, `column` and `offset` count from 0, in bytes."""
 
     item_type: str
     item_name: str = ""
@@ -106,23 +106,23 @@ class Location:
 
 @dataclass(frozen=True)
 class Problem:
-    """An error or a warning: Falco's code, what is wrong, and the way from the file to the place."""
+    """An error or a warning: Falco's code, the message, and the locations from the file down to the place."""
 
     code: str
     message: str
     locations: tuple[Location, ...]
     snippet: str = ""
-    # The field that a warning about a deprecated field is about.
+    # The field that a warning calls deprecated.
     deprecated_field: str = ""
 
     @property
     def location(self) -> Location:
-        """The innermost place."""
+        """The innermost location."""
         return self.locations[-1]
 
     @property
     def suggestion(self) -> str:
-        """Similar fields, if the problem is that there is no such field: `Did you mean 'proc.name'? `."""
+        """`Did you mean 'proc.name'? ` for an unknown field that has a similar name; else empty."""
         from falcorules.fields import fields
 
         unknown = re.search(r"nonexistent field ([\w.]+)", self.message)
@@ -152,7 +152,7 @@ class Problem:
 
 @dataclass
 class FileReport:
-    """What was found in one rules file. `schema_warnings` is None for a file that is empty or isn't YAML."""
+    """The report on one rule file. `schema_warnings` is None for a file that is empty or isn't YAML."""
 
     name: str
     errors: list[Problem] = field(default_factory=list)
@@ -198,7 +198,7 @@ _PRE = "font-family:monospace;white-space:pre;overflow-x:auto;text-align:left;ma
 class Report:
     """The reports of several rules files, in the order in which they were loaded.
 
-    `refused` says why Falco would stop without a report (a plugin that isn't there); "" normally.
+    `refused` is Falco's error if it stops without a report (a missing plugin), else "".
     """
 
     files: list[FileReport] = field(default_factory=list)
@@ -217,7 +217,7 @@ class Report:
         return not self.errors and not self.refused
 
     def to_dict(self) -> dict[str, Any] | None:
-        """As `falco -V FILE -o json_output=true` prints it; None where it prints nothing."""
+        """The JSON object of `falco -V FILE -o json_output=true`; None if it prints nothing."""
         return None if self.refused else {"falco_load_results": [file.to_dict() for file in self.files]}
 
     def to_json(self) -> str:
@@ -256,10 +256,10 @@ class Report:
 
 
 def snippet(contents: Mapping[str, bytes], place: Location, expression: bytes | None = None) -> str:
-    """The line around a place with a caret below, exactly as Falco cuts it.
+    """The line at a place and a caret below it, cut as Falco cuts it.
 
-    `expression` is the text of a condition where the place is in one. (The offset of such a place counts from the
-    start of the file, so that the caret often lands at the end: Falco's behaviour, kept.)
+    `expression` is the text of the condition if the place is in one. As in Falco, the offset of such a place counts
+    from the start of the file, so that the caret is often at the end.
     """
     content = contents.get(place.name, b"") if expression is None else expression
     if not content:

@@ -16,8 +16,10 @@ def _with_modifier(comparison: str) -> bool:
 
 
 def validate(exception: RuleException, *, check_fields: bool) -> None:
-    """Completes the comparisons, and raises if the exception isn't sound. (Falco doesn't do it when an override
-    replaces exceptions: what is wrong with those comes out when their condition is compiled.)"""
+    """Adds default comparisons, and raises Refused if the exception is invalid.
+
+    As in Falco, exceptions that an override replaces aren't validated: their errors appear in the condition.
+    """
 
     def require(condition: bool, message: str) -> None:
         if not condition:
@@ -51,13 +53,13 @@ def validate(exception: RuleException, *, check_fields: bool) -> None:
         for name in names:
             try:
                 known = _is_exception_field(name)
-            except UnknownField as unknown:  # a field without the argument it needs, say: that is told of the file
+            except UnknownField as unknown:  # such as a missing argument: Falco reports it at the file
                 raise Refused("LOAD_ERR_VALIDATE", unknown.message, exception.trail[:1]) from None
             require(known, f"'{name}' is not a supported filter field")
 
 
 def _is_exception_field(text: str) -> bool:
-    """Whether a text is a field, or a transformer of one; raises UnknownField for one that is used wrongly."""
+    """Whether a text is a field or a transformer of one. Raises UnknownField for a field with a wrong argument."""
     parser = Parser(f"{text} exists")
     try:
         if "(" in text:

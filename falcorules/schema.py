@@ -1,4 +1,4 @@
-"""Checks documents against the JSON schema of rule files: departures are reported, and nothing is refused for them."""
+"""Checks documents against the JSON schema of rule files. Falco reports departures beside errors and ignores them."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ _FILE_SCHEMA = {"type": "array", "items": _ITEM_SCHEMA}
 
 
 class SchemaFault(Exception):
-    """A document that the check of the schema, as Falco does it, can't get through."""
+    """A document that Falco's schema check fails on."""
 
 
 def schema_warnings(roots: list[Node]) -> list[str]:
-    """How the documents depart from the schema, in Falco's words, innermost first; raises SchemaFault."""
+    """Departures from the schema in Falco's words, innermost first. Raises SchemaFault."""
     found: list[str] = []
     for root in roots:
         _validate(root, _FILE_SCHEMA, "<root>", found)
@@ -145,7 +145,7 @@ def _has_type(node: Node, wanted: str) -> bool:
 
 
 def _is_integer(text: str) -> bool:
-    """Whether a text is a number with a sign and 64 bits."""
+    """Whether a text is a signed 64-bit integer."""
     match = _INTEGER.fullmatch(text)
     if match is None or len(digits := match[2].lstrip("0")) > 19:
         return False

@@ -54,12 +54,12 @@ def as_time(value: Any, field: str) -> str | None:
 
 
 def iso8601(time: int) -> str:
-    """Nanoseconds since the epoch as Falco's JSON has them."""
+    """Nanoseconds since the epoch in the form of Falco's JSON."""
     moment, nanoseconds = moment_of(time)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
 
 
 def moment_of(time: int) -> tuple[datetime, int]:
-    """Nanoseconds since the epoch as a moment to the second (UTC) and the rest; what no calendar has is its start."""
+    """Nanoseconds since the epoch as a time in seconds (UTC) and the rest. Out of range, the time is the epoch."""
     seconds, nanoseconds = divmod(time, 1_000_000_000)
     return datetime.fromtimestamp(seconds if 0 <= seconds <= _LAST_SECOND else 0, UTC), nanoseconds

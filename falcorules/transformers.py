@@ -16,7 +16,7 @@ from falcorules.text import as_text
 
 
 def _mapped(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`function` on a value, or on each of a list; nothing where there is no value, or where it finds none."""
+    """Applies a function to a value, or to each item of a list; None if a value or a result is missing."""
 
     def apply(value: Any) -> Any:
         if isinstance(value, str):
@@ -37,7 +37,7 @@ def _until_nul(text: str) -> str:
 
 
 def _decoded(text: str | bytes) -> Any:
-    """Base64, padded or not; None where it isn't that."""
+    """Decodes base64, padded or not; None for other text."""
     data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
     data = data[:-2] if data.endswith(b"==") else data.removesuffix(b"=")
     if not data:
@@ -52,7 +52,7 @@ def _decoded(text: str | bytes) -> Any:
 
 
 def texts(*items: Any) -> list[str] | None:
-    """A list of what there is as text; nothing where one is missing."""
+    """The items as text; None if one is missing."""
     return None if any(item is None for item in items) else [as_text(item) for item in items]
 
 
@@ -73,9 +73,9 @@ def _concat(*parts: Any) -> str | None:
 
 
 def _getopt(arguments: Any, options: Any, wanted: str) -> Any:
-    """What getopt(3) finds among `arguments`, in order: the letter of each option and, if it takes one, its value; "?"
-    for an unknown option, "" alone where a value is missing. With `wanted`, a letter: the value of that option (its
-    letter, if it takes none), the last if there are several, None if it isn't there."""
+    """The options that getopt(3) finds, in order: each option's letter and, if it takes one, its value; "?" for an
+    unknown option, "" for an option without its value. With a letter as `wanted`: the value of the last such option
+    (its letter if it takes none), or None."""
     if arguments is None or options is None:
         return None
     known, valued = _options(options)
@@ -101,7 +101,7 @@ def _getopt(arguments: Any, options: Any, wanted: str) -> Any:
 
 
 def _options(text: str) -> tuple[set[str], set[str]]:
-    """The options of getopt(3)'s text, and those that take a value."""
+    """The letters in an option string of getopt(3), and those that take a value."""
     known: set[str] = set()
     valued: set[str] = set()
     for place, letter in enumerate(text):

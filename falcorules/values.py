@@ -27,7 +27,7 @@ MAX_CONSTANT = 256
 
 
 class BadValue(Exception):
-    """A constant that can't be a value of the field. `message` is in Falco's words."""
+    """A constant isn't a value of the field's type. `message` is Falco's."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -74,14 +74,14 @@ def convert(text: str, kind: str) -> Any:
 
 
 def unhex(text: str) -> bytes:
-    """The bytes that a bcontains or bstartswith constant spells; raises BadValue."""
+    """Decodes the hexadecimal constant of bcontains or bstartswith. Raises BadValue."""
     if not text or len(text) % 2 or not re.fullmatch(r"[0-9a-fA-F]+", text):
         raise BadValue("filter error: bcontains and bstartswith operator support hex strings only")
     return bytes.fromhex(text)
 
 
 def _scan(text: str, bits: int, *, signed: bool) -> int:
-    """What C's sscanf makes of a whole string: leading blanks and a sign are fine, anything after is not."""
+    """Reads an integer as C's sscanf does: leading blanks and a sign may precede the digits, nothing may follow."""
     match = _SCANNED.fullmatch(text)
     if match is None:
         raise BadValue(f"{text} is not a valid number")

@@ -14,7 +14,7 @@ def parse_version(text: str) -> tuple[int, int, int] | None:
 
 
 def _wrapped(digits: str) -> int:
-    """A number as it fits into 32 bits without a sign."""
+    """A number as an unsigned 32-bit integer."""
     sign, digits = digits[0] == "-", digits.lstrip("+-0")
     value = int(digits or "0") if len(digits) < 20 else 1 << 64
     if value >= 1 << 64:

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 
 
 class YamlFault(Exception):
-    """The text isn't YAML. `place` is None where that is about the whole file."""
+    """The text is not YAML. `place` is None if the error has no position."""
 
     def __init__(self, message: str, place: Place | None) -> None:
         line, column, _ = place or (-1, -1, 0)
@@ -24,7 +24,7 @@ class YamlFault(Exception):
 
 
 class Place(NamedTuple):
-    """A position in a file; all count from 0, and in bytes."""
+    """A position in a file, from 0, in bytes."""
 
     line: int
     column: int
@@ -58,11 +58,11 @@ _ENCODINGS = (
 
 
 def decoded(text: str) -> str:
-    """A text, each character of which stands for a byte, as what those bytes mean."""
+    """Decodes a text of which each character stands for a byte of UTF-8."""
     return text if text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
 
 
-# Stands behind the end; the byte itself ends things in the middle of a file too.
+# Marks the end of the text. As in yaml-cpp, the byte has the same effect within a text.
 _END = "\x04"
 _BLANKS = " \t"
 _BREAKS = "\r\n"
@@ -87,7 +87,7 @@ _LONGEST_KEY = 1024
 
 
 class Token:
-    """`valid` is None while it isn't known whether the token holds."""
+    """A token. `valid` is None until it is known whether the token holds."""
 
     __slots__ = ("kind", "place", "plain", "valid", "value")
 
@@ -110,7 +110,7 @@ class _Indent:
 
 
 class _Key(NamedTuple):
-    """What may turn out to be a map's key."""
+    """A possible key of a map."""
 
     place: Place
     flow_level: int
@@ -119,7 +119,7 @@ class _Key(NamedTuple):
 
 
 class _Style(NamedTuple):
-    """How a scalar is read. `run` matches what has no meaning of its own; `fold` is "flow", "block" or ""."""
+    """How a scalar is read. `run` matches plain characters; `fold` is "flow", "block" or ""."""
 
     run: re.Pattern[str]
     fold: str
@@ -136,7 +136,7 @@ _FOLDED = _Style(_LITERAL.run, "block")
 
 
 class Scanner:
-    """Tokens of a text, each character of which stands for a byte."""
+    """Makes tokens of a text of which each character stands for a byte."""
 
     def __init__(self, text: str) -> None:
         self.end = len(text)
@@ -382,7 +382,7 @@ class Scanner:
         self.pos += 1
 
     def _solo_key(self) -> None:
-        """A key in a flow map that has no value, or what isn't a key in a flow sequence."""
+        """Settles a key without a value in a flow map, or a plain item in a flow sequence."""
         if self._flows:
             if self._flows[-1] == "[":
                 self._invalidate_key()
@@ -513,7 +513,7 @@ class Scanner:
     # Scalars
 
     def _ends(self, style: _Style) -> bool:
-        """Whether a scalar's end is here (that of a quoted one is its quote)."""
+        """Whether a scalar ends here; a quoted one ends at its quote."""
         char, following = self.text[self.pos], self.text[self.pos + 1]
         if style is _SINGLE_QUOTED:
             return char == "'" and following != "'"
@@ -613,7 +613,7 @@ class Scanner:
         return self._chomped(folded, style, escaped, chomp), outdented
 
     def _chomped(self, value: str, style: _Style, escaped: int, chomp: str) -> str:
-        """The value without what its end has too much."""
+        """The value with the line breaks at its end as the block's chomping says."""
         plain = style.fold == "flow" and not style.quoted
         if plain:
             value = value[: max(len(value.rstrip(_BLANKS)), escaped + 1)]

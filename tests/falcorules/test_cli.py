@@ -170,8 +170,8 @@ def test_default_rules_and_the_rules_in_a_values_file(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "values.yaml can't be read: No such file or directory"),
-        ("rules: []", "holds no rules for the Falco chart"),
-        ("customRules: {a.yaml: 1}", "holds no rules for the Falco chart"),
+        ("rules: []", "has no rules for the Falco chart"),
+        ("customRules: {a.yaml: 1}", "has no rules for the Falco chart"),
         ("customRules: [", "values.yaml is not YAML"),
         ("customRules: 2001-99-99", "values.yaml is not YAML"),
         ("customRules: " + "[" * 1_000, "values.yaml is nested too deeply"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from falcorules import Engine, EventError, LoadError, RecordedEvent, RuleError, load
+from falcorules import Engine, EventError, LoadError, RecordedEvent, RuleError, as_line, load, read_events
 
 RULES = """
 - macro: reads
@@ -157,10 +155,7 @@ def test_published_rules_raise_what_a_real_falco_raised(upstream: list[Path], ev
 
 def test_recording_an_event_gives_the_same_alerts_again(events: list[RecordedEvent]) -> None:
     engine = _engine(matching="all")
-    stream = io.StringIO()
-    for event in events:
-        engine.record(event, stream)
-    again = [RecordedEvent(json.loads(line)) for line in stream.getvalue().splitlines()]
+    again = list(read_events(map(as_line, events)))
     assert len(again) == len(events)
     assert [a.to_dict() for e in again for a in engine.process(e)] == [
         a.to_dict() for e in events for a in engine.process(e)

@@ -88,7 +88,7 @@ async def load_rules(p: Process, options: Options, settings: Settings, hostname:
         report = error.report
     refusal = next((str(file).rstrip("\n") for file in report.files if file.errors), report.refused)
     if not refusal and not has_container_plugin(settings):
-        for alternatives in engine.loader.requirements:
+        for alternatives in engine.required_plugins:
             if any(name == "container" for name, _ in alternatives):
                 wanted = ", or ".join(f"{name} (>= {version})" for name, version in alternatives)
                 refusal = f"Plugin requirement not satisfied, must load one of: {wanted}"
