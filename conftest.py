@@ -34,6 +34,7 @@ FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 LONG_FIRST = ("notebooks", "tests/notebooks", "tests/end_to_end", "tests/labkit", "tests/ekslab", "tests")
 _lab_home: Path | None = None
 _labs_left: list[str] = []
+_forks: tuple[subprocess.Popen[bytes], list[str]] | None = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,17 +77,25 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Endpoints]:
     """Starts labs, each in a folder of its own unless `home` is given.
 
-    A lab ends with what asked for it: a fixture, or else the test.
+    A lab ends with what asked for it: a fixture, or else the test. They are forks of one process, unless the test is
+    marked `start_up`.
     """
     homes: set[Path] = set()
 
     def start(**settings: object) -> Endpoints:
+        global _forks
         home = Path(str(settings.pop("home", None) or tmp_path_factory.mktemp("lab") / ".labkit"))
         if home not in homes:
             homes.add(home)
             owner = _being_set_up[-1] if _being_set_up else _running[-1]
             owner.addfinalizer(lambda: client.stop(home))
-        return client.ensure_running(home, functions=[FUNCTION], **settings)  # type: ignore[arg-type]
+        with pytest.MonkeyPatch.context() as patch:
+            if not _running[-1].get_closest_marker("start_up"):
+                from tests import lab_forks
+
+                _forks = _forks or lab_forks.start(tmp_path_factory.mktemp("forks"))
+                patch.setattr(client, "PROGRAM", _forks[1])
+            return client.ensure_running(home, functions=[FUNCTION], **settings)  # type: ignore[arg-type]
 
     return start
 
@@ -155,6 +164,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if _lab_home is not None:
         client.stop(_lab_home)
     _labs_left.extend(_labs_of(os.getpid()))
+    if _forks is not None:
+        _forks[0].communicate()
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["labs_left"] = _labs_left
     elif _labs_left:
@@ -169,9 +180,13 @@ def pytest_testnodedown(node: WorkerController) -> None:
 
 def _labs_of(pid: int) -> list[str]:
     """Pid and command line of the labs that belong to a process."""
-    listed = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
-    mine = ("ekslab.server", f"--parent {pid}")
-    return [line.strip() for line in listed.splitlines() if all(part in f"{line} " for part in mine)]
+    listed = subprocess.run(["ps", "-eww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    forks = _forks[0].pid if _forks else None
+    return [
+        f"{lab} {command}"
+        for lab, parent, command in (line.split(maxsplit=2) for line in listed.splitlines())
+        if int(parent) == forks or ("ekslab.server" in command and f"--parent {pid} " in f"{command} ")
+    ]
 
 
 def _is_notebook_cell(item: pytest.Item) -> bool:

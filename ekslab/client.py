@@ -47,6 +47,7 @@ SHUTDOWN_SECONDS = 10.0
 CONTROL_PATH = "/_ekslab/"
 HEALTH_PATH = f"{CONTROL_PATH}health"
 RECORDING_PATH = f"{CONTROL_PATH}recording"
+PROGRAM = [sys.executable, "-m", "ekslab.server"]
 PARENT = "EKSLAB_PARENT"
 """Environment variable with a pid: a lab that is started while it is set ends with that process."""
 
@@ -314,7 +315,7 @@ def _start(home: Path, options: Sequence[str]) -> Endpoints:
     parent = ["--parent", os.environ[PARENT]] if os.environ.get(PARENT) else []
     with log_file(home).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ekslab.server", *options, f"--ready-fd={ready_write}", *parent],
+            [*PROGRAM, *options, f"--ready-fd={ready_write}", *parent],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

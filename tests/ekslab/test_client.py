@@ -27,6 +27,7 @@ from labkit import Lab
 from labkit.cli import main
 from labkit.errors import LabError
 
+pytestmark = pytest.mark.start_up
 NewLab = Callable[..., Endpoints]
 
 

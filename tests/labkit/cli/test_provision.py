@@ -18,8 +18,9 @@ from labkit.cli import main
 from labkit.errors import TargetError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def labkit(new_lab: Callable[..., Endpoints], workshop: Path) -> Callable[..., Result]:
+    """A shell with a lab in which nothing is applied: each test leaves it so."""
     environment = {"LABKIT_HOME": str(new_lab().home), "LABKIT_ROOT": str(workshop)}
     return lambda *arguments: CliRunner().invoke(main, arguments, env=environment)
 
