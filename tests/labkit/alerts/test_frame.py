@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.alerts import PRIORITIES, to_frame
+from labkit.alerts.frame import Found
 from labkit.errors import LabError
 from labkit.respond.forwarder import time_of
 
@@ -237,3 +238,14 @@ def test_a_row_has_the_time_that_the_finding_of_its_alert_has(
         own = {"rule": "r", "time": time, "output_fields": {"evt.time": happened}}
         expected = time_of(own, LOGGED) if (moment.year >= 1971 or time != stamp) else pd.Timestamp(stamp).value
         assert to_frame([event(json.dumps(own), LOGGED)])["time"][0].value == expected
+
+
+def test_a_frame_that_says_why_it_is_empty_gives_plain_frames() -> None:
+    found = Found(to_frame([]), "No alerts of <x>.")
+    assert repr(found) == "No alerts of <x>."
+    assert found._repr_html_() == "<p>No alerts of &lt;x&gt;.</p>"
+    assert type(found[["rule"]]) is type(found.head(1)) is pd.DataFrame
+    full = Found(to_frame(LINES), "No alerts.")
+    assert "No alerts" not in repr(full)
+    assert "<table" in str(full._repr_html_())
+    assert full.attrs["alerts"] == 60

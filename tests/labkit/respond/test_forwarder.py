@@ -67,6 +67,11 @@ def test_every_alert_of_a_real_falco_is_a_valid_finding_of_its_own() -> None:
                 finding(raised)
 
 
+def test_an_alert_with_everything_in_it_is_this_finding() -> None:
+    example = json.loads((Path(__file__).parent / "data" / "example.json").read_text())
+    assert finding(example["alert"]) == example["finding"]
+
+
 def test_a_finding_tells_what_the_alert_tells() -> None:
     made = finding(SHELL)
     assert made["Title"] == "Terminal shell in container: shop/web-0"

@@ -133,8 +133,9 @@ def test_waiting_ends_as_soon_as_all_is_counted_or_the_time_is_up(
 
 
 def test_nothing_to_wait_for_is_said(lab: Lab) -> None:
-    with pytest.raises(LabError, match="no alerts to wait for"):
+    with pytest.raises(LabError, match="no alerts to wait for") as caught:
         lab.wait_for_counts(metrics.count(to_frame([])))
+    assert "Trigger some" in caught.value.hint
 
 
 def test_counts_by_different_columns_are_not_compared() -> None:

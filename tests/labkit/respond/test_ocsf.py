@@ -48,6 +48,18 @@ def test_every_alert_of_a_real_falco_is_a_valid_event_of_its_own() -> None:
     assert len({event(json.loads(line))["finding_info"]["uid"] for line in LINES}) == 60
 
 
+def test_an_alert_with_everything_in_it_is_this_event() -> None:
+    example = json.loads((Path(__file__).parent / "data" / "example.json").read_text())
+    assert event(example["alert"]) == example["event"]
+
+
+@pytest.mark.parametrize(("path", "name"), [("/", "/"), ("/etc/", "/etc/"), ("/a/b", "b")])
+def test_a_file_is_named_by_the_end_of_its_path(path: str, name: str) -> None:
+    (evidence,) = event(with_fields(fd__name=path))["evidences"]
+    assert evidence["file"]["name"] == name
+    assert "file" not in event(with_fields(fd__name="10.0.0.1:80"))["evidences"][0]
+
+
 def test_an_event_tells_what_the_alert_tells() -> None:
     made = event(SHELL)
     assert (made["class_uid"], made["category_uid"], made["activity_id"], made["type_uid"]) == (2004, 2, 1, 200401)
