@@ -108,6 +108,11 @@ class Aws:
                 self._clients[service].meta.events.register("before-send", lambda **_: before())
         return self._clients[service]
 
+    def arn(self, service: str, resource: str) -> str:
+        """The ARN of a resource of this account and region, whether or not it is there."""
+        region = "" if service == "iam" else self.region
+        return f"arn:{self.identity.partition}:{service}:{region}:{self.identity.account_id}:{resource}"
+
     @cached_property
     def identity(self) -> Identity:
         """Account and ARN of the caller. Raises `TargetError` if AWS knows no such caller."""
@@ -144,6 +149,30 @@ def describe_log_group(aws: Aws, name: str) -> dict[str, Any] | None:
             if group["logGroupName"] == name:
                 return dict(group)
     return None
+
+
+_ABSENT = {
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "InvalidAccessException",  # Security Hub is off
+    "NoSuchEntity",
+    "NotFound",
+    "NotFoundException",
+    "QueueDoesNotExist",
+    "ResourceNotFound",
+    "ResourceNotFoundException",
+}
+
+
+def answer_or_none(call: Callable[..., Any], **request: Any) -> Any:
+    """The answer of a boto3 call, or None if AWS says that there is no such resource."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return call(**request)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _ABSENT:
+            return None
+        raise
 
 
 _CREDENTIALS = "Set AWS_PROFILE, or run `aws configure` or `aws sso login`; `aws sts get-caller-identity` should work."

@@ -368,7 +368,7 @@ class Lab:
         `where` are values that they must have, too, such as `{"RecordState": "ARCHIVED"}`. Raises `AlertTimeoutError`
         after `timeout` seconds (default: the setting), with what keeps the forwarder from making them.
         """
-        from labkit.provision.findings_forwarder import broken_link
+        from labkit.provision.forwarder_diagnosis import broken_link
         from labkit.respond import findings
 
         seconds = self.settings.timeout if timeout is None else timeout

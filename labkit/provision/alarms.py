@@ -10,23 +10,23 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from labkit.aws import translated_errors
+from labkit.aws import answer_or_none, translated_errors
 from labkit.errors import StepError
-from labkit.provision.steps import TAG, Part, Step
+from labkit.provision.parts import TAG, TAG_LIST, TAGS, AwsPart, Part, RequestPart, is_tagged
+from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.show import counted
 from labkit.target import Target
+from labkit.waiting import poll
 
-_TAGS = [{"Key": TAG[0], "Value": TAG[1]}]
-_MARK = f"{TAG[0]}={TAG[1]}"  # in a dashboard's text: dashboards have no tags
 RETENTION_SECONDS = 86_400  # of a notification nobody reads
 
 
 def topic_arn(target: Target) -> str:
     """ARN of the topic that alarms publish to, whether or not it is there."""
-    return _arn(target, "sns", f"{target.settings.prefix}-alarms")
+    return target.aws.arn("sns", f"{target.settings.prefix}-alarms")
 
 
 def queue_name(target: Target) -> str:
@@ -36,11 +36,8 @@ def queue_name(target: Target) -> str:
 
 def queue_url(target: Target, name: str) -> str | None:
     """URL of a queue of this account, None if there is none of that name."""
-    sqs = target.aws.client("sqs")
-    try:
-        return str(sqs.get_queue_url(QueueName=name)["QueueUrl"])
-    except sqs.exceptions.QueueDoesNotExist:
-        return None
+    answer = answer_or_none(target.aws.client("sqs").get_queue_url, QueueName=name)
+    return answer and str(answer["QueueUrl"])
 
 
 def notification_queue(target: Target) -> str:
@@ -58,20 +55,8 @@ def requests(target: Target) -> list[dict[str, Any]]:
     return found
 
 
-def _arn(target: Target, service: str, name: str) -> str:
-    identity = target.aws.identity
-    return f"arn:{identity.partition}:{service}:{target.settings.region}:{identity.account_id}:{name}"
-
-
-def _foreign(what: str) -> StepError:
-    return StepError(
-        f"There is {what} that the lab didn't make, and it isn't what the workshop needs.",
-        hint="Choose another prefix for the workshop's names (LABKIT_PREFIX), or delete it if nothing uses it.",
-    )
-
-
 @dataclass(frozen=True)
-class Topic:
+class Topic(AwsPart):
     arn: str
     kind: str = "SNS topic"
 
@@ -79,96 +64,76 @@ class Topic:
     def name(self) -> str:
         return self.arn.rpartition(":")[2]
 
-    def _get(self, target: Target) -> dict[str, str] | None:
-        sns = target.aws.client("sns")
-        try:
-            return dict(sns.get_topic_attributes(TopicArn=self.arn)["Attributes"])
-        except sns.exceptions.NotFoundException:
-            return None
+    def find(self, target: Target) -> Any:
+        answer = answer_or_none(target.aws.client("sns").get_topic_attributes, TopicArn=self.arn)
+        return answer and answer["Attributes"]
 
-    def state(self, target: Target) -> str:
-        return "there" if self._get(target) else ""
+    def is_owned(self, target: Target) -> bool:
+        return is_tagged(target.aws.client("sns").list_tags_for_resource(ResourceArn=self.arn)["Tags"])
 
-    def ours(self, target: Target) -> bool:
-        return _TAGS[0] in target.aws.client("sns").list_tags_for_resource(ResourceArn=self.arn)["Tags"]
+    def matches(self, target: Target, found: Any) -> bool:
+        return bool(json.loads(found["Policy"]) == _topic_policy(target))
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        sns = target.aws.client("sns")
-        found, policy = self._get(target), template(target, "cloudwatch/topic-policy")
-        if found is None:
-            sns.create_topic(Name=self.name, Attributes={"Policy": json.dumps(policy)}, Tags=_TAGS)
-            return "created"
-        if json.loads(found["Policy"]) == policy:
-            return "unchanged"
-        if not mine:
-            raise _foreign(f"an SNS topic {self.name}")
-        sns.set_topic_attributes(TopicArn=self.arn, AttributeName="Policy", AttributeValue=json.dumps(policy))
-        return "updated"
+    def create(self, target: Target) -> None:
+        policy = json.dumps(_topic_policy(target))
+        target.aws.client("sns").create_topic(Name=self.name, Attributes={"Policy": policy}, Tags=TAG_LIST)
 
-    def delete(self, target: Target) -> bool:
-        target.aws.client("sns").delete_topic(TopicArn=self.arn)  # succeeds whether or not there is one
-        return True
+    def update(self, target: Target, found: Any) -> None:
+        policy = json.dumps(_topic_policy(target))
+        target.aws.client("sns").set_topic_attributes(TopicArn=self.arn, AttributeName="Policy", AttributeValue=policy)
+
+    def delete(self, target: Target) -> None:
+        target.aws.client("sns").delete_topic(TopicArn=self.arn)
 
 
 @dataclass(frozen=True)
-class Queue:
+class Queue(AwsPart):
     """A queue with its attributes. SQS needs a minute to forget one, and that long takes no new one of its name."""
 
     name: str
     attributes: Mapping[str, str] = field(hash=False)
     kind: str = "SQS queue"
 
-    def state(self, target: Target) -> str:
-        return "there" if queue_url(target, self.name) else ""
+    def find(self, target: Target) -> str | None:
+        return queue_url(target, self.name)
 
-    def ours(self, target: Target) -> bool:
-        url = queue_url(target, self.name)
-        tags = target.aws.client("sqs").list_queue_tags(QueueUrl=url).get("Tags", {}) if url else {}
-        return bool(tags.get(TAG[0]) == TAG[1])
+    def is_owned(self, target: Target) -> bool:
+        tags = target.aws.client("sqs").list_queue_tags(QueueUrl=self.find(target)).get("Tags", {})
+        return is_tagged(tags)
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        from labkit.waiting import poll
-
-        sqs, url = target.aws.client("sqs"), queue_url(target, self.name)
-        if url is None:
-
-            def create() -> bool | None:
-                try:
-                    sqs.create_queue(QueueName=self.name, Attributes=self.attributes, tags=dict([TAG]))
-                except sqs.exceptions.QueueDeletedRecently:
-                    return None
-                return True
-
-            if not poll(create, f"SQS to take a queue {self.name} again (a minute after it was deleted)", 90):
-                raise StepError(
-                    f"Queue {self.name} was deleted a short time ago, and SQS takes no new one of its name yet.",
-                    hint="Wait a minute and apply this again.",
-                )
-            return "created"
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(self.attributes)).get("Attributes", {})
+    def matches(self, target: Target, found: Any) -> bool:
+        sqs, names = target.aws.client("sqs"), list(self.attributes)
+        there = sqs.get_queue_attributes(QueueUrl=found, AttributeNames=names).get("Attributes", {})
         # A policy and a number are both JSON; another layout of the same is the same.
-        if all(json.loads(found.get(name) or "{}") == json.loads(text) for name, text in self.attributes.items()):
-            return "unchanged"
-        if not mine:
-            raise _foreign(f"an SQS queue {self.name}")
-        sqs.set_queue_attributes(QueueUrl=url, Attributes=self.attributes)
-        return "updated"
+        return all(json.loads(there.get(name) or "{}") == json.loads(text) for name, text in self.attributes.items())
 
-    def delete(self, target: Target) -> bool:
-        from labkit.waiting import poll
+    def create(self, target: Target) -> None:
+        sqs = target.aws.client("sqs")
 
-        sqs, url = target.aws.client("sqs"), queue_url(target, self.name)
-        if url is None:
-            return False
-        sqs.delete_queue(QueueUrl=url)
-        gone = poll(lambda: queue_url(target, self.name) is None or None, f"queue {self.name} to go", 90)
-        if not gone:
+        def create() -> bool | None:
+            try:
+                sqs.create_queue(QueueName=self.name, Attributes=self.attributes, tags=TAGS)
+            except sqs.exceptions.QueueDeletedRecently:
+                return None
+            return True
+
+        if not poll(create, f"SQS to take a queue {self.name} again (a minute after it was deleted)", 90):
+            raise StepError(
+                f"Queue {self.name} was deleted a short time ago, and SQS takes no new one of its name yet.",
+                hint="Wait a minute and apply this again.",
+            )
+
+    def update(self, target: Target, found: Any) -> None:
+        target.aws.client("sqs").set_queue_attributes(QueueUrl=found, Attributes=self.attributes)
+
+    def delete(self, target: Target) -> None:
+        target.aws.client("sqs").delete_queue(QueueUrl=self.find(target))
+        if not poll(lambda: self.find(target) is None or None, f"queue {self.name} to go", 90):
             raise StepError(f"Queue {self.name} is still there.", hint="Wait a minute and run this again.")
-        return True
 
 
 @dataclass(frozen=True)
-class Subscription:
+class Subscription(AwsPart):
     """The queue's subscription to the topic."""
 
     topic: str
@@ -179,111 +144,73 @@ class Subscription:
     def name(self) -> str:
         return f"{self.topic.rpartition(':')[2]} to {self.queue.rpartition(':')[2]}"
 
-    def _get(self, target: Target) -> str | None:
-        sns = target.aws.client("sns")
-        try:
-            for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self.topic):
-                for found in page["Subscriptions"]:
-                    if found["Endpoint"] == self.queue:
-                        return str(found["SubscriptionArn"])
-        except sns.exceptions.NotFoundException:
-            pass  # no topic, and so no subscription
-        return None
+    def find(self, target: Target) -> str | None:
+        pages = target.aws.client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self.topic)
+        answer = answer_or_none(pages.build_full_result) or {"Subscriptions": []}
+        return next((s["SubscriptionArn"] for s in answer["Subscriptions"] if s["Endpoint"] == self.queue), None)
 
-    def state(self, target: Target) -> str:
-        return "there" if self._get(target) else ""
-
-    def ours(self, target: Target) -> bool:
-        return True  # nothing else subscribes this queue to this topic
-
-    def apply(self, target: Target, *, mine: bool) -> str:
-        if self._get(target) is not None:
-            return "unchanged"
+    def create(self, target: Target) -> None:
         target.aws.client("sns").subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=self.queue)
-        return "created"
 
-    def delete(self, target: Target) -> bool:
-        arn = self._get(target)
-        if arn is None:
-            return False
-        target.aws.client("sns").unsubscribe(SubscriptionArn=arn)
-        return True
+    def delete(self, target: Target) -> None:
+        target.aws.client("sns").unsubscribe(SubscriptionArn=self.find(target))
 
 
 @dataclass(frozen=True)
-class Alarm:
-    request: Mapping[str, Any] = field(hash=False)
+class Alarm(RequestPart):
     kind: str = "alarm"
+    name_key: ClassVar[str] = "AlarmName"
 
-    @property
-    def name(self) -> str:
-        return str(self.request["AlarmName"])
+    def find(self, target: Target) -> Any:
+        alarms = target.aws.client("cloudwatch").describe_alarms(AlarmNames=[self.name])["MetricAlarms"]
+        return alarms[0] if alarms else None
 
-    def _get(self, target: Target) -> dict[str, Any] | None:
-        found = target.aws.client("cloudwatch").describe_alarms(AlarmNames=[self.name])["MetricAlarms"]
-        return dict(found[0]) if found else None
+    def describe(self, found: Any) -> str:
+        return str(found["StateValue"])
 
-    def state(self, target: Target) -> str:
-        found = self._get(target)
-        return "" if found is None else str(found["StateValue"])
+    def is_owned(self, target: Target) -> bool:
+        arn = self.find(target)["AlarmArn"]
+        return is_tagged(target.aws.client("cloudwatch").list_tags_for_resource(ResourceARN=arn)["Tags"])
 
-    def ours(self, target: Target) -> bool:
-        found = self._get(target)
-        if found is None:
-            return False
-        return _TAGS[0] in target.aws.client("cloudwatch").list_tags_for_resource(ResourceARN=found["AlarmArn"])["Tags"]
+    def create(self, target: Target) -> None:
+        target.aws.client("cloudwatch").put_metric_alarm(**self.request, Tags=TAG_LIST)
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        found = self._get(target)
-        if found is not None and all(found.get(key) == value for key, value in self.request.items()):
-            return "unchanged"
-        if not mine:
-            raise _foreign(f"an alarm {self.name}")
-        tags = {"Tags": _TAGS} if found is None else {}  # of an alarm that is there, they aren't looked at
-        target.aws.client("cloudwatch").put_metric_alarm(**self.request, **tags)
-        return "created" if found is None else "updated"
+    def update(self, target: Target, found: Any) -> None:
+        target.aws.client("cloudwatch").put_metric_alarm(**self.request)  # ignores tags of an alarm that is there
 
-    def delete(self, target: Target) -> bool:
-        if self._get(target) is None:
-            return False
+    def delete(self, target: Target) -> None:
         target.aws.client("cloudwatch").delete_alarms(AlarmNames=[self.name])
-        return True
 
 
 @dataclass(frozen=True)
-class Dashboard:
+class Dashboard(AwsPart):
     name: str
     kind: str = "dashboard"
 
-    def _get(self, target: Target) -> Any:
+    def find(self, target: Target) -> Any:
         """Its body, None if it isn't there."""
-        cloudwatch = target.aws.client("cloudwatch")
-        pages = cloudwatch.get_paginator("list_dashboards").paginate(DashboardNamePrefix=self.name)
-        if self.name not in {entry["DashboardName"] for page in pages for entry in page["DashboardEntries"]}:
-            return None
-        return json.loads(cloudwatch.get_dashboard(DashboardName=self.name)["DashboardBody"])
+        answer = answer_or_none(target.aws.client("cloudwatch").get_dashboard, DashboardName=self.name)
+        return answer and json.loads(answer["DashboardBody"])
 
-    def state(self, target: Target) -> str:
-        found = self._get(target)
-        return "" if found is None else counted(len(found.get("widgets", [])), "widget")
+    def describe(self, found: Any) -> str:
+        return counted(len(found.get("widgets", [])), "widget")
 
-    def ours(self, target: Target) -> bool:
-        return _MARK in json.dumps(self._get(target))
+    def is_owned(self, target: Target) -> bool:
+        return f"{TAG[0]}={TAG[1]}" in json.dumps(self.find(target))  # in its text: dashboards have no tags
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        found, wanted = self._get(target), template(target, "cloudwatch/dashboard")
-        if found == wanted:
-            return "unchanged"
-        if not mine:
-            raise _foreign(f"a dashboard {self.name}")
-        target.aws.client("cloudwatch").put_dashboard(DashboardName=self.name, DashboardBody=json.dumps(wanted))
-        return "created" if found is None else "updated"
+    def matches(self, target: Target, found: Any) -> bool:
+        return bool(found == template(target, "cloudwatch/dashboard"))
 
-    def delete(self, target: Target) -> bool:
-        if self._get(target) is None:
-            return False
+    def create(self, target: Target) -> None:
+        body = json.dumps(template(target, "cloudwatch/dashboard"))
+        target.aws.client("cloudwatch").put_dashboard(DashboardName=self.name, DashboardBody=body)
+
+    def delete(self, target: Target) -> None:
         target.aws.client("cloudwatch").delete_dashboards(DashboardNames=[self.name])
-        return True
+
+
+def _topic_policy(target: Target) -> Any:
+    return template(target, "cloudwatch/topic-policy")
 
 
 def _attributes(target: Target) -> dict[str, str]:
@@ -296,7 +223,7 @@ def _parts(target: Target) -> list[Part]:
     return [
         Topic(topic),
         Queue(queue, _attributes(target)),
-        Subscription(topic, _arn(target, "sqs", queue)),
+        Subscription(topic, target.aws.arn("sqs", queue)),
         *(Alarm(request) for request in requests(target)),
     ]
 
@@ -315,7 +242,7 @@ def _cli(target: Target) -> str:
         f"aws sqs create-queue --queue-name {queue} --tags {TAG[0]}={TAG[1]} \\\n"
         f"    --attributes {shlex.quote(attributes)}\n"
         f"aws sns subscribe --topic-arn {topic} --protocol sqs \\\n"
-        f"    --notification-endpoint {_arn(target, 'sqs', queue)}\n"
+        f"    --notification-endpoint {target.aws.arn('sqs', queue)}\n"
         f"{alarms}"
     )
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from labkit.errors import StepError
 from labkit.kube import Object, Patience
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
-from labkit.provision.steps import Part, Step
+from labkit.provision.parts import Part
+from labkit.provision.steps import Step
 from labkit.target import Target
 
 
@@ -15,8 +16,8 @@ from labkit.target import Target
 class App(ManifestPart):
     """The Deployment. Applied means: rolled out."""
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        action = super().apply(target, mine=mine)
+    def apply(self, target: Target, *, owned: bool) -> str:
+        action = super().apply(target, owned=owned)
         meta = self.item["metadata"]
         target.kube.wait_rollout(self.kind, meta["name"], meta["namespace"], timeout=target.settings.timeout)
         return action
@@ -42,8 +43,8 @@ def _undo_cli(target: Target) -> str:
 class Canary(ManifestPart):
     """A pod that prints its line and ends. Applied means: it has ended well."""
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        action = super().apply(target, mine=mine)
+    def apply(self, target: Target, *, owned: bool) -> str:
+        action = super().apply(target, owned=owned)
         meta = self.item["metadata"]
 
         limit = Patience(15.0)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from labkit.aws import NoClusterError, translated_errors
 from labkit.kube import OURS
-from labkit.provision.steps import STEPS, TAG, Part
+from labkit.provision.parts import Part, is_tagged
+from labkit.provision.steps import STEPS
 from labkit.show import Table
 from labkit.target import Target
 
@@ -90,8 +91,8 @@ def audit(target: Target) -> Audit:
                 if record is not None and not record.made:
                     found_before.add(key)
                 elif key not in left and _state(target, part):
-                    mine = record is not None or part.ours(target)
-                    why = f"made by step {step.name}" if mine else "has the workshop's name"
+                    owned = record is not None or part.is_owned(target)
+                    why = f"made by step {step.name}" if owned else "has the workshop's name"
                     left[key] = Left(*key, why)
         for kind, name in _tagged(target):
             left.setdefault((kind, name), Left(kind, name, "carries the workshop's tag"))
@@ -120,7 +121,7 @@ def _tagged(target: Target) -> list[tuple[str, str]]:
     for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
         arn = provider["Arn"]
         tags = iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"]
-        if {"Key": TAG[0], "Value": TAG[1]} in tags:
+        if is_tagged(tags):
             found.append(("OIDC provider", arn.partition(":oidc-provider/")[2]))
     return found
 

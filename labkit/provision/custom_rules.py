@@ -21,7 +21,8 @@ from labkit.provision.falco import (
     values_file,
 )
 from labkit.provision.manifests import in_the_workshop
-from labkit.provision.steps import Part, Step
+from labkit.provision.parts import Part
+from labkit.provision.steps import Step
 from labkit.target import Target
 
 
@@ -40,11 +41,11 @@ class CustomRules(FalcoRelease):
             return ""  # rules in somebody else's release are none of the workshop's business
         return _names(target.helm.get_values(self.name, self.namespace))
 
-    def ours(self, target: Target) -> bool:
+    def is_owned(self, target: Target) -> bool:
         release = target.ledger.find(STEP, FalcoRelease.kind, self.name)
-        return super().ours(target) if release is None else release.made
+        return super().is_owned(target) if release is None else release.made
 
-    def apply(self, target: Target, *, mine: bool) -> str:
+    def apply(self, target: Target, *, owned: bool) -> str:
         release = target.helm.status(self.name, self.namespace)
         if release is None:
             raise StepError("Falco isn't installed, so there is nothing to give rules to.", hint='Apply "falco" first.')
@@ -53,12 +54,12 @@ class CustomRules(FalcoRelease):
         values = target.helm.get_values(self.name, self.namespace)
         return self.settle(target, release, values, "updated" if _names(values) else "created")
 
-    def delete(self, target: Target) -> bool:
-        if not self.state(target):
-            return False
+    def delete(self, target: Target) -> None:
         # Falco need not be well for this, so its rollout isn't waited for.
         replace(self, values=(values_file(target),)).upgrade(target)
-        return True
+
+    def details(self) -> dict[str, Any]:
+        return {"files": [str(file) for file in self.values[1:]]}
 
 
 def _names(values: Mapping[str, Any]) -> str:
@@ -78,8 +79,7 @@ def _parts(target: Target, files: Path | str | Iterable[Path | str] | None = Non
     else:
         several = files if isinstance(files, Iterable) and not isinstance(files, str) else [files]
         chosen = [_found(target, file) for file in several]
-    details = {"files": [str(file) for file in chosen]}
-    return [CustomRules(target.settings.falco_namespace, (values_file(target), *chosen), details=details)]
+    return [CustomRules(target.settings.falco_namespace, (values_file(target), *chosen))]
 
 
 def _found(target: Target, file: Path | str) -> Path:

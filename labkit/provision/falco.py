@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +13,8 @@ from labkit.files import read_text
 from labkit.helm import Release, upgrade_install_arguments
 from labkit.kube import OURS, WORKSHOP, Problem, carries
 from labkit.provision.manifests import in_the_workshop, manifest_parts
-from labkit.provision.steps import Part, Step
+from labkit.provision.parts import Part
+from labkit.provision.steps import Step
 from labkit.target import Target
 from labkit.versions import pinned
 
@@ -38,15 +39,13 @@ def shipped_rules(target: Target) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class FalcoRelease:
+class FalcoRelease(Part):
     """The Helm release with some values files. Applied means: rolled out on every node."""
 
     namespace: str
     values: tuple[Path, ...]
     kind: str = "Helm release"
     name: str = RELEASE
-    details: dict[str, Any] = field(default_factory=dict, hash=False)
-
     service: ClassVar[str] = "Kubernetes"
 
     def state(self, target: Target) -> str:
@@ -61,10 +60,10 @@ class FalcoRelease:
         found = target.kube.get("DaemonSet", RELEASE, self.namespace)
         return target.kube.unwell(found) if found else f"There is no DaemonSet {self.namespace}/{RELEASE}"
 
-    def ours(self, target: Target) -> bool:
+    def is_owned(self, target: Target) -> bool:
         return bool(target.kube.list("Secret", self.namespace, labels=f"owner=helm,name={RELEASE},{_MARK}"))
 
-    def apply(self, target: Target, *, mine: bool) -> str:
+    def apply(self, target: Target, *, owned: bool) -> str:
         release = target.helm.status(RELEASE, self.namespace)
         if release is not None and not is_workshops(target, self.namespace):
             raise foreign(self.namespace)
@@ -79,7 +78,7 @@ class FalcoRelease:
         if release and (release.status, release.version) == ("deployed", version) and values == wanted:
             action = "unchanged"
         else:
-            self.upgrade(target, mark=release is None or self.ours(target))
+            self.upgrade(target, mark=release is None or self.is_owned(target))
         target.kube.wait_rollout(
             "DaemonSet", RELEASE, self.namespace, timeout=target.settings.timeout, hopeless=_has_wrong_rules
         )
@@ -99,8 +98,8 @@ class FalcoRelease:
             labels=OURS if mark else None,
         )
 
-    def delete(self, target: Target) -> bool:
-        return target.helm.uninstall(RELEASE, self.namespace)
+    def delete(self, target: Target) -> None:
+        target.helm.uninstall(RELEASE, self.namespace)
 
 
 def _has_wrong_rules(problem: Problem) -> bool:
@@ -114,7 +113,7 @@ def is_workshops(target: Target, namespace: str) -> bool:
     if known is not None and known.made:
         return True
     found = target.kube.get("Namespace", namespace)
-    return carries(found, OURS) or carries(found, WORKSHOP) or FalcoRelease(namespace, ()).ours(target)
+    return carries(found, OURS) or carries(found, WORKSHOP) or FalcoRelease(namespace, ()).is_owned(target)
 
 
 def foreign(namespace: str) -> StepError:

@@ -14,21 +14,20 @@ import io
 import json
 import shlex
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 
-from labkit.alerts.diagnose import Link
-from labkit.aws import describe_log_group, translated_errors
+from labkit.aws import answer_or_none
 from labkit.errors import StepError
-from labkit.provision.alarms import Queue, queue_url
+from labkit.provision.alarms import Queue
 from labkit.provision.iam import Role, RolePolicy
 from labkit.provision.logs import LogGroup
 from labkit.provision.manifests import in_the_workshop
-from labkit.provision.steps import TAG, Part, Step
+from labkit.provision.parts import TAG, TAGS, Part, RequestPart, is_tagged
+from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
 from labkit.waiting import poll
@@ -71,13 +70,6 @@ def _document(name: str, target: Target) -> dict[str, Any]:
     return document
 
 
-def _foreign(what: str) -> StepError:
-    return StepError(
-        f"There is {what} that the lab didn't make, and it isn't what the workshop needs.",
-        hint="Choose another prefix for the workshop's names (LABKIT_PREFIX), or delete it if nothing uses it.",
-    )
-
-
 # What services say that haven't heard yet of a role, its policy or a permission that was made a moment ago.
 _NOT_YET = (
     "cannot be assumed by Lambda",
@@ -111,57 +103,52 @@ def _once_known(call: Callable[[], Any], label: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Function:
-    request: Mapping[str, Any] = field(hash=False)
-    """As CreateFunction takes it, but for the code."""
+class Function(RequestPart):
+    """`request` is as CreateFunction takes it, but for the code."""
+
     kind: str = "Lambda function"
+    name_key: ClassVar[str] = "FunctionName"
+
+    def find(self, target: Target) -> Any:
+        return answer_or_none(target.aws.client("lambda").get_function, FunctionName=self.name)
+
+    def describe(self, found: Any) -> str:
+        return str(found["Configuration"].get("State", "Active"))
+
+    def is_owned(self, target: Target) -> bool:
+        return is_tagged((self.find(target) or {}).get("Tags", {}))
+
+    def matches(self, target: Target, found: Any) -> bool:
+        return self._has_code(found) and self._has_settings(found)
+
+    def _has_code(self, found: Any) -> bool:
+        there, digest = found["Configuration"], base64.b64encode(hashlib.sha256(package()).digest()).decode()
+        return (there["CodeSha256"], there.get("Architectures")) == (digest, self.request["Architectures"])
+
+    def _has_settings(self, found: Any) -> bool:
+        return all(found["Configuration"].get(key) == value for key, value in self._settings.items())
 
     @property
-    def name(self) -> str:
-        return str(self.request["FunctionName"])
+    def _settings(self) -> dict[str, Any]:
+        return {key: value for key, value in self.request.items() if key != "Architectures"}
 
-    def _get(self, target: Target) -> dict[str, Any] | None:
+    def create(self, target: Target) -> None:
+        create = target.aws.client("lambda").create_function
+        self._once_role_known(create, **self.request, Code={"ZipFile": package()}, Tags=TAGS, PackageType="Zip")
+        self._settle(target, "function_active_v2")
+
+    def update(self, target: Target, found: Any) -> None:
         client = target.aws.client("lambda")
-        try:
-            return dict(client.get_function(FunctionName=self.name))
-        except client.exceptions.ResourceNotFoundException:
-            return None
-
-    def state(self, target: Target) -> str:
-        found = self._get(target)
-        return "" if found is None else str(found["Configuration"].get("State", "Active"))
-
-    def ours(self, target: Target) -> bool:
-        found = self._get(target)
-        return found is not None and found.get("Tags", {}).get(TAG[0]) == TAG[1]
-
-    def apply(self, target: Target, *, mine: bool) -> str:
-        client, found, code = target.aws.client("lambda"), self._get(target), package()
-        settings = {key: value for key, value in self.request.items() if key != "Architectures"}
-        if found is None:
-            create = partial(
-                client.create_function, **self.request, Code={"ZipFile": code}, Tags=dict([TAG]), PackageType="Zip"
-            )
-            _once_known(create, f"role {self.name} to be known to Lambda")
-            self._settle(target, "function_active_v2")
-            return "created"
-        there = found["Configuration"]
-        new_code = there["CodeSha256"] != base64.b64encode(hashlib.sha256(code).digest()).decode()
-        new_code |= there.get("Architectures") != self.request["Architectures"]
-        new_settings = any(there.get(key) != value for key, value in settings.items())
-        if not (new_code or new_settings):
-            return "unchanged"
-        if not mine:
-            raise _foreign(f"a Lambda function {self.name}")
-        if new_settings:
-            update = partial(client.update_function_configuration, **settings)
-            _once_known(update, f"role {self.name} to be known to Lambda")
+        if not self._has_settings(found):
+            self._once_role_known(client.update_function_configuration, **self._settings)
             self._settle(target, "function_updated_v2")
-        if new_code:
+        if not self._has_code(found):
             architectures = self.request["Architectures"]
-            client.update_function_code(FunctionName=self.name, ZipFile=code, Architectures=architectures)
+            client.update_function_code(FunctionName=self.name, ZipFile=package(), Architectures=architectures)
             self._settle(target, "function_updated_v2")
-        return "updated"
+
+    def _once_role_known(self, call: Callable[..., Any], **request: Any) -> None:
+        _once_known(partial(call, **request), f"role {self.name} to be known to Lambda")
 
     def _settle(self, target: Target, waiter: str) -> None:
         from botocore.exceptions import WaiterError
@@ -169,159 +156,91 @@ class Function:
         try:
             target.aws.client("lambda").get_waiter(waiter).wait(FunctionName=self.name)
         except WaiterError as error:
-            there = (self._get(target) or {}).get("Configuration", {})
+            there = (self.find(target) or {}).get("Configuration", {})
             reason = there.get("StateReason") or there.get("LastUpdateStatusReason") or error
             raise StepError(f"Function {self.name} did not become ready: {reason}", hint="Apply this again.") from error
 
-    def delete(self, target: Target) -> bool:
-        client = target.aws.client("lambda")
-        try:
-            client.delete_function(FunctionName=self.name)
-        except client.exceptions.ResourceNotFoundException:
-            return False
-        return True
+    def delete(self, target: Target) -> None:
+        target.aws.client("lambda").delete_function(FunctionName=self.name)
 
 
 @dataclass(frozen=True)
-class EventInvokeConfig:
-    """How often and how long Lambda tries again what failed."""
+class EventInvokeConfig(RequestPart):
+    """How often and how long Lambda retries what failed: a setting of the function."""
 
-    request: Mapping[str, Any] = field(hash=False)
     kind: str = "event invoke config"
+    name_key: ClassVar[str] = "FunctionName"
 
-    @property
-    def name(self) -> str:
-        return str(self.request["FunctionName"])
+    def find(self, target: Target) -> Any:
+        get = target.aws.client("lambda").get_function_event_invoke_config
+        answer = answer_or_none(get, FunctionName=self.name)
+        return answer and {**answer, "FunctionName": self.name}
 
-    def _get(self, target: Target) -> dict[str, Any] | None:
-        client = target.aws.client("lambda")
-        try:
-            return dict(client.get_function_event_invoke_config(FunctionName=self.name))
-        except client.exceptions.ResourceNotFoundException:
-            return None
+    def describe(self, found: Any) -> str:
+        return f"{found.get('MaximumRetryAttempts', 2)} retries"
 
-    def state(self, target: Target) -> str:
-        found = self._get(target)
-        return "" if found is None else f"{found.get('MaximumRetryAttempts', 2)} retries"
-
-    def ours(self, target: Target) -> bool:
-        return True  # it is a setting of the function
-
-    def apply(self, target: Target, *, mine: bool) -> str:
-        found = self._get(target)
-        if found is not None and all(found.get(key) == self.request[key] for key in self.request.keys() - _NAME):
-            return "unchanged"
-        if not mine:
-            raise _foreign(f"a setting of retries of function {self.name}")
+    def create(self, target: Target) -> None:
         target.aws.client("lambda").put_function_event_invoke_config(**self.request)
-        return "created" if found is None else "updated"
 
-    def delete(self, target: Target) -> bool:
-        if self._get(target) is None:
-            return False
+    def delete(self, target: Target) -> None:
         target.aws.client("lambda").delete_function_event_invoke_config(FunctionName=self.name)
-        return True
-
-
-_NAME = {"FunctionName"}
 
 
 @dataclass(frozen=True)
-class Permission:
+class Permission(RequestPart):
     """A statement of the function's policy: CloudWatch Logs may invoke it for one log group."""
 
-    request: Mapping[str, Any] = field(hash=False)
     kind: str = "permission"
-
-    @property
-    def name(self) -> str:
-        return str(self.request["StatementId"])
+    name_key: ClassVar[str] = "StatementId"
 
     @property
     def _function(self) -> str:
         return str(self.request["FunctionName"])
 
-    def _get(self, target: Target) -> dict[str, Any] | None:
-        client = target.aws.client("lambda")
-        try:
-            policy = json.loads(client.get_policy(FunctionName=self._function)["Policy"])
-        except client.exceptions.ResourceNotFoundException:
-            return None
-        return next((dict(statement) for statement in policy["Statement"] if statement["Sid"] == self.name), None)
+    def find(self, target: Target) -> Any:
+        answer = answer_or_none(target.aws.client("lambda").get_policy, FunctionName=self._function)
+        statements = json.loads(answer["Policy"])["Statement"] if answer else []
+        return next((statement for statement in statements if statement["Sid"] == self.name), None)
 
-    def _holds(self, statement: Mapping[str, Any]) -> bool:
-        conditions = statement.get("Condition", {})
+    def matches(self, target: Target, found: Any) -> bool:
+        conditions = found.get("Condition", {})
         return bool(
-            statement["Action"] == self.request["Action"]
-            and statement["Principal"] == {"Service": self.request["Principal"]}
+            found["Action"] == self.request["Action"]
+            and found["Principal"] == {"Service": self.request["Principal"]}
             and conditions.get("ArnLike") == {"AWS:SourceArn": self.request["SourceArn"]}
             and conditions.get("StringEquals") == {"AWS:SourceAccount": self.request["SourceAccount"]}
         )
 
-    def state(self, target: Target) -> str:
-        return "there" if self._get(target) else ""
+    def create(self, target: Target) -> None:
+        target.aws.client("lambda").add_permission(**self.request)
 
-    def fits(self, target: Target) -> bool:
-        found = self._get(target)
-        return found is not None and self._holds(found)
+    def update(self, target: Target, found: Any) -> None:
+        self.delete(target)
+        self.create(target)
 
-    def ours(self, target: Target) -> bool:
-        return True  # it is a part of the function
-
-    def apply(self, target: Target, *, mine: bool) -> str:
-        client, found = target.aws.client("lambda"), self._get(target)
-        if found is not None:
-            if self._holds(found):
-                return "unchanged"
-            client.remove_permission(FunctionName=self._function, StatementId=self.name)
-        client.add_permission(**self.request)
-        return "created" if found is None else "updated"
-
-    def delete(self, target: Target) -> bool:
-        if self._get(target) is None:
-            return False
+    def delete(self, target: Target) -> None:
         target.aws.client("lambda").remove_permission(FunctionName=self._function, StatementId=self.name)
-        return True
 
 
 @dataclass(frozen=True)
-class SubscriptionFilter:
-    request: Mapping[str, Any] = field(hash=False)
+class SubscriptionFilter(RequestPart):
     kind: str = "subscription filter"
+    name_key: ClassVar[str] = "filterName"
 
-    @property
-    def name(self) -> str:
-        return str(self.request["filterName"])
+    def _all(self, target: Target) -> list[Any]:
+        pages = target.aws.client("logs").get_paginator("describe_subscription_filters")
+        # None: no log group, and so no filters
+        answer = answer_or_none(pages.paginate(logGroupName=self.request["logGroupName"]).build_full_result)
+        return list(answer["subscriptionFilters"]) if answer else []
 
-    def _all(self, target: Target) -> list[dict[str, Any]]:
-        logs = target.aws.client("logs")
-        pages = logs.get_paginator("describe_subscription_filters").paginate(logGroupName=self.request["logGroupName"])
-        try:
-            return [dict(found) for page in pages for found in page["subscriptionFilters"]]
-        except logs.exceptions.ResourceNotFoundException:
-            return []  # no group, and so no filter
-
-    def _get(self, target: Target) -> dict[str, Any] | None:
+    def find(self, target: Target) -> Any:
         return next((found for found in self._all(target) if found["filterName"] == self.name), None)
 
-    def state(self, target: Target) -> str:
-        return "there" if self._get(target) else ""
+    def is_owned(self, target: Target) -> bool:
+        return bool((self.find(target) or {}).get("destinationArn") == self.request["destinationArn"])
 
-    def ours(self, target: Target) -> bool:
-        return bool((self._get(target) or {}).get("destinationArn") == self.request["destinationArn"])
-
-    def _holds(self, found: Mapping[str, Any]) -> bool:
-        return all(found.get(key) == value for key, value in self.request.items())
-
-    def fits(self, target: Target) -> bool:
-        return self._holds(self._get(target) or {})
-
-    def apply(self, target: Target, *, mine: bool) -> str:
-        logs, found = target.aws.client("logs"), self._get(target)
-        if found is not None and self._holds(found):
-            return "unchanged"
-        if not mine:
-            raise _foreign(f"a subscription filter {self.name} of log group {self.request['logGroupName']}")
+    def create(self, target: Target) -> None:
+        logs = target.aws.client("logs")
         try:
             put = partial(logs.put_subscription_filter, **self.request)
             _once_known(put, "CloudWatch Logs to be let in by the function")
@@ -331,14 +250,11 @@ class SubscriptionFilter:
                 f"Log group {self.request['logGroupName']} has as many subscription filters as it may have: {others}.",
                 hint="Delete one that nothing needs (`aws logs delete-subscription-filter`), then apply this again.",
             ) from error
-        return "created" if found is None else "updated"
 
-    def delete(self, target: Target) -> bool:
-        if self._get(target) is None:
-            return False
-        where = {"logGroupName": self.request["logGroupName"], "filterName": self.name}
-        target.aws.client("logs").delete_subscription_filter(**where)
-        return True
+    def delete(self, target: Target) -> None:
+        target.aws.client("logs").delete_subscription_filter(
+            logGroupName=self.request["logGroupName"], filterName=self.name
+        )
 
 
 def _queue_attributes() -> dict[str, str]:
@@ -349,11 +265,11 @@ _DESCRIPTION = "Imports findings, sends dead letters and writes the log of the f
 _POLICY_NAME = "forward-falco-alerts"
 
 
-def _parts(target: Target) -> list[Part]:
+def parts(target: Target) -> list[Part]:
     name = function_name(target)
     return [
         Queue(dead_letter_queue(target), _queue_attributes()),
-        LogGroup(_log_group(target), target.settings.retention_days),
+        LogGroup(function_log_group(target), target.settings.retention_days),
         Role(name, partial(_document, "iam/forwarder-trust"), _DESCRIPTION),
         RolePolicy(name, _POLICY_NAME, partial(_document, "iam/forwarder-permissions")),
         Function(_document("security-hub/function", target)),
@@ -363,65 +279,15 @@ def _parts(target: Target) -> list[Part]:
     ]
 
 
-def broken_link(target: Target) -> Link:
-    """What keeps alerts in the log group from becoming findings: parts that aren't as they should be, and what failed.
-
-    The parts are looked at in the order in which an alert meets them; dead letters are read and stay where they are.
-    """
-    with translated_errors(target.aws.hint):
-        faults = [fault for part in reversed(_parts(target)) if (fault := _fault(target, part))]
-        failures = [failure for look in (_newest_letter, _newest_error) if (failure := look(target))]
-    if faults:
-        hint = 'lab.apply("findings-forwarder") puts that right; then trigger the alert again, or import its finding.'
-    elif failures:
-        hint = f"Correct what it names. `aws logs tail {_log_group(target)}` shows the rest of the function's log."
-    else:
-        failures = ["All of the forwarder is in place, and it reports no failure."]
-        hint = "Is the alert in lab.alerts(), and is it newer than the subscription? Then wait again: it may be slow."
-    return Link("forwarder", " ".join(faults + failures), hint)
-
-
-def _fault(target: Target, part: Part) -> str:
-    if not part.state(target):
-        return f"There is no {part.kind} {part.name}."
-    fits = getattr(part, "fits", None)
-    return "" if fits is None or fits(target) else f"The {part.kind} {part.name} isn't as the step makes it."
-
-
-def _newest_letter(target: Target) -> str:
-    from labkit.respond.findings import newest_dead_letter
-
-    url = queue_url(target, dead_letter_queue(target))
-    found = newest_dead_letter(target.aws.client("sqs"), url) if url else None
-    return f"Newest dead letter ({found[0]:{_MOMENT}}): {found[1]}" if found else ""
-
-
-def _newest_error(target: Target) -> str:
-    from labkit.alerts import events
-
-    if describe_log_group(target.aws, _log_group(target)) is None:
-        return ""
-    found = events(target.aws.client("logs"), _log_group(target), "1h", filter_pattern=_ERRORS)
-    newest = max(found, key=lambda event: event["timestamp"], default=None)
-    if newest is None:
-        return ""
-    moment = datetime.fromtimestamp(newest["timestamp"] / 1000, UTC)
-    return f"Newest error in the function's log ({moment:{_MOMENT}}): {newest['message'].splitlines()[0]}"
-
-
-_MOMENT = "%Y-%m-%d %H:%M:%S UTC"
-# What Lambda's Python runtime writes of an exception, and Lambda itself of a function that took too long or crashed.
-_ERRORS = '?"[ERROR]" ?"Task timed out" ?"Runtime.ExitError"'
-
-
-def _log_group(target: Target) -> str:
+def function_log_group(target: Target) -> str:
+    """Name of the function's log group."""
     return f"/aws/lambda/{function_name(target)}"
 
 
 def _cli(target: Target) -> str:
     name, queue = function_name(target), dead_letter_queue(target)
     trust, permissions = (_quoted(f"iam/forwarder-{part}", target) for part in ("trust", "permissions"))
-    group = _log_group(target)
+    group = function_log_group(target)
     return in_the_workshop(
         f"aws sqs create-queue --queue-name {queue} --tags {TAG[0]}={TAG[1]} \\\n"
         f"    --attributes {shlex.quote(json.dumps(_queue_attributes()))}\n"
@@ -455,7 +321,7 @@ def _undo_cli(target: Target) -> str:
         f"aws lambda delete-function --function-name {name}  # and its permission and settings\n"
         f"aws iam delete-role-policy --role-name {name} --policy-name {_POLICY_NAME}\n"
         f"aws iam delete-role --role-name {name}\n"
-        f"aws logs delete-log-group --log-group-name {_log_group(target)}\n"
+        f"aws logs delete-log-group --log-group-name {function_log_group(target)}\n"
         f"aws sqs delete-queue --queue-url {dead_letter_queue_url(target)}"
     )
 
@@ -465,7 +331,7 @@ STEPS = [
         "findings-forwarder",
         "A function that makes a finding of each alert",
         ("log-group", "security-hub"),
-        _parts,
+        parts,
         _cli,
         _undo_cli,
     )

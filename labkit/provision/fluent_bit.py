@@ -8,8 +8,9 @@ from labkit.errors import StepError
 from labkit.kube import Object
 from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
+from labkit.provision.parts import Part
 from labkit.provision.steps import STEPS as ALL_STEPS
-from labkit.provision.steps import Part, Step
+from labkit.provision.steps import Step
 from labkit.target import Target
 
 NAME = "fluent-bit"
@@ -19,10 +20,10 @@ NAME = "fluent-bit"
 class Shipper(ManifestPart):
     """The DaemonSet. Applied means: every pod is ready, runs with the present configuration and has the role."""
 
-    def apply(self, target: Target, *, mine: bool) -> str:
+    def apply(self, target: Target, *, owned: bool) -> str:
         namespace = self.item["metadata"]["namespace"]
         self._need_role(target, namespace)
-        action = super().apply(target, mine=mine)
+        action = super().apply(target, owned=owned)
         if action != "created" and self._stale(target, namespace):
             target.kube.restart("DaemonSet", NAME, namespace)
             action = "updated"

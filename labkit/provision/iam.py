@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit.aws import translated_errors
+from labkit.aws import answer_or_none, translated_errors
 from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
-from labkit.provision.steps import TAG, Part, Step
+from labkit.provision.parts import TAG, TAG_LIST, AwsPart, Part, is_tagged
+from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
 
@@ -25,7 +26,6 @@ AUDIENCE = "sts.amazonaws.com"
 SERVICE_ACCOUNT = "fluent-bit"
 POLICY_NAME = "write-falco-alerts"
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
-_TAGS = [{"Key": TAG[0], "Value": TAG[1]}]
 
 
 def issuer(target: Target) -> str:
@@ -39,15 +39,9 @@ def issuer(target: Target) -> str:
     return url.removeprefix("https://")
 
 
-def provider_arn(target: Target, name: str) -> str:
-    identity = target.aws.identity
-    return f"arn:{identity.partition}:iam::{identity.account_id}:oidc-provider/{name}"
-
-
 def role_arn(target: Target) -> str:
     """ARN of Fluent Bit's role, whether or not the role is there."""
-    identity = target.aws.identity
-    return f"arn:{identity.partition}:iam::{identity.account_id}:role/{target.settings.role_name}"
+    return target.aws.arn("iam", f"role/{target.settings.role_name}")
 
 
 def policy(name: str, target: Target) -> dict[str, Any]:
@@ -67,52 +61,53 @@ _FLUENT_BIT_PERMISSIONS = partial(policy, "fluent-bit-permissions")
 
 
 @dataclass(frozen=True)
-class OidcProvider:
+class OidcProvider(AwsPart):
     name: str
-    arn: str
     kind: str = "OIDC provider"
 
-    def _get(self, target: Target) -> dict[str, Any] | None:
-        iam = target.aws.client("iam")
-        try:
-            return dict(iam.get_open_id_connect_provider(OpenIDConnectProviderArn=self.arn))
-        except iam.exceptions.NoSuchEntityException:
-            return None
+    def arn(self, target: Target) -> str:
+        return target.aws.arn("iam", f"oidc-provider/{self.name}")
 
-    def state(self, target: Target) -> str:
-        found = self._get(target)
-        return "" if found is None else f"for {', '.join(found['ClientIDList'])}"
+    def find(self, target: Target) -> Any:
+        get = target.aws.client("iam").get_open_id_connect_provider
+        return answer_or_none(get, OpenIDConnectProviderArn=self.arn(target))
 
-    def ours(self, target: Target) -> bool:
-        return _tagged(self._get(target))
+    def describe(self, found: Any) -> str:
+        return f"for {', '.join(found['ClientIDList'])}"
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        iam = target.aws.client("iam")
-        found = self._get(target)
-        if found is None:
-            # IAM reads the certificate chain itself; a thumbprint of our own would only go stale.
-            iam.create_open_id_connect_provider(Url=f"https://{self.name}", ClientIDList=[AUDIENCE], Tags=_TAGS)
-            return "created"
-        if AUDIENCE not in found["ClientIDList"]:
-            if not mine:
-                raise StepError(
-                    f"The OIDC provider {self.name} was there before the lab and lacks the audience {AUDIENCE}.",
-                    hint="Add it, then apply this again: `aws iam add-client-id-to-open-id-connect-provider "
-                    f"--open-id-connect-provider-arn {self.arn} --client-id {AUDIENCE}`.",
-                )
-            iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=self.arn, ClientID=AUDIENCE)
-            return "updated"
-        return "unchanged"
+    def is_owned(self, target: Target) -> bool:
+        return is_tagged((self.find(target) or {}).get("Tags", []))
 
-    def delete(self, target: Target) -> bool:
-        if self._get(target) is None:
-            return False
-        target.aws.client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=self.arn)
-        return True
+    def matches(self, target: Target, found: Any) -> bool:
+        return AUDIENCE in found["ClientIDList"]
+
+    def create(self, target: Target) -> None:
+        # IAM reads the certificate chain itself; a thumbprint of our own would only go stale.
+        target.aws.client("iam").create_open_id_connect_provider(
+            Url=f"https://{self.name}", ClientIDList=[AUDIENCE], Tags=TAG_LIST
+        )
+
+    def apply(self, target: Target, *, owned: bool) -> str:
+        found = self.find(target)
+        if found and not owned and not self.matches(target, found):
+            raise StepError(
+                f"The OIDC provider {self.name} was there before the lab and lacks the audience {AUDIENCE}.",
+                hint="Add it, then apply this again: `aws iam add-client-id-to-open-id-connect-provider "
+                f"--open-id-connect-provider-arn {self.arn(target)} --client-id {AUDIENCE}`.",
+            )
+        return super().apply(target, owned=owned)
+
+    def update(self, target: Target, found: Any) -> None:
+        target.aws.client("iam").add_client_id_to_open_id_connect_provider(
+            OpenIDConnectProviderArn=self.arn(target), ClientID=AUDIENCE
+        )
+
+    def delete(self, target: Target) -> None:
+        target.aws.client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=self.arn(target))
 
 
 @dataclass(frozen=True)
-class Role:
+class Role(AwsPart):
     """A role; by default Fluent Bit's. `trust` makes its trust policy."""
 
     name: str
@@ -120,50 +115,32 @@ class Role:
     description: str = "Fluent Bit writes Falco's alerts to CloudWatch Logs"
     kind: str = "IAM role"
 
-    def _get(self, target: Target) -> dict[str, Any] | None:
+    def find(self, target: Target) -> Any:
+        answer = answer_or_none(target.aws.client("iam").get_role, RoleName=self.name)
+        return answer and answer["Role"]
+
+    def is_owned(self, target: Target) -> bool:
+        return is_tagged((self.find(target) or {}).get("Tags", []))
+
+    def matches(self, target: Target, found: Any) -> bool:
+        return _document(found["AssumeRolePolicyDocument"]) == self.trust(target)
+
+    def create(self, target: Target) -> None:
+        target.aws.client("iam").create_role(
+            RoleName=self.name,
+            AssumeRolePolicyDocument=json.dumps(self.trust(target)),
+            Description=self.description,
+            Tags=TAG_LIST,
+        )
+
+    def update(self, target: Target, found: Any) -> None:
+        target.aws.client("iam").update_assume_role_policy(
+            RoleName=self.name, PolicyDocument=json.dumps(self.trust(target))
+        )
+
+    def delete(self, target: Target) -> None:
         iam = target.aws.client("iam")
-        try:
-            return dict(iam.get_role(RoleName=self.name)["Role"])
-        except iam.exceptions.NoSuchEntityException:
-            return None
-
-    def state(self, target: Target) -> str:
-        return "there" if self._get(target) else ""
-
-    def fits(self, target: Target) -> bool:
-        found = self._get(target)
-        return found is not None and _document(found["AssumeRolePolicyDocument"]) == self.trust(target)
-
-    def ours(self, target: Target) -> bool:
-        return _tagged(self._get(target))
-
-    def apply(self, target: Target, *, mine: bool) -> str:
-        iam = target.aws.client("iam")
-        trust = self.trust(target)
-        found = self._get(target)
-        if found is None:
-            iam.create_role(
-                RoleName=self.name,
-                AssumeRolePolicyDocument=json.dumps(trust),
-                Description=self.description,
-                Tags=_TAGS,
-            )
-            return "created"
-        if _document(found["AssumeRolePolicyDocument"]) == trust:
-            return "unchanged"
-        if not mine:
-            raise StepError(
-                f"There is an IAM role {self.name} that the lab didn't make and that doesn't trust what it should.",
-                hint="Choose another name (LABKIT_ROLE_NAME, LABKIT_PREFIX), or delete that role if nothing uses it.",
-            )
-        iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=json.dumps(trust))
-        return "updated"
-
-    def delete(self, target: Target) -> bool:
-        iam = target.aws.client("iam")
-        if self._get(target) is None:
-            return False
-        # A role can't go while it has policies. The lab made the role, so what was attached since goes with it.
+        # A role can't be deleted while it has policies. The lab made the role, so what was attached since goes, too.
         for page in iam.get_paginator("list_role_policies").paginate(RoleName=self.name):
             for name in page["PolicyNames"]:
                 iam.delete_role_policy(RoleName=self.name, PolicyName=name)
@@ -171,50 +148,30 @@ class Role:
             for attached in page["AttachedPolicies"]:
                 iam.detach_role_policy(RoleName=self.name, PolicyArn=attached["PolicyArn"])
         iam.delete_role(RoleName=self.name)
-        return True
 
 
 @dataclass(frozen=True)
-class RolePolicy:
+class RolePolicy(AwsPart):
     role: str
     name: str = POLICY_NAME
     document: Callable[[Target], dict[str, Any]] = _FLUENT_BIT_PERMISSIONS
     kind: str = "inline policy"
 
-    def _get(self, target: Target) -> dict[str, Any] | None:
-        iam = target.aws.client("iam")
-        try:
-            return _document(iam.get_role_policy(RoleName=self.role, PolicyName=self.name)["PolicyDocument"])
-        except iam.exceptions.NoSuchEntityException:
-            return None
+    def find(self, target: Target) -> Any:
+        get = target.aws.client("iam").get_role_policy
+        answer = answer_or_none(get, RoleName=self.role, PolicyName=self.name)
+        return answer and _document(answer["PolicyDocument"])
 
-    def state(self, target: Target) -> str:
-        return "there" if self._get(target) else ""
+    def matches(self, target: Target, found: Any) -> bool:
+        return bool(found == self.document(target))
 
-    def fits(self, target: Target) -> bool:
-        return self._get(target) == self.document(target)
-
-    def ours(self, target: Target) -> bool:
-        return True  # nothing else gives this role a policy of this name
-
-    def apply(self, target: Target, *, mine: bool) -> str:
-        found, wanted = self._get(target), self.document(target)
-        if found == wanted:
-            return "unchanged"
+    def create(self, target: Target) -> None:
         target.aws.client("iam").put_role_policy(
-            RoleName=self.role, PolicyName=self.name, PolicyDocument=json.dumps(wanted)
+            RoleName=self.role, PolicyName=self.name, PolicyDocument=json.dumps(self.document(target))
         )
-        return "created" if found is None else "updated"
 
-    def delete(self, target: Target) -> bool:
-        if self._get(target) is None:
-            return False
+    def delete(self, target: Target) -> None:
         target.aws.client("iam").delete_role_policy(RoleName=self.role, PolicyName=self.name)
-        return True
-
-
-def _tagged(found: dict[str, Any] | None) -> bool:
-    return any(tag == {"Key": TAG[0], "Value": TAG[1]} for tag in (found or {}).get("Tags", []))
 
 
 def _document(found: Any) -> dict[str, Any]:
@@ -224,14 +181,12 @@ def _document(found: Any) -> dict[str, Any]:
 
 
 def _provider_parts(target: Target) -> list[OidcProvider]:
-    name = issuer(target)
-    return [OidcProvider(name, provider_arn(target, name))]
+    return [OidcProvider(issuer(target))]
 
 
 def _provider_without_cluster(target: Target) -> list[OidcProvider]:
     """The provider of a cluster that is gone, if the ledger has it."""
-    names = [record.name for record in target.ledger.records("oidc-provider")]
-    return [OidcProvider(name, provider_arn(target, name)) for name in names]
+    return [OidcProvider(record.name) for record in target.ledger.records("oidc-provider")]
 
 
 def _role_parts(target: Target) -> list[Part]:
@@ -280,7 +235,8 @@ def _provider_cli(target: Target) -> str:
 
 
 def _provider_undo_cli(target: Target) -> str:
-    return f"aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {_provider_parts(target)[0].arn}"
+    arn = OidcProvider(issuer(target)).arn(target)
+    return f"aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {arn}"
 
 
 def _role_cli(target: Target) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from labkit.aws import describe_log_group
 from labkit.errors import StepError
-from labkit.provision.steps import TAG, Step
+from labkit.provision.parts import TAG, TAGS, AwsPart, is_tagged
+from labkit.provision.steps import Step
 from labkit.target import Target
 
 # What PutRetentionPolicy takes, in days.
@@ -14,53 +16,43 @@ RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 109
 
 
 @dataclass(frozen=True)
-class LogGroup:
+class LogGroup(AwsPart):
     name: str
     retention_days: int
     kind: str = "log group"
 
-    def state(self, target: Target) -> str:
-        group = describe_log_group(target.aws, self.name)
-        if group is None:
-            return ""
-        days = group.get("retentionInDays")
+    def find(self, target: Target) -> Any:
+        return describe_log_group(target.aws, self.name)
+
+    def describe(self, found: Any) -> str:
+        days = found.get("retentionInDays")
         return f"keeps {days} days" if days else "keeps forever"
 
-    def ours(self, target: Target) -> bool:
-        arn = _arn(target, self.name)
-        tags = target.aws.client("logs").list_tags_for_resource(resourceArn=arn)["tags"]
-        return bool(tags.get(TAG[0]) == TAG[1])
+    def is_owned(self, target: Target) -> bool:
+        arn = target.aws.arn("logs", f"log-group:{self.name}")
+        return is_tagged(target.aws.client("logs").list_tags_for_resource(resourceArn=arn)["tags"])
 
-    def apply(self, target: Target, *, mine: bool) -> str:
+    def matches(self, target: Target, found: Any) -> bool:
+        return bool(found.get("retentionInDays") == self.retention_days)
+
+    def apply(self, target: Target, *, owned: bool) -> str:
         if self.retention_days not in RETENTIONS:
             raise StepError(
                 f"CloudWatch Logs can't keep logs for {self.retention_days} days.",
                 hint=f"Set LABKIT_RETENTION_DAYS to one of {', '.join(map(str, RETENTIONS))}.",
             )
-        logs = target.aws.client("logs")
-        group = describe_log_group(target.aws, self.name)
-        action = "unchanged"
-        if group is None:
-            logs.create_log_group(logGroupName=self.name, tags=dict([TAG]))
-            action = "created"
         # A shorter retention deletes logs: only the lab's own group gets one.
-        if mine and (group or {}).get("retentionInDays") != self.retention_days:
-            logs.put_retention_policy(logGroupName=self.name, retentionInDays=self.retention_days)
-            action = "created" if group is None else "updated"
-        return action
+        return super().apply(target, owned=True) if owned else "unchanged"
 
-    def delete(self, target: Target) -> bool:
-        logs = target.aws.client("logs")
-        try:
-            logs.delete_log_group(logGroupName=self.name)
-        except logs.exceptions.ResourceNotFoundException:
-            return False
-        return True
+    def create(self, target: Target) -> None:
+        target.aws.client("logs").create_log_group(logGroupName=self.name, tags=TAGS)
+        self.update(target, None)
 
+    def update(self, target: Target, found: Any) -> None:
+        target.aws.client("logs").put_retention_policy(logGroupName=self.name, retentionInDays=self.retention_days)
 
-def _arn(target: Target, name: str) -> str:
-    identity = target.aws.identity
-    return f"arn:{identity.partition}:logs:{target.settings.region}:{identity.account_id}:log-group:{name}"
+    def delete(self, target: Target) -> None:
+        target.aws.client("logs").delete_log_group(logGroupName=self.name)
 
 
 def parts(target: Target) -> list[LogGroup]:

@@ -18,6 +18,7 @@ from labkit.kube import (
     load_objects,
     rollout_unmet,
 )
+from labkit.provision.parts import Part
 from labkit.target import Target
 
 _MADE_BY_PEOPLE = (
@@ -33,7 +34,7 @@ _WRITTEN = {"logging": "logging_namespace", "falco": "falco_namespace", "default
 
 
 @dataclass(frozen=True)
-class ManifestPart:
+class ManifestPart(Part):
     """One Kubernetes object."""
 
     item: Object = field(hash=False)
@@ -63,10 +64,10 @@ class ManifestPart:
         found = target.kube.find(self.item) if self.kind in WORKLOADS.values() else None
         return target.kube.unwell(found) if found is not None else ""
 
-    def ours(self, target: Target) -> bool:
+    def is_owned(self, target: Target) -> bool:
         return carries(target.kube.find(self.item), OURS)
 
-    def used(self, target: Target) -> str:
+    def in_use(self, target: Target) -> str:
         """What in a namespace isn't the lab's: a person's workloads, pods and Helm releases stay, and so does it."""
         if self.kind != "Namespace":
             return ""
@@ -84,15 +85,15 @@ class ManifestPart:
                     return f"it holds {kind} {meta['name']}"
         return ""
 
-    def await_end(self, target: Target) -> None:
+    def wait_deleted(self, target: Target) -> None:
         """Waits for the end of an object that is being deleted: it would take what is applied along."""
         found = target.kube.find(self.item)
         if found is not None and "deletionTimestamp" in found["metadata"]:
             target.kube.wait_gone(found, timeout=target.settings.timeout)
 
-    def apply(self, target: Target, *, mine: bool) -> str:
+    def apply(self, target: Target, *, owned: bool) -> str:
         item = self.item
-        if mine:
+        if owned:
             meta = item["metadata"]
             item = {**item, "metadata": {**meta, "labels": {**meta.get("labels", {}), **OURS}}}
         elif self.kind == "Namespace":
@@ -107,8 +108,8 @@ class ManifestPart:
             return "unchanged"
         return target.kube.apply_one(item)
 
-    def delete(self, target: Target) -> bool:
-        return target.kube.delete_one(self.item, timeout=target.settings.timeout)
+    def delete(self, target: Target) -> None:
+        target.kube.delete_one(self.item, timeout=target.settings.timeout)
 
 
 def in_the_workshop(commands: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from labkit.errors import StepError
+from labkit.aws import answer_or_none
+from labkit.provision.parts import RequestPart
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
@@ -31,58 +32,38 @@ def described(target: Target) -> list[dict[str, Any]]:
 
 
 def _in_group(target: Target, prefix: str) -> list[dict[str, Any]]:
-    logs = target.aws.client("logs")
-    pages = logs.get_paginator("describe_metric_filters").paginate(
-        logGroupName=target.settings.log_group, filterNamePrefix=prefix
+    pages = (
+        target.aws.client("logs")
+        .get_paginator("describe_metric_filters")
+        .paginate(logGroupName=target.settings.log_group, filterNamePrefix=prefix)
     )
-    try:
-        return [found for page in pages for found in page["metricFilters"]]
-    except logs.exceptions.ResourceNotFoundException:
-        return []  # no log group, and so no filters
+    answer = answer_or_none(pages.build_full_result)  # None: no log group, and so no filters
+    return list(answer["metricFilters"]) if answer else []
 
 
 @dataclass(frozen=True)
-class MetricFilter:
-    request: Mapping[str, Any] = field(hash=False)
+class MetricFilter(RequestPart):
     kind: str = "metric filter"
+    name_key: ClassVar[str] = "filterName"
 
-    @property
-    def name(self) -> str:
-        return str(self.request["filterName"])
-
-    def _get(self, target: Target) -> dict[str, Any] | None:
+    def find(self, target: Target) -> Any:
         return next((found for found in _in_group(target, self.name) if found["filterName"] == self.name), None)
 
-    def state(self, target: Target) -> str:
-        found = self._get(target)
-        return "" if found is None else f"counts into {found['metricTransformations'][0]['metricName']}"
+    def describe(self, found: Any) -> str:
+        return f"counts into {found['metricTransformations'][0]['metricName']}"
 
-    def ours(self, target: Target) -> bool:
-        # Metric filters have no tags. Nobody else's counts into the workshop's namespace.
-        found = self._get(target)
-        return found is not None and found["metricTransformations"][0]["metricNamespace"] == target.settings.prefix
+    def is_owned(self, target: Target) -> bool:
+        # Metric filters have no tags. No others count into the workshop's namespace.
+        found = self.find(target)
+        return bool(found and found["metricTransformations"][0]["metricNamespace"] == target.settings.prefix)
 
-    def apply(self, target: Target, *, mine: bool) -> str:
+    def create(self, target: Target) -> None:
         from labkit.respond.metrics import put_filter
 
-        found = self._get(target)
-        if found is not None and all(found[key] == self.request[key] for key in self.request):
-            return "unchanged"
-        if not mine:
-            raise StepError(
-                f"Log group {target.settings.log_group} has a metric filter {self.name} that the lab didn't make.",
-                hint="Choose another prefix for the workshop's names (LABKIT_PREFIX), or delete that filter.",
-            )
         put_filter(target.aws.client("logs"), self.request)
-        return "created" if found is None else "updated"
 
-    def delete(self, target: Target) -> bool:
-        logs = target.aws.client("logs")
-        try:
-            logs.delete_metric_filter(logGroupName=self.request["logGroupName"], filterName=self.name)
-        except logs.exceptions.ResourceNotFoundException:
-            return False
-        return True
+    def delete(self, target: Target) -> None:
+        target.aws.client("logs").delete_metric_filter(logGroupName=self.request["logGroupName"], filterName=self.name)
 
 
 def parts(target: Target) -> list[MetricFilter]:

@@ -7,10 +7,12 @@ was there before stays as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from labkit.aws import answer_or_none
 from labkit.errors import StepError
-from labkit.provision.steps import TAG, Step
+from labkit.provision.parts import TAG, TAGS, AwsPart, is_tagged
+from labkit.provision.steps import Step
 from labkit.respond.forwarder import id_prefix
 from labkit.show import counted
 from labkit.target import Target
@@ -19,75 +21,65 @@ from labkit.waiting import poll
 
 def describe(target: Target) -> dict[str, Any] | None:
     """Security Hub's description of the region's hub, None if it is off."""
-    hub = target.aws.client("securityhub")
-    try:
-        return dict(hub.describe_hub())
-    except (hub.exceptions.InvalidAccessException, hub.exceptions.ResourceNotFoundException):
-        return None
+    found: dict[str, Any] | None = answer_or_none(target.aws.client("securityhub").describe_hub)
+    return found
 
 
 @dataclass(frozen=True)
-class Hub:
+class Hub(AwsPart):
     name: str
     kind: str = "Security Hub CSPM"
 
-    def state(self, target: Target) -> str:
-        return "" if describe(target) is None else "enabled"
+    def find(self, target: Target) -> Any:
+        return describe(target)
 
-    def ours(self, target: Target) -> bool:
-        found = describe(target)
+    def describe(self, found: Any) -> str:
+        return "enabled"
+
+    def is_owned(self, target: Target) -> bool:
+        found = self.find(target)
         if found is None:
             return False
-        tags = target.aws.client("securityhub").list_tags_for_resource(ResourceArn=found["HubArn"])["Tags"]
-        return bool(tags.get(TAG[0]) == TAG[1])
+        answer = target.aws.client("securityhub").list_tags_for_resource(ResourceArn=found["HubArn"])
+        return is_tagged(answer["Tags"])
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        if describe(target) is not None:
-            return "unchanged"
-        target.aws.client("securityhub").enable_security_hub(Tags=dict([TAG]), EnableDefaultStandards=False)
+    def create(self, target: Target) -> None:
+        target.aws.client("securityhub").enable_security_hub(Tags=TAGS, EnableDefaultStandards=False)
         if poll(lambda: describe(target), "Security Hub to be enabled", target.settings.timeout) is None:
             raise StepError(
                 f"Security Hub is still off {target.settings.timeout:g} s after it was enabled.",
                 hint="Look at `aws securityhub describe-hub`, then run this again.",
             )
-        return "created"
 
-    def delete(self, target: Target) -> bool:
-        hub = target.aws.client("securityhub")
-        try:
-            hub.disable_security_hub()
-        except (hub.exceptions.InvalidAccessException, hub.exceptions.ResourceNotFoundException):
-            return False
+    def delete(self, target: Target) -> None:
+        target.aws.client("securityhub").disable_security_hub()
         poll(lambda: describe(target) is None or None, "Security Hub to be disabled", target.settings.timeout)
-        return True
 
 
 @dataclass(frozen=True)
-class Findings:
-    """The findings of the cluster's alerts. They can't be deleted: taking them away means archiving them."""
+class Findings(AwsPart):
+    """The findings of the cluster's alerts. They come with alerts, and can't be deleted: undoing archives them."""
 
     cluster: str
     kind: str = "findings"
-    incidental: bool = True
+    incidental: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
         return f"{id_prefix(self.cluster)}*"
 
-    def state(self, target: Target) -> str:
+    def find(self, target: Target) -> Any:
         from labkit.respond.findings import active
 
-        if describe(target) is None or next(active(target.aws.client("securityhub"), self.cluster), None) is None:
-            return ""
+        return describe(target) and next(active(target.aws.client("securityhub"), self.cluster), None)
+
+    def describe(self, found: Any) -> str:
         return "active"
 
-    def ours(self, target: Target) -> bool:
-        return True  # nobody else's findings have such Ids
+    def create(self, target: Target) -> None:
+        raise NotImplementedError
 
-    def apply(self, target: Target, *, mine: bool) -> str:
-        return "unchanged"  # they come with alerts
-
-    def delete(self, target: Target) -> bool:
+    def delete(self, target: Target) -> None:
         from labkit.respond.findings import archive
 
         report = archive(target.aws.client("securityhub"), self.cluster)
@@ -97,7 +89,6 @@ class Findings:
                 f"{counted(len(report.failed), 'finding')} could not be archived; {first.code}: {first.message}",
                 hint="Run this again: what is archived already stays so.",
             )
-        return bool(report.updated)
 
 
 def parts(target: Target) -> list[Hub | Findings]:

@@ -12,48 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from labkit.aws import NoClusterError, translated_errors
 from labkit.calls import near, shown
 from labkit.errors import LabError, StepError, StoppedError, UnreachableError
 from labkit.ledger import Record
+from labkit.provision.parts import Part
 from labkit.show import Cli, Table
 from labkit.target import Target
-
-TAG = ("workshop", "falco-eks")
-"""The tag on every AWS resource the lab makes."""
-
-
-class Part(Protocol):
-    """One resource that a step answers for.
-
-    A part may have more: a true `incidental` (it comes by itself once the step is in place: it isn't applied, its
-    absence is no lack, and undoing the step takes it away); `service`, `Kubernetes` for what is in the cluster, all
-    else is in AWS; `fits(target)`, whether it is as the step makes it; `fault(target)`, what is wrong with it;
-    `used(target)`, what in it isn't the lab's and so keeps it from being taken away; `await_end(target)`, which waits
-    until one that is being deleted is gone.
-    """
-
-    @property
-    def kind(self) -> str:
-        """What it is in words, e.g. `IAM role`."""
-
-    @property
-    def name(self) -> str:
-        """What it is called; with `kind`, unique within the step."""
-
-    def state(self, target: Target) -> str:
-        """What is there, in a word or two (`ready`, `7 days`); empty if it isn't there."""
-
-    def ours(self, target: Target) -> bool:
-        """Whether what is there carries the lab's mark (tag or label)."""
-
-    def apply(self, target: Target, *, mine: bool) -> str:
-        """Brings it about: `created`, `updated` or `unchanged`. What isn't `mine` is left as it is where possible."""
-
-    def delete(self, target: Target) -> bool:
-        """Takes it away and waits until it is gone. False if it wasn't there."""
 
 
 @dataclass(frozen=True)
@@ -169,24 +136,23 @@ class Step:
         changes = []
         with self._named(), translated_errors(target.aws.hint):
             for part in self.parts(target, **options):
-                if getattr(part, "incidental", False):
+                if part.incidental:
                     continue
-                if hasattr(part, "await_end"):
-                    part.await_end(target)
+                part.wait_deleted(target)
                 known = target.ledger.find(self.name, part.kind, part.name)
                 there = bool(part.state(target))
-                mine = not there or (known is not None and known.made and not known.begun) or part.ours(target)
+                owned = not there or (known is not None and known.made and not known.begun) or part.is_owned(target)
                 if not there:
                     # Written first: if this is interrupted between here and the end, undoing knows of it.
                     self._record(target, part, made=True, begun=True)
                 try:
-                    action = part.apply(target, mine=mine)
+                    action = part.apply(target, owned=owned)
                 except LabError:
                     # A refusal made nothing; what somebody makes of that name later must not pass for the lab's.
                     if known is None and not part.state(target):
                         target.ledger.forget(self.name, part.kind, part.name)
                     raise
-                self._record(target, part, made=mine)
+                self._record(target, part, made=owned)
                 changes.append(Change(action, part.kind, part.name))
         return StepResult(self.name, self.title, tuple(changes), Cli(self.cli(target)))
 
@@ -221,7 +187,7 @@ class Step:
         return StepResult(self.name, self.title, tuple(changes), Cli(cli))
 
     def _undo_part(self, target: Target, part: Part, silent: dict[str, str]) -> Change:
-        service = getattr(part, "service", "AWS")
+        service = part.service
         known = target.ledger.find(self.name, part.kind, part.name)
         why = ""
         try:
@@ -230,12 +196,13 @@ class Step:
             with translated_errors(target.aws.hint):
                 if not part.state(target):
                     action = "absent"
-                elif not (known.made if known is not None and not known.begun else part.ours(target)):
+                elif not (known.made if known is not None and not known.begun else part.is_owned(target)):
                     action = "kept"
-                elif why := part.used(target) if hasattr(part, "used") else "":
+                elif why := part.in_use(target):
                     return Change("kept", part.kind, part.name, why)  # and still the lab's, to be taken away later
                 else:
-                    action = "removed" if part.delete(target) else "absent"
+                    part.delete(target)
+                    action = "removed"
         except NoClusterError:
             action = "absent"  # gone with its cluster
         except StoppedError:
@@ -255,8 +222,8 @@ class Step:
         """What is there of it now."""
         with self._named(), translated_errors(target.aws.hint):
             found = [(part, part.state(target)) for part in self.parts(target)]
-            faults = [part.fault(target) for part, state in found if state and hasattr(part, "fault")]
-        parts = [(p.kind, p.name, state) for p, state in found if state or not getattr(p, "incidental", False)]
+            faults = [part.fault(target) for part, state in found if state]
+        parts = [(p.kind, p.name, state) for p, state in found if state or not p.incidental]
         return StepStatus(self.name, self.title, tuple(parts), next(filter(None, faults), ""))
 
     def is_missing(self, target: Target) -> bool:
@@ -267,8 +234,7 @@ class Step:
         return status.state == "absent" or not known.issuperset(absent)
 
     def _record(self, target: Target, part: Part, *, made: bool, begun: bool = False) -> None:
-        details = getattr(part, "details", {})
-        target.ledger.write(Record(self.name, part.kind, part.name, made, details, begun))
+        target.ledger.write(Record(self.name, part.kind, part.name, made, part.details(), begun))
 
 
 def _is_gone(target: Target, part: Part) -> bool:

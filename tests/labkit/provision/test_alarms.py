@@ -117,16 +117,16 @@ def make_alarm(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (make_topic, "an SNS topic falco-workshop-alarms"),
-        (make_queue, "an SQS queue falco-workshop-notifications"),
-        (make_alarm, "an alarm falco-workshop-critical-alert"),
+        (make_topic, "SNS topic falco-workshop-alarms"),
+        (make_queue, "SQS queue falco-workshop-notifications"),
+        (make_alarm, "alarm falco-workshop-critical-alert"),
     ],
 )
 def test_what_somebody_else_made_is_neither_changed_nor_deleted(
     fresh: Lab, make: Callable[[Lab], None], said: str
 ) -> None:
     make(fresh)
-    with pytest.raises(StepError, match=f"There is {said} that the lab didn't make") as caught:
+    with pytest.raises(StepError, match=f"The {said} was there before the lab") as caught:
         fresh.ensure("alarms")
     assert "LABKIT_PREFIX" in caught.value.hint
     fresh.teardown()
@@ -145,7 +145,7 @@ def test_what_somebody_else_made_is_neither_changed_nor_deleted(
 def test_a_dashboard_is_made_mended_and_deleted_and_somebody_elses_is_left_alone(fresh: Lab) -> None:
     cloudwatch = fresh.aws.client("cloudwatch")
     cloudwatch.put_dashboard(DashboardName="falco-workshop", DashboardBody='{"widgets": []}')
-    with pytest.raises(StepError, match="a dashboard falco-workshop that the lab didn't make"):
+    with pytest.raises(StepError, match="dashboard falco-workshop was there before the lab"):
         fresh.ensure("dashboard")
     fresh.undo("dashboard")
     assert cloudwatch.get_dashboard(DashboardName="falco-workshop")["DashboardBody"] == '{"widgets": []}'

@@ -18,7 +18,7 @@ import yaml
 from ekslab.aws.filter_patterns import compile_pattern
 from ekslab.state import Endpoints
 from labkit import Lab
-from labkit.aws import Identity
+from labkit.aws import Aws, Identity
 from labkit.errors import StepError
 from labkit.provision.findings_forwarder import dead_letter_queue_url, package
 from labkit.provision.steps import STEPS
@@ -165,7 +165,7 @@ def test_what_somebody_else_made_is_not_overwritten(fresh: Lab) -> None:
         Handler="forwarder.handler",
         Code={"ZipFile": package()},
     )
-    with pytest.raises(StepError, match=f"a Lambda function {NAME} that the lab didn't make"):
+    with pytest.raises(StepError, match=f"Lambda function {NAME} was there before the lab"):
         fresh.apply(STEP)
     fresh.undo(STEP)
     assert client.get_function(FunctionName=NAME)["Configuration"]["Role"] == role
@@ -187,7 +187,9 @@ def test_undoing_takes_all_of_it_away(fresh: Lab) -> None:
 def test_names_are_those_of_the_partition_and_the_prefix(workshop: Path) -> None:
     identity = Identity("444455556666", "arn:aws-cn:iam::444455556666:user/me")
     settings = Settings.load(environ={}, root=workshop, region="cn-north-1", prefix="mine", cluster="c", log_group="g")
-    lab: Any = SimpleNamespace(settings=settings, aws=SimpleNamespace(identity=identity))
+    aws = Aws(settings.region, hint="")
+    aws.__dict__["identity"] = identity
+    lab: Any = SimpleNamespace(settings=settings, aws=aws)
     assert dead_letter_queue_url(lab) == "https://sqs.cn-north-1.amazonaws.com.cn/444455556666/mine-dead-letters"
     parts = {part.kind: part for part in STEPS[STEP].parts(lab)}
     request: dict[str, Any] = parts["Lambda function"].request  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from ekslab.state import Endpoints
 from labkit import Lab, alerts
-from labkit.provision import findings_forwarder, metric_filters
+from labkit.provision import findings_forwarder, forwarder_diagnosis, metric_filters
 from labkit.provision.templates import template
 from labkit.respond import findings, metrics
 
@@ -194,7 +194,7 @@ def forward_findings(person: Person, df: pd.DataFrame) -> None:
     name = findings_forwarder.function_name(lab.target)
     answer = person.client("lambda").invoke(FunctionName=name, Payload=payload)
     assert json.loads(answer["Payload"].read())["dead_letters"] == 1
-    assert "the message is no JSON object" in findings_forwarder.broken_link(lab.target).finding
+    assert "the message is no JSON object" in forwarder_diagnosis.broken_link(lab.target).finding
     assert len(findings.dead_letters(sqs, findings_forwarder.dead_letter_queue_url(lab.target), timeout=20)) == 1
     assert next(iter(alerts.events(person.client("logs"), f"/aws/lambda/{name}")))
     assert findings.resolve(hub, [batch[0]["Id"]], note="a drill", by="attendee").updated

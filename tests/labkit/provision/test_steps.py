@@ -10,6 +10,7 @@ import pytest
 
 from labkit.errors import StepError, StoppedError
 from labkit.ledger import Ledger
+from labkit.provision.parts import Part
 from labkit.provision.steps import STEPS, Step, TeardownError, undo_all
 
 
@@ -32,22 +33,23 @@ def test_an_unknown_step_is_answered_with_those_there_are() -> None:
     assert "fluent-bit" in caught.value.hint
 
 
-class Thing:
+class Thing(Part):
     """A part that is a set of names in memory."""
 
-    kind = "thing"
+    kind = "thing"  # type: ignore[assignment]
+    name = ""  # type: ignore[assignment]
 
     def __init__(self, name: str, world: dict[str, str]) -> None:
-        self.name = name
+        self.name = name  # type: ignore[misc]
         self.world = world
 
     def state(self, lab: Any) -> str:
         return "there" if self.name in self.world else ""
 
-    def ours(self, lab: Any) -> bool:
+    def is_owned(self, lab: Any) -> bool:
         return self.world.get(self.name) == "tagged"
 
-    def apply(self, lab: Any, *, mine: bool) -> str:
+    def apply(self, lab: Any, *, owned: bool) -> str:
         if self.name in self.world:
             return "unchanged"
         if self.name == "cursed":
@@ -57,12 +59,12 @@ class Thing:
         self.world[self.name] = ""
         return "created"
 
-    def delete(self, lab: Any) -> bool:
+    def delete(self, lab: Any) -> None:
         if self.name == "stuck":
             raise StepError("it does not go")
         if self.name == "stops":
             raise StoppedError("Stopped waiting.")
-        return self.world.pop(self.name, None) is not None
+        del self.world[self.name]
 
 
 def step_of(world: dict[str, str], *names: str) -> Step:

@@ -14,7 +14,8 @@ import pytest
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import AlertTimeoutError, LabError
-from labkit.provision.findings_forwarder import broken_link, dead_letter_queue_url, function_name
+from labkit.provision.findings_forwarder import dead_letter_queue_url, function_name
+from labkit.provision.forwarder_diagnosis import broken_link
 from labkit.respond.findings import dead_letters, origin, read, to_findings
 from labkit.respond.forwarder import alert_of, finding_id
 from labkit.waiting import poll

@@ -1,0 +1,130 @@
+"""Resources that steps consist of, and what is the same for all of AWS's: compare, then create or update."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from labkit.errors import StepError
+from labkit.target import Target
+
+TAG = ("workshop", "falco-eks")
+"""The tag on every AWS resource the lab makes."""
+TAGS = dict([TAG])
+TAG_LIST = [{"Key": TAG[0], "Value": TAG[1]}]
+
+
+def is_tagged(tags: Any) -> bool:
+    """Whether a resource's tags, a dictionary or a list of keys and values, have the lab's."""
+    return bool(tags.get(TAG[0]) == TAG[1]) if isinstance(tags, Mapping) else TAG_LIST[0] in tags
+
+
+class Part(ABC):
+    """One resource that a step answers for. `kind` says what it is, e.g. `IAM role`; with `name` it is unique."""
+
+    service: ClassVar[str] = "AWS"
+    """`AWS` or `Kubernetes`: which of them has it."""
+    incidental: ClassVar[bool] = False
+    """True if it comes by itself once the step is in place. It isn't applied, and its absence is no lack."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def kind(self) -> str: ...
+
+        @property
+        def name(self) -> str: ...
+
+    @abstractmethod
+    def state(self, target: Target) -> str:
+        """What is there, in a word or two (`ready`, `7 days`); empty if it isn't there."""
+
+    @abstractmethod
+    def is_owned(self, target: Target) -> bool:
+        """Whether what is there has the lab's mark (tag or label)."""
+
+    @abstractmethod
+    def apply(self, target: Target, *, owned: bool) -> str:
+        """Creates or updates it: `created`, `updated` or `unchanged`. What the lab doesn't own stays as it is."""
+
+    @abstractmethod
+    def delete(self, target: Target) -> None:
+        """Deletes it and waits until it is gone. Called if it is there."""
+
+    def fault(self, target: Target) -> str:
+        """What is wrong with it, e.g. that its pods crash; empty if nothing is."""
+        return ""
+
+    def in_use(self, target: Target) -> str:
+        """What in it isn't the lab's and keeps it from being deleted; empty if nothing does."""
+        return ""
+
+    def wait_deleted(self, target: Target) -> None:  # noqa: B027
+        """If it is being deleted, waits until it is gone."""
+
+    def details(self) -> dict[str, Any]:
+        """What the ledger notes about it."""
+        return {}
+
+
+class AwsPart(Part):
+    """A resource of AWS: a subclass says how it is found, compared, created, updated and deleted."""
+
+    @abstractmethod
+    def find(self, target: Target) -> Any:
+        """The resource as AWS describes it, or None."""
+
+    def describe(self, found: Any) -> str:
+        """`state` of what was found."""
+        return "there"
+
+    def matches(self, target: Target, found: Any) -> bool:
+        """Whether what was found is as the step makes it."""
+        return True
+
+    @abstractmethod
+    def create(self, target: Target) -> None: ...
+
+    def update(self, target: Target, found: Any) -> None:
+        """Makes what was found match; by default the request that creates it does that, too."""
+        self.create(target)
+
+    def is_owned(self, target: Target) -> bool:
+        return True  # a property of something that the lab owns
+
+    def state(self, target: Target) -> str:
+        found = self.find(target)
+        return "" if found is None else self.describe(found)
+
+    def apply(self, target: Target, *, owned: bool) -> str:
+        found = self.find(target)
+        if found is None:
+            self.create(target)
+            return "created"
+        if self.matches(target, found):
+            return "unchanged"
+        if not owned:
+            raise StepError(
+                f"The {self.kind} {self.name} was there before the lab and isn't what the workshop needs.",
+                hint="Choose other names for the workshop (LABKIT_PREFIX, LABKIT_ROLE_NAME), or delete it if nothing "
+                "uses it.",
+            )
+        self.update(target, found)
+        return "updated"
+
+
+@dataclass(frozen=True)
+class RequestPart(AwsPart):
+    """A resource that the parameters of one request describe, which AWS returns under the same names."""
+
+    request: Mapping[str, Any] = field(hash=False)
+    name_key: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        return str(self.request[self.name_key])
+
+    def matches(self, target: Target, found: Any) -> bool:
+        return all(found.get(key) == value for key, value in self.request.items())
