@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from labkit.errors import LabError
     from labkit.lab import Lab
     from labkit.settings import Settings
+    from labkit.show import Table
 
-__all__ = ["Lab", "LabError", "Settings"]
+__all__ = ["Lab", "LabError", "Settings", "Table"]
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -23,6 +24,7 @@ __getattr__, __dir__ = lazily(
         "Lab": "labkit.lab",
         "LabError": "labkit.errors",
         "Settings": "labkit.settings",
+        "Table": "labkit.show",
         **{name: f"labkit.{name}" for name in ("alerts", "attacks", "charts", "respond")},
     },
 )

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from labkit.calls import checked, is_text, shown, texts
+from labkit.calls import checked, is_text, near, shown, texts
 from labkit.errors import ExecError, LabError
 from labkit.settings import Settings
 
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
     from falcorules import RecordedEvent
     from labkit.alerts.times import When
+    from labkit.attacks import Attack, Outcomes
+    from labkit.attacks.catalogue import AttackName
     from labkit.aws import Aws
     from labkit.kube import ExecResult
     from labkit.provision.audit import Audit
     from labkit.provision.preflight import Preflight
-    from labkit.provision.steps import StepResult
+    from labkit.provision.steps import StepName, StepResult
     from labkit.show import Table
     from labkit.target import Target
 
@@ -62,22 +64,50 @@ class Lab:
         target: str | None = None,
         region: str | None = None,
         cluster: str | None = None,
+        context: str | None = None,
+        log_group: str | None = None,
+        log_stream: str | None = None,
+        retention_days: Any = None,
+        logging_namespace: str | None = None,
+        falco_namespace: str | None = None,
+        app_namespace: str | None = None,
+        role_name: str | None = None,
+        prefix: str | None = None,
+        timeout: Any = None,
+        alert_timeout: Any = None,
+        nodes: Any = None,
+        idle_minutes: Any = None,
+        aws_port: Any = None,
+        kubernetes_port: Any = None,
+        home: Path | str | None = None,
+        root: Path | str | None = None,
         start: bool = True,
         partly: bool = False,
-        **settings: Any,
     ) -> Lab:
-        """The lab that the settings name (`LABKIT_*`, keyword arguments win); the embedded one is started if need be.
+        """Connects to a lab and checks that AWS and the cluster answer. What isn't given is the setting `LABKIT_*`.
 
-        Raises `SettingsError`, `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError`, each
-        with what to do; without `start`, `NoLabError` if no embedded lab is running. With `partly`, AWS or the cluster
-        may be away: what there is can be taken away even so.
+        * `target`: `embedded` (default; started if it isn't running) or `eks`
+        * `region`, `cluster`: AWS region, and name of the EKS cluster in it
+        * `context`: kubeconfig context on `eks` (default: the cluster's own endpoint and a token)
+        * `log_group`, `log_stream`, `retention_days`: where alerts go in CloudWatch Logs, and for how long
+        * `logging_namespace`, `falco_namespace`, `app_namespace`: namespaces of Fluent Bit, of Falco and of nginx
+        * `role_name`: IAM role of Fluent Bit; `prefix`: beginning of the other names in AWS
+        * `timeout`, `alert_timeout`: seconds (or `"5m"`) to wait for a rollout, and for an alert to arrive
+        * `nodes`, `idle_minutes`, `aws_port`, `kubernetes_port`: the embedded lab's nodes, minutes without a request
+          until it ends, and ports
+        * `home`, `root`: folder of the lab's state, and of the workshop (`manifests/`, `custom-rules/`)
+        * `start=False`: raises `NoLabError` instead of starting the embedded lab
+        * `partly=True`: AWS or the cluster may give no answer, so that what is there can be torn down
+
+        Raises `SettingsError`, `TargetError` (credentials, region, cluster, kubeconfig) or `NotRunningError`.
         """
+        given = {name: value for name, value in locals().items() if name not in ("cls", "start", "partly")}
         from labkit.connect import connect
 
-        loaded = Settings.load(target=target, region=region, cluster=cluster, **settings)
-        if loaded.target == "eks" and region is None and "LABKIT_REGION" not in os.environ:
-            loaded = replace(loaded, region="")  # the default is the embedded lab's; here boto3 knows better
-        return cls(connect(loaded, start=start, partly=partly))
+        settings = Settings.load(**given)
+        if settings.target == "eks" and region is None and "LABKIT_REGION" not in os.environ:
+            settings = replace(settings, region="")  # the default is the embedded lab's; here boto3 knows better
+        return cls(connect(settings, start=start, partly=partly))
 
     def __repr__(self) -> str:
         s = self.settings
@@ -85,7 +115,7 @@ class Lab:
 
     # Provisioning
 
-    def apply(self, step: str, *, timeout: float | None = None, **options: Any) -> StepResult:
+    def apply(self, step: StepName, *, timeout: float | None = None, **options: Any) -> StepResult:
         """Applies one step; applied again, it changes nothing. `custom-rules` takes `files=...`, one or a list.
 
         Steps that it needs and that were never applied are applied first; the result shows them, too. `timeout` is for
@@ -100,7 +130,7 @@ class Lab:
         *needed, result = applying(target, [step], **options)
         return replace(result, needed=tuple(needed))
 
-    def ensure(self, *steps: str | Iterable[str]) -> Table:
+    def ensure(self, *steps: StepName | Iterable[StepName]) -> Table:
         """Applies steps and all that they need, in order; one row each. Without arguments: all steps."""
         from labkit.provision.steps import STEPS
         from labkit.show import Table
@@ -120,14 +150,14 @@ class Lab:
         rows = tuple((s.step, s.state, text) for s, text in zip(found, what, strict=True))
         return Table("Steps", ("step", "state", "what"), rows)
 
-    def cli(self, step: str) -> str:
+    def cli(self, step: StepName) -> str:
         """The commands that do by hand what a step does."""
         from labkit.provision.steps import STEPS
         from labkit.show import Cli
 
         return Cli(STEPS[step].cli(self.target))
 
-    def undo(self, step: str) -> StepResult:
+    def undo(self, step: StepName) -> StepResult:
         """Takes away what the step made; what was there before the lab stays.
 
         Raises `TeardownError` (a `StepError`) if something can't be taken away, with what and why.
@@ -201,19 +231,24 @@ class Lab:
         """
         from falcorules import read_events
 
+        namespace = namespace or self.settings.app_namespace
+        if self.kube.get("Namespace", namespace) is None:
+            there = [item["metadata"]["name"] for item in self.kube.list("Namespace")]
+            hint = f"{near(namespace, there)}There are: {', '.join(there)}."
+            raise LabError(f"There is no namespace {shown(namespace)}.", hint=hint)
         events: list[RecordedEvent] = []
         lines: list[str] = []
         if file is not None:
             _write_events(file, lines)  # a file that can't be written is told of before anything is done
         try:
-            with self.target.record(namespace or self.settings.app_namespace) as lines:
+            with self.target.record(namespace) as lines:
                 yield events
         finally:
             events += read_events(lines)
             if file is not None:
                 _write_events(file, lines)
 
-    def attack(self, *names: Any) -> Mapping[str, Any]:
+    def attack(self, *names: AttackName | Attack | Iterable[AttackName | Attack]) -> Outcomes:
         """Runs attacks of the catalogue in the application's pod; outcomes by name, each with the alert it raised.
 
         Ctrl-C ends the whole; what was seen until then is returned.
@@ -246,25 +281,25 @@ class Lab:
 
     # Alerts
 
-    def alerts(self, since: When | None = None, *, rule: str | None = None) -> pd.DataFrame:
+    def alerts(self, start: When | None = None, end: When | None = None, *, rule: str | None = None) -> pd.DataFrame:
         """Alerts in the log group as a typed frame, oldest first; columns as in `labkit.alerts.read`.
 
-        `since` is a time with its zone, or how long ago (`"1h"`, `"5 minutes"`, a timedelta); by default, everything
-        there is. Raises `LabError` with similar names for a `rule` without alerts that Falco hasn't loaded.
+        `start` and `end` are times with a zone, or how long ago (`"1h"`, `"5 minutes"`, a timedelta); left out, they
+        are no bound. Raises `LabError` with similar names for a `rule` without alerts that Falco hasn't loaded.
         """
         from labkit.alerts import read
         from labkit.alerts.diagnose import refuse_unknown
         from labkit.alerts.frame import Found
         from labkit.charts import accessor  # noqa: F401  registers df.falco
 
-        df = read(self.aws.client("logs"), self.settings.log_group, since, rule=rule)
+        df = read(self.aws.client("logs"), self.settings.log_group, start, end, rule=rule)
         if not df.empty:
             return df
         if rule is not None:
             refuse_unknown(self.target, rule)
-        of = f" of the rule {rule!r}" if rule else ""
-        ago = f" since {since}" if since is not None else ""
-        return Found(df, f"No alerts{of}{ago} in log group {self.settings.log_group}.")
+        bounds = [f" of the rule {rule!r}"] if rule else []
+        bounds += [f" {word} {bound}" for word, bound in (("since", start), ("until", end)) if bound is not None]
+        return Found(df, f"No alerts{''.join(bounds)} in log group {self.settings.log_group}.")
 
     def wait_for_alert(
         self,
@@ -317,6 +352,19 @@ class Lab:
         return wait_for_log(
             self.target, pattern, since=since, timeout=self.settings.alert_timeout if timeout is None else timeout
         )
+
+    def wait_until(self, look: Callable[[], Any], what: str, *, timeout: float | None = None) -> Any:
+        """The first result of `look()` that isn't None; `what` says what is waited for.
+
+        Raises `LabError` after `timeout` seconds (default: the setting).
+        """
+        from labkit.waiting import poll
+
+        seconds = self.settings.timeout if timeout is None else timeout
+        found = poll(look, what, seconds)
+        if found is None:
+            raise LabError(f"Waited {seconds:g} s for {what}: it isn't there.", hint="Run it again to go on waiting.")
+        return found
 
     @contextmanager
     def follow(self, *, timeout: float | None = None) -> Iterator[Iterator[dict[str, Any]]]:

@@ -7,13 +7,35 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from labkit.calls import checked, near, shown
 from labkit.errors import LabError
 from labkit.show import Table
+
+AttackName = Literal[
+    "terminal-shell",
+    "read-shadow",
+    "directory-traversal",
+    "search-private-keys",
+    "search-aws-credentials",
+    "symlink-shadow",
+    "hardlink-shadow",
+    "drop-and-execute",
+    "execute-from-dev-shm",
+    "clear-log",
+    "shred-data",
+    "shell-from-web-server",
+    "reverse-shell",
+    "contact-api-server",
+    "whoami",
+    "control-shell-without-terminal",
+    "control-read-passwd",
+    "control-run-from-image",
+]
+"""Names of the entries of `catalogue.yaml`."""
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,7 @@ def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float |
 
 def _run(target: Target, attack: Attack, pod: str, timeout: float | None) -> Outcome:
     from labkit.alerts.arrival import alerts_of, run_id, wait_for_alert
+    from labkit.alerts.diagnose import rule_state
 
     seconds = target.settings.alert_timeout if timeout is None else timeout
     exec_in_pod = partial(target.kube.exec, pod, namespace=target.settings.app_namespace)
@@ -127,6 +128,9 @@ def _run(target: Target, attack: Attack, pod: str, timeout: float | None) -> Out
     argv = _filled(attack.argv, run)
     since = target.kube.now()
     outcome = Outcome(attack, argv)
+    if attack.tier == "custom" and rule_state(target, attack.rule or "") in ("unknown", "disabled"):
+        problem = 'Falco has not loaded its rule: lab.apply("custom-rules") ships it'
+        return replace(outcome, problem=problem)
     try:
         result = exec_in_pod(argv, tty=attack.tty, stdin=attack.stdin)
         outcome = replace(outcome, stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)
@@ -135,8 +139,8 @@ def _run(target: Target, attack: Attack, pod: str, timeout: float | None) -> Out
         if attack.is_control:
             seen = tuple(dict.fromkeys(alerts_of(target, result, timeout=seconds)["rule"].astype(str)))
             return replace(outcome, seen=seen, problem=f"{', '.join(seen)} alerted" if seen else "")
-        where = _names(run) if any(run in argument for argument in argv) else None
-        alert = wait_for_alert(target, attack.rule, where=where, since=since, timeout=seconds)
+        is_of_run = _names(run) if any(run in argument for argument in argv) else None
+        alert = wait_for_alert(target, attack.rule, where=is_of_run, since=since, timeout=seconds)
         return replace(outcome, alert=alert, seen=(str(alert["rule"]),))
     except (ExecError, AlertTimeoutError) as error:
         return replace(outcome, problem=" ".join(str(error).split()))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 from labkit.aws import NoClusterError, translated_errors
 from labkit.calls import near, shown
@@ -21,6 +21,23 @@ from labkit.ledger import Record
 from labkit.provision.parts import Part
 from labkit.show import Cli, Table
 from labkit.target import Target
+
+StepName = Literal[
+    "oidc-provider",
+    "log-group",
+    "fluent-bit-role",
+    "fluent-bit",
+    "canary",
+    "falco",
+    "nginx",
+    "custom-rules",
+    "metric-filters",
+    "alarms",
+    "dashboard",
+    "security-hub",
+    "findings-forwarder",
+]
+"""Names of the steps, in the order in which they are applied."""
 
 
 @dataclass(frozen=True)
@@ -307,21 +324,7 @@ class Steps:
         "security_hub",
         "findings_forwarder",
     )
-    ORDER = (
-        "oidc-provider",
-        "log-group",
-        "fluent-bit-role",
-        "fluent-bit",
-        "canary",
-        "falco",
-        "nginx",
-        "custom-rules",
-        "metric-filters",
-        "alarms",
-        "dashboard",
-        "security-hub",
-        "findings-forwarder",
-    )
+    ORDER: tuple[StepName, ...] = get_args(StepName)
 
     @cached_property
     def table(self) -> dict[str, Step]:

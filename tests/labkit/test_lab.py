@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import falcorules as rules
 from ekslab.state import Endpoints
-from labkit import Lab
+from labkit import Lab, attacks
+from labkit.attacks.catalogue import AttackName
 from labkit.errors import ExecError, LabError
 from labkit.lab import command
+from labkit.provision.steps import STEPS, StepName
+from labkit.settings import Settings
 
 
 def test_importing_lab_costs_almost_nothing() -> None:
@@ -81,6 +87,46 @@ def test_a_recording_keeps_what_was_recorded_when_its_block_fails(lab: Lab) -> N
         lab.exec("deploy/nginx", "id")
         raise ZeroDivisionError
     assert any(event.get("proc.name") == "id" for event in events)
+
+
+def test_a_recording_of_a_namespace_that_is_not_there_is_refused(lab: Lab) -> None:
+    with pytest.raises(LabError, match="no namespace 'defualt'") as caught, lab.record(namespace="defualt"):
+        pytest.fail("it was begun")
+    assert "Did you mean 'default'" in caught.value.hint
+    with pytest.raises(LabError, match=r"no namespace '\.\./x'"), lab.record(namespace="../x"):
+        pytest.fail("it was begun")
+
+
+def test_the_parameters_of_connect_are_the_settings() -> None:
+    named = set(inspect.signature(Lab.connect).parameters) - {"start", "partly"}
+    assert named == {field.name for field in fields(Settings)}
+    assert all(f"`{name}`" in str(Lab.connect.__doc__) for name in named)
+
+
+def test_names_of_steps_and_attacks_complete() -> None:
+    assert tuple(get_args(StepName)) == tuple(STEPS.table)
+    assert list(get_args(AttackName)) == [attack.name for attack in attacks.catalogue()]
+    assert Lab.apply.__annotations__["step"] == "StepName"
+    assert "AttackName" in Lab.attack.__annotations__["names"]
+
+
+def test_alerts_have_an_end(lab: Lab) -> None:
+    lab.ensure("fluent-bit", "falco", "nginx")
+    lab.exec("deploy/nginx", "cat /etc/shadow")
+    first = lab.wait_for_alert("Read sensitive file untrusted")
+    between = lab.kube.now()
+    lab.exec("deploy/nginx", "cat /etc/shadow")
+    lab.wait_for_alert("Read sensitive file untrusted")
+    assert lab.alerts("1h", between)["time"].max() == first["time"]
+    assert lab.alerts("1h")["time"].max() > first["time"]
+    assert repr(lab.alerts("2h", "1h")).startswith("No alerts since 2h until 1h in log group falco")
+
+
+def test_a_wait_for_anything_ends_with_it_or_says_what_was_awaited(lab: Lab) -> None:
+    answers = iter([None, "there"])
+    assert lab.wait_until(lambda: next(answers), "a thing") == "there"
+    with pytest.raises(LabError, match="Waited 0 s for a thing: it isn't there"):
+        lab.wait_until(lambda: None, "a thing", timeout=0)
 
 
 def test_a_recording_that_cannot_be_written_is_refused_before_anything_is_done(lab: Lab) -> None:

@@ -70,3 +70,17 @@ def test_several_processes_write_without_losing_anything(tmp_path: Path) -> None
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert len(Ledger(path).records()) == 60
     assert {file.name for file in tmp_path.iterdir()} == {"ledger.json", "ledger.lock"}
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next_change(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.json")
+    killed = (
+        "import os, signal, sys; from pathlib import Path; from labkit.ledger import Ledger, Record;"
+        "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "Ledger(Path(sys.argv[1])).write(Record('log-group', 'log group', 'x' * 100_000, made=True))"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, str(ledger.path)]).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 2  # the lock and what it was writing
+    ledger.write(ROLE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger.json", "ledger.lock"]
+    assert ledger.records() == [ROLE]

@@ -32,7 +32,7 @@ def lab(home: Path, workshop: Path) -> Lab:
 
 @pytest.mark.parametrize("attack", catalogue(), ids=lambda a: a.name)
 def test_what_was_expected_is_seen(lab: Lab, attack: Attack) -> None:
-    outcome = run(lab, attack.name, timeout=10)[attack.name]
+    outcome = run(lab.target, attack.name, timeout=10)[attack.name]
     assert outcome.passed, outcome.problem
     assert outcome.exit_code == (1 if attack.argv[0] == "grep" else 0), outcome.stderr  # grep has found nothing
     if not attack.is_control:
@@ -41,6 +41,16 @@ def test_what_was_expected_is_seen(lab: Lab, attack: Attack) -> None:
         assert alert["priority"] == attack.priority
         assert {attack.tactic, attack.technique} <= set(alert["tags"])
         assert alert["k8s.ns.name"] == "default"
+
+
+def test_an_attack_whose_rule_is_not_loaded_is_not_run_and_says_what_to_apply(lab: Lab) -> None:
+    lab.undo("custom-rules")
+    try:
+        outcome = lab.attack("whoami")["whoami"]
+    finally:
+        lab.apply("custom-rules")
+    assert outcome.problem == 'Falco has not loaded its rule: lab.apply("custom-rules") ships it'
+    assert outcome.exit_code is None
 
 
 def test_nothing_is_left_in_the_pod(lab: Lab) -> None:

@@ -147,7 +147,7 @@ def run_the_workshop(person: Person) -> None:
     group, prefix = lab.settings.log_group, lab.settings.prefix
     outcomes = lab.attack("read-shadow", "terminal-shell", "drop-and-execute")
     assert all(outcome.passed for outcome in outcomes.values())
-    df = lab.alerts(since=start)
+    df = lab.alerts(start)
     logs, cloudwatch = person.client("logs"), person.client("cloudwatch")
     query = "filter ispresent(rule) | stats count(*) as alerts by rule"
     assert alerts.insights(logs, query, log_group=group, start=start)["alerts"].sum() == len(df)
@@ -158,7 +158,7 @@ def run_the_workshop(person: Person) -> None:
     list(alerts.live_tail(logs, f"arn:aws:logs:{lab.settings.region}:{account}:log-group:{group}", timeout=0.5))
     messages = [event["message"] for event in alerts.events(logs, group, start)]
     logs.test_metric_filter(filterPattern='{ $.priority = "Critical" }', logEventMessages=messages[:50])
-    seen = metrics.counted(lab.alerts(since=pd.Timestamp(start).floor("min")), metric_filters.described(lab))
+    seen = metrics.counted(lab.alerts(pd.Timestamp(start).floor("min")), metric_filters.described(lab))
     counts = metrics.count(seen, "rule")
     assert metrics.compare(counts, lab.wait_for_counts(counts, timeout=20))["metric"].sum() == len(seen)
     metrics.put(cloudwatch, prefix, metrics.metric_data("DeliveryLag", metrics.lag(seen), seen["timestamp"]))
