@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from labkit.calls import near, shortened, shown
+from labkit.calls import near, short_repr, shortened
 from labkit.errors import Hint, LabError, TargetError, UnreachableError
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class Aws:
     def client(self, service: str) -> Any:
         """The boto3 client of a service, e.g. `logs`."""
         if not isinstance(service, str):
-            raise TargetError(f"{shown(service)} is no service of AWS.", hint="Use its name in boto3, such as logs.")
+            raise TargetError(
+                f"{short_repr(service)} is no service of AWS.", hint="Use its name in boto3, such as logs."
+            )
         if service not in self._clients:
             from importlib.metadata import version
 
@@ -233,7 +235,7 @@ def translated_errors(hint: Hint = UNREACHABLE) -> Iterator[None]:
                 name, known = error.kwargs["service_name"], str(error.kwargs["known_service_names"])
                 similar = near(name, known.split(", "))
                 hint = f"{similar}Use a service's name in boto3, such as logs or securityhub."
-                raise TargetError(f"AWS has no service {shown(name)}.", hint=hint) from error
+                raise TargetError(f"AWS has no service {short_repr(name)}.", hint=hint) from error
             raise TargetError(
                 f"boto3 can't do that: {shortened(' '.join(str(error).split()), 400)}.",
                 hint="Check the settings and the AWS configuration.",

@@ -37,6 +37,7 @@ _PART = re.compile(
 _KINDS: Mapping[str, tuple[Any, str]] = {
     "None": (type(None), ""),
     "str": (str, "text"),
+    "StepName": (str, "text"),
     "bytes": (bytes, "bytes"),
     "bool": (Integral, "True or False"),
     "int": (Integral, "a whole number"),
@@ -75,7 +76,7 @@ def near(name: object, names: Iterable[str], *, cutoff: float = 0.5) -> str:
     return f"Did you mean {' or '.join(repr(by_lower[known]) for known in found[:3])}? " if found else ""
 
 
-def shown(value: object, width: int = 60) -> str:
+def short_repr(value: object, width: int = 60) -> str:
     """The value as Python writes it, on one line and not longer than `width`."""
     try:
         text = repr(value[: 2 * width] if isinstance(value, str | bytes) else value)
@@ -116,7 +117,7 @@ def seconds(value: object, name: str = "timeout") -> float:
             number = float(value)
     if number is None or not math.isfinite(number) or not 0 <= number <= LONGEST:
         raise LabError(
-            f"{name} is {shown(value)}, which is no time to wait.",
+            f"{name} is {short_repr(value)}, which is no time to wait.",
             hint='Give it seconds from 0 to 604800, or a text such as "90s" or "5m".',
         )
     return number
@@ -128,7 +129,7 @@ def texts(values: Any, name: str) -> list[str]:
         return [values]
     if isinstance(values, Iterable) and not isinstance(values, bytes | Mapping):
         return [text for value in values for text in texts(value, name)]
-    raise LabError(f"{name} is {shown(values)}, which is not text.", hint="Give it one text, or a list of them.")
+    raise LabError(f"{name} is {short_repr(values)}, which is not text.", hint="Give it one text, or a list of them.")
 
 
 def checked(target: Checked) -> Checked:
@@ -161,7 +162,7 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             unknown = next((name for name in kwargs if name not in parameters), None)
-            said = f"It takes no {shown(unknown)}" if unknown is not None else str(error)
+            said = f"It takes no {short_repr(unknown)}" if unknown is not None else str(error)
             takes = f"It takes {', '.join(names)}." if names else "It takes nothing."
             raise LabError(
                 f"{label}() can't be called like this: {said}.",
@@ -177,15 +178,17 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
             service = _SERVICES.get(str(parameter.annotation))
             if service and _service(value) != service:
                 raise LabError(
-                    f"{label}(): {name} is {shown(value)}, which is no boto3 client of {service!r}.",
+                    f"{label}(): {name} is {short_repr(value)}, which is no boto3 client of {service!r}.",
                     hint=f'Give it lab.aws.client("{service}"), or boto3.client("{service}").',
                 )
             if name == "n" and (not isinstance(value, Integral) or not 1 <= int(value) <= 10_000):
-                raise LabError(f"{label}(): n is {shown(value)}.", hint="It has to be a whole number from 1 to 10,000.")
+                raise LabError(
+                    f"{label}(): n is {short_repr(value)}.", hint="It has to be a whole number from 1 to 10,000."
+                )
             lacking = _COLUMNS.get(name, set()) - set(getattr(value, "columns", ()))
             if lacking:
                 raise LabError(
-                    f"{label}(): {name} is {shown(value, 40)}, which has no column {min(lacking)!r}.",
+                    f"{label}(): {name} is {short_repr(value, 40)}, which has no column {min(lacking)!r}.",
                     hint="Give it the frame that lab.alerts() gives."
                     if name == "df"
                     else "Give it what labkit.respond.metrics.compare() gives.",
@@ -209,7 +212,7 @@ def _check(label: str, name: str, value: object, annotation: str) -> None:
         return
     if accepted[1] & {base.__name__ for base in type(value).__mro__}:
         return
-    raise LabError(f"{label}(): {name} is {shown(value)}.", hint=f"It has to be {words}.")
+    raise LabError(f"{label}(): {name} is {short_repr(value)}.", hint=f"It has to be {words}.")
 
 
 @functools.cache

@@ -5,7 +5,6 @@ No other module depends on which target it is.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labkit.aws import Aws, NoClusterError, describe_cluster, translated_errors
 from labkit.environment import refuse_embedded
@@ -26,8 +25,6 @@ from labkit.settings import Settings
 from labkit.target import Target
 
 if TYPE_CHECKING:
-    import boto3
-
     from ekslab.client import Endpoints
 
 LAB_UP = (
@@ -258,19 +255,3 @@ def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
     temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
     os.replace(temporary, path)
     return path
-
-
-def eks_token(session: boto3.Session, cluster: str, region: str) -> str:
-    """A bearer token for an EKS cluster, good for 15 minutes: a presigned call of STS GetCallerIdentity.
-
-    What `aws eks get-token` prints; EKS makes the call to learn who is asking.
-    """
-    sts = session.client("sts", region_name=region)
-    header = "x-k8s-aws-id"
-
-    def name_cluster(request: Any, **_: Any) -> None:
-        request.headers.add_header(header, cluster)
-
-    sts.meta.events.register("before-sign.sts.GetCallerIdentity", name_cluster)
-    url = sts.generate_presigned_url("get_caller_identity", Params={}, ExpiresIn=60, HttpMethod="GET")
-    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")

@@ -1,23 +1,25 @@
 """`python -m labkit.eks_token --cluster C --region R`: a token for kubectl, helm and the Python client.
 
-A kubeconfig names this command as its credential plugin, so a token is made when it is needed and made anew before it
-runs out.
+It is the credential plugin that the kubeconfig of `labkit.connect` names: clients run it before a token expires.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import datetime as dt
 import json
+from typing import TYPE_CHECKING, Any
 
-from labkit.connect import eks_token
+if TYPE_CHECKING:
+    import boto3
 
 # EKS takes a token for 15 minutes; one minute is kept in hand, as `aws eks get-token` does.
 LIFETIME = dt.timedelta(minutes=14)
 
 
 def credential(cluster: str, region: str) -> dict[str, object]:
-    """An `ExecCredential` as the Kubernetes client protocol has it."""
+    """An `ExecCredential` object, which a credential plugin prints."""
     import boto3
 
     expires = dt.datetime.now(dt.UTC) + LIFETIME
@@ -30,6 +32,22 @@ def credential(cluster: str, region: str) -> dict[str, object]:
             "token": eks_token(boto3.Session(), cluster, region),
         },
     }
+
+
+def eks_token(session: boto3.Session, cluster: str, region: str) -> str:
+    """A bearer token for an EKS cluster, good for 15 minutes: a presigned call of STS GetCallerIdentity.
+
+    What `aws eks get-token` prints; EKS makes the call to learn who is asking.
+    """
+    sts = session.client("sts", region_name=region)
+    header = "x-k8s-aws-id"
+
+    def name_cluster(request: Any, **_: Any) -> None:
+        request.headers.add_header(header, cluster)
+
+    sts.meta.events.register("before-sign.sts.GetCallerIdentity", name_cluster)
+    url = sts.generate_presigned_url("get_caller_identity", Params={}, ExpiresIn=60, HttpMethod="GET")
+    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
 
 
 def main() -> None:

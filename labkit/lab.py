@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from labkit.calls import checked, is_text, near, shown, texts
+from labkit.calls import checked, is_text, near, short_repr, texts
 from labkit.errors import ExecError, LabError
 from labkit.settings import Settings
 
@@ -235,7 +235,7 @@ class Lab:
         if self.kube.get("Namespace", namespace) is None:
             there = [item["metadata"]["name"] for item in self.kube.list("Namespace")]
             hint = f"{near(namespace, there)}There are: {', '.join(there)}."
-            raise LabError(f"There is no namespace {shown(namespace)}.", hint=hint)
+            raise LabError(f"There is no namespace {short_repr(namespace)}.", hint=hint)
         events: list[RecordedEvent] = []
         lines: list[str] = []
         if file is not None:
@@ -467,7 +467,7 @@ def _word(word: object) -> str:
     if isinstance(word, PurePath) or (isinstance(word, int | float) and not isinstance(word, bool)):
         word = str(word)
     if not isinstance(word, str):
-        raise ExecError(f"{shown(word)} is no argument of a command.", hint="Give it texts, or one list of them.")
+        raise ExecError(f"{short_repr(word)} is no argument of a command.", hint="Give it texts, or one list of them.")
     if "\0" in word or not is_text(word):
-        raise ExecError(f"{shown(word)} can't be an argument of a command.", hint="It has to be UTF-8 without NUL.")
+        raise ExecError(f"{short_repr(word)} can't be an argument.", hint="It has to be UTF-8 without NUL.")
     return word

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_type_hints
 
-from labkit.calls import LONGEST, is_text, near, seconds, shown
+from labkit.calls import LONGEST, is_text, near, seconds, short_repr
 from labkit.errors import LabError, SettingsError
 
 Target = Literal["embedded", "eks"]
@@ -83,7 +83,7 @@ class Settings:
         for name, value in overrides.items():
             if name not in names:
                 hint = f"{near(name, names)}Use one of: {', '.join(names)}."
-                raise SettingsError(f"There is no setting called {shown(name)}.", hint=hint)
+                raise SettingsError(f"There is no setting called {short_repr(name)}.", hint=hint)
             if value is not None:
                 values[name] = _convert(name, kinds[name], value)
         values.setdefault("root", workshop_root())
@@ -130,7 +130,7 @@ def _convert(name: str, kind: type, value: Any) -> Any:
         pattern, words = _TEXTS[setting]
         if isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII):
             return value
-        raise SettingsError(f"{name} is {shown(value)}.", hint=f"It has to be {words}.")
+        raise SettingsError(f"{name} is {short_repr(value)}.", hint=f"It has to be {words}.")
     lowest, highest = _NUMBERS[setting]
     number: float | None
     try:
@@ -144,7 +144,7 @@ def _convert(name: str, kind: type, value: Any) -> Any:
     if number is None or not lowest <= number <= highest or isinstance(value, bool):
         words = f"a {'whole ' if kind is int else ''}number"
         raise SettingsError(
-            f"{name} is {shown(value)}, which is not {words} from {lowest:g} to {highest:g}.",
+            f"{name} is {short_repr(value)}, which is not {words} from {lowest:g} to {highest:g}.",
             hint=f"Give it a value such as {Settings.__dataclass_fields__[setting].default!r}.",
         )
     return number
@@ -159,6 +159,6 @@ def _folder(name: str, value: Any) -> Path:
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         why = f": {str(error).rstrip('.')}" if isinstance(error, RuntimeError | OSError) else ""
         raise SettingsError(
-            f"{name} is {shown(value)}, which names no folder{why}.",
+            f"{name} is {short_repr(value)}, which names no folder{why}.",
             hint="Give it the path of a folder, or leave it out.",
         ) from None

@@ -77,6 +77,19 @@ class Table:
         return f"{title}<table><thead>{head}</thead><tbody>{body}</tbody></table>" if self.rows else title
 
 
+class AsTable:
+    """A result that is shown as the table that `_table` returns."""
+
+    def _table(self) -> Table:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return repr(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
+
 class Cli(str):
     """Shell commands. Printed they are the commands; at the end of a cell, a block to copy."""
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from labkit.alerts.falco_rules import loaded_rules
 from labkit.alerts.reader import read
 from labkit.aws import describe_log_group
-from labkit.calls import near, shown
+from labkit.calls import near, short_repr
 from labkit.errors import LabError
-from labkit.kube import Kube, Object, is_ready
+from labkit.kube import Kube, Object
+from labkit.kube.objects import is_ready
+from labkit.kube.rollout import pod_problems
 from labkit.target import Target
 
 if TYPE_CHECKING:
@@ -147,7 +149,7 @@ def _falco_missing(target: Target, pods: list[Object]) -> Link | None:
 
 def _why(kube: Kube, pods: list[Object]) -> str:
     """Why pods aren't ready, as far as Kubernetes says."""
-    problems = [str(problem) for pod in pods for problem in kube.pod_problems(pod)]
+    problems = [str(problem) for pod in pods for problem in pod_problems(kube, pod)]
     return "; ".join(problems) or ", ".join(pod["metadata"]["name"] for pod in pods)
 
 
@@ -235,7 +237,7 @@ def refuse_unknown(target: Target, rule: str) -> None:
     """Raises `LabError` with similar names if a running Falco has no such rule."""
     if rule_state(target, rule) == "unknown":
         raise LabError(
-            f"There are no alerts of a rule {shown(rule)}, and Falco has loaded none of that name.",
+            f"There are no alerts of a rule {short_repr(rule)}, and Falco has loaded none of that name.",
             hint=_other_rules(target, rule),
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
-from labkit.calls import checked, shown
+from labkit.calls import checked, short_repr
 from labkit.errors import LabError
 
 PRIORITY = pd.CategoricalDtype(list(PRIORITIES), ordered=True)
@@ -178,7 +178,7 @@ def to_frame(events: Iterable[Mapping[str, Any] | str]) -> pd.DataFrame:
 
 def _no_event(value: object) -> LabError:
     hint = "Give a list of messages, or of events as FilterLogEvents has them; of a file its lines."
-    return LabError(f"{shown(value)} is no log event.", hint=hint)
+    return LabError(f"{short_repr(value)} is no log event.", hint=hint)
 
 
 @contextmanager

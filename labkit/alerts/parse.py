@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from labkit.calls import shown
+from labkit.calls import short_repr
 from labkit.errors import LabError
 
 Alert = dict[str, Any]
@@ -92,7 +92,7 @@ def parse(message: str) -> Alert | NotAlert:
     alerts have no rule name (`rule` is absent) and, unless Falco writes ISO times, no date (`time` is a time of day).
     """
     if not isinstance(message, str):
-        raise LabError(f"{shown(message)} is no log message.", hint="Give it text: one message of a log event.")
+        raise LabError(f"{short_repr(message)} is no log message.", hint="Give it text: one message of a log event.")
     text = message.strip()
     try:
         return _record(orjson.loads(text)) if text.startswith("{") else _plain(text)

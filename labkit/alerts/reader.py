@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from labkit.alerts.frame import Columns, unhurried_gc
 from labkit.alerts.times import When, epoch_ms
 from labkit.aws import refusal, translated_errors
-from labkit.calls import LogsClient, checked, shown
+from labkit.calls import LogsClient, checked, short_repr
 from labkit.errors import LabError, TargetError
 from labkit.show import counted
 
@@ -177,7 +177,7 @@ def _decode(response_dict: dict[str, Any], customized_response_dict: dict[str, A
         page = None
     if not isinstance(page, dict) or not isinstance(page.get("events", []), list):
         raise BrokenAnswerError(
-            f"CloudWatch Logs answered with something else than events: {shown(response_dict['body'], 80)}",
+            f"CloudWatch Logs answered with something else than events: {short_repr(response_dict['body'], 80)}",
             hint=_IN_BETWEEN,
         )
     customized_response_dict.update(page)

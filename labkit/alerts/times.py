@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit.calls import duration, shown
+from labkit.calls import duration, short_repr
 from labkit.errors import LabError
 
 When = str | datetime | pd.Timestamp | timedelta
@@ -30,7 +30,7 @@ def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
     if isinstance(when, timedelta):
         ago = when.total_seconds()
         if not ago >= 0:  # NaT is a timedelta, too
-            raise LabError(f"{shown(when)} is no time ago.", hint="Give how long ago as a timedelta from 0 on.")
+            raise LabError(f"{short_repr(when)} is no time ago.", hint="Give how long ago as a timedelta from 0 on.")
     elif isinstance(when, str):
         text = when.strip().lower().removesuffix(" ago")
         ago = 0.0 if text == "now" else duration(text)
@@ -40,18 +40,20 @@ def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
         except (ValueError, OverflowError):
             raise _too_far(when) from None
     if isinstance(when, Real):
-        raise LabError(f"{shown(when)} is a number, not a time.", hint='Use how long ago ("15m"), or a pd.Timestamp.')
+        raise LabError(
+            f"{short_repr(when)} is a number, not a time.", hint='Use how long ago ("15m"), or a pd.Timestamp.'
+        )
     try:
         stamp = pd.Timestamp(when)  # type: ignore[arg-type]  # no timedelta any more
     except (TypeError, ValueError, OverflowError):
         raise LabError(
-            f"{shown(when)} is not a time.", hint='Use how long ago ("15m", "1h", "2d") or a time with its zone.'
+            f"{short_repr(when)} is not a time.", hint='Use how long ago ("15m", "1h", "2d") or a time with its zone.'
         ) from None
     if pd.isna(stamp):
-        raise LabError(f"{shown(when)} is not a time.", hint="Leave it out to mean: no limit.")
+        raise LabError(f"{short_repr(when)} is not a time.", hint="Leave it out to mean: no limit.")
     if stamp.tzinfo is None:
         raise LabError(
-            f"{shown(when)} says no time zone, so it is a different moment on every computer.",
+            f"{short_repr(when)} says no time zone, so it is a different moment on every computer.",
             hint='Use datetime.now(timezone.utc), a time that ends in "Z" or "+02:00", or how long ago ("1h").',
         )
     try:
@@ -61,7 +63,7 @@ def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
 
 
 def _too_far(when: When) -> LabError:
-    return LabError(f"{shown(when)} is too far away.", hint="Use a time from 1678 to 2261.")
+    return LabError(f"{short_repr(when)} is too far away.", hint="Use a time from 1678 to 2261.")
 
 
 def epoch_ms(when: When) -> int:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from labkit.calls import checked, near, shown
+from labkit.calls import checked, near, short_repr
 from labkit.errors import LabError
-from labkit.show import Table
+from labkit.show import AsTable, Table
 
 AttackName = Literal[
     "terminal-shell",
@@ -89,7 +89,7 @@ def _quoted(word: str) -> str:
     return '"' + word.replace('"', '\\"') + '"'
 
 
-class Catalogue(tuple[Attack, ...]):
+class Catalogue(AsTable, tuple[Attack, ...]):
     """Attacks in the file's order."""
 
     __slots__ = ()
@@ -99,12 +99,6 @@ class Catalogue(tuple[Attack, ...]):
             (a.name, a.title, a.command + (" (terminal)" if a.tty else ""), a.rule or "none: a control") for a in self
         )
         return Table(f"{len(self)} attacks and controls", ("name", "what it does", "command", "expected alert"), rows)
-
-    def __repr__(self) -> str:
-        return repr(self._table())
-
-    def _repr_html_(self) -> str:
-        return self._table()._repr_html_()
 
 
 @cache
@@ -120,5 +114,5 @@ def find(name: str) -> Attack:
     by_name = {attack.name: attack for attack in catalogue()}
     if name not in by_name:
         hint = f"{near(name, by_name, cutoff=0.4)}`labkit attack list` shows all."
-        raise LabError(f"There is no attack called {shown(name)}.", hint=hint)
+        raise LabError(f"There is no attack called {short_repr(name)}.", hint=hint)
     return by_name[name]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.attacks.catalogue import Attack, find, typed
 from labkit.calls import checked, texts
 from labkit.errors import AlertTimeoutError, ExecError, LabError, StoppedError
-from labkit.show import Table
+from labkit.show import AsTable, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _NOT_RUN = (126, 127)
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(AsTable):
     """What an attack did. `alert` is what `lab.wait_for_alert` gave, None if no alert was expected or none came."""
 
     attack: Attack
@@ -52,14 +52,11 @@ class Outcome:
         """Whether what was seen is what was expected."""
         return not self.problem and not self.stopped
 
-    def __repr__(self) -> str:
-        return repr(Outcomes({self.name: self}))
-
-    def _repr_html_(self) -> str:
-        return Outcomes({self.name: self})._repr_html_()
+    def _table(self) -> Table:
+        return Outcomes({self.name: self})._table()
 
 
-class Outcomes(dict[str, Outcome]):
+class Outcomes(AsTable, dict[str, Outcome]):
     """Outcomes by the attack's name, in the order in which they ran. `not_run` are the names after an interrupt."""
 
     not_run: tuple[str, ...] = ()
@@ -89,12 +86,6 @@ class Outcomes(dict[str, Outcome]):
         if self.stopped:
             title += f"; interrupted, {len(self.not_run)} not run"
         return Table(title, ("attack", "command", "expected", "seen", "result"), rows)
-
-    def __repr__(self) -> str:
-        return repr(self._table())
-
-    def _repr_html_(self) -> str:
-        return self._table()._repr_html_()
 
 
 @checked

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from falcorules import FalcoRulesError
-from labkit.calls import is_text, shown
+from labkit.calls import is_text, short_repr
 from labkit.errors import LabError
 
 # Subcommand -> module and name of its click command.
@@ -63,7 +63,7 @@ class _LazyGroup(click.Group):
                 sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be UTF-8
             wrong = next((one for one in extra.get("args") or sys.argv[1:] if not is_text(one)), None)
             if wrong is not None:
-                raise LabError(f"The argument {shown(wrong)} is not text in UTF-8.", hint="Write it in UTF-8.")
+                raise LabError(f"The argument {short_repr(wrong)} is not text in UTF-8.", hint="Write it in UTF-8.")
             sys.exit(super().main(*args, **{**extra, "standalone_mode": False}) or 0)
         except click.ClickException as error:
             context = error.ctx if isinstance(error, click.UsageError) else None
@@ -82,7 +82,7 @@ class _LazyGroup(click.Group):
             _give_up_output()
         except Exception as error:
             problem = LabError(
-                f"{type(error).__name__}: {shown(str(error), 200)}",
+                f"{type(error).__name__}: {short_repr(str(error), 200)}",
                 hint=f"This is a fault of labkit itself; please report it with {_traceback_file()}.",
             )
         _tell(problem)

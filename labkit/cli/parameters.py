@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labkit.calls import near, seconds, shown
+from labkit.calls import near, seconds, short_repr
 from labkit.errors import LabError, NoLabError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class FileName(click.Path):
         try:
             Path(value).resolve()
         except (OSError, RuntimeError) as error:  # a loop of symbolic links
-            self.fail(f"{shown(str(value))} can't be used: {error}", param, ctx)
+            self.fail(f"{short_repr(str(value))} can't be used: {error}", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -36,7 +36,7 @@ class Name(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.choices:
             similar = near(value, self.choices) or f"Use one of: {', '.join(self.choices)}."
-            self.fail(f"There is no {shown(value)}. {similar}", param, ctx)
+            self.fail(f"There is no {short_repr(value)}. {similar}", param, ctx)
         return str(value)
 
 

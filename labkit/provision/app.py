@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labkit.errors import StepError
-from labkit.kube import Object, Patience
+from labkit.kube import Object
+from labkit.kube.rollout import Patience, pod_problems, wait_rollout
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.parts import Part
 from labkit.provision.steps import Step
@@ -19,7 +20,7 @@ class App(ManifestPart):
     def apply(self, target: Target, *, owned: bool) -> str:
         action = super().apply(target, owned=owned)
         meta = self.item["metadata"]
-        target.kube.wait_rollout(self.kind, meta["name"], meta["namespace"], timeout=target.settings.timeout)
+        wait_rollout(target.kube, self.kind, meta["name"], meta["namespace"], timeout=target.settings.timeout)
         return action
 
 
@@ -60,7 +61,7 @@ class Canary(ManifestPart):
                 )
             if _phase(pod) == "Succeeded":
                 return ""
-            problems = target.kube.pod_problems(pod) if pod else []
+            problems = pod_problems(target.kube, pod) if pod else []
             if limit.ended(problems, [pod]):
                 raise StepError(
                     f"Pod {meta['name']} does not run: {'; '.join(map(str, problems))}",

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from labkit.aws import NoClusterError, translated_errors
-from labkit.kube import OURS
+from labkit.kube.objects import LAB_LABELS
 from labkit.provision.parts import Part, is_tagged
 from labkit.provision.steps import STEPS
-from labkit.show import Table
+from labkit.show import AsTable, Table
 from labkit.target import Target
 
 # Where objects with the lab's label may be.
@@ -49,8 +49,8 @@ class Left:
         return f"{self.kind} {self.name} ({self.why})"
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, repr=False)
+class Audit(AsTable):
     """What is left. `clean` if nothing is."""
 
     left: tuple[Left, ...]
@@ -59,16 +59,9 @@ class Audit:
     def clean(self) -> bool:
         return not self.left
 
-    @property
     def _table(self) -> Table:
         rows = tuple((item.kind, item.name, item.why) for item in self.left)
         return Table("Left behind" if rows else "Nothing is left", ("kind", "name", "why"), rows)
-
-    def __repr__(self) -> str:
-        return repr(self._table)
-
-    def _repr_html_(self) -> str:
-        return self._table._repr_html_()
 
 
 def audit(target: Target) -> Audit:
@@ -109,7 +102,7 @@ def _state(target: Target, part: Part) -> str:
 
 
 def _tagged(target: Target) -> list[tuple[str, str]]:
-    labels = ",".join(f"{key}={value}" for key, value in OURS.items())
+    labels = ",".join(f"{key}={value}" for key, value in LAB_LABELS.items())
     found = []
     with suppress(NoClusterError):
         for api_version, kind in _LABELLED:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labkit.calls import shown
+from labkit.calls import short_repr
 from labkit.errors import StepError
 from labkit.provision.falco import (
     CUSTOM_RULES_STEP,
@@ -84,13 +84,13 @@ def _parts(target: Target, files: Path | str | Iterable[Path | str] | None = Non
 
 def _found(target: Target, file: Path | str) -> Path:
     if not isinstance(file, str | Path):
-        raise StepError(f"{shown(file)} is no file.", hint="`files` takes a path, or a list of paths.")
+        raise StepError(f"{short_repr(file)} is no file.", hint="`files` takes a path, or a list of paths.")
     for candidate in (Path(file), target.settings.root / file):
         with suppress(ValueError):  # a NUL in it
             if candidate.is_file():
                 return candidate.resolve()
     raise StepError(
-        f"There is no file {shown(str(file), 200)}.", hint=f"Paths count from here or from {target.settings.root}."
+        f"There is no file {short_repr(str(file), 200)}.", hint=f"Paths count from here or from {target.settings.root}."
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from labkit.errors import StepError, reading_yaml
 from labkit.files import read_text
 from labkit.helm import Release, upgrade_install_arguments
-from labkit.kube import OURS, WORKSHOP, Problem, carries
+from labkit.kube.objects import LAB_LABELS, WORKSHOP_LABELS, has_labels
+from labkit.kube.rollout import Problem, unwell, wait_rollout
 from labkit.provision.manifests import in_the_workshop, manifest_parts
 from labkit.provision.parts import Part
 from labkit.provision.steps import Step
@@ -19,7 +20,7 @@ from labkit.target import Target
 from labkit.versions import pinned
 
 STEP = "falco"
-_MARK = ",".join(f"{key}={value}" for key, value in OURS.items())
+_MARK = ",".join(f"{key}={value}" for key, value in LAB_LABELS.items())
 RELEASE = "falco"
 CUSTOM_RULES_STEP = "custom-rules"
 
@@ -58,7 +59,7 @@ class FalcoRelease(Part):
         if release is None or release.status != "deployed":
             return f"Helm release {RELEASE} is {release.status}" if release else ""
         found = target.kube.get("DaemonSet", RELEASE, self.namespace)
-        return target.kube.unwell(found) if found else f"There is no DaemonSet {self.namespace}/{RELEASE}"
+        return unwell(target.kube, found) if found else f"There is no DaemonSet {self.namespace}/{RELEASE}"
 
     def is_owned(self, target: Target) -> bool:
         return bool(target.kube.list("Secret", self.namespace, labels=f"owner=helm,name={RELEASE},{_MARK}"))
@@ -79,8 +80,13 @@ class FalcoRelease(Part):
             action = "unchanged"
         else:
             self.upgrade(target, mark=release is None or self.is_owned(target))
-        target.kube.wait_rollout(
-            "DaemonSet", RELEASE, self.namespace, timeout=target.settings.timeout, hopeless=_has_wrong_rules
+        wait_rollout(
+            target.kube,
+            "DaemonSet",
+            RELEASE,
+            self.namespace,
+            timeout=target.settings.timeout,
+            hopeless=_has_wrong_rules,
         )
         return action
 
@@ -95,7 +101,7 @@ class FalcoRelease(Part):
             values=self.values,
             # Helm would wait for the whole timeout and then say "timed out"; the rollout says what is wrong.
             wait=False,
-            labels=OURS if mark else None,
+            labels=LAB_LABELS if mark else None,
         )
 
     def delete(self, target: Target) -> None:
@@ -113,7 +119,11 @@ def is_workshops(target: Target, namespace: str) -> bool:
     if known is not None and known.made:
         return True
     found = target.kube.get("Namespace", namespace)
-    return carries(found, OURS) or carries(found, WORKSHOP) or FalcoRelease(namespace, ()).is_owned(target)
+    return (
+        has_labels(found, LAB_LABELS)
+        or has_labels(found, WORKSHOP_LABELS)
+        or FalcoRelease(namespace, ()).is_owned(target)
+    )
 
 
 def foreign(namespace: str) -> StepError:

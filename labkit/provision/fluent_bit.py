@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from labkit.errors import StepError
 from labkit.kube import Object
+from labkit.kube.rollout import pods_of, wait_rollout
 from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
 from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
 from labkit.provision.parts import Part
@@ -27,7 +28,7 @@ class Shipper(ManifestPart):
         if action != "created" and self._stale(target, namespace):
             target.kube.restart("DaemonSet", NAME, namespace)
             action = "updated"
-        target.kube.wait_rollout("DaemonSet", NAME, namespace, timeout=target.settings.timeout)
+        wait_rollout(target.kube, "DaemonSet", NAME, namespace, timeout=target.settings.timeout)
         return action
 
     def _need_role(self, target: Target, namespace: str) -> None:
@@ -46,7 +47,7 @@ class Shipper(ManifestPart):
         arn = _role_of_account(target, namespace)
         config = target.kube.get("ConfigMap", NAME, namespace) or {"metadata": {}}
         changed = max((entry.get("time", "") for entry in config["metadata"].get("managedFields", [])), default="")
-        for pod in target.kube.pods_of(self.item):
+        for pod in pods_of(target.kube, self.item):
             if _env(pod, "AWS_ROLE_ARN") != arn or pod["metadata"]["creationTimestamp"] < changed:
                 return True
         return False

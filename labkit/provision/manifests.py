@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from labkit.errors import StepError
-from labkit.kube import (
-    OURS,
+from labkit.kube import KubernetesError, Object
+from labkit.kube.objects import (
+    LAB_LABELS,
     WORKLOADS,
-    WORKSHOP,
-    KubernetesError,
-    Object,
-    carries,
+    WORKSHOP_LABELS,
+    has_labels,
     in_order,
     load_objects,
     rollout_unmet,
 )
+from labkit.kube.rollout import unwell
 from labkit.provision.parts import Part
 from labkit.target import Target
 
@@ -62,10 +62,10 @@ class ManifestPart(Part):
     def fault(self, target: Target) -> str:
         """Why a workload's pods aren't ready, in a line; empty if they are, or if it isn't a workload."""
         found = target.kube.find(self.item) if self.kind in WORKLOADS.values() else None
-        return target.kube.unwell(found) if found is not None else ""
+        return unwell(target.kube, found) if found is not None else ""
 
     def is_owned(self, target: Target) -> bool:
-        return carries(target.kube.find(self.item), OURS)
+        return has_labels(target.kube.find(self.item), LAB_LABELS)
 
     def in_use(self, target: Target) -> str:
         """What in a namespace isn't the lab's: a person's workloads, pods and Helm releases stay, and so does it."""
@@ -81,7 +81,7 @@ class ManifestPart(Part):
                 continue
             for item in found:
                 meta = item["metadata"]
-                if not (carries(item, OURS) or meta.get("ownerReferences") or meta.get("deletionTimestamp")):
+                if not (has_labels(item, LAB_LABELS) or meta.get("ownerReferences") or meta.get("deletionTimestamp")):
                     return f"it holds {kind} {meta['name']}"
         return ""
 
@@ -95,10 +95,10 @@ class ManifestPart(Part):
         item = self.item
         if owned:
             meta = item["metadata"]
-            item = {**item, "metadata": {**meta, "labels": {**meta.get("labels", {}), **OURS}}}
+            item = {**item, "metadata": {**meta, "labels": {**meta.get("labels", {}), **LAB_LABELS}}}
         elif self.kind == "Namespace":
             return "unchanged"  # somebody else's namespace is only used
-        elif not carries(target.kube.find(item), WORKSHOP):
+        elif not has_labels(target.kube.find(item), WORKSHOP_LABELS):
             if target.kube.would_change(item):
                 raise StepError(
                     f"{self.kind} {self.name} is there already and isn't the workshop's.",

@@ -10,7 +10,7 @@ from labkit.aws import translated_errors
 from labkit.errors import LabError
 from labkit.kube import KubernetesError, Object
 from labkit.provision.falco import RELEASE, foreign, is_workshops
-from labkit.show import Table
+from labkit.show import AsTable, Table
 from labkit.target import Target
 
 MINIMUM_KERNEL = (5, 8)
@@ -39,8 +39,8 @@ class Check:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class Preflight:
+@dataclass(frozen=True, repr=False)
+class Preflight(AsTable):
     """All checks. `passed` if none failed; `failures` says what to do about those that did."""
 
     checks: tuple[Check, ...]
@@ -53,16 +53,9 @@ class Preflight:
     def failures(self) -> str:
         return "\n".join(f"{c.what}: {c.found}\n  What to do: {c.hint}" for c in self.checks if c.result == "failed")
 
-    @property
     def _table(self) -> Table:
         rows = tuple((c.what, c.result, c.found, c.hint) for c in self.checks)
         return Table("Ready" if self.passed else "Not ready", ("check", "result", "found", "what to do"), rows)
-
-    def __repr__(self) -> str:
-        return repr(self._table)
-
-    def _repr_html_(self) -> str:
-        return self._table._repr_html_()
 
 
 def preflight(target: Target) -> Preflight:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from labkit.aws import NoClusterError, translated_errors
-from labkit.calls import near, shown
+from labkit.calls import near, short_repr
 from labkit.errors import LabError, StepError, StoppedError, UnreachableError
 from labkit.ledger import Record
 from labkit.provision.parts import Part
@@ -87,16 +87,14 @@ class StepResult:
         """Parts that could not be taken away."""
         return tuple(change for change in self.changes if change.action == "left")
 
-    @property
-    def _tables(self) -> list[Table]:
-        tables = [table for result in self.needed for table in result._tables]
-        return [*tables, table_of(f"{self.step}: {self.action}", self.changes)]
+    def _table(self) -> Table:
+        return table_of(f"{self.step}: {self.action}", self.changes)
 
     def __repr__(self) -> str:
-        return "\n".join(repr(table) for table in self._tables)
+        return "\n".join([*map(repr, self.needed), repr(self._table())])
 
     def _repr_html_(self) -> str:
-        return "".join(table._repr_html_() for table in self._tables)
+        return "".join(result._repr_html_() for result in self.needed) + self._table()._repr_html_()
 
 
 def table_of(title: str, changes: Iterable[Change]) -> Table:
@@ -340,7 +338,7 @@ class Steps:
             return self.table[name]
         except KeyError:
             hint = f"{near(name, self.table)}Use one of: {', '.join(self.table)}."
-            raise StepError(f"There is no step {shown(name)}.", hint=hint) from None
+            raise StepError(f"There is no step {short_repr(name)}.", hint=hint) from None
 
     def __iter__(self) -> Any:
         return iter(self.table.values())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.calls import checked, near, shown
+from labkit.calls import checked, near, short_repr
 from labkit.errors import LabError
 from labkit.show import Table
 
@@ -37,7 +37,7 @@ def costs(**quantities: float) -> pd.DataFrame:
             hint = f"{near(name, items)}There are prices of: {', '.join(items)}."
             raise LabError(f"There is no price of {name!r}.", hint=hint)
         if not isinstance(quantity, Real) or not quantity >= 0:
-            raise LabError(f"The quantity of {name} is {shown(quantity)}.", hint="Give a number from 0 on.")
+            raise LabError(f"The quantity of {name} is {short_repr(quantity)}.", hint="Give a number from 0 on.")
     rows = [
         (item["item"], quantities[name], item["unit"], item["price"], quantities[name] * item["price"])
         for name, item in items.items()

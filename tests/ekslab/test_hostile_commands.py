@@ -12,6 +12,7 @@ from ekslab import client
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import ExecError
+from labkit.kube.rollout import wait_rollout
 from tests.ekslab.test_hostile_requests import GROUP, WORST, Bystander, slowness
 
 COMMANDS = (Path(__file__).parent / "node" / "data" / "hostile.txt").read_text().splitlines()[::3]
@@ -36,7 +37,7 @@ def lab(endpoints: Endpoints, workshop: Path) -> Lab:
         body={"spec": {"replicas": PODS}},
         content_type="application/merge-patch+json",
     )
-    lab.kube.wait_rollout("Deployment", "nginx", "default")
+    wait_rollout(lab.kube, "Deployment", "nginx", "default")
     return lab
 
 
@@ -66,7 +67,7 @@ def test_others_are_answered_whatever_is_typed_in_pods(endpoints: Endpoints, lab
         assert (client.health(endpoints) or {})["memory"] < MOST_MEMORY, some
 
     # And the lab is as well as before.
-    lab.kube.wait_rollout("Deployment", "nginx", "default")
+    wait_rollout(lab.kube, "Deployment", "nginx", "default")
     fresh = lab.kube.list("Pod", "default", labels="app=nginx")[0]["metadata"]["name"]
     lab.exec(fresh, "cat", "/etc/shadow")
     assert lab.wait_for_alert("Read sensitive file untrusted", where={"k8s.pod.name": fresh})["proc.name"] == "cat"

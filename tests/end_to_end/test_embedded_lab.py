@@ -14,6 +14,7 @@ import yaml
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import AlertTimeoutError, ExecError, LabError, StepError, TargetError
+from labkit.kube.rollout import wait_rollout
 from labkit.provision.steps import STEPS
 
 SHELL = "Terminal shell in container"
@@ -84,7 +85,7 @@ def test_a_service_account_without_its_annotation_is_mended_and_pods_get_the_rol
     lab.kube.request("PATCH", path, body=removed, content_type="application/merge-patch+json")
     lab.kube.restart("DaemonSet", "fluent-bit", "logging")
     with pytest.raises(StepError, match="AWS_REGION"):  # EKS sets it only for accounts that have a role
-        lab.kube.wait_rollout("DaemonSet", "fluent-bit", "logging", timeout=30, patience=1)
+        wait_rollout(lab.kube, "DaemonSet", "fluent-bit", "logging", timeout=30, patience=1)
     assert [c.action for c in lab.apply("fluent-bit-role").changes if c.kind == "ServiceAccount"] == ["updated"]
     assert lab.apply("fluent-bit").action == "updated"
     assert lab.apply("fluent-bit").action == "unchanged"
@@ -116,7 +117,7 @@ def test_a_bad_image_is_said_in_kubernetes_words(lab: Lab, workshop: Path) -> No
     lab.kube.apply([deployment])
     try:
         with pytest.raises(StepError, match=r"(?s)did not roll out.*(ImagePullBackOff|ErrImagePull).*no-such-tag"):
-            lab.kube.wait_rollout("Deployment", "broken", "default", timeout=20, patience=0.5)
+            wait_rollout(lab.kube, "Deployment", "broken", "default", timeout=20, patience=0.5)
     finally:
         lab.kube.delete([deployment])
     assert lab.kube.list("Pod", "default", labels="app=broken") == []
@@ -298,7 +299,7 @@ def test_where_no_marker_can_be_raised_no_absence_is_claimed(lab: Lab, without_p
     with pytest.raises(ExecError, match="No marker can be raised in pod"):
         lab.alerts_of(replace(result, ran=replace(result.ran, container="nowhere")))
     lab.kube.request("DELETE", lab.kube.path("v1", "Pod", "default", result.ran.pod))
-    lab.kube.wait_rollout("Deployment", "nginx", "default", timeout=30)
+    wait_rollout(lab.kube, "Deployment", "nginx", "default", timeout=30)
     with pytest.raises(ExecError, match="is gone, so no marker") as caught:
         lab.alerts_of(result)
     assert "run the command again" in caught.value.hint
@@ -315,7 +316,7 @@ def test_a_log_group_that_is_not_the_one_looked_at_is_named(lab: Lab) -> None:
     changed = {"data": {"fluent-bit.yaml": text.replace("log_group_name: falco", "log_group_name: elsewhere")}}
     lab.kube.request("PATCH", path, body=changed, content_type="application/merge-patch+json")
     lab.kube.restart("DaemonSet", "fluent-bit", "logging")
-    lab.kube.wait_rollout("DaemonSet", "fluent-bit", "logging", timeout=30)
+    wait_rollout(lab.kube, "DaemonSet", "fluent-bit", "logging", timeout=30)
     try:
         lab.exec("deploy/nginx", "cat /etc/shadow")
         with pytest.raises(AlertTimeoutError, match=r"Broken link: log group.*writes to 'elsewhere'"):

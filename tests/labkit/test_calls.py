@@ -17,7 +17,7 @@ import labkit
 from labkit import Lab, alerts, attacks, charts, respond
 from labkit.alerts.times import utc
 from labkit.aws import Aws
-from labkit.calls import near, seconds, shown
+from labkit.calls import near, seconds, short_repr
 from labkit.errors import LabError
 from labkit.helm import Helm
 from labkit.kube import Kube
@@ -42,9 +42,9 @@ def frame() -> pd.DataFrame:
 
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
-    "a misspelt keyword": (lambda: bare_lab().alerts(sinc="5m"), "Did you mean 'since'"),  # type: ignore[call-arg]
+    "a misspelt keyword": (lambda: bare_lab().alerts(strat="5m"), "Did you mean 'start'"),  # type: ignore[call-arg]
     "a keyword of another verb": (lambda: bare_lab().exec("p", "ls", namespce="x"), "Did you mean 'namespace'"),  # type: ignore[call-arg]
-    "too many arguments": (lambda: bare_lab().alerts("5m", "X"), "It takes since, rule"),  # type: ignore[misc]
+    "too many arguments": (lambda: bare_lab().alerts("5m", "1m", "X"), "It takes start, end, rule"),  # type: ignore[misc]
     "too few arguments": (lambda: bare_lab().exec(), "It takes target, argv"),  # type: ignore[call-arg]
     "a list for one name": (lambda: bare_lab().apply(["nginx"]), "It has to be text"),  # type: ignore[arg-type]
     "a number for a name": (lambda: bare_lab().alerts(rule=5), "It has to be text"),  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "no result of exec": (lambda: bare_lab().alerts_of("ls"), "what lab.exec(...) returned"),  # type: ignore[arg-type]
     "no frame": (lambda: bare_lab().wait_for_counts([1]), "a frame of alerts"),  # type: ignore[arg-type]
     "a setting misspelt": (lambda: Lab.connect(clutser="x"), "Did you mean 'cluster'"),
-    "a setting in place": (lambda: Lab.connect("eks"), "It takes target, region, cluster, start"),  # type: ignore[misc]
+    "a setting in place": (lambda: Lab.connect("eks"), "It takes target, region, cluster, context"),  # type: ignore[misc]
     "a step misspelt": (lambda: bare_lab().ensure("flaco"), "Did you mean 'falco'"),
     "a step misspelt in a list": (lambda: bare_lab().ensure(["nginx", "flaco"]), "Did you mean 'falco'"),
     "a step that is none": (lambda: bare_lab().ensure(5), "text or several"),  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ def test_tab_and_help_show_the_public_names_and_no_others(package: Any) -> None:
 
 
 def test_help_still_shows_a_verb_s_own_signature() -> None:
-    assert list(inspect.signature(Lab.alerts).parameters) == ["self", "since", "rule"]
+    assert list(inspect.signature(Lab.alerts).parameters) == ["self", "start", "end", "rule"]
     assert "typed frame" in str(Lab.alerts.__doc__)
 
 
@@ -153,5 +153,5 @@ def test_similar_names_are_found_by_their_letters_and_by_a_part() -> None:
 
 
 def test_a_value_is_shown_on_one_short_line() -> None:
-    assert shown("a\nb" * 10**6) == "'" + "a\\nb" * 14 + "..."
-    assert "\n" not in shown(pd.DataFrame({"a": range(100)}))
+    assert short_repr("a\nb" * 10**6) == "'" + "a\\nb" * 14 + "..."
+    assert "\n" not in short_repr(pd.DataFrame({"a": range(100)}))

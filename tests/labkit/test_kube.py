@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from labkit.errors import ExecError, StepError, StoppedError, TargetError
-from labkit.kube import Kube, Patience, Problem, _exit_code, in_order, load_objects, rollout_unmet
+from labkit.kube import Kube
+from labkit.kube.exec import _exit_code
+from labkit.kube.objects import in_order, load_objects, rollout_unmet
+from labkit.kube.rollout import Patience, Problem
 
 
 def test_objects_are_created_in_dependency_order(workshop: Path) -> None:

@@ -12,6 +12,7 @@ from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import AlertTimeoutError, StepError
 from labkit.kube import KubernetesError, Object
+from labkit.kube.rollout import wait_rollout
 from labkit.versions import pinned
 
 FOREIGN = "A Falco release that the workshop did not install is in namespace falco"
@@ -141,7 +142,7 @@ def test_a_service_account_that_lost_its_role_gets_it_back_with_fluent_bit(fresh
     fresh.kube.request("PATCH", path, body=removed, content_type="application/merge-patch+json")
     fresh.kube.restart("DaemonSet", "fluent-bit", "logging")
     with pytest.raises(StepError):
-        fresh.kube.wait_rollout("DaemonSet", "fluent-bit", "logging", timeout=30, patience=1)
+        wait_rollout(fresh.kube, "DaemonSet", "fluent-bit", "logging", timeout=30, patience=1)
     with pytest.raises(AlertTimeoutError, match=r"Broken link: shipping\. EKS gave the pod neither role nor region"):
         fresh.wait_for_log("{ $.canary = * }", timeout=0.2)  # no Falco yet: shipping is looked at first
     assert fresh.apply("fluent-bit").action == "updated"

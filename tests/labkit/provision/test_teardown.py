@@ -16,11 +16,12 @@ from click.testing import CliRunner
 
 from ekslab import state
 from ekslab.state import Endpoints
-from labkit import Lab, connect, kube
+from labkit import Lab, connect
 from labkit.aws import Aws
 from labkit.cli import main
 from labkit.errors import LabError
 from labkit.helm import Helm
+from labkit.kube import Kube, client
 from labkit.provision.iam import RolePolicy
 from labkit.provision.steps import TeardownError
 from labkit.target import Target
@@ -55,7 +56,7 @@ def left(work: Callable[[], object]) -> dict[str, str]:
 
 
 def test_a_namespace_that_does_not_go_keeps_nothing_else(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube, "HELD_SECONDS", 0.5)
+    monkeypatch.setattr(client, "HELD_SECONDS", 0.5)
     lab.ensure("fluent-bit", "canary")
     held = {"metadata": {"name": "held", "namespace": "logging", "finalizers": ["example.com/hold"]}}
     lab.kube.apply([{"apiVersion": "v1", "kind": "ConfigMap", **held}])
@@ -119,7 +120,7 @@ def test_a_service_that_gives_no_answer_keeps_nothing_of_the_other(lab: Lab, mon
     elsewhere = lab.settings.home / "nowhere"
     elsewhere.write_text(json.dumps(config))
     helm = Helm(program=(sys.executable, "-m", "ekslab.helm"), kubeconfig=elsewhere)
-    silent = Lab(replace(lab.target, kube=kube.Kube(kubeconfig=elsewhere), helm=helm))
+    silent = Lab(replace(lab.target, kube=Kube(kubeconfig=elsewhere), helm=helm))
     why = left(silent.teardown)
     assert lab.aws.client("logs").describe_log_groups()["logGroups"] == []
     assert {"Helm release falco", "DaemonSet logging/fluent-bit"} <= set(why)

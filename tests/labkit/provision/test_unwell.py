@@ -12,7 +12,7 @@ import pytest
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import StepError
-from labkit.kube import Patience
+from labkit.kube.rollout import Patience, pod_problems, wait_rollout
 from labkit.provision.steps import STEPS
 
 LONG = 100.0  # seconds; the tests' own limit is close to it, so waiting for all of it fails
@@ -101,7 +101,7 @@ def test_a_node_that_is_on_its_way_is_waited_for(lab: Lab) -> None:
         with pytest.raises(StepError):
             lab.apply("nginx")
         (pod,) = lab.kube.list("Pod", "default")
-        assert lab.kube.pod_problems(pod)
+        assert pod_problems(lab.kube, pod)
         meta = {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
         event = {
             "metadata": {"name": "coming"},
@@ -111,7 +111,7 @@ def test_a_node_that_is_on_its_way_is_waited_for(lab: Lab) -> None:
             "type": "Normal",
         }
         lab.kube.request("POST", lab.kube.path("v1", "Event", "default"), body=event)
-        assert not lab.kube.pod_problems(pod)
+        assert not pod_problems(lab.kube, pod)
     lab.teardown()
 
 
@@ -121,7 +121,7 @@ def test_an_image_that_is_not_there(lab: Lab) -> None:
     image = {"spec": {"template": {"spec": {"containers": [{"name": "nginx", "image": "nginx:no-such-tag"}]}}}}
     lab.kube.request("PATCH", path, body=image, content_type="application/strategic-merge-patch+json")
     with pytest.raises(StepError, match=r"(ErrImagePull|ImagePullBackOff).*no-such-tag"):
-        lab.kube.wait_rollout("Deployment", "nginx", "default", timeout=LONG)
+        wait_rollout(lab.kube, "Deployment", "nginx", "default", timeout=LONG)
     state, what = states(lab)["nginx"]
     assert state == "not ready"
     assert "container nginx: " in what

@@ -192,7 +192,7 @@ def test_input_and_output_flow_at_once(running, namespace, pod):
 
 
 def test_output_has_a_limit(running, namespace, pod, eventually, monkeypatch):
-    monkeypatch.setattr("labkit.kube_exec.MAX_OUTPUT", 1024)
+    monkeypatch.setattr("labkit.kube.exec.MAX_OUTPUT", 1024)
     with pytest.raises(ExecError, match=r"`forever` printed more than .* and was stopped"):
         Kube(kubeconfig=running.kubeconfig).exec(pod, ["forever"], namespace=namespace)
     eventually(lambda: not processes(running, "forever"))

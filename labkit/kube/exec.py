@@ -1,21 +1,128 @@
-"""Runs a command in a container over the API server's WebSocket: sends input, reads output, keeps a deadline."""
+"""Commands in containers, over the API server's WebSocket: sends input, reads output, keeps a deadline."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import json
 import selectors
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from labkit.calls import shortened
+from labkit.errors import ExecError, StoppedError
+from labkit.kube.client import Client
+from labkit.kube.objects import Object
 
 MAX_OUTPUT = 64 * 1024 * 1024  # bytes
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]  # input can be closed in the first only
 _STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255
 _MESSAGE = 64 * 1024  # bytes of input in one message
 _BLOCKED = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Where a command ran, and from when to when (UTC, by the cluster's clock)."""
+
+    argv: tuple[str, ...]
+    namespace: str
+    pod: str
+    container: str
+    started: dt.datetime
+    ended: dt.datetime
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """What a command in a pod printed, and how it ended. With a terminal, everything is in `stdout`."""
+
+    stdout: str
+    stderr: str
+    exit_code: int
+    ran: Ran | None = field(default=None, compare=False)
+    """Where and when."""
+
+    def __str__(self) -> str:
+        return self.stdout + self.stderr
+
+    def __repr__(self) -> str:
+        """In a notebook: what a terminal would show, and the exit code if it isn't 0."""
+        text = str(self).replace("\r\n", "\n").rstrip("\n")
+        if self.exit_code:
+            text += f"\n(exit code {self.exit_code})"
+        return text.strip("\n") or "(no output)"
+
+
+def run(
+    client: Client, path: str, argv: Sequence[str], *, stdin: str | bytes | None, tty: bool, timeout: float
+) -> ExecResult:
+    """Runs the command that `path`, an exec request, names. Raises `ExecError` and `StoppedError`."""
+    from kubernetes.stream.ws_client import get_websocket_url
+    from websocket import WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
+
+    configuration = client.client.configuration
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    if tty:  # at a terminal the end of input is a character (Ctrl-D) on a line of its own; a pipe is closed
+        data = data or b""
+        data += b"\x04" if not data or data.endswith(b"\n") else b"\n\x04"
+    command = " ".join(argv)
+    try:
+        found = exchange(
+            configuration,
+            get_websocket_url(configuration.host + path),
+            client.authorization(),
+            stdin=data,
+            close=not tty,
+            timeout=timeout,
+        )
+        status = json.loads(found.status or b"{}")
+    except WebSocketBadStatusException as error:
+        raise _refused(error, argv) from error
+    except (TimeoutError, WebSocketTimeoutException):
+        raise ExecError(
+            f"`{command}` was still running after {timeout:.0f} s.",
+            hint="Give it an end (an argument, input on stdin), or a longer timeout.",
+        ) from None
+    except OutputTooLarge:
+        raise ExecError(
+            f"`{command}` printed more than {MAX_OUTPUT // 1024**2} MB, and was stopped.",
+            hint="Let it print less, for example with `| head`.",
+        ) from None
+    except KeyboardInterrupt:
+        raise StoppedError(f"Stopped `{command}`.", hint="It may still be running in the pod.") from None
+    except (OSError, WebSocketException) as error:
+        raise client.unreachable(error) from error
+    out, err = found.stdout, found.stderr
+    return ExecResult(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), _exit_code(status, argv))
+
+
+def _refused(error: Any, argv: Sequence[str]) -> ExecError:
+    body = error.resp_body or b""
+    try:
+        said = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        said = body.decode("utf-8", "replace").strip() or str(error)
+    return ExecError(
+        f"`{shortened(' '.join(argv))}` could not be run: {said}", hint="Check the pod, the container and its state."
+    )
+
+
+def _exit_code(status: Object, argv: Sequence[str]) -> int:
+    """The exit code in the Status object that ends an exec."""
+    if status.get("status") == "Success":
+        return 0
+    for cause in (status.get("details") or {}).get("causes", []):
+        if cause.get("reason") == "ExitCode":
+            return int(cause["message"])
+    said = status.get("message", "the connection ended without a status")
+    raise ExecError(
+        f"`{shortened(' '.join(argv))}` could not be run: {said}", hint="Is the program in the image? Try `ls /bin`."
+    )
 
 
 class OutputTooLarge(Exception):

@@ -1,0 +1,408 @@
+"""Requests to one cluster's API server, with objects as dictionaries, over the official client's connection.
+
+The official client brings the kubeconfig, TLS and credentials (and renews them). Its thousand models aren't used:
+importing and validating them costs more than the requests.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from labkit.errors import Hint, StepError, StoppedError, TargetError, UnreachableError
+from labkit.kube.objects import (
+    API_VERSIONS,
+    WORKLOADS,
+    Object,
+    Objects,
+    behaviour,
+    held_by,
+    in_order,
+    label_selector,
+    requested,
+)
+
+FIELD_MANAGER = "labkit"
+HELD_SECONDS = 10.0
+"""How long finalizers may keep an object that is being deleted until that is an error."""
+
+
+class KubernetesError(StepError):
+    """The API server refused a request. `status` is the HTTP status, `reason` Kubernetes' word (`NotFound`...)."""
+
+    def __init__(self, message: str, *, status: int, reason: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+
+
+class Client:
+    """One cluster. Raises `KubernetesError` for what the API server refuses, `TargetError` if it can't be reached."""
+
+    def __init__(
+        self,
+        *,
+        kubeconfig: Path | None = None,
+        context: str = "",
+        hint: Hint = "",
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`hint` is what to do if the cluster doesn't answer. `before` is called before each request, and may raise."""
+        self.kubeconfig = kubeconfig
+        self.context = context
+        self._hint = hint or "Check the kubeconfig and its context: `kubectl cluster-info`."
+        self._before = before
+        self._skew = dt.timedelta()
+        self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
+
+    @cached_property
+    def client(self) -> Any:
+        """The official client's `ApiClient`, for `kubernetes.client.CoreV1Api(lab.kube.client)` and the like."""
+        from kubernetes import config
+        from kubernetes.config import ConfigException
+
+        # The client looks at KUBECONFIG once, when it is imported; a notebook may set it later.
+        file = self.kubeconfig or os.environ.get("KUBECONFIG") or None
+        try:
+            client = config.new_client_from_config(
+                config_file=str(file) if file else None, context=self.context or None
+            )
+        except (ConfigException, OSError) as error:
+            raise TargetError(f"The kubeconfig can't be used: {error}", hint=self._hint) from error
+        client.user_agent = "labkit"
+        return client
+
+    @cached_property
+    def core(self) -> Any:
+        """The official client's `CoreV1Api`: pods, nodes, config maps and the like, as typed objects."""
+        from kubernetes.client import CoreV1Api
+
+        return CoreV1Api(self.client)
+
+    # Requests
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout: float = 30.0,
+    ) -> Any:
+        """The parsed answer to one request; text if it isn't JSON."""
+        sent = dt.datetime.now(dt.UTC)
+        response = self._open(method, path, query=query, body=body, content_type=content_type, timeout=timeout)
+        data = response.data
+        self._note_clock(response.headers.get("Date"), sent)
+        if response.status >= 400:
+            raise _refused(response.status, data, method, path)
+        if "json" in response.headers.get("Content-Type", ""):
+            return json.loads(data)
+        return data.decode("utf-8", "replace")
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout: float = 30.0,
+        stream: bool = False,
+    ) -> Any:
+        import urllib3
+
+        self._before()
+        configuration = self.client.configuration
+        url = configuration.host + path + (f"?{urlencode(query, doseq=True)}" if query else "")
+        headers = {"Accept": "application/json", "User-Agent": "labkit", **self.authorization()}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        try:
+            return self.client.rest_client.pool_manager.request(
+                method,
+                url,
+                body=None if body is None else json.dumps(body),
+                headers=headers,
+                preload_content=not stream,
+                # A request that never reached the server may be sent again; others are the caller's to repeat.
+                retries=urllib3.Retry(total=3, connect=2, read=0, redirect=0, status=0, backoff_factor=0.1),
+                timeout=urllib3.Timeout(connect=5.0, read=timeout),
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise self.unreachable(error) from error
+
+    def authorization(self) -> dict[str, str]:
+        auth = self.client.configuration.auth_settings().get("BearerToken")
+        return {auth["key"]: auth["value"]} if auth and auth["value"] else {}
+
+    def unreachable(self, error: Exception) -> TargetError:
+        host = self.client.configuration.host
+        said = f"The Kubernetes API at {host} does not answer ({_root_cause(error)})."
+        return UnreachableError(said, service="Kubernetes", hint=self._hint)
+
+    def _note_clock(self, date: str | None, sent: dt.datetime) -> None:
+        if date:
+            # The header is cut to whole seconds, so the server's clock showed some time in this one second.
+            earliest = email.utils.parsedate_to_datetime(date)
+            received = dt.datetime.now(dt.UTC)
+            agrees = earliest <= received and sent < earliest + dt.timedelta(seconds=1)
+            self._skew = dt.timedelta() if agrees else earliest - received
+
+    def now(self) -> dt.datetime:
+        """The time (UTC) by the cluster's clock, so that alerts can be told from older ones when clocks differ."""
+        return dt.datetime.now(dt.UTC) + self._skew
+
+    # Objects
+
+    def path(self, api_version: str, kind: str, namespace: str = "", name: str = "") -> str:
+        """The URL path of a kind's collection, or of one object."""
+        plural, namespaced = self._resource(api_version, kind)
+        base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+        if namespaced and (namespace or name):
+            base += f"/namespaces/{quote(namespace or 'default', safe='')}"
+        return f"{base}/{plural}" + (f"/{quote(name, safe=':')}" if name else "")
+
+    def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
+        if api_version not in self._resources:
+            base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+            listed = self.request("GET", base)
+            self._resources[api_version] = {
+                item["kind"]: (item["name"], item["namespaced"])
+                for item in listed["resources"]
+                if "/" not in item["name"]
+            }
+        try:
+            return self._resources[api_version][kind]
+        except KeyError:
+            raise KubernetesError(
+                f"The cluster knows no {kind} in {api_version}.", status=404, reason="NotFound"
+            ) from None
+
+    def get(self, kind: str, name: str, namespace: str = "", *, api_version: str = "") -> Object | None:
+        """The object, or None if there is none. `namespace` defaults to `default` for kinds that have one."""
+        try:
+            found: Object = self.request(
+                "GET", self.path(api_version or API_VERSIONS.get(kind, "v1"), kind, namespace, name)
+            )
+        except KubernetesError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def list(
+        self, kind: str, namespace: str = "", *, api_version: str = "", labels: str = "", fields: str = ""
+    ) -> Objects:
+        """Objects of a kind, in one namespace or all, sorted by namespace and name."""
+        query = {
+            key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields), ("limit", 500)) if value
+        }
+        path = self.path(api_version or API_VERSIONS.get(kind, "v1"), kind, namespace)
+        items: Objects = []
+        while True:
+            page = self.request("GET", path, query=query)
+            items += page["items"]
+            following = page["metadata"].get("continue")
+            if not following:
+                break
+            query["continue"] = following
+        return sorted(items, key=lambda o: (o["metadata"].get("namespace", ""), o["metadata"]["name"]))
+
+    def find(self, item: Object) -> Object | None:
+        """The cluster's version of an object, or None."""
+        meta = item["metadata"]
+        return self.get(item["kind"], meta["name"], meta.get("namespace", ""), api_version=item["apiVersion"])
+
+    def apply_one(self, item: Object) -> str:
+        """Server-side apply of one object; tells what it did: `created`, `updated` or `unchanged`."""
+        before = self.find(item)
+        after = self._patch(item)
+        if before is None:
+            return "created"
+        return "unchanged" if requested(before) == requested(after) else "updated"
+
+    def would_change(self, item: Object) -> bool:
+        """Whether applying would change more than the labels of an object that is there, as the API server tells."""
+        try:
+            return behaviour(self.find(item) or {}) != behaviour(self._patch(item, dryRun="All"))
+        except KubernetesError as error:
+            if error.status != 422:  # it would change what can't be changed
+                raise
+            return True
+
+    def _patch(self, item: Object, **query: str) -> Object:
+        meta = item["metadata"]
+        after: Object = self.request(
+            "PATCH",
+            self.path(item["apiVersion"], item["kind"], meta.get("namespace", ""), meta["name"]),
+            query={"fieldManager": FIELD_MANAGER, "force": "true", **query},
+            body=item,
+            content_type="application/apply-patch+yaml",
+        )
+        return after
+
+    def apply(self, objects: Iterable[Object]) -> Sequence[tuple[Object, str]]:
+        """Applies objects in dependency order; each with what happened to it."""
+        return [(item, self.apply_one(item)) for item in in_order(objects)]
+
+    def delete_one(self, item: Object, *, timeout: float = 60.0) -> bool:
+        """Deletes an object and waits until it and its pods are gone. False if it wasn't there."""
+        meta = item["metadata"]
+        path = self.path(item["apiVersion"], item["kind"], meta.get("namespace", ""), meta["name"])
+        current = self.find(item)
+        if current is None:
+            return False
+        try:
+            self.request("DELETE", path, query={"propagationPolicy": "Background"})
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+        self.wait_gone(current, timeout=timeout)
+        return True
+
+    def wait_gone(self, last: Object, *, timeout: float = 60.0) -> None:
+        """Waits until an object that is being deleted is gone, and its pods; `last` is the object as it was.
+
+        Raises `StepError` after `timeout` seconds, or when finalizers or a namespace's contents have held it for
+        `HELD_SECONDS`.
+        """
+        meta, kind = last["metadata"], last["kind"]
+        selector = last.get("spec", {}).get("selector", {})
+        labels = label_selector(selector) if kind in set(WORKLOADS.values()) - {"Pod"} else ""
+        namespace = meta.get("namespace", "default")
+        label = f"{kind} {meta['name']}"
+        held_since = time.monotonic()
+
+        def left() -> str:
+            nonlocal held_since
+            found = self.find(last)
+            if found is not None and found["metadata"].get("uid") == meta.get("uid"):
+                held = held_by(found)
+                if not held:
+                    held_since = time.monotonic()
+                elif time.monotonic() - held_since >= HELD_SECONDS:
+                    where = f" -n {namespace}" if "namespace" in meta else ""
+                    raise StepError(
+                        f"{label} is being deleted, but does not go: {held}.",
+                        hint=f"`kubectl get {kind.lower()} {meta['name']}{where} -o yaml` says what it waits for: "
+                        "see to that, or remove the finalizer; then run this again.",
+                    )
+                return f"{label} is still being deleted" + (f" ({held})" if held else "")
+            pods = self.list("Pod", namespace, labels=labels) if labels else []
+            return f"{len(pods)} of its pods still end" if pods else ""
+
+        watched = self.path("v1", "Pod", namespace) if labels else self.path(last["apiVersion"], kind, namespace)
+        self.wait(left, watched, timeout=timeout, what=f"{label} to be gone")
+
+    def delete(self, objects: Iterable[Object]) -> Objects:
+        """Deletes objects in reverse dependency order; returns those that were there."""
+        return [item for item in reversed(in_order(objects)) if self.delete_one(item)]
+
+    def restart(self, kind: str, name: str, namespace: str) -> None:
+        """What `kubectl rollout restart` does: new pods, one after another."""
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
+        template = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}
+        self.request(
+            "PATCH",
+            self.path(API_VERSIONS[kind], kind, namespace, name),
+            query={"fieldManager": "labkit-restart"},
+            body={"spec": {"template": template}},
+            content_type="application/strategic-merge-patch+json",
+        )
+
+    # Waiting
+
+    def wait(self, unmet: Any, path: str, *, timeout: float, what: str) -> None:
+        """Waits until `unmet()` returns an empty string; looks again whenever something at `path` changes.
+
+        Raises `StepError` with the last thing `unmet()` said after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            while True:
+                version = self._version(path)
+                reason = unmet()
+                if not reason:
+                    return
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._until_change(path, version, min(left, 2.0))
+        except KeyboardInterrupt:
+            raise StoppedError(f"Stopped waiting for {what}.", hint="Run it again to go on waiting.") from None
+        raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")
+
+    def _version(self, path: str) -> str:
+        """A collection's resource version: changes after it are what a watch from it reports."""
+        found: str = self.request("GET", path, query={"limit": 1})["metadata"]["resourceVersion"]
+        return found
+
+    def _until_change(self, path: str, version: str, seconds: float) -> None:
+        import urllib3
+
+        query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": max(1, round(seconds))}
+        response = self._open("GET", path, query=query, stream=True, timeout=seconds + 5)
+        try:
+            response.read(1)
+        except urllib3.exceptions.HTTPError:
+            pass  # the watch ended without a change
+        finally:
+            response.close()
+
+    def pod_log(
+        self,
+        pod: str,
+        namespace: str,
+        *,
+        container: str = "",
+        tail: int | None = None,
+        since: dt.datetime | None = None,
+        previous: bool = False,
+    ) -> str:
+        """A container's log: its last `tail` lines, or those after `since`; with `previous`, of before its restart."""
+        query = {
+            "container": container,
+            "tailLines": tail,
+            "sinceTime": since.astimezone(dt.UTC).isoformat().replace("+00:00", "Z") if since else None,
+            "previous": "true" if previous else None,
+        }
+        path = self.path("v1", "Pod", namespace, pod) + "/log"
+        text = self.request("GET", path, query={key: value for key, value in query.items() if value})
+        return text if isinstance(text, str) else json.dumps(text)
+
+
+def _refused(status: int, data: bytes, method: str, path: str) -> KubernetesError:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        document = {}
+    said = document.get("message") or data.decode("utf-8", "replace").strip()[:300] or f"HTTP {status}"
+    reason = document.get("reason", "")
+    hints = {
+        401: "The cluster doesn't accept these credentials: get new ones, then `Lab.connect()` again.",
+        403: "This identity may not do that: ask for the permission, or use another kubeconfig context.",
+        404: "Apply the step that makes it first: `lab.status()` (or `labkit status`) shows the steps.",
+    }
+    return KubernetesError(
+        f"Kubernetes refused {method} {path}: {said}", status=status, reason=reason, hint=hints.get(status, "")
+    )
+
+
+def _root_cause(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        return _root_cause(reason)
+    text = str(reason or error)
+    return text.rsplit(": ", 1)[-1] if "Errno" in text else text
