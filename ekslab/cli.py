@@ -107,5 +107,7 @@ def env(home: Path) -> None:
     others = "$(env | sed -nE 's/^((AWS_|KUBE|HELM_KUBE)[A-Za-z0-9_]*)=.*/\\1/p')"
     click.echo(f"unset AWS_PROFILE {others}")
     click.echo(f'export PATH={shlex.quote(str(endpoints.programs))}:"$PATH"')
+    for name in ("NO_PROXY", "no_proxy"):
+        click.echo(f'export {name}="${{{name}:+${name},}}127.0.0.1,localhost"')
     for name, value in endpoints.environment().items():
         click.echo(f"export {name}={shlex.quote(value)}")
