@@ -1,7 +1,4 @@
-"""The account's IAM: moto's back end, loaded on first use and corrected to AWS's ways.
-
-A Call goes in, the service's HTTP response comes out; only operations that moto answers truthfully are let through.
-"""
+"""IAM, by moto: loaded on first use, limited to the operations that moto answers as AWS does."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ class Administrator:
 
 
 class Account:
-    """One account's back ends. Not thread-safe except where it says so: calls come from the event loop's thread."""
+    """The moto back ends of one account. Only `load` is thread-safe."""
 
     def __init__(
         self, *, account_id: str, region: str, administrator: Administrator, cluster_roles: Mapping[str, str]
@@ -73,7 +70,7 @@ class Account:
         return self._application is not None
 
     def load(self) -> None:
-        """Imports moto and makes what the account holds from the start. Takes about a second; safe from any thread."""
+        """Imports moto; creates the administrator and the cluster's roles. Takes half a second; thread-safe."""
         with self._loading:
             if self._application is not None:
                 return
@@ -93,7 +90,7 @@ class Account:
             self._application = DomainDispatcherApplication(create_backend_app)
 
     def _start_empty(self, service: str) -> None:
-        """Empties a service before its first use: another lab may have lived in this process before."""
+        """Resets a service before its first use: moto's state may come from another lab in this process."""
         from moto.backends import get_backend
 
         if service not in self._started:
@@ -120,7 +117,7 @@ class Account:
                 iam.attach_role_policy(f"arn:aws:iam::aws:policy/{policy}", role.name)
 
     def handle(self, call: Call) -> HttpResponse:
-        """moto's answer to a supported call. Raises AwsError for any other, and where moto would be too lenient."""
+        """moto's response to a supported call. Raises AwsError for others, and for faults that moto doesn't notice."""
         if call.operation not in supported().get(call.service, frozenset()):
             raise unsupported(call)
         self.load()
@@ -197,7 +194,7 @@ class Account:
         return iam_backends[self.account_id]["aws"]
 
     def _refuse_what_iam_refuses(self, call: Call) -> None:
-        """Raises the errors that moto doesn't, or words otherwise."""
+        """Raises the errors of IAM that moto doesn't raise, or words differently."""
         from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 
         iam, p = self._iam(), call.parameters
@@ -241,7 +238,7 @@ class Account:
                     raise AwsError("NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}", 404)
 
     def _make_ids_reproducible(self, call: Call) -> None:
-        """The ids that a call makes depend on what it makes, and on how often it was made before: on nothing else."""
+        """Seeds moto's ids with the request and the number of equal requests before it: runs are reproducible."""
         from moto.moto_api._internal import mock_random
 
         what = names.hex_id(32, call.action, call.request.body)
@@ -249,7 +246,7 @@ class Account:
         mock_random.seed(f"{what} {self._made[what]}")
 
     def _recount_attachments(self, arn: str) -> None:
-        """moto counts an attachment twice when it is made twice; IAM's second is without effect."""
+        """Corrects AttachmentCount: moto counts a policy that a role got twice as two."""
         iam = self._iam()
         entities = [*iam.roles.values(), *iam.users.values(), *iam.groups.values()]
         if arn in iam.managed_policies:

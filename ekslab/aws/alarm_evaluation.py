@@ -1,4 +1,4 @@
-"""Whether an alarm's threshold is crossed: datapoints by period go in, a state and the reason for it come out."""
+"""Evaluates an alarm's rule over datapoints: the state and the reason for it (StateReason, StateReasonData)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "LessThanThreshold": ("less than", operator.lt),
     "LessThanOrEqualToThreshold": ("less than or equal to", operator.le),
 }
-# The service looks at more periods than it evaluates, "depending on the period's length"; its documentation's examples
-# look at five for three.
+# The evaluation range is longer than EvaluationPeriods, "depending on the period's length"; in the documentation's
+# examples it is five periods for three.
 MORE_PERIODS = 2
 _TREATED = {"breaching": "Breaching", "notBreaching": "NonBreaching", "missing": "Missing"}
 _LISTED = 4  # datapoints that a reason lists in full; of more it lists the five most recent
@@ -34,7 +34,7 @@ class Datapoint:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What state the datapoints ask for and why; `evaluated` are those that count, newest first."""
+    """The state that follows from the datapoints, and why. `evaluated` are the datapoints that count, newest first."""
 
     state: State
     reason: str
@@ -54,15 +54,15 @@ class Rule:
     """What a period without data stands for: missing, ignore, breaching or notBreaching."""
 
     @property
-    def looked_at(self) -> int:
-        """How many periods are looked at: the evaluation range."""
+    def evaluation_range(self) -> int:
+        """The evaluation range, in periods."""
         return self.periods + MORE_PERIODS
 
     def breached_by(self, value: float) -> bool:
         return COMPARISONS[self.comparison][1](value, self.threshold)
 
     def judge(self, datapoints: Sequence[Datapoint]) -> Verdict | None:
-        """The verdict on the periods looked at, oldest first; None to leave the state as it is.
+        """The verdict on the periods of the evaluation range, oldest first; None leaves the state unchanged.
 
         As documented ("How alarm state is evaluated when data is missing"): the newest existing datapoints count,
         and missing ones only where there are too few of those.
@@ -97,7 +97,7 @@ class Rule:
         return point.value is not None and self.breached_by(point.value)
 
     def _newest(self, datapoints: Sequence[Datapoint]) -> list[Datapoint]:
-        """The newest periods as they are, data or not, topped up with older data where there is some."""
+        """The newest periods, with data or without, padded with older datapoints where there are some."""
         kept = [point for point in datapoints if point.value is not None]
         empty = [point for point in reversed(datapoints) if point.value is None]
         return sorted([*kept, *empty[: self.periods - len(kept)]], key=lambda point: -point.time)
@@ -139,7 +139,7 @@ class Rule:
 def reason_data(
     verdict: Verdict, now: float, *, period: int, threshold: float, statistic: str = "", unit: str = ""
 ) -> dict[str, Any]:
-    """StateReasonData: the datapoints behind a verdict, as the service writes them down."""
+    """StateReasonData: the datapoints behind a verdict."""
     values = [point for point in verdict.evaluated if point.value is not None]
     return {
         "version": "1.0",

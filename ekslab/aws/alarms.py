@@ -1,4 +1,4 @@
-"""CloudWatch's alarms: time and new datapoints flow in, states, their history and notifications flow out."""
+"""CloudWatch alarms: PutMetricAlarm and the other operations, evaluation, history, notifications to SNS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ekslab.aws.protocols import AwsError
 
 logger = logging.getLogger(__name__)
 
-# (alarm's ARN, topic's ARN, subject, message); raises AwsError if it isn't taken.
+# (alarm ARN, topic ARN, subject, message); raises AwsError if the topic refuses the message.
 Publish = Callable[[str, str, str, str], object]
 
 MAX_ALARMS = 5000
@@ -77,7 +77,7 @@ class Alarm:
 
     @property
     def step(self) -> int:
-        """Every how many seconds it is evaluated."""
+        """The interval of its evaluations in seconds."""
         return MINUTE if self.period >= MINUTE else 10
 
     @property
@@ -86,12 +86,12 @@ class Alarm:
 
     @property
     def metric(self) -> Metric | None:
-        """The one metric it watches; None for an expression."""
+        """The metric of an alarm on one metric; None for an alarm on an expression."""
         return None if "Metrics" in self.settings else metrics.metric_of(self.settings)
 
     @property
     def watched(self) -> set[Metric]:
-        """The metrics it looks at."""
+        """All metrics that it reads."""
         if "Metrics" not in self.settings:
             return {metrics.metric_of(self.settings)}
         stats = [query["MetricStat"] for query in self.settings["Metrics"] if "MetricStat" in query]
@@ -116,7 +116,7 @@ class Alarm:
         return bool(grow and additive and comparison.startswith("Greater"))
 
     def described(self) -> dict[str, Any]:
-        """As DescribeAlarms shows it."""
+        """The alarm in the response of DescribeAlarms."""
         return {
             "AlarmName": self.name,
             "AlarmArn": self.arn,
@@ -135,7 +135,7 @@ class Alarm:
         }
 
     def configuration(self) -> dict[str, Any]:
-        """As its history records it."""
+        """The alarm in an item of its history."""
         return {
             **{_camel(name): _camelled(value) for name, value in self.described().items()
                if name not in ("StateReason", "StateReasonData")},
@@ -156,10 +156,10 @@ class Alarms:
         self._publish = publish
         self._alarms: dict[str, Alarm] = {}
         self._history: list[dict[str, Any]] = []
-        # Names of alarms by the metrics that they look at; of these metrics, those that were put to of late.
-        self._watching: dict[Metric, set[str]] = {}
-        self._touched: set[Metric] = set()
-        store.listeners.append(self._touch)
+        # Names of alarms by the metrics that they read; metrics with datapoints since the last evaluation.
+        self._alarms_by_metric: dict[Metric, set[str]] = {}
+        self._changed: set[Metric] = set()
+        store.listeners.append(self._schedule)
         self.operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "PutMetricAlarm": self._put,
             "DescribeAlarms": self._describe,
@@ -175,50 +175,50 @@ class Alarms:
         return f"arn:aws:cloudwatch:{self._region}:{self._account_id}:alarm:{name}"
 
     def tags(self, arn: str) -> dict[str, str] | None:
-        """The tags of the alarm with this ARN, to be changed in place; None if there is none."""
+        """The mutable tags of the alarm with this ARN; None if there is no such alarm."""
         alarm = self._alarms.get(arn.removeprefix(self.arn("")))
         return alarm.tags if alarm is not None and alarm.arn == arn else None
 
     # -- evaluation
 
-    def _touch(self, metric: Metric) -> None:
-        """Something was put to a metric: its alarms are evaluated as soon as the loop comes to it."""
-        if metric not in self._watching or metric in self._touched:
+    def _schedule(self, metric: Metric) -> None:
+        """Schedules re-evaluation of the alarms on a metric that got a datapoint."""
+        if metric not in self._alarms_by_metric or metric in self._changed:
             return
-        if not self._touched:
+        if not self._changed:
             with contextlib.suppress(RuntimeError):  # without a loop, the next call evaluates
                 asyncio.get_running_loop().call_soon(self.evaluate)
-        self._touched.add(metric)
+        self._changed.add(metric)
 
     def evaluate(self) -> None:
-        """Evaluates the alarms whose time has come, and those whose metrics were put to."""
+        """Evaluates the alarms that are due, and those whose metrics got datapoints."""
         now = self._clock()
-        touched = {name for metric in self._touched for name in self._watching.get(metric, ())}
-        self._touched.clear()
+        changed_alarms = {name for metric in self._changed for name in self._alarms_by_metric.get(metric, ())}
+        self._changed.clear()
         for alarm in list(self._alarms.values()):
             end = int(now // alarm.step) * alarm.step
             due = alarm.evaluated < end
-            if due or alarm.name in touched:
+            if due or alarm.name in changed_alarms:
                 alarm.evaluated = end
                 try:
                     self._evaluate(alarm, end, now, due=due)
                 except Exception:
                     logger.exception("Alarm %s can't be evaluated", alarm.name)  # the others can
 
-    def _watch(self) -> None:
-        """Notes which metrics the alarms look at, after these have changed."""
-        self._watching.clear()
+    def _index(self) -> None:
+        """Rebuilds the index of alarms by metric."""
+        self._alarms_by_metric.clear()
         for alarm in self._alarms.values():
             for metric in alarm.watched:
-                self._watching.setdefault(metric, set()).add(alarm.name)
+                self._alarms_by_metric.setdefault(metric, set()).add(alarm.name)
 
     def _evaluate(self, alarm: Alarm, end: int, now: float, *, due: bool) -> None:
-        # The period that isn't over may raise an alarm, if nothing that can come in it would take that back.
+        # The current period may raise an alarm if later datapoints of the period can't take it back.
         verdict = self._verdict(alarm, end + alarm.step, early=True) if alarm.only_grows else None
         if verdict is None or verdict.state != "ALARM":
             verdict = self._verdict(alarm, end)
             if verdict is not None and not due and verdict.state != "ALARM":
-                return  # before its time comes, data only raises an alarm
+                return  # before the alarm is due, datapoints can only raise it
         if verdict is not None and verdict.state != alarm.state:
             data = reason_data(
                 verdict,
@@ -231,7 +231,7 @@ class Alarms:
             self._transition(alarm, verdict.state, verdict.reason, json.dumps(data, separators=(",", ":")), now)
 
     def _verdict(self, alarm: Alarm, end: int, *, early: bool = False) -> Verdict | None:
-        """What the periods up to `end` (s) say; early, only what the last one adds to them."""
+        """The verdict on the periods up to `end` (s). With `early`, None unless the last one breaches."""
         points = self._datapoints(alarm, end)
         last = points[-1].value
         if early and (last is None or not alarm.rule.breached_by(last)):
@@ -239,9 +239,9 @@ class Alarms:
         return alarm.rule.judge(points)
 
     def _datapoints(self, alarm: Alarm, end: int) -> list[Datapoint]:
-        """One for each period looked at, oldest first. They slide: the last one ends at `end`, which is a minute."""
+        """One for each period of the evaluation range, oldest first. The last period ends at `end` (s)."""
         period = alarm.period
-        start = end - alarm.rule.looked_at * period
+        start = end - alarm.rule.evaluation_range * period
         times = range(start, end, period)
         metric = alarm.metric
         if metric is not None:
@@ -295,7 +295,7 @@ class Alarms:
         self._record(alarm, now, "Action", summary, data)
 
     def _notification(self, alarm: Alarm, before: State) -> dict[str, Any]:
-        """The message that a topic gets."""
+        """The message that is published to the topic."""
         shown = alarm.described()
         return {
             "AlarmName": alarm.name,
@@ -330,11 +330,11 @@ class Alarms:
             self._record(alarm, now, "ConfigurationUpdate", f'Alarm "{name}" created', data)
         else:
             self._reconfigure(alarm, settings, now)
-        # It is checked for the first time when this minute is over, but at once for data that is there already.
+        # The first evaluation comes when this minute is over, or at once if there are datapoints already.
         alarm.evaluated = int(now // alarm.step) * alarm.step
-        self._watch()
+        self._index()
         for metric in alarm.watched:
-            self._touch(metric)
+            self._schedule(metric)
         return {}
 
     def _reconfigure(self, alarm: Alarm, settings: dict[str, Any], now: float) -> None:
@@ -350,7 +350,7 @@ class Alarms:
         self._record(alarm, now, "ConfigurationUpdate", f'Alarm "{alarm.name}" updated', data)
 
     def _checked(self, p: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of an alarm. Raises AwsError for what the service refuses or the lab can't do."""
+        """The settings of an alarm. Raises AwsError for settings that the service or the lab doesn't support."""
         for name in _UNSUPPORTED:
             if p.get(name) is not None:
                 raise _invalid(f"{name} is not supported by the embedded lab.")
@@ -498,7 +498,7 @@ class Alarms:
             data = {"version": "1.0", "type": "Delete", "deletedAlarm": alarm.configuration()}
             self._record(alarm, now, "ConfigurationUpdate", f'Alarm "{alarm.name}" deleted', data)
             del self._alarms[alarm.name]
-        self._watch()
+        self._index()
         return {}
 
     def _set_state(self, p: Mapping[str, Any]) -> dict[str, Any]:
@@ -511,7 +511,7 @@ class Alarms:
                 raise AwsError("InvalidFormat", "Invalid JSON in StateReasonData") from None
         now = self._clock()
         self._transition(alarm, p["StateValue"], p["StateReason"], data, now)
-        # Until the next comparison, which is not for data that was looked at before.
+        # The state lasts until the next evaluation that is due.
         alarm.evaluated = int(now // alarm.step) * alarm.step
         return {}
 
@@ -549,7 +549,7 @@ class Alarms:
 
 
 def _returned(queries: Queries, of: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """The one series that a list of queries returns. Raises AwsError if that is no single series."""
+    """The time series that a list of queries returns. Raises AwsError if the result isn't a single series."""
     id_ = next(query["Id"] for query in of if query["ReturnData"])
     value = queries.value(id_)
     if not isinstance(value, dict):
@@ -559,7 +559,7 @@ def _returned(queries: Queries, of: Sequence[Mapping[str, Any]]) -> dict[int, fl
 
 
 def _trigger(alarm: Alarm) -> dict[str, Any]:
-    """What of an alarm's settings its notifications hold."""
+    """The `Trigger` of a notification: the alarm's settings."""
     settings = alarm.settings
     what: dict[str, Any]
     if "Metrics" in settings:
@@ -602,7 +602,7 @@ def _dimensions(dimensions: Sequence[Mapping[str, str]] | None) -> list[dict[str
 
 
 def _constant(statistic: str) -> str:
-    """`SampleCount` as `SAMPLE_COUNT`."""
+    """The constant for a statistic: `SAMPLE_COUNT` for `SampleCount`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", statistic).upper()
 
 
@@ -621,7 +621,7 @@ def _camelled(value: Any) -> Any:
 def _page(
     found: Sequence[dict[str, Any]], p: Mapping[str, Any], usual: int
 ) -> tuple[Sequence[dict[str, Any]], dict[str, str]]:
-    """A page of MaxRecords, and the token of the next one if there is one. Raises AwsError for a token of no page."""
+    """A page of MaxRecords items, and NextToken if there are more. Raises AwsError for an invalid token."""
     try:
         return wire.page(found, p.get("NextToken"), p.get("MaxRecords") or usual)
     except ValueError:
@@ -630,7 +630,7 @@ def _page(
 
 @cache
 def region_name(region: str) -> str:
-    """A region as people read it: `US East (N. Virginia)`."""
+    """The display name of a region: `US East (N. Virginia)`."""
     import botocore.loaders
 
     for partition in botocore.loaders.Loader().load_data("endpoints")["partitions"]:

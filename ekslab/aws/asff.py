@@ -1,4 +1,4 @@
-"""The AWS Security Finding Format: a finding goes in, what is wrong with it comes out, in Security Hub's words."""
+"""Validates findings against the AWS Security Finding Format, with Security Hub's error messages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _shapes() -> dict[str, Any]:
 
 
 def nanoseconds(timestamp: str) -> int | None:
-    """A timestamp as ns since the epoch; None if it isn't one of the forms that Security Hub takes."""
+    """A timestamp in ns since the epoch; None if its format isn't one that Security Hub accepts."""
     found = _TIMESTAMP.fullmatch(timestamp)
     if found is None:
         return None
@@ -63,7 +63,7 @@ def nanoseconds(timestamp: str) -> int | None:
 
 
 def faults(finding: Any) -> list[str]:
-    """What a finding to be imported violates of the format; empty if nothing."""
+    """The faults of a finding that is to be imported; none if it is valid."""
     found = list(_faults("AwsSecurityFinding", finding, "", "data"))
     if (
         isinstance(finding, dict)
@@ -75,7 +75,7 @@ def faults(finding: Any) -> list[str]:
 
 
 def _rated(fields: Any) -> bool:
-    """Whether there are a severity and types, at the top or in FindingProviderFields."""
+    """Whether the finding has a severity and types, at the top level or in FindingProviderFields."""
     severity = (fields or {}).get("Severity") or {}
     return ("Label" in severity or "Normalized" in severity) and "Types" in fields
 
@@ -145,7 +145,7 @@ def _map_faults(shape: Mapping[str, Any], value: Mapping[str, Any], path: str, s
 
 
 def values(finding: Mapping[str, Any], path: str) -> list[Any]:
-    """Every value at a path such as `Resources[].Details.Container.Name`, in order."""
+    """All values at a path such as `Resources[].Details.Container.Name`, in order."""
     found: list[Any] = [finding]
     for part in path.split("."):
         name = part.removesuffix("[]")

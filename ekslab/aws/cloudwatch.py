@@ -1,4 +1,4 @@
-"""CloudWatch of the lab's own: its calls go to metrics, alarms and dashboards; alarms are evaluated as time passes."""
+"""CloudWatch: dispatches calls to metrics, alarms and dashboards, and evaluates alarms every ten seconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_TAGS = 50
 
 @dataclass
 class Region:
-    """What CloudWatch has in one region."""
+    """The metrics and alarms of one region."""
 
     metrics: Metrics
     alarms: Alarms
@@ -66,14 +66,14 @@ class CloudWatch:
         return self._regions[name]
 
     async def run(self) -> None:
-        """Evaluates alarms as time passes, until it is cancelled."""
+        """Evaluates alarms every ten seconds until it is cancelled."""
         while True:
             await asyncio.sleep(_EVALUATED_EVERY - self.clock() % _EVALUATED_EVERY)
             for region in tuple(self._regions.values()):
                 region.alarms.evaluate()
 
     def resources(self, call: Call, p: Parameters) -> list[str]:
-        """Actions on alarms have them as resources, actions on metrics have none."""
+        """The ARNs of the named alarms or dashboards; `*` for actions on metrics."""
         if call.operation in _TAGGING:
             return [str(p.get("ResourceARN", "*"))]
         if call.operation in _ON_NAMED_ALARMS:

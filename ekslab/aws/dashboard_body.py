@@ -1,4 +1,4 @@
-"""The body of a CloudWatch dashboard: JSON goes in, what is wrong with it and what will be ignored comes out."""
+"""Validates the body of a CloudWatch dashboard: errors, and warnings about members that CloudWatch ignores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALARM_ARN = r"arn:aws[\w-]*:cloudwatch:[a-z0-9-]+:\d{12}:alarm:.+"
 
 
 class Message(NamedTuple):
-    """A fault, or (`ignored`) something that the service does without, at a place such as `/widgets/0/properties`."""
+    """A validation message at a path such as `/widgets/0/properties`: an error, or (`ignored`) a warning."""
 
     path: str
     text: str
@@ -26,7 +26,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Number:
-    """A number within bounds; `whole` is an integer."""
+    """A number within bounds; an integer if `whole`."""
 
     least: float | None = None
     most: float | None = None
@@ -35,7 +35,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """A string; `pattern` is a regular expression for all of it."""
+    """A string; `pattern` is a regular expression that the whole string must match."""
 
     pattern: str = ""
 
@@ -51,7 +51,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Members:
-    """An object. Members that it doesn't know are ignored, with a word of warning."""
+    """An object. Unknown members are ignored with a warning."""
 
     known: Mapping[str, Any]
     required: Sequence[str] = ()
@@ -89,7 +89,7 @@ _RENDERING = {
     "yAxis": ("left", "right"),
 }
 _TIMES = {"start": STRING, "end": STRING}
-# What each kind of widget has, from the service's description of a dashboard's body.
+# The properties of each type of widget, from the reference of the dashboard body.
 PROPERTIES: dict[str, Members] = {
     "metric": Members(
         {
@@ -174,7 +174,7 @@ PROPERTIES: dict[str, Members] = {
         ["endpoint"],
     ),
 }
-# Kinds whose properties the service knows and the lab doesn't look at.
+# Types of widget whose properties the lab doesn't check.
 _UNCHECKED = ("chart",)
 _BODY = Members(
     {
@@ -214,7 +214,7 @@ _BODY = Members(
 
 
 def check_body(text: str) -> tuple[list[Message], list[Message]]:
-    """(faults, warnings) of a dashboard's body. Raises AwsError for what isn't a JSON object."""
+    """(errors, warnings) of a dashboard's body. Raises AwsError if it isn't a JSON object."""
     try:
         body = json.loads(text)
     except ValueError:
@@ -300,7 +300,7 @@ def _check_widget(type_: str, properties: Any, path: str) -> Iterator[Message]:
 
 
 def _check_reading(options: Mapping[str, Any], path: str) -> Iterator[Message]:
-    """The statistic and the period of a widget or of one metric in it."""
+    """Checks the statistic and the period of a widget or of one of its metrics."""
     if isinstance(options.get("stat"), str):
         try:
             check_statistic(options["stat"])
@@ -369,7 +369,7 @@ def _check_metrics(metrics: Any, path: str) -> Iterator[Message]:
 
 
 def expand(names: Sequence[str], before: Sequence[str]) -> list[str] | None:
-    """A row with its shorthand replaced by what the row before has there; None if that has nothing there."""
+    """A row with its shorthand (`.`, `...`) expanded from the row before; None if that row is too short."""
     if names and names[0] == "...":
         kept = len(before) - (len(names) - 1)
         if not before or kept < 0:

@@ -1,4 +1,4 @@
-"""CloudWatch's dashboards: bodies that were checked are kept by name, and given back as they came."""
+"""CloudWatch dashboards: PutDashboard, GetDashboard, ListDashboards, DeleteDashboards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Dashboards:
         return f"arn:aws:cloudwatch::{self._account_id}:dashboard/{name}"
 
     def tags(self, arn: str) -> dict[str, str] | None:
-        """The tags of the dashboard with this ARN, to be changed in place; None if there is none."""
+        """The mutable tags of the dashboard with this ARN; None if there is no such dashboard."""
         return next((dashboard.tags for dashboard in self._dashboards.values() if dashboard.arn == arn), None)
 
     def _put(self, p: Mapping[str, Any]) -> dict[str, Any]:

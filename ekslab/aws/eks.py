@@ -1,6 +1,6 @@
-"""EKS as far as a workshop reads it: the lab's one cluster and its node group. Calls flow in, descriptions flow out.
+"""EKS, read-only but for tags: the lab's cluster and its node group.
 
-The cluster can't be created or deleted here: behind it stands the lab's own Kubernetes, which is always there.
+The cluster can be neither created nor deleted: it is the lab's Kubernetes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _CALENDAR = (
     ("1.34", "2025-10-02", "2026-12-02", "2027-12-02"),
     ("1.35", "2026-01-27", "2027-03-27", "2028-03-27"),
 )
-# The lab sees the calendar as of this day, which its pinned versions fit: its answers don't change over the years.
+# The day for which the lab answers, so that answers don't change over the years. The pinned versions match it.
 _AS_OF = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 _DEFAULT_VERSION = "1.34"
 _NODEGROUP = "workshop"
 
 
 class Eks:
-    """The service, for one cluster in one region; other regions have none."""
+    """The service, with one cluster in one region."""
 
     def __init__(
         self,

@@ -1,7 +1,6 @@
-"""CloudWatch's filter pattern language: a pattern goes in, what tells matching messages from others comes out.
+"""Compiles CloudWatch filter patterns: terms, phrases, regular expressions, JSON selectors, space-delimited fields.
 
-Terms, `?`, `-`, phrases, regular expressions, JSON selectors and space-delimited fields, as the service was seen to
-treat them (TestMetricFilter), odd corners and error messages included; the position of an error is added.
+Matching and error messages follow what TestMetricFilter was seen to do; errors have a position in addition.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _MISSING = object()
 
 
 class PatternError(ValueError):
-    """A pattern that the service refuses. `position` counts characters from 1."""
+    """An invalid pattern. `position` counts characters from 1."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(f"{message} (position {position})")
@@ -35,7 +34,7 @@ class PatternError(ValueError):
 
 
 class Pattern(Protocol):
-    """A pattern that was understood."""
+    """A compiled pattern."""
 
     def matches(self, message: str) -> bool:
         """Whether the pattern selects a message."""
@@ -48,7 +47,7 @@ class Pattern(Protocol):
 
 @functools.lru_cache(maxsize=256)
 def compile_pattern(text: str) -> Pattern:
-    """The pattern that a text stands for. Raises PatternError."""
+    """Compiles a pattern. Raises PatternError."""
     start = len(text) - len(text.lstrip())
     stripped = text.strip()
     for opening, closing in ("{}", "[]", "%%"):
@@ -72,7 +71,7 @@ def compile_pattern(text: str) -> Pattern:
 
 
 def parse_selector(text: str) -> Selector:
-    """What a selector such as `$.output_fields.['k8s.ns.name']` leads to. Raises PatternError."""
+    """Parses a selector such as `$.output_fields.['k8s.ns.name']`. Raises PatternError."""
     parser = _JsonParser(text, -1)
     selector = parser.selector()
     if text[parser.at :].strip():
@@ -81,15 +80,15 @@ def parse_selector(text: str) -> Selector:
 
 
 def regexes(text: str) -> int:
-    """How many regular expressions a pattern has."""
+    """The number of regular expressions in a pattern."""
     return len(re.findall(r"%[^%]+%", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)))
 
 
-# -- what all forms share --
+# -- shared by all kinds of pattern --
 
 
 class _Parser:
-    """A place in a pattern's text, and the readers of its smallest parts."""
+    """A position in a pattern's text, and the parsers of its tokens."""
 
     def __init__(self, text: str, start: int) -> None:
         self.text = text
@@ -115,7 +114,7 @@ class _Parser:
         return False
 
     def read(self, pattern: str) -> str:
-        """The text that matches here, "" if none does."""
+        """Consumes and returns the text that matches at the position; "" if there is none."""
         match = re.compile(pattern).match(self.text, self.at)
         if match is None:
             return ""
@@ -123,7 +122,7 @@ class _Parser:
         return match[0]
 
     def quoted(self) -> str:
-        """The string that the quote here opens."""
+        """Parses a quoted string."""
         start = self.at
         value: list[str] = []
         self.at += 1
@@ -144,7 +143,7 @@ class _Parser:
         raise self.invalid(self.text[start:].rstrip(), start)
 
     def regex(self) -> Callable[[str], bool]:
-        """A search by the regular expression that the percent sign here opens."""
+        """Parses a regular expression between percent signs."""
         import re2  # linear in the message's length, whatever the pattern
 
         options = re2.Options()
@@ -207,7 +206,7 @@ class _Parser:
         return self.read(r"!=|<=|>=|=|<|>") or None
 
     def operand(self) -> Operand:
-        """What a field is compared with."""
+        """Parses the right side of a comparison."""
         self.skip()
         start = self.at
         if self.at < len(self.text) and self.text[self.at] == '"':
@@ -244,7 +243,7 @@ class Operand:
 
     @functools.cached_property
     def matches_text(self) -> Callable[[str], bool]:
-        """The comparison for equality with a text."""
+        """The test whether a text equals the operand."""
         if self.search is not None:
             return self.search
         if "*" not in self.text:
@@ -327,7 +326,7 @@ Step = str | int | _Wildcard
 
 @dataclass(frozen=True)
 class Selector:
-    """Where a value is: names, indices, and at most one wildcard."""
+    """The path of a value: names, indices, and at most one wildcard."""
 
     steps: tuple[Step, ...]
 
@@ -337,7 +336,7 @@ class Selector:
         return next((i for i, step in enumerate(self.steps) if isinstance(step, _Wildcard)), None)
 
     def find(self, document: Any) -> list[Any]:
-        """The values it leads to; without a wildcard one at most."""
+        """The selected values; without a wildcard at most one."""
         if self.wildcard is None:
             value = _walk(document, self.steps)
             return [] if value is _MISSING else [value]
@@ -347,7 +346,7 @@ class Selector:
         return [value for value in found if value is not _MISSING]
 
     def base_exists(self, document: Any) -> bool:
-        """Whether the part before the wildcard leads somewhere."""
+        """Whether the path before the wildcard exists."""
         return self.wildcard is None or _walk(document, self.steps[: self.wildcard]) is not _MISSING
 
 
@@ -476,7 +475,7 @@ class _JsonParser(_Parser):
 
 
 def _equals(operand: Operand, found: Any) -> bool | None:
-    """Whether a JSON value equals the operand; None where the two can't be compared, which is neither = nor !=."""
+    """Whether a JSON value equals the operand; None if the two can't be compared: then neither = nor != holds."""
     if isinstance(found, str):
         return operand.matches_text(found)
     if isinstance(found, bool) or not isinstance(found, int | float):
@@ -497,7 +496,7 @@ def _number(found: Any) -> Decimal | None:
 
 
 def _number_text(found: int | float) -> str:
-    """A number as the service spells it when it is compared as text: 1e3 is 1000.0, 1e7 is 1.0E7."""
+    """The text of a number for comparison with wildcards, as the service formats it: 1e3 is 1000.0, 1e7 is 1.0E7."""
     if isinstance(found, int):
         return str(found)
     if not math.isfinite(found):
@@ -513,7 +512,7 @@ def _number_text(found: int | float) -> str:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a space-delimited pattern; one without a name goes by its place in the line."""
+    """One field of a space-delimited pattern; without a name, its index in the line is its name."""
 
     name: str
     condition: Condition | None = None
@@ -567,7 +566,7 @@ _WORD = re.compile(r"\S+")
 
 
 def _tokens(message: str) -> list[tuple[str, int]]:
-    """The words of a message and where each begins; what is in quotes or brackets is one word."""
+    """The words of a message with their offsets; text in quotes or brackets is one word."""
     found: list[tuple[str, int]] = []
     at = 0
     last = {'"': message.rfind('"'), "[": message.rfind("]")}  # so that what is never closed is looked for once
@@ -652,7 +651,7 @@ def _anything(text: str) -> bool:
 
 
 def _compare_word(operator: str, operand: Operand, text: str) -> bool:
-    """A word compared; with a number by its value, if it is one itself."""
+    """Compares a word with an operand: by value if both are numbers."""
     number = Decimal(text) if re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", text) else None
     if operator in ("=", "!="):
         if operand.number is not None and number is not None:

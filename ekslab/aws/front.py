@@ -131,7 +131,7 @@ class Aws:
             metrics=lambda region: self.cloudwatch.region(region).metrics,
             functions=self.functions,
         )
-        # Services of the lab's own that need nothing but a caller, by signing name.
+        # Services behind the interface `wire.Service`, by signing name.
         self._services: dict[str, wire.Service] = {
             "monitoring": self.cloudwatch,
             "securityhub": SecurityHub(account_id=account_id, clock=clock),
@@ -141,12 +141,12 @@ class Aws:
         }
 
     async def warm_up(self) -> None:
-        """Loads what the first call that needs IAM would otherwise wait for. The loop runs on meanwhile."""
+        """Loads the emulation of IAM in a thread, so that the first call that needs IAM doesn't wait for it."""
         if not self.account.loaded:
             await asyncio.to_thread(self.account.load)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """The answer to any AWS call, errors included, as the called service would put it."""
+        """Answers any AWS call; errors are responses in the protocol of the called service."""
         answer, call, request_id = await self._respond(request)
         if isinstance(answer, LiveTail):
             assert call is not None
@@ -156,7 +156,7 @@ class Aws:
     async def call_as(
         self, caller: Principal, service: str, operation: str, region: str, parameters: dict[str, Any]
     ) -> dict[str, Any]:
-        """The result of a call that a service of the lab makes as a role, which must be allowed to. Raises AwsError."""
+        """Calls an operation as a role, for another service; the role's policies must allow it. Raises AwsError."""
         call = Call(HttpRequest("POST", f"{self.url}/"), service, operation, "json", region, None, parameters)
         if service == "logs":
             self._authorize(call, caller, iam_authorization.resources_of(call, self.account_id))
@@ -170,7 +170,7 @@ class Aws:
     async def _respond(
         self, request: HttpRequest, content: AsyncIterator[bytes] | None = None
     ) -> tuple[HttpResponse | LiveTail, Call | None, str]:
-        """The answer, the call and its id. `content` is the body that is still to be read."""
+        """(response, call, request id). `content` is the body if it is still to be read."""
         request_id = names.uid("aws request", next(self._request_numbers))
         try:
             call = replace(outline(request, default_region=self.region), request_id=request_id)
@@ -214,12 +214,12 @@ class Aws:
             return error_response(short, call.protocol, request_id), call, request_id
         except Exception:
             logger.exception("%s failed", call.action)
-            # Not a server error: SDKs would retry it, and the person would wait for the same answer.
+            # Not a 5xx: SDKs would retry it, and get the same answer later.
             failure = AwsError("InternalFailure", f"The embedded lab failed at {call.action}; its log says why.")
             return error_response(failure, call.protocol, request_id), call, request_id
 
     def _authenticate(self, call: Call) -> Principal | None:
-        """Who calls; None for a call that needs no signature. Raises AwsError."""
+        """The caller; None for a call that needs no signature. Raises AwsError."""
         if call.service == "sts" and call.operation in UNSIGNED:
             return None
         access_key_id = signature.verify(call, self.sts.key, self._clock())
@@ -270,7 +270,7 @@ class Aws:
         raise unsupported(call)
 
     def authenticate_eks_token(self, token: str) -> str | None:
-        """The ARN of who presents a `k8s-aws-v1.` token (a presigned GetCallerIdentity); None if it doesn't hold."""
+        """The ARN of the caller who made a `k8s-aws-v1.` token (a presigned GetCallerIdentity); None if invalid."""
         if not token.startswith(EKS_TOKEN_PREFIX):
             return None
         encoded = token.removeprefix(EKS_TOKEN_PREFIX)
@@ -298,7 +298,7 @@ class Aws:
         return self.sts.principal(key).arn
 
     async def _body(self, head: HttpRequest, content: AsyncIterator[bytes]) -> bytes:
-        """The body of a request, none if nobody known signed it. Raises AwsError if it is too large or too late."""
+        """Reads the body of a request; empty for an unknown access key. Raises AwsError if it is too large or late."""
         from aiohttp import web
 
         scope = scope_of(head)
@@ -321,7 +321,7 @@ class Aws:
         return bytes(body)
 
     def web_app(self) -> web.Application:
-        """The same door for SDKs on loopback. Every path and method is an AWS call."""
+        """The aiohttp application: every path and method is an AWS call."""
         from aiohttp import web
 
         async def serve(request: web.Request) -> web.StreamResponse:
@@ -354,7 +354,7 @@ class Aws:
             await self.functions.stop()
 
         async def background(app: web.Application) -> AsyncIterator[None]:
-            """What the account does while nobody calls."""
+            """Evaluates alarms in the background."""
             task = asyncio.create_task(self.cloudwatch.run())
             yield
             task.cancel()
@@ -370,7 +370,7 @@ class Aws:
 
 
 def _in_protocol(error: AwsError, call: Call) -> AwsError:
-    """An access error as the call's protocol names it and with its status."""
+    """An access error with the code and the status of the call's protocol."""
     if error.code == "AccessDeniedException" and call.protocol in ("query", "ec2", "rest-xml"):
         return AwsError("UnauthorizedOperation" if call.protocol == "ec2" else "AccessDenied", error.message, 403)
     if error.code == "AccessDeniedException" and call.protocol == "rest-json":

@@ -1,4 +1,4 @@
-"""IAM's policy evaluation: policies, an action, a resource and a request context go in, a decision comes out."""
+"""IAM policy evaluation: identity policies, trust policies, resource policies, boundaries and conditions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Verdict = Literal["allowed", "implicitly denied", "explicitly denied"]
 
 @dataclass(frozen=True)
 class Principal:
-    """Who calls. `policies` are None for the account's administrator, who may do everything.
+    """A caller. `policies` is None for the account's administrator, who may do everything.
 
     `boundaries` are further sets of policies (a permissions boundary, a session policy), each of which must allow
     the action too.
@@ -41,7 +41,7 @@ def parse_document(text: str) -> Document:
 
 
 def evaluate(policies: Iterable[Document], action: str, resource: str, context: Context) -> Verdict:
-    """What identity policies say: an explicit deny wins, then any allow, else denied."""
+    """Evaluates identity policies: an explicit deny wins over any allow; without an allow, the action is denied."""
     allowed = False
     for policy in policies:
         for statement in _list(policy.get("Statement")):
@@ -76,7 +76,7 @@ def trusts_service(document: Document, action: str, service: str, resource: str,
         for statement in _list(document.get("Statement"))
         if "Resource" not in statement or _matches_resource(statement, resource, context, deny=False)
     ]
-    # `{"AWS": "*"}` is everybody, services too.
+    # `{"AWS": "*"}` includes services.
     return trusts({"Statement": statements}, action, {"Service": [service], "AWS": ()}, context)
 
 
@@ -100,7 +100,7 @@ def _denied(principal: Principal, action: str, resource: str, why: str) -> AwsEr
     return AwsError("AccessDeniedException", message)
 
 
-# Calls about queries have no resource: a query isn't one, and its group isn't named.
+# Actions on queries have no resource: a query has no ARN, and the call doesn't name its log group.
 _UNRESTRICTED_LOGS = {"DescribeQueries", "GetQueryResults", "StopQuery", "TestMetricFilter"}
 _STREAM_LOGS = {"PutLogEvents", "GetLogEvents", "CreateLogStream", "DeleteLogStream"}
 _TAGGING_LOGS = {"TagResource", "UntagResource", "ListTagsForResource"}
@@ -138,7 +138,7 @@ def resources_of(call: Call, account_id: str) -> list[str]:
 
 
 def condition_keys_of(call: Call) -> dict[str, str]:
-    """The condition keys that only calls of this kind have, with their values."""
+    """The service-specific condition keys of a call, with their values."""
     if call.action == "cloudwatch:PutMetricData":
         return {"cloudwatch:namespace": str(call.parameters.get("Namespace", ""))}
     if call.action == "sns:Subscribe":
@@ -147,7 +147,7 @@ def condition_keys_of(call: Call) -> dict[str, str]:
     return {}
 
 
-# Actions that make something, the parameter with its tags, and the action that these need.
+# Actions that create tagged resources: (the parameter with the tags, the action that tagging needs).
 TAGGED_WHEN_MADE = {
     "cloudwatch:PutDashboard": ("Tags", "cloudwatch:TagResource"),
     "cloudwatch:PutMetricAlarm": ("Tags", "cloudwatch:TagResource"),
@@ -204,7 +204,7 @@ def _matches_resource(statement: Mapping[str, Any], resource: str, context: Cont
     for pattern in _list(statement.get("NotResource" if negated else "Resource")):
         filled = _fill_variables(pattern, context)
         if filled is None:
-            # A variable the request has no value for: such a pattern grants nothing and exempts nothing.
+            # A policy variable without a value in the request: the pattern neither grants nor exempts anything.
             if deny and not negated:
                 return True
             if negated and not deny:
@@ -250,7 +250,7 @@ def _context_values(key: str, context: Context) -> list[str]:
 
 
 def _matches_conditions(conditions: Mapping[str, Any], context: Context, *, deny: bool) -> bool:
-    """All operators and keys must hold. What can't be evaluated fails an Allow, holds for a Deny."""
+    """Whether all conditions hold. An unknown operator doesn't hold in an Allow, and holds in a Deny."""
     for operator, keys in conditions.items():
         for key, wanted in keys.items():
             held = _condition(operator, key, [_text(value) for value in _list(wanted)], context)
@@ -287,7 +287,7 @@ def _condition(operator: str, key: str, wanted: list[str], context: Context) -> 
 
 
 def _arn_like(pattern: str, value: str) -> bool:
-    # Each of the six colon-separated parts is matched for itself: a wildcard doesn't reach across a colon.
+    # Each of the six colon-separated parts is matched by itself: a wildcard doesn't match a colon.
     wanted, got = pattern.split(":", 5), value.split(":", 5)
     return len(wanted) == len(got) and all(_like(w, g) for w, g in zip(wanted, got, strict=True))
 

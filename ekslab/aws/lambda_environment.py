@@ -1,7 +1,7 @@
-"""A function's execution environment: a child process that runs its code. Events flow in, outcomes flow out.
+"""The execution environment of a Lambda function: a child process with a temporary folder.
 
-The process gets the configured variables and nothing of the lab's own environment; its folder is its own, and gone
-afterwards. It ends when it is closed, when it takes too long, and when the lab is gone.
+The process gets the configured variables and nothing of the lab's environment. It ends when it is closed, after a
+timeout, and with the lab; then its folder is removed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 _RUNTIME = Path(__file__).with_name("lambda_runtime.py")
 _INIT_SECONDS = 10.0
 _MAX_LINE = 64 * 1024**2  # bytes; a result is JSON within JSON
-# All that the interpreter itself is started with: where the system's loader may have to look for its library.
+# The only variables that the interpreter inherits: the loader may need them to find libpython.
 _LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an invocation."""
+    """The result of an invocation."""
 
     payload: str
     """The result as JSON, or the error."""
@@ -46,7 +46,7 @@ class Outcome:
 
 
 class Environment:
-    """One environment, good for one invocation at a time. `closed` when it can't be used any more."""
+    """One environment, which runs one invocation at a time. `closed` after it has ended."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Environment:
 
     @property
     def pid(self) -> int | None:
-        """The process's id while there is one."""
+        """The process id; None if no process runs."""
         return self._process.pid if self._process else None
 
     async def invoke(self, request_id: str, event: str, *, function_arn: str, timeout: float) -> Outcome:
@@ -125,7 +125,7 @@ class Environment:
         return await self._exchange(start, _INIT_SECONDS + timeout)
 
     async def _exchange(self, message: Mapping[str, Any], seconds: float) -> dict[str, Any] | None:
-        """The process's answer; None if there is none in time, or if it has ended."""
+        """The process's response; None after the timeout, or if the process has ended."""
         assert self._reader is not None
         assert self._writer is not None
         try:
@@ -147,7 +147,7 @@ class Environment:
     def _await_end(self) -> None:
         assert self._process is not None
         try:
-            self._process.wait(1)  # it has closed its socket: it is as good as gone
+            self._process.wait(1)  # it has closed its socket, so it is about to end
         except subprocess.TimeoutExpired:
             self._process.kill()
 
@@ -171,7 +171,7 @@ class Environment:
         return Outcome(payload, True, status, output, spent, init, 0)
 
     def _read_output(self) -> None:
-        """Takes what has been printed. What a handler prints is in the pipe before its result is on the socket."""
+        """Reads the output that is in the pipe: a handler's output is there before its result is on the socket."""
         while self._output >= 0:
             try:
                 data = os.read(self._output, 65536)
@@ -188,7 +188,7 @@ class Environment:
         self._output = -1
 
     def _events(self) -> list[tuple[int, str]]:
-        """What was printed, a line for each log event, at the time when its end came."""
+        """The printed lines as log events: (time of the line's end in ms, text)."""
         events, rest = [], b""
         for at, data in self._printed:
             *lines, rest = (rest + data).split(b"\n")
@@ -199,7 +199,7 @@ class Environment:
         return [(at, line.decode("utf-8", "replace").replace("\r", "\n")) for at, line in events if line.strip()]
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing, and removes its folder."""
+        """Kills the process and removes its folder."""
         if self.closed:
             return
         self.closed = True

@@ -1,6 +1,6 @@
-"""Lambda of the lab's own: calls about functions flow in, results flow out; `lambda_invocations` runs them.
+"""Lambda: functions, their permissions and settings. `lambda_invocations` runs them.
 
-Only code that the lab trusts is accepted: by default the function that the workshop ships.
+Only trusted code is accepted: by default, the function that the workshop ships.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from ekslab.aws.sts import Sts
     from ekslab.aws.wire import Parameters, Result
 
-MAX_PAYLOAD = 6_291_456  # bytes of an event that somebody waits for
-MAX_EVENT = 1_048_576  # bytes of one that nobody waits for
+MAX_PAYLOAD = 6_291_456  # bytes of a synchronous event
+MAX_EVENT = 1_048_576  # bytes of an asynchronous event
 MAX_VARIABLES = 4096  # bytes of names and values
 _MAX_FILE = 1_048_576  # bytes; what the lab trusts is far smaller
 _SERVICE = "lambda.amazonaws.com"
 
-# What functions have if they aren't told otherwise.
+# Default settings of functions.
 _DEFAULTS: dict[str, Any] = {
     "Description": "",
     "Timeout": 3,
@@ -50,7 +50,7 @@ _DEFAULTS: dict[str, Any] = {
     "EphemeralStorage": {"Size": 512},
     "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
 }
-# Members of a request with the only values that the lab can live up to.
+# Members of a request of which the lab supports only these values.
 _ONLY: dict[str, Any] = {
     "PackageType": ("Zip",),
     "TracingConfig": ({"Mode": "PassThrough"},),
@@ -63,7 +63,7 @@ _ONLY: dict[str, Any] = {
 }
 _SETTINGS = ("Runtime", "Role", "Handler", "Description", "Timeout", "MemorySize", "Architectures")
 _SETTABLE = {*_SETTINGS, *_ONLY, "FunctionName", "Environment", "DeadLetterConfig", "RevisionId"}
-# The members that the lab knows of those operations that have more.
+# The supported members of operations that have more.
 _KNOWN = {
     "CreateFunction": _SETTABLE - {"RevisionId"} | {"Code", "Tags"},
     "UpdateFunctionConfiguration": _SETTABLE,
@@ -97,14 +97,14 @@ class Lambda:
         metrics: Callable[[str], Metrics],
         trusted: Iterable[str],
     ) -> None:
-        """`trusted` are the digests of the files that may run. Nothing that comes over the network can add to them."""
+        """`trusted` are the SHA-256 digests of the files that may run. No request can add to them."""
         self.account_id = account_id
         self._clock = clock
         self._account = account
         self._sts = sts
         self._trusted = frozenset(trusted)
         self._functions: dict[str, Function] = {}  # by ARN
-        self._made: dict[str, int] = {}  # how often a function of that ARN was made
+        self._made: dict[str, int] = {}  # number of functions made under an ARN
         self._invocations = Invocations(sts=sts, clock=clock, call_as=call_as, url=url, metrics=metrics)
         self._operations: dict[str, Callable[[Call, Parameters, Principal], Result]] = {
             "CreateFunction": self._create,
@@ -129,7 +129,7 @@ class Lambda:
         """Ends every process that runs a function."""
         await self._invocations.stop()
 
-    # -- for other services of the lab
+    # -- for other services
 
     def permits(self, service: str, source_arn: str, function_arn: str) -> bool:
         """Whether there is such a function and its policy lets a service invoke it for `source_arn`."""
@@ -141,7 +141,7 @@ class Lambda:
         return iam_authorization.trusts_service(document, "lambda:InvokeFunction", service, function_arn, context)
 
     def submit(self, function_arn: str, payload: str) -> None:
-        """Invokes a function for a service that is permitted to; nobody waits for the result. Raises AwsError."""
+        """Invokes a function asynchronously for a service that has permission. Raises AwsError."""
         function = self._functions.get(function_arn)
         if function is None:
             raise _not_found(function_arn)
@@ -169,7 +169,7 @@ class Lambda:
         except AwsError as error:
             code = "ValidationException" if error.code == "InvalidParameterException" else error.code
             raise AwsError(code, error.message) from error
-        if not self._account.loaded:  # roles are about to be looked at
+        if not self._account.loaded:  # the roles are checked next
             await asyncio.to_thread(self._account.load)
         if call.operation == "Invoke":
             return await self._invoke(call, p)
@@ -246,7 +246,7 @@ class Lambda:
         self._invocations.renew(function)
 
     def _shown(self, function: Function) -> Result:
-        """Its configuration. Right after a change it says that it is being made; the next look finds it done."""
+        """Its configuration. The first response after a change says that it is in progress, the next that it isn't."""
         states: dict[str, Any] = {"State": "Active", "LastUpdateStatus": "Successful"}
         if function.changing == "create":
             states = {
@@ -313,10 +313,10 @@ class Lambda:
         more = {"NextMarker": found[most - 1].arn} if len(found) > most else {}
         return {"Functions": [function.configuration for function in found[:most]], **more}
 
-    # -- what a function may be
+    # -- checks of code and settings
 
     def _code(self, encoded: str) -> tuple[dict[str, bytes], dict[str, Any]]:
-        """The files of a deployment package and what is shown of it. Raises AwsError unless each is trusted."""
+        """(files, CodeSize and CodeSha256) of a deployment package. Raises AwsError unless every file is trusted."""
         try:
             data = base64.b64decode(encoded, validate=True)
             archive = zipfile.ZipFile(io.BytesIO(data))
@@ -336,7 +336,7 @@ class Lambda:
         return files, {"CodeSize": len(data), "CodeSha256": sha}
 
     def _check_settings(self, call: Call, p: Parameters, files: Mapping[str, bytes], caller: Principal) -> None:
-        """Raises AwsError for settings that can't be. `p` are all settings, those that are kept included."""
+        """Raises AwsError for invalid settings. `p` holds all settings, including unchanged ones."""
         if not re.fullmatch(r"python3\.\d+", p["Runtime"]):
             raise _invalid(
                 f"Runtime {p['Runtime']} is not supported by the embedded lab: it runs functions in its own Python, "
@@ -412,7 +412,7 @@ class Lambda:
             result["LogResult"] = log_tail(log)
         return result
 
-    # -- who may invoke it
+    # -- permissions
 
     def _add_permission(self, call: Call, p: Parameters, caller: Principal) -> Result:
         function = self._function(call, p)
@@ -457,7 +457,7 @@ class Lambda:
         document = {"Version": "2012-10-17", "Id": "default", "Statement": list(function.policy.values())}
         return {"Policy": json.dumps(document), "RevisionId": function.revision}
 
-    # -- how it is invoked when nobody waits
+    # -- settings of asynchronous invocation
 
     def _put_event_invoke(self, call: Call, p: Parameters, caller: Principal) -> Result:
         function = self._function(call, p)
@@ -522,7 +522,7 @@ def _foreign(name: str) -> AwsError:
 
 
 def _refuse_others(call: Call, p: Parameters) -> None:
-    """Raises AwsError for members that the lab doesn't know, or whose value it can't live up to."""
+    """Raises AwsError for members or values that the lab doesn't support."""
     known = _KNOWN.get(call.operation)
     if known is None:
         return
@@ -545,7 +545,7 @@ def _check_revision(function: Function, p: Parameters) -> None:
 
 
 def _check_handler(handler: str, files: Mapping[str, bytes]) -> None:
-    """Raises AwsError unless it is a function of an uploaded module: the lab imports nothing else for anybody."""
+    """Raises AwsError unless the handler is a function of an uploaded module: the lab imports nothing else."""
     module, _, name = handler.rpartition(".")
     if not (module.isidentifier() and name.isidentifier() and f"{module}.py" in files):
         raise _invalid(
@@ -555,7 +555,7 @@ def _check_handler(handler: str, files: Mapping[str, bytes]) -> None:
 
 
 def _optional(p: Parameters) -> dict[str, Any]:
-    """Settings that are shown only if there is something in them."""
+    """Settings that responses contain only if they aren't empty."""
     shown = {}
     if (p.get("Environment") or {}).get("Variables"):
         shown["Environment"] = {"Variables": dict(p["Environment"]["Variables"])}

@@ -1,4 +1,4 @@
-"""Functions being invoked: events flow in, outcomes, log events and dead letters flow out.
+"""Invokes Lambda functions: execution environments, logs, metrics, retries, dead letters.
 
 An asynchronous event is tried again when it fails, and ends in the dead-letter queue.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RETRY_DELAYS = (1.0, 2.0)
 """Seconds before the second and third attempt; the service waits one minute and two."""
-# Seconds before an event for which there was no place is tried again: twice as long each time, as the service waits.
+# Seconds before an event that couldn't be started is tried again; doubled each time, as the service does.
 _BACKOFF, _LONGEST_BACKOFF = 1.0, 300.0
 _IDLE_SECONDS = 300.0
 _CREDENTIALS_SECONDS = 3600
@@ -43,19 +43,19 @@ CallAs = Callable[["Principal", str, str, str, dict[str, Any]], Awaitable[dict[s
 
 @dataclass(eq=False)
 class Event:
-    """An event that was accepted for a function; nobody waits for its result."""
+    """An accepted asynchronous event."""
 
     request_id: str
     payload: str
     accepted: float
     attempts: int = 0
-    refusals: int = 0
-    """How often there was no place for it."""
+    failed_starts: int = 0
+    """How often it couldn't be started."""
 
 
 @dataclass(eq=False)
 class Function:
-    """One function: its configuration as the API shows it, its code, and what is going on in it."""
+    """One function: its configuration in the form of the API, its code, and its invocations."""
 
     region: str
     arn: str
@@ -66,17 +66,17 @@ class Function:
     """Statements of its resource-based policy, by id."""
     event_invoke: dict[str, Any] | None = None
     changing: str = ""
-    """What its last call started and its next one will find done: `create`, `update`."""
+    """The change in progress that the next response reports: `create`, `update` or none."""
     revisions: int = 0
     deleted: bool = False
     streams: int = 0
-    """How many log streams it has had."""
+    """Number of log streams so far."""
     events: int = 0
-    """How many events other services have sent it."""
+    """Number of events from other services so far."""
     pending: deque[Event] = field(default_factory=deque)
     worker: asyncio.Task[None] | None = None
-    idle: list[_Warm] = field(default_factory=list)
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_ENVIRONMENTS))
+    idle: list[_WarmEnvironment] = field(default_factory=list)
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_ENVIRONMENTS))
 
     @property
     def name(self) -> str:
@@ -92,8 +92,8 @@ class Function:
 
 
 @dataclass(eq=False)
-class _Warm:
-    """An environment with what it was made for."""
+class _WarmEnvironment:
+    """An environment with the function's revision and the log stream that it was made for."""
 
     environment: Environment
     revision: str
@@ -109,7 +109,7 @@ class _Warm:
 
 
 class Invocations:
-    """All that is running or waiting to run. Lives on one event loop."""
+    """All running and waiting invocations. Lives on one event loop."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Invocations:
         url: Callable[[], str],
         metrics: Callable[[str], Metrics],
     ) -> None:
-        """`url` tells where the lab's AWS can be reached, `metrics` gives a region's CloudWatch metrics."""
+        """`url` returns the lab's AWS endpoint, `metrics` a region's CloudWatch metrics."""
         self._sts = sts
         self._clock = clock
         self._call_as = call_as
@@ -128,16 +128,16 @@ class Invocations:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
-        self._warm: set[_Warm] = set()
+        self._warm: set[_WarmEnvironment] = set()
 
     # -- one invocation
 
     async def run(self, function: Function, request_id: str, event: str) -> tuple[Outcome, str]:
-        """Invokes the function on an event (JSON): what came of it, and its log as text.
+        """Invokes the function on an event (JSON); returns the outcome and the log as text.
 
         Raises AwsError if the function's role can't be assumed.
         """
-        async with function.places:
+        async with function.slots:
             return await self._run(function, request_id, event)
 
     async def _run(self, function: Function, request_id: str, event: str) -> tuple[Outcome, str]:
@@ -161,7 +161,7 @@ class Invocations:
             self._give_back(function, warm)
         return outcome, "".join(text for _, text in lines)
 
-    def _take(self, function: Function) -> _Warm:
+    def _take(self, function: Function) -> _WarmEnvironment:
         while function.idle:
             warm = function.idle.pop()
             if warm.end is not None:
@@ -185,12 +185,12 @@ class Invocations:
         environment = Environment(
             function.files, settings["Handler"], variables, memory=settings["MemorySize"], clock=self._clock
         )
-        warm = _Warm(environment, function.revision, stream, self._clock() + _CREDENTIALS_SECONDS / 2)
+        warm = _WarmEnvironment(environment, function.revision, stream, self._clock() + _CREDENTIALS_SECONDS / 2)
         self._warm.add(warm)
         return warm
 
     def _variables(self, function: Function, stream: str) -> dict[str, str]:
-        """What the service tells a function, and what keeps SDKs from looking for anything else on this computer."""
+        """The reserved variables, and variables that keep SDKs from reading this computer's AWS configuration."""
         settings = function.configuration
         return {
             "_HANDLER": settings["Handler"],
@@ -213,28 +213,28 @@ class Invocations:
             "no_proxy": "*",
         }
 
-    def _give_back(self, function: Function, warm: _Warm) -> None:
+    def _give_back(self, function: Function, warm: _WarmEnvironment) -> None:
         if warm.environment.closed or function.deleted or warm.revision != function.revision:
             self._discard(warm)
             return
         function.idle.append(warm)
         warm.end = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._expire, function, warm)
 
-    def _expire(self, function: Function, warm: _Warm) -> None:
+    def _expire(self, function: Function, warm: _WarmEnvironment) -> None:
         function.idle.remove(warm)
         self._discard(warm)
 
-    def _discard(self, warm: _Warm) -> None:
+    def _discard(self, warm: _WarmEnvironment) -> None:
         self._warm.discard(warm)
         warm.close()
 
     def renew(self, function: Function) -> None:
-        """Ends what waits for work with code or settings of before."""
+        """Ends idle environments: they have the code or settings of an earlier revision."""
         while function.idle:
             self._discard(function.idle.pop())
 
-    async def _write_log(self, function: Function, warm: _Warm, lines: list[tuple[int, str]]) -> None:
-        """Writes to the function's log group what its role may write; what it may not write is lost, as it is there."""
+    async def _write_log(self, function: Function, warm: _WarmEnvironment, lines: list[tuple[int, str]]) -> None:
+        """Writes to the function's log group as its role; without the permission the log is lost, as on AWS."""
         role = self._sts.principal_of_role(function.configuration["Role"], function.name)
         where = {"logGroupName": f"/aws/lambda/{function.name}", "logStreamName": warm.stream}
 
@@ -254,10 +254,10 @@ class Invocations:
             events = [{"timestamp": at, "message": text} for at, text in sorted(lines, key=lambda line: line[0])]
             await call("PutLogEvents", **where, logEvents=events)
         except AwsError as error:
-            warm.has_stream = False  # somebody may have deleted it: the next invocation makes it again
+            warm.has_stream = False  # it may have been deleted: the next invocation creates it again
             logger.info("%s can't write its log: %s", function.name, error)
 
-    # -- events that nobody waits for
+    # -- asynchronous events
 
     def submit(self, function: Function, request_id: str, payload: str) -> None:
         """Accepts an event. Events of a function are first tried in the order in which they came. Raises AwsError."""
@@ -288,10 +288,10 @@ class Invocations:
             return
         try:
             outcome, _ = await self.run(function, event.request_id, event.payload)
-        except (AwsError, OSError) as error:  # no place, no role; or this computer starts no more processes
+        except (AwsError, OSError) as error:  # no role that can be assumed, or no process could be started
             logger.info("%s is tried again: %s", function.name, error)
-            self._later(min(_BACKOFF * 2**event.refusals, _LONGEST_BACKOFF), function, event)
-            event.refusals += 1
+            self._later(min(_BACKOFF * 2**event.failed_starts, _LONGEST_BACKOFF), function, event)
+            event.failed_starts += 1
             return
         event.attempts += 1
         if not outcome.failed:
@@ -342,7 +342,7 @@ class Invocations:
         self._metrics(function.region).put(metric, self._clock(), [(value, 1.0)], unit=unit)
 
     async def stop(self) -> None:
-        """Ends every process and everything that waits."""
+        """Ends all processes, tasks and timers."""
         for timer in tuple(self._timers):
             timer.cancel()
         tasks = tuple(self._tasks)
@@ -354,7 +354,7 @@ class Invocations:
 
 
 def _log(request_id: str, started: int, ended: int, memory_size: int, outcome: Outcome) -> list[tuple[int, str]]:
-    """What the service writes about an invocation, with what the function printed, as (ms, log event)."""
+    """The log events of an invocation, (ms, text): START, what the function printed, END and REPORT."""
     lines = [(started, f"START RequestId: {request_id} Version: $LATEST")]
     lines += [(min(max(at, started), ended), text) for at, text in outcome.output]
     error = json.loads(outcome.payload) if outcome.status in ("timeout", "exit") else {}

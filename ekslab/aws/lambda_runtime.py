@@ -1,8 +1,8 @@
-"""The runtime inside a function's execution environment, a process of its own: events come in, results go out.
+"""The runtime process of a Lambda function's execution environment: loads the handler, calls it for each event.
 
 Started as `python -I lambda_runtime.py DESCRIPTOR` by `lambda_environment`, which it talks to over that socket in lines
-of JSON. It imports nothing of labkit. Standard output and error are the function's log, a line for each log event; a
-line feed within an event is sent as a carriage return.
+of JSON. It imports only the standard library. Standard output and error are the function's log, a line for each log
+event; a line feed within an event is sent as a carriage return.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _receive(stream: TextIO, requests: queue.SimpleQueue[dict[str, Any]]) -> None:
-    """Hands on what comes; the end of the stream means that the lab is gone, and nobody waits for this process."""
+    """Puts received requests into the queue. Ends the process at the end of the stream: the lab has ended."""
     folder = ""
     with contextlib.suppress(OSError, ValueError):
         for line in stream:

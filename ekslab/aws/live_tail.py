@@ -1,4 +1,4 @@
-"""Live Tail: accepted log events flow in from the store, an event stream of updates, one each second, flows out."""
+"""StartLiveTail: an event stream with the matching log events of each second."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class LiveTail:
             loop = asyncio.get_running_loop()
             end = loop.time() + MAX_SESSION
             while loop.time() < end:
-                # The service's own pace: an update each second, also an empty one.
+                # As the service does: an update each second, even if it is empty.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closed.wait(), INTERVAL)
                 if self._closed.is_set():
@@ -107,6 +107,6 @@ class LiveTail:
         events, self._buffer = self._buffer, []
         sampled, self._dropped = self._dropped or len(events) > MAX_EVENTS, False
         if len(events) > MAX_EVENTS:
-            # Evenly over the second, not only its beginning.
+            # A sample of the whole second, not only of its beginning.
             events = [events[index * len(events) // MAX_EVENTS] for index in range(MAX_EVENTS)]
         return {"sessionMetadata": {"sampled": sampled}, "sessionResults": events}

@@ -1,4 +1,4 @@
-"""Where log events are kept: groups of streams, ordered by time. Batches flow in, ordered slices flow out."""
+"""Stores log events: groups of streams, ordered by time."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ Listener = Callable[["Group", Stream, list[Event]], None]
 
 @dataclass(eq=False)
 class Group:
-    """One log group. `listeners` are told of every accepted batch, in order, while the put is being answered."""
+    """One log group. `listeners` are called with every accepted batch, in order, before PutLogEvents returns."""
 
     name: str
     created: int
@@ -90,18 +90,18 @@ class Group:
         return stream
 
     def put(self, stream: Stream, batch: list[Event]) -> None:
-        """Adds an accepted batch and tells the listeners."""
+        """Adds an accepted batch and calls the listeners."""
         stream.add(batch)
         if batch:
             for listener in tuple(self.listeners):
                 listener(self, stream, batch)
 
     def expired_before(self, now: int) -> int:
-        """The timestamp (ms) before which events have passed their retention."""
+        """The timestamp (ms) before which events are past the retention."""
         return now - self.retention_days * DAY if self.retention_days else 0
 
     def expire(self, now: int) -> None:
-        """Forgets what has passed its retention."""
+        """Removes events that are past the retention."""
         limit = self.expired_before(now)
         for stream in self.streams.values():
             stream.remove_before(limit)

@@ -1,4 +1,4 @@
-"""CloudWatch Logs of the lab's own. Authorised calls flow in, results flow out; events live in `log_store`."""
+"""CloudWatch Logs: the operations on groups, streams, events, filters, queries and live tail."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ MAX_PAGE_EVENTS = 10_000
 MAX_BATCH_SPAN = DAY
 TOO_OLD = 14 * DAY
 TOO_NEW = 2 * 3_600_000
-# Events that one FilterLogEvents call looks at, as the service ends a call after some work with a page that may be
-# empty: nobody else waits long behind a call that finds little.
+# Events that one FilterLogEvents call scans. The service, too, limits the work of a call and may return an empty page
+# with a token; here it keeps other calls from waiting.
 MAX_PAGE_SCAN = 20_000
 NEWEST_FIRST_SINCE = 1_704_067_200_000  # 2024-01-01T00:00:00Z: what the service demands of startFromHead=False
 
@@ -73,7 +73,7 @@ class Region:
 
 
 class Logs:
-    """The service. Synchronous: each call is answered at once, and sees all that was put before it."""
+    """The service. Synchronous: each call sees all events that were put before."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Logs:
         metrics: Callable[[str], Metrics] | None = None,
         functions: Functions | None = None,
     ) -> None:
-        """`metrics` gives a region's CloudWatch metrics, which metric filters put to; `functions` can be subscribed."""
+        """`metrics` returns a region's CloudWatch metrics, for metric filters; `functions` are for subscriptions."""
         self.account_id = account_id
         self.clock = clock
         self._metrics = metrics or (lambda _: Metrics(clock))
@@ -173,8 +173,8 @@ class Logs:
                 "ValidationException",
                 "The log group has deletion protection enabled. Disable deletion protection and try again.",
             )
-        region.metric_filters.forget(group)
-        region.subscription_filters.forget(group)
+        region.metric_filters.delete_group(group)
+        region.subscription_filters.delete_group(group)
         del region.groups[group.name]
         return {}
 
@@ -200,7 +200,7 @@ class Logs:
         description: Result = {
             "logGroupName": group.name,
             "creationTime": group.created,
-            "metricFilterCount": len(region.metric_filters.of(group.name)),
+            "metricFilterCount": len(region.metric_filters.in_group(group.name)),
             "arn": f"{group.arn}:*",
             "storedBytes": group.stored_bytes,
             "logGroupClass": group.log_class,
@@ -393,7 +393,7 @@ class Logs:
         if page:
             first, last = page[0][:2], page[-1][:2]
         elif token is not None:
-            # Nothing further: the token that was used leads on from here, and the other one back over the same place.
+            # An empty page: the token of the call's direction stays the same, the other one leads back.
             at = _position(token)[1]
             first, last = ((at[0], at[1] + 1), at) if forward else (at, (at[0], at[1] - 1))
         else:
@@ -466,7 +466,7 @@ class Logs:
             self.group(region, p)
         found = [
             ((filter_.group, filter_.name), filter_.described())
-            for filter_ in region.metric_filters.of(p.get("logGroupName"))
+            for filter_ in region.metric_filters.in_group(p.get("logGroupName"))
             if filter_.name.startswith(p.get("filterNamePrefix", ""))
             if "metricName" not in p or filter_.metric == (p["metricNamespace"], p["metricName"])
         ]
@@ -483,7 +483,7 @@ class Logs:
 
     def _describe_subscription_filters(self, region: Region, p: Parameters) -> Result:
         prefix = p.get("filterNamePrefix", "")
-        filters = region.subscription_filters.of(self.group(region, p))
+        filters = region.subscription_filters.in_group(self.group(region, p))
         page, following = _page([(f.name, f.described()) for f in filters if f.name.startswith(prefix)], p)
         return {"subscriptionFilters": page, **following}
 
@@ -583,7 +583,7 @@ def _checked_events(events: list[Any]) -> list[tuple[int, str]]:
     for index, event in enumerate(events, start=1):
         timestamp, message = (event.get("timestamp"), event.get("message")) if isinstance(event, dict) else (None, None)
         if type(timestamp) is not int or type(message) is not str or timestamp < 0 or not message:
-            # Slow, but it knows the right words.
+            # Slow, but it raises the service's own message.
             validate("logs", "PutLogEvents", {"logGroupName": "-", "logStreamName": "-", "logEvents": [event]})
             raise invalid(f"Log event {index} can't be read.")
         checked.append((timestamp, message))

@@ -1,4 +1,4 @@
-"""GetMetricData: queries of metrics and expressions over them go in, series of datapoints come out."""
+"""GetMetricData: evaluates metric queries, math and search expressions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def get_metric_data(store: Metrics, p: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_queries(queries: Sequence[Mapping[str, Any]]) -> None:
-    """Raises AwsError unless every query has an id of its own, and a metric or an expression."""
+    """Raises AwsError unless every query has a unique id, and either a metric or an expression."""
     if len(queries) > _MAX_QUERIES:
         message = f"The collection MetricDataQueries must not have a size greater than {_MAX_QUERIES}."
         raise AwsError("ValidationError", message)
@@ -94,7 +94,7 @@ class Queries:
         self._values: dict[str, metric_math.Value] = {}
         self._pending: list[str] = []
         self._labels = _labels([query for query in queries if "MetricStat" in query])
-        # Metrics that were put in several units: id -> the units.
+        # The units by id, of metrics with several units.
         self._units: dict[str, list[str]] = {}
 
     def results(self) -> Iterator[tuple[dict[str, Any], metric_math.Series]]:
@@ -116,7 +116,7 @@ class Queries:
                 yield {"Id": id_, "Label": f"{query['Label']} {one}" if query.get("Label") else one}, series
 
     def value(self, id_: str) -> metric_math.Value:
-        """What one query comes to. Raises AwsError for an expression that can't be evaluated."""
+        """The value of a query. Raises AwsError for an expression that can't be evaluated."""
         if id_ in self._values:
             return self._values[id_]
         if id_ in self._pending:
@@ -177,7 +177,7 @@ class Queries:
 
 
 def _labels(queries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """By id what each metric is called: its name, and what tells it from the others of the request."""
+    """The labels by id: the metric's name, with whatever distinguishes it from the request's other metrics."""
     parts = []
     for query in queries:
         stat = query["MetricStat"]

@@ -1,4 +1,4 @@
-"""Metric filters: accepted log events flow in, values of metrics flow out, at most one for each event and filter."""
+"""Metric filters: put a metric value for each matching log event."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MAX_REGEX_FILTERS = 5
 _MAX_PAIRS = 1000  # of dimension names and values in an hour; beyond that the service disables a filter
 _HOUR = 3_600_000  # ms
 
-Read = Callable[[str], Any]  # a message -> the value in it, None if it isn't there
+Read = Callable[[str], Any]  # message -> extracted value, None if there is none
 
 
 @dataclass
 class MetricFilter:
-    """One filter. It looks at events that come after it was made; a change starts it anew."""
+    """One filter. It applies to events that arrive after it was created or changed."""
 
     name: str
     group: str
@@ -46,7 +46,7 @@ class MetricFilter:
         return self.transformation["metricNamespace"], self.transformation["metricName"]
 
     def described(self) -> dict[str, Any]:
-        """As DescribeMetricFilters shows it."""
+        """The filter in the response of DescribeMetricFilters."""
         return {
             "filterName": self.name,
             "filterPattern": self.pattern,
@@ -56,8 +56,8 @@ class MetricFilter:
             "applyOnTransformedLogs": False,
         }
 
-    def look_at(self, event: Event, metrics: Metrics) -> None:
-        """Puts what an event stands for: its value if it matches, else the default if there is one."""
+    def apply(self, event: Event, metrics: Metrics) -> None:
+        """Puts the metric value of an event: the filter's value if it matches, else the default if there is one."""
         time, _, _, message = event
         if self._disabled:
             return
@@ -74,14 +74,14 @@ class MetricFilter:
         metrics.put(Metric(*self.metric, dimensions), time / 1000, [(value, 1.0)], unit=unit)
 
     def _dimensions(self, message: str) -> tuple[tuple[str, str], ...]:
-        """All of the dimensions, or none if any has no value."""
+        """The dimensions with their values; none if any has no value."""
         values = {name: _text(read(message)) for name, read in self.dimensions.items()}
         if any(value is None for value in values.values()):
             return ()
         return tuple(sorted((name, str(value)) for name, value in values.items()))
 
     def _too_many(self, dimensions: tuple[tuple[str, str], ...], time: int) -> bool:
-        """Whether this value would be one of too many different ones; then the filter is disabled for good."""
+        """Whether the dimension values of the hour exceed the limit; then the filter is disabled permanently."""
         if time // _HOUR != self._hour:
             self._hour = time // _HOUR
             self._pairs.clear()
@@ -114,27 +114,27 @@ class MetricFilters:
             message = f"A log group can have {MAX_REGEX_FILTERS} metric filters with regular expressions."
             raise AwsError("LimitExceededException", message)
         filters[made.name] = made
-        if self._look_at not in group.listeners:
-            group.listeners.append(self._look_at)
+        if self._put_values not in group.listeners:
+            group.listeners.append(self._put_values)
 
     def delete(self, group: Group, name: str) -> None:
         """DeleteMetricFilter. Raises AwsError if there is none of that name."""
         if self._filters.get(group.name, {}).pop(name, None) is None:
             raise AwsError("ResourceNotFoundException", "The specified metric filter does not exist.")
 
-    def forget(self, group: Group) -> None:
-        """Forgets the filters of a group that is being deleted."""
+    def delete_group(self, group: Group) -> None:
+        """Deletes the filters of a group."""
         self._filters.pop(group.name, None)
 
-    def of(self, group: str | None) -> list[MetricFilter]:
+    def in_group(self, group: str | None) -> list[MetricFilter]:
         """The filters of a group, or of all, ordered by group and name."""
         names = sorted(self._filters) if group is None else [group]
         return [found for name in names for _, found in sorted(self._filters.get(name, {}).items())]
 
-    def _look_at(self, group: Group, stream: Stream, batch: list[Event]) -> None:
+    def _put_values(self, group: Group, stream: Stream, batch: list[Event]) -> None:
         for filter_ in tuple(self._filters.get(group.name, {}).values()):
             for event in batch:
-                filter_.look_at(event, self._metrics)
+                filter_.apply(event, self._metrics)
 
 
 def _made(group: str, p: Mapping[str, Any], now: int) -> MetricFilter:
@@ -165,7 +165,7 @@ def _made(group: str, p: Mapping[str, Any], now: int) -> MetricFilter:
 
 
 def _reader(text: str, pattern: filter_patterns.Pattern) -> Read:
-    """What reads a field (`$.name` of JSON, `$name` of a space-delimited pattern) out of a message."""
+    """The function that extracts a field (`$.name` of JSON, `$name` of a space-delimited pattern) from a message."""
     if text.startswith("$."):
         selector = filter_patterns.parse_selector(text)
         if selector.wildcard is not None:
@@ -187,7 +187,7 @@ def _document(message: str) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    """A number, or text that spells one; None for anything else."""
+    """The value of a number or of a text with a number; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -198,7 +198,7 @@ def _number(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    """A dimension's value as text; None for what can't be one."""
+    """The text of a dimension's value; None if it can't be one."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float | str) and value != "":

@@ -1,4 +1,4 @@
-"""Metric math: an expression over time series goes in, time series or a number come out."""
+"""Metric math: parses and evaluates expressions over time series."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Series = dict[int, float]  # start of the period -> value
 
 
 class Labelled(NamedTuple):
-    """A series of an array, with what it is called there."""
+    """A series of an array with its label."""
 
     label: str
     series: Series
@@ -92,7 +92,7 @@ def _power(a: float, b: float) -> float:
 
 @dataclass(frozen=True)
 class Context:
-    """What an expression can name: values by id, the requested range (s) and the period (s)."""
+    """What an expression refers to: values by id, the requested range (s) and the period (s)."""
 
     values: Mapping[str, Value]
     # Labels of the metrics (not of other expressions) by id, in the order of the request.
@@ -352,7 +352,7 @@ class _Parser:
 
 
 def _finite(series: Series) -> Series:
-    """A series without the periods for which there is no number (a division by zero)."""
+    """A series without infinite values and NaN (a division by zero)."""
     return {time: value for time, value in series.items() if math.isfinite(value)}
 
 
@@ -367,7 +367,7 @@ def _aggregate(name: str, value: Value) -> Value:
     for _, series in value:
         for time, number in series.items():
             by_time.setdefault(time, []).append(number)
-    if name == "AVG":  # what a series doesn't have counts as 0
+    if name == "AVG":  # a missing datapoint counts as 0
         return {time: math.fsum(numbers) / len(value) for time, numbers in sorted(by_time.items())}
     return {time: float(together(numbers)) for time, numbers in sorted(by_time.items())}
 

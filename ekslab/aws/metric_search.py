@@ -1,4 +1,4 @@
-"""Search expressions of CloudWatch: `{Namespace,Dimension} terms` goes in, which metrics it finds comes out."""
+"""Search expressions of CloudWatch: compiles `{Namespace,Dimension} terms` to a test of metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TERM = re.compile(
 
 
 def compile_search(text: str) -> Found:
-    """What tells the metrics that a search expression finds. Raises AwsError."""
+    """Compiles a search expression to a test of metrics. Raises AwsError."""
     if len(text) > LONGEST:
         raise _invalid(text[:50], f"it is longer than {LONGEST} characters")
     schema = re.match(r"\s*\{([^{}]*)\}\s*,?", text)

@@ -1,4 +1,4 @@
-"""CloudWatch's metrics: values flow in from PutMetricData and metric filters, statistics by period flow out."""
+"""CloudWatch metrics: PutMetricData, ListMetrics, GetMetricStatistics, and the store of values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ekslab.aws.protocols import AwsError
 
 MINUTE = 60
 DAY = 86_400
-# CloudWatch keeps minutes for 15 days, then only coarser sums; the lab forgets them.
+# CloudWatch keeps one-minute periods for 15 days, then only longer periods; the lab keeps nothing longer.
 KEPT = 15 * DAY
 KEPT_IN_SECONDS = 3 * 3600
 _TOO_OLD = 14 * DAY
@@ -26,14 +26,14 @@ Dimensions = tuple[tuple[str, str], ...]
 
 
 class Metric(NamedTuple):
-    """What names a metric. `dimensions` are sorted."""
+    """The identity of a metric. `dimensions` are sorted."""
 
     namespace: str
     name: str
     dimensions: Dimensions = ()
 
     def described(self) -> dict[str, Any]:
-        """As the API shows it."""
+        """The metric in responses."""
         dimensions = [{"Name": name, "Value": value} for name, value in self.dimensions]
         return {"Namespace": self.namespace, "MetricName": self.name, "Dimensions": dimensions}
 
@@ -52,7 +52,7 @@ def metric_of(p: Mapping[str, Any]) -> Metric:
 
 @dataclass
 class Statistics:
-    """What is known of the values of one period. `values` counts each of them; None where only their sums came."""
+    """The statistics of one period. `values` counts each value; None if only statistic sets were put."""
 
     count: float = 0.0
     total: float = 0.0
@@ -108,7 +108,7 @@ class Statistics:
 
 
 def check_statistic(statistic: str) -> float:
-    """The rank of a percentile; 0 for a simple statistic. Raises AwsError for what is no statistic of the lab's."""
+    """The rank of a percentile; 0 for a simple statistic. Raises AwsError for an unsupported statistic."""
     if statistic in SIMPLE_STATISTICS:
         return 0.0
     match = _PERCENTILE.fullmatch(statistic)
@@ -143,7 +143,7 @@ class Metrics:
         statistics: Statistics | None = None,
         resolution: int = MINUTE,
     ) -> None:
-        """Adds (value, count) pairs, or what is known of a set of values, at a time in seconds since the epoch."""
+        """Adds (value, count) pairs or a statistic set at a time in seconds since the epoch."""
         series = self._series.setdefault(metric, {})
         if resolution == 1:
             self._high_resolution.add(metric)
@@ -161,7 +161,7 @@ class Metrics:
             listener(metric)
 
     def names(self) -> Iterator[tuple[Metric, float]]:
-        """Every metric and when it was last put to, in a stable order."""
+        """Every metric with the time of its last value, in a stable order."""
         for metric in sorted(self._series):
             yield metric, self._last_put[metric]
 
@@ -202,12 +202,12 @@ def seconds(value: Any) -> float:
 
 
 def moment(time: float) -> dt.datetime:
-    """A time (s) as answers hold it, which is to the millisecond."""
+    """A time (s) as a datetime with milliseconds, for responses."""
     return dt.datetime.fromtimestamp(round(time, 3), dt.UTC)
 
 
 def put_metric_data(metrics: Metrics, p: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """The operation PutMetricData: all of it or nothing. Raises AwsError."""
+    """The operation PutMetricData: stores all data or none. Raises AwsError."""
     namespace = p["Namespace"]
     if namespace.startswith("AWS/"):
         raise AwsError("InvalidParameterValue", "The value AWS/ for parameter Namespace is invalid.")

@@ -1,6 +1,6 @@
-"""IAM's policy simulator: policies and a list of actions and resources go in, a decision for each pair comes out.
+"""The IAM policy simulator: SimulateCustomPolicy and SimulatePrincipalPolicy.
 
-It decides by the same evaluation by which the lab authorises calls, so that what it says is what will happen.
+It uses the evaluation that authorises calls, so that the simulated decision is the real one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The protocols in which AWS is spoken: an HTTP request becomes a Call, an AwsError the response of its protocol."""
+"""AWS protocols: parses HTTP requests to calls (JSON, query, REST), and formats errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Protocol = Literal["json", "query", "ec2", "rest-json", "rest-xml"]
 BOTOCORE_NAMES = {"monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi", "states": "stepfunctions"}
 # Signing names whose actions have another prefix in IAM policies.
 IAM_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
-# Operations that IAM policies call otherwise.
+# Operations that have another name in IAM policies.
 IAM_ACTIONS = {
     ("lambda", "Invoke"): "InvokeFunction",
     ("sns", "PublishBatch"): "Publish",
@@ -70,7 +70,7 @@ class Call:
 
 
 class AwsError(Exception):
-    """What a service answers instead of a result. `code` is the service's own name for it."""
+    """An error of a service. `code` is the service's name for it."""
 
     def __init__(self, code: str, message: str, status: int = 400, *, members: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -81,7 +81,7 @@ class AwsError(Exception):
 
 
 def unsupported(call: Call, detail: str = "") -> AwsError:
-    """The error for what the lab has no truthful answer to: a 4xx, so that no SDK retries it."""
+    """The error for an unsupported operation or parameter: a 4xx, so that no SDK retries it."""
     message = f"{call.action} is not supported by the embedded lab{': ' + detail if detail else ''}."
     code = "InvalidAction" if call.protocol in ("query", "ec2") else "UnknownOperationException"
     return AwsError(code, message)
@@ -109,18 +109,18 @@ _AWS_HOST = re.compile(
 
 
 def service_of_host(host: str) -> tuple[str, str] | None:
-    """(signing name, region or "") that a real AWS host name stands for; None for any other host."""
+    """(signing name, region or "") of an AWS host name; None for any other host."""
     match = _AWS_HOST.match(host)
     return (match["service"], match["region"] or "") if match else None
 
 
 def parse_call(request: HttpRequest, *, default_region: str) -> Call:
-    """Which operation of which service a request calls, and with what. Raises AwsError if its body can't be decoded."""
+    """Parses a request: service, operation and parameters. Raises AwsError if its body can't be decoded."""
     return with_parameters(outline(request, default_region=default_region))
 
 
 def outline(request: HttpRequest, *, default_region: str) -> Call:
-    """What a request says of itself outside its body: enough to check who signed it, and cheap.
+    """Parses the head of a request: enough to check the signature.
 
     `with_parameters` adds the rest: the parameters, and the operation if the body is a form. Raises AwsError if the
     request is in a protocol that the lab doesn't speak.
@@ -149,7 +149,7 @@ def outline(request: HttpRequest, *, default_region: str) -> Call:
 
 
 def with_parameters(call: Call) -> Call:
-    """The call with the members of its body. Raises AwsError if that can't be decoded."""
+    """Adds the parameters in the body to a call. Raises AwsError if the body can't be decoded."""
     query = dict(parse_qsl(urlsplit(call.request.url).query, keep_blank_values=True))
     match call.protocol:
         case "json":
@@ -194,10 +194,10 @@ def _rest_call(call: Call, query: Mapping[str, str]) -> Call:
 
 
 def body_limit(scope: Scope | None) -> int:
-    """How many bytes a request's body may have, compressed and not."""
+    """The largest size of a request's body in bytes, compressed and uncompressed."""
     if scope is None:
         return 64 * 1024
-    # Lambda's is for the code of a function; the others' operations have limits of their own, all of them smaller.
+    # Lambda needs it for deployment packages. The operations of other services have smaller limits.
     return 70_167_211 if scope.service == "lambda" else 10 * 1024 * 1024
 
 
@@ -207,7 +207,7 @@ def too_large(limit: int) -> AwsError:
 
 
 def decoded_body(call: Call) -> bytes:
-    """The body, uncompressed where the SDK compressed it. Raises AwsError if it can't be, or is too large then."""
+    """The uncompressed body. Raises AwsError if it can't be decompressed, or is too large."""
     body = call.request.body
     if call.request.header("content-encoding").lower() != "gzip":
         return body
@@ -239,7 +239,7 @@ def service_model(name: str) -> dict[str, Any]:
     """botocore's description of a service, by its signing name; an empty one where botocore has none."""
     if re.fullmatch(r"[a-z0-9-]+", name) is None:  # it becomes part of a path
         return {"operations": {}, "shapes": {}}
-    import botocore.loaders  # a tenth of a second that the lab's start doesn't have to wait for
+    import botocore.loaders  # takes 0.1 s, which the lab's start needn't wait for
     from botocore.exceptions import DataNotFoundError, UnknownServiceError
 
     try:
@@ -261,7 +261,7 @@ def _routes(service: str) -> list[tuple[str, re.Pattern[str], dict[str, str], st
         pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
         required = dict(parse_qsl(query, keep_blank_values=True))
         routes.append((operation["http"]["method"], re.compile(pattern + "/?"), required, name))
-    # The most literal template first: /clusters/{name}/updates before anything that a variable could swallow.
+    # The most literal templates first: /clusters/{name}/updates before templates whose variables would match it.
     routes.sort(key=lambda route: (-len(route[2]), route[1].groups, -len(route[1].pattern)))
     return routes
 
@@ -285,7 +285,7 @@ def payload_member(service: str, operation: str) -> str | None:
     return name if name and model["shapes"][shape["members"][name]["shape"]]["type"] == "blob" else None
 
 
-# SQS's errors of then, which botocore doesn't know and the service goes on to send.
+# Error codes of SQS in the query protocol, which the service still sends and botocore's model lacks.
 _SQS_CODES = {
     "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
     "QueueNameExists": "QueueAlreadyExists",
@@ -302,7 +302,7 @@ _SQS_CODES = {
 
 @lru_cache(maxsize=16)
 def _query_codes(service: str) -> dict[str, tuple[str, str]]:
-    """For services that once spoke the query protocol: (shape, code of then) of an error, by either of the two."""
+    """(shape, code in the query protocol) of an error by either of the two, for services that spoke it before."""
     model = service_model(service)
     if "awsQueryCompatible" not in model.get("metadata", {}):
         return {}
@@ -315,7 +315,7 @@ def _query_codes(service: str) -> dict[str, tuple[str, str]]:
 
 
 def error_response(error: AwsError, protocol: Protocol, request_id: str, service: str = "") -> HttpResponse:
-    """The error in the shape in which the protocol's services send it."""
+    """Formats an error in a protocol."""
     headers = {"x-amzn-RequestId": request_id}
     shape, code = _query_codes(service).get(error.code, (error.code, error.code)) if service else ("", error.code)
     match protocol:
@@ -349,6 +349,6 @@ def error_response(error: AwsError, protocol: Protocol, request_id: str, service
 
 
 def json_response(result: Mapping[str, Any], request_id: str) -> HttpResponse:
-    """A result of a service that speaks the json protocol."""
+    """Formats a result in the json protocol."""
     headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": request_id}
     return HttpResponse(200, headers, orjson.dumps(result))

@@ -1,4 +1,4 @@
-"""Insights queries being run: StartQuery flows in, results flow out by GetQueryResults, a piece of work at a time."""
+"""Runs Insights queries in the background, in chunks: StartQuery, GetQueryResults, StopQuery, DescribeQueries."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 # Records between two turns of the event loop: some 20 ms of work.
 _CHUNK = 2_000
-_KEPT = 1_000  # finished queries that can still be asked for
+_KEPT = 1_000  # finished queries that can still be read
 _MAX_RUNNING = 100
 _MAX_PAGE = 10_000
 
 
 @dataclass
 class RunningQuery:
-    """One query from start to end. `created` is in ms."""
+    """A query and its state. `created` is in ms."""
 
     id: str
     query: Query
@@ -73,7 +73,7 @@ class Queries:
         self._queries[running.id] = running
         while len(self._queries) > _KEPT:
             del self._queries[next(iter(self._queries))]
-        # A snapshot: what is put while the query runs isn't part of it.
+        # A snapshot: without events that are put while the query runs.
         records = _records(_snapshot(groups, start, end), account)
         if not self._run_chunk(running, records):
             task = asyncio.get_running_loop().create_task(self._run(running, records))
@@ -82,7 +82,7 @@ class Queries:
         return running.id
 
     def _run_chunk(self, running: RunningQuery, records: Iterator[Record]) -> bool:
-        """Does a piece of the work; True when it was the last one."""
+        """Processes a chunk of records; True after the last one."""
         chunk = list(islice(records, _CHUNK))
         running.query.push(chunk)
         if len(chunk) == _CHUNK:
@@ -94,7 +94,7 @@ class Queries:
     async def _run(self, running: RunningQuery, records: Iterator[Record]) -> None:
         try:
             while running.status == "Running" and not self._run_chunk(running, records):
-                await asyncio.sleep(0)  # other calls get their turn
+                await asyncio.sleep(0)  # lets other calls run
         except Exception:
             logger.exception("Query failed: %s", running.query.text)
             running.status, running.ended = "Failed", self._now()
@@ -106,7 +106,7 @@ class Queries:
         return running
 
     def results(self, query_id: str, token: str | None, size: int) -> dict[str, Any]:
-        """What GetQueryResults answers: one page of at most `size` rows. Raises AwsError."""
+        """The response of GetQueryResults, with a page of at most `size` rows. Raises AwsError."""
         running = self._get(query_id)
         first = 0
         if token is not None:
@@ -127,7 +127,7 @@ class Queries:
         return answer
 
     def stop(self, query_id: str) -> bool:
-        """Ends a running query. Raises AwsError."""
+        """Cancels a running query. Raises AwsError."""
         running = self._get(query_id)
         if running.status != "Running":
             raise AwsError("InvalidParameterException", f"Query '{query_id}' is not running; it is {running.status}.")
@@ -154,7 +154,7 @@ class Queries:
         return found[:count]
 
 
-# What a query reads: the part of each stream that lies in its time range.
+# The events of each stream in the query's time range.
 Snapshot = list[tuple[Group, Stream, list[Event]]]
 
 

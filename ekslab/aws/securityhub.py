@@ -1,7 +1,7 @@
-"""Security Hub CSPM of the lab's own: findings flow in from who finds something, and out to who asks for them.
+"""Security Hub CSPM: BatchImportFindings, GetFindings, BatchUpdateFindings.
 
-It runs no checks of its own, so there are no standards and no controls. The newer Security Hub (the operations whose
-names end in V2) is another product, into which nothing can be imported: none of it is here.
+It has no standards and no controls. The newer Security Hub (operations whose names end in V2) imports no findings and
+isn't supported.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ MAX_KEPT = 20_000  # findings in a region; a workshop has some hundreds
 MAX_FILTERS, MAX_VALUES = 10, 20
 RETENTION = 90 * 86_400  # seconds since a finding's last update, or since the hub was disabled
 
-# What belongs to those who investigate: a provider sets it with a new finding, and never again.
+# Members for investigators: a provider can set them in a new finding only.
 _CUSTOMERS = ("Note", "UserDefinedFields", "VerificationState", "Workflow")
-# What a provider says of a finding in FindingProviderFields, until an investigator says otherwise.
+# Members that FindingProviderFields sets, until an investigator changes them.
 _SHARED = ("Confidence", "Criticality", "RelatedFindings", "Severity", "Types")
 
 
 @dataclass(eq=False)
-class Kept:
-    """A finding as it is kept."""
+class StoredFinding:
+    """A stored finding."""
 
     finding: Finding
     updated: int
@@ -56,7 +56,7 @@ class Kept:
 
 @dataclass(eq=False)
 class Hub:
-    """Security Hub in one region. Its findings outlive its being disabled."""
+    """Security Hub in one region. Findings are kept while it is disabled."""
 
     region: str
     enabled: bool = False
@@ -64,7 +64,7 @@ class Hub:
     """When it was enabled or disabled, in seconds since the epoch."""
     generator: str = "SECURITY_CONTROL"
     tags: dict[str, str] = field(default_factory=dict)
-    findings: dict[tuple[str, str], Kept] = field(default_factory=dict)
+    findings: dict[tuple[str, str], StoredFinding] = field(default_factory=dict)
     count: int = 0
 
     def expire(self, now: float) -> None:
@@ -93,7 +93,7 @@ class SecurityHub:
         }
 
     def resources(self, call: Call, p: Parameters) -> list[str]:
-        """The products that findings are imported for; the region's hub for everything else."""
+        """The products of imported findings; the region's hub for other operations."""
         if call.operation == "BatchImportFindings":
             arns = [f.get("ProductArn") for f in p.get("Findings") or () if isinstance(f, dict)]
             return sorted({str(arn) for arn in arns}) or [self._product_arn(call.region)]
@@ -125,7 +125,7 @@ class SecurityHub:
         return f"arn:aws:securityhub:{region}:{self.account_id}:hub/default"
 
     def _product_arn(self, region: str) -> str:
-        """The account's own product, which custom findings are imported for."""
+        """The ARN of the account's default product, for custom findings."""
         return f"arn:aws:securityhub:{region}:{self.account_id}:product/{self.account_id}/default"
 
     # -- the hub
@@ -164,7 +164,7 @@ class SecurityHub:
             hub.tags.pop(key, None)
         return {}
 
-    # -- findings in
+    # -- import
 
     def _import(self, hub: Hub, p: Parameters, caller: Principal) -> Result:
         findings = p.get("Findings")
@@ -194,7 +194,7 @@ class SecurityHub:
         return {"FailedCount": len(failed), "SuccessCount": len(findings) - len(failed), "FailedFindings": failed}
 
     def _import_one(self, hub: Hub, finding: Finding) -> tuple[str, str] | None:
-        """Takes a finding; code and message if it can't be taken."""
+        """Imports a finding; returns (code, message) if it is refused."""
         if not hub.enabled:
             return "InvalidAccess", f"Account {self.account_id} is not subscribed to AWS Security Hub"
         faults = asff.faults(finding)
@@ -207,20 +207,20 @@ class SecurityHub:
         key = (finding["ProductArn"], finding["Id"])
         known = hub.findings.get(key)
         if known is not None and updated <= known.updated:
-            return None  # not news: such an update is ignored
+            return None  # an older update: it is ignored
         if known is None and len(hub.findings) >= MAX_KEPT:
             return "LimitExceeded", f"The embedded lab keeps {MAX_KEPT:,} findings in a region."
         made = self._completed(hub, finding, known)
         made["ProcessedAt"] = _iso(now)
         if known is None:
             hub.count += 1
-            hub.findings[key] = Kept(made, updated, hub.count, now)
+            hub.findings[key] = StoredFinding(made, updated, hub.count, now)
         else:
             known.finding, known.updated, known.received = made, updated, now
         return None
 
-    def _completed(self, hub: Hub, given: Finding, known: Kept | None) -> Finding:
-        """A finding as it is kept: with what Security Hub adds, and with what only investigators may change."""
+    def _completed(self, hub: Hub, given: Finding, known: StoredFinding | None) -> Finding:
+        """The finding to store: with the members that Security Hub adds or only investigators may change."""
         made = dict(given)
         own = {name: made[name] for name in _SHARED if name in made}
         provided = {**own, **made.get("FindingProviderFields", {})}
@@ -298,13 +298,13 @@ class SecurityHub:
                 processed.append(identifier)
         return {"ProcessedFindings": processed, "UnprocessedFindings": unprocessed}
 
-    # -- findings out
+    # -- search
 
     def _get(self, hub: Hub, p: Parameters) -> Result:
         filters = p.get("Filters") or {}
         tests = _tests(filters, self._clock())
         criteria = p.get("SortCriteria") or []
-        # The latest first; criteria are applied last to first, as sorting keeps the order of equals.
+        # Newest first. Sorting is stable, so the last criterion is applied first.
         found = sorted(hub.findings.values(), key=lambda kept: (-kept.updated, kept.number))
         found = [kept for kept in found if all(test(kept.finding) for test in tests)]
         for criterion in reversed(criteria):
@@ -330,7 +330,7 @@ def _iso(seconds: float) -> str:
 
 
 def _labelled(severity: Mapping[str, Any]) -> dict[str, Any]:
-    """A severity with both its label and its normalized value, each of which follows from the other."""
+    """A severity with both Label and Normalized: either is derived from the other."""
     made = dict(severity)
     if "Label" in made:
         made["Normalized"] = asff.NORMALIZED[made["Label"]]
@@ -342,15 +342,15 @@ def _labelled(severity: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-# Filters: those of different attributes must all hold. Of one attribute's, those that ask for something are
-# alternatives, those that exclude something must all hold. CONTAINS and NOT_CONTAINS do as the API's reference says,
-# which recommends them for automation rules.
+# Filters of different attributes must all match. Of the filters of one attribute, one inclusive and all exclusive
+# filters must match. CONTAINS and NOT_CONTAINS work as the API reference says, which recommends them for automation
+# rules.
 
 Test = Callable[[Finding], bool]
 
 
 def _filtered(name: str) -> tuple[str, str]:
-    """The path that an attribute to filter or sort by stands for, and the shape of its filters. Raises AwsError."""
+    """(path in a finding, shape of the filters) of an attribute to filter or sort by. Raises AwsError."""
     members = service_model("securityhub")["shapes"]["AwsSecurityFindingFilters"]["members"]
     if name not in members:
         raise _invalid(f"Unknown finding attribute: {name}")
@@ -366,8 +366,8 @@ def _tests(filters: Mapping[str, Any], now: float) -> list[Test]:
             raise _invalid(f"Filters.{name} may have up to {MAX_VALUES} values.")
         if wanted:
             path, shape = _filtered(name)
-            make = {"StringFilterList": _strings, "MapFilterList": _maps}.get(shape)
-            tests.append(make(name, path, wanted) if make else _others(shape, name, path, wanted, now))
+            make = {"StringFilterList": _strings, "MapFilterList": _map_filters}.get(shape)
+            tests.append(make(name, path, wanted) if make else _any_of(shape, name, path, wanted, now))
     return tests
 
 
@@ -380,7 +380,7 @@ _EXCLUSIONS = {"NOT_EQUALS": "EQUALS", "PREFIX_NOT_EQUALS": "PREFIX", "NOT_CONTA
 
 
 def _split(name: str, wanted: Iterable[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """Filters that ask for something and filters that exclude something. Raises AwsError for what can't be combined."""
+    """(inclusive filters, exclusive filters). Raises AwsError for a combination that isn't allowed."""
     asked, excluded = [], []
     for one in wanted:
         if "Value" not in one or "Comparison" not in one:
@@ -410,7 +410,7 @@ def _strings(name: str, path: str, wanted: list[Any]) -> Test:
     return test
 
 
-def _maps(name: str, path: str, wanted: list[Any]) -> Test:
+def _map_filters(name: str, path: str, wanted: list[Any]) -> Test:
     if any("Key" not in one for one in wanted):
         raise _invalid(f"Filters.{name} needs a Key.")
     if any(str(one.get("Comparison", "")).startswith("PREFIX") for one in wanted):
@@ -432,11 +432,11 @@ def _holds(asked: list[Any], excluded: list[Any], values: Callable[[Any], list[s
     return (not asked or any(map(matches, asked))) and not any(map(matches, excluded))
 
 
-def _others(shape: str, name: str, path: str, wanted: list[Any], now: float) -> Test:
-    """Filters of dates, numbers, addresses, keywords and truths: each is an alternative."""
+def _any_of(shape: str, name: str, path: str, wanted: list[Any], now: float) -> Test:
+    """Filters of dates, numbers, IP addresses, keywords and booleans: any may match."""
     match shape:
         case "DateFilterList":
-            spans = [_span(name, one, now) for one in wanted]
+            spans = [_date_range(name, one, now) for one in wanted]
             return lambda finding: any(
                 low <= moment <= high
                 for value in asff.values(finding, path)
@@ -461,8 +461,8 @@ def _others(shape: str, name: str, path: str, wanted: list[Any], now: float) -> 
     return lambda finding: any(one.get("Value", "") in orjson.dumps(finding).decode() for one in wanted)
 
 
-def _span(name: str, one: Mapping[str, Any], now: float) -> tuple[float, float]:
-    """A date filter's bounds in ns since the epoch, both inclusive."""
+def _date_range(name: str, one: Mapping[str, Any], now: float) -> tuple[float, float]:
+    """The inclusive bounds of a date filter in ns since the epoch."""
     if "DateRange" in one:
         days = one["DateRange"].get("Value")
         if days is None or one["DateRange"].get("Unit") != "DAYS":
@@ -491,7 +491,7 @@ def _within(value: Any, one: Mapping[str, Any]) -> bool:
 
 
 def _sortable(values: list[Any]) -> tuple[int, Any]:
-    """A key by which findings are ordered; labels by how severe they are, those without a value first."""
+    """The sort key of a finding's values: labels by severity, missing values first."""
     if not values:
         return (0, 0)
     value = values[0]
@@ -508,7 +508,7 @@ def _token(first: int, digest: str) -> str:
 
 
 def _read_token(token: str | None, digest: str) -> int:
-    """Where a page begins. Raises AwsError for a token of another question."""
+    """The index at which a page begins. Raises AwsError for a token of other filters."""
     if not token:
         return 0
     try:

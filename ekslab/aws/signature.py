@@ -1,4 +1,4 @@
-"""Signature Version 4, checked: a call and the keys that may sign go in, the signer or an AwsError comes out."""
+"""Verifies Signature Version 4, in headers and presigned URLs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ekslab.aws.protocols import AwsError, Call, Protocol
 from ekslab.http import HttpRequest
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-CLOCK_SKEW = 15 * 60  # seconds; what AWS tolerates
+CLOCK_SKEW = 15 * 60  # seconds that a client's clock may differ, as on AWS
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
     "and signing method. Consult the service documentation for details."
@@ -34,7 +34,7 @@ Keys = Callable[[str], SigningKey | None]
 
 
 def _error(kind: str, protocol: Protocol, message: str) -> AwsError:
-    """The error under the name, and with the status, that services of this protocol give it."""
+    """An error with the code and the status that services of this protocol use."""
     query, other = {
         "mismatch": ("SignatureDoesNotMatch", "InvalidSignatureException"),
         "unknown": ("InvalidClientTokenId", "UnrecognizedClientException"),
@@ -54,7 +54,7 @@ def _error(kind: str, protocol: Protocol, message: str) -> AwsError:
 def verify(call: Call, keys: Keys, now: float, *, presigned_lifetime: int | None = None) -> str:
     """Checks the call's signature; returns the access key id that signed it.
 
-    `presigned_lifetime` (seconds) takes the place of what a presigned URL says of itself.
+    `presigned_lifetime` (seconds) replaces the X-Amz-Expires of a presigned URL.
 
     Raises AwsError, named as the call's protocol names it: a missing or incomplete signature, an unknown or expired
     key, a signature made with another secret, a body that isn't the one signed, a signature too old.
@@ -122,7 +122,7 @@ def _check_clock(call: Call, timestamp: str, now: float, lifetime: int) -> None:
 
 
 def _compare(call: Call, key: SigningKey, timestamp: str, signed: list[str], url: str, signature: str) -> None:
-    # Imported by the first request: the lab's start needn't wait for it.
+    # Imported here so that the lab starts faster.
     from botocore.auth import S3SigV4Auth, SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials as SigningCredentials

@@ -1,4 +1,4 @@
-"""SNS of the lab's own: messages published to a topic flow in, and on into the queues that are subscribed to it."""
+"""SNS: standard topics with subscriptions of SQS queues and e-mail addresses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _DELIVERY = {
         "defaultRequestPolicy": {"headerContentType": "text/plain; charset=UTF-8"},
     }
 }
-# Only Amazon can sign as Amazon does. What a notification holds instead says so when it is decoded.
+# Only Amazon can sign notifications. The placeholder says so when it is decoded.
 _NO_SIGNATURE = base64.b64encode(b"The embedded lab doesn't sign notifications.").decode()
 
 
@@ -73,7 +73,7 @@ class Subscription:
         return str(json.loads(text)["deadLetterTargetArn"]) if text else None
 
     def described(self, owner: str) -> dict[str, str]:
-        """As a list shows it."""
+        """The subscription in the responses of list operations."""
         return {
             "SubscriptionArn": self.arn if self.confirmed else "PendingConfirmation",
             "Owner": owner,
@@ -91,13 +91,13 @@ class Topic:
     tags: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     unsubscribed: int = 0
-    # How many subscriptions were made and messages published: what ids are made of.
+    # Numbers of subscriptions and messages so far, from which ids are made.
     made: int = 0
     published: int = 0
 
 
 class Sns:
-    """The service. It delivers to SQS queues; an e-mail subscription stays pending, for the lab sends no mail."""
+    """The service. It delivers to SQS queues. E-mail subscriptions stay pending: the lab sends no mail."""
 
     def __init__(self, *, account_id: str, clock: Callable[[], float], sqs: Sqs) -> None:
         self.account_id = account_id
@@ -124,12 +124,12 @@ class Sns:
             "ListTagsForResource": self._list_tags,
         }
 
-    # -- for other services of the lab
+    # -- for other services
 
     def publish_as(self, principal: str, source_arn: str, topic_arn: str, subject: str, message: str) -> str:
-        """Publishes for a service (`cloudwatch.amazonaws.com`) that acts for `source_arn`; returns the message's id.
+        """Publishes for a service (`cloudwatch.amazonaws.com`) on behalf of `source_arn`; returns the message id.
 
-        Raises AwsError if there is no such topic, or its policy doesn't let it.
+        Raises AwsError if there is no such topic, or if its policy doesn't allow it.
         """
         topic = self._topic(topic_arn)
         context = {
@@ -148,7 +148,7 @@ class Sns:
     # -- the service
 
     def resources(self, call: Call, p: Parameters) -> list[str]:
-        """The topic; actions on a subscription have no resource."""
+        """The ARN of the topic; `*` for actions on subscriptions."""
         if call.operation == "CreateTopic":
             return [self._arn(call, str(p.get("Name", "")))]
         for name in ("TopicArn", "TargetArn", "ResourceArn"):
@@ -214,7 +214,7 @@ class Sns:
         return {"Topics": [{"TopicArn": arn} for arn in page], **following}
 
     def _policy(self, topic: Topic) -> str:
-        """The topic's policy; by default whoever acts for the account may do everything."""
+        """The topic's policy. The default policy allows everything to principals of the account."""
         statement = {
             "Sid": "__default_statement_ID",
             "Effect": "Allow",
@@ -327,12 +327,12 @@ class Sns:
 
     def _list_subscriptions(self, call: Call, p: Parameters, caller: Principal) -> Result:
         topics = [topic for arn, topic in sorted(self._topics.items()) if arn.startswith(self._arn(call, ""))]
-        return self._shown([s for topic in topics for s in topic.subscriptions.values()], p)
+        return self._described_page([s for topic in topics for s in topic.subscriptions.values()], p)
 
     def _list_by_topic(self, call: Call, p: Parameters, caller: Principal) -> Result:
-        return self._shown(list(self._topic(p.get("TopicArn")).subscriptions.values()), p)
+        return self._described_page(list(self._topic(p.get("TopicArn")).subscriptions.values()), p)
 
-    def _shown(self, subscriptions: Sequence[Subscription], p: Parameters) -> Result:
+    def _described_page(self, subscriptions: Sequence[Subscription], p: Parameters) -> Result:
         page, following = _page(subscriptions, p)
         return {"Subscriptions": [subscription.described(self.account_id) for subscription in page], **following}
 
@@ -389,7 +389,7 @@ class Sns:
         return {"Successful": done, "Failed": failed}
 
     def _deliver(self, topic: Topic, message: Mapping[str, Any]) -> str:
-        """Sends to every confirmed subscription; what a queue doesn't take goes to its dead-letter queue or is lost."""
+        """Sends a message to all confirmed subscriptions. Refused by a queue, it is a dead letter or lost."""
         topic.published += 1
         id_ = names.uid("sns message", topic.arn, topic.published)
         for subscription in topic.subscriptions.values():
@@ -409,7 +409,7 @@ class Sns:
     def _notification(
         self, topic: Topic, subscription: Subscription, id_: str, message: Mapping[str, Any]
     ) -> tuple[str, dict[str, dict[str, Any]]]:
-        """The body and the attributes of the message in the queue."""
+        """The body and the attributes of the SQS message."""
         text = message["texts"].get(subscription.protocol, message["texts"]["default"])
         attributes = message["attributes"]
         if subscription.raw:
@@ -493,7 +493,7 @@ def _tags(given: Sequence[Mapping[str, str]] | None) -> dict[str, str]:
 
 
 def _checked_message(p: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts by protocol, subject and attributes of what is to be published. Raises AwsError."""
+    """The texts by protocol, the subject and the attributes of a message. Raises AwsError if it is invalid."""
     text, subject = p.get("Message"), p.get("Subject")
     if not text:
         raise _invalid("Empty message")

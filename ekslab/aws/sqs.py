@@ -1,4 +1,4 @@
-"""SQS of the lab's own: standard queues with visibility timeouts, long polling and dead-letter queues."""
+"""SQS: standard queues with visibility timeouts, long polling and dead-letter queues."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Message:
     sender: str
     attributes: dict[str, dict[str, Any]]
     visible: float
-    """When it can be received (again), in seconds since the epoch."""
+    """The time from which it can be received, in seconds since the epoch."""
     received: int = 0
     first_received: float = 0.0
     receipt: str = ""
-    # The queue that a dead letter came from.
+    # The ARN of the queue that a dead letter came from.
     source: str = ""
 
 
@@ -73,7 +73,7 @@ class Queue:
 
     @property
     def redrive(self) -> tuple[str, int] | None:
-        """ARN of the dead-letter queue and how often a message may be received."""
+        """(ARN of the dead-letter queue, maxReceiveCount)."""
         text = self.attributes.get("RedrivePolicy")
         if not text:
             return None
@@ -87,7 +87,7 @@ class Queue:
 
 
 class Sqs:
-    """The service. Queue URLs lead back to where the request came to."""
+    """The service. Queue URLs have the host and port of the request."""
 
     def __init__(self, *, account_id: str, clock: Callable[[], float]) -> None:
         self.account_id = account_id
@@ -113,12 +113,12 @@ class Sqs:
             "ListQueueTags": self._list_tags,
         }
 
-    # -- for other services of the lab
+    # -- for other services
 
     def send(self, queue_arn: str, body: str, attributes: Mapping[str, str | Mapping[str, Any]] | None = None) -> None:
-        """Sends a message whose sender's permission has been checked. Raises AwsError if there is no such queue.
+        """Sends a message without a check of permissions. Raises AwsError if there is no such queue.
 
-        An attribute is text, or what a message's attribute is: `{"DataType": ..., "StringValue": ...}`.
+        An attribute is a text or a message attribute: `{"DataType": ..., "StringValue": ...}`.
         """
         queue = self._by_arn(queue_arn)
         typed = {
@@ -136,9 +136,9 @@ class Sqs:
         body: str,
         attributes: Mapping[str, str | Mapping[str, Any]] | None = None,
     ) -> None:
-        """Sends for a service (`sns.amazonaws.com`) that acts for `source_arn`.
+        """Sends for a service (`sns.amazonaws.com`) on behalf of `source_arn`.
 
-        Raises AwsError if there is no such queue, or its policy doesn't let it.
+        Raises AwsError if there is no such queue, or if its policy doesn't allow it.
         """
         queue = self._by_arn(queue_arn)
         context = {"aws:SourceArn": source_arn, "aws:SourceAccount": self.account_id}
@@ -359,7 +359,7 @@ class Sqs:
                 except TimeoutError:
                     continue
         wanted = {*(p.get("AttributeNames") or ()), *(p.get("MessageSystemAttributeNames") or ())}
-        shown = [_shown(message, wanted, p.get("MessageAttributeNames") or ()) for message in found]
+        shown = [_described(message, wanted, p.get("MessageAttributeNames") or ()) for message in found]
         return {"Messages": shown} if shown else {}
 
     def _take(self, queue: Queue, most: int, p: Parameters) -> list[Message]:
@@ -387,8 +387,8 @@ class Sqs:
                 break
         return taken
 
-    def _held(self, queue: Queue, p: Mapping[str, Any]) -> Message | None:
-        """The message of a receipt handle; None if it is gone. Raises AwsError for what is no handle."""
+    def _message_of_receipt(self, queue: Queue, p: Mapping[str, Any]) -> Message | None:
+        """The message with a receipt handle; None if it was deleted. Raises AwsError for an invalid handle."""
         handle = p.get("ReceiptHandle")
         if not handle or re.fullmatch("[0-9a-f]{64}", handle) is None:
             raise AwsError(
@@ -398,7 +398,7 @@ class Sqs:
 
     def _delete_message(self, call: Call, p: Parameters, caller: Principal) -> Result:
         queue = self._queue(call, p)
-        message = self._held(queue, p)
+        message = self._message_of_receipt(queue, p)
         if message is not None:
             del queue.messages[message.id]
         return {}
@@ -408,7 +408,7 @@ class Sqs:
 
     def _change_visibility(self, call: Call, p: Parameters, caller: Principal) -> Result:
         queue = self._queue(call, p)
-        message, timeout = self._held(queue, p), p["VisibilityTimeout"]
+        message, timeout = self._message_of_receipt(queue, p), p["VisibilityTimeout"]
         if not 0 <= timeout <= 43_200:
             message_ = f"Value {timeout} for parameter VisibilityTimeout is invalid."
             raise AwsError("InvalidParameterValue", message_)
@@ -450,20 +450,20 @@ class Sqs:
 
 
 def _wake_soon(queue: Queue) -> None:
-    """Wakes receivers that wait on the lab's loop; without a loop there are none."""
+    """Schedules `_wake` on the running loop; without a loop nothing waits."""
     with contextlib.suppress(RuntimeError):
         loop = asyncio.get_running_loop()
         loop.call_soon(lambda: loop.create_task(_wake(queue)))
 
 
 async def _wake(queue: Queue) -> None:
-    """Lets waiting receivers look again."""
+    """Wakes the receivers that wait for a message."""
     async with queue.arrivals:
         queue.arrivals.notify_all()
 
 
 def _check_required(operation: str, p: Parameters) -> None:
-    """Raises AwsError if a member that the service's description requires is missing, in the call or in an entry."""
+    """Raises AwsError if a required member is missing, in the call or in an entry of a batch."""
     shapes = service_model("sqs")["shapes"]
     shape = shapes[service_model("sqs")["operations"][operation]["input"]["shape"]]
     missing = [name for name in shape.get("required", ()) if p.get(name) is None]
@@ -487,7 +487,7 @@ def _check_policy(text: str) -> None:
 
 
 def _batch(p: Mapping[str, Any], do: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """Does something for each entry; what goes wrong with one is told of that one."""
+    """Calls `do` for each entry of a batch; an error fails only its entry."""
     entries = p.get("Entries") or []
     if not entries:
         raise AwsError("EmptyBatchRequest", "There should be at least one entry in the request.")
@@ -519,7 +519,7 @@ def _sent(message: Message) -> dict[str, Any]:
     return answer
 
 
-def _shown(message: Message, system: set[str], wanted: Any) -> dict[str, Any]:
+def _described(message: Message, system: set[str], wanted: Any) -> dict[str, Any]:
     values = {
         "SenderId": message.sender,
         "SentTimestamp": str(int(message.sent * 1000)),
@@ -560,7 +560,7 @@ def _check_size(queue: Queue, body: str, attributes: Mapping[str, Mapping[str, A
 
 
 def _checked_attribute(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """A message attribute as it is kept, binary values as bytes. Raises AwsError."""
+    """A message attribute to store, with binary values decoded. Raises AwsError if it is invalid."""
     kind = str(value.get("DataType") or "")
     basic = kind.partition(".")[0]
     if basic not in ("String", "Number", "Binary"):
@@ -581,7 +581,7 @@ def _checked_attribute(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bytes(attribute: Mapping[str, Any]) -> bytes:
-    """An attribute's value as what is counted and digested."""
+    """The bytes of an attribute's value, for its size and its digest."""
     value = attribute.get("BinaryValue")
     return value if isinstance(value, bytes) else str(attribute.get("StringValue", "")).encode()
 
@@ -591,7 +591,7 @@ def _md5(data: bytes) -> str:
 
 
 def _md5_of_attributes(attributes: Mapping[str, Mapping[str, Any]]) -> str:
-    """As SDKs compute it to check what they got: name, type and value of each, by name, with their lengths."""
+    """The digest by which SDKs check a response: of name, type and value of each attribute, in the order of names."""
 
     def part(data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + data

@@ -1,4 +1,4 @@
-"""STS of the lab's own, as strict as AWS: tokens and identities go in, session credentials and principals come out."""
+"""STS: GetCallerIdentity, AssumeRole, AssumeRoleWithWebIdentity, and the access keys of the lab."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 @dataclass(frozen=True)
 class Session:
-    """Session credentials that were issued. `expires` is in seconds since the epoch."""
+    """Issued session credentials. `expires` is in seconds since the epoch."""
 
     access_key_id: str
     secret: str
@@ -44,7 +44,7 @@ class Session:
 
 
 class Sts:
-    """Knows every key that may sign: the lab's own, an administrator's, and those of the sessions it issued."""
+    """The service. It knows all access keys: the administrator's, and those of the sessions that it issued."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Sts:
         return SigningKey(session.secret, session.token, session.expires) if session else None
 
     def principal(self, access_key_id: str) -> Principal:
-        """Who an access key id stands for, with the policies that hold for it at this moment."""
+        """The principal of an access key, with its current policies."""
         session = self._sessions.get(access_key_id)
         if session is None:
             return self.admin
@@ -78,7 +78,7 @@ class Sts:
 
     def _principal(self, session: Session) -> Principal:
         role = self._account.role(session.role_arn)
-        # The credentials of a role that was deleted are worth nothing; AWS says so with an implicit deny.
+        # Credentials of a deleted role are implicitly denied everything, as on AWS.
         policies = self._account.role_policies(role) if role is not None else []
         boundaries: list[tuple[str, list[Document]]] = []
         if role is not None and role.permissions_boundary_arn:
@@ -88,16 +88,16 @@ class Sts:
             boundaries.append(("session policy", [session.policy]))
         return Principal(session.arn, f"{session.role_id}:{session.name}", policies, tuple(boundaries))
 
-    # -- for services of the lab that act in a role
+    # -- for services that assume a role
 
     def trusts_service(self, service: str, role_arn: str) -> bool:
-        """Whether there is such a role and a service (`lambda.amazonaws.com`) may take it on."""
+        """Whether the role exists and trusts a service (`lambda.amazonaws.com`)."""
         role = self._account.role(role_arn)
         trust = _trust_policy(role.assume_role_policy_document) if role is not None else {}
         return trusts(trust, "sts:AssumeRole", {"Service": [service]}, {})
 
     def credentials_for_service(self, service: str, role_arn: str, name: str) -> dict[str, str] | None:
-        """Credentials for an hour, as the variables that SDKs read; None if the service may not have them."""
+        """Credentials for an hour as environment variables of SDKs; None if the role doesn't trust the service."""
         if not self.trusts_service(service, role_arn):
             return None
         session = self._issue(self._account.role(role_arn), role_arn, name, 3600)
@@ -108,7 +108,7 @@ class Sts:
         }
 
     def principal_of_role(self, role_arn: str, name: str) -> Principal:
-        """A session of the role, with the policies that hold for it at this moment."""
+        """A session of the role, with its current policies."""
         role = self._account.role(role_arn)
         role_id = str(getattr(role, "id", "AROA"))
         return self._principal(Session("", "", "", 0.0, role_arn, role_id, name, self._account.account_id))
@@ -193,7 +193,7 @@ class Sts:
         )
         named = {"AWS": [caller.arn, *self._role_of(caller)]}
         whole_account = {"AWS": [f"arn:aws:iam::{self._account.account_id}:root", self._account.account_id]}
-        # A trust policy that names the caller is enough by itself; one that names the account leaves it to IAM.
+        # A trust policy that names the caller suffices; if it names the account, the caller's must allow it, too.
         if verdict == "explicitly denied" or not (
             trusts(trust, "sts:AssumeRole", named, context)
             or (verdict == "allowed" and trusts(trust, "sts:AssumeRole", whole_account, context))

@@ -1,4 +1,4 @@
-"""Subscription filters: accepted log events flow in, matching ones flow out to a function, a batch for each stream."""
+"""Subscription filters: send matching log events to a Lambda function, in a batch for each stream."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 
 
 class Functions(Protocol):
-    """What subscriptions deliver to."""
+    """The interface of Lambda that subscriptions use."""
 
     def permits(self, service: str, source_arn: str, function_arn: str) -> bool:
-        """Whether there is such a function and it may be invoked by `service` for `source_arn`."""
+        """Whether the function exists and its policy allows `service` to invoke it on behalf of `source_arn`."""
 
     def submit(self, function_arn: str, payload: str) -> None:
-        """Invokes it; nobody waits for the result. Raises AwsError."""
+        """Invokes the function asynchronously. Raises AwsError."""
 
 
 @dataclass(frozen=True)
 class SubscriptionFilter:
-    """One filter. It delivers events that come after it was made."""
+    """One filter. It sends events that arrive after it was created."""
 
     name: str
     group: str
@@ -43,7 +43,7 @@ class SubscriptionFilter:
     created: int
 
     def described(self) -> dict[str, Any]:
-        """As DescribeSubscriptionFilters shows it."""
+        """The filter in the response of DescribeSubscriptionFilters."""
         return {
             "filterName": self.name,
             "logGroupName": self.group,
@@ -93,8 +93,8 @@ class SubscriptionFilters:
         filters[p["filterName"]] = SubscriptionFilter(
             p["filterName"], group.name, p["filterPattern"], pattern, destination, now
         )
-        if self._look_at not in group.listeners:
-            group.listeners.append(self._look_at)
+        if self._send_matching not in group.listeners:
+            group.listeners.append(self._send_matching)
 
     def _permitted(self, group: Group, destination: str) -> bool:
         functions = self._functions
@@ -106,22 +106,22 @@ class SubscriptionFilters:
         if self._filters.get(group.name, {}).pop(name, None) is None:
             raise AwsError("ResourceNotFoundException", "The specified subscription filter does not exist.")
 
-    def forget(self, group: Group) -> None:
-        """Forgets the filters of a group that is being deleted."""
+    def delete_group(self, group: Group) -> None:
+        """Deletes the filters of a group."""
         self._filters.pop(group.name, None)
 
-    def of(self, group: Group) -> list[SubscriptionFilter]:
+    def in_group(self, group: Group) -> list[SubscriptionFilter]:
         """The filters of a group, by name."""
         return [found for _, found in sorted(self._filters.get(group.name, {}).items())]
 
-    def _look_at(self, group: Group, stream: Stream, batch: list[Event]) -> None:
-        for filter_ in self.of(group):
+    def _send_matching(self, group: Group, stream: Stream, batch: list[Event]) -> None:
+        for filter_ in self.in_group(group):
             matching = [event for event in batch if filter_.pattern.matches(event[3])]
             if matching:
                 self._deliver(filter_, group, stream, matching)
 
     def _deliver(self, filter_: SubscriptionFilter, group: Group, stream: Stream, events: list[Event]) -> None:
-        """Hands events over, in as many batches as their size asks for; skips, as AWS does, what isn't permitted."""
+        """Sends events, split into batches by size. Without permission they are skipped, as on AWS."""
         payload = self._payload(filter_, group, stream, events)
         if len(payload) > MAX_PAYLOAD and len(events) > 1:
             middle = len(events) // 2

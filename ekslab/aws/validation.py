@@ -1,4 +1,4 @@
-"""Requests checked against botocore's description of a service; what is wrong is said in the service's own words."""
+"""Validates requests against botocore's model of a service, with the service's error messages."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _bounds(shape: Mapping[str, Any], value: Any, measure: float, path: str, fau
 
 
 def _lower(name: str) -> str:
-    """A member as messages name it, whatever the case of its first letter on the wire."""
+    """The name of a member in messages: its first letter is lower case."""
     return name[0].lower() + name[1:]
 
 

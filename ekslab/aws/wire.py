@@ -1,4 +1,4 @@
-"""What a service of the lab's own needs of AWS's protocols: a Call's parameters by type, a result as its response."""
+"""Typed parameters and responses for services: decodes a call's members, encodes a result in the call's protocol."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Service(Protocol):
-    """A service of the lab's own. Its results hold plain values; times are aware datetimes."""
+    """The interface of a service. Results hold plain values; times are aware datetimes."""
 
     def resources(self, call: Call, p: Parameters) -> list[str]:
         """The ARNs that a call is authorised on; `*` for an action without resource-level permissions."""
@@ -42,7 +42,7 @@ class Service(Protocol):
 
 
 def parameters(call: Call) -> dict[str, Any]:
-    """The request's members, by their names and types. Raises AwsError for what can't be read."""
+    """The request's members by name, with their types. Raises AwsError if they can't be decoded."""
     match call.protocol:
         case "json":
             return call.parameters
@@ -54,7 +54,7 @@ def parameters(call: Call) -> dict[str, Any]:
 
 
 def response(call: Call, result: Result, request_id: str) -> HttpResponse:
-    """A result as the call's protocol sends it. A member `StatusCode` is the HTTP status where the model says so."""
+    """Encodes a result in the call's protocol. A member `StatusCode` is the HTTP status if the model says so."""
     if call.protocol == "query":
         return _as_query(call, result, request_id)
     headers = {"x-amzn-RequestId": request_id}
@@ -93,7 +93,7 @@ _READERS: dict[str, Callable[[str], Any]] = {"integer": int, "long": int, "boole
 
 
 def _typed(call: Call, given: dict[str, Any]) -> dict[str, Any]:
-    """Members by their names in the model; text from the path or query becomes the number or truth it stands for."""
+    """Members by their names in the model; text from the path or query is converted to numbers and booleans."""
     model = service_model(call.service)
     operation = model["operations"].get(call.operation)
     if operation is None or "input" not in operation:
@@ -125,7 +125,7 @@ def _typed(call: Call, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def page(found: Sequence[T], token: str | None, size: int) -> tuple[Sequence[T], dict[str, str]]:
-    """A page of a list, and as NextToken where the next one begins, if there is one. Raises ValueError for no token."""
+    """A page of a list, and NextToken if there are more items. Raises ValueError for an invalid token."""
     first = int(base64.b64decode(token, validate=True)) if token is not None else 0
     if first < 0:
         raise ValueError(token)
@@ -133,7 +133,7 @@ def page(found: Sequence[T], token: str | None, size: int) -> tuple[Sequence[T],
     return found[first : first + size], {"NextToken": base64.b64encode(b"%d" % (first + size)).decode()} if more else {}
 
 
-# The query protocol (SNS, older SDKs of CloudWatch) is read and written by moto, whose serializers know its ways.
+# moto parses and serializes the query protocol (SNS, older SDKs of CloudWatch).
 
 
 @lru_cache(maxsize=64)
