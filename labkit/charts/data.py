@@ -58,7 +58,7 @@ def by_pod_data(df: pd.DataFrame, n: int = 15) -> pd.DataFrame:
     A row is `namespace/pod`; without a pod's name it is `container <id>`, and `host` for what ran outside of one.
     `attrs["pods"]` counts the rows there are in all.
     """
-    counts = _by_priority(df, where(df))
+    counts = _by_priority(df, locations(df))
     order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
     top = counts.loc[order].head(n)
     top.attrs = {"pods": len(counts)}
@@ -90,12 +90,12 @@ def tactics_data(df: pd.DataFrame) -> pd.DataFrame:
 def summary_data(df: pd.DataFrame) -> pd.DataFrame:
     """One row per rule: `priority` (highest), `alerts`, `pods`, `first` and `last` (UTC); most severe first."""
     rule = _rule(df)
-    grouped = df.assign(_where=where(df)).groupby(rule)
+    grouped = df.assign(_location=locations(df)).groupby(rule)
     table = pd.DataFrame(
         {
             "priority": _highest(df, rule),
             "alerts": grouped.size().astype("int64"),
-            "pods": grouped["_where"].nunique().astype("int64"),
+            "pods": grouped["_location"].nunique().astype("int64"),
             "first": grouped["time"].min(),
             "last": grouped["time"].max(),
         }
@@ -152,8 +152,8 @@ def _highest(df: pd.DataFrame, rule: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(pd.Categorical.from_codes(codes.tolist(), categories=levels, ordered=True), index=codes.index)
 
 
-def where(df: pd.DataFrame) -> pd.Series[Any]:
-    """Where each alert happened, in words."""
+def locations(df: pd.DataFrame) -> pd.Series[Any]:
+    """Where each alert happened: `namespace/pod`, `container ID` or `host`."""
     container = df["container.id"]
     place = "container " + container
     place = place.mask(container.isna() | (container == "host") | (container == ""), "host")

@@ -47,6 +47,7 @@ _NOT_THE_PROVIDERS = (
 # Making findings
 
 
+@checked
 def origin(target: Target) -> dict[str, str]:
     """Account, region, partition and cluster of a lab's alerts: arguments of `to_findings`, `to_asff` and `to_ocsf`.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from labkit.calls import checked
 from labkit.charts.mitre import TACTICS, TECHNIQUE, tactics_of
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert
@@ -21,6 +22,7 @@ _NAMES = {0: "Unknown", 1: "Informational", 2: "Low", 3: "Medium", 4: "High", 5:
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
+@checked
 def to_ocsf(
     alert: Alert,
     *,

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ from labkit.helm import Helm
 from labkit.kube import Kube
 from labkit.lab import command
 from labkit.provision.steps import STEPS
+from labkit.respond import alarms, costs, findings, metrics, ocsf
 from labkit.settings import Settings
 from labkit.target import Target
 
@@ -41,6 +43,12 @@ def frame() -> pd.DataFrame:
     return alerts.to_frame([])
 
 
+def client(service: str) -> Any:
+    """A boto3 client that nothing is asked of."""
+    return boto3.client(service, "us-east-1", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="none")  # type: ignore[call-overload]
+
+
+COUNTER = metrics.Counter("mine", "Alerts")
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a misspelt keyword": (lambda: bare_lab().alerts(strat="5m"), "Did you mean 'start'"),  # type: ignore[call-arg]
     "a keyword of another verb": (lambda: bare_lab().exec("p", "ls", namespce="x"), "Did you mean 'namespace'"),  # type: ignore[call-arg]
@@ -79,6 +87,29 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a command of None": (lambda: command("ls", None), "Give it texts"),
     "a command with NUL": (lambda: command("ls", "a\0b"), "UTF-8 without NUL"),
     "a command that is no text": (lambda: command("\x01\udcff"), "UTF-8 without NUL"),
+    "a client of another service": (
+        lambda: metrics.read(client("logs"), COUNTER, "1h"),
+        'lab.aws.client("cloudwatch")',
+    ),
+    "a lab for Security Hub": (lambda: findings.read(bare_lab(), "c"), 'lab.aws.client("securityhub")'),
+    "a name for a queue": (lambda: alarms.notifications("queue", "url", timeout=0), 'lab.aws.client("sqs")'),
+    "no counter": (lambda: metrics.read(client("cloudwatch"), "Alerts", "1h"), "metrics.counters()"),  # type: ignore[arg-type]
+    "a column that is a number": (lambda: metrics.count(frame(), 5), "It has to be text"),  # type: ignore[arg-type]
+    "a column misspelt": (lambda: metrics.count(frame(), "rool"), 'Count by "rule"'),
+    "a period misspelt": (lambda: metrics.count(frame(), perod=60), "Did you mean 'period'"),  # type: ignore[call-arg]
+    "a lag of another frame": (lambda: metrics.lag(pd.DataFrame({"a": [1]})), "lab.alerts()"),
+    "data of a list": (lambda: metrics.metric_data("x", [1], [2]), "a column of a frame"),  # type: ignore[arg-type]
+    "findings of a number": (lambda: findings.to_findings(5, account_id="1", region="r"), "or several values"),  # type: ignore[arg-type]
+    "findings of nowhere": (lambda: findings.to_findings([], account="1"), "Did you mean 'account_id'"),  # type: ignore[call-arg]
+    "an alarm's state": (
+        lambda: alarms.wait_for_alarm(client("cloudwatch"), "x", "on", timeout=1),
+        "INSUFFICIENT_DATA",
+    ),
+    "an alarm's time": (lambda: alarms.wait_for_alarm(client("cloudwatch"), "x", timeout="soon"), '"5m"'),  # type: ignore[arg-type]
+    "a price misspelt": (lambda: costs.costs(alarm=2), "Did you mean 'alarms'"),
+    "a quantity that is text": (lambda: costs.costs(alarms="two"), "a number from 0 on"),  # type: ignore[arg-type]
+    "a table of no costs": (lambda: costs.table(5), "a frame of alerts"),  # type: ignore[arg-type]
+    "an event without a place": (lambda: ocsf.to_ocsf({}), "account_id, region"),  # type: ignore[call-arg]
     "a time that is a number": (lambda: utc(5), "how long ago"),  # type: ignore[arg-type]
     "a time in the future": (lambda: utc(timedelta(minutes=-5)), "from 0 on"),
     "no time": (lambda: utc(pd.NaT), "Leave it out"),  # type: ignore[arg-type]
@@ -141,6 +172,26 @@ def test_every_verb_refuses_a_keyword_it_does_not_have() -> None:
         with pytest.raises(LabError) as caught:
             getattr(bare_lab(), name)(**{"x": 1} if name != "apply" else {})
         assert name in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "module",
+    [alarms, costs, findings, metrics, ocsf, alerts.frame, alerts.live, alerts.query, alerts.reader, charts.data],
+    ids=lambda module: module.__name__,
+)
+def test_every_public_function_checks_its_arguments(module: Any) -> None:
+    functions = [
+        function
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and not name.startswith("_")
+        and inspect.signature(function).parameters
+    ]
+    assert functions
+    for function in functions:
+        if function.__name__ not in ("follow_events", "locations", "log_errors", "unhurried_gc"):  # between modules
+            with pytest.raises(LabError, match=r"can't be called like this|There is no price"):
+                function(nonsense=1)
 
 
 def test_similar_names_are_found_by_their_letters_and_by_a_part() -> None:
