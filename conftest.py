@@ -34,6 +34,7 @@ FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 LONG_FIRST = ("notebooks", "tests/notebooks", "tests/end_to_end", "tests/labkit", "tests/ekslab", "tests")
 _lab_home: Path | None = None
 _labs_left: list[str] = []
+_internal_error = False
 _forks: tuple[subprocess.Popen[bytes], list[str]] | None = None
 
 
@@ -159,6 +160,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ.update(embedded(lab).of_process(os.environ))
 
 
+def pytest_internalerror() -> None:
+    global _internal_error
+    _internal_error = True
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if _lab_home is not None:
@@ -171,6 +177,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     elif _labs_left:
         print(f"\nLabs that tests started are still running: {'; '.join(_labs_left)}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if _internal_error:  # xdist goes on without the worker that had it, and with nothing said of the tests it had left
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,14 @@ from ekslab import client
 def test_a_lab_is_left_behind(tmp_path: Path) -> None:
     client.ensure_running(tmp_path)
 """
+BROKEN = """
+def test_the_worker_breaks(request) -> None:
+    request.node.repr_failure = lambda excinfo: 1 / 0
+    assert False
+
+def test_another() -> None:
+    pass
+"""
 SKIPPED = """
 import pytest
 
@@ -51,3 +59,9 @@ def test_where_no_test_may_be_skipped_a_skip_is_a_failure_that_names_its_reason(
     assert "1 failed, 1 xfailed" in done.stdout
     assert "must not be skipped here (--no-skips): Skipped: no such tool" in done.stdout
     assert done.returncode == 1
+
+
+def test_a_worker_that_breaks_fails_the_run(tmp_path: Path) -> None:
+    done = _run(tmp_path, BROKEN, "-n1")
+    assert "ZeroDivisionError" in done.stdout, done.stdout
+    assert done.returncode == 3
