@@ -357,6 +357,13 @@ def _priority_class(obj: Object, now: float) -> list[Any]:
     ]
 
 
+def _volume_claim(obj: Object, now: float) -> list[Any]:
+    # Nothing in the lab provides volumes, so a claim stays pending.
+    spec, phase = obj.get("spec", {}), obj.get("status", {}).get("phase", "")
+    name, mode = spec.get("storageClassName") or "", spec.get("volumeMode", "Filesystem")
+    return [name_of(obj), phase, spec.get("volumeName", ""), "", "", name, "<unset>", _age(obj, now), mode]
+
+
 _WORKLOAD_WIDE = ("+Containers", "+Images", "+Selector")
 _BINDING_COLUMNS = _columns("Name", "Role", "Age", "+Users", "+Groups", "+ServiceAccounts")
 _TABLES: dict[Resource, tuple[list[tuple[str, int]], Cells]] = {
@@ -434,6 +441,20 @@ _TABLES: dict[Resource, tuple[list[tuple[str, int]], Cells]] = {
     r.SERVICE_ACCOUNTS: (
         _columns("Name", "Secrets", "Age"),
         lambda obj, now: [name_of(obj), str(len(obj.get("secrets") or ())), _age(obj, now)],
+    ),
+    r.PERSISTENT_VOLUME_CLAIMS: (
+        _columns(
+            "Name",
+            "Status",
+            "Volume",
+            "Capacity",
+            "Access Modes",
+            "StorageClass",
+            "VolumeAttributesClass",
+            "Age",
+            "+VolumeMode",
+        ),
+        _volume_claim,
     ),
     r.ENDPOINTS: (_columns("Name", "Endpoints", "Age"), _endpoints),
     r.ENDPOINT_SLICES: (_columns("Name", "AddressType", "Ports", "Endpoints", "Age"), _endpoint_slice),

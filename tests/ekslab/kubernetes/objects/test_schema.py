@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from ekslab.kubernetes.objects import resources as r
-from ekslab.kubernetes.objects.schema import TypeMismatch, decode, quantity_text
+from ekslab.kubernetes.objects.schema import TypeMismatch, decode
 
 
 def test_unknown_fields_nulls_and_empty_lists_are_left_out():
@@ -47,14 +47,6 @@ def test_wrong_types_are_refused_in_go_s_words(resource, obj, said):
     with pytest.raises(TypeMismatch) as error:
         decode(resource, obj)
     assert str(error.value) == said
-
-
-@pytest.mark.parametrize(
-    ("given", "canonical"),
-    [(1, "1"), (0.5, "500m"), ("1000m", "1"), ("250m", "250m"), ("64Mi", "64Mi"), ("1.5", "1500m"), ("1e3", "1e3")],
-)
-def test_quantities_are_canonical(given, canonical):
-    assert quantity_text(given) == canonical
 
 
 @pytest.fixture
