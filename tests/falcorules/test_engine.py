@@ -85,8 +85,9 @@ def test_rules_are_selected_in_order_by_name_and_tag() -> None:
     engine = _engine()
     engine.select([{"disable": {"rule": "*"}}, {"enable": {"tag": "auth"}}, {"enable": {"rule": "Any*"}}])
     assert [rule.name for rule in engine.active] == ["Shadow read", "Anything"]
-    with pytest.raises(RuleError):
+    with pytest.raises(RuleError, match=r"Unknown rule selection \{'disable': \{'name': 'x'\}\}") as caught:
         engine.select([{"disable": {"name": "x"}}])
+    assert caught.value.hint == "Select by rule or by tag."
 
 
 def test_loading_invalid_rules_raises_with_the_report_and_changes_nothing_silently() -> None:

@@ -306,6 +306,8 @@ def test_transformers(matches: Matches, condition: str, expected: bool) -> None:
         ("getopt(('-nt', 'hello'), 'nt:') in (n, t, hello)", True),
         ("getopt(('-nthello'), 'nt:') intersects (hello)", True),
         ("getopt(('-x'), 'n') in ('?')", True),
+        ("getopt(('-x'), 'n') intersects ('?')", True),
+        ("getopt(('-xn'), 'n') intersects (n)", True),  # goes on after an unknown letter
         ("getopt(('-t'), 't:') in ('')", True),
         ("getopt(('-t', ''), 't:') in (t, '')", True),
         ("getopt(('-t', ''), 't:') in ('')", False),

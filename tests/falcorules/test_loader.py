@@ -115,6 +115,7 @@ def _rule(name: str = "R", **keys: str) -> str:
             "Unexpected key 'output': no corresponding entry under 'override' is defined.",
         ),
         ("- rule: R\n  desc: x\n  override: {desc: replace}", "LOAD_ERR_VALIDATE", "replace' to a rule was requested"),
+        ("- rule: R\n  desc: x\n  override: {desc: [a]}", "LOAD_ERR_VALIDATE", "line 3, column 20: bad conversion"),
         (_rule() + _rule(source="other"), "LOAD_ERR_VALIDATE", "re-defined with a different source"),
         (
             "- macro: a\n  condition: evt.num = 1\n- macro: b\n  condition: a\n- macro: a\n  condition: b\n",

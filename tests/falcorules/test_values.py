@@ -47,32 +47,39 @@ def test_a_constant_has_this_value(text: str, kind: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"),
+    ("text", "kind", "message"),
     [
-        *((text, "INT64") for text in ("", "x", "5 ", "0x10", "1e5", "1.0", "--1", "5,", "٣")),
-        ("1.5", "DOUBLE"),
-        ("True", "BOOL"),
-        ("1", "BOOL"),
-        ("2147483648", "PORT"),
-        ("-1", "PORT"),
-        ("10.0.0", "IPADDR"),
-        ("10.0.0.0/8", "IPADDR"),
-        ("1.2.3.4.5", "IPADDR"),
-        ("x", "IPADDR"),
-        ("10.0.0.0", "IPNET"),
-        ("10.0.0.0/33", "IPNET"),
-        ("10.0.0.0/x", "IPNET"),
-        ("::/0", "IPNET"),
-        ("::1/129", "IPNET"),
-        ("9", "SIGTYPE"),
-        ("x" * 256, "CHARBUF"),
-        ("é" * 128, "CHARBUF"),
-        ("x" * 256, "BYTEBUF"),
+        *(
+            (text, "INT64", f"{text} is not a valid number")
+            for text in ("", "x", "5 ", "0x10", "1e5", "1.0", "--1", "5,", "٣")
+        ),
+        ("1.5", "DOUBLE", "1.5 is not a valid number"),
+        ("True", "BOOL", "filter error: unrecognized boolean value True"),
+        ("1", "BOOL", "filter error: unrecognized boolean value 1"),
+        ("2147483648", "PORT", "stoi"),
+        ("-1", "PORT", "unrecognized protocol -1"),
+        ("10.0.0", "IPADDR", "unrecognized IPv4 address 10.0.0"),
+        ("10.0.0.0/8", "IPADDR", "unrecognized IPv4 address 10.0.0.0/8"),
+        ("1.2.3.4.5", "IPADDR", "unrecognized IPv4 address 1.2.3.4.5"),
+        ("x", "IPADDR", "unrecognized IPv6 address x"),
+        ("10.0.0.0", "IPNET", "unrecognized IP network 10.0.0.0"),
+        ("::1", "IPNET", "invalid v6 netmask: ::1"),
+        ("10.0.0/8", "IPNET", "unrecognized IP address 10.0.0/8"),
+        ("g::/8", "IPNET", "unrecognized IPv6 address g::/8"),
+        ("10.0.0.0/33", "IPNET", "invalid netmask 33"),
+        ("10.0.0.0/x", "IPNET", "x is not a valid number"),
+        ("::/0", "IPNET", "invalid v6 netmask 0"),
+        ("::1/129", "IPNET", "invalid v6 netmask 129"),
+        ("9", "SIGTYPE", "wrong parameter type 19"),
+        ("x" * 256, "CHARBUF", f"filter parameter too long (used=257, available=256):{'x' * 256}"),
+        ("é" * 128, "CHARBUF", f"filter parameter too long (used=257, available=256):{'é' * 128}"),
+        ("x" * 256, "BYTEBUF", "filter parameter too long (byte buf)"),
     ],
 )
-def test_a_constant_that_is_no_value_of_the_type(text: str, kind: str) -> None:
-    with pytest.raises(BadValue):
+def test_a_constant_that_is_no_value_of_the_type(text: str, kind: str, message: str) -> None:
+    with pytest.raises(BadValue) as caught:
         convert(text, kind)
+    assert caught.value.message == message
 
 
 @pytest.mark.parametrize(
@@ -108,7 +115,11 @@ def test_an_address_is_in_a_network(address: str, network: str, inside: bool) ->
         ("[]a]", "]", True),
         ("[!]a]", "]", False),
         ("[^a]", "b", True),
-        ("[a-]", "-", True),
+        *(("[a-]", text, text in "a-") for text in "a-b]"),
+        *(("[!a-]", text, text not in "a-") for text in "a-b]"),
+        *(("[a-c-]", text, text in "abc-") for text in "abcd-]"),
+        ("[a-]x", "-x", True),
+        ("[a-]x", "[a-]x", False),
         ("[c-a]", "b", False),
         ("[\\]]", "]", True),
         ("[[:digit:][:alpha:]]", "7", True),
