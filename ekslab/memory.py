@@ -1,17 +1,19 @@
-"""The memory of the lab's process, and a last line before it takes too much of the computer's."""
+"""The memory of the lab's process, and a limit above which requests that store something are refused."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import resource
+import sys
 import time
-from pathlib import Path
+from functools import cache
 
 FULL = 500 * 1024**2  # bytes; a lab in use takes some 200 MB
 MESSAGE = (
-    f"the embedded lab's memory is full ({FULL // 1024**2} MB): delete what you don't need, or restart the lab with "
-    "`labkit down` and `labkit up`"
+    f"the embedded lab's memory is full ({FULL // 1024**2} MB): delete what you don't need, or stop the lab and start "
+    "it again"
 )
 _FRESH = 0.25  # seconds for which an answer holds
 _limit = float("inf")
@@ -19,16 +21,20 @@ _last = (float("-inf"), False)
 
 
 def keep_below_full() -> None:
-    """Says that this process is a lab and nothing else, and has to stay below `FULL`."""
+    """Sets the limit: this process is a lab and nothing else. Without it, `is_full` is always false."""
     global _limit
     _limit = FULL
 
 
 def resident() -> int:
-    """Bytes of memory this process holds now (Linux), or held at most (elsewhere)."""
-    with contextlib.suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes of memory that this process holds; 0 where the system doesn't tell (Linux does)."""
+    descriptor = _statm()
+    return int(os.pread(descriptor, 64, 0).split()[1]) * resource.getpagesize() if descriptor is not None else 0
+
+
+def peak() -> int:
+    """Bytes of memory that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def is_full() -> bool:
@@ -37,8 +43,16 @@ def is_full() -> bool:
     now = time.monotonic()
     if now - _last[0] > _FRESH:
         if full := resident() > _limit:
-            with contextlib.suppress(AttributeError, OSError):  # glibc: gives back what is free
+            with contextlib.suppress(AttributeError, OSError):  # glibc: returns freed memory to the system
                 ctypes.CDLL(None).malloc_trim(0)
             full = resident() > _limit
         _last = now, full
     return _last[1]
+
+
+@cache
+def _statm() -> int | None:
+    """The open file with the process's sizes: a signal handler reads it, which should not have to open it."""
+    with contextlib.suppress(OSError):
+        return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    return None

@@ -101,7 +101,7 @@ async def serve(options: argparse.Namespace) -> None:
             "pid": os.getpid(),
             "id": endpoints.id,
             "uptime": round(time.monotonic() - started, 3),
-            "memory": memory.resident(),
+            "memory": memory.resident() or memory.peak(),
             "kubernetes_version": versions.KUBERNETES,
             **lab.describe(),
         }

@@ -1,7 +1,10 @@
-"""A request's turns on the event loop: one that takes too long is interrupted, whatever code it is in.
+"""Limits how long a request may keep the event loop, from one await to the next.
 
-A thread looks at the clock of the loop's thread, and raises `TooLong` in it. What is interrupted is Python code; calls
-into libraries that take long by themselves are the callers' to bound.
+A thread reads the processor time of the loop's thread and raises `TooLong` in it. That interrupts any Python code; a
+long call into a library written in C is not interrupted, and has to be bounded by its caller.
+
+Programs in pods have another watch, `ekslab.node.turns`. Its signal handler sees the interrupted frame, so that it can
+spare the simulated kernel; but it runs in the main thread only. This watch also serves loops of other threads.
 """
 
 from __future__ import annotations
@@ -14,17 +17,18 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-LIMIT = 0.8  # seconds of processor time
+LIMIT = 0.8
+"""Seconds of processor time."""
 _TICK = 0.1
 T = TypeVar("T")
 
 
 class TooLong(Exception):
-    """The work of a request kept everybody else waiting."""
+    """A request kept the event loop for longer than `LIMIT`."""
 
 
 class _Watch:
-    """Watches one thread, the event loop's."""
+    """Watches the thread of an event loop."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -45,7 +49,7 @@ class _Watch:
             self._active.clear()
             if self._raised:
                 self._raised = False
-                _raise_in(self._thread, None)  # one that was on its way and comes too late
+                _raise_in(self._thread, None)  # takes back an exception that has not been raised yet
 
     def _run(self) -> None:
         pause = threading.Event()
@@ -62,7 +66,7 @@ def _raise_in(thread: int, error: type[BaseException] | None) -> None:
 
 
 def _clock_of(thread: int) -> Callable[[], float]:
-    """The processor time of a thread, so that a busy computer is no reason; the time of day where there is none."""
+    """A thread's processor time, which a busy computer doesn't lengthen; a monotonic clock where there is none."""
     with contextlib.suppress(AttributeError, OSError):
         number = time.pthread_getcpuclockid(thread)
         return lambda: time.clock_gettime(number)
@@ -74,7 +78,7 @@ _local = threading.local()
 
 @types.coroutine
 def limited(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Does the work. A turn, from one await to the next, may take `LIMIT`; then `TooLong` is raised in it."""
+    """Runs a coroutine. `TooLong` is raised in it when it takes more than `LIMIT` from one await to the next."""
     watch: _Watch | None = getattr(_local, "watch", None)
     if watch is None:
         watch = _local.watch = _Watch()

@@ -22,7 +22,6 @@ import inspect
 import itertools
 import logging
 import os
-import resource
 import signal
 import sys
 import threading
@@ -32,6 +31,7 @@ from types import FrameType
 from typing import Any, ClassVar, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
+from ekslab import memory
 from ekslab.node import programs
 from ekslab.node.limits import OutOfMemory
 
@@ -270,7 +270,7 @@ class Turns:
 
     def _weigh(self, owner: Owner) -> None:
         """Counts what the lab's process grew by as grown by `owner`, which ran last. May raise `OutOfMemory`."""
-        held = resident()
+        held = memory.resident()
         grown, self._resident = held - self._resident, held
         owner.grew(grown, over=held > (self.memory_limit or held))
 
@@ -289,7 +289,6 @@ class _Timer:
     _seen: _Steps[Any] | None = None
     _since = 0.0
     _collecting = 0.0
-    _statm: int | None = None
 
     @classmethod
     def install(cls) -> None:
@@ -298,8 +297,6 @@ class _Timer:
         signal.signal(signal.SIGPROF, cls._look)
         atexit.register(signal.setitimer, signal.ITIMER_PROF, 0)  # Python takes the handler away at its end
         gc.callbacks.append(cls._excuse_collection)
-        if os.path.exists("/proc/self/statm"):
-            cls._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         cls._installed = True
 
     @classmethod
@@ -324,7 +321,7 @@ class _Timer:
         if cls._seen is not step:
             cls._seen, cls._since = step, now
             return
-        if turns.memory_limit is not None and cls.resident() > turns.memory_limit and _in_program(frame):
+        if turns.memory_limit is not None and memory.resident() > turns.memory_limit and _in_program(frame):
             turns._weigh(step.owner)
         if _importing(frame):  # a module that is needed for the first time
             cls._since = now
@@ -343,14 +340,6 @@ class _Timer:
             cls._collecting = time.thread_time()
         else:
             cls._since += time.thread_time() - cls._collecting
-
-    @classmethod
-    def resident(cls) -> int:
-        """Bytes of memory that the lab's process holds; 0 where the system doesn't tell."""
-        return int(os.pread(cls._statm, 64, 0).split()[1]) * resource.getpagesize() if cls._statm is not None else 0
-
-
-resident = _Timer.resident
 
 
 def _in_program(frame: FrameType | None, *, anywhere: bool = False) -> bool:

@@ -197,7 +197,7 @@ def test_the_aws_cli_is_served(running: Any, aws_cli: Any) -> None:
 def test_a_full_lab_stores_no_more(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ekslab.memory.is_full", lambda: True)
     logs = running.client("logs")
-    with pytest.raises(ClientError, match=r"memory is full .* restart the lab") as error:
+    with pytest.raises(ClientError, match=r"memory is full .* stop the lab and start it again") as error:
         logs.create_log_group(logGroupName="g")
     assert error.value.response["Error"]["Code"] == "LimitExceededException"
     assert logs.describe_log_groups()["logGroups"] == []
