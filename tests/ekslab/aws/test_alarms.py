@@ -511,6 +511,10 @@ def test_tags_of_alarms(cloudwatch: Any) -> None:
         cloudwatch.exceptions.ResourceNotFoundException, match=r"There is no resource .*:alarm:criticalx"
     ):
         cloudwatch.list_tags_for_resource(ResourceARN=arn + "x")
+    dashboard = "arn:aws:cloudwatch::111122223333:dashboard/none"
+    with pytest.raises(cloudwatch.exceptions.ResourceNotFoundException) as caught:
+        cloudwatch.list_tags_for_resource(ResourceARN=dashboard)
+    assert (caught.value.response["ResourceType"], caught.value.response["ResourceId"]) == ("dashboard", dashboard)
 
 
 def test_errors_are_those_of_the_service(cloudwatch: Any) -> None:

@@ -249,16 +249,17 @@ def test_the_simulator_says_what_will_happen(running: Any, pod: Any) -> None:
 
 def test_the_simulator_takes_policies_that_are_nowhere_attached(running: Any) -> None:
     iam = running.client("iam")
-    condition = {"StringEquals": {"aws:RequestedRegion": "us-east-1"}}
+    condition = {"StringEquals": {"aws:RequestedRegion": "us-east-1"}, "Bool": {"aws:SecureTransport": "true"}}
     documents = [
         json.dumps(policy(statement(action="logs:*", Condition=condition))),
         json.dumps(policy(statement("Deny", "logs:Delete*"))),
     ]
     context = {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": ["us-east-1"], "ContextKeyType": "string"}
+    secure = {"ContextKeyName": "aws:SecureTransport", "ContextKeyValues": ["true"], "ContextKeyType": "boolean"}
     answer = iam.simulate_custom_policy(
         PolicyInputList=documents,
         ActionNames=["logs:PutLogEvents", "logs:DeleteLogGroup", "s3:GetObject"],
-        ContextEntries=[context],
+        ContextEntries=[context, secure],
     )
     assert list(decisions(answer).values()) == ["allowed", "explicitDeny", "implicitDeny"]
     without = iam.simulate_custom_policy(PolicyInputList=documents, ActionNames=["logs:PutLogEvents"])

@@ -177,6 +177,39 @@ def test_functions_are_listed_and_deleted(functions: Any, role: str) -> None:
     assert refused(functions.get_function, FunctionName="b", Qualifier="7")[0] == "ResourceNotFoundException"
 
 
+def test_settings_that_are_the_default_are_accepted(functions: Any, role: str) -> None:
+    made = create(
+        functions,
+        role,
+        PackageType="Zip",
+        TracingConfig={"Mode": "PassThrough"},
+        EphemeralStorage={"Size": 512},
+        Publish=False,
+        Layers=[],
+        KMSKeyArn="",
+        SnapStart={"ApplyOn": "None"},
+        VpcConfig={"SubnetIds": [], "SecurityGroupIds": []},
+    )
+    assert made["FunctionName"] == "probe"
+
+
+@pytest.mark.parametrize(
+    ("principal", "named"),
+    [
+        ("*", "*"),
+        ("logs.amazonaws.com", {"Service": "logs.amazonaws.com"}),
+        ("111122223333", {"AWS": "arn:aws:iam::111122223333:root"}),
+        ("arn:aws:iam::111122223333:role/r", {"AWS": "arn:aws:iam::111122223333:role/r"}),
+    ],
+)
+def test_principals_of_permissions(functions: Any, role: str, principal: str, named: Any) -> None:
+    create(functions, role)
+    permission = {"StatementId": "s", "Action": "lambda:InvokeFunction", "Principal": principal}
+    functions.add_permission(FunctionName="probe", **permission)
+    (statement,) = json.loads(functions.get_policy(FunctionName="probe")["Policy"])["Statement"]
+    assert statement["Principal"] == named
+
+
 def test_tags_come_and_go(functions: Any, role: str) -> None:
     create(functions, role)
     functions.tag_resource(Resource=ARN, Tags={"a": "1", "b": "2", "c": "3"})

@@ -126,6 +126,14 @@ def test_tags(logs: Any) -> None:
     logs.untag_resource(resourceArn=arn, tagKeys=["a"])
     assert logs.list_tags_for_resource(resourceArn=arn)["tags"] == {"b": "2", "c": "3"}
     assert error_of(logs.list_tags_for_resource, resourceArn=arn + "x")[0] == "ResourceNotFoundException"
+    assert error_of(logs.tag_resource, resourceArn=arn, tags={"AWS:a": "1"}) == (
+        "InvalidParameterException",
+        "Tag keys must not start with aws:",
+    )
+    many = {f"k{number}": "" for number in range(49)}
+    assert error_of(logs.tag_resource, resourceArn=arn, tags=many)[0] == "TooManyTagsException"
+    logs.untag_resource(resourceArn=arn, tagKeys=["b"])
+    logs.tag_resource(resourceArn=arn, tags=many)
 
 
 def test_deletion_protection_holds_until_it_is_lifted(logs: Any) -> None:

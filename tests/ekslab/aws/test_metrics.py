@@ -321,10 +321,10 @@ def test_alarms_and_dashboards_over_the_query_protocol(running: Any) -> None:
     assert "Should have required property" in wrong
 
 
-def test_the_command_line(aws_cli: Any) -> None:
+def test_the_command_line(aws_cli: Any, cloudwatch: Any) -> None:
     put = "put-metric-data --namespace Falco --metric-name Alerts --value 2 --dimensions A=b"
     aws_cli("cloudwatch", *put.split())
-    (metric,) = aws_cli("cloudwatch", "list-metrics", "--namespace", "Falco")["Metrics"]
+    (metric,) = cloudwatch.list_metrics(Namespace="Falco")["Metrics"]
     assert metric == {"Namespace": "Falco", "MetricName": "Alerts", "Dimensions": [{"Name": "A", "Value": "b"}]}
 
 

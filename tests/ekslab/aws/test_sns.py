@@ -321,7 +321,7 @@ def test_who_may_subscribe_what_is_a_condition(running: Any, topic: str) -> None
     assert "not authorized" in refusal(limited.subscribe, TopicArn=topic, Protocol="email", Endpoint="a@example.com")
 
 
-def test_the_command_line(aws_cli: Any) -> None:
+def test_the_command_line(running: Any, aws_cli: Any) -> None:
     topic = aws_cli("sns", "create-topic", "--name", "alerts", "--tags", "Key=a,Value=b")["TopicArn"]
     aws_cli(
         "cloudwatch", "put-metric-alarm", "--alarm-name", "critical", "--metric-name", "Alerts", "--namespace", "Falco",
@@ -331,7 +331,8 @@ def test_the_command_line(aws_cli: Any) -> None:
     aws_cli(
         "cloudwatch", "set-alarm-state", "--alarm-name", "critical", "--state-value", "ALARM", "--state-reason", "try"
     )
-    (alarm,) = aws_cli("cloudwatch", "describe-alarms")["MetricAlarms"]
+    cloudwatch = running.client("cloudwatch")
+    (alarm,) = cloudwatch.describe_alarms()["MetricAlarms"]
     assert (alarm["StateValue"], alarm["AlarmActions"]) == ("ALARM", [topic])
-    items = aws_cli("cloudwatch", "describe-alarm-history", "--history-item-type", "Action")["AlarmHistoryItems"]
+    items = cloudwatch.describe_alarm_history(HistoryItemType="Action")["AlarmHistoryItems"]
     assert [item["HistorySummary"] for item in items] == [f"Successfully executed action {topic}"]
