@@ -103,7 +103,7 @@ class Bystander:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.join(10)
+        self._process.join(60)
 
 
 def _ask(lab: Endpoints, pipe: Connection) -> None:
@@ -217,7 +217,7 @@ def _insights(a: Attacker, query: str) -> None:
         started = logs.start_query(logGroupName=GROUP, startTime=now - 3600, endTime=now + 60, queryString=query)
     except ClientError:
         return
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while logs.get_query_results(queryId=started["queryId"])["status"] in ("Running", "Scheduled"):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -608,7 +608,7 @@ def gone(pid: int) -> bool:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -618,7 +618,7 @@ def test_what_runs_ends_with_the_account(make_aws: Callable[..., Any], running: 
     pid = probe("context")["pid"]
     folder = Path(probe("environ")["HOME"])
     assert folder.is_dir()
-    asyncio.run_coroutine_threadsafe(running.aws.functions.stop(), running.loop).result(20)
+    asyncio.run_coroutine_threadsafe(running.aws.functions.stop(), running.loop).result(60)
     assert gone(pid)
     assert not folder.exists()
 

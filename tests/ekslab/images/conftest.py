@@ -132,7 +132,7 @@ class Lab:
             except client.exceptions.ResourceNotFoundException:
                 return []
 
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while len(found := await asyncio.to_thread(messages)) < count:
             assert time.monotonic() < deadline, {c.spec.name: self.log(c)[-25:] for c in self._started}
             await asyncio.sleep(0.02)
@@ -260,7 +260,7 @@ class Lab:
     def alerts(self, container: Container) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log(container) if line.startswith("{")]
 
-    async def until(self, condition: Callable[[], Any], *, timeout: float = 15.0) -> Any:
+    async def until(self, condition: Callable[[], Any], *, timeout: float = 60.0) -> Any:
         """What `condition` returns, as soon as that is true."""
         deadline = time.monotonic() + timeout
         while not (found := condition()):

@@ -137,7 +137,7 @@ class RunningCluster:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(ready),), daemon=True)
         self._thread.start()
-        assert ready.wait(10)
+        assert ready.wait(60)
 
     async def _run(self, ready: threading.Event) -> None:
         self._stop = asyncio.Event()
@@ -177,7 +177,7 @@ class RunningCluster:
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls a plain function on the cluster's loop."""
@@ -185,7 +185,7 @@ class RunningCluster:
         async def run() -> Any:
             return function(*args)
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(60)
 
     def _kubeconfig(self, token: str) -> dict[str, Any]:
         return {
@@ -246,7 +246,7 @@ def namespace(core: client.CoreV1Api, request: pytest.FixtureRequest) -> Iterato
     eventually(lambda: name not in [n.metadata.name for n in core.list_namespace().items])
 
 
-def eventually(condition: Callable[[], Any], timeout: float = 5.0) -> Any:
+def eventually(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
     """The condition's value as soon as it is true."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

@@ -90,7 +90,7 @@ class Pod:
         out, err = Shown(), Shown()
         typed = Typed(stdin.encode()) if stdin is not None else None
         running = self.node.runtime.exec(self.container, argv, tty=tty, stdin=typed, stdout=out, stderr=err)
-        code = await asyncio.wait_for(running, 10)
+        code = await asyncio.wait_for(running, 60)
         return Result(code, out.text, err.text)
 
     async def sh(self, command: str, stdin: str | None = None) -> Result:

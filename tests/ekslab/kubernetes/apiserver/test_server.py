@@ -152,7 +152,7 @@ def test_a_watch_shows_changes_and_respects_selectors(core, namespace):
     core.create_namespaced_config_map(namespace, {"metadata": {"name": "on", "labels": {"on": "yes"}}})
     core.patch_namespaced_config_map("on", namespace, {"data": {"k": "v"}})
     core.patch_namespaced_config_map("on", namespace, {"metadata": {"labels": {"on": "no"}}})
-    thread.join(10)
+    thread.join(60)
     assert seen == [("ADDED", "on"), ("MODIFIED", "on"), ("DELETED", "on")]
 
 
