@@ -1,4 +1,4 @@
-"""From CloudWatch Logs to pandas: log events come in, typed DataFrames of Falco alerts go out."""
+"""Falco alerts of a CloudWatch Logs group: typed DataFrames, live streams and Logs Insights queries."""
 
 from labkit.alerts.frame import to_frame
 from labkit.alerts.live import follow, live_tail

@@ -1,4 +1,4 @@
-"""Turns log events into one typed pandas DataFrame: in come CloudWatch Logs events, out comes a row per Falco alert."""
+"""Builds a typed DataFrame from log events: one row per Falco alert."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FIELDS = {
     "k8s.pod.name": "string",
 }
 
-# Falco's own form of a time, in years that nanoseconds can hold: numpy reads it as it is meant.
+# Falco's form of a time, in years that nanoseconds can hold: numpy reads it correctly.
 _USUAL = re.compile(r"(?:1[7-9]|2[01])\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)", re.ASCII)
 _FIRST, _LAST = pd.Timestamp.min.value, pd.Timestamp.max.value  # ns since the epoch that a column can hold
@@ -55,7 +55,7 @@ _BY_NAME = {name.lower(): name for name in PRIORITIES} | {"info": "Informational
 
 
 class Columns:
-    """Collects alerts, all or only one `rule`'s; `frame()` makes the DataFrame.
+    """Collects alerts, all of them or those of one `rule`; `frame()` makes the DataFrame.
 
     Alerts of one rule have the same output fields in the same order. Kept by that order, their values can be turned
     from rows into columns all at once, which is several times faster than field by field.
@@ -65,7 +65,7 @@ class Columns:
         self._rule = rule
         self.events = 0
         self.skipped: Counter[str] = Counter()
-        # Most values repeat: kept once, they need a tenth of the memory, and what follows is faster for it.
+        # Most values repeat. Kept once, they need a tenth of the memory, and later steps are faster.
         self._strings: dict[Any, Any] = {}
         self._tags: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._alerts: list[tuple[Any, ...]] = []
@@ -76,7 +76,7 @@ class Columns:
         return len(self._alerts)
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Adds one event of FilterLogEvents (or of its shape); a message that is no alert is only counted."""
+        """Adds an event of FilterLogEvents, or a mapping with a `message`. Messages without an alert are counted."""
         self.events += 1
         alert = parse(event["message"])
         if isinstance(alert, NotAlert):
@@ -129,20 +129,20 @@ class Columns:
     def _fields(self, order: Any) -> dict[str, Any]:
         """Output fields as columns: first those that every frame has, then the others by name."""
         n = len(order)
-        place = np.empty(n, dtype="int64")  # where the alert that came as the i-th goes
-        place[order] = np.arange(n)
+        row_of = np.empty(n, dtype="int64")  # number of an alert as it was added -> its row
+        row_of[order] = np.arange(n)
         parts: dict[str, list[_Part]] = {name: [] for name in FIELDS}
         for shape, (rows, values) in self._by_shape.items():
-            where = place[rows]
+            sorted_rows = row_of[rows]
             for i, name in enumerate(shape):
                 # Falco lets one add fields of any name (`append_output.extra_fields`).
                 column = f"output_fields.{name}" if name in ALERT or name in DELIVERY else name
-                parts.setdefault(column, []).append((where, [row[i] for row in values]))
+                parts.setdefault(column, []).append((sorted_rows, [row[i] for row in values]))
         return {name: _typed(parts[name], n, FIELDS.get(name)) for name in [*FIELDS, *sorted(set(parts) - set(FIELDS))]}
 
 
 class Found(pd.DataFrame):
-    """A frame that says why it is empty when it is shown. Rows and columns taken from it are plain frames."""
+    """A frame that, when displayed empty, says why it is empty. Its rows and columns are plain frames."""
 
     def __init__(self, df: pd.DataFrame, none: str) -> None:
         super().__init__(df, copy=False)  # type: ignore[call-arg]
@@ -163,7 +163,10 @@ class Found(pd.DataFrame):
 
 @checked
 def to_frame(events: Iterable[Mapping[str, Any] | str]) -> pd.DataFrame:
-    """A frame (see `labkit.alerts.read`) of events you already have: FilterLogEvents' dicts, or bare messages."""
+    """The frame of `labkit.alerts.read` for events that you have: dicts of FilterLogEvents, or messages.
+
+    Raises `LabError` for anything else.
+    """
     if isinstance(events, str | Mapping):
         raise _no_event(events)
     columns = Columns()
@@ -183,7 +186,7 @@ def _no_event(value: object) -> LabError:
 
 @contextmanager
 def unhurried_gc() -> Iterator[None]:
-    """Keeps the cycle collector from walking millions of fresh, cycle-free values over and over."""
+    """Pauses the garbage collector, which would walk millions of new values without cycles again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -194,20 +197,20 @@ def unhurried_gc() -> Iterator[None]:
 
 
 def _columns(rows: list[tuple[Any, ...]], order: Any, width: int) -> list[list[Any]]:
-    """Rows, put into this order, as `width` columns."""
+    """The first `width` values of rows, in the given order, as columns."""
     rows = [rows[i] for i in order.tolist()]
     return [[row[i] for row in rows] for i in range(width)]
 
 
 def _milliseconds(values: Sequence[int | None]) -> pd.Series[Any]:
-    """Epoch milliseconds as UTC times; what is missing, or nothing that nanoseconds can hold, is missing."""
+    """Epoch milliseconds as UTC times; missing where nanoseconds can't hold them."""
     first, last = -(-_FIRST // 1_000_000), _LAST // 1_000_000
     held = [v * 1_000_000 if v is not None and first <= v <= last else _MISSING for v in values]
     return pd.Series(np.array(held, dtype="int64").view("datetime64[ns]")).dt.tz_localize("UTC")
 
 
 def _times(alerts: Sequence[tuple[Any, ...]], logged: pd.Series[Any]) -> pd.Series[Any]:
-    """When alerts happened, exact to the nanosecond. What nanoseconds can't hold is missing (numpy wraps around)."""
+    """When alerts happened, exact to the nanosecond; missing where nanoseconds can't hold it (numpy would wrap)."""
     usual = [time[:-1] if time is not None and _USUAL.fullmatch(time) else None for time, *_ in alerts]
     try:
         stamps = np.array(usual, dtype="datetime64[ns]")
@@ -222,7 +225,7 @@ def _times(alerts: Sequence[tuple[Any, ...]], logged: pd.Series[Any]) -> pd.Seri
 
 
 def _moment(time: str | None, rule: str | None, happened: Any, logged: int) -> int:
-    """When an alert happened, in ns since the epoch, as its finding has it, too (`respond.forwarder.time_of`)."""
+    """When an alert happened, in ns since the epoch; the same time as its finding's (`respond.forwarder.time_of`)."""
     try:
         if time and _ISO.fullmatch(time.strip()):
             return pd.Timestamp(time.strip()).as_unit("ns").value
@@ -246,12 +249,12 @@ def _category(values: Sequence[Any]) -> pd.Categorical:
     return pd.Categorical.from_codes([code.get(v, -1) for v in values], categories=pd.Index(known, dtype="string"))
 
 
-# Rows (None: all of them) and the values that they have.
+# Row numbers (None: all rows) and their values.
 _Part = tuple[Any, Sequence[Any]]
 
 
 def _typed(parts: list[_Part], n: int, known: str | None) -> Any:
-    """A column of `n` rows in the dtype that its values have: Int64, boolean, Float64, else string."""
+    """A column of `n` rows in the dtype of its values: Int64, boolean, Float64, else string."""
     parts = [
         (rows, [None if v == "<NA>" else v for v in values] if "<NA>" in values else values) for rows, values in parts
     ]
@@ -271,7 +274,7 @@ def _typed(parts: list[_Part], n: int, known: str | None) -> Any:
 
 
 def _masked(parts: list[_Part], n: int, dtype: str) -> tuple[Any, Any]:
-    """Values and the mask of what is missing: what pandas' nullable arrays are made of."""
+    """Values and mask of missing values for pandas' nullable arrays."""
     data, mask = np.zeros(n, dtype=dtype), np.ones(n, dtype=bool)
     for rows, values in parts:
         missing = np.array([v is None for v in values]) if None in values else np.zeros(len(values), dtype=bool)

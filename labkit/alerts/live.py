@@ -1,4 +1,4 @@
-"""Follows a log group as alerts arrive: in comes a client, out comes an endless stream of log events, each once."""
+"""Follows a log group: polls it for alerts, each once, or opens CloudWatch Logs' live tail."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def follow(
     poll: float = 0.5,
     overlap: float = 30.0,
 ) -> Iterator[dict[str, Any]]:
-    """Alerts from `start` (default: the moment of this call) on, one by one as they become readable.
+    """Alerts logged from `start` on (default: now), one by one as they become readable.
 
-    Each is a dict of a frame's columns (`time`, `rule`, `priority`, `proc.cmdline`, ...) without the missing values.
-    Ends after `timeout` seconds; without one, when nobody asks any more. Arguments and errors as for `follow_events`.
+    Each is a dict of a frame's columns (`time`, `rule`, `priority`, `proc.cmdline`, ...) without missing values. Ends
+    after `timeout` seconds; without one, it doesn't end. Every `poll` seconds the log group is read again, from
+    `overlap` seconds before its latest event, because lines become readable late and out of order. Errors as for
+    `read`.
     """
-    since = utc(start) if start is not None else pd.Timestamp.now("UTC")
-    batches = follow_events(client, log_group, since, timeout=timeout, poll=poll, overlap=overlap)
+    first = utc(start) if start is not None else pd.Timestamp.now("UTC")
+    batches = follow_events(client, log_group, first, timeout=timeout, poll=poll, overlap=overlap)
     return (
         {str(name): value for name, value in row.items() if not _missing(value)}
         for batch in batches
@@ -49,11 +51,7 @@ def follow_events(
     poll: float = 0.5,
     overlap: float = 30.0,
 ) -> Iterator[list[Event]]:
-    """Log events from `start` on, each once, in batches (the first may be empty); the rest is as for `follow`.
-
-    CloudWatch Logs makes lines readable late and out of order, so every `poll` seconds a window is read again that
-    reaches `overlap` seconds back behind the latest event, and what has been given before is left out.
-    """
+    """Log events from `start` on, each once, in batches (the first may be empty). Arguments as for `follow`."""
     deadline = None if timeout is None else time.monotonic() + timeout
     back = pd.Timedelta(seconds=overlap)
     latest = start
@@ -85,11 +83,11 @@ def live_tail(
     stream_prefix: str | None = None,
     filter_pattern: str | None = None,
 ) -> Iterator[Event]:
-    """Events as CloudWatch Logs' own live tail pushes them, about once a second, for up to `timeout` seconds.
+    """Events of CloudWatch Logs' live tail, which sends them about once a second, for up to `timeout` seconds.
 
-    Costs per minute, is sampled above 500 events a second and ends after three hours: `follow` gives every event.
-    `log_group_arn` is the group's ARN without `:*`. Live tail's events have no `eventId`. On an endpoint of your own
-    make the client with `Config(inject_host_prefix=False)`.
+    `log_group_arn` is the group's ARN without `:*`. Live tail costs by the minute, samples above 500 events a second
+    and ends after three hours; `follow` returns every event. Its events have no `eventId`. For an endpoint of your own
+    make the client with `Config(inject_host_prefix=False)`. Errors as for `read`.
     """
     request: dict[str, Any] = {"logGroupIdentifiers": [log_group_arn]}
     if stream_prefix:

@@ -1,5 +1,4 @@
-"""Reads one log message, in whatever shape a log shipper left it: in comes its text, out comes a Falco alert or the
-reason why it isn't one."""
+"""Parses a log message in any shape that log shippers produce: a Falco alert, or the reason why it is none."""
 
 from __future__ import annotations
 
@@ -23,11 +22,11 @@ class NotAlert(StrEnum):
     """Why a message is no alert."""
 
     LIFECYCLE = "lifecycle"
-    """A line of plain text: what Falco prints about itself when it starts or reloads its rules."""
+    """Plain text: Falco's own messages when it starts or reloads its rules."""
     MALFORMED = "malformed"
-    """It starts like JSON and isn't, cut short or broken on its way; or it is nested too deeply to be read."""
+    """Broken JSON: cut off, damaged, or nested too deeply."""
     OTHER = "other"
-    """JSON from something else: it names no rule."""
+    """JSON of another program: it names no rule."""
 
 
 _TEXTS = ("time", "priority", "source", "hostname", "output")
@@ -78,7 +77,7 @@ _KEY = re.compile(r"(evt|proc|user|group|fd|container|k8s|thread|fs|json|ka|jevt
 _NUMBERS = frozenset(
     {"container.start_ts", "proc.tty", "proc.pid", "proc.ppid", "user.uid", "user.loginuid", "fd.lport", "fd.rport"}
 ) | {f"proc.exe_ino.{name}" for name in ("ctime", "mtime", "ctime_duration_proc_start")}
-# Values that may hold what looks like a key.
+# Fields whose values may contain `key=`.
 _FREE = frozenset({"proc.cmdline", "proc.pcmdline", "evt.args"})
 _WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
 _PAIR = re.compile(r"(?:^| )([a-z][a-z0-9_.\[\]]*)=")
@@ -115,7 +114,7 @@ def _record(record: Alert) -> Alert | NotAlert:
 
 
 def _is_alert(record: Alert) -> bool:
-    """Whether the values are of the kinds that Falco writes: whoever reads on may rely on it."""
+    """Whether the values have the types that Falco writes."""
     get = record.get
     return (
         type(record["rule"]) is str
@@ -136,7 +135,7 @@ def _plain(text: str) -> Alert | NotAlert:
 def _text(output: str, found: re.Match[str]) -> Alert:
     pairs = found["message"].partition(" | ")[2]
     fields: dict[str, Any] = {}
-    # A value ends where the next key begins; one that may hold what looks like a key ends at a key that is known.
+    # A value ends where the next key begins. A value that may contain `key=` ends at the next known key.
     every = list(_PAIR.finditer(pairs))
     known = [(name, mark) for mark in every if (name := _field_name(mark[1]))]
     for name, mark in known:

@@ -1,4 +1,4 @@
-"""Runs a CloudWatch Logs Insights query: in comes its text and a time window, out comes a typed DataFrame."""
+"""Runs a CloudWatch Logs Insights query and returns its result as a typed DataFrame."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _wait(client: Any, query_id: str, text: str, timeout: float) -> Any:
 
 
 def _stop(client: Any, query_id: str) -> None:
-    """A query that nobody waits for any more still counts against the account's limit."""
+    """Stops a query: one that is still running counts against the account's limit."""
     with contextlib.suppress(client.exceptions.ClientError):  # it may have ended by itself
         client.stop_query(queryId=query_id)
 

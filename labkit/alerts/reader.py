@@ -1,4 +1,4 @@
-"""Reads alerts back from CloudWatch Logs: in comes a boto3 client and a time window, out come log events or a frame."""
+"""Reads the log events of a time window from CloudWatch Logs, page by page, or all of its alerts as a DataFrame."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def read(
 ) -> pd.DataFrame:
     """The alerts of a log group as a DataFrame, one row per alert, ordered by `time`.
 
-    `client` is `boto3.client("logs")`. `start` and `end` bound the time at which the line was logged (an aware
-    datetime, an ISO string with its zone, or how long ago: `"1h"`); left out, they don't bound. `rule` keeps one
-    rule's alerts; `filter_pattern` is a CloudWatch Logs filter pattern; `stream_prefix` keeps streams by name.
+    `client` is `boto3.client("logs")`. `start` and `end` limit the time at which the line was logged: an aware
+    datetime, an ISO string with its zone, or how long ago (`"1h"`); None is no limit. `rule` selects the alerts of one
+    rule, `stream_prefix` the log streams; `filter_pattern` is a CloudWatch Logs filter pattern.
 
     Columns: `time` datetime64[ns, UTC] (Falco's own, exact; of an alert without one that of its `evt.time`, else when
     it was logged; missing if nanoseconds can't hold it, before 1677-09-22 or after 2262-04-11); `rule`, `source`,
@@ -97,7 +97,7 @@ def events(
     filter_pattern: str | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Event]:
-    """Every event of the window, once, page by page as FilterLogEvents returns them. Arguments and errors: `read`."""
+    """The events of a window as FilterLogEvents returns them, each once. Arguments and errors as for `read`."""
     request: dict[str, Any] = {"logGroupName": log_group}
     if start is not None:
         request["startTime"] = epoch_ms(start)
@@ -139,7 +139,7 @@ def events(
 
 
 def _patiently(call: Callable[..., Any], request: Mapping[str, Any]) -> Any:
-    """Calls, and waits longer and longer while the service says that it is asked too often, or what makes no sense."""
+    """Calls again, after growing pauses, while the service throttles or answers with something else than JSON."""
     broken = 0
     for attempt in range(_PATIENCE):
         try:

@@ -1,4 +1,4 @@
-"""Points in time as a person gives them ("1h", an aware datetime) or a service: in they come, out come UTC times."""
+"""Parses points in time: "1h" (ago), aware datetimes and ISO strings, as UTC timestamps."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ When = str | datetime | pd.Timestamp | timedelta
 
 
 def utc(when: When, *, now: pd.Timestamp | None = None) -> pd.Timestamp:
-    """`when` as a Timestamp in UTC. Relative times count back from `now`.
+    """`when` as a Timestamp in UTC, with nanoseconds. Relative times count back from `now`.
 
-    Raises `LabError` for a time without a zone (it would mean another moment on another computer) and for text that
-    isn't a time.
+    Raises `LabError` for a time without a zone (another moment on another computer), for text that isn't a time, and
+    for times that nanoseconds can't hold.
     """
     now = now if now is not None else pd.Timestamp.now("UTC")
     ago: float | None = None
@@ -72,7 +72,7 @@ def epoch_ms(when: When) -> int:
 
 
 def column(texts: pd.Series[Any]) -> pd.Series[Any]:
-    """ISO times as a column of datetime64[ns, UTC]: missing is what isn't one, or too far away for nanoseconds."""
+    """ISO times as a column of datetime64[ns, UTC]; missing where a text is no time that nanoseconds can hold."""
     times = pd.to_datetime(texts.astype("string"), utc=True, format="ISO8601", errors="coerce")
     first, last = (edge.tz_localize("UTC") for edge in (pd.Timestamp.min, pd.Timestamp.max))
     return times.where(times.between(first, last)).dt.as_unit("ns")

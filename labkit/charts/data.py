@@ -1,4 +1,4 @@
-"""The numbers behind each chart: in comes the frame of `labkit.alerts.read`, out come small frames of counts."""
+"""Counts of alerts for charts: small frames made from the frame of `labkit.alerts.read`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ UNKNOWN = "(no rule name)"
 
 @checked
 def timeline_data(df: pd.DataFrame) -> pd.DataFrame:
-    """Alerts per interval (rows: its start, UTC) and priority (columns, least severe first, those that occur).
+    """Alerts per interval (rows: its start, UTC) and priority (columns: those that occur, least severe first); int64.
 
-    Intervals are as narrow as they can be without there being more than 60, and include those without alerts.
-    `attrs["width"]` is an interval's length as a Timedelta.
+    There are at most 60 intervals, as narrow as that allows, with those without alerts. `attrs["width"]` is the length
+    of an interval as a Timedelta.
     """
     times = df["time"].dropna()
     span = times.max().timestamp() - times.min().timestamp() if len(times) else 0.0
@@ -109,11 +109,11 @@ def summary_data(df: pd.DataFrame) -> pd.DataFrame:
 
 @checked
 def counts_data(compared: pd.DataFrame, n: int = 15) -> pd.DataFrame:
-    """The frame of `labkit.respond.metrics.compare`, a row for each value that was counted by, most alerts first.
+    """Totals of the frame of `labkit.respond.metrics.compare`: at most `n` rows, columns `alerts` and `metric` (Int64).
 
-    Columns `alerts` and `metric` (Int64), at most `n` rows. Counted by nothing, rows are the latest periods (`HH:MM`,
-    UTC), oldest first. `attrs` has the totals, `alerts` and `metric`, of all rows, and `differing`: in how many rows of
-    `compared` the two differ.
+    Rows are the values that were counted by, most alerts first; without any, the latest periods (`HH:MM`, UTC), oldest
+    first. `attrs` has the totals `alerts` and `metric` of all rows, and `differing`, the number of rows of `compared`
+    in which the two differ.
     """
     (by,) = [name for name in compared.columns if name not in ("period", "alerts", "metric")] or ["period"]
     table = compared.groupby(by)[["alerts", "metric"]].sum()

@@ -1,7 +1,7 @@
-"""Draws alerts: in comes the frame of `labkit.alerts.read`, out come matplotlib figures that a notebook shows once.
+"""Draws the frame of `labkit.alerts.read` as matplotlib figures.
 
-Importing this module imports matplotlib; `labkit.charts` imports it when a chart is first drawn. pyplot is not used:
-nothing is kept in its global state, and nothing has to be closed.
+Importing this module imports matplotlib; `labkit.charts` imports it when the first chart is drawn. pyplot isn't used: a
+figure is displayed once, and nothing has to be closed.
 """
 
 from __future__ import annotations

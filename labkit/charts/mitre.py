@@ -1,4 +1,4 @@
-"""MITRE ATT&CK's tactics in the order of an intrusion: in come a rule's tags, out come tactics and technique ids."""
+"""MITRE ATT&CK's tactics in the order of an intrusion, and those that a rule's tags name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who started what: in comes the frame of alerts, out comes a tree of processes as text."""
+"""The processes behind alerts as a tree, in text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Node:
 
 
 class Tree(str):
-    """Text that a notebook shows as it is, in a fixed-width font."""
+    """Text that a notebook displays unchanged in a fixed-width font."""
 
     __slots__ = ()
 
@@ -32,10 +32,10 @@ class Tree(str):
 
 @checked
 def process_tree(df: pd.DataFrame) -> Tree:
-    """A tree per pod: ancestors that the alerts name (`proc.aname[n]`, `proc.pname`), the command line, its rules.
+    """A tree per pod: the ancestors that alerts name (`proc.aname[n]`, `proc.pname`), command lines, their rules.
 
-    Rules differ in how many ancestors they put out, so a branch begins with the oldest one that
-    any alert of the pod knows of.
+    Rules differ in how many ancestors they output. A branch begins with the oldest ancestor that any alert of the pod
+    names.
     """
     if df.empty:
         return Tree("No alerts: no processes to show.")
@@ -65,7 +65,7 @@ def process_tree(df: pd.DataFrame) -> Tree:
 
 
 def _above(chains: Iterable[tuple[str, str, tuple[str, ...], str]]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """What other alerts of the pod know to be above a process, for those of which they don't know different things."""
+    """The ancestors that other alerts of the pod name above a process, unless they contradict each other."""
     found: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for pod, _, chain, _ in chains:
         for i in range(1, len(chain)):

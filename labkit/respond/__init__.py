@@ -1,4 +1,4 @@
-"""What follows an alert: alerts come in, metrics, alarms and findings come out. Import the module that you need."""
+"""Responses to alerts: CloudWatch metrics and alarms, their costs, Security Hub findings and OCSF events."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The Lambda function behind the alerts: a batch of a log group's subscription goes in, Security Hub findings come out.
+"""The Lambda function that imports the alerts of a log group's subscription into Security Hub as findings.
 
-This one file is the whole function: it is shipped as it is and needs nothing but boto3. `to_asff` is the mapping from
-an alert to a finding, which `labkit.respond.findings` uses too; `handler` is what Lambda calls. Its environment:
-`LABKIT_CLUSTER`, the EKS cluster's name, and `LABKIT_DEAD_LETTER_QUEUE_URL`, the SQS queue for what can't be mapped.
+This file is the whole function: it is deployed unchanged and needs only boto3. `to_asff` maps an alert to a finding;
+`labkit.respond.findings` uses it, too. `handler` is the function's entry point. Its environment: `LABKIT_CLUSTER`, the
+EKS cluster's name, and `LABKIT_DEAD_LETTER_QUEUE_URL`, the SQS queue for messages that can't become findings.
 
-Facts about findings: botocore's description of `securityhub`; the AWS Security Hub User Guide, "AWS Security Finding
+Sources: botocore's description of `securityhub`; the AWS Security Hub User Guide, "AWS Security Finding
 Format", "Types taxonomy for ASFF" and "BatchImportFindings for finding providers".
 """
 
@@ -38,13 +38,13 @@ SEVERITIES = {
     "Informational": "INFORMATIONAL",
     "Debug": "INFORMATIONAL",
 }
-"""Falco's priority -> the finding's severity. Security Hub's LOW is what needs no action on its own, MEDIUM what needs
-some, HIGH is urgent, CRITICAL needs it at once."""
+"""Falco's priority -> the finding's severity. In Security Hub LOW needs no action on its own, MEDIUM needs action, HIGH
+is urgent and CRITICAL needs action at once."""
 OTHER_SEVERITY = "MEDIUM"
-"""The severity of a priority that Falco doesn't have: somebody should look at it."""
+"""The severity of a priority that Falco doesn't have."""
 PRIORITIES = {name.lower(): label for name, label in {**SEVERITIES, "Info": "INFORMATIONAL"}.items()}
 
-# The tag of a tactic -> a type of the taxonomy. It counts what exfiltration and impact come to as effects.
+# The tag of a tactic -> a type of the taxonomy, in which exfiltration and impact are effects.
 _TYPES = {
     "mitre_reconnaissance": "TTPs/Reconnaissance",
     "mitre_resource_development": "TTPs/Resource Development",
@@ -70,12 +70,12 @@ MAX_FIELDS = 50
 MAX_BATCH = 100
 MAX_BATCH_BYTES = 6_000_000
 MAX_FINDING_BYTES = 240_000
-# A dead letter fits into a queue that takes 256 KiB, as every queue does.
+# A queue takes messages of at least 256 KiB.
 _MAX_LETTER_BYTES = 250_000
 
 _PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-us-iso", "aws-us-iso-b")
-# What is shown as an escape: `.` in Security Hub's patterns doesn't match line ends, and controls and lone surrogates
-# are no text.
+# Characters that are written as escapes: `.` in Security Hub's patterns doesn't match line ends, and control characters
+# and lone surrogates are no text.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d))")
 _CRI = re.compile(r"\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP] ")
@@ -86,9 +86,9 @@ _LAST = 253_402_300_800 * _SECOND  # the year 10000
 
 
 def alert_of(message: str) -> dict[str, Any]:
-    """The alert that a log event's message carries: Falco's JSON line, bare or inside a log shipper's record.
+    """The alert in a log event's message: Falco's JSON line, bare or in a log shipper's record.
 
-    Raises ValueError with the reason if it carries none.
+    Raises ValueError with the reason if there is none.
     """
     text = message
     for _ in range(4):  # a record in a record in a CRI line: no shipper goes deeper
@@ -123,15 +123,14 @@ def to_asff(
     cluster: str = "",
     logged_ms: int | None = None,
 ) -> Finding:
-    """The finding that an alert is, in the AWS Security Finding Format. The same alert always gives the same finding.
+    """The finding of an alert, in the AWS Security Finding Format. The same alert always gives the same finding.
 
-    `cluster` is the EKS cluster's name, `logged_ms` when CloudWatch Logs has the line (ms since the epoch): the time of
-    an alert that has none of its own. Nothing is made up: a resource or field is there if the alert tells it. Texts too
-    long for Security Hub end in a mark that tells how much is missing; of more fields than fit, those about processes,
-    users, files and containers come first. Times are the event's, whatever they are: of a timestamp Security Hub
-    documents its form only, so a clock that is ahead makes no invalid finding.
+    `cluster` is the EKS cluster's name. `logged_ms`, the time of the log event (ms since the epoch), is used for an
+    alert without a time. The finding has only resources and fields that the alert names. Texts that are too long for
+    Security Hub end in a mark with their length. If there are too many fields, those about processes, users, files and
+    containers come first. Times are the event's own, also if the node's clock was ahead.
 
-    Raises ValueError if the alert names no rule or nothing tells its time.
+    Raises ValueError if the alert names no rule or has no time.
     """
     rule = alert.get("rule")
     if not isinstance(rule, str) or not rule.strip():
@@ -185,11 +184,10 @@ def to_asff(
 
 
 def finding_id(alert: Alert, *, account_id: str, region: str, cluster: str = "", logged_ms: int | None = None) -> str:
-    """The finding's Id: `falco/CLUSTER/` and a hash of what makes the alert this one, and no other.
+    """The finding's Id: `falco/CLUSTER/` and a hash of the alert's identity.
 
-    That is where it was raised (account, region, cluster, host), by which rule, when to the nanosecond, and what it
-    says (output and fields, as text). When and how often it is delivered doesn't count: a retry or a replay finds its
-    own finding.
+    The identity is account, region, cluster, host and source, the rule, the time in nanoseconds, output and fields. It
+    doesn't depend on the delivery: a retry or a replay has the Id of the first delivery.
     """
     identity = [
         *(account_id, region, cluster, text_of(alert.get("hostname")), text_of(alert.get("source"))),
@@ -201,15 +199,15 @@ def finding_id(alert: Alert, *, account_id: str, region: str, cluster: str = "",
 
 
 def id_prefix(cluster: str) -> str:
-    """What the Ids of all findings of a cluster begin with."""
+    """The prefix of the Ids of a cluster's findings."""
     return f"falco/{_cut(cluster, 200) or '-'}/"
 
 
 def types_of(alert: Alert) -> list[str]:
     """The finding's types (`namespace/category/classifier`), from the ATT&CK tactics among the alert's tags.
 
-    The classifier is the technique, where there is one tactic for it to belong to. Without a tactic it is an unusual
-    behavior: of a container, if the alert comes from one.
+    The classifier is the technique if there is exactly one tactic. Without a tactic the type is an unusual behavior, of
+    a container if the alert has one.
     """
     types = list(dict.fromkeys(_TYPES[tag] for tag in tags_of(alert) if tag in _TYPES))
     techniques = techniques_of(alert)
@@ -258,7 +256,7 @@ def text_of(value: Any) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """At most so many characters, all of them printable; what is left out is counted in a mark at the end."""
+    """At most `most` characters, all of them printable; a longer text ends in a mark with its length."""
     if len(text) <= most and text.isascii() and text.isprintable():
         return text.strip()  # by far the usual case
     clean = _UNPRINTABLE.sub(_escaped, text[: most + 1]).strip()
@@ -273,7 +271,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def time_of(alert: Alert, logged_ms: int | None) -> int:
-    """When it happened, in ns since the epoch: Falco's `time`, else its field `evt.time`, else when it was logged."""
+    """The alert's time in ns since the epoch: `time`, else the field `evt.time`, else the time of the log event."""
     fields = alert.get("output_fields")
     raw = fields.get("evt.time") if isinstance(fields, Mapping) else None
     for candidate in (moment_of(alert.get("time")), raw, None if logged_ms is None else logged_ms * 1_000_000):
@@ -283,7 +281,7 @@ def time_of(alert: Alert, logged_ms: int | None) -> int:
 
 
 def moment_of(stamp: Any) -> int | None:
-    """A time as Falco writes it (ISO 8601 with its zone), in ns since the epoch; None for what isn't one."""
+    """A time as Falco writes it (ISO 8601 with its zone), in ns since the epoch; None for anything else."""
     found = _ISO.fullmatch(stamp.strip()) if isinstance(stamp, str) else None
     if found is None:
         return None
@@ -299,13 +297,13 @@ def moment_of(stamp: Any) -> int | None:
 
 
 def _iso(nanoseconds: int) -> str:
-    """ISO 8601 with milliseconds, as Security Hub has it in its examples."""
+    """ISO 8601 with milliseconds, as in Security Hub's examples."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=nanoseconds // 1_000_000)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 
 def container_of(fields: Mapping[str, str]) -> str:
-    """The container's id; empty for what happened on the host, which Falco calls a container of its own."""
+    """The container's id; empty on the host, for which Falco writes `host`."""
     id_ = fields.get("container.id", "")
     return "" if id_ == "host" else id_
 
@@ -313,7 +311,7 @@ def container_of(fields: Mapping[str, str]) -> str:
 def resources_of(
     fields: Mapping[str, str], hostname: str, *, account_id: str, region: str, partition: str, cluster: str
 ) -> list[dict[str, Any]]:
-    """What the alert is about, the nearest first: container, pod, node, cluster; or else at least the account."""
+    """The resources of an alert: container, pod, node and cluster, or else the account."""
     here = {"Region": region, **({"Partition": partition} if partition in _PARTITIONS else {})}
     resources: list[dict[str, Any]] = []
     if container := container_of(fields):
@@ -378,7 +376,7 @@ _FIRST = ("proc.", "user.", "fd.", "container.", "k8s.", "evt.", "group.")
 
 
 def _product_fields(about: Mapping[str, str], fields: Mapping[str, str], room: int) -> dict[str, str]:
-    """The alert's own words, as many as fit into `room` bytes: what it says about itself, then its fields by name."""
+    """ProductFields, as many as fit into `room` bytes: `about` the alert, then its output fields by name."""
     ordered = sorted(fields.items(), key=lambda item: (not item[0].startswith(_FIRST), item[0]))
     chosen: dict[str, str] = {}
     left_out = 0
@@ -387,7 +385,7 @@ def _product_fields(about: Mapping[str, str], fields: Mapping[str, str], room: i
         if not value:
             continue
         size = len(json.dumps(key)) + len(json.dumps(value)) + 4
-        if key in chosen or len(chosen) == MAX_FIELDS - 1 or size > room:  # one place is for saying so
+        if key in chosen or len(chosen) == MAX_FIELDS - 1 or size > room:  # the last one is `left_out`
             left_out += 1
             continue
         chosen[key] = value
@@ -407,13 +405,13 @@ class Failure:
 
     @property
     def invalid(self) -> bool:
-        """Whether it is the finding's own fault: sent again as it is, it would fail again."""
+        """Whether the finding itself is at fault: sent again, it would fail again."""
         return self.code.startswith(("InvalidInput", "Validation", "Serialization"))
 
 
 @dataclass
 class Imported:
-    """What became of findings: the Ids of those that Security Hub took, and those that it didn't take."""
+    """The Ids of the findings that Security Hub took, and the failures."""
 
     ids: list[str] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
@@ -426,11 +424,11 @@ _BUSY = (
 
 
 def import_findings(client: Any, findings: Iterable[Finding], *, attempts: int = 5, pause: float = 0.5) -> Imported:
-    """Imports findings in batches that Security Hub takes, and reads what it says of each.
+    """Imports findings in batches of BatchImportFindings and collects the result of each finding.
 
-    What it is too busy for is sent again, up to `attempts` times with doubling pauses from `pause` seconds; a batch
-    that is refused as a whole is halved until the finding that is at fault stands alone. Of findings with the same Id
-    the first is sent. Raises botocore's ClientError when all would fail alike (no permission, expired credentials).
+    Findings that Security Hub is too busy for are sent again, up to `attempts` times with doubling pauses from `pause`
+    seconds. A batch that is refused as a whole is halved until the finding at fault is alone. Of findings with the same
+    Id the first is sent. Raises botocore's ClientError if all would fail (no permission, expired credentials).
     """
     outcome = Imported()
     distinct = list({finding["Id"]: finding for finding in reversed(list(findings))}.values())[::-1]
@@ -453,7 +451,7 @@ def import_findings(client: Any, findings: Iterable[Finding], *, attempts: int =
 
 
 def _import_batch(client: Any, batch: Sequence[Finding]) -> tuple[list[Failure], bool]:
-    """Those findings of one request that failed, and whether that is because the request as a whole was refused."""
+    """The failures of one request, and whether the request was refused as a whole."""
     from botocore.exceptions import ClientError
 
     try:
@@ -485,15 +483,15 @@ def batches(items: Iterable[_T], most: int, most_bytes: int) -> Iterator[list[_T
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, int]:
-    """Forwards one delivery of a CloudWatch Logs subscription to Security Hub; says how much of what there was.
+    """Forwards one delivery of a CloudWatch Logs subscription to Security Hub; returns how many events became what.
 
-    Each alert becomes a finding with an Id of its own, so that a delivery that comes twice, or is tried again after
-    half of it, makes no second one. A log event that is no alert, and a finding that Security Hub calls invalid, end in
-    the dead-letter queue with the reason, once the rest is in. Raises RuntimeError when Security Hub couldn't take all
-    of the rest: Lambda then tries the delivery again.
+    An alert's finding has the same Id on each delivery, so a delivery that is repeated makes no second finding. Log
+    events that are no alerts and findings that Security Hub calls invalid go to the dead-letter queue with the reason,
+    after the other findings are imported. Raises RuntimeError if some of those weren't imported: Lambda then tries the
+    delivery again.
     """
     delivery = _delivery(event)
-    if delivery.get("messageType") == "CONTROL_MESSAGE":  # CloudWatch Logs asks whether anybody is there
+    if delivery.get("messageType") == "CONTROL_MESSAGE":  # CloudWatch Logs checks that the function answers
         return {"events": 0, "findings": 0, "dead_letters": 0}
     _, partition, _, region, account_id = context.invoked_function_arn.split(":")[:5]
     place = {"account_id": account_id, "region": region, "partition": partition}
@@ -519,7 +517,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     for failure in outcome.failed:
         poison += [(log_event, f"{failure.code}: {failure.message}") for log_event in sources[failure.id]]
     if poison:
-        _bury(poison, delivery, region)
+        _send_dead_letters(poison, delivery, region)
     summary = {"events": len(events), "findings": len(outcome.ids), "dead_letters": len(poison)}
     print(json.dumps(summary))
     return summary
@@ -535,8 +533,10 @@ def _delivery(event: Mapping[str, Any]) -> dict[str, Any]:
     return delivery
 
 
-def _bury(poison: Sequence[tuple[Mapping[str, Any], str]], delivery: Mapping[str, Any], region: str) -> None:
-    """Sends what can't become a finding to the dead-letter queue, each with the reason and where it came from."""
+def _send_dead_letters(
+    poison: Sequence[tuple[Mapping[str, Any], str]], delivery: Mapping[str, Any], region: str
+) -> None:
+    """Sends log events that can't become findings to the dead-letter queue, each with the reason and its stream."""
     queue = os.environ.get("LABKIT_DEAD_LETTER_QUEUE_URL")
     if not queue:
         raise RuntimeError(
@@ -554,7 +554,7 @@ def _bury(poison: Sequence[tuple[Mapping[str, Any], str]], delivery: Mapping[str
 
 
 def _letter(event: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """A dead letter as JSON. A message too long for the queue is cut; the log group still has all of it."""
+    """A dead letter as JSON. A message too long for the queue is cut; the log group has all of it."""
     message = str(event.get("message", ""))
     kept = len(message)
     while True:
@@ -576,6 +576,6 @@ def _client(service: str, region: str) -> Any:
         from botocore.config import Config
 
         config = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=20)
-        session = boto3.Session(region_name=region)  # not the shared one, which keeps credentials that it once found
+        session = boto3.Session(region_name=region)  # not the default session, which caches credentials
         _clients[service, region] = session.client(service, config=config)  # type: ignore[call-overload]
     return _clients[service, region]

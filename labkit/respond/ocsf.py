@@ -1,7 +1,7 @@
-"""Alerts in the Open Cybersecurity Schema Framework: an alert goes in, a detection finding for a data lake comes out.
+"""Alerts as detection findings of the Open Cybersecurity Schema Framework (OCSF), for a data lake.
 
 Security Hub CSPM takes findings in its own format only (`labkit.respond.findings`). Amazon Security Lake and others
-take OCSF: a custom source of Security Lake writes such events to S3 as Parquet. Facts: schema.ocsf.io, version 1.5.0,
+take OCSF: a custom source of Security Lake writes such events to S3 as Parquet. Source: schema.ocsf.io, version 1.5.0,
 class `detection_finding` with the profiles `cloud` and `container`.
 """
 
@@ -32,11 +32,11 @@ def to_ocsf(
     cluster: str = "",
     logged_ms: int | None = None,
 ) -> dict[str, Any]:
-    """The detection finding that an alert is. Times are in ms since the epoch.
+    """The detection finding of an alert. Times are in ms since the epoch.
 
-    Arguments as for `forwarder.to_asff`, and `finding_info.uid` is the Id of that finding: whoever has both can join
-    them. A priority becomes the severity that it has there; one that Falco doesn't have is `Other` (99) by its own
-    name, none is `Unknown` (0). Raises ValueError as `to_asff` does.
+    Arguments as for `forwarder.to_asff`; `finding_info.uid` is the Id of its finding, which joins the two. The severity
+    is that of the finding; a priority that Falco doesn't have is `Other` (99) with its own name, none is `Unknown` (0).
+    Raises ValueError as `to_asff` does.
     """
     place = {"account_id": account_id, "region": region, "cluster": cluster}
     finding = forwarder.to_asff(alert, **place, partition=partition, logged_ms=logged_ms)
@@ -97,7 +97,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _readable(value: Any) -> Any:
-    """The same without halves of characters, which JSON can escape and no other form can hold."""
+    """The value without lone surrogates, which JSON can escape but UTF-8 can't encode."""
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict):
@@ -116,7 +116,7 @@ def _severity(priority: str) -> dict[str, Any]:
 
 
 def _attacks(alert: Alert) -> list[dict[str, Any]]:
-    """ATT&CK's tactics and techniques; together where there is one tactic for the techniques to belong to."""
+    """ATT&CK's tactics and techniques; paired if there is exactly one tactic."""
     tags = forwarder.tags_of(alert)
     tactics = [{"name": name, "uid": TACTICS[name]} for name in dict.fromkeys(tactics_of(tags))]
     techniques = [{"uid": tag} for tag in dict.fromkeys(tags) if TECHNIQUE.fullmatch(tag) and not tag.startswith("TA")]
@@ -131,7 +131,7 @@ def _technique(technique: dict[str, str]) -> dict[str, Any]:
 
 
 def _resource(resource: dict[str, Any]) -> dict[str, Any]:
-    """A resource of the finding in Security Hub's format, as OCSF has it."""
+    """A resource in OCSF's form, made from one in Security Hub's."""
     made = {"uid": resource["Id"], "type": resource["Type"], "region": resource["Region"]}
     if "Partition" in resource:
         made["cloud_partition"] = resource["Partition"]
@@ -146,7 +146,7 @@ def _resource(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evidence(fields: dict[str, str], hostname: str) -> dict[str, Any]:
-    """What was seen: every output field as it is, and what of it OCSF has a place for."""
+    """All output fields as `data`, and those that OCSF has attributes for."""
     evidence: dict[str, Any] = {"data": dict(fields)}
     if hostname.strip():
         evidence["device"] = {"hostname": hostname, "type_id": 0, "type": "Unknown"}
@@ -185,7 +185,7 @@ def _container(fields: dict[str, str], id_: str) -> dict[str, Any]:
 
 
 def _process(fields: dict[str, str]) -> dict[str, Any]:
-    """The process, where the alert tells its id: OCSF has none without. The fields that `data` has tell the rest."""
+    """The process, if the alert has its id, which OCSF requires. Otherwise `data` has the fields."""
     pid, parent = fields.get("proc.pid", ""), fields.get("proc.ppid", "")
     if not _is_pid(pid):
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -196,3 +197,29 @@ def test_a_name_is_text_and_no_formula(make: Any, name: str) -> None:
         assert plain in label.get_text()
         assert not label.get_parse_math()
         assert label.get_window_extent().width > 5 * len(plain)  # all of its characters are drawn
+
+
+@pytest.mark.parametrize(
+    ("last", "tick", "label"),
+    [
+        ("2026-11-23T04:04:59Z", r"04:0\d:\d\d", "time (UTC), 23 November 2026"),
+        ("2026-11-23T07:00:00Z", r"0\d:\d\d", "time (UTC), 23 November 2026"),
+        ("2026-11-25T04:00:00Z", r"\d\d(:\d\d)?", "time (UTC), 23 November 2026 to 25 November 2026"),
+    ],
+)
+def test_the_time_axis_is_as_exact_as_its_span_asks_for(make: Any, last: str, tick: str, label: str) -> None:
+    figure = timeline(make({"time": "2026-11-23T04:00:00Z"}, {"time": last}))
+    figure.draw_without_rendering()
+    axis = figure.axes[0].xaxis
+    ticks = [text.get_text() for text in axis.get_majorticklabels()]
+    assert all(re.fullmatch(tick, text) for text in ticks), ticks
+    assert axis.get_label_text() == label
+
+
+def test_a_count_of_one_is_in_the_singular(make: Any) -> None:
+    one = make({"rule": "A rule", "tags": ["mitre_execution"]})
+    said = [text for chart in CHARTS for text in texts(chart(one))]
+    assert {"1 alert, one bar per second", "1 alert from 1 rule", "1 alert from 1 place", "1  (1 rule)"} <= set(said)
+    two = make({"tags": []}, {"tags": []})
+    assert any("2 alerts without a tactic" in text for text in texts(tactics(two)))
+    assert any("1 alert without a tactic" in text for text in texts(tactics(two.head(1))))
