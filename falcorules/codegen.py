@@ -17,8 +17,8 @@ from falcorules.comparisons import (
     sides,
     text_test,
 )
-from falcorules.compile import Graph, Leaf, Operand
 from falcorules.fields import NETWORK_TYPES
+from falcorules.graph import Graph, Leaf, Operand
 from falcorules.text import as_time
 from falcorules.transformers import TRANSFORMERS, texts
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from falcorules import patterns, values
 from falcorules.ast import MODIFIERS
-from falcorules.compile import Operand
 from falcorules.fields import NETWORK_TYPES
+from falcorules.graph import Operand
 from falcorules.transformers import MAPPING
 
 _ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {

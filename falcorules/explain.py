@@ -9,10 +9,11 @@ from typing import Any
 
 from falcorules import ast
 from falcorules.codegen import Matcher, matcher
-from falcorules.compile import Graph, compared_fields, compile_condition
+from falcorules.compile import compared_fields, compile_condition
 from falcorules.errors import EventError
 from falcorules.events import Event
 from falcorules.fields import ANCESTORS, UnknownField
+from falcorules.graph import Graph
 from falcorules.loader import Rule
 from falcorules.output import evaluated
 from falcorules.text import as_text

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from falcorules import ast, keys
 from falcorules.ast import Position
-from falcorules.compile import Compiled, ConditionFault, Graph, compile_condition
+from falcorules.compile import Compiled, ConditionFault, compile_condition
 from falcorules.document import Node, documents
 from falcorules.expansion import MAX_TEXT, ListExpander, MacroResolver
+from falcorules.graph import Graph
 from falcorules.items import SYSCALL, ListItem, MacroItem, Refused, RuleException, RuleItem, Trail
 from falcorules.keys import invalid, trail_to, trail_to_item, trail_to_key
 from falcorules.output import BadFormat, Format

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from falcorules import ast
-from falcorules.compile import ConditionFault, Graph, compile_condition
+from falcorules.compile import ConditionFault, compile_condition
 from falcorules.expansion import BLANKS, joined, quoted
 from falcorules.fields import UnknownField, resolve
+from falcorules.graph import Graph
 from falcorules.items import Entry, Refused, RuleException, RuleItem
 from falcorules.parser import LIST_OPERATORS, OPERATORS, STRING_OPERATORS, ParseFailure, Parser
 

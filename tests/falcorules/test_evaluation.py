@@ -320,6 +320,10 @@ def test_transformers(matches: Matches, condition: str, expected: bool) -> None:
         ("getopt(('-l'), 'lp:')[p] exists", False),
         ("getopt(('-p'), 'p:')[p] = ''", True),
         ("getopt(('-p', proc.name), ':p:')['p'] = cat", True),
+        ("getopt(('-a'), 'ab') in getopt(('-a', '-b'), 'ab')", True),
+        ("getopt(('-a', '-b'), 'ab') in getopt(('-a'), 'ab')", False),
+        ("getopt(('-a', '-b'), 'ab') intersects getopt(('-b'), 'ab')", True),
+        ("getopt(('-a'), 'ab') intersects getopt(('-b'), 'ab')", False),
     ],
 )
 def test_options_among_arguments(matches: Matches, condition: str, expected: bool | None) -> None:
@@ -328,6 +332,38 @@ def test_options_among_arguments(matches: Matches, condition: str, expected: boo
             matches(condition, {})
         return
     assert matches(condition, {"proc.name": "cat"}) is expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("proc.cmdline contains val(fd.name)", True),
+        ("fd.name contains val(proc.cmdline)", False),
+        ("fd.name endswith val(fd.filename)", True),
+        ("fd.name endswith val(proc.name)", False),
+        ("fd.name startswith val(fd.directory)", True),
+        ("fd.name glob val(fd.nameraw)", True),
+        ("fd.name glob val(proc.name)", False),
+        ("proc.cmdline icontains toupper(proc.name)", True),
+        ("fd.name iglob toupper(fd.nameraw)", True),
+        ("evt.buffer bcontains val(evt.buffer)", True),
+        ("evt.buffer bstartswith val(evt.buffer)", True),
+        ("proc.name intersects val(proc.exe)", True),
+        ("proc.pname != val(proc.name)", False),  # missing
+    ],
+)
+def test_fields_on_both_sides(matches: Matches, condition: str, expected: bool) -> None:
+    values = {
+        "proc.name": "cat",
+        "proc.exe": "cat",
+        "proc.cmdline": "cat /etc/x",
+        "fd.name": "/etc/x",
+        "fd.nameraw": "/etc/?",
+        "fd.directory": "/etc",
+        "fd.filename": "x",
+        "evt.buffer": "abc",
+    }
+    assert matches(condition, values) is expected
 
 
 @pytest.mark.parametrize(

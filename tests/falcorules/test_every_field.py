@@ -15,8 +15,9 @@ import pytest
 
 from falcorules import RecordedEvent, ast, open_events, parse_condition
 from falcorules.codegen import matcher
-from falcorules.compile import Graph, compile_condition
+from falcorules.compile import compile_condition
 from falcorules.fields import TIMES, FieldInfo, fields
+from falcorules.graph import Graph
 
 Value = Any
 Expected = Callable[[Value], bool]
@@ -174,6 +175,7 @@ def _matching(conditions: list[str]) -> list[set[int]]:
 
 
 def _check(name: str, cases: list[tuple[str, Expected]], values: dict[int, Value]) -> None:
+    assert values
     conditions = [f"{name} {case}" for case, _ in cases]
     negated = [f"not {condition}" for condition in conditions]
     found = _matching(conditions + negated)

@@ -56,6 +56,12 @@ def _rule(name: str = "R", **keys: str) -> str:
         ("- macro: m\n  condition: a.b = c\n  append: yes", "LOAD_ERR_VALIDATE", "Macro uses 'append'"),
         ("- macro: m\n  condition: (x", "LOAD_ERR_COMPILE_CONDITION", "expected a ')' token"),
         ("- macro: m\n  condition: other", "LOAD_ERR_VALIDATE", "Undefined macro 'other' used in filter."),
+        ("- macro: m\n  condition: m", "LOAD_ERR_VALIDATE", "Undefined macro 'm' used in filter."),
+        (
+            "- macro: m\n  condition: m\n- macro: m\n  condition: or m\n  override: {condition: append}",
+            "LOAD_ERR_VALIDATE",
+            "reference loop in macro 'm'",
+        ),
         (_rule(priority="''"), "LOAD_ERR_YAML_VALIDATE", "Value must be non-empty"),
         (_rule(enabled="perhaps"), "LOAD_ERR_YAML_VALIDATE", "Can't decode YAML scalar value"),
         (_rule(tags="one"), "LOAD_ERR_YAML_VALIDATE", "Value is not a sequence"),

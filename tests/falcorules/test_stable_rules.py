@@ -260,6 +260,7 @@ def test_they_load_without_a_word() -> None:
 def test_there_is_a_case_for_every_rule() -> None:
     assert list(CASES) == [rule["rule"] for rule in RULES]
     assert len(RULES) == 25
+    assert all(fires and silent for fires, silent in CASES.values())
 
 
 @pytest.mark.parametrize("name", CASES)
