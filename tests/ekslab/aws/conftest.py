@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -20,6 +21,7 @@ from botocore.config import Config
 
 from ekslab.aws import Aws
 from ekslab.identity import Credentials, ServiceAccountIssuer
+from tests.aws_cli import install
 
 ISSUER_URL = "https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
 SESSION = boto3.session.Session()  # shared: it keeps the service descriptions it has read
@@ -174,11 +176,19 @@ def running(make_aws: Callable[[], RunningAws]) -> RunningAws:
     return make_aws()
 
 
-@pytest.fixture
-def aws_cli(running: RunningAws) -> Callable[..., Any]:
-    """The AWS CLI against the lab: what a command prints, read from JSON; with `refused=True`, its standard error."""
+@pytest.fixture(scope="session")
+def aws_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The AWS CLI."""
     if shutil.which("aws") is None:
         pytest.skip("the AWS CLI is not installed")
+    folder = tmp_path_factory.mktemp("aws")
+    with install(folder):
+        yield folder / "aws"
+
+
+@pytest.fixture
+def aws_cli(running: RunningAws, aws_program: Path) -> Callable[..., Any]:
+    """The AWS CLI against the lab: what a command prints, read from JSON; with `refused=True`, its standard error."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
@@ -190,7 +200,7 @@ def aws_cli(running: RunningAws) -> Callable[..., Any]:
     }
 
     def run(*arguments: str, refused: bool = False) -> Any:
-        words = ["aws", *arguments, "--output", "json"]
+        words = [str(aws_program), *arguments, "--output", "json"]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode != 0) is refused, done.stdout + done.stderr
         if refused:
