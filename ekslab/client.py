@@ -92,7 +92,7 @@ def ensure_running(
         recorded = state.read(home)
         _refuse_silent(home, recorded)
         lost = state.holder(home)
-        if lost is not None:  # its state file was deleted or overwritten: nobody can use it any more
+        if lost is not None:  # its state file was deleted or overwritten, so it can't be used
             _end(lost)
         options = [f"--home={home}", f"--region={region}", f"--cluster={cluster}", f"--nodes={nodes}"]
         options += [f"--idle-minutes={idle_minutes}", f"--aws-port={aws_port}", f"--kubernetes-port={kubernetes_port}"]
@@ -121,14 +121,14 @@ def running(home: Path) -> Endpoints:
 
 
 def _refuse_silent(home: Path, recorded: Endpoints | None) -> None:
-    """Raises `NotRunningError` if the `recorded` lab is there, but doesn't answer."""
-    said = silence(home)
-    if said and recorded is not None and recorded.pid == state.holder(home):
-        raise NotRunningError(f"The embedded lab in {home} does not answer.", hint=said)
+    """Raises `NotRunningError` if the `recorded` lab is running, but doesn't answer."""
+    reason = silence(home)
+    if reason and recorded is not None and recorded.pid == state.holder(home):
+        raise NotRunningError(f"The embedded lab in {home} does not answer.", hint=reason)
 
 
 def silence(home: Path) -> str:
-    """Why a lab that is there doesn't answer, and what to do about that; empty if there is none."""
+    """Why a running lab doesn't answer, and what to do; empty if no lab is running."""
     pid = state.holder(home)
     if pid is None:
         return ""
@@ -161,14 +161,14 @@ def find(home: Path) -> Endpoints | None:
 
 
 def health(endpoints: Endpoints) -> dict[str, Any] | None:
-    """What the lab says of itself (pid, id, uptime in seconds, memory in bytes, pods), or `None` if it doesn't answer.
+    """The lab's report (pid, id, uptime in seconds, memory in bytes, nodes, pods), or `None` if it doesn't answer.
 
-    The answer has to name the id in the state file: another program, or another lab, may have taken the port.
+    The report has to have the id of `endpoints`: another program, or another lab, may use the port.
     """
     if not _alive(endpoints.pid) or is_stopped(endpoints.pid):
         return None
     try:
-        document = _ask(endpoints, "GET", HEALTH_PATH)
+        document = _request(endpoints, "GET", HEALTH_PATH)
     except NotRunningError:
         return None
     return document if document.get("id") == endpoints.id else None
@@ -228,23 +228,23 @@ def _not_running(home: Path) -> Status:
 
 @contextmanager
 def recording(endpoints: Endpoints, namespace: str) -> Iterator[list[str]]:
-    """Records what the containers of a namespace do meanwhile: at the end the list holds a line of JSON per event.
+    """Records the system calls of a namespace's containers in the block. At its end, the list holds an event per line.
 
-    Raises `NotRunningError` if the lab doesn't answer, or was restarted meanwhile.
+    The lines are JSON. Raises `NotRunningError` if the lab doesn't answer, or was restarted meanwhile.
     """
     lines: list[str] = []
-    number = _ask(endpoints, "POST", f"{RECORDING_PATH}?{urlencode({'namespace': namespace})}")["id"]
+    number = _request(endpoints, "POST", f"{RECORDING_PATH}?{urlencode({'namespace': namespace})}")["id"]
     try:
         yield lines
     finally:
-        answer = _ask(endpoints, "DELETE", f"{RECORDING_PATH}?{urlencode({'id': number})}")
+        answer = _request(endpoints, "DELETE", f"{RECORDING_PATH}?{urlencode({'id': number})}")
         lines += answer["events"].splitlines(keepends=True)
         if answer["full"]:
             warnings.warn("The recording became too large: it holds the first events only.", stacklevel=4)
 
 
-def _ask(endpoints: Endpoints, method: str, path: str) -> dict[str, Any]:
-    """What the lab answers to a question of its own. Raises `NotRunningError` if that isn't an answer."""
+def _request(endpoints: Endpoints, method: str, path: str) -> dict[str, Any]:
+    """Sends a request to the lab's control API. Raises `NotRunningError` unless the answer is 200."""
     connection = http.client.HTTPConnection("127.0.0.1", endpoints.aws_port, timeout=10)
     try:
         token = endpoints.credentials.kubernetes_token
@@ -266,7 +266,7 @@ def _ask(endpoints: Endpoints, method: str, path: str) -> dict[str, Any]:
 
 
 def stop(home: Path) -> bool:
-    """Stop the lab of `home` and forget it. False if none was running."""
+    """Stops the lab of `home`. False if none was running."""
     with _lock(home):
         pid = state.holder(home)
         if pid is not None:
@@ -328,7 +328,7 @@ def _start(home: Path, options: Sequence[str]) -> Endpoints:
         said = _read_until(ready.fileno(), STARTUP_SECONDS)
     endpoints = state.read(home)
     if said == b"ready" and endpoints is not None:
-        # The lab outlives this process on purpose; without this, Python would warn of a child left running.
+        # The lab outlives this process on purpose; without this, Python warns of a child that is still running.
         process.returncode = 0
         return endpoints
     if process.poll() is None:
@@ -345,7 +345,7 @@ def _start(home: Path, options: Sequence[str]) -> Endpoints:
 
 
 def _read_until(descriptor: int, seconds: float) -> bytes:
-    """All that is written to a pipe until its other end is closed or the time is up."""
+    """Reads from a pipe until its other end is closed or the time is up."""
     import select
 
     deadline = time.monotonic() + seconds
@@ -362,14 +362,14 @@ def _read_until(descriptor: int, seconds: float) -> bytes:
 
 def _end(pid: int) -> None:
     os.kill(pid, signal.SIGTERM)
-    os.kill(pid, signal.SIGCONT)  # one that is stopped would not know
+    os.kill(pid, signal.SIGCONT)  # a stopped process gets SIGTERM only then
     if not _wait_for_exit(pid, SHUTDOWN_SECONDS):
         os.kill(pid, signal.SIGKILL)
         _wait_for_exit(pid, SHUTDOWN_SECONDS)
 
 
 def _wait_for_exit(pid: int, seconds: float) -> bool:
-    """Wait for a process that need not be a child of this one."""
+    """Waits for a process, which need not be a child of this one. False if it is still running."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -379,7 +379,7 @@ def _wait_for_exit(pid: int, seconds: float) -> bool:
             pass
         if not _alive(pid):
             return True
-        time.sleep(0.02)  # there is no portable way to wait for another's child
+        time.sleep(0.02)  # there is no portable way to wait for a process that isn't a child
     return False
 
 
@@ -388,7 +388,7 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's: not a lab of ours, but alive
+    except PermissionError:  # another user's process
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""How many connections a server holds: when there are too many, an idle one is closed for each new one."""
+"""Limits the connections of a server: above the limit, each new connection closes an idle one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ssl
 
 from aiohttp import web
 
-_MOST = 512  # connections of one server
+_MAX_CONNECTIONS = 512  # of one server
 _HANDSHAKE_SECONDS = 10.0
 _FILES = 8192  # file descriptors, where the system's hard limit allows so many
 
@@ -21,14 +21,14 @@ class _Refused(asyncio.Protocol):
         transport.abort()
 
 
-async def serve(runner: web.AppRunner, where: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
-    """Serves a runner's application, bounded, on a listening socket."""
+async def serve(runner: web.AppRunner, listener: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
+    """Serves a runner's application on a listening socket."""
     server = runner.server
     assert server is not None
 
     def connection() -> asyncio.BaseProtocol:
-        if len(server.connections) >= _MOST:
-            # First those that never asked for anything: what is between two requests belongs to somebody.
+        if len(server.connections) >= _MAX_CONNECTIONS:
+            # Connections that never sent a request come first: others are in use, between two requests.
             unused = (c for c in server.connections if c._current_request is None and not c._next_keepalive_close_time)
             idle = next(unused, None) or next((c for c in server.connections if c._current_request is None), None)
             if idle is None:
@@ -40,15 +40,15 @@ async def serve(runner: web.AppRunner, where: socket.socket, context: ssl.SSLCon
 
     return await asyncio.get_running_loop().create_server(
         connection,
-        sock=where,
+        sock=listener,
         ssl=context,
         backlog=128,
         ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
     )
 
 
-def allow_files() -> None:
-    """Lets the process open as many files as its connections need."""
+def raise_file_limit() -> None:
+    """Raises the limit of open files to what the connections need."""
     with contextlib.suppress(OSError, ValueError):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)

@@ -1,4 +1,4 @@
-"""The lab's own questions, asked over HTTP beside AWS's: is it well, and record what containers do."""
+"""The lab's control API on the AWS port: health, and recordings of system calls."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from falcorules import Event, as_line
 if TYPE_CHECKING:
     from ekslab.lab import EmbeddedLab
 
-_MOST_RECORDINGS = 8
-_MOST_CHARACTERS = 64 * 1024 * 1024
+_MAX_RECORDINGS = 8
+_MAX_CHARACTERS = 64 * 1024 * 1024
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Recording:
-    """The system calls of a namespace's containers on all nodes, as lines of JSON, until it is stopped or full."""
+    """Records the system calls of a namespace's containers on all nodes as lines of JSON, until stopped or full."""
 
     def __init__(self, lab: EmbeddedLab, namespace: str) -> None:
         self.lines: list[str] = []
@@ -42,7 +42,7 @@ class Recording:
             return
         line = as_line(event)
         self._characters += len(line)
-        if self._characters > _MOST_CHARACTERS:
+        if self._characters > _MAX_CHARACTERS:
             self.full = True
             self.stop()
         else:
@@ -50,7 +50,7 @@ class Recording:
 
 
 class Control:
-    """Answers the requests below `CONTROL_PATH`; they need the lab's token."""
+    """Serves the requests below `CONTROL_PATH`, which need the lab's token."""
 
     def __init__(self, lab: EmbeddedLab, token: str, health: Callable[[], dict[str, Any]]) -> None:
         self._lab = lab
@@ -61,12 +61,12 @@ class Control:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Answers what is for the lab itself, and hands on everything else."""
+        """Answers control requests and passes all others on."""
         if not request.path.startswith(CONTROL_PATH):
             return await handler(request)
         sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(sent.encode(), self._token.encode()):
-            raise web.HTTPUnauthorized(text="This is for the embedded lab itself; it needs the lab's token.")
+            raise web.HTTPUnauthorized(text="Requests to the embedded lab itself need the lab's token.")
         match request.method, request.path:
             case "GET", path if path == HEALTH_PATH:
                 return web.json_response(self._health())
@@ -77,7 +77,7 @@ class Control:
         raise web.HTTPNotFound
 
     def _start(self, namespace: str) -> web.Response:
-        if len(self._recordings) >= _MOST_RECORDINGS:  # nobody came back for the oldest
+        if len(self._recordings) >= _MAX_RECORDINGS:  # the oldest was never stopped
             self._recordings.pop(next(iter(self._recordings))).stop()
         number = str(next(self._numbers))
         self._recordings[number] = Recording(self._lab, namespace)

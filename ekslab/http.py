@@ -1,4 +1,4 @@
-"""An HTTP exchange inside the embedded lab, the same whether it came over loopback or from a simulated pod."""
+"""HTTP requests and responses of the emulated services, from loopback and from simulated pods alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """`url` is absolute, query included; `headers` keep the sender's order, names in any case."""
+    """An HTTP request. `url` is absolute, with the query; `headers` have the sender's order and spelling."""
 
     method: str
     url: str
@@ -17,7 +17,7 @@ class HttpRequest:
     body: bytes = b""
 
     def header(self, name: str, default: str = "") -> str:
-        """The value of a header, whatever the case of its name."""
+        """The value of a header; the case of its name doesn't matter."""
         name = name.lower()
         return next((value for key, value in self.headers.items() if key.lower() == name), default)
 

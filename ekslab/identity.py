@@ -1,8 +1,7 @@
-"""Who is who in the embedded lab: the cluster's CA and service account tokens, and the lab's own credentials.
+"""Credentials: the lab's access key and token, the API server's certificate, service account tokens (JWT).
 
-Flows out: a TLS certificate for the API server, signed JWTs for service accounts (the cluster is their OIDC issuer),
-and the random access key and token with which people use the lab. Nothing here outlives the lab's process, except
-what it writes into its state folder.
+The cluster is the OIDC issuer of its service account tokens. The signing key ends with the lab's process; key, token
+and certificate are kept in the state folder.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _LIFETIME = dt.timedelta(days=60)  # of the certificate
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a person needs to use a running lab. Random for each lab."""
+    """The access key for AWS and the bearer token for Kubernetes: random for each state folder."""
 
     access_key_id: str = field(default_factory=lambda: "LKIA" + secrets.token_hex(8).upper())
     secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30), repr=False)
@@ -35,7 +34,7 @@ class Credentials:
 
 
 class ServiceAccountIssuer:
-    """Issues and checks service account tokens, as the API server of an EKS cluster does for its OIDC issuer."""
+    """Issues and verifies service account tokens, as the API server of an EKS cluster does."""
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
@@ -72,7 +71,7 @@ class ServiceAccountIssuer:
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": "embedded-lab"})
 
     def verify(self, token: str, *, audience: str | None = None) -> dict[str, Any]:
-        """The token's claims. Raises `jwt.InvalidTokenError` (expired, wrong signature, wrong audience...)."""
+        """The claims of a valid token. Raises `jwt.InvalidTokenError` (expired, wrong signature or audience...)."""
         claims: dict[str, Any] = jwt.decode(
             token,
             self._key.public_key(),
@@ -100,7 +99,7 @@ class ServerCertificate:
     @classmethod
     def for_loopback(cls) -> ServerCertificate:
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "labkit embedded cluster")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ekslab embedded cluster")])
         now = dt.datetime.now(dt.UTC)
         cert = (
             x509.CertificateBuilder()

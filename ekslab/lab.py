@@ -1,4 +1,4 @@
-"""The embedded lab as one object: a network, nodes with the images they know, AWS, and the cluster on top."""
+"""Assembles the embedded lab: network, nodes with their images, AWS, and the Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ekslab.state import Endpoints
 
 
 class EmbeddedLab:
-    """Everything that the lab's process simulates. All of it runs on one event loop."""
+    """The simulated account and cluster. All of it runs on one event loop."""
 
     def __init__(
         self, endpoints: Endpoints, issuer: ServiceAccountIssuer, *, nodes: int = 2, functions: Iterable[Path] = ()
@@ -59,5 +59,5 @@ class EmbeddedLab:
         await self.cluster.stop()
 
     def describe(self) -> dict[str, Any]:
-        """What `labkit status` shows: the nodes' names and each pod's namespace, name and status."""
+        """The nodes' names, and each pod's namespace, name and status."""
         return {"nodes": [node.name for node in self.nodes], "pods": self.cluster.describe_pods()}

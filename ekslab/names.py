@@ -1,16 +1,16 @@
-"""Names and ids that look like the real ones and are the same in every run: each is a hash of what it names."""
+"""Names and ids in the form of the real ones, derived by a hash: the same input gives the same id in every run."""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
 
-# The alphabet that Kubernetes takes its random suffixes from: no vowels, no look-alikes.
+# The alphabet of Kubernetes' random suffixes: no vowels, no look-alikes.
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def digest(*parts: object) -> bytes:
-    """32 bytes that depend on all parts and on their order."""
+    """The SHA-256 of the parts, in order."""
     return hashlib.sha256("\x00".join(str(part) for part in parts).encode()).digest()
 
 

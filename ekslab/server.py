@@ -1,7 +1,7 @@
-"""The embedded lab's process: puts AWS, Kubernetes and the nodes together and serves them on two loopback ports.
+"""The process of an embedded lab: serves AWS and the Kubernetes API on two ports of loopback.
 
-Started by `ekslab.client`; in: command-line options, out: the state folder, and `ready` (or what went wrong)
-on a pipe. Ends on SIGTERM, by itself after a long time without a request, and with its `--parent`.
+`ekslab.client` starts it. It writes the state folder, and `ready` or an error message to the pipe `--ready-fd`. It ends
+on SIGTERM, after `--idle-minutes` without a request, and with the process `--parent`.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from ekslab.node.turns import Turns
 from ekslab.state import Endpoints
 
 ACCOUNT_ID = "111122223333"
-_LONGEST_URL = 512 * 1024  # bytes; the command of an exec is part of it, each byte as three if need be
+_MAX_URL = 512 * 1024  # bytes; the URL of an exec holds the command, percent-encoded
 _ADDRESS_SPACE = 4 * 1024**3  # bytes; a lab in use takes some 0.2 GB of memory and 1 GB of address space
-_MEMORY = 520 * MIB  # what the lab's process may hold before programs in pods that grow are ended
-_ALLOCATIONS = 640 * MIB  # beyond what it has when it is ready, the lab's process can't allocate at all
+_PROGRAM_MEMORY = 520 * MIB  # of the process; above it, programs in pods that grow are ended
+_ALLOCATIONS = 640 * MIB  # that the process can make after it is ready
 logger = logging.getLogger("ekslab")
 
 
 class IdleClock:
-    """Remembers when the lab was last used."""
+    """Knows the time of the last request."""
 
     def __init__(self) -> None:
         self.last_request = time.monotonic()
@@ -54,17 +54,17 @@ class IdleClock:
             response: web.StreamResponse = await handler(request)
             return response
         finally:
-            self.last_request = time.monotonic()  # a log that was followed for hours was in use all the time
+            self.last_request = time.monotonic()  # a request may last for hours: a log that is followed
 
     async def wait_until_idle(self, minutes: float) -> None:
-        """Returns when there was no request for that long."""
+        """Returns when there has been no request for so many minutes."""
         while (left := self.last_request + minutes * 60 - time.monotonic()) > 0:
             await asyncio.sleep(left)
 
 
 async def serve(options: argparse.Namespace) -> None:
-    """Run the lab until SIGTERM or idleness."""
-    from ekslab.lab import EmbeddedLab  # imports much: after the ports are known to be free
+    """Runs the lab until it is stopped, idle, or its parent ends."""
+    from ekslab.lab import EmbeddedLab  # slow to import: after the arguments have been parsed
 
     started = time.monotonic()
     home: Path = options.home
@@ -108,7 +108,7 @@ async def serve(options: argparse.Namespace) -> None:
 
     aws_app.middlewares.insert(0, Control(lab, credentials.kubernetes_token, health).middleware)
 
-    doors = [await _serve(aws_app, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
+    servers = [await _serve(aws_app, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
     await lab.start()
     state.write(endpoints)
     os.write(options.ready_fd, b"ready")
@@ -116,20 +116,20 @@ async def serve(options: argparse.Namespace) -> None:
     options.ready_fd = -1
     _limit_allocations()
     gc.collect()
-    gc.freeze()  # what is there by now stays: no collection has to look at it again
-    Turns.of(asyncio.get_running_loop()).memory_limit = _MEMORY
+    gc.freeze()  # these objects stay: later collections need not visit them
+    Turns.of(asyncio.get_running_loop()).memory_limit = _PROGRAM_MEMORY
     logger.info("ready after %.2f s: AWS %s, Kubernetes %s", time.monotonic() - started, endpoints.aws_url, home)
 
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    warm_up = asyncio.create_task(lab.aws.warm_up())  # what takes time to load and nobody may need
+    warm_up = asyncio.create_task(lab.aws.warm_up())  # slow to load, and not always needed
     reasons = {
         asyncio.create_task(stop.wait()): "asked to",
         asyncio.create_task(idle.wait_until_idle(options.idle_minutes)): f"idle for {options.idle_minutes:g} minutes",
     }
     if options.parent:
-        reasons[asyncio.create_task(_end_of(options.parent))] = f"process {options.parent} ended"
+        reasons[asyncio.create_task(_wait_for_end(options.parent))] = f"process {options.parent} ended"
     waits = list(reasons)
     done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     logger.info("stopping: %s", reasons[done.pop()])
@@ -137,13 +137,13 @@ async def serve(options: argparse.Namespace) -> None:
         task.cancel()
     state.remove(home)
     await lab.stop()
-    for listener, runner in doors:
+    for listener, runner in servers:
         listener.close()
         await runner.cleanup()
     held.close()
 
 
-async def _end_of(pid: int) -> None:
+async def _wait_for_end(pid: int) -> None:
     """Returns when the process has ended."""
     if hasattr(os, "pidfd_open"):
         with contextlib.suppress(ProcessLookupError):
@@ -161,7 +161,7 @@ async def _end_of(pid: int) -> None:
 
 
 def _listen(wanted: int, preferred: int) -> socket.socket:
-    """A listening socket on loopback: the port asked for, else the one used last time if it is free, else any."""
+    """A listening socket on loopback, on the port `wanted`; if that is 0, on the `preferred` or else any free port."""
     for port in [wanted] if wanted else [preferred, 0]:
         candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -178,14 +178,12 @@ def _listen(wanted: int, preferred: int) -> socket.socket:
 
 
 async def _serve(
-    app: web.Application, where: socket.socket, certificate: ServerCertificate | None = None
+    app: web.Application, listener: socket.socket, certificate: ServerCertificate | None = None
 ) -> tuple[asyncio.Server, web.AppRunner]:
-    # A body stays as it was sent: an AWS signature covers it compressed.
-    runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=1.0, auto_decompress=False, max_line_size=_LONGEST_URL
-    )
+    # Bodies are not decompressed here: an AWS signature covers the compressed body.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False, max_line_size=_MAX_URL)
     await runner.setup()
-    return await connections.serve(runner, where, _tls(certificate) if certificate else None), runner
+    return await connections.serve(runner, listener, _tls(certificate) if certificate else None), runner
 
 
 def _tls(certificate: ServerCertificate) -> ssl.SSLContext:
@@ -198,13 +196,13 @@ def _tls(certificate: ServerCertificate) -> ssl.SSLContext:
 
 
 def _limit_memory() -> None:
-    """Keeps a lab gone wild from taking the memory of the whole computer."""
-    with contextlib.suppress(OSError, ValueError):  # not everywhere, and not above a limit that is there already
+    """Limits the address space of the process."""
+    with contextlib.suppress(OSError, ValueError):  # not supported everywhere; a lower limit may be set already
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
 
 
 def _limit_allocations() -> None:
-    """Makes a single enormous allocation fail at once, where the system counts them (Linux)."""
+    """Limits the data of the process (Linux), so that a single enormous allocation fails at once."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         status = Path("/proc/self/status").read_text().splitlines()
         held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
@@ -227,7 +225,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, default=0, help="End when this process ends.")
     options = parser.parse_args()
     _limit_memory()
-    connections.allow_files()
+    connections.raise_file_limit()
     memory.keep_below_full()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -235,7 +233,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES) or error.filename:
             if options.ready_fd >= 0:
-                what = f"{error.filename or 'a file of it'} can't be written: {error.strerror}"
+                what = f"{error.filename or 'a file'} can't be written: {error.strerror}"
                 os.write(options.ready_fd, what.encode("utf-8", "replace"))
             raise
         ports = ", ".join(str(p) for p in (options.aws_port, options.kubernetes_port) if p)

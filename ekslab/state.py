@@ -1,7 +1,7 @@
-"""What a lab leaves in its state folder so that others find it: `lab.json`, a kubeconfig and its certificate.
+"""The state folder of a lab: `lab.json`, a kubeconfig and its certificate, readable by the owner only.
 
-Everything is readable by the owner only. A folder holds at most one lab. Ports, credentials and certificate stay when
-the lab ends, however it ends, and the next one takes them: terminals and kernels that were opened before keep working.
+A folder has at most one running lab. Ports, credentials and certificate stay in it when the lab ends, and the next lab
+takes them over: shells and notebooks that were opened before keep working.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ekslab.identity import Credentials, ServerCertificate
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where a running embedded lab is and what it takes to use it."""
+    """Addresses and credentials of a lab."""
 
     pid: int
     id: str
-    """Random, and another one each time a lab starts: what tells this lab from all others, as a pid doesn't."""
+    """Random for each start: unlike a pid, it is never used again."""
     region: str
     cluster: str
     account_id: str
@@ -95,22 +95,22 @@ class Endpoints:
             "AWS_CONFIG_FILE": str(self.home / "aws-config"),  # neither file has to exist
             "AWS_SHARED_CREDENTIALS_FILE": str(self.home / "aws-credentials"),
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_PAGER": "",  # version 2 of the AWS CLI would show each answer in `less`, and wait
+            "AWS_PAGER": "",  # else version 2 of the AWS CLI shows each answer in `less`
         }
 
 
 def state_file(home: Path) -> Path:
-    """Tells of the lab that runs in `home`, or of one that was killed."""
+    """The file about the lab that runs in `home`, or that was killed."""
     return home / "lab.json"
 
 
 def _last_file(home: Path) -> Path:
-    """Tells of the lab that ran in `home` last, and was stopped."""
+    """The file about the last lab of `home` that was stopped."""
     return home / "last.json"
 
 
 def write(endpoints: Endpoints) -> None:
-    """Write the state folder. The kubeconfig comes first: whoever sees `lab.json` can use all of it."""
+    """Writes the state folder. `lab.json` comes last: when it exists, the other files do."""
     home = endpoints.home
     _write_private(endpoints.ca_file, endpoints.certificate.certificate.decode())
     _write_private(endpoints.kubeconfig, json.dumps(_kubeconfig(endpoints), indent=1))
@@ -130,12 +130,12 @@ def write(endpoints: Endpoints) -> None:
 
 
 def read(home: Path) -> Endpoints | None:
-    """The lab that `home` tells of, running or killed; `None` if there is none or the file makes no sense."""
+    """The lab in `lab.json`, running or killed; `None` if there is no such file, or an invalid one."""
     return _read(state_file(home), home)
 
 
 def previous(home: Path) -> Endpoints | None:
-    """The lab that `home` had last, whether it was killed or stopped."""
+    """The last lab of `home`, killed or stopped."""
     return read(home) or _read(_last_file(home), home)
 
 
@@ -159,7 +159,7 @@ def _read(file: Path, home: Path) -> Endpoints | None:
 
 
 def hold(home: Path) -> TextIO:
-    """Marks `home` as taken by this process for as long as the result is open."""
+    """Marks `home` as used by this process for as long as the returned file is open."""
     file = (home / "server.lock").open("w", encoding="utf-8")
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     file.write(str(os.getpid()))
@@ -168,7 +168,7 @@ def hold(home: Path) -> TextIO:
 
 
 def holder(home: Path) -> int | None:
-    """The pid of the lab that has marked `home` as taken, whatever `lab.json` says; None if there is none."""
+    """The pid of the process that has marked `home` as used, independent of `lab.json`; None if there is none."""
     try:
         with (home / "server.lock").open(encoding="utf-8") as file:
             try:

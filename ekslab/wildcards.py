@@ -10,7 +10,7 @@ Matcher = Callable[[str], bool]
 
 @functools.lru_cache(maxsize=1024)
 def wildcard(pattern: str, *, single: bool = False, ignore_case: bool = False) -> Matcher:
-    """Whether a whole text matches; with `single`, a `?` stands for any one character."""
+    """Returns a function that tests whether a whole text matches. With `single`, `?` stands for any one character."""
     if ignore_case:
         inner = wildcard(pattern.lower(), single=single)
         return lambda text: inner(text.lower())

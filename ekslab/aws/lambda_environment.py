@@ -95,7 +95,7 @@ class Environment:
         return self._outcome(answer, request_id, spent, init, timeout)
 
     async def _launch(self, timeout: float) -> dict[str, Any] | None:
-        self._folder = tempfile.TemporaryDirectory(prefix="labkit-function-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="ekslab-function-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
         for name, data in self._files.items():
             path = folder / name

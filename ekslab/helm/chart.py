@@ -1,7 +1,7 @@
-"""The chart falcosecurity/falco 9.1.0: values go in, the Kubernetes objects of the release come out.
+"""Renders the chart falcosecurity/falco 9.1.0: the Kubernetes objects for given values.
 
-Renders what the chart renders for Falco itself as a DaemonSet. Parts that the lab has no images for (sidekick, Talon,
-the metadata collector) are refused, because a release without them would look as if they worked.
+Falco runs as a DaemonSet. Parts of the chart for which the lab has no image (sidekick, Talon, the metadata collector)
+are refused, because a release without them would look as if they worked.
 """
 
 from __future__ import annotations

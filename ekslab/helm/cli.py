@@ -27,7 +27,7 @@ from ekslab.helm.errors import HelmError
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table")
 _REVISION = click.option("--revision", type=int, default=0)
 
-# Of Helm's own that the stand-in doesn't have.
+# Commands and flags of Helm that the stand-in doesn't have.
 _COMMANDS = {"completion", "create", "dependency", "env", "lint", "package", "plugin", "pull", "push", "registry"}
 _COMMANDS |= {"show", "test", "verify", "hooks", "metadata", "index", "hub", "inspect", "fetch"}
 _FLAGS = """
@@ -52,7 +52,7 @@ def _as_switch(argument: str) -> str:
 
 
 class NotEmulatedError(HelmError):
-    """Helm has it, the stand-in doesn't."""
+    """A command or flag of Helm that the stand-in doesn't have."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class NotEmulatedError(HelmError):
 
 
 class _Group(click.Group):
-    """Knows what Helm has beyond it, and takes flags of all commands before the command, as Helm does."""
+    """Names commands that only Helm has, and accepts global flags before the command, as Helm does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         args = [switch for arg in args if (switch := _as_switch(arg))]
@@ -99,7 +99,7 @@ def _on_cluster(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _off_cluster(command: Callable[..., None]) -> Callable[..., None]:
-    """The same options, for a command that asks no cluster."""
+    """The same options, for a command that needs no cluster: they have no effect."""
     for name, has_value in _GLOBAL.items():
         if name != "-n":
             names = ("-n", name) if name == "--namespace" else (name,)
@@ -122,7 +122,7 @@ def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Ca
 
 
 def _switch(*names: str) -> Callable[..., Any]:
-    """A flag that is accepted, since what it asks for is so anyway or can't be."""
+    """A flag that is accepted and has no effect."""
     return click.option(*names, is_flag=True, expose_value=False, hidden=True)
 
 
@@ -277,7 +277,7 @@ def rollback(name: str, number: int, wait: bool, timeout: str, cluster: Cluster,
 @_REVISION
 @_on_cluster
 def status(name: str, output: str, revision: int, cluster: Cluster, namespace: str) -> None:
-    """A revision of a release, by default the latest."""
+    """Print a revision of a release, by default the latest."""
     stored = _stored(cluster, name, namespace, revision)
     if output == "table":
         _print_status(stored)
@@ -312,7 +312,7 @@ def list_releases(
     cluster: Cluster,
     namespace: str,
 ) -> None:
-    """Releases of a namespace, or of all."""
+    """List the releases of a namespace, or of all."""
     found = storage.all_releases(cluster, "" if all_namespaces else namespace, selector=selector)
     states = {"deployed": deployed, "failed": failed, "pending": pending, "uninstalling": uninstalling}
     if any(states.values()) and not everything:
@@ -345,7 +345,7 @@ helm.add_command(list_releases, "ls")
 @_OUTPUT
 @_on_cluster
 def history(name: str, most: int, output: str, cluster: Cluster, namespace: str) -> None:
-    """The revisions of a release, oldest first."""
+    """List the revisions of a release, oldest first."""
     rows = [
         {
             "revision": r.version,
@@ -393,7 +393,7 @@ for _alias in ("del", "delete", "un"):
 
 @helm.group(cls=_Group)
 def get() -> None:
-    """What is stored of a release."""
+    """Print parts of a release."""
 
 
 @get.command("values")
@@ -403,7 +403,7 @@ def get() -> None:
 @_REVISION
 @_on_cluster
 def get_values(name: str, computed: bool, output: str, revision: int, cluster: Cluster, namespace: str) -> None:
-    """The values a user gave."""
+    """Print the user's values."""
     stored = _stored(cluster, name, namespace, revision)
     values: Any = stored.config or None
     if computed:
@@ -420,7 +420,7 @@ def get_values(name: str, computed: bool, output: str, revision: int, cluster: C
 @_REVISION
 @_on_cluster
 def get_manifest(name: str, revision: int, cluster: Cluster, namespace: str) -> None:
-    """The objects of a release."""
+    """Print the objects of a release."""
     click.echo(_stored(cluster, name, namespace, revision).manifest)
 
 
@@ -429,7 +429,7 @@ def get_manifest(name: str, revision: int, cluster: Cluster, namespace: str) -> 
 @_REVISION
 @_on_cluster
 def get_notes(name: str, revision: int, cluster: Cluster, namespace: str) -> None:
-    """The notes of a release."""
+    """Print the notes of a release."""
     click.echo(f"NOTES:\n{_stored(cluster, name, namespace, revision).notes}")
 
 
@@ -438,7 +438,7 @@ def get_notes(name: str, revision: int, cluster: Cluster, namespace: str) -> Non
 @_REVISION
 @_on_cluster
 def get_all(name: str, revision: int, cluster: Cluster, namespace: str) -> None:
-    """State, values and objects of a release."""
+    """Print status, values and objects of a release."""
     stored = _stored(cluster, name, namespace, revision)
     _print_status(stored)
     click.echo("USER-SUPPLIED VALUES:")
@@ -505,7 +505,7 @@ def repo_update(names: tuple[str, ...]) -> None:
 @_OUTPUT
 @_off_cluster
 def repo_list(output: str) -> None:
-    """The one repository."""
+    """List the one repository."""
     _print_rows([_REPOSITORY], output)
 
 
@@ -520,7 +520,7 @@ def repo_remove(names: tuple[str, ...]) -> None:
 
 @helm.group(cls=_Group)
 def search() -> None:
-    """Looks for charts."""
+    """Search for charts."""
 
 
 @search.command("repo")
@@ -529,7 +529,7 @@ def search() -> None:
 @_OUTPUT
 @_off_cluster
 def search_repo(words: tuple[str, ...], output: str) -> None:
-    """The one chart."""
+    """Print the one chart, if it matches."""
     from ekslab.helm import chart
 
     known = chart.metadata()
@@ -550,7 +550,7 @@ def search_repo(words: tuple[str, ...], output: str) -> None:
 @click.option("--template", "form", default="")
 @_off_cluster
 def version(short: bool, form: str) -> None:
-    """Which Helm this stands in for."""
+    """Print the version of Helm that is emulated."""
     number = f"v{versions.HELM}"
     full = f'version.BuildInfo{{Version:"{number}", GitTreeState:"embedded lab"}}'
     click.echo(number if short or form else full)
@@ -644,7 +644,7 @@ def _print_rows(rows: list[dict[str, Any]], output: str) -> None:
 
 
 def _problem(error: click.ClickException) -> HelmError:
-    """A wrong call, in Helm's words."""
+    """A usage error in Helm's words."""
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "helm"
     match error:
         case click.NoSuchOption():

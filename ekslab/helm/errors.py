@@ -1,7 +1,7 @@
-"""What Helm says when it refuses."""
+"""The error of Helm's commands."""
 
 from __future__ import annotations
 
 
 class HelmError(Exception):
-    """A refusal in Helm's own words, without the `Error: ` it prints in front."""
+    """An error with Helm's message, without the `Error: ` that Helm prints in front."""

@@ -1,4 +1,4 @@
-"""Values: files and `--set` options go in, the one map that a chart is rendered with comes out."""
+"""Reads and merges the values of a chart: values files, `--set` options, the chart's defaults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GO_KINDS: dict[type, str] = {list: "array", str: "string", int: "number", float
 
 
 def read(files: Iterable[Path | str], settings: Iterable[str] = (), texts: Iterable[str] = ()) -> Values:
-    """The user's values: files merged in order, later ones win, then `key=value` settings, then those that are texts.
+    """The user's values: files in order (later ones win), then `--set` settings, then `--set-string` texts.
 
     Raises `HelmError`.
     """
@@ -41,7 +41,7 @@ def read(files: Iterable[Path | str], settings: Iterable[str] = (), texts: Itera
 
 
 def merge(under: Values, over: Values) -> Values:
-    """Maps are merged key by key; anything else in `over` replaces what was there."""
+    """Merges maps key by key; any other value in `over` replaces the one in `under`."""
     result = dict(under)
     for key, value in over.items():
         below = result.get(key)
@@ -50,7 +50,7 @@ def merge(under: Values, over: Values) -> Values:
 
 
 def coalesce(user: Values, defaults: Values, *, warn: Callable[[str], None], path: str) -> Values:
-    """The user's values over a chart's defaults: `null` takes a default away; `warn` hears of types that don't fit.
+    """Merges the user's values over a chart's defaults. `null` removes a default; type conflicts are passed to `warn`.
 
     `path` is the chart's name. As in Helm, a value at the top may replace a map without a warning.
     """
