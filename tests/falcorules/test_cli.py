@@ -307,3 +307,18 @@ def test_fetch_to_where_no_file_can_be(tmp_path: Path, file: str) -> None:
     with pytest.raises(FalcoRulesError, match="Can't write the rule files to"):
         fetch(Path(file), url=tmp_path.as_uri())
     assert Path(file).read_text() == RULES
+
+
+@pytest.mark.parametrize("name", ["", " ", "loop"])
+def test_a_name_that_is_no_files_is_a_wrong_call(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    code, output = _run("check", str(tmp_path / name) if name.strip() else name)
+    assert code == 2
+    assert ("can't be used: " if name.strip() else "The name of a file is empty.") in output
+
+
+def test_warnings_are_told_on_standard_error(file: str) -> None:
+    Path(file).write_text(RULES + "  tag: [b]\n")
+    result = CliRunner().invoke(main, ["check", file])
+    assert result.stdout == f"{file}: Ok, with warnings\n"
+    assert "LOAD_UNKNOWN_KEY (Unknown key in item definition): Unknown key 'tag'" in result.stderr

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from falcorules import Engine, Report, check
+from falcorules import Engine, LoadError, Report, check, load
 from falcorules.report import ERRORS, WARNINGS, Location, snippet
 
 RULE = "- rule: R\n  desc: d\n  condition: evt.type = execve\n  output: o\n  priority: NOTICE\n"
@@ -343,3 +343,19 @@ def test_a_carriage_return_alone_does_not_start_a_new_column() -> None:
     engine = Engine()
     engine.load([("rules.yaml", RULE.replace("evt.type = execve", "|\n    evt.type\r    = execve\r\n"))])
     assert engine.rule("R").event_types == {"execve"}
+
+
+def test_a_page_shows_files_problems_and_what_was_refused() -> None:
+    needs = "- required_plugin_versions: [{name: json, version: 0.7.0}]\n"
+    report = check([("a.yaml", RULE), ("b.yaml", f"{RULE}  tag: [<b>]\n"), ("c.yaml", needs)])
+    assert repr(report) == report.refused == "Plugin requirement not satisfied, must load one of: json (>= 0.7.0)"
+    page = report._repr_html_()
+    assert "<tr><td>a.yaml</td><td></td><td></td><td>ok</td><td></td></tr>" in page
+    assert "<td>b.yaml</td><td>1</td>" in page
+    assert "rule R" in page
+    assert "color:#93730a" in page
+    assert "json (&gt;= 0.7.0)" in page
+    with pytest.raises(LoadError, match="Rules can't be loaded: Plugin requirement") as caught:
+        load([("c.yaml", needs)])
+    assert caught.value.hint == "Rules are loaded as by a Falco that has the container plugin, and no other."
+    assert caught.value._repr_html_() == caught.value.report._repr_html_()
