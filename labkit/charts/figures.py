@@ -7,7 +7,7 @@ figure is displayed once, and nothing has to be closed.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -67,30 +67,17 @@ def timeline(df: pd.DataFrame) -> Figure:
     title = "Alerts over time"
     if counts.empty:
         return _nothing(title)
-    fig, ax = _chart(3.8)
     width: pd.Timedelta = counts.attrs["width"]
-    _heading(fig, title, f"{counted(int(counts.to_numpy().sum()), 'alert')}, one bar per {_span(width)}")
+    fig, ax = _chart(3.8, title, f"{counted(int(counts.to_numpy().sum()), 'alert')}, one bar per {_span(width)}")
     left = pd.DatetimeIndex(counts.index).tz_localize(None)
-    below = pd.Series(0, index=counts.index)
-    for priority in counts.columns:
-        ax.bar(
-            left.to_numpy(),
-            counts[priority].to_numpy(),
-            bottom=below.to_numpy(),
-            width=width.to_timedelta64(),
-            align="edge",
-            color=COLOURS[priority],
-            edgecolor="white",
-            linewidth=0.6,
-        )
-        below += counts[priority]
+    totals = _stacked(ax.bar, left.to_numpy(), counts, "bottom", width=width.to_timedelta64(), align="edge")
     # A lone bar would fill the whole width and look like a crowd.
     room = (max(0, 12 - len(counts)) / 2 + 0.5) * width
     ax.set_xlim(date2num(left[0] - room), date2num(left[-1] + width + room))  # type: ignore[no-untyped-call]
     _time_axis(ax, left[0], left[-1])
     ax.set_ylabel("alerts")
     _count_axis(ax.yaxis)
-    ax.set_ylim(0, max(float(below.max()) * 1.08, 1.25))
+    ax.set_ylim(0, max(float(totals.max()) * 1.08, 1.25))
     ax.grid(axis="y", color=_GRID, linewidth=0.8)
     _legend(fig, counts.columns)
     return fig
@@ -103,12 +90,11 @@ def top_rules(df: pd.DataFrame, n: int = 10) -> Figure:
     title = "Rules that alerted most"
     if table.empty:
         return _nothing(title)
-    fig, ax = _chart(1.6 + 0.32 * len(table))
     shown, total = int(table["alerts"].sum()), table.attrs["alerts"]
     detail = f"{counted(total, 'alert')} from {counted(table.attrs['rules'], 'rule')}"
     if table.attrs["rules"] > len(table):
         detail += f"; the {len(table)} shown raised {shown / total:.0%} of them"
-    _heading(fig, title, detail)
+    fig, ax = _chart(1.6 + 0.32 * len(table), title, detail)
     priorities = table["priority"].astype("string").fillna("Debug")
     bars = ax.barh(range(len(table)), table["alerts"].to_numpy(), color=[COLOURS[p] for p in priorities], height=0.72)
     ax.bar_label(bars, labels=[f"{v:,}" for v in table["alerts"]], padding=4, color=_INK, fontsize=9)
@@ -127,30 +113,16 @@ def by_pod(df: pd.DataFrame, n: int = 15) -> Figure:
     title = "Where alerts came from"
     if counts.empty:
         return _nothing(title)
-    fig, ax = _chart(1.6 + 0.32 * len(counts))
     places = counts.attrs["pods"]
     detail = f"{counted(len(df), 'alert')} from {counted(places, 'place')}"
     if places > len(counts):
         detail += f"; the {len(counts)} with the most are shown"
-    _heading(fig, title, detail)
-    left = pd.Series(0, index=counts.index)
-    for priority in counts.columns:
-        ax.barh(
-            range(len(counts)),
-            counts[priority].to_numpy(),
-            left=left.to_numpy(),
-            height=0.72,
-            color=COLOURS[priority],
-            edgecolor="white",
-            linewidth=0.6,
-        )
-        left += counts[priority]
-    for i, total in enumerate(left):
-        ax.annotate(
-            f"{total:,}", (total, i), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, color=_INK
-        )
+    fig, ax = _chart(1.6 + 0.32 * len(counts), title, detail)
+    totals = _stacked(ax.barh, range(len(counts)), counts, "left", height=0.72)
+    labels = [f"{total:,}" for total in totals]
+    ax.bar_label(ax.containers[-1], labels=labels, padding=4, color=_INK, fontsize=9)  # type: ignore[arg-type]
     _rows(ax, counts.index)
-    ax.set_xlim(0, float(left.max()) * 1.09)
+    ax.set_xlim(0, float(totals.max()) * 1.09)
     ax.set_xlabel("alerts")
     _legend(fig, counts.columns)
     return fig
@@ -163,11 +135,9 @@ def tactics(df: pd.DataFrame) -> Figure:
     title = "MITRE ATT&CK tactics, in the order of an intrusion"
     if df.empty:
         return _nothing(title)
-    fig, ax = _chart(5.4)
-    seen = table[table["alerts"] > 0]
     untagged = table.attrs["untagged"]
-    detail = f"{len(seen)} of {len(table)} tactics seen"
-    _heading(fig, title, f"{detail}; {counted(untagged, 'alert')} without a tactic" if untagged else detail)
+    detail = f"{(table['alerts'] > 0).sum()} of {len(table)} tactics seen"
+    fig, ax = _chart(5.4, title, f"{detail}; {counted(untagged, 'alert')} without a tactic" if untagged else detail)
     bars = ax.barh(range(len(table)), table["alerts"].to_numpy(), color="#3f6fa8", height=0.7)
     numbers = zip(table["alerts"], table["rules"], strict=True)
     labels = [f"{alerts:,}  ({counted(rules, 'rule')})" if alerts else "–" for alerts, rules in numbers]
@@ -192,11 +162,10 @@ def counts(compared: pd.DataFrame, n: int = 15) -> Figure:
     title = "Alerts, and what CloudWatch counted"
     if table.empty:
         return _nothing(title)
-    fig, ax = _chart(1.6 + 0.46 * len(table))
     differing = table.attrs["differing"]
     found = f"not equal in {counted(differing, 'row')}" if differing else "equal in every row"
     totals = f"{counted(table.attrs['alerts'], 'alert')} in the frame, {table.attrs['metric']:,} in the metric"
-    _heading(fig, title, f"{totals}; {found}")
+    fig, ax = _chart(1.6 + 0.46 * len(table), title, f"{totals}; {found}")
     bars = {"alerts": (-0.2, COLOURS["Notice"], "alerts in the frame"), "metric": (0.2, COLOURS["Warning"], "metric")}
     for column, (shift, colour, _) in bars.items():
         places = [i + shift for i in range(len(table))]
@@ -210,7 +179,8 @@ def counts(compared: pd.DataFrame, n: int = 15) -> Figure:
     return fig
 
 
-def _chart(height: float) -> tuple[Chart, Axes]:
+def _chart(height: float, title: str, detail: str) -> tuple[Chart, Axes]:
+    """A figure of `height` inches with a title, a line of detail below it, and its axes."""
     fig = Chart(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1), facecolor="white")
     ax = fig.add_subplot()
     for side in ("top", "right", "left"):
@@ -220,20 +190,7 @@ def _chart(height: float) -> tuple[Chart, Axes]:
     ax.xaxis.label.set(color=_FAINT, size=9)
     ax.yaxis.label.set(color=_FAINT, size=9)
     ax.set_axisbelow(True)
-    return fig, ax
-
-
-def _nothing(title: str) -> Chart:
-    fig, ax = _chart(2.2)
-    _heading(fig, title, "no alerts")
-    ax.set_axis_off()
-    ax.text(0.5, 0.5, "No alerts in this selection", ha="center", va="center", color=_FAINT, transform=ax.transAxes)
-    return fig
-
-
-def _heading(fig: Figure, title: str, detail: str) -> None:
     fig.suptitle(title, x=0.014, ha="left", fontsize=12.5, fontweight="bold", color=_INK)
-    ax = fig.axes[0]
     ax.set_title(" ", fontsize=9.5, pad=14)  # keeps the height free; the text itself starts below the title's start
     subtitle = ax.annotate(
         detail,
@@ -246,6 +203,26 @@ def _heading(fig: Figure, title: str, detail: str) -> None:
         annotation_clip=False,
     )
     subtitle.set_in_layout(False)
+    return fig, ax
+
+
+def _nothing(title: str) -> Chart:
+    fig, ax = _chart(2.2, title, "no alerts")
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, "No alerts in this selection", ha="center", va="center", color=_FAINT, transform=ax.transAxes)
+    return fig
+
+
+def _stacked(draw: Callable[..., Any], at: Any, counts: pd.DataFrame, base: str, **style: Any) -> pd.Series[Any]:
+    """Draws a stack of bars for each row, a colour per priority, and returns the rows' totals.
+
+    `draw` is `Axes.bar` or `Axes.barh`, `base` its parameter for where a bar starts.
+    """
+    starts = counts.cumsum(axis=1) - counts
+    for priority in counts.columns:
+        style[base] = starts[priority].to_numpy()
+        draw(at, counts[priority].to_numpy(), color=COLOURS[priority], edgecolor="white", linewidth=0.6, **style)
+    return counts.sum(axis=1)
 
 
 def _rows(ax: Axes, labels: Iterable[str]) -> None:

@@ -163,3 +163,11 @@ def test_pods_with_most_alerts_come_first_and_at_most_n_of_them(make: Any) -> No
 def test_a_pod_without_a_namespace_is_told_from_others(make: Any) -> None:
     df = make({"fields": {"k8s.ns.name": None}}, {"fields": {"k8s.pod.name": "", "container.id": ""}})
     assert sorted(by_pod_data(df).index) == ["?/web-0", "host"]
+
+
+def test_rows_in_any_order_have_the_same_counts(make: Any) -> None:
+    times = [f"2026-11-23T04:00:0{second}Z" for second in range(4)]
+    df = make(*({"time": time, "fields": {"k8s.pod.name": pod}} for time, pod in zip(times, "abca", strict=True)))
+    turned = df.iloc[::-1]
+    pd.testing.assert_frame_equal(timeline_data(turned), timeline_data(df), check_freq=False)
+    assert list(by_pod_data(turned).index) == ["shop/a", "shop/b", "shop/c"]
