@@ -31,7 +31,7 @@ STREAM_EXPIRES = 4 * 3600
 
 
 @dataclass
-class _Batch:
+class Batch:
     """Events of one PutLogEvents request: times in ms, and messages escaped for JSON."""
 
     group: str
@@ -111,8 +111,8 @@ class CloudWatchLogs:
 
     # -- events to messages
 
-    def _batches(self, tag: str, events: Sequence[Event]) -> Iterator[_Batch]:
-        batch: _Batch | None = None
+    def _batches(self, tag: str, events: Sequence[Event]) -> Iterator[Batch]:
+        batch: Batch | None = None
         for event in events:
             message = self._message(event.record)
             if message is None:
@@ -128,7 +128,7 @@ class CloudWatchLogs:
             if batch is None or (batch.group, batch.stream) != (group, stream) or not batch.takes(time, size):
                 if batch is not None:
                     yield batch
-                batch = _Batch(group, stream)
+                batch = Batch(group, stream)
             batch.add(time, message, size)
         if batch is not None:
             yield batch
@@ -147,8 +147,8 @@ class CloudWatchLogs:
         return None
 
     def _target(self, tag: str, record: Record) -> tuple[str, str]:
-        group = _expand(self._section.get("log_group_template"), tag, record) or self._group
-        stream = _expand(self._section.get("log_stream_template"), tag, record)
+        group = expand(self._section.get("log_group_template"), tag, record) or self._group
+        stream = expand(self._section.get("log_stream_template"), tag, record)
         stream = stream or self._section.get("log_stream_name") or self._section.get("log_stream_prefix") + tag
         return group, stream
 
@@ -206,7 +206,7 @@ class CloudWatchLogs:
         self._log.error(f"{self._label} Failed to putRetentionPolicy")
         return False
 
-    async def _put(self, batch: _Batch) -> bool:
+    async def _put(self, batch: Batch) -> bool:
         response = await self._call("PutLogEvents", batch.payload())
         if response is not None and response.status == 200:
             # Events that the service rejects (older than 14 days...) come back with 200; Fluent Bit ignores that.
@@ -282,7 +282,7 @@ def _error(response: HttpResponse | None) -> tuple[str, str]:
     return code, str(body.get("message") or body.get("Message") or "")
 
 
-def _expand(template: str, tag: str, record: Record) -> str:
+def expand(template: str, tag: str, record: Record) -> str:
     """A template with record accessors filled in; empty if one of them finds nothing."""
     if not template:
         return ""

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ekslab.http import HttpRequest
-from ekslab.node import Files
+from ekslab.http import HttpRequest, HttpResponse
+from ekslab.node import EmptyDir, Files, Mount
 from labkit.versions import pinned
 
 WHOAMI = """\
@@ -20,6 +20,7 @@ WHOAMI = """\
   output: whoami was run | user=%user.name
   priority: NOTICE
 """
+ALONE = WHOAMI.replace("spawned_process and container and ", "evt.type = execve and ")  # needs no other file
 OPENED = "Opening 'syscall' source with modern BPF probe."
 
 
@@ -186,23 +187,145 @@ async def test_it_validates_a_file(lab: Any) -> None:
     assert (code, text.strip()) == (0, f"{rules}: Ok")
 
 
+@pytest.fixture
+async def run(lab: Any) -> Any:
+    """Runs a command in a container with Falco; the config has one rule of its own."""
+    falco = await lab.falco({"whoami.yaml": WHOAMI})
+
+    async def run(*argv: str) -> tuple[int, str]:
+        found: tuple[int, str] = await lab.exec(falco, *argv)
+        return found
+
+    return run
+
+
+async def test_its_command_line(run: Any) -> None:
+    assert (await run("falco", "--version"))[1].splitlines() == [
+        "Falco version: 0.44.1",
+        "Libs version:  0.25.4",
+        "Engine:        0.62.0",
+        "Driver:        modern_ebpf (built in)",
+    ]
+    for argv, said in (
+        (["--nope"], "Option 'nope' isn't emulated by the embedded lab, or doesn't exist"),
+        (["-c"], "Option 'c' is missing an argument"),
+        (["-V", "/nope.yaml"], "Could not open /nope.yaml: No such file or directory"),
+        (["-c", "/nope.yaml", "-L"], "Could not read config file /nope.yaml: No such file or directory"),
+        (["-o", "key", "-L"], 'Error parsing config option "key". Must be of the form key=val or key.subkey=val'),
+        (["-o", "rules_file=x", "-L"], "both 'rules_files' and 'rules_file' keys set"),
+        (["-o", "rules_files=[/nope]", "-L"], "You must specify at least one rules file/directory"),
+        (["-o", "static_fields={a: b}", "-L"], "[embedded lab] static_fields aren't emulated"),
+        (["-o", "webserver.enabled=false", "--disable-source=syscall"], "Must enable at least one event source"),
+        (
+            ["-o", "webserver.enabled=false", "-o", "engine.kind=kmod"],
+            "[embedded lab] engine.kind is kmod: the nodes of the lab have modern_ebpf only",
+        ),
+    ):
+        code, text = await run("falco", *argv)
+        assert code == 1
+        assert "Error: " in text, argv
+        assert said in text, argv
+
+
+async def test_a_rules_file_on_the_command_line_replaces_the_configured_ones(run: Any) -> None:
+    await run("sh", "-c", f"cat > /tmp/one.yaml <<'E'\n{ALONE}E")
+    code, text = await run("falco", "-r", "/tmp/one.yaml", "--option", "json_output=false", "-L")
+    assert (code, text) == (0, f"{'Whoami run in container':<50} d\n")
+
+
+async def test_included_settings_grow_lists_and_replace_the_rest(run: Any) -> None:
+    for path, text in (
+        ("/tmp/one.yaml", ALONE),
+        (
+            "/tmp/falco.yaml",
+            "config_files: [/tmp/conf.d, /tmp/more.yaml]\nrules_files: [/nope.yaml]\npriority: critical\n",
+        ),
+        ("/tmp/conf.d/a.yaml", "rules_files: [/tmp/one.yaml]\n"),
+        ("/tmp/conf.d/b.txt", "priority: [\n"),
+    ):
+        await run("sh", "-c", f"mkdir -p $(dirname {path}); cat > {path} <<'E'\n{text}E")
+    listed = ("falco", "-c", "/tmp/falco.yaml", "-L", "-o", "json_output=true")
+
+    async def enabled() -> list[bool]:
+        return [rule["info"]["enabled"] for rule in json.loads((await run(*listed))[1])["rules"]]
+
+    assert await enabled() == [False]  # a notice is below critical
+    await run("sh", "-c", "echo 'priority: debug' > /tmp/more.yaml")
+    assert await enabled() == [True]
+    await run("sh", "-c", "echo '[1]' > /tmp/more.yaml")
+    assert await run(*listed) == (1, "Error: Error reading config file (/tmp/more.yaml): not a map of settings\n")
+
+
+async def test_alerts_go_to_a_file_and_an_endpoint_as_well(lab: Any) -> None:
+    posted: list[HttpRequest] = []
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        posted.append(request)
+        return HttpResponse(200)
+
+    lab.network.serve("sink.example", answer, ip="198.51.100.9", port=2801)
+    outputs = {
+        "stdout_output": {"enabled": False},
+        "file_output": {"enabled": True, "filename": "/tmp/events.txt"},
+        "http_output": {"enabled": True, "url": "http://sink.example:2801/in"},
+        "config_files": [],
+    }
+    falco, nginx = await lab.falco({"whoami.yaml": WHOAMI}, values={"falco": outputs}), await lab.nginx()
+    await lab.ready(falco, OPENED)
+    await lab.exec(nginx, "whoami")
+    await lab.until(lambda: posted)
+    _, text = await lab.exec(falco, "cat", "/tmp/events.txt")
+    assert json.loads(text)["rule"] == "Whoami run in container"
+    assert [(p.method, p.url, p.body.decode()) for p in posted] == [("POST", "http://sink.example:2801/in", text)]
+    assert lab.alerts(falco) == []
+
+
+async def test_falcoctl_installs_only_types_that_are_allowed(lab: Any) -> None:
+    config = {"artifact": {"allowedTypes": ["rulesfile"], "install": {"refs": ["container:0.7.1"]}}}
+    installer = await _falcoctl(lab, config)
+    assert await installer.wait() == 1
+    assert "type not permitted" in json.loads(lab.log(installer)[-1])["msg"]
+
+
+async def test_falcoctl_installs_plugins_where_the_config_says(lab: Any) -> None:
+    config = {"artifact": {"install": {"refs": ["container"], "pluginsDir": "/plugins"}}}
+    installer = await _falcoctl(lab, config)
+    assert await installer.wait() == 0
+    last = json.loads(lab.log(installer)[-1])
+    assert (last["name"], last["type"], last["directory"]) == (
+        "ghcr.io/falcosecurity/plugins/plugin/container", "plugin", "/plugins",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "code"), [("auto", 0), ("modern_ebpf", 0), ("kmod", 1)])
+async def test_the_driver_loader_finds_modern_ebpf_only(lab: Any, kind: str, code: int) -> None:
+    image = "docker.io/falcosecurity/falco-driver-loader:0.44.1"
+    loader = await lab.start("falco-driver-loader", image, namespace="falco", args=(kind,))
+    assert await loader.wait() == code
+    last = json.loads(lab.log(loader)[-1])
+    assert last.get("driver", "") == ("modern_ebpf" if code == 0 else "")
+    assert last["level"] == ("INFO" if code == 0 else "ERROR")
+
+
 @pytest.mark.parametrize("ref", ["falco-sandbox-rules:6.1.0", "falco-rules:4.0.0"])
 async def test_falcoctl_refuses_what_it_does_not_have(lab: Any, ref: str) -> None:
     config = {"artifact": {"install": {"refs": [ref], "rulesfilesDir": "/tmp"}}}
-    installer = await lab.start(
-        "falcoctl-artifact-install",
-        f"docker.io/falcosecurity/falcoctl:{pinned()['falco']['falcoctl']}",
-        namespace="falco",
-        args=("artifact", "install"),
-        mounts=(_mount("/etc/falcoctl", {"falcoctl.yaml": yaml.safe_dump(config)}),),
-    )
+    installer = await _falcoctl(lab, config)
     assert await installer.wait() == 1
     last = json.loads(lab.log(installer)[-1])
     assert last["level"] == "ERROR"
     assert "embedded lab" in last["msg"]
 
 
-def _mount(path: str, files: dict[str, str]) -> Any:
-    from ekslab.node import Mount
-
-    return Mount(path, Files(files))
+async def _falcoctl(lab: Any, config: dict[str, Any]) -> Any:
+    """A container that runs `falcoctl artifact install`."""
+    return await lab.start(
+        "falcoctl-artifact-install",
+        f"docker.io/falcosecurity/falcoctl:{pinned()['falco']['falcoctl']}",
+        namespace="falco",
+        args=("artifact", "install"),
+        mounts=(
+            Mount("/etc/falcoctl", Files({"falcoctl.yaml": yaml.safe_dump(config)})),
+            Mount("/plugins", EmptyDir()),
+        ),
+    )

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ekslab.images.fluent_bit.config import Config, ConfigError, check, parse, parse_size
+from ekslab.images.fluent_bit.cloudwatch import EVENT_OVERHEAD, MAX_BYTES, SPAN, Batch, expand
+from ekslab.images.fluent_bit.config import Config, ConfigError, check, parse, parse_bool, parse_size
 from ekslab.images.fluent_bit.grep import grep
 from ekslab.images.fluent_bit.patterns import matches
 from ekslab.images.fluent_bit.records import Event, Lines, lookup, parse_time
@@ -104,6 +105,32 @@ def test_partial_lines_are_joined_and_keep_the_firsts_flag_and_time() -> None:
     assert not lines.waiting
 
 
+def test_times_are_nanoseconds_since_the_epoch() -> None:
+    assert parse_time("2026-11-23T04:20:15Z") == NOW
+    assert parse_time("2026-11-23T04:20:15.5Z") == NOW + 500_000_000
+    assert parse_time("2026-11-23T04:20:15.000000001Z") == NOW + 1
+    assert parse_time("2026-11-23T06:20:15+02:00") == NOW
+    assert parse_time("2026-11-23 04:20:15") is None
+
+
+def test_an_end_that_does_not_come_is_not_waited_for() -> None:
+    lines = Lines(("cri",))
+    lines.feed("2026-11-23T04:15:07.1Z stdout P abc", NOW)
+    (event,) = lines.flush()
+    assert event.record["log"] == "abc"
+    assert not lines.waiting
+    assert lines.flush() == []
+
+
+def test_split_docker_lines_are_joined() -> None:
+    lines = Lines(("docker",))
+    assert lines.feed(json.dumps({"log": "hel", "stream": "stdout"}), NOW) == []
+    (event,) = lines.feed(json.dumps({"log": "lo\n", "stream": "stdout"}), NOW + 1)
+    assert event == Event(NOW, {"log": "hello\n", "stream": "stdout"})
+    assert lines.feed("[1]", NOW) == [Event(NOW, {"log": "[1]"})]
+    assert lines.feed('{"msg": "x"}', NOW) == [Event(NOW, {"log": '{"msg": "x"}'})]
+
+
 def test_a_line_of_another_form_is_kept_as_it_is() -> None:
     assert Lines(("cri",)).feed("plain text", NOW) == [Event(NOW, {"log": "plain text"})]
 
@@ -152,3 +179,128 @@ def test_record_accessors_find_nested_values() -> None:
     record = {"kubernetes": {"labels": {"app.kubernetes.io/name": "falco"}}}
     assert lookup(record, "$kubernetes['labels']['app.kubernetes.io/name']") == "falco"
     assert lookup(record, "$kubernetes['nope']['x']") is None
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("", ""),
+        ("fixed", "fixed"),
+        ("$TAG", "kube.var.log"),
+        ("$TAG[1]-$TAG[2]", "var-log"),
+        ("$TAG[3]", ""),
+        ("$stream", "stdout"),
+        ("/eks/$kubernetes['labels']['app'].$stream", "/eks/falco.stdout"),
+        ("$kubernetes['nope']", ""),
+        ("$nope-x", ""),
+    ],
+)
+def test_templates_of_groups_and_streams(template: str, expected: str) -> None:
+    record = {"stream": "stdout", "kubernetes": {"labels": {"app": "falco"}}}
+    assert expand(template, "kube.var.log", record) == expected
+
+
+@pytest.mark.parametrize(
+    ("properties", "kept"),
+    [
+        ({"regex": ["a x", "b y"]}, ["ab"]),
+        ({"exclude": ["a x", "b y"]}, ["n"]),
+        ({"regex": "a x", "exclude": "b y"}, ["a"]),
+        ({"regex": ["a x", "b y"], "logical_op": "or"}, ["a", "b", "ab"]),
+        ({"exclude": ["a x", "b y"], "logical_op": "or"}, ["n"]),
+        ({"regex": ["a x", "b y"], "logical_op": "AND"}, ["ab"]),
+        ({"exclude": ["a x", "b y"], "logical_op": "and"}, ["a", "b", "n"]),
+    ],
+)
+def test_grep_combines_its_patterns(properties: dict[str, Any], kept: list[str]) -> None:
+    records = [{"id": "a", "a": "x"}, {"id": "b", "b": "y"}, {"id": "ab", "a": "x", "b": "y"}, {"id": "n", "a": 1}]
+    assert [record["id"] for record in filtered(properties, *records)] == kept
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ({"regex": "log"}, "invalid regex, expected field and regular expression: log"),
+        ({"regex": "log x", "logical_op": "xor"}, "logical_op: unknown value 'xor'"),
+        ({"regex": "log x", "exclude": "log y", "logical_op": "or"}, "Both 'regex' and 'exclude' are set."),
+    ],
+)
+def test_grep_refuses_what_does_not_go_together(properties: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        filtered(properties)
+    assert refused.value.lines == (
+        ("error", f"[filter:grep:grep.0] {said}"),
+        ("error", "[filter] failed initialize filter grep.0"),
+        ("error", "[engine] filter initialization failed"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a", "the document is not a map of sections"),
+        ("pipeline: []\nenv: 3\n", "section 'env' must be a map"),
+        ("pipeline: {input: []}", "unknown section 'input' in pipeline"),
+        ("pipeline: {inputs: [{tag: a}]}", "section 'input' is missing the 'name' property"),
+        ("pipeline: {inputs: [{name: common}]}", "tried to instance a plugin name that doesn't exist: common"),
+        ("parsers: [{name: json, format: json}]", "[embedded lab] section 'parsers' exists in Fluent Bit"),
+        ("service: {log_file: /x}", "[embedded lab] service property 'log_file' exists in Fluent Bit"),
+        (
+            "pipeline: {inputs: [{name: tail, processors: {a: b}}]}",
+            "tail: nested values of 'processors'",
+        ),
+    ],
+)
+def test_refusals_of_the_configuration(text: str, said: str) -> None:
+    assert said in refusal(text)
+
+
+@pytest.mark.parametrize("plugin", ["parser", "modify", "record_modifier", "lua"])
+def test_filters_of_fluent_bit_only_are_refused_by_name(plugin: str) -> None:
+    said = refusal(pipeline(filters=[{"name": plugin, "match": "*"}]))
+    assert (
+        f"[embedded lab] filter plugin '{plugin}' exists in Fluent Bit, but the embedded lab doesn't emulate it" in said
+    )
+    assert "(it emulates: grep, kubernetes)" in said
+
+
+def test_a_tag_matches_by_a_regular_expression() -> None:
+    section = configured(pipeline(filters=[{"name": "grep", "match_regex": "^(falco|kube)\\."}])).filters[0]
+    assert matches(section, "kube.alerts")
+    assert not matches(section, "my.falco.alerts")
+    assert not matches(configured(pipeline(filters=[{"name": "grep"}])).filters[0], "falco")
+
+
+def test_values_of_flags_and_variables() -> None:
+    text = pipeline(inputs=[{"name": "tail", "path": "${DIR}/x", "skip_long_lines": "Yes", "alias": "mine"}])
+    (section,) = configured("env: {DIR: /own}\n" + text, DIR="/given").inputs
+    assert section.get("path") == "/own/x"
+    assert section.flag("skip_long_lines")
+    assert section.flag("read_from_head", True)
+    assert section.label == "input:tail:mine"
+    with pytest.raises(ValueError, match="maybe"):
+        parse_bool("maybe")
+    with pytest.raises(ValueError, match="16 T"):
+        parse_size("16 T")
+    assert parse_size("2gb") == 2_000_000_000
+
+
+def test_a_batch_takes_what_one_request_may_hold() -> None:
+    batch = Batch("group", "stream")
+    assert batch.takes(0, 2 * MAX_BYTES)  # a single event goes alone, whatever it weighs
+    batch.add(SPAN, "x", MAX_BYTES - 2 * EVENT_OVERHEAD - 1)
+    assert batch.takes(SPAN, 1)
+    assert not batch.takes(SPAN, 2)
+    assert batch.takes(1, 0)
+    assert not batch.takes(0, 0)
+    assert not batch.takes(2 * SPAN, 0)
+    batch.add(1, "y", 0)
+    assert json.loads(batch.payload())["logEvents"] == [
+        {"timestamp": 1, "message": "y"},
+        {"timestamp": SPAN, "message": "x"},
+    ]
+    many = Batch("group", "stream")
+    for _ in range(10_000):
+        assert many.takes(0, 1)
+        many.add(0, "z", 1)
+    assert not many.takes(0, 1)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ekslab.kubernetes.objects.pod_security import violations
+from typing import Any
+
+import pytest
+
+from ekslab.kubernetes.objects.pod_security import level, violations
 
 HARMLESS = {"containers": [{"name": "c", "image": "i"}]}
 CAREFUL = {
@@ -54,3 +58,100 @@ def test_restricted_says_what_an_ordinary_pod_lacks():
 
 def test_restricted_allows_a_careful_pod():
     assert violations(CAREFUL, "restricted") == []
+
+
+def careful(container: dict[str, Any] | None = None, pod: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """A pod that is allowed at every level, changed."""
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}} | (container or {})
+    base = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    return {"securityContext": base | (pod or {}), "containers": [{"name": "c", "securityContext": security}], **spec}
+
+
+UNCONFINED = {"seccompProfile": {"type": "Unconfined"}}
+MUST_SECCOMP = 'must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
+NOT_UNCONFINED = 'must not set securityContext.seccompProfile.type to "Unconfined"'
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted", "said"),
+    [
+        (careful(hostIPC=True), "baseline", "host namespaces (hostIPC=true)"),
+        (careful(UNCONFINED), "baseline", f'seccompProfile (container "c" {NOT_UNCONFINED})'),
+        (careful(pod=UNCONFINED), "baseline", f"seccompProfile (pod {NOT_UNCONFINED})"),
+        (careful(UNCONFINED, UNCONFINED), "baseline", f'seccompProfile (pod and container "c" {NOT_UNCONFINED})'),
+        (careful(UNCONFINED), "restricted", f'seccompProfile (container "c" {MUST_SECCOMP})'),
+        (careful(pod={"seccompProfile": None}), "restricted", f'seccompProfile (pod or container "c" {MUST_SECCOMP})'),
+        (
+            careful({"allowPrivilegeEscalation": True}), "restricted",
+            'allowPrivilegeEscalation != false (container "c" must set securityContext.allowPrivilegeEscalation=false)',
+        ),
+        (
+            careful({"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN", "CHOWN"]}}), "restricted",
+            'unrestricted capabilities (container "c" must not include "CHOWN", "SYS_ADMIN" in '
+            "securityContext.capabilities.add)",
+        ),
+        (
+            careful({"capabilities": {"add": ["BPF"]}}), "restricted",
+            'unrestricted capabilities (container "c" must set securityContext.capabilities.drop=["ALL"]; '
+            'container "c" must not include "BPF" in securityContext.capabilities.add)',
+        ),
+        (
+            careful({"runAsNonRoot": False}), "restricted",
+            'runAsNonRoot != true (container "c" must not set securityContext.runAsNonRoot=false)',
+        ),
+        (
+            careful(pod={"runAsNonRoot": False}), "restricted",
+            'runAsNonRoot != true (pod or container "c" must set securityContext.runAsNonRoot=true)',
+        ),
+        (careful({"runAsUser": 0}), "restricted", 'runAsUser=0 (container "c" must not set runAsUser=0)'),
+        (
+            careful({"runAsUser": 0}, {"runAsUser": 0}), "restricted",
+            'runAsUser=0 (pod and container "c" must not set runAsUser=0)',
+        ),
+        (
+            careful(volumes=[{"name": "a", "nfs": {}}]), "restricted",
+            'restricted volume types (volume "a" uses restricted volume type "nfs")',
+        ),
+        (
+            careful(volumes=[{"name": "a", "nfs": {}}, {"name": "b", "hostPath": {}}, {"name": "d", "emptyDir": {}}]),
+            "restricted",
+            'restricted volume types (volumes "a", "b" use restricted volume types "hostPath", "nfs")',
+        ),
+    ],
+)  # fmt: skip
+def test_each_rule_alone(spec: dict[str, Any], wanted: str, said: str) -> None:
+    assert violations(spec, wanted) == [said]
+
+
+def test_host_ports_are_counted() -> None:
+    ports = [{"containerPort": 80, "hostPort": 80}, {"containerPort": 81}]
+    one = careful(containers=[{"name": "c", "ports": ports}])
+    assert violations(one, "baseline") == ['hostPort (container "c" uses hostPort 80)']
+    two = careful(containers=[{"name": "c", "ports": ports}, {"name": "d", "ports": ports}])
+    assert violations(two, "baseline") == ['hostPorts (containers "c", "d" use hostPorts 80, 80)']
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        careful({"capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}}),
+        careful({"runAsNonRoot": True}, {"runAsNonRoot": None}),
+        careful({"seccompProfile": {"type": "Localhost"}}, {"seccompProfile": None}),
+        careful({"runAsUser": 1000}),
+        careful(volumes=[{"name": "a", "configMap": {}}, {"name": "b", "projected": {}}, {"name": "c", "secret": {}}]),
+    ],
+)
+def test_what_restricted_allows(spec: dict[str, Any]) -> None:
+    assert violations(spec, "restricted") == []
+
+
+def test_init_containers_count() -> None:
+    spec = careful(initContainers=[{"name": "i", "securityContext": {"privileged": True}}])
+    assert violations(spec, "baseline") == ['privileged (container "i" must not set securityContext.privileged=true)']
+
+
+def test_the_level_of_a_namespace() -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.35"}
+    assert level(labels, "enforce") == ("baseline", "v1.35")
+    assert level(labels, "warn") == ("privileged", "latest")
+    assert level({"pod-security.kubernetes.io/warn": "typo"}, "warn") == ("restricted", "latest")
