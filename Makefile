@@ -32,10 +32,11 @@ bench: $(READY)  ## measure start-up, rules, delivery and reading; RULES="a.yaml
 fuzz: $(READY)  ## throw random and broken rule files at the loader; N=1000000 for more than 10000
 	$(BIN)/python -m tests.falcorules.fuzz --inputs $(or $(N),10000)
 
-lint: $(READY)  ## check style and types
+lint: $(READY)  ## check style, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 notebooks: $(READY)  ## execute every chapter and store its outputs
 	$(BIN)/labkit run --target embedded --output build/notebooks --store
