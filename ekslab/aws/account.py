@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import os
 import threading
@@ -20,7 +19,7 @@ import orjson
 
 from ekslab import names
 from ekslab.aws.iam_authorization import Document, parse_document
-from ekslab.aws.protocols import BOTOCORE_NAMES, AwsError, Call, decoded_body, unsupported
+from ekslab.aws.protocols import AwsError, Call, decoded_body, unsupported
 from ekslab.http import HttpResponse
 
 # The roles of the workshop's cluster, and the AWS managed policies that EKS wants on them.
@@ -34,10 +33,10 @@ _CLUSTER_ROLES = {
 
 
 @cache
-def supported() -> dict[str, frozenset[str]]:
-    """The operations that moto answers as AWS does, by signing name: `supported.toml`."""
+def supported() -> frozenset[str]:
+    """The operations of IAM that moto answers as AWS does: `supported.toml`."""
     text = resources.files("ekslab.aws").joinpath("supported.toml").read_text(encoding="utf-8")
-    return {service: frozenset(operations) for service, operations in tomllib.loads(text).items()}
+    return frozenset(tomllib.loads(text)["iam"])
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ class Account:
         self.administrator = administrator
         self._cluster_roles = cluster_roles
         self._application: Any = None
-        self._started: set[str] = set()
         self._made: Counter[str] = Counter()
         self._loading = threading.Lock()
 
@@ -81,21 +79,14 @@ class Account:
             from moto.moto_api._internal import mock_random
             from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-            self._start_empty("iam")
-            iam = get_backend("iam")[self.account_id]["aws"]
+            back_ends = get_backend("iam")[self.account_id]
+            back_ends.reset()  # moto's state may come from another lab in this process
+            iam = back_ends["aws"]
             iam.aws_managed_policies = [_unattached(policy) for policy in _aws_policies(self.account_id)]
             iam.managed_policies = {policy.arn: policy for policy in iam.aws_managed_policies}
             mock_random.seed(self.account_id)
             self._seed(iam)
             self._application = DomainDispatcherApplication(create_backend_app)
-
-    def _start_empty(self, service: str) -> None:
-        """Resets a service before its first use: moto's state may come from another lab in this process."""
-        from moto.backends import get_backend
-
-        if service not in self._started:
-            self._started.add(service)
-            get_backend(service)[self.account_id].reset()
 
     def _seed(self, iam: Any) -> None:
         user = iam.create_user(self.region, self.administrator.name)
@@ -118,12 +109,9 @@ class Account:
 
     def handle(self, call: Call) -> HttpResponse:
         """moto's response to a supported call. Raises AwsError for others, and for faults that moto doesn't notice."""
-        if call.operation not in supported().get(call.service, frozenset()):
+        if call.operation not in supported():
             raise unsupported(call)
         self.load()
-        if call.service != "iam":
-            self._start_empty(BOTOCORE_NAMES.get(call.service, call.service))
-            return self._dispatch(call)
         self._refuse_what_iam_refuses(call)
         self._make_ids_reproducible(call)
         response = self._dispatch(call)
@@ -132,60 +120,36 @@ class Account:
         return response
 
     def _dispatch(self, call: Call) -> HttpResponse:
-        request = call.request
-        url = urlsplit(request.url)
-        body = decoded_body(call)
-        environ: dict[str, Any] = {
-            "REQUEST_METHOD": request.method,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": url.path or "/",
-            "QUERY_STRING": url.query,
-            "SERVER_NAME": "localhost",
-            "SERVER_PORT": "80",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "CONTENT_LENGTH": str(len(body)),
-            "CONTENT_TYPE": request.header("content-type"),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.errors": io.StringIO(),
-            "wsgi.multithread": False,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        dropped = ("content-length", "content-type", "content-encoding", "transfer-encoding", "connection")
-        for name, value in request.headers.items():
-            if name.lower() not in dropped and not name.lower().startswith("x-moto"):
-                environ["HTTP_" + name.upper().replace("-", "_")] = value
+        from werkzeug.datastructures import Headers
+        from werkzeug.test import EnvironBuilder, run_wsgi_app
+
         scope = call.scope
         assert scope is not None
-        environ |= {
-            "HTTP_HOST": f"{call.service}.{call.region}.amazonaws.com",
-            "HTTP_X_MOTO_ACCOUNT_ID": self.account_id,
-            # moto takes the service and region from here, for presigned requests too.
-            "HTTP_AUTHORIZATION": (
-                f"AWS4-HMAC-SHA256 Credential={scope.access_key_id}/{scope.date}/{scope.region}/{scope.service}"
-                "/aws4_request, SignedHeaders=host, Signature=verified"
+        url = urlsplit(call.request.url)
+        environ = EnvironBuilder(
+            method=call.request.method,
+            path=url.path or "/",
+            query_string=url.query,
+            base_url=f"http://iam.{call.region}.amazonaws.com",
+            content_type=call.request.header("content-type"),
+            data=decoded_body(call),
+            headers=Headers(
+                {
+                    "X-Moto-Account-Id": self.account_id,
+                    # moto reads the service and the region from here, for presigned requests, too.
+                    "Authorization": (
+                        f"AWS4-HMAC-SHA256 Credential={scope.access_key_id}/{scope.date}/{scope.region}/{scope.service}"
+                        "/aws4_request, SignedHeaders=host, Signature=verified"
+                    ),
+                }
             ),
-        }
-        status = 500
-        headers: dict[str, str] = {}
+        ).get_environ()
+        chunks, status, headers = run_wsgi_app(self._application, environ, buffered=True)
+        dropped = ("access-control", "content-length")
+        kept = {name: value for name, value in headers.items() if not name.lower().startswith(dropped)}
+        return HttpResponse(int(status.split()[0]), kept, b"".join(chunks))
 
-        def start_response(line: str, received: list[tuple[str, str]], exc_info: Any = None) -> None:
-            nonlocal status
-            status = int(line.split()[0])
-            headers.update(received)
-
-        chunks = self._application(environ, start_response)
-        try:
-            payload = b"".join(chunks)
-        finally:
-            if hasattr(chunks, "close"):
-                chunks.close()
-        kept = {k: v for k, v in headers.items() if not k.lower().startswith(("access-control", "content-length"))}
-        return HttpResponse(status, kept, payload)
-
-    # -- IAM, as the lab's own services read it --
+    # -- for other services
 
     def _iam(self) -> Any:
         self.load()

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ekslab import memory, names
 from ekslab.aws import iam_authorization, policy_simulation, signature, wire
-from ekslab.aws.account import Account, Administrator, supported
+from ekslab.aws.account import Account, Administrator
 from ekslab.aws.cloudwatch import CloudWatch
 from ekslab.aws.eks import Eks
 from ekslab.aws.iam_authorization import Principal
@@ -186,7 +186,7 @@ class Aws:
                 call = with_parameters(call)
             if call.operation.startswith(_STORING) and memory.is_full():
                 raise AwsError("LimitExceededException", memory.MESSAGE)
-            if call.service in supported() or call.operation.startswith("AssumeRole"):
+            if call.service == "iam" or call.operation.startswith("AssumeRole"):
                 await self.warm_up()
             service = self._services.get(call.service)
             if service is not None and caller is not None:
@@ -265,7 +265,7 @@ class Aws:
             return self.eks.handle(call)
         if call.service == "iam" and call.operation in policy_simulation.OPERATIONS:
             return policy_simulation.simulate(call, self.account)
-        if call.service in supported():
+        if call.service == "iam":
             return self.account.handle(call)
         raise unsupported(call)
 

@@ -36,7 +36,6 @@ _NUMBERS = {
 }
 _SETTABLE = {*_NUMBERS, "Policy", "RedrivePolicy", "SqsManagedSseEnabled"}
 _UNSUPPORTED = {"KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "RedriveAllowPolicy"}
-_SYSTEM_ATTRIBUTES = ("SenderId", "SentTimestamp", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp")
 
 
 @dataclass(eq=False)

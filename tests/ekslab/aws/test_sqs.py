@@ -54,7 +54,13 @@ def test_a_message_is_received_hidden_received_again_and_deleted(running: Any, s
     assert first["MessageAttributes"]["kind"]["StringValue"] == "x"
     assert first["MD5OfBody"] == sent["MD5OfMessageBody"]
     assert first["MD5OfMessageAttributes"] == sent["MD5OfMessageAttributes"]
-    assert first["Attributes"]["ApproximateReceiveCount"] == "1"
+    now = running.clock.ms()
+    system = first["Attributes"]
+    assert (system["ApproximateReceiveCount"], set(system)) == (
+        "1",
+        {"SenderId", "SentTimestamp", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp"},
+    )
+    assert now - 30_000 < int(system["SentTimestamp"]) <= int(system["ApproximateFirstReceiveTimestamp"]) <= now
     assert bodies(sqs, queue) == []
     running.clock.offset += 31
     (second,) = sqs.receive_message(QueueUrl=queue, AttributeNames=["ApproximateReceiveCount"])["Messages"]
