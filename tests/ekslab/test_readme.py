@@ -33,8 +33,6 @@ IMPORTED_AS = {"pyyaml": ["yaml"], "google-re2": ["re2"], "pyjwt": ["jwt"], "fla
 IMPORTED_AS |= {"boto3": ["boto3", "botocore"], "jsonpatch": ["jsonpatch", "jsonpointer"]}
 BLOCKED = ("labkit", "pandas", "matplotlib", "IPython", "papermill")
 
-pytestmark = pytest.mark.timeout(240)
-
 
 class Alone:
     """A folder with copies of `ekslab` and `falcorules`, in which `labkit` and what only it needs can't be imported."""

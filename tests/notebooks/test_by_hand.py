@@ -140,7 +140,6 @@ def test_what_is_to_be_typed_is_marked(chapter: str) -> None:
 
 
 @needs_tools
-@pytest.mark.timeout(300)
 def test_the_workshop_by_hand(terminal: Terminal, lab: Lab) -> None:
     shown: set[str] = set()
     for chapter in CHAPTERS:
@@ -180,7 +179,6 @@ def test_the_workshop_by_hand(terminal: Terminal, lab: Lab) -> None:
 
 
 @needs_tools
-@pytest.mark.timeout(300)
 def test_the_commands_of_every_step_and_of_its_undoing(terminal: Terminal, lab: Lab) -> None:
     """After the test above: what a chapter has in words of its own, by the step's commands; then all of it undone."""
     assert lab.audit().clean
@@ -226,7 +224,6 @@ def test_the_blocks_for_boto3(lab: Lab) -> None:
 
 
 @needs_tools
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("document", ["docs/instructor-guide.md", "README.md"])
 def test_the_documents_by_hand(terminal: Terminal, lab: Lab, document: str) -> None:
     """All but what sets up the environment, which a test has, and what is for a cluster of one's own.

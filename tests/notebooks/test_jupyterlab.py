@@ -22,7 +22,7 @@ from ekslab import client, state
 
 from .conftest import ROOT, Attendee, JupyterLab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 PICTURES = os.environ.get("LABKIT_SCREENSHOTS")  # a folder; read before the tests forget what a person has set
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
 QUIET = (

@@ -248,7 +248,6 @@ def delivered(body: dict[str, Any]) -> list[str]:
     return [event["message"] for event in document["logEvents"]]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [3, 5])
 def test_every_alert_is_one_finding_or_a_dead_letter_with_its_reason(
     make_lab: Callable[[int], TortureLab], seed: int

@@ -226,7 +226,6 @@ def world(lab: Lab) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("shared", "helm_in_this_process")
-@pytest.mark.timeout(300)
 def test_all_of_it_killed_again_and_again_converges_and_leaves_what_was_there(
     lab: Lab, home: Path, workshop: Path
 ) -> None:
