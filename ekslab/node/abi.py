@@ -1,4 +1,4 @@
-"""Linux's numbers and words, the same on whatever computer the lab runs: errno, open flags, capabilities, signals."""
+"""Linux's numbers and names of errors, open flags, capabilities and signals, the same on every platform."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _NAME_OF_NUMBER = {number: name for name, (number, _) in _ERRNO.items()}
 
 
 def error(name: str, path: str | None = None, path2: str | None = None) -> OSError:
-    """The `OSError` (of the fitting subclass) that a system call raises for Linux's errno `name`."""
+    """The `OSError` (or the matching subclass) that a system call raises for Linux's errno `name`."""
     number = getattr(errno, name, _ERRNO[name][0])
     if path is None:
         return OSError(number, _ERRNO[name][1])
@@ -61,7 +61,7 @@ def error(name: str, path: str | None = None, path2: str | None = None) -> OSErr
 
 
 def errno_name(exception: OSError) -> str:
-    """Linux's name of an `OSError`, e.g. `ENOENT`; `EIO` for one that didn't come from here."""
+    """Linux's name of an `OSError`, e.g. `ENOENT`; `EIO` for one that `error` didn't make."""
     return _NAME_OF.get(exception.errno or 0, "EIO")
 
 
@@ -201,7 +201,7 @@ def signal_name(number: int) -> str:
 
 
 SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD = 1, 2, 3, 9, 13, 15, 17
-# A process that has no handler for one of these just goes on. Stopping a process isn't simulated.
+# Without a handler, these don't end a process. Stopping a process isn't simulated.
 HARMLESS_SIGNALS = frozenset(SIGNALS[name] for name in ("CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"))
 
 S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFIFO, S_IFSOCK = (

@@ -30,7 +30,6 @@ class ContainerSpec:
     workdir: str = ""
     user: str = ""
     tty: bool = False
-    stdin: bool = False
     privileged: bool = False
     add: Sequence[str] = ()
     drop: Sequence[str] = ()
@@ -43,7 +42,6 @@ class ContainerSpec:
     hostname: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     pod_labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
     termination_log: str = "/dev/termination-log"
     memory_limit: int = NODE_MEMORY
 
@@ -74,7 +72,6 @@ class Container:
     filesystem: Filesystem
     disk: Disk
     memory: Memory
-    created_at: int
     started_at: int = 0
     finished_at: int = 0
     state: str = "created"

@@ -26,7 +26,7 @@ class LogFile:
         now = self._filesystem.now()
         if self._file.size() + len(data) > _FILE:
             self._rotate(now)
-        # When the node's disk is full, what a container says is lost, and the container goes on.
+        # When the node's disk is full, output is lost and the container goes on.
         with contextlib.suppress(OSError):
             self._file.write_at(self._file.size(), data, now)
 
@@ -75,6 +75,6 @@ class LogWriter:
 
 
 def rfc3339(nanoseconds: int) -> str:
-    """A time as CRI logs have it: UTC, nine digits."""
+    """A time in the form of CRI logs: UTC, nine digits."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

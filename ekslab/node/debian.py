@@ -1,4 +1,4 @@
-"""The root file system of a Debian 12 image: the files people look at, and programs where Debian has them."""
+"""The root file system of a Debian 12 image: configuration files, and programs at Debian's paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ekslab.node import userland as _userland  # noqa: F401 - registers the prog
 from ekslab.node.images import Layer
 from ekslab.node.userland import lacking
 
-# What Debian's slim images have. Programs that an image adds (curl, nc, ...) are put there by that image.
+# Programs of Debian's slim images. An image adds others (curl, nc, ...) itself.
 _PROGRAMS = [
     "arch",
     "b2sum",
@@ -216,7 +216,7 @@ export PATH
 
 
 def debian_userland() -> Layer:
-    """A layer of its own, to be extended by an image."""
+    """A new layer that an image can extend."""
     return _base().copy()
 
 

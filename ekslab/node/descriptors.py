@@ -18,14 +18,14 @@ _PIPE_LIMIT = 64 << 20  # for a writer that never waits for its reader
 
 
 class InputStream(Protocol):
-    """Where a process's input comes from when it comes from outside the node."""
+    """A process's input from outside the node."""
 
     async def read(self, n: int) -> bytes: ...
 
 
 class OutputStream(Protocol):
-    """Where a process's output goes when it leaves the node. `async drain()`, if it has one, is awaited; when `full`,
-    if it has that, before the process goes on."""
+    """A process's output that leaves the node. It may have `async drain()`, which is awaited, and `full`: while that is
+    true, the process waits."""
 
     def write(self, data: bytes) -> object: ...
 
@@ -65,11 +65,11 @@ class OpenFile:
 
     @property
     def full(self) -> bool:
-        """Whether so much was written that the writer should wait."""
+        """Whether the writer has to wait until something was read."""
         return False
 
     async def drain(self) -> None:
-        """Waits until what was written has been taken."""
+        """Waits until the reader has caught up."""
 
     def closed(self) -> None:
         """The last descriptor was closed."""
@@ -80,7 +80,7 @@ class RegularFile(OpenFile):
         super().__init__(name, name_raw, flags)
         self.inode: File = inode
         self.offset = 0
-        # A computed file is a snapshot, as one read of a /proc file is.
+        # A computed file is a snapshot, like one read of a file in /proc.
         self._content = inode.content() if type(inode) is not File else None
 
     def read_now(self, size: int) -> bytes:
@@ -234,7 +234,7 @@ class Source(OpenFile):
 
 
 class Sink(OpenFile):
-    """The writing end of a pipe whose reader is outside the node (a log, a client) and takes everything at once."""
+    """The writing end of a pipe whose reader is outside the node (a log, a client)."""
 
     typechar, type = "p", "pipe"
 

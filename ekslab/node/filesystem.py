@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 from ekslab.node import abi
 from ekslab.node.abi import error
-from ekslab.node.inodes import Directory, File, Inode, MagicLink, OverlayDirectory, Stat, Symlink, Viewer
+from ekslab.node.inodes import Directory, File, Inode, MagicLink, OverlayDirectory, Symlink, Viewer
 
 _MAX_LINKS = 40
 _PATH_MAX = 4096
 
 
 class Watch:
-    """Something that waits for files to change, as inotify lets a program do; close it when done."""
+    """Waits for files to change, like inotify; close it when done."""
 
     def __init__(self, filesystem: Filesystem, paths: Iterable[str]) -> None:
         self._filesystem = filesystem
@@ -66,7 +66,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """A file system hung into another one's tree; `source` and `kind` are what /proc/mounts says."""
+    """A mounted file system; `source` and `kind` are shown in /proc/mounts."""
 
     path: str
     root: Inode
@@ -103,7 +103,7 @@ class Filesystem:
         self.root_source = root_source
         self.now = clock
         self.mounts: dict[int, MountPoint] = {}
-        # What the kernel read from /etc/passwd and /etc/group: file, its ctime, number -> name.
+        # Cache of `accounts.name_of`, by path: file, its ctime, number -> name.
         self.account_names: dict[str, tuple[Inode, int, dict[int, str]]] = {}
 
     # -- lookup ----------------------------------------------------------------------------------------------------
@@ -116,11 +116,11 @@ class Filesystem:
         viewer: Viewer | None = None,
         visited: list[Inode] | None = None,
     ) -> Found:
-        """Finds an absolute path. Raises ENOENT/ENOTDIR/ELOOP/EACCES for what comes before its last name."""
+        """Looks an absolute path up. Raises ENOENT/ENOTDIR/ELOOP/EACCES for components before the last."""
         if len(path) > _PATH_MAX:
             raise error("ENAMETOOLONG", path)
         todo = [part for part in reversed(path.split("/")) if part and part != "."]
-        # From the root to where we are: (inode, name, whether its mount is read-only).
+        # From the root to the current directory: (inode, name, whether its mount is read-only).
         trail: list[tuple[Directory, str, bool]] = [(self.root, "", False)]
         links = 0
         while todo:
@@ -178,7 +178,7 @@ class Filesystem:
     def mount(
         self, path: str, root: Inode, *, read_only: bool = False, source: str = "tmpfs", kind: str = "tmpfs"
     ) -> None:
-        """Hangs `root` over `path`, which is made (a directory or an empty file, as `root` is) when it isn't there."""
+        """Mounts `root` at `path`, which is created (as a directory or an empty file, like `root`) if missing."""
         if isinstance(root, Directory):
             self.mkdir(path)
         elif not self.exists(path):
@@ -225,12 +225,12 @@ class Filesystem:
         return self._file(path).size()
 
     def read_range(self, path: str, offset: int, size: int | None = None) -> bytes:
-        """Part of a file, without copying the rest: what a follower of a log needs."""
+        """Part of a file, without copying the rest (for followers of logs)."""
         data = self._file(path).data
         return bytes(data[offset:] if size is None else data[offset : offset + size])
 
     def write_bytes(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Writes a whole file; its directories are made."""
+        """Writes a whole file; missing directories are created."""
         self.open_file(path, mode).truncate(0, self.now())
         self.append_bytes(path, data)
 
@@ -242,7 +242,7 @@ class Filesystem:
         file.write_at(file.size(), data, self.now())
 
     def open_file(self, path: str, mode: int = 0o644) -> File:
-        """The file's inode; it and its directories are made when they aren't there."""
+        """The file's inode; the file and its directories are created if missing."""
         self.mkdir(posixpath.dirname(path) or "/")
         found = self.walk(path)
         if found.inode is None:
@@ -253,7 +253,7 @@ class Filesystem:
         return self._file(path)
 
     def mkdir(self, path: str, mode: int = 0o755) -> Directory:
-        """The directory; it and its parents are made when they aren't there."""
+        """The directory; it and its parents are created if missing."""
         here = ""
         current: Inode = self.root
         for part in path.split("/"):
@@ -282,7 +282,7 @@ class Filesystem:
         return made
 
     def symlink(self, target: str, path: str) -> None:
-        """Makes a link, replacing one that is there; its directories are made."""
+        """Creates or replaces a link; missing directories are created."""
         self.mkdir(posixpath.dirname(path) or "/")
         found = self.walk(path, follow=False)
         found.directory.insert(found.name, Symlink(target, now=self.now(), dev=found.directory.dev), self.now())
@@ -310,9 +310,6 @@ class Filesystem:
         if not isinstance(inode, Directory):
             raise error("ENOTDIR", path)
         return sorted(inode.names())
-
-    def stat(self, path: str) -> Stat:
-        return self.walk(path).need(path).stat()
 
     def watch(self, *paths: str) -> Watch:
         return Watch(self, paths)

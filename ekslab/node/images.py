@@ -1,4 +1,4 @@
-"""Container images: a root file system, what to run in it, and the registry that a node pulls them from."""
+"""Container images: root file system and entry point, and the registry that a node pulls them from."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ekslab.names import hex_id
 from ekslab.node import programs
 from ekslab.node.inodes import Directory, File, Inode, Symlink
 
-# When the files of an image were made: fixed, so that runs are alike.
+# Time of an image's files: constant, so that runs are reproducible.
 BUILT_AT = 1_760_000_000_000_000_000
 
 
 class Layer:
-    """A file tree that containers share and never change; each method that adds to it returns it."""
+    """A read-only file tree that containers share. Methods that add to it return it."""
 
     def __init__(self) -> None:
         self.root = Directory(0o755, now=BUILT_AT)
@@ -99,22 +99,10 @@ class Layer:
         return self.file(path, text, mode)
 
     def copy(self) -> Layer:
-        """A layer of its own with the same content."""
+        """A separate layer with the same content."""
         made = Layer()
         made.root = _copied(self.root)
         return made
-
-    def paths(self) -> Iterator[str]:
-        """Every path in it."""
-
-        def below(directory: Directory, prefix: str) -> Iterator[str]:
-            for name in directory.names():
-                yield f"{prefix}/{name}"
-                inode = directory.lookup(name)
-                if isinstance(inode, Directory):
-                    yield from below(inode, f"{prefix}/{name}")
-
-        return below(self.root, "")
 
 
 def _copied(directory: Directory) -> Directory:
@@ -131,7 +119,7 @@ def _copied(directory: Directory) -> Directory:
 
 @dataclass(frozen=True)
 class Image:
-    """What `repository:tag` stands for. `user` is a name or number, with an optional `:group`; root when empty."""
+    """An image. `user` is a name or number, with an optional `:group`; root when empty."""
 
     repository: str
     tags: tuple[str, ...]
@@ -152,10 +140,6 @@ class Image:
     def digest(self) -> str:
         return f"sha256:{hex_id(64, 'manifest', self.repository, *self.tags)}"
 
-    def reference(self, tag: str = "") -> str:
-        """`repository:tag`, with the first tag unless another is given."""
-        return f"{self.repository}:{tag or self.tags[0]}"
-
 
 class ImagePullError(Exception):
     """An image can't be pulled; `reason` and `message` are what the kubelet reports."""
@@ -167,7 +151,7 @@ class ImagePullError(Exception):
 
 
 def normalized(reference: str) -> tuple[str, str, str]:
-    """Repository, tag and digest as containerd completes a reference: `nginx` is docker.io/library/nginx:latest."""
+    """Repository, tag and digest as containerd normalizes a reference: `nginx` is docker.io/library/nginx:latest."""
     name, _, digest = reference.partition("@")
     repository, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:

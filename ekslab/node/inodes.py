@@ -64,9 +64,9 @@ class Stat(NamedTuple):
 
 
 class Inode:
-    """`layer` says where in a container's overlay the inode lives: from the image, written since, or not overlay.
+    """`layer` is "lower" (from the image) or "upper" (written since) in a container's overlay, None elsewhere.
 
-    `disk` is the file system that it takes space of, as long as anything refers to it.
+    `disk` is the file system whose space it takes while anything refers to it.
     """
 
     __slots__ = (
@@ -88,7 +88,7 @@ class Inode:
         self._taken = 0
 
     def place(self, disk: Disk | None) -> None:
-        """Takes its space on a disk. Raises ENOSPC when there is none left."""
+        """Allocates the inode on a disk. Raises ENOSPC when the disk is full."""
         self.disk = disk
         self._take(INODE)
 
@@ -123,7 +123,7 @@ class Inode:
         )
 
     def touched(self, now: int, *, content: bool = True) -> None:
-        """Records a change: times, the copy up into a container's writable layer, and whoever waits for it."""
+        """Records a change: updates times, copies up into a container's writable layer, wakes watches."""
         self.ctime = now
         if content:
             self.mtime = now
@@ -165,7 +165,7 @@ class File(Inode):
         return len(self.data)
 
     def content(self) -> bytes:
-        """All of it; made when asked for in files that the kernel computes."""
+        """The content; computed files compute it now."""
         return bytes(self.data)
 
     def write_at(self, offset: int, data: bytes, now: int) -> None:
@@ -178,7 +178,7 @@ class File(Inode):
         self.touched(now)
 
     def _grow(self, size: int) -> None:
-        """Takes the space for so many bytes; the first write to a file of an image takes it for all of the file."""
+        """Allocates space for `size` bytes; the first write to an image's file copies all of it up."""
         if self.disk is None and size > LAYER:
             raise error("ENOSPC")
         held = len(self.data) if isinstance(self.data, bytearray) else 0
@@ -225,7 +225,7 @@ class Symlink(Inode):
 
 
 class MagicLink(Symlink):
-    """A link of /proc/<pid>/fd or /proc/<pid>/exe: following it arrives at an inode, whatever its text says."""
+    """A link of /proc/<pid>/fd or /proc/<pid>/exe: following it leads to an inode, not to the path it shows."""
 
     __slots__ = ("inode",)
 
@@ -259,7 +259,7 @@ class Directory(Inode):
         return 4096
 
     def lookup(self, name: str, viewer: Viewer | None = None) -> Inode | None:
-        """The entry's inode; `viewer` is the process that looks, which /proc/self depends on."""
+        """The entry's inode; /proc/self depends on `viewer`, the process that looks it up."""
         return self.entries.get(name)
 
     def names(self, viewer: Viewer | None = None) -> list[str]:
@@ -284,9 +284,9 @@ class Directory(Inode):
 
 
 class OverlayDirectory(Directory):
-    """A directory of a container: an image's directory below, seen until something is written above it.
+    """A directory of a container: an image's directory as lower layer, and entries written since.
 
-    Nothing is copied when a container is made: each entry is wrapped when it is first looked up.
+    Creating a container copies nothing: entries are wrapped at the first lookup.
     """
 
     __slots__ = ("lower",)
@@ -349,14 +349,14 @@ class OverlayDirectory(Directory):
 
 
 def new_tmpfs(clock: Callable[[], int], memory: Memory, mode: int = 0o755) -> Directory:
-    """The root of an empty in-memory file system with a device number of its own."""
+    """The root of an empty tmpfs with a new device number."""
     root = Directory(mode, now=clock(), dev=new_device_number())
     root.disk = Disk(SHARED_MEMORY, memory=memory)
     return root
 
 
 def new_overlay(lower: Directory, clock: Callable[[], int], disk: Disk) -> OverlayDirectory:
-    """The root of a container: an image's tree below, an empty writable layer on `disk` above."""
+    """The root of a container: an image's tree as lower layer, an empty writable layer on `disk`."""
     root = OverlayDirectory(lower, dev=new_device_number())
     root.disk = disk
     root.mtime = clock()

@@ -208,7 +208,7 @@ class Task(Credentials, DescriptorTable):
         except MemoryError:
             status = self._out_of_memory(self.memory)
         except OSError as exc:
-            # A program that doesn't handle an error ends as one that says what its last call returned.
+            # An error that the program doesn't handle is reported as its error message.
             text = exc.strerror or str(exc)
             self._complain(f"{self.name}: {f'{exc.filename}: {text}' if exc.filename else text}\n")
             status = 1
@@ -308,7 +308,7 @@ class Task(Credentials, DescriptorTable):
 
     @property
     def group(self) -> object:
-        """What takes turns with others: the container, or the node for processes outside of containers."""
+        """The unit that takes turns: the container, or the node for processes outside of containers."""
         return self.container or self.kernel
 
     def filled(self, file: OpenFile) -> None:

@@ -1,6 +1,6 @@
-"""What a node has of memory and disk, and what of it is in use: control groups and file systems count in bytes.
+"""A node's memory and disk: limits and use of control groups and file systems, in bytes.
 
-Everything lives in the memory of the lab's process, so the sizes are small. `df` and the cgroup files tell them.
+Everything is in the memory of the lab's process, so the sizes are small. `df` and the cgroup files show them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ LOGS = 24 * MIB
 LAYER = 48 * MIB
 """A container's writable layer, and an emptyDir: parts of the node's disk."""
 SHARED_MEMORY = 64 * MIB
-"""A pod's /dev/shm, as Kubernetes has it."""
+"""A pod's /dev/shm, as in Kubernetes."""
 INODE = 1024
 """What each file, directory and link takes beside its content."""
 
 
 class OutOfMemory(BaseException):
-    """Ends the program whose control group is beyond its limit, from however deep inside it."""
+    """Ends the program whose control group is beyond its limit, from any depth of its calls."""
 
     def __init__(self, group: Memory) -> None:
         super().__init__(group)
@@ -50,7 +50,7 @@ class Memory:
             parent.groups.append(self)
 
     def charge(self, size: int) -> None:
-        """Counts memory that is held from now on; given back, when negative.
+        """Counts memory that is held from now on, or (negative) given back.
 
         Raises `OutOfMemory`, and counts nothing, beyond the limit. Beyond the node's, the largest group is killed.
         """
@@ -78,7 +78,7 @@ class Memory:
             self.parent._add(size)
 
     def remove(self) -> None:
-        """The container is gone, and all that it held."""
+        """The container was removed, with all that it held."""
         if self.parent is not None:
             self.parent._add(-self.used)
             self.parent.groups.remove(self)
@@ -124,7 +124,7 @@ class Disk:
             disk = disk.parent
 
     def remove(self) -> None:
-        """The container is gone, and all that it wrote."""
+        """The container was removed, with all that it wrote."""
         if self.parent is not None:
             self.parent._add(-self.used)
             self.parent = None

@@ -87,7 +87,7 @@ class Network:
         return stop
 
     def listen(self, ip: str, port: int, handler: Handler) -> Callable[[], None]:
-        """Answers at an address; returns what stops it. EADDRINUSE when somebody does already."""
+        """Answers at an address; returns what stops it. EADDRINUSE when the port is taken."""
         key = (ip, port)
         if key in self._listeners:
             raise error("EADDRINUSE")

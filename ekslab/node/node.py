@@ -1,4 +1,4 @@
-"""A node of the simulated cluster: its kernel, its own file system and its container runtime, put together."""
+"""A node of the simulated cluster: kernel, file system and container runtime."""
 
 from __future__ import annotations
 

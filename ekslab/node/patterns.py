@@ -7,6 +7,7 @@ outside.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -851,20 +852,18 @@ def glob_escaped(text: str) -> str:
     return "".join(character if character.isalnum() else f"\\{character}" for character in text)
 
 
+_MAGIC = re.compile(r"\\.|[*?\[]|[+@!](?=\()", re.DOTALL)
+
+
 def has_magic(pattern: str, *, extglob: bool = False) -> bool:
     """Whether a glob has a character that stands for others."""
-    at = 0
-    while at < len(pattern):
-        character = pattern[at]
-        if character == "\\":
-            at += 1
-        elif (
-            character in "*?"
-            or (character == "[" and pattern.find("]", at + 2) > 0)
-            or (extglob and character in "+@!" and pattern.startswith("(", at + 1))
-        ):
+    last = pattern.rfind("]")
+    for match in _MAGIC.finditer(pattern):
+        character = match[0]
+        if character in "*?" or (character == "[" and last >= match.start() + 2):
             return True
-        at += 1
+        if extglob and character in "+@!":
+            return True
     return False
 
 

@@ -1,4 +1,4 @@
-"""/proc, /dev and /dev/pts of a container or of the node: directories whose entries follow the kernel's state."""
+"""/proc, /dev and /dev/pts of a container or of the node, computed from the kernel's state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs that a simulated node can run, found by what is in their executable file, as a kernel would."""
+"""The registry of programs that a simulated node can run. The content of an executable file names its program."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Runtime:
         memory = Memory(spec.memory_limit, self.kernel.memory)
         root = new_overlay(image.layer.root, self.kernel.now, disk)
         filesystem = Filesystem(root, clock=self.kernel.now)
-        container = Container(spec, image, id, hostname, filesystem, disk, memory, self.kernel.now())
+        container = Container(spec, image, id, hostname, filesystem, disk, memory)
         memory.kill = partial(self._out_of_memory, container)
         mount_kernel_filesystems(filesystem, self.kernel, None if spec.host_pid else container)
         self._mount_pod_files(container)
@@ -427,7 +427,7 @@ class _Nowhere:
         """Drops it."""
 
 
-# What a process reads and writes that nobody attached anything to. Its own, since a container can lose its /dev/null.
+# Standard streams that nothing is attached to. Not the container's /dev/null, which can be removed.
 _NULL = Device("null", 1, 3, 0o666)
 
 

@@ -1,4 +1,4 @@
-"""Sockets as open files. What is written to one is parsed as HTTP and answered by the handler at the other end."""
+"""Sockets as open files. Bytes written to one are parsed as HTTP and answered by the handler at the other end."""
 
 from __future__ import annotations
 

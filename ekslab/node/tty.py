@@ -1,4 +1,4 @@
-"""Terminals: a line discipline between a program on one side and whoever typed `kubectl exec -t` on the other."""
+"""Terminals: the line discipline between a program and the client of `kubectl exec -t`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ekslab.node.inodes import Inode
 _INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = 0x03, 0x1C, 0x04, 0x7F, 0x08, 0x15, 0x17
 _EDITING = frozenset((_INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE))
 _MOST = 64 * 1024
-"""Bytes that wait to be read, and of one line: whoever types faster waits, and what a line has beyond is dropped."""
+"""Most bytes that wait to be read, and most of one line. A faster client waits; a longer line is cut."""
 
 
 class Tty:
@@ -150,7 +150,7 @@ class Tty:
                 self._signal_group(self.foreground, abi.SIGNALS["WINCH"])
 
     def hang_up(self) -> None:
-        """The other side went away: readers see the end, the foreground gets SIGHUP."""
+        """The client disconnected: readers get the end of input, the foreground group SIGHUP."""
         if not self.hung_up:
             self.hung_up = True
             self._wake.set()
@@ -170,18 +170,18 @@ class Tty:
         self._ready.clear()
         self._line.clear()
         if pending:
-            # What was typed ahead is edited and echoed by whoever reads it, as a real terminal does at a mode change.
+            # Type-ahead is edited and echoed in the new mode, as a real terminal does.
             shown, self.echo = self.echo, False
             self.input(pending)
             self.echo = shown
 
     def interrupt(self) -> None:
-        """Makes whoever reads see an InterruptedError (a program's own handling of Ctrl-C)."""
+        """Raises InterruptedError in the program that reads (for programs that handle Ctrl-C themselves)."""
         self._interrupted = True
         self._wake.set()
 
     def unread(self, data: bytes) -> None:
-        """Gives back what was read and not used."""
+        """Puts back input that was read and not used."""
         self._ready.appendleft(data)
 
     async def read(self, size: int) -> bytes:
@@ -204,7 +204,7 @@ class Tty:
         return data
 
     async def used(self, timeout: float) -> None:
-        """Waits until a program reads from the terminal, so that what is typed is echoed by who reads it."""
+        """Waits until a program reads from the terminal, so that input is echoed in that program's mode."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._used.wait(), timeout)
 

@@ -1,12 +1,12 @@
-"""Gives simulated programs their turns on the lab's event loop, and ends a program that doesn't give its turn back.
+"""Shares the lab's event loop among simulated programs, and ends a program that doesn't yield.
 
-Every task of a process is driven step by step by a `_Steps`. Between two steps the loop serves everyone else: AWS, the
-Kubernetes API, other pods. Three rules follow, whatever a program does:
+Every task of a process is driven step by step by a `_Steps`. Between two steps the loop serves AWS, the Kubernetes
+API and other pods. Three rules hold:
 
 * A step begins only when it is its turn. Once programs have run for `TURN` seconds together, the loop gets a round for
-  everyone else. Containers then take turns, so that one with 500 processes waits as long as one with a single process.
+  everything else. Containers then take turns: one with 500 processes waits as long as one with a single process.
   Within a container it is the turn of the process that has run least lately: a server answers however many spin.
-* After a long step, programs rest for as long as it took.
+* After a long step, programs rest for the time that it took.
 * A step that takes more than `LONGEST` seconds of processor time is interrupted: a timer's signal handler raises
   `Overrun` inside the program, and the process ends as if killed (137). The kernel's own code is not interrupted, since
   that would leave files or processes half changed. It is bounded instead, by the sizes it accepts.
@@ -36,7 +36,7 @@ from ekslab.node import programs
 from ekslab.node.limits import OutOfMemory
 
 TURN = 0.004
-"""Seconds that programs run before the loop gets a round for everyone else."""
+"""Seconds that programs run before the loop gets a round for everything else."""
 LONGEST = 0.15
 """Seconds of processor time that a single step may take."""
 _TICK = 0.02  # seconds of processor time between two looks at the step that is running
@@ -45,7 +45,7 @@ _LONGEST_REST = 0.25
 _PATIENCE = 3  # interruptions that a program may catch
 
 _LAB = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-# Functions without state of their own: to interrupt them harms nobody.
+# Functions without state, safe to interrupt.
 _PURE = tuple(os.path.join(_LAB, "node", name) for name in ("patterns.py",))
 # An interrupted lock of these would never be released, an interrupted import would leave half a module.
 _UNSAFE = ("logging", "threading", "asyncio", "importlib", "weakref", "weakrefset")
@@ -56,11 +56,11 @@ _T = TypeVar("_T")
 
 
 class Overrun(BaseException):
-    """Raised inside a simulated program that kept the event loop for too long, wherever it is."""
+    """Raised inside a simulated program that held the event loop for too long."""
 
 
 class Owner(Protocol):
-    """A process, as far as its turns are concerned."""
+    """What turn-taking needs of a process."""
 
     ran: float | None
     """Seconds for which it ran, compared with others of its group; None before its first turn."""
@@ -70,7 +70,7 @@ class Owner(Protocol):
 
     @property
     def group(self) -> object:
-        """What takes turns with others: the container, or the node for processes outside of containers."""
+        """The unit that takes turns: the container, or the node for processes outside of containers."""
 
     def room(self) -> Coroutine[Any, Any, object] | None:
         """Waits until what the process has written so far was taken, if that is too much to hold."""
@@ -125,7 +125,7 @@ class _Steps(Coroutine[Any, Any, _T]):
         return self._turn
 
     def throw(self, typ: Any, val: Any = None, tb: Any = None) -> Any:
-        """As for `send`, it has to be its turn: a thousand processes that are killed at once take their time, too."""
+        """Like `send`, waits for its turn: killing a thousand processes at once takes time, too."""
         if self._room is not None:
             self._room.close()
             self._room = None
@@ -335,7 +335,7 @@ class _Timer:
 
     @classmethod
     def _excuse_collection(cls, phase: str, info: dict[str, int]) -> None:
-        """The garbage of all is not the fault of the program during whose step it is collected."""
+        """Doesn't count garbage collection as time of the program during whose step it happens."""
         if phase == "start":
             cls._collecting = time.thread_time()
         else:

@@ -44,7 +44,6 @@ def container_spec(
         workdir=spec.get("workingDir", ""),
         user="" if user is None else str(user) if group is None else f"{user}:{group}",
         tty=bool(spec.get("tty")),
-        stdin=bool(spec.get("stdin")),
         privileged=bool(context.get("privileged")),
         add=tuple(capabilities.get("add") or ()),
         drop=tuple(capabilities.get("drop") or ()),
@@ -56,6 +55,5 @@ def container_spec(
         pod_ip=pod["status"]["podIP"],
         hostname=node_name if host_network else name_of(pod)[:63],
         pod_labels=dict(pod["metadata"].get("labels") or {}),
-        annotations=dict(pod["metadata"].get("annotations") or {}),
         memory_limit=int(quantity(limit)) if limit else NODE_MEMORY,
     )

@@ -1,1 +1,1 @@
-"""Falco's fields, one module for each class; each maps a field's name to what computes it from a `SystemCall`."""
+"""Falco's fields, one module for each class; each maps field names to functions of a `SystemCall`."""

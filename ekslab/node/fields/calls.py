@@ -1,4 +1,4 @@
-"""evt.*: what Falco tells of the call itself, and the arguments of execve and clone."""
+"""evt.*: fields of the system call itself, and the arguments of execve and clone."""
 
 from __future__ import annotations
 

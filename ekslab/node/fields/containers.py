@@ -1,4 +1,4 @@
-"""container.* and k8s.*: what Falco tells of the container and its pod."""
+"""container.* and k8s.*: fields of the container and its pod."""
 
 from __future__ import annotations
 

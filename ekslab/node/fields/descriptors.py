@@ -1,4 +1,4 @@
-"""fd.* and fs.*: what Falco tells of the descriptor and the paths of a call."""
+"""fd.* and fs.*: fields of a call's descriptor and paths."""
 
 from __future__ import annotations
 

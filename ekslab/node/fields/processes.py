@@ -1,4 +1,4 @@
-"""proc.*, thread.*, user.* and group.*: what Falco tells of the process."""
+"""proc.*, thread.*, user.* and group.*: fields of the process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ekslab.node.kernel import SystemCall, Task
 
 
 def ancestors(process: Task) -> Iterator[Task]:
-    """The process, its parent, and so on. What started the node's own services isn't visible."""
+    """The process, its parent, and so on, up to the container's shim."""
     current: Task | None = process
     while current is not None:
         yield current

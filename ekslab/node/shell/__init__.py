@@ -1,4 +1,4 @@
-"""sh (dash) and bash: the programs that turn what an attendee types into processes on the simulated node."""
+"""The programs sh (dash) and bash."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class TooDeep(ExpansionError):
 
 
 class Interrupted(Exception):
-    """Ctrl-C while an interactive shell was running a command of its own."""
+    """Ctrl-C while an interactive shell ran a built-in command."""
 
 
 class LoopExit(Exception):

@@ -1,4 +1,4 @@
-"""What becomes of a word: variables, command substitution, arithmetic, splitting into fields, file name patterns."""
+"""Word expansion: variables, command substitution, arithmetic, field splitting, file name patterns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MOST_BRACES = 1 << 24
 
 
 async def fields(shell: State, words: Iterable[Word]) -> list[str]:
-    """The arguments that a command's words become."""
+    """Expands a command's words to its arguments."""
     result: list[str] = []
     held = 0
     for word in words:
@@ -342,7 +342,7 @@ def _pieces(value: str, separators: str) -> tuple[list[str], bool, bool]:
 
 
 def split_at(value: str, blanks: str, others: str, most: int = 0) -> list[str]:
-    """Splits at separators as IFS has it; with `most`, the last piece is the rest as it is."""
+    """Splits at the separators of IFS; with `most`, the last piece is the rest as it is."""
     pieces: list[str] = []
     start = at = 0
     while at < len(value):

@@ -1,4 +1,4 @@
-"""bash and sh at a terminal: the prompt, the line being typed, history, and what bash reads and writes around it."""
+"""Interactive bash and sh: prompt, line editing, history, and the files that bash reads and writes."""
 
 from __future__ import annotations
 

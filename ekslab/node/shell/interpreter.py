@@ -1,4 +1,4 @@
-"""Runs a shell's commands: a tree goes in, system calls of the shell's process and of its children come out.
+"""Runs the syntax tree of a shell's commands, by system calls of the shell's process and its children.
 
 dash and bash differ in what a rule can see: dash makes a command's redirections itself before it starts the command
 (vfork), bash in the forked child; `bash -c` with one command becomes that command, dash keeps waiting for it.
@@ -114,7 +114,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
             await self.run_trap(self._pending_traps.pop(0))
 
     async def run_trap(self, name: str) -> None:
-        """Runs what `trap` has for a signal or an event; `$?` stays as it was."""
+        """Runs the action of a trap; `$?` stays as it was."""
         action = self.traps.get(name)
         if not action or self._in_trap:
             return
@@ -210,7 +210,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
         return status
 
     async def _connected(self, commands: tuple[Command, ...]) -> int:
-        """`a | b | c`, each in a process of its own."""
+        """`a | b | c`, each in a child process."""
         process = self.process
         children: list[Process] = []
         reading: int | None = None
@@ -250,7 +250,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
         return main
 
     async def guarded(self, running: Awaitable[int]) -> int:
-        """Runs a subshell's command: what leaves it ends the subshell, not the shell around it."""
+        """Runs a subshell's command: `exit`, `return` and `break` end the subshell only."""
         try:
             status = await running
         except Return as exc:

@@ -1,4 +1,4 @@
-"""The shell's grammar: text goes in, a tree of commands comes out.
+"""The shells' grammar: parses text into a syntax tree of commands.
 
 POSIX's grammar as dash and bash share it, and bash's own where `bash` is set. What isn't understood is a syntax error,
 never something else than what was written.

@@ -16,7 +16,7 @@ from ekslab.node.shell.errors import ExpansionError
 from ekslab.node.shell.redirections import Redirections, message
 from ekslab.node.shell.syntax import Redirect
 
-_LONGEST_ARGUMENT = 131_072  # bytes, as the kernel has it
+_LONGEST_ARGUMENT = 131_072  # bytes, the kernel's limit
 _MOST_ARGUMENTS = 2_097_152  # bytes of all arguments and the environment
 
 

@@ -123,7 +123,7 @@ class State:
         return default if text is None else text
 
     def own(self, name: str) -> Value:
-        """A variable that can be changed: made when there is none, copied when a parent shell has it, too."""
+        """A variable for changing: created if missing, copied if shared with a parent shell."""
         known = self.variables.get(name)
         if known is None:
             known = self.variables[name] = Value()
@@ -355,7 +355,7 @@ class State:
         return None
 
     def environment(self, assignments: Mapping[str, str] | None = None) -> dict[str, str]:
-        """What a program that is started gets."""
+        """The environment of a program that the shell starts."""
         env = {
             name: value.text for name, value in self.variables.items() if "x" in value.flags and value.text is not None
         }
@@ -406,7 +406,7 @@ class State:
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def complain(self, message: str, *, where: bool = True) -> None:
-        """An error message of the shell's own, in its own form."""
+        """Writes an error message in the form of bash or dash."""
         if self.bash:
             if self.interactive or not where:
                 prefix = "bash"
@@ -422,7 +422,7 @@ class State:
             return  # its standard error is closed
 
     def lacks(self, what: str) -> int:
-        """Says that it is the lab that doesn't have something which the real shell has."""
+        """Reports something that the real shell has and the lab's doesn't."""
         self.complain(f"labkit: the lab's {'bash' if self.bash else 'sh'} doesn't have {what}")
         return 2
 

@@ -10,7 +10,7 @@ _ENTRY = 64  # bytes that an element takes beside its text
 
 @dataclass
 class Value:
-    """What a name stands for. `text` is None for an array or a variable that was declared and not set.
+    """A variable's value. `text` is None for an array or a variable that was declared and not set.
 
     `flags` are bash's letters: a (array), A (by name), i (integer), l, u (case), n (a reference), r (readonly),
     x (exported).

@@ -37,14 +37,14 @@ class CredentialCalls(Task):
             raise error("EPERM")
 
     def new_session(self) -> None:
-        """Makes the process the leader of a session and group of its own."""
+        """Makes the process the leader of a new session and group."""
         self.session_leader = self.group_leader = self
 
     def unshare(self, flags: str) -> None:
         """`flags` are Linux's names, e.g. CLONE_NEWNET; EPERM without CAP_SYS_ADMIN, except for a user namespace."""
         allowed = "CLONE_NEWUSER" in flags or "CAP_SYS_ADMIN" in self.capabilities
         if "CLONE_NEWUSER" in flags:
-            self.bounding_capabilities = abi.ALL_CAPABILITIES  # in a user namespace of its own it may do everything
+            self.bounding_capabilities = abi.ALL_CAPABILITIES  # in a new user namespace it may do everything
         result = 0 if allowed else -abi.errno_number("EPERM")
         self.emit(
             "unshare",

@@ -133,7 +133,7 @@ class FileCalls(PathLookup):
         return await file.read(size)
 
     def read_now(self, fd: int, size: int = 1 << 30) -> bytes:
-        """Up to `size` bytes of a file, device or directory - nothing that would have to be waited for."""
+        """Up to `size` bytes of a file or device; never waits."""
         file = self.descriptor(fd)
         if not file.readable:
             raise error("EBADF")

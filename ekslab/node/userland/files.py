@@ -1,4 +1,4 @@
-"""Changing files: touch, cp, mv, rm, ln, mkdir, rmdir, chmod, chown, shred, tee, mktemp, truncate."""
+"""Programs that change files: touch, cp, mv, rm, ln, mkdir, rmdir, chmod, chown, shred, tee, mktemp, truncate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ekslab.node.userland.show import answer, chunks, emit
 
 
 def selinux(p: Process) -> None:
-    """What libselinux reads when one of these programs starts."""
+    """Emits the calls of libselinux when one of these programs starts."""
     if p.exists("/proc/filesystems"):
         p.close(p.open("/proc/filesystems", abi.O_RDONLY | abi.O_CLOEXEC))
 
@@ -27,7 +27,7 @@ def _target_is_directory(p: Process, path: str) -> bool:
 
 
 def _sources_and_target(p: Process, options: Options, what: str) -> tuple[list[str], str, bool]:
-    """The sources, the target, and whether they go into it as a directory."""
+    """The sources, the target, and whether the target is a directory to copy into."""
     operands = list(options.operands)
     if "t" in options.values:
         if not operands:

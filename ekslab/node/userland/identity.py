@@ -1,4 +1,4 @@
-"""Who am I: whoami, id, groups, logname, getent, su."""
+"""User and group programs: whoami, id, groups, logname, getent, su."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ekslab.node.userland.show import answer
 
 
 def look_up_names(p: Process, *databases: str) -> None:
-    """What the C library does before it reads a name from /etc: it asks nscd, which isn't there, twice."""
+    """Emits the calls of the C library before it reads names from /etc: two attempts to connect to nscd."""
     p.unix_connect("/var/run/nscd/socket")
     p.unix_connect("/var/run/nscd/socket")
     for path in ("/etc/nsswitch.conf", *databases):
@@ -90,7 +90,7 @@ async def logname(p: Process) -> int:
 
 @program("who", "w", "users", "last")
 async def who(p: Process) -> int:
-    """Nobody logs in to a container: there is no utmp."""
+    """A container has no utmp, so no users are logged in."""
     parse(p, "abdhHlmnpqrstTuw")
     if p.name == "w":
         p.print("USER     TTY      FROM             LOGIN@   IDLE   JCPU   PCPU WHAT")

@@ -1,4 +1,4 @@
-"""Programs that the real images have and the lab doesn't: each says so, which "command not found" wouldn't."""
+"""Programs that the real images have and the lab lacks: each prints that the lab lacks it."""
 
 from __future__ import annotations
 

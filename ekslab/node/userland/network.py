@@ -1,4 +1,4 @@
-"""Programs that talk to the network: curl, wget, nc, ping's refusal, scp and ssh as far as a connection."""
+"""Network programs: curl, wget, nc; ping, scp and ssh as far as the lab's network goes."""
 
 from __future__ import annotations
 
@@ -303,7 +303,7 @@ async def nc(p: Process) -> int:
 
 
 async def _talk(p: Process, fd: int, limit: float | None) -> None:
-    """Standard input to the connection, what comes back to standard output."""
+    """Copies standard input to the connection, and the answers to standard output."""
 
     async def send() -> None:
         async for chunk in chunks(p, 0):
@@ -339,7 +339,7 @@ async def ping(p: Process) -> int:
 
 @program("ssh", "scp", "sftp", "rsync", "ftp", "telnet")
 async def remote(p: Process) -> int:
-    """Programs for other machines: as far as the connection, which nobody in the lab answers."""
+    """Clients of remote machines: they try to connect, and no host in the lab answers."""
     targets = [word for word in p.argv[1:] if "@" in word or ":" in word] or [
         w for w in p.argv[1:] if not w.startswith("-")
     ][-1:]

@@ -1,4 +1,4 @@
-"""Command-line options in the ways of GNU programs: parsing, and the errors that go with it."""
+"""Parses command-line options as GNU programs do, with their error messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parse(
     """Parses a process's arguments as getopt_long does.
 
     `short` is getopt's string (`ab:c::`), `long` maps a long option's name to a short one (`{"all": "a"}`); names
-    longer than one letter in its values are flags of their own. An unknown option ends the program with `status`.
+    longer than one letter in its values are separate flags. An unknown option ends the program with `status`.
     """
     optional = {letter for index, letter in enumerate(short) if short[index + 1 : index + 3] == "::"}
     takes = {letter for index, letter in enumerate(short) if short[index + 1 : index + 2] == ":"} - optional

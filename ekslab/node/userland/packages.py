@@ -1,4 +1,4 @@
-"""Debian's package tools: apt, apt-get, dpkg - in a lab without a mirror, so installing fails as it does offline."""
+"""Package tools: apt, apt-get, dpkg. The lab has no mirror, so installing fails as it does offline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes and their surroundings: ps, env, printenv, kill, timeout, and the shell's small companions."""
+"""Process programs: ps, env, printenv, kill, timeout; and echo, printf, test, seq, yes."""
 
 from __future__ import annotations
 

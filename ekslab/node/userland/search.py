@@ -1,4 +1,4 @@
-"""Searching: find, grep (egrep, fgrep), xargs, which."""
+"""Search programs: find, grep (egrep, fgrep), xargs, which."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _Check = Callable[["_Find", _Entry], "bool | _Run"]
 
 @dataclass(frozen=True)
 class _Run:
-    """-exec: a check whose answer has to be waited for."""
+    """`-exec`: a check that has to be awaited."""
 
     argv: tuple[str, ...]
 
@@ -834,7 +834,7 @@ class _Xargs:
 
 
 async def _items(p: Process, options: Options, *, lines: bool) -> AsyncIterator[str]:
-    """What xargs reads: words in which quotes and backslashes count, or texts between delimiters."""
+    """The items that xargs reads: words with quotes and backslashes, or texts between delimiters."""
     name = options.values.get("a", "-")
     end = b"\0" if "0" in options else unescape(options.values.get("d", "\n")).encode()[:1] or b"\n"
     plain = "0" in options or "d" in options.values

@@ -1,4 +1,4 @@
-"""sed: scripts of GNU sed's commands, run over a stream of lines."""
+"""sed: parses and runs scripts of GNU sed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at files: cat, ls, head, tail, wc, stat, and what goes with them."""
+"""Programs that show files: cat, ls, head, tail, wc, stat."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BATCH = 8_192  # for programs that look at every line
 
 
 async def chunks(p: Process, fd: int, size: int = _CHUNK) -> AsyncIterator[bytes]:
-    """What a descriptor gives, up to its end; others get their turn in between."""
+    """Reads a descriptor to its end; other programs get their turn in between."""
     while chunk := await p.read(fd, size):
         yield chunk
         await p.cooperate()
 
 
 async def file_chunks(p: Process, name: str, size: int = _CHUNK) -> AsyncIterator[bytes]:
-    """What a file (or standard input for `-`) gives; raises OSError with the file's name."""
+    """Reads a file (or standard input for `-`); raises OSError with the file's name."""
     fd = p.open(name) if name != "-" else 0
     try:
         async for chunk in chunks(p, fd, size):
@@ -53,7 +53,7 @@ async def whole(p: Process, name: str) -> bytes:
 async def line_batches(p: Process, name: str, end: bytes = b"\n") -> AsyncIterator[list[bytes]]:
     """The lines of a file (or of standard input for `-`) without their ends, some at a time.
 
-    Only the line that hasn't ended yet is held. A last line without an end is a batch of its own.
+    Only the line that hasn't ended yet is held. A last line without a newline is a separate batch.
     """
     held: list[bytes] = []
     size = 0
@@ -84,7 +84,7 @@ async def answer(p: Process) -> bytes:
 
 
 async def emit(p: Process, data: bytes, fd: int = 1) -> None:
-    """Writes, and waits until the reader has kept up and others had their turn. A full disk ends the program."""
+    """Writes, and waits for the reader and for other programs' turns. A full disk ends the program."""
     if data:
         try:
             p.write(fd, data)

@@ -1,4 +1,4 @@
-"""The machine: hostname, uname, date, df, mount, free, uptime, tty, and things a container mostly may not do."""
+"""System programs: hostname, uname, date, df, mount, free, uptime, tty, and privileged ones."""
 
 from __future__ import annotations
 

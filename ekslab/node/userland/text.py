@@ -1,6 +1,6 @@
 """Text filters: sort, uniq, cut, tr, rev, tac, nl, paste, fold, od, base64, checksums, expr, awk's simplest use.
 
-All but those that need the end of their input first (sort, tac) work on a stream.
+All but sort and tac, which need the end of their input first, work on a stream.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Shown:
     """An output of an exec."""
 
     def __init__(self) -> None:
-        self.data = b""
+        self.data = bytearray()
 
     def write(self, data: bytes) -> None:
         self.data += data

@@ -95,7 +95,7 @@ async def _as_user(p):
     p.setgid(1000)
     p.setuid(1000)
     p.append_text("/tmp/roots", "y")
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError, match="Operation not permitted: '/tmp/roots'"):
         p.unlink("/tmp/roots")
     return 1
 

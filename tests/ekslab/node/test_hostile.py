@@ -46,6 +46,19 @@ def _memory() -> int:
     return int(line.split()[1]) // 1024
 
 
+async def _let_run(commands: asyncio.Future[list[int]]) -> None:
+    """Waits until commands have ended, have had 0.15 s of processor time, or wait for something themselves."""
+    began, idle = time.process_time(), 0
+    before = began
+    while not commands.done() and before - began < 0.15 and idle < 3:
+        await asyncio.sleep(0.01)
+        now = time.process_time()
+        before, idle = now, idle + 1 if now - before < 0.002 else 0
+    commands.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await commands
+
+
 @pytest.mark.parametrize("first", range(0, len(COMMANDS), GROUP))
 async def test_hostile_commands_leave_room_for_others(start, first):
     gc.collect()
@@ -60,8 +73,7 @@ async def test_hostile_commands_leave_room_for_others(start, first):
         pod.look_away()
         some = group[begin : begin + AT_ONCE]
         running = [runtime.start_exec(pod.container, ["bash", "-c", command]) for command in some]
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*(execution.wait() for execution in running)), 0.25)
+        await _let_run(asyncio.gather(*(execution.wait() for execution in running)))
         assert (await neighbour.sh("echo $((6 * 7))")).out == "42\n", some
         assert held.longest < LONGEST_HOLD, some
         assert _memory() - before < MOST_MEMORY, some

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from ekslab.node.patterns import PatternError, glob, regex
+from ekslab.node.patterns import PatternError, glob, has_magic, regex
 
 NODE = Path(__file__).parents[3] / "ekslab/node"
 MATCHING = {"compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"}
 
 
-def _calls(tree: ast.AST) -> list[tuple[int, str]]:
+def _calls(nodes: list[ast.AST]) -> list[tuple[int, str]]:
     """Calls of `re`'s functions whose pattern isn't a text in the source."""
     found = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         owner = node.func.value
@@ -32,17 +32,20 @@ def _calls(tree: ast.AST) -> list[tuple[int, str]]:
 
 
 def test_only_patterns_of_the_source_go_to_pythons_own_expressions() -> None:
-    for path in NODE.rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    paths = list(NODE.rglob("*.py"))
+    assert len(paths) > 50
+    for path in paths:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         assert not imported & {"fnmatch", "glob", "shlex"}, path
         if path.name != "patterns.py":
-            assert _calls(tree) == [], path
+            assert _calls(nodes) == [], path
             assert "re2" not in imported, path
 
 
 def test_the_check_of_the_source_sees_a_pattern_that_is_not_constant() -> None:
-    assert _calls(ast.parse("re.search(given, text)\nre.search('x', text)\nre.compile(f'{x}*')")) == [
+    source = "re.search(given, text)\nre.search('x', text)\nre.compile(f'{x}*')"
+    assert _calls(list(ast.walk(ast.parse(source)))) == [
         (1, "re.search(given, text)"),
         (3, "re.compile(f'{x}*')"),
     ]
@@ -151,3 +154,25 @@ def test_globs_take_the_shortest_and_the_longest_end() -> None:
     assert (dots.suffix("a.b.c", longest=False), dots.suffix("a.b.c", longest=True)) == (3, 1)
     assert "".join(glob("l*l").replaced("hello world", "-", every=True)) == "he-d"
     assert "".join(glob("l").replaced("hello world", "L", every=False)) == "heLlo world"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "extglob", "magic"),
+    [
+        ("a*", False, True),
+        ("a?b", False, True),
+        ("[a]", False, True),
+        ("[a", False, False),
+        ("[]", False, False),
+        ("]a[", False, False),
+        (r"\*\?\[a]", False, False),
+        (r"\\*", False, True),
+        ("+(a)", False, False),
+        ("+(a)", True, True),
+        ("@(a)", True, True),
+        ("!(a)", True, True),
+        ("+a", True, False),
+    ],
+)
+def test_a_glob_has_magic_when_a_character_stands_for_others(pattern: str, extglob: bool, magic: bool) -> None:
+    assert has_magic(pattern, extglob=extglob) is magic
