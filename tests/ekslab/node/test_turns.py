@@ -288,6 +288,8 @@ async def test_a_program_that_ends_gives_its_memory_back(pod: Pod) -> None:
 async def test_a_full_node_kills_the_container_that_holds_most(pod: Pod, start) -> None:
     large: Pod = await start(pod_name="web-1", pod_uid="other", sandbox_id="other")
     large.node.runtime.start_exec(large.container, ["test-hold", "100"])
+    while large.container.memory.used < 100 * MIB:
+        await asyncio.sleep(0)
     small = pod.node.runtime.start_exec(pod.container, ["test-hold", "60"])
     assert await large.container.wait() == 137
     assert large.container.reason == "OOMKilled"
