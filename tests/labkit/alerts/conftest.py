@@ -42,6 +42,7 @@ def make_client() -> Iterator[Callable[..., Any]]:
         return int(runner.addresses[0][1])
 
     port = asyncio.run_coroutine_threadsafe(serve(), loop).result(30)
+    session = boto3.session.Session()  # reads the description of a service once for all clients
 
     def make(service: str = "logs", **arguments: Any) -> Any:
         defaults = {
@@ -51,7 +52,7 @@ def make_client() -> Iterator[Callable[..., Any]]:
             "aws_secret_access_key": credentials.secret_access_key,
             "config": Config(inject_host_prefix=False, retries={"total_max_attempts": 1}),
         }
-        return boto3.session.Session().client(service, **{**defaults, **arguments})
+        return session.client(service, **{**defaults, **arguments})
 
     yield make
     asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)

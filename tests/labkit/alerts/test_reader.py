@@ -104,7 +104,15 @@ def test_a_repeated_token_does_not_end_the_reading_and_a_repeated_event_counts_o
         stub.assert_no_pending_responses()
 
 
-def test_the_same_page_without_end_is_an_error_and_no_end(make_client: Callable[..., Any]) -> None:
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that are made, which take no time here."""
+    made: list[float] = []
+    monkeypatch.setattr(reader.time, "sleep", made.append)
+    return made
+
+
+def test_the_same_page_without_end_is_an_error_and_no_end(make_client: Callable[..., Any], pauses: list[float]) -> None:
     client = make_client()
     with Stubber(client) as stub:
         for found in ([1], *[[]] * 10):
@@ -113,12 +121,13 @@ def test_the_same_page_without_end_is_an_error_and_no_end(make_client: Callable[
         assert next(reading)["eventId"] == "1"
         with pytest.raises(LabError, match="again and again, after 1 event: there may be more"):
             next(reading)
+    assert pauses == [0.2, 0.4, 0.8, 1.6]
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"", b"[]", b'{"events": 5}', b'{"events": [', b"\xff"])
 @pytest.mark.parametrize("kind", ["application/x-amz-json-1.1", "text/html"])
 def test_what_is_no_page_is_asked_for_again_and_then_an_error(
-    make_client: Callable[..., Any], body: bytes, kind: str
+    make_client: Callable[..., Any], pauses: list[float], body: bytes, kind: str
 ) -> None:
     page = json.dumps({"events": [event(1)]}).encode()
     with answering([(kind, body)] * 2 + [("application/x-amz-json-1.1", page)]) as url:
@@ -127,6 +136,7 @@ def test_what_is_no_page_is_asked_for_again_and_then_an_error(
         with pytest.raises(LabError, match="with something else than events") as caught:
             list(events(make_client(endpoint_url=url), "falco"))
         assert len(str(caught.value).splitlines()) == 2
+    assert pauses == pytest.approx([0.2, 0.4] * 2)
 
 
 def test_a_query_that_is_answered_with_no_json_is_an_error(make_client: Callable[..., Any]) -> None:
@@ -158,9 +168,8 @@ def answering(answers: list[tuple[str, bytes]]) -> Iterator[str]:
         server.shutdown()
 
 
-def test_throttling_is_waited_out(make_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    client, pauses = make_client(), []
-    monkeypatch.setattr(reader.time, "sleep", pauses.append)
+def test_throttling_is_waited_out(make_client: Callable[..., Any], pauses: list[float]) -> None:
+    client = make_client()
     with Stubber(client) as stub:
         for _ in range(4):
             stub.add_client_error("filter_log_events", "ThrottlingException")

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from ekslab.state import Endpoints
 from labkit import Lab
+from labkit.aws import Aws
 from labkit.errors import AlertTimeoutError, LabError
 from labkit.provision.findings_forwarder import dead_letter_queue_url, function_name
 from labkit.provision.forwarder_diagnosis import broken_link
@@ -24,8 +26,13 @@ NAME = "falco-workshop-forwarder"
 
 
 @pytest.fixture(scope="module")
-def lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
-    lab = Lab.connect(home=new_lab().home, root=workshop)
+def endpoints(new_lab: Callable[..., Endpoints]) -> Endpoints:
+    return new_lab()
+
+
+@pytest.fixture(scope="module")
+def lab(endpoints: Endpoints, workshop: Path) -> Lab:
+    lab = Lab.connect(home=endpoints.home, root=workshop)
     lab.ensure("nginx", "falco", "fluent-bit", "findings-forwarder")
     return lab
 
@@ -212,7 +219,8 @@ def test_what_the_function_reports_is_told_and_dead_letters_stay(lab: Lab) -> No
     assert dead_letter(lab)["Body"] == '{"awslogs": 1}'
 
 
-def test_security_hub_that_is_off_is_said_at_once(new_lab: Callable[..., Endpoints], workshop: Path) -> None:
-    empty = Lab.connect(home=new_lab().home, root=workshop)
+def test_security_hub_that_is_off_is_said_at_once(lab: Lab, endpoints: Endpoints) -> None:
+    keys = {"aws_access_key_id": endpoints.access_key_id, "aws_secret_access_key": endpoints.secret_access_key}
+    elsewhere = Aws("eu-west-2", hint="", endpoint=endpoints.aws_url, keys=keys)
     with pytest.raises(LabError, match="Security Hub CSPM is off"):
-        empty.wait_for_findings(["never"], timeout=60)
+        Lab(replace(lab.target, aws=elsewhere)).wait_for_findings(["never"], timeout=60)
