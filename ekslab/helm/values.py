@@ -19,6 +19,7 @@ _GO_WORDS = {
     "expected <block end>, but found '<block mapping start>'": "did not find expected key",
     "expected <block end>, but found '-'": "did not find expected key",
     "expected <block end>, but found '<scalar>'": "did not find expected key",
+    "expected <block end>, but found '?'": "did not find expected '-' indicator",
 }
 _GO_KINDS: dict[type, str] = {list: "array", str: "string", int: "number", float: "number", bool: "bool"}
 
@@ -159,4 +160,6 @@ def _go(value: Any) -> str:
         return "map[" + " ".join(f"{k}:{_go(v)}" for k, v in sorted(value.items())) + "]"
     if isinstance(value, list):
         return "[" + " ".join(map(_go, value)) + "]"
-    return {True: "true", False: "false", None: "<nil>"}.get(value, str(value)) if not isinstance(value, str) else value
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)

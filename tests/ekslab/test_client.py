@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import http.client
-import json
 import os
 import signal
 import socket
@@ -17,15 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from ekslab import client, identity, state
-from ekslab.client import NotRunningError
+from ekslab.client import NoLabError, NotRunningError
 from ekslab.identity import ServerCertificate
 from ekslab.state import Endpoints
-from labkit import Lab
-from labkit.cli import main
-from labkit.errors import LabError
 
 pytestmark = pytest.mark.start_up
 NewLab = Callable[..., Endpoints]
@@ -114,67 +109,56 @@ def stopped(new_lab: NewLab) -> Iterator[Endpoints]:
         os.kill(lab.pid, signal.SIGCONT)
 
 
-def test_a_lab_that_is_stopped_is_told_from_one_that_has_ended(
-    stopped: Endpoints, workshop: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    os.kill(stopped.pid, signal.SIGCONT)
-    lab = Lab.connect(home=stopped.home, root=workshop)
-    os.kill(stopped.pid, signal.SIGSTOP)
+def test_a_stopped_lab_is_told_from_one_that_has_ended(stopped: Endpoints) -> None:
     cont = f"It is stopped (pid {stopped.pid}): `kill -CONT {stopped.pid}` lets it go on"
-    for use in (
-        lambda: Lab.connect(home=stopped.home, root=workshop),
-        lambda: Lab.connect(home=stopped.home, root=workshop, start=False),
-        lab.alerts,
-        lambda: lab.exec("deploy/nginx", "id"),
-        lambda: lab.aws.client("iam").list_roles(),
-        lab.status,
-    ):
-        with pytest.raises(LabError) as caught:
-            use()
-        assert cont in caught.value.hint
-        assert "ended" not in str(caught.value)
-    monkeypatch.setenv("LABKIT_HOME", str(stopped.home))
-    told = CliRunner().invoke(main, ["status"])
-    assert (told.exit_code, cont in told.output) == (1, True)
-    told = CliRunner().invoke(main, ["status", "--json"])
-    assert json.loads(told.output) == {
-        **{"running": False, "home": str(stopped.home), "state": "stopped", "pid": stopped.pid}
-    }
-    assert cont in CliRunner().invoke(main, ["alerts"]).stderr
+    for use in (client.ensure_running, client.running):
+        with pytest.raises(NotRunningError, match="does not answer") as caught:
+            use(stopped.home)
+        assert caught.value.hint == f"{cont}; `python -m ekslab down` and `python -m ekslab up` start anew."
+        assert not isinstance(caught.value, NoLabError)
+    status = client.status(stopped.home)
+    assert status.details == {"running": False, "home": str(stopped.home), "state": "stopped", "pid": stopped.pid}
+    assert status.text == f"Not answering ({stopped.home}).\n  {caught.value.hint}"
     os.kill(stopped.pid, signal.SIGCONT)
-    assert len(lab.status().rows) > 10  # and goes on, with the same clients
+    assert client.running(stopped.home) == stopped
     os.kill(stopped.pid, signal.SIGSTOP)
-    assert CliRunner().invoke(main, ["down"]).output == "Stopped.\n"
+    assert client.stop(stopped.home)
     assert not client._alive(stopped.pid)
+    assert client.silence(stopped.home) == ""
 
 
-def test_after_a_crash_it_is_told_that_the_lab_is_new_and_what_is_gone(
-    new_lab: NewLab, workshop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_after_a_crash_the_loss_is_reported_once(new_lab: NewLab, capsys: pytest.CaptureFixture[str]) -> None:
     crashed = new_lab()
-    monkeypatch.setenv("LABKIT_HOME", str(crashed.home))
-    told = "has ended (killed, or the computer restarted), and what was in it is gone: "
-    gone = "pods, logs, alarms and the steps log-group. A new one was started; apply again what you need."
-    pid = crashed.pid
-    for start in (
-        lambda: Lab.connect(home=crashed.home, root=workshop),
-        lambda: CliRunner().invoke(main, ["up"]),
-        lambda: CliRunner().invoke(main, ["exec", "nginx", "id"]),
-    ):
-        Lab.connect(home=crashed.home, root=workshop).apply("log-group")
-        capsys.readouterr()
-        os.kill(pid, signal.SIGKILL)
-        assert client._wait_for_exit(pid, 10)
-        status = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
-        assert status["state"] == "ended"
-        result = start()
-        said = capsys.readouterr().err + getattr(result, "stderr", "")
-        assert said.count(told) == 1
-        assert gone in said
-        assert "Starting a new one" not in said
-        pid = client.running(crashed.home).pid
-    Lab.connect(home=crashed.home, root=workshop)
-    assert capsys.readouterr().err == ""
+    os.kill(crashed.pid, signal.SIGKILL)
+    assert client._wait_for_exit(crashed.pid, 10)
+    with pytest.raises(NoLabError, match="has ended, and what was in it is gone") as caught:
+        client.running(crashed.home)
+    assert caught.value.ended
+    assert client.status(crashed.home).details["state"] == "ended"
+    lost: list[Path] = []
+    again = new_lab(home=crashed.home, on_loss=lost.append)
+    assert lost == [crashed.home]
+    os.kill(again.pid, signal.SIGKILL)
+    assert client._wait_for_exit(again.pid, 10)
+    new_lab(home=crashed.home)
+    new_lab(home=crashed.home)
+    assert capsys.readouterr().err == (
+        f"The embedded lab in {crashed.home} has ended (killed, or the computer restarted), "
+        "and what was in it is gone. A new one was started.\n"
+    )
+    client.stop(crashed.home)
+    with pytest.raises(NoLabError, match="No embedded lab is running") as caught:
+        client.running(crashed.home)
+    assert not caught.value.ended
+    assert client.status(crashed.home).details["state"] == "none"
+
+
+def test_calls_are_recorded_of_one_namespace_until_the_end_of_the_block(embedded: Endpoints) -> None:
+    with client.recording(embedded, "nowhere") as lines:
+        assert lines == []
+    assert lines == []
+    with pytest.raises(NotRunningError, match=r"did not answer DELETE .*There is no such recording"):
+        client._request(embedded, "DELETE", f"{client.RECORDING_PATH}?id=0")
 
 
 def test_a_state_file_of_nonsense_is_replaced(new_lab: NewLab, tmp_path: Path) -> None:
@@ -227,27 +211,6 @@ def test_it_ends_by_itself_when_nobody_uses_it(new_lab: NewLab) -> None:
     assert state.read(endpoints.home) is None
     assert state.previous(endpoints.home) == endpoints
     assert "idle for 0.02 minutes" in client.log_file(endpoints.home).read_text()
-
-
-def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "lab"))
-    labkit = CliRunner()
-    assert labkit.invoke(main, ["status"]).exit_code == 1
-    assert "labkit up" in labkit.invoke(main, ["env"]).output
-    assert "labkit up" in labkit.invoke(main, ["status"]).output
-    try:
-        started = labkit.invoke(main, ["up"])
-        assert started.exit_code == 0, started.output
-        assert "Started in" in started.output
-        assert "was running" in labkit.invoke(main, ["up"]).output
-        report = json.loads(labkit.invoke(main, ["status", "--json"]).output)
-        assert report["running"]
-        assert f"export AWS_ENDPOINT_URL={report['aws_url']}\n" in labkit.invoke(main, ["env"]).output
-    finally:
-        stopped = labkit.invoke(main, ["down"])
-    assert stopped.output == "Stopped.\n"
-    assert labkit.invoke(main, ["down"]).exit_code == 0
-    assert not (tmp_path / "lab" / "lab.json").exists()
 
 
 def test_a_state_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
