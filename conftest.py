@@ -9,6 +9,8 @@ however it ends, and a lab that is still running when the worker's tests have en
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import signal
 import subprocess
@@ -35,6 +37,8 @@ LONG_FIRST = ("notebooks", "tests/notebooks", "tests/end_to_end", "tests/labkit"
 _lab_home: Path | None = None
 _labs_left: list[str] = []
 _internal_error = False
+_numbers = itertools.count()
+_NUMBER = pytest.StashKey[int]()
 _forks: tuple[subprocess.Popen[bytes], list[str]] | None = None
 
 
@@ -121,11 +125,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
     return ByFile(config, log)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.stash[_NUMBER] = next(_numbers)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _first_folder(item.nodeid))
-    else:  # the chapters come last, so that a broken part is reported by its own test first
-        items.sort(key=_is_notebook_cell)
+    """Long files first in workers, the chapters last in this process: a broken part's own test fails before them.
+
+    However a plugin has shuffled the tests, cells and tests that build on one another stay in the order of their files.
+    """
+    worker = hasattr(config, "workerinput")
+
+    def position(item: pytest.Item) -> tuple[int, float]:
+        ordered = _is_notebook_cell(item) or item.get_closest_marker("in_order")
+        number = item.stash[_NUMBER] if ordered else math.inf if worker else -1
+        return _first_folder(item.nodeid) if worker else _is_notebook_cell(item), number
+
+    items.sort(key=position)
 
 
 def _first_folder(nodeid: str) -> int:

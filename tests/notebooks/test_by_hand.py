@@ -25,6 +25,7 @@ from labkit import Lab
 from labkit.provision.steps import STEPS
 from tests import aws_cli
 
+pytestmark = pytest.mark.in_order  # the workshop from its beginning to its end, on one lab
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
