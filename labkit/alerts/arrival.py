@@ -1,4 +1,4 @@
-"""Waits until alerts and log lines are in CloudWatch Logs, or can't come any more; on a timeout, says why."""
+"""Waits for alerts and log lines to arrive in CloudWatch Logs; a timeout names the broken link."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _marker(target: Target, ran: Ran, timeout: float) -> Alert:
 
 
 def run_id(name: str) -> str:
-    """Six characters that tell this run from others of the attack; the same in each execution of a notebook."""
+    """Six characters that identify a run of an attack; the same in each execution of a notebook."""
     _runs[name] += 1
     return hashlib.sha256(f"{name} {_runs[name]}".encode()).hexdigest()[:6]
 
@@ -112,7 +112,7 @@ def wait_for_log(target: Target, pattern: str, *, since: When | None, timeout: f
 
 
 def _former_canary(target: Target) -> Callable[[str], bool]:
-    """Tells the line of a canary that was there before from that of the present one, by its pod's uid."""
+    """A predicate for the line of an earlier canary: it has another pod uid than the present canary."""
     pod = target.kube.get("Pod", "canary", target.settings.falco_namespace)
     current = pod["metadata"]["uid"] if pod else None
 
@@ -127,13 +127,13 @@ def _former_canary(target: Target) -> Callable[[str], bool]:
 
 
 def _poll(newest: Callable[[], Awaited | None], label: str, timeout: float) -> Awaited | None:
-    """Polls a log group that may be made while it is waited for."""
+    """Polls a log group that may not exist yet."""
 
     def look() -> Awaited | None:
         try:
             return newest()
         except NoLogGroupError:
-            return None  # the diagnosis says so, unless it is made in time
+            return None  # the diagnosis says so
 
     return poll(look, label, timeout)
 

@@ -1,6 +1,6 @@
 """Finds the broken link when an alert or a log line doesn't arrive: event, rule, pod log, shipping or log group.
 
-It walks the way an alert travels, backwards: what has reached one place has passed all the places before it.
+It follows an alert's path backwards: whatever has reached one link has passed all links before it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
 
-# What Fluent Bit writes when it can't deliver -> what that means.
+# A part of an error in Fluent Bit's log -> its meaning, and a hint.
 SHIPPING_FAULTS = (
     ("ResourceNotFoundException", "The log group or stream it writes to doesn't exist.", 'lab.apply("log-group")'),
     (
@@ -56,7 +56,7 @@ SHIPPING_FAULTS = (
     ("[error]", "Fluent Bit reports an error.", "Correct what the message names."),
 )
 
-_TESTED_LINES = 50  # what TestMetricFilter takes at once
+_TESTED_LINES = 50  # messages in a TestMetricFilter call
 CHECK_RULES = "`labkit rules check FILE` says where; correct the file and ship it again."
 
 
@@ -71,7 +71,7 @@ class Link:
 
 
 def broken_link(target: Target, rule: str | None, since: dt.datetime, *, seen: int = 0) -> Link:
-    """Which link keeps an alert of `rule` since `since` from arriving. `seen` counts its alerts that did arrive."""
+    """The link that keeps alerts of `rule` since `since` from arriving. `seen` counts those that did arrive."""
     settings = target.settings
     if missing := _group_missing(target):
         return missing
@@ -91,9 +91,10 @@ def broken_link(target: Target, rule: str | None, since: dt.datetime, *, seen: i
 
 
 def broken_link_of_log(target: Target, pattern: str, since: dt.datetime, former: Callable[[str], bool]) -> Link:
-    """Which link keeps a line that `pattern` matches, printed since `since`, from arriving. `former` lines don't count.
+    """The link that keeps a line that `pattern` matches, printed since `since`, from arriving.
 
-    A line of a container log needs no rule and no event: it is printed, shipped, and kept by the log group.
+    Lines for which `former` is true don't count. A log line needs no event and no rule: it is printed, shipped and
+    stored.
     """
     if missing := _group_missing(target):
         return missing
@@ -148,13 +149,13 @@ def _falco_missing(target: Target, pods: list[Object]) -> Link | None:
 
 
 def _why(kube: Kube, pods: list[Object]) -> str:
-    """Why pods aren't ready, as far as Kubernetes says."""
+    """The reasons that Kubernetes gives for pods that aren't ready, or else the pods' names."""
     problems = [str(problem) for pod in pods for problem in pod_problems(kube, pod)]
     return "; ".join(problems) or ", ".join(pod["metadata"]["name"] for pod in pods)
 
 
 def _in_pod_log(target: Target, pods: list[Object], rule: str | None, since: dt.datetime) -> Link | None:
-    """If Falco wrote the alert, the fault lies behind it: shipping."""
+    """The shipping fault, if Falco has written the alert."""
     for pod in pods:
         for alert in _alerts(_log(target.kube, pod, since=since)):
             if rule in (None, alert.get("rule")):
@@ -177,11 +178,11 @@ def _fluent_bit(target: Target) -> list[Object]:
 
 
 def _shipping_fault(target: Target, since: dt.datetime) -> Link | None:
-    """What is wrong with the Fluent Bit that is there, if anything."""
+    """The fault of the running Fluent Bit, if it has one."""
     pods = _fluent_bit(target)
     unready = [pod for pod in pods if not is_ready(pod)]
     for pod in unready or pods:
-        # A pod that didn't come up said why when it started, which may be long ago.
+        # A pod that isn't ready gave the reason at its start, perhaps long ago.
         if pod in unready:
             log = _log(target.kube, pod, tail=40) or _log(target.kube, pod, tail=40, previous=True)
         else:
@@ -226,7 +227,7 @@ def _rule_missing(target: Target, pods: list[Object], rule: str | None) -> Link 
 
 
 def rule_state(target: Target, rule: str) -> str:
-    """`loaded`, `disabled` or `unknown`, as a running Falco tells itself; empty if it can't be asked."""
+    """`loaded`, `disabled` or `unknown`, as the running Falco reports; empty if it can't be asked."""
     enabled = _loaded(target)
     if not enabled:
         return ""
@@ -234,7 +235,7 @@ def rule_state(target: Target, rule: str) -> str:
 
 
 def refuse_unknown(target: Target, rule: str) -> None:
-    """Raises `LabError` with similar names if a running Falco has no such rule."""
+    """Raises `LabError` with similar names if the running Falco has no such rule."""
     if rule_state(target, rule) == "unknown":
         raise LabError(
             f"There are no alerts of a rule {short_repr(rule)}, and Falco has loaded none of that name.",
@@ -248,7 +249,7 @@ def _other_rules(target: Target, rule: str) -> str:
 
 
 def _loaded(target: Target) -> dict[str, bool]:
-    """Names of the rules that a running Falco has loaded, and whether they are enabled; empty if it can't be asked."""
+    """The loaded rules by name, and whether they are enabled; empty if Falco can't be asked."""
     try:
         rules = loaded_rules(target)
     except LabError:
@@ -296,6 +297,6 @@ def _alerts(log: str) -> Iterator[dict[str, Any]]:
 
 
 def _load_error(log: str) -> str:
-    """The line in which Falco says why it can't load its rules; empty if it can."""
+    """Falco's error about its rules; empty if there is none."""
     lines = [line.strip() for line in log.splitlines() if re.search(r"LOAD_ERR_\w+|Error: .*rules", line)]
     return next((line for line in lines if "LOAD_ERR" in line), lines[0] if lines else "")

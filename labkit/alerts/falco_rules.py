@@ -1,4 +1,4 @@
-"""Rules as a running Falco has them: those it has loaded, and its default rule file."""
+"""Rules of the running Falco: those it has loaded, and its default rule file."""
 
 from __future__ import annotations
 
