@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from falcorules import Engine, EventError, LoadError, RecordedEvent, RuleError, as_line, load, read_events
+from falcorules import (
+    Alert,
+    Engine,
+    EventError,
+    LoadError,
+    RecordedEvent,
+    Replay,
+    RuleError,
+    as_line,
+    load,
+    read_events,
+)
 
 RULES = """
 - macro: reads
@@ -284,6 +296,15 @@ def test_a_replay_is_a_table_of_alerts() -> None:
     assert repr(replay).splitlines()[0] == "2 events, 2 alerts"
     assert "Shadow read" in replay._repr_html_()
     assert repr(engine.replay([])) == "0 events, 0 alerts"
+    assert engine.replay([])._repr_html_() == "<b>0 events, 0 alerts</b>"
+    alert = Alert(10**9, "R", "Notice", "syscall", "", "", output_fields={"proc.cmdline": "x" * 70})
+    long = replace(alert, rule="Rule", output_fields={"proc.cmdline": "x" * 71})
+    assert repr(Replay(1000, (alert, long, replace(alert, output_fields={}, message="m")))).splitlines() == [
+        "1,000 events, 3 alerts",
+        f"  00:00:01.000  Notice  R     {'x' * 70}",
+        f"  00:00:01.000  Notice  Rule  {'x' * 67}...",
+        "  00:00:01.000  Notice  R     m",
+    ]
     with pytest.raises(EventError, match="Can't read events from nowhere"):
         engine.replay("nowhere")
 
