@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ekslab.state import Endpoints
+from labkit.alerts.diagnose import rule_state
 from labkit.attacks import Attack, catalogue, run
 from labkit.lab import Lab
 from labkit.waiting import poll
@@ -46,6 +47,8 @@ def test_what_was_expected_is_seen(lab: Lab, attack: Attack) -> None:
 def test_an_attack_whose_rule_is_not_loaded_is_not_run_and_says_what_to_apply(lab: Lab) -> None:
     lab.undo("custom-rules")
     try:
+        rule = "Whoami run in container"
+        assert poll(lambda: rule_state(lab.target, rule) == "unknown" or None, "Falco to load its rules anew", 60)
         outcome = lab.attack("whoami")["whoami"]
     finally:
         lab.apply("custom-rules")
