@@ -1,4 +1,4 @@
-"""Public calls: arguments that are obviously meant are accepted, the rest is refused with a `LabError` of two lines."""
+"""Checks arguments of public functions: unknown names and wrong types raise `LabError` with a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment in which labkit, kubectl, Helm, the AWS CLI and boto3 use a target, for processes and for shells."""
+"""Environment variables that make labkit, kubectl, Helm, the AWS CLI and boto3 use a target."""
 
 from __future__ import annotations
 

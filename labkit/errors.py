@@ -1,4 +1,4 @@
-"""What goes wrong, said so that a person can act on it: what happened, why, what to do next."""
+"""Exceptions with a message and a hint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 Hint = str | Callable[[], str]
-"""What to do next, or what finds that out when an error is raised."""
+"""What to do next, or a function that finds out when an error is raised."""
 
 
 class LabError(Exception):
@@ -71,7 +71,7 @@ class AlertTimeoutError(LabError):
 
 
 class StoppedError(LabError):
-    """A person interrupted what was going on (Ctrl-C, or Jupyter's stop button)."""
+    """A wait or command was interrupted (Ctrl-C, or Jupyter's stop button)."""
 
 
 class RunError(LabError):
@@ -80,7 +80,7 @@ class RunError(LabError):
 
 @contextmanager
 def reading_yaml(file: Path, refused: type[LabError]) -> Iterator[None]:
-    """Turns what reading a person's YAML file raises, except for OSError, into `refused` with what to do."""
+    """Turns errors of reading a YAML file, except for OSError, into `refused` with a hint."""
     import yaml
 
     try:

@@ -1,4 +1,4 @@
-"""Files that people name: read up to a limit, and without waiting for a writer that never comes."""
+"""Reads files up to a limit, and named pipes without waiting forever for a writer."""
 
 from __future__ import annotations
 

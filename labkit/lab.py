@@ -1,11 +1,11 @@
-"""`Lab`: settings, clients and verbs; the one object that a notebook holds.
+"""`Lab`: the settings, clients and operations that a notebook uses.
 
     lab = Lab.connect()
     lab.ensure("nginx", "fluent-bit", "falco")
     lab.exec("deploy/nginx", "cat /etc/shadow")
     lab.wait_for_alert("Read sensitive file untrusted")
 
-Nothing here knows which target it works on; `connect` is told by the settings.
+No method depends on which target the lab is on.
 """
 
 from __future__ import annotations
@@ -158,9 +158,9 @@ class Lab:
         return Cli(STEPS[step].cli(self.target))
 
     def undo(self, step: StepName) -> StepResult:
-        """Takes away what the step made; what was there before the lab stays.
+        """Deletes what the step made; what was there before the lab stays.
 
-        Raises `TeardownError` (a `StepError`) if something can't be taken away, with what and why.
+        Raises `TeardownError` (a `StepError`) with what can't be deleted and why.
         """
         from labkit.provision.steps import STEPS, TeardownError, table_of
 
@@ -170,22 +170,22 @@ class Lab:
         return result
 
     def teardown(self) -> Table:
-        """Undoes every step, last first. Interrupted or run twice, it takes away what is left.
+        """Undoes every step, last first; after an interruption, run it again.
 
-        It goes on past what can't be taken away, and raises `TeardownError` at the end, with what is left and why.
+        It continues after errors, and raises `TeardownError` at the end, with what is left and why.
         """
         from labkit.provision.steps import STEPS, undo_all
 
         return undo_all(self.target, STEPS)
 
     def audit(self) -> Audit:
-        """What of the workshop is still there, by ledger, by tag and by name; `.clean` if nothing is."""
+        """What is left of the workshop, found by ledger, by tag and by name; `.clean` if nothing is."""
         from labkit.provision.audit import audit
 
         return audit(self.target)
 
     def preflight(self) -> Preflight:
-        """Checks of tools, identity, region, cluster and nodes, before anything is made."""
+        """Checks tools, identity, region, cluster and nodes before provisioning."""
         from labkit.provision.preflight import preflight
 
         return preflight(self.target)
@@ -239,7 +239,7 @@ class Lab:
         events: list[RecordedEvent] = []
         lines: list[str] = []
         if file is not None:
-            _write_events(file, lines)  # a file that can't be written is told of before anything is done
+            _write_events(file, lines)  # raises at once if the file can't be written
         try:
             with self.target.record(namespace) as lines:
                 yield events
@@ -259,7 +259,7 @@ class Lab:
         return run(self.target, *names)
 
     def as_service_account(self, namespace: str, name: str) -> Aws:
-        """AWS as a service account sees it: the cluster's token for it, traded for its role's credentials.
+        """AWS with the credentials of a service account's role, by a token of the cluster for it.
 
         Raises `TargetError` if STS refuses, `StepError` if the account isn't there or has no role.
         """
@@ -268,13 +268,13 @@ class Lab:
         return assume_role_of(self.target, namespace, name)
 
     def falco_rules(self) -> pd.DataFrame:
-        """The rules that a running Falco has loaded, as it tells itself (`falco -L`): `rule`, `priority`, `tags`..."""
+        """The rules that a running Falco has loaded (`falco -L`): `rule`, `priority`, `tags`..."""
         from labkit.alerts.falco_rules import loaded_rules
 
         return loaded_rules(self.target)
 
     def default_rules(self) -> tuple[str, str]:
-        """Name and text of the default rule file as a running Falco has it: what custom rules are loaded after."""
+        """Name and text of a running Falco's default rule file, after which custom rules are loaded."""
         from labkit.alerts.falco_rules import default_rules
 
         return default_rules(self.target)

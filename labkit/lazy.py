@@ -1,4 +1,4 @@
-"""Packages whose public names are imported when they are first used; `dir()`, Tab and `help()` show them all."""
+"""Lazy imports for packages: public names are imported on first use and listed by `dir()` and Tab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: which resources the lab made and which it found, so that undoing takes away only its own.
+"""The ledger: which resources the lab made and which it found, so that undoing deletes only its own.
 
 One JSON file per target in the state folder. Several notebooks and commands may write it at the same time: each change
 is made under a lock and replaces the file as a whole.

@@ -1,4 +1,4 @@
-"""Runs the chapters end to end with papermill, and leaves executed notebooks, an HTML report and JUnit.
+"""Executes the chapters with papermill and writes a report in HTML and JUnit.
 
 In: the notebooks' folder and parameters. Out: `NN-*.ipynb` and `NN-*.html`, `index.html`, and a JUnit file. It stops
 at the first chapter that fails and says which cell it was and why.

@@ -1,4 +1,4 @@
-"""How results look: a table as text in a terminal and as HTML in a notebook, commands as a block to copy."""
+"""Tables and commands as text in a terminal and as HTML or Markdown in a notebook."""
 
 from __future__ import annotations
 
@@ -108,5 +108,5 @@ def in_notebook() -> bool:
 
 
 def say(text: str) -> None:
-    """Tells at once what a result can't: in a notebook below its cell, elsewhere on standard error."""
+    """Prints a message: in a notebook below the cell, elsewhere on standard error."""
     print(text, file=sys.stdout if in_notebook() else sys.stderr, flush=True)

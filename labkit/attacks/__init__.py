@@ -1,4 +1,4 @@
-"""Attacks to try: a catalogue of commands goes in, what each did in the pod and which alert it raised comes out."""
+"""A catalogue of attacks and controls, and the runner that compares expected with actual alerts."""
 
 from labkit.attacks.catalogue import Attack, Catalogue, catalogue, find
 from labkit.attacks.runner import Outcome, Outcomes, run

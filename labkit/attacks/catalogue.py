@@ -1,4 +1,4 @@
-"""The attacks one can run: `catalogue.yaml` comes in, a tuple of `Attack` that a notebook shows as a table goes out."""
+"""The attacks of `catalogue.yaml` as `Attack` objects."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Attack:
 
     @property
     def command(self) -> str:
-        """The command as one would type it, with `RUN` for the id of a run."""
+        """The command line, with `RUN` for the id of a run."""
         return typed(argument.replace("{run}", "RUN") for argument in self.argv)
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Attack:
 
 
 def typed(argv: Iterable[str]) -> str:
-    """An argument vector as a person would type it: in double quotes what holds single ones."""
+    """An argument vector as a command line; arguments with single quotes are in double quotes."""
     return " ".join(_quoted(word) for word in argv)
 
 

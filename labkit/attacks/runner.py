@@ -1,4 +1,4 @@
-"""Runs attacks in a pod and waits for their alerts: names come in, expected and seen side by side go out."""
+"""Runs attacks in a pod, waits for their alerts, and compares expected with actual ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`labkit alerts`: a time window comes in, alerts as a table, as Falco's JSON lines or as CSV go out."""
+"""`labkit alerts`: prints alerts as a table, as Falco's JSON lines or as CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`labkit attack` and `labkit exec`: a name or a command comes in, what it did in the pod goes out."""
+"""`labkit attack` and `labkit exec`: run attacks of the catalogue, or any command, in a pod."""
 
 from __future__ import annotations
 

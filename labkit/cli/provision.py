@@ -1,4 +1,4 @@
-"""`labkit apply`, `policy`, `teardown`, `audit`: the provisioning steps from a shell."""
+"""`labkit apply`, `policy`, `teardown`, `audit`: provisioning steps."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Puts the workshop's parts in place and takes them away again: IAM, CloudWatch Logs, Kubernetes, Helm."""
+"""Provisioning steps: idempotent, recorded in the ledger, undone in reverse; audit and preflight checks."""

@@ -1,4 +1,4 @@
-"""Steps `alarms` and `dashboard`: alarms on the metrics of alerts, a topic and a queue for their notifications, a page.
+"""Steps `alarms` (alarms on alert metrics, with a topic and a queue for their notifications) and `dashboard`.
 
 Alarms, policies and the dashboard are `manifests/cloudwatch/*.json`, in the forms of PutMetricAlarm, SNS, SQS and
 PutDashboard.
@@ -21,7 +21,7 @@ from labkit.show import counted
 from labkit.target import Target
 from labkit.waiting import poll
 
-RETENTION_SECONDS = 86_400  # of a notification nobody reads
+RETENTION_SECONDS = 86_400  # of notifications
 
 
 def topic_arn(target: Target) -> str:

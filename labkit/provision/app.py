@@ -1,4 +1,4 @@
-"""Steps `nginx`, the application that the workshop opens shells in, and `canary`, one line through the pipeline."""
+"""Steps `nginx`, the application under attack, and `canary`, a pod whose one line tests the log pipeline."""
 
 from __future__ import annotations
 

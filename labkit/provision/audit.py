@@ -1,4 +1,4 @@
-"""What of the workshop is left: asks AWS, Kubernetes and Helm for what the ledger, the tag or a name points at."""
+"""Finds what is left of the workshop in AWS, Kubernetes and Helm: by ledger, by tag and label, and by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step `custom-rules`: rules of one's own, shipped by upgrading Falco's release with one more values file for each."""
+"""Step `custom-rules`: upgrades Falco's release with a values file for each custom rules file."""
 
 from __future__ import annotations
 

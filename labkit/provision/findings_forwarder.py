@@ -1,9 +1,9 @@
-"""Step `findings-forwarder`: a function that makes a Security Hub finding of each alert that comes to the log group.
+"""Step `findings-forwarder`: a Lambda function that imports each alert of the log group into Security Hub.
 
-What it consists of is `manifests/security-hub/*.json`, in the forms of the AWS calls that make it, with policies from
-`manifests/iam/`; its code is the one file `labkit/respond/forwarder.py`. `manifests/security-hub/forwarder.yaml` is the
-same as a CloudFormation template. To forward alerts from some priority on only, change the filter pattern in
-`subscription-filter.json`, to that which the template's parameter `FilterPattern` shows.
+The requests that create its parts are in `manifests/security-hub/*.json`, its policies in `manifests/iam/`; the code is
+the file `labkit/respond/forwarder.py`. `manifests/security-hub/forwarder.yaml` is the same for CloudFormation.
+To forward only alerts of some priorities, change the filter pattern in `subscription-filter.json`: the template's
+parameter `FilterPattern` shows one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from labkit.waiting import poll
 
 DEAD_LETTER_DAYS = 14
 """How long a dead letter is kept: the longest that SQS keeps anything."""
-_PROPAGATION_SECONDS = 60.0  # that IAM takes at most to let every service know of a role or policy
+_PROPAGATION_SECONDS = 60.0  # the longest that IAM takes to make a role or policy known to every service
 
 
 def function_name(target: Target) -> str:
@@ -43,7 +43,7 @@ def function_name(target: Target) -> str:
 
 
 def dead_letter_queue(target: Target) -> str:
-    """Name of the queue in which ends what can't become a finding."""
+    """Name of the queue for alerts that can't become findings."""
     return f"{target.settings.prefix}-dead-letters"
 
 
@@ -70,7 +70,7 @@ def _document(name: str, target: Target) -> dict[str, Any]:
     return document
 
 
-# What services say that haven't heard yet of a role, its policy or a permission that was made a moment ago.
+# Errors of services that don't know yet of a role, policy or permission created a moment ago.
 _NOT_YET = (
     "cannot be assumed by Lambda",
     "execution role does not have permissions",
@@ -79,9 +79,9 @@ _NOT_YET = (
 
 
 def _once_known(call: Callable[[], Any], label: str) -> Any:
-    """Calls until the service has heard of what was made a moment ago.
+    """Repeats a call until the service knows of what was created a moment ago.
 
-    Raises botocore's ClientError if it says something else, or goes on to say it.
+    Raises botocore's ClientError if it fails for another reason, or still fails in the end.
     """
     from botocore.exceptions import ClientError
 

@@ -1,4 +1,4 @@
-"""Step `fluent-bit`: on every node, what carries Falco's lines from the container log to CloudWatch Logs."""
+"""Step `fluent-bit`: Fluent Bit on every node, which ships Falco's container logs to CloudWatch Logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps `oidc-provider` and `fluent-bit-role`: IAM learns to trust the cluster, and one service account gets one role.
+"""Steps `oidc-provider` (IAM trusts the cluster's tokens) and `fluent-bit-role` (a role for one service account).
 
 The policies are the templates in `manifests/iam/`, filled in with account, partition, region and names.
 """

@@ -1,4 +1,4 @@
-"""Step `log-group`: the CloudWatch Logs group that alerts go to, with a retention so that it doesn't cost forever."""
+"""Step `log-group`: the CloudWatch Logs group for alerts, with a retention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kubernetes objects of `manifests/` as parts of a step: files as kubectl takes them, names from the settings."""
+"""Kubernetes objects of `manifests/` as parts of a step, with the namespaces and names of the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step `metric-filters`: what comes into the log group is counted there, by rule and by priority.
+"""Step `metric-filters`: count alerts in the log group as CloudWatch metrics, by rule and by priority.
 
 The filters are `manifests/cloudwatch/metric-filters.json`, in the form of PutMetricFilter. Undoing the step deletes the
 filters; the metrics that they made can't be deleted, they age out (see `labkit.respond.metrics.put`).

@@ -1,4 +1,4 @@
-"""Checks before anything is made: tools, identity, region, cluster, nodes, permissions. Out comes a table."""
+"""Checks before provisioning: tools, identity, region, cluster, nodes and permissions."""
 
 from __future__ import annotations
 

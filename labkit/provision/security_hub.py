@@ -1,7 +1,6 @@
-"""Step `security-hub`: Security Hub CSPM in the lab's region, where findings of alerts go, and these findings' end.
+"""Step `security-hub`: enables Security Hub CSPM in the lab's region; undoing it archives the findings of alerts.
 
-It is enabled without standards: they would check the whole account, which is not what the workshop is about. A hub that
-was there before stays as it is.
+It is enabled without standards, which would check the whole account. A hub that was there before stays as it is.
 """
 
 from __future__ import annotations

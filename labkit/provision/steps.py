@@ -1,7 +1,7 @@
-"""The provisioning steps: a table of them, and how any of them is applied, looked at and undone.
+"""The table of provisioning steps, and how a step is applied, described and undone.
 
-A step is a list of parts (a role, a policy, a manifest, a release). Each part knows how to bring itself about, look at
-itself and go away; what is the same for all - order, the ledger, who made what - is here, once.
+A step is a list of parts (a role, a policy, a manifest, a release). Order, the ledger and ownership, which are the same
+for all parts, are here.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class StepResult:
     changes: tuple[Change, ...]
     cli: Cli
     needed: tuple[StepResult, ...] = ()
-    """What was done first, because this step needs it: the results of steps that weren't in place."""
+    """Results of the steps that this one needs and that were applied first."""
 
     @property
     def action(self) -> str:
@@ -146,7 +146,7 @@ class Step:
             )
 
     def apply(self, target: Target, **options: Any) -> StepResult:
-        """Brings every part about, in order. Raises `StepError` or `TargetError`; what was done until then stays."""
+        """Applies every part, in order. Raises `StepError` or `TargetError`; what was done until then stays."""
         self.check(options)
         changes = []
         with self._named(), translated_errors(target.aws.hint):
@@ -173,7 +173,7 @@ class Step:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Puts the step's name before what goes wrong in it."""
+        """Puts the step's name before its errors."""
         try:
             yield
         except LabError as error:

@@ -1,4 +1,4 @@
-"""JSON templates of `manifests/`: a file with `${placeholders}` goes in, a document with the lab's names comes out."""
+"""JSON templates of `manifests/`: fills in `${placeholders}` with account, region and names."""
 
 from __future__ import annotations
 
