@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 Hint = str | Callable[[], str]
 """What to do next, or a function that finds out when an error is raised."""
@@ -76,20 +74,3 @@ class StoppedError(LabError):
 
 class RunError(LabError):
     """A notebook failed while it was executed."""
-
-
-@contextmanager
-def reading_yaml(file: Path, refused: type[LabError]) -> Iterator[None]:
-    """Turns errors of reading a YAML file, except for OSError, into `refused` with a hint."""
-    import yaml
-
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise refused(f"{file} is not text in UTF-8.", hint="Save it as UTF-8.") from error
-    except RecursionError as error:
-        raise refused(
-            f"{file} is nested too deeply.", hint="Correct it: brackets are opened and not closed, say."
-        ) from error
-    except (yaml.YAMLError, ValueError) as error:  # dates and numbers that can't be are a ValueError
-        raise refused(f"{file} is not YAML: {error}", hint="Correct the file; indentation counts.") from error

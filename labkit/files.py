@@ -1,85 +1,36 @@
-"""Reads files up to a limit, and named pipes without waiting forever for a writer."""
+"""YAML files of the workshop and its attendees."""
 
 from __future__ import annotations
 
 import errno
-import io
-import os
 import stat
-import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
+
+from labkit.errors import StepError
 
 LARGEST = 1 << 20
-"""Bytes of a values or manifest file: what a ConfigMap holds at most."""
-PATIENCE = 3.0
-"""Seconds to wait for somebody to open a named pipe for writing."""
+"""Bytes of a file: what a ConfigMap holds at most."""
 
 
-def read(path: Path | str, most: int = LARGEST) -> bytes:
-    """A file's content. Raises OSError, also for what is larger than `most` bytes or a pipe that nobody writes to."""
-    with opened(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"It is larger than {most >> 20} MiB", str(path))
-    return content
+def load_yaml(file: Path) -> list[Any]:
+    """The documents of a YAML file. Raises `StepError`, also for what is larger than `LARGEST` or no regular file."""
+    import yaml
 
-
-def read_text(path: Path | str, most: int = LARGEST) -> str:
-    """A text file's content; errors as for `read`, and UnicodeDecodeError."""
-    return read(path, most).decode("utf-8")
-
-
-def opened(path: Path | str) -> BinaryIO:
-    """A file, opened for reading. Raises OSError, also for a pipe that nobody has opened for writing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError as error:  # a NUL in the name
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path)) from error
-    try:
-        kind = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(kind):
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        first = _first(descriptor, path) if stat.S_ISFIFO(kind) else b""
-        os.set_blocking(descriptor, True)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    raw = os.fdopen(descriptor, "rb", buffering=0)
-    return io.BufferedReader(_Resumed(first, raw))
-
-
-def _first(descriptor: int, path: Path | str) -> bytes:
-    """The first bytes of a pipe; empty if there is a writer that hasn't written yet."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            if first := os.read(descriptor, 65536):
-                return first
-        except BlockingIOError:
-            return b""
-        time.sleep(0.05)  # a pipe without a writer is always ready: there is nothing to wait on
-    raise OSError(errno.ETIMEDOUT, "Nobody writes to this pipe", str(path))
-
-
-class _Resumed(io.RawIOBase):
-    """Some bytes, and then what a file has."""
-
-    def __init__(self, first: bytes, rest: io.RawIOBase) -> None:
-        self._first = first
-        self._rest = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
-        if not self._first:
-            return self._rest.readinto(buffer)
-        count = min(len(buffer), len(self._first))
-        buffer[:count] = self._first[:count]
-        self._first = self._first[count:]
-        return count
-
-    def close(self) -> None:
-        self._rest.close()
-        super().close()
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "It is not a regular file")
+        if found.st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"It is larger than {LARGEST >> 20} MiB")
+        # PyYAML's own loader: libyaml's crashes on deeply nested text.
+        return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        hint = "Check its name, run from the workshop's folder, or set LABKIT_ROOT."
+        raise StepError(f"{file} can't be read: {error.strerror}.", hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise StepError(f"{file} is not text in UTF-8.", hint="Save it as UTF-8.") from error
+    except RecursionError as error:
+        raise StepError(f"{file} is nested too deeply.", hint="Look for brackets that are never closed.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that don't exist
+        raise StepError(f"{file} is not YAML: {error}", hint="Correct the file; indentation counts.") from error

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import StepError, reading_yaml
-from labkit.files import read_text
+from labkit.errors import StepError
+from labkit.files import load_yaml
 from labkit.show import counted
 
 Object = dict[str, Any]
@@ -72,19 +72,9 @@ def has_labels(item: Object | None, labels: Mapping[str, str]) -> bool:
 
 def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
     """The objects in YAML files (each may hold several) and in all `*.yaml` of folders, by file name."""
-    import yaml
-
     for path in paths:
         for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
-            try:
-                with reading_yaml(file, StepError):  # in Python: libyaml's loader dies of what is nested too deeply
-                    documents = list(yaml.safe_load_all(read_text(file)))
-            except OSError as error:
-                raise StepError(
-                    f"{file} can't be read: {error.strerror}.",
-                    hint="Run from the workshop's folder, or set LABKIT_ROOT.",
-                ) from error
-            for document in documents:
+            for document in load_yaml(file):
                 if isinstance(document, dict) and {"apiVersion", "kind", "metadata"} <= document.keys():
                     yield document
                 elif document is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from labkit.errors import StepError, reading_yaml
-from labkit.files import read_text
+from labkit.errors import StepError
+from labkit.files import load_yaml
 from labkit.helm import Release, upgrade_install_arguments
 from labkit.kube.objects import LAB_LABELS, WORKSHOP_LABELS, has_labels
 from labkit.kube.rollout import Problem, unwell, wait_rollout
@@ -136,21 +136,16 @@ def foreign(namespace: str) -> StepError:
 
 def merged_values(files: Sequence[Path]) -> dict[str, Any]:
     """Values files as Helm merges them: maps key by key, anything else replaced by the later file."""
-    import yaml
-
     merged: dict[str, Any] = {}
     for file in files:
-        try:
-            with reading_yaml(file, StepError):
-                document = yaml.safe_load(read_text(file))
-        except OSError as error:
-            raise StepError(f"{file} can't be read: {error.strerror}.", hint="Check its name.") from error
-        if not isinstance(document or {}, dict):
+        documents = load_yaml(file) or [None]
+        if len(documents) > 1 or not isinstance(documents[0] or {}, dict):
+            what = "several documents" if len(documents) > 1 else f"a {type(documents[0]).__name__}"
             raise StepError(
-                f"{file} is a {type(document).__name__} at its top; Helm takes a map.",
+                f"{file} is {what} at its top; Helm takes a map.",
                 hint="Put rules under `customRules:`, as a file name and a block of text.",
             )
-        merged = _merge(merged, document or {})
+        merged = _merge(merged, documents[0] or {})
     return merged
 
 
