@@ -20,9 +20,9 @@ def load_yaml(file: Path) -> list[Any]:
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "It is not a regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         if found.st_size > LARGEST:
-            raise OSError(errno.EFBIG, f"It is larger than {LARGEST >> 20} MiB")
+            raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 20} MiB")
         # PyYAML's own loader: libyaml's crashes on deeply nested text.
         return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
     except OSError as error:

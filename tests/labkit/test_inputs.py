@@ -21,10 +21,10 @@ import pytest
 from click.testing import CliRunner
 
 from ekslab.state import Endpoints
+from falcorules.files import read
 from labkit import Lab
 from labkit.cli import COMMANDS, main
 from labkit.errors import SettingsError
-from labkit.files import read
 from labkit.settings import Settings
 
 LONG = "x" * 100_000
@@ -119,7 +119,6 @@ def test_a_command_refuses_what_it_cannot_use(
     monkeypatch.chdir(workshop)
     monkeypatch.setattr("ekslab.client._start", lambda *_: pytest.fail("a lab was started"))
     monkeypatch.setattr("falcorules.files.PATIENCE", 0.1)
-    monkeypatch.setattr("labkit.files.PATIENCE", 0.1)
     refused([odd.get(argument, argument) for argument in arguments])
 
 

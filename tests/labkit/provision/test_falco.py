@@ -30,6 +30,8 @@ def test_maps_merge_and_everything_else_is_replaced(tmp_path: Path) -> None:
         ("a: b: c", "is not YAML"),
         ("a: 2001-99-99", "is not YAML"),
         ("[" * 5_000, "is nested too deeply"),
+        ("a: 1\n---\nb: 2\n", "is several documents at its top"),
+        ("x: " + "y" * (1 << 20), "it is larger than 1 MiB"),
     ],
 )
 def test_a_values_file_that_helm_would_refuse_is_refused(tmp_path: Path, text: str, said: str) -> None:
