@@ -217,7 +217,7 @@ def closest(rule: Rule, events: Iterable[Event]) -> Event:
         if found > score:
             best, score = event, found
     if best is None:
-        raise EventError("There are no events to look at.", hint="One JSON object per line is an event.")
+        raise EventError("There are no events to explain.", hint="Each event is one JSON object per line.")
     return best
 
 

@@ -289,6 +289,12 @@ def test_what_an_attendee_typed_is_text_in_html() -> None:
     assert "<script>" not in page
 
 
+def test_long_values_are_cut_where_a_condition_is_explained() -> None:
+    engine = _engine()
+    for length, shown in ((100, "/" + "x" * 99), (101, "/" + "x" * 96 + "...")):
+        assert f"fd.name = /etc/shadow    [{shown}]" in str(engine.why("Shadow read", _read("/" + "x" * (length - 1))))
+
+
 def test_a_replay_is_a_table_of_alerts() -> None:
     engine = _engine()
     replay = engine.replay([_read("/etc/passwd"), _read("/etc/shadow")])

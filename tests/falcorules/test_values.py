@@ -71,6 +71,7 @@ def test_a_constant_has_this_value(text: str, kind: str, value: Any) -> None:
         ("::/0", "IPNET", "invalid v6 netmask 0"),
         ("::1/129", "IPNET", "invalid v6 netmask 129"),
         ("9", "SIGTYPE", "wrong parameter type 19"),
+        ("9", "SYSCALLID", "wrong parameter type 18"),
         ("x" * 256, "CHARBUF", f"filter parameter too long (used=257, available=256):{'x' * 256}"),
         ("é" * 128, "CHARBUF", f"filter parameter too long (used=257, available=256):{'é' * 128}"),
         ("x" * 256, "BYTEBUF", "filter parameter too long (byte buf)"),
