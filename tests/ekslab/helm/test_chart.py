@@ -168,3 +168,22 @@ def test_merging_leaves_its_arguments_alone() -> None:
     under, over = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert merge(under, over) == {"a": {"b": 1, "c": 2}}
     assert (under, over) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+MANIFESTS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "workshop": merge(read([VALUES]), read([ROOT / "custom-rules/whoami.yaml"])),
+    "kmod-own-account": {
+        "driver": {"kind": "kmod"},
+        "serviceAccount": {"create": False},
+        "fullnameOverride": "watch",
+        "namespaceOverride": "security",
+    },
+}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_the_manifest_is_the_recorded_one(name: str) -> None:
+    """The whole text is pinned: an object or field that changes by accident is noticed."""
+    objects = chart.render("falco", "falco", MANIFESTS[name], warn=lambda text: None)
+    assert chart.manifest(objects) == (Path(__file__).parent / "data" / f"{name}.yaml").read_text()
