@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from labkit.errors import StepError, TargetError
-from labkit.helm import Helm, Release, _release, upgrade_install_arguments
+from labkit.errors import StepError, TargetError, UnreachableError
+from labkit.helm import Helm, Release, _finish, _release, upgrade_install_arguments
 
 # A helm that notes its arguments, answers `list` and fails as told.
 SHIM = """#!{python}
@@ -97,3 +102,70 @@ def test_a_chart_of_another_repository_is_left_as_it_is() -> None:
 def test_chart_and_version_are_told_apart(chart: str, name: str, version: str) -> None:
     release = _release({"chart": chart, "revision": 1, "status": "deployed"}, "r", "n")
     assert (release.chart, release.version) == (name, version)
+
+
+def test_the_program_is_run_with_helms_arguments(calls: Path) -> None:
+    program = (sys.executable, str(calls.parent / "bin" / "helm"))
+    assert Helm(program=program).history("nginx", "falco") == []
+    assert made(calls)[0][0] == "list"
+
+
+def test_a_cluster_that_does_not_answer_is_told_with_what_to_do(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELM_FAILS", "Kubernetes cluster unreachable: Get https://10.0.0.1: refused")
+    with pytest.raises(UnreachableError, match=r"The Kubernetes API does not answer: .*10\.0\.0\.1: refused") as caught:
+        Helm(hint="Start it.").status("falco", "falco")
+    assert (caught.value.service, caught.value.hint) == ("Kubernetes", "Start it.")
+
+
+def test_what_is_called_before_a_run_may_refuse_it(calls: Path) -> None:
+    def refuse() -> None:
+        raise TargetError("gone")
+
+    helm = Helm(before=refuse)
+    with pytest.raises(TargetError, match=r"^gone$"):
+        helm.status("falco", "falco")
+    assert not calls.exists()
+    assert helm.version() == ""  # needs no cluster
+
+
+@pytest.mark.parametrize(
+    ("shared", "noted", "age", "refused"),
+    [
+        (True, False, 100, "is pending-upgrade, and that began 100 s ago"),
+        (True, False, 400, ""),
+        (True, True, 100, ""),
+        (False, False, 100, ""),
+    ],
+)
+def test_a_pending_operation_may_be_that_of_another_computer(
+    shared: bool, noted: bool, age: int, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.helm._helm_process", lambda *_: 0)
+    began = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
+    found = Release("falco", "falco", 2, "pending-upgrade", "falco", "9.1.0", "0.44.1", began.isoformat())
+    with pytest.raises(StepError, match=refused) if refused else contextlib.nullcontext() as caught:
+        Helm(shared=shared)._refuse_if_alive(found, ours=noted)
+    if caught is not None:
+        assert "run this again in 200 s" in caught.value.hint
+
+
+def test_an_interrupted_helm_is_asked_to_end_and_awaited(tmp_path: Path) -> None:
+    fifo = tmp_path / "ready"
+    os.mkfifo(fifo)
+    code = (
+        "import pathlib, signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path(sys.argv[2]).write_text('asked') and 1))\n"
+        "open(sys.argv[1], 'w').close()\n"
+        "signal.pause()\n"
+    )
+
+    def press() -> None:
+        fifo.open().close()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        _finish([sys.executable, "-c", code, str(fifo), str(tmp_path / "end")], 30, keep=())
+    thread.join()
+    assert (tmp_path / "end").read_text() == "asked"
