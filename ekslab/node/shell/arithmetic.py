@@ -47,7 +47,7 @@ def evaluate(shell: Variables, expression: str, depth: int = 0) -> int:
 class _Calculator:
     def __init__(self, shell: Variables, expression: str, depth: int) -> None:
         self.shell = shell
-        self.expression = expression.strip()
+        self.expression = expression.lstrip() if shell.bash else expression  # as error messages show it
         self.depth = depth
         self.tokens: list[tuple[str, int]] = []
         self.at = 0
@@ -70,8 +70,8 @@ class _Calculator:
         return ExpansionError(f'{shown}: {what} (error token is "{self.expression[start:][:200]}")')
 
     def value(self) -> int:
-        at = 0
-        while at < len(self.expression):
+        at, end = 0, len(self.expression.rstrip())
+        while at < end:
             match = _TOKEN.match(self.expression, at)
             if match is None:
                 self.at = len(self.tokens)

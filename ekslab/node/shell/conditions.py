@@ -22,6 +22,8 @@ def evaluate_test(shell: State, words: list[str]) -> bool:
     tester = _Tester(shell, list(words))
     if not words:
         return False
+    if len(words) == 2 and words[0] != "!" and not re.fullmatch(r"-[a-zA-Z]", words[0]):
+        raise ExpansionError(f"{words[0]}: {'unary operator expected' if shell.bash else 'unexpected operator'}")
     result = tester.either()
     if tester.words:
         raise ExpansionError("too many arguments" if shell.bash else f"{tester.words[0]}: unexpected operator")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import pairwise
 
+from ekslab.node import accounts
 from ekslab.node.patterns import (
     Glob,
     PatternError,
@@ -233,21 +234,20 @@ def _tilde(shell: State, value: str) -> str:
         return value
     user, slash, rest = value[1:].partition("/")
     if not user:
-        return shell.get("HOME", "/") + slash + rest
+        home = shell.value_of("HOME")
+        if home is None and not shell.bash:
+            return value
+        return (_home(shell, uid=str(shell.process.uid)) or "/" if home is None else home) + slash + rest
     if user in ("+", "-") and shell.bash:
         return (shell.get("PWD" if user == "+" else "OLDPWD") or f"~{user}") + slash + rest
-    for line in _read(shell.process, "/etc/passwd").splitlines():
-        entry = line.split(":")
-        if entry[0] == user and len(entry) > 5:
-            return entry[5] + slash + rest
-    return value
+    home = _home(shell, name=user)
+    return value if home is None else home + slash + rest
 
 
-def _read(process: Process, path: str) -> str:
-    try:
-        return process.filesystem.read_text(path)
-    except OSError:
-        return ""
+def _home(shell: State, *, name: str = "", uid: str = "") -> str | None:
+    """The home directory of a user in /etc/passwd, by name or number."""
+    lines = accounts.entries(shell.process.filesystem, accounts.PASSWD)
+    return next((line[5] for line in lines if len(line) > 5 and (line[0] == name or line[2] == uid)), None)
 
 
 async def _defaults(shell: State, word: Word) -> list[Part]:

@@ -100,7 +100,6 @@ class State:
         self.variables["SHLVL"] = Value(str(integer(level) + 1), flags={"x"})
         self.variables["BASH_VERSINFO"] = array(["5", "2", "15", "1", "release", "x86_64-pc-linux-gnu"])
         self.variables["BASH_VERSINFO"].flags.add("r")
-        self.variables["PIPESTATUS"] = array(["0"])
         self.variables["GROUPS"] = array([str(process.egid)])
 
     @property

@@ -219,10 +219,8 @@ async def env(p: Process) -> int:
         status=125,
     )
     environment = {} if "i" in options else dict(p.env)
-    for index, word in enumerate(p.argv):
-        if word == "-u" and index + 1 < len(p.argv):
-            environment.pop(p.argv[index + 1], None)
-    environment.pop(options.values.get("u", ""), None)
+    for name in options.all("u"):
+        environment.pop(name, None)
     words = [word for word in options.operands if word != "-"]
     if options.operands[:1] == ["-"]:
         environment = {}

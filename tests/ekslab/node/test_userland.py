@@ -17,6 +17,15 @@ import pytest
             "printf '1\\n2\\n3\\n' > /tmp/n; head -n 1 /tmp/n; tail -n 1 /tmp/n; wc -l /tmp/n; cat -n /tmp/n | tail -1",
             "1\n3\n3 /tmp/n\n     3\t3",
         ),
+        (
+            "printf 'a 1\\nb 2\\nc 3\\n' > /tmp/n; for op in == '>' '<' '>=' '<=' '!='; do "
+            'awk "NR${op}2 {print NR, \\$1}" /tmp/n | tr "\\n" "|"; echo; done',
+            "2 b|\n3 c|\n1 a|\n2 b|3 c|\n1 a|2 b|\n1 a|3 c|",
+        ),
+        (
+            "export A=1 B=2; env -u A -u B sh -c 'echo [$A$B]'; env sh -c 'echo $A $1' x -u A; env - /bin/sh -c 'echo [$A]'",
+            "[]\n1 -u\n[]",
+        ),
         ("find /etc/pam.d -type f | sort", "/etc/pam.d/common-auth\n/etc/pam.d/su"),
         ("find / -maxdepth 1 -name 'et*' -o -maxdepth 1 -name opt | sort", "/etc\n/opt"),
         (
