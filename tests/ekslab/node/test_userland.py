@@ -23,7 +23,8 @@ import pytest
             "2 b|\n3 c|\n1 a|\n2 b|3 c|\n1 a|2 b|\n1 a|3 c|",
         ),
         (
-            "export A=1 B=2; env -u A -u B sh -c 'echo [$A$B]'; env sh -c 'echo $A $1' x -u A; env - /bin/sh -c 'echo [$A]'",
+            "export A=1 B=2; env -u A -u B sh -c 'echo [$A$B]'; env sh -c 'echo $A $1' x -u A; "
+            "env - /bin/sh -c 'echo [$A]'",
             "[]\n1 -u\n[]",
         ),
         ("find /etc/pam.d -type f | sort", "/etc/pam.d/common-auth\n/etc/pam.d/su"),
