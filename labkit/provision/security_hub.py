@@ -102,7 +102,7 @@ def undo_cli(target: Target) -> str:
     return (
         "# Archive: import each finding again, with RecordState ARCHIVED and a later UpdatedAt.\n"
         "python3 -c 'from labkit import Lab; from labkit.respond import findings; lab = Lab.connect(); "
-        'print(findings.archive(target.aws.client("securityhub"), target.settings.cluster))\'\n'
+        'print(findings.archive(lab.aws.client("securityhub"), lab.settings.cluster))\'\n'
         "# Only if nobody else needs it:\n"
         "aws securityhub disable-security-hub"
     )
