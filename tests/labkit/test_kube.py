@@ -11,7 +11,18 @@ import pytest
 from labkit.errors import ExecError, StepError, StoppedError, TargetError
 from labkit.kube import Kube
 from labkit.kube.exec import _exit_code
-from labkit.kube.objects import in_order, load_objects, rollout_unmet
+from labkit.kube.objects import (
+    API_VERSIONS,
+    WORKLOADS,
+    behaviour,
+    has_labels,
+    held_by,
+    in_order,
+    load_objects,
+    requested,
+    rollout_unmet,
+    runs_nowhere,
+)
 from labkit.kube.rollout import Patience, Problem
 
 
@@ -131,3 +142,54 @@ def test_ctrl_c_while_waiting_is_two_plain_sentences(monkeypatch: pytest.MonkeyP
     with pytest.raises(StoppedError, match="Stopped waiting for the rollout") as caught:
         kube.wait(unmet, "/api/v1/pods", timeout=1, what="the rollout")
     assert caught.value.hint
+
+
+def test_a_problem_names_its_pod_and_container_if_it_has_them() -> None:
+    assert Problem("web-1", "nginx", "CrashLoopBackOff", "exit code 1").line == (
+        "pod web-1, container nginx: CrashLoopBackOff: exit code 1"
+    )
+    assert Problem("web-1", "", "Unschedulable", "no node").line == "pod web-1: Unschedulable: no node"
+    assert Problem("", "", "FailedCreate", "").line == "a pod could not be made: FailedCreate"
+    assert str(Problem("p", "c", "Error", "", log="a\nb\n")).endswith("its log ends with:\n      a\n      b")
+
+
+def test_pods_are_in_the_core_group_and_workloads_in_apps() -> None:
+    assert API_VERSIONS == {
+        "Pod": "v1",
+        "Deployment": "apps/v1",
+        "DaemonSet": "apps/v1",
+        "StatefulSet": "apps/v1",
+        "ReplicaSet": "apps/v1",
+    }
+    assert (WORKLOADS["po"], WORKLOADS["deployments"], WORKLOADS["ds"]) == ("Pod", "Deployment", "DaemonSet")
+
+
+def test_what_was_requested_is_the_object_without_what_the_cluster_adds() -> None:
+    item = {"kind": "ConfigMap", "metadata": {"name": "a", "labels": {"x": "y"}}, "data": {"k": "v"}}
+    stored = {**item, "status": {"phase": "x"}}
+    stored["metadata"] = {
+        "name": "a",
+        "labels": {"x": "y"},
+        "resourceVersion": "7",
+        "generation": 2,
+        "managedFields": [],
+    }
+    assert requested(stored) == item
+    assert behaviour(stored) == {"kind": "ConfigMap", "data": {"k": "v"}, "annotations": {}}
+
+
+def test_labels_and_what_holds_an_object() -> None:
+    item = {"kind": "Namespace", "metadata": {"name": "a", "labels": {"x": "y"}, "finalizers": ["orphan", "mine"]}}
+    assert has_labels(item, {"x": "y"})
+    assert not has_labels(item, {"x": "z"})
+    assert not has_labels(None, {"x": "y"})
+    assert held_by(item) == "finalizer mine"
+    blocked = {"type": "NamespaceDeletionContentFailure", "status": "True", "message": "pods are left"}
+    assert held_by({**item, "status": {"conditions": [blocked]}}) == "finalizer mine; pods are left"
+    assert held_by({**item, "status": {"conditions": [{**blocked, "status": "False"}]}}) == "finalizer mine"
+
+
+def test_a_daemon_set_without_nodes_runs_nowhere() -> None:
+    assert runs_nowhere({"kind": "DaemonSet", "status": {"desiredNumberScheduled": 0}})
+    assert not runs_nowhere({"kind": "DaemonSet", "status": {"desiredNumberScheduled": 1}})
+    assert not runs_nowhere({"kind": "Deployment", "status": {}})

@@ -48,3 +48,26 @@ def test_the_environment_variable_is_named_in_the_complaint() -> None:
 def test_the_workshop_is_found_from_a_folder_inside_it(workshop: Path, tmp_path: Path) -> None:
     assert workshop_root(workshop / "manifests" / "falco") == workshop
     assert workshop_root(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "lowest", "highest", "default"),
+    [
+        ("retention_days", 1, 3653, 7),
+        ("timeout", 0, 604_800, 300),
+        ("alert_timeout", 0, 604_800, 60),
+        ("nodes", 1, 5, 2),
+        ("idle_minutes", 0.001, 527_040, 240),
+        ("aws_port", 0, 65_535, 0),
+        ("kubernetes_port", 0, 65_535, 0),
+    ],
+)
+def test_a_number_is_taken_from_its_lowest_to_its_highest(
+    name: str, lowest: float, highest: float, default: float
+) -> None:
+    assert getattr(Settings.load({}), name) == default
+    for good in (lowest, highest):
+        assert getattr(Settings.load({}, **{name: good}), name) == good
+    for bad in (lowest - 1, highest + 1):
+        with pytest.raises(SettingsError, match=f"{name} is {bad}, which is not a"):
+            Settings.load({}, **{name: bad})

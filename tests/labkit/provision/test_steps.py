@@ -115,6 +115,15 @@ def test_what_an_interrupted_step_made_is_undone(lab: Any) -> None:
     assert lab.ledger.records() == []
 
 
+def test_what_is_being_made_is_in_the_ledger_before(lab: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        step_of({}, "one", "stopped").apply(lab)
+    assert [(record.name, record.made, record.begun) for record in lab.ledger.records()] == [
+        ("one", True, False),
+        ("stopped", True, True),
+    ]
+
+
 def test_what_somebody_made_after_an_interruption_is_not_the_labs(lab: Any) -> None:
     world: dict[str, str] = {}
     step = step_of(world, "one", "stopped")
