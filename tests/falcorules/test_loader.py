@@ -573,3 +573,40 @@ def test_no_random_rule_file_raises(seed: int) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_raise(content: bytes) -> None:
     check([("fuzz.yaml", content)]).to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "how", "wanted"),
+    [
+        ("condition: and evt.num = 1", "append", {"condition": "(evt.type = execve and evt.num = 1)"}),
+        ("output: more", "append", {"output": "o more"}),
+        ("desc: e", "append", {"description": "d e"}),
+        ("tags: [b]", "append", {"tags": ("a", "b")}),
+        (
+            "exceptions: [{name: x, fields: proc.name, values: [sh]}]",
+            "append",
+            {"condition": "(evt.type = execve and not proc.name in (sh))"},
+        ),
+        ("condition: evt.type = open", "replace", {"condition": "evt.type = open"}),
+        ("output: other", "replace", {"output": "other"}),
+        ("desc: e", "replace", {"description": "e"}),
+        ("tags: [b]", "replace", {"tags": ("b",)}),
+        ("priority: INFO", "replace", {"priority": "Informational"}),
+        ("enabled: true", "replace", {"enabled": True}),
+    ],
+)
+def test_an_override_changes_one_key(change: str, how: str, wanted: dict[str, object]) -> None:
+    override = f"  override: {{{change.partition(':')[0]}: {how}}}\n"
+    engine = Engine(suggested_output=False)
+    engine.load(("rules.yaml", f"{_rule(tags='[a]')}  enabled: false\n- rule: R\n  {change}\n{override}"))
+    (rule,) = engine.rules
+    plain = {
+        "condition": "evt.type = execve",
+        "output": "o",
+        "description": "d",
+        "priority": "Notice",
+        "tags": ("a",),
+        "enabled": False,
+    }
+    found = {name: getattr(rule, name) for name in plain}
+    assert found | {"condition": str(rule.condition)} == plain | wanted
