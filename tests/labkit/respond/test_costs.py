@@ -61,3 +61,11 @@ def test_what_has_no_price_is_said(quantities: dict[str, float], said: str) -> N
     with pytest.raises(LabError, match=said) as caught:
         costs.costs(**quantities)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("quantity", "dollars"), [(0.0, "0.00"), (0.01, "< 0.01"), (0.02, "0.01"), (1.0, "0.30"), (5000.0, "1,500.00")]
+)
+def test_cents_are_rounded_and_thousands_grouped(quantity: float, dollars: str) -> None:
+    ((_, _, _, shown),) = costs.table(costs.costs(custom_metrics=quantity)).rows
+    assert shown == dollars

@@ -339,3 +339,16 @@ def test_what_else_security_hub_refuses_is_said_in_its_words(lab: Lab, cluster: 
     )  # fmt: skip
     with pytest.raises(TargetError, match="does not answer"):
         findings.read(nowhere, cluster)
+
+
+def test_a_report_counts_all_that_was_sent_by_its_result() -> None:
+    failures = tuple(forwarder.Failure(str(number), "InvalidInput", "too long") for number in range(2))
+    report = findings.Report(("a",), ("b", "c"), ("d", "e", "f"), failures, (findings.Refused(3, "no time"),))
+    assert repr(report).splitlines() == [
+        "Sent to Security Hub: 8",
+        "  1  imported",
+        "  2  updated",
+        "  3  unchanged",
+        "  2  failed      InvalidInput: too long",
+        "  1  no finding  no time",
+    ]
