@@ -326,7 +326,7 @@ def _lease(obj: Object, now: float) -> list[Any]:
 
 def _network_policy(obj: Object, now: float) -> list[Any]:
     selector = selector_text(obj.get("spec", {}).get("podSelector"))
-    return [name_of(obj), selector or _NONE, _age(obj, now)]
+    return [name_of(obj), selector, _age(obj, now)]
 
 
 def _disruption_budget(obj: Object, now: float) -> list[Any]:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import json
+import re
 from typing import Any
 
 from ekslab.http import HttpRequest, HttpResponse
@@ -65,6 +66,7 @@ async def test_it_says_what_it_does_as_fluent_bit_does(lab: Any) -> None:
     assert "[ info] [output:cloudwatch_logs:cloudwatch_logs.0] Creating log stream alerts in log group falco" in log
     assert "[ info] [output:cloudwatch_logs:cloudwatch_logs.0] Created log stream alerts" in log
     assert "inotify_fs_add(): inode=" in log
+    assert re.search(r"^\[\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{9}\] \[ info\] \[sp\] ", log, re.MULTILINE)
 
 
 async def test_alerts_raised_while_access_is_denied_arrive_later(lab: Any) -> None:
@@ -356,12 +358,16 @@ async def test_a_chunk_goes_to_every_output_that_wants_it(lab: Any) -> None:
     await lab.grant()
     write_log(lab, ALERT)
     config = lab.fluent_bit_config(
-        lambda c: c["pipeline"]["outputs"].append({"name": "stdout", "match": "falco.*", "format": "json_lines"})
+        lambda c: c["pipeline"]["outputs"].extend(
+            {"name": "stdout", "match": "falco.*", "format": form} for form in ("json_lines", "json")
+        )
     )
     shipper = await lab.fluent_bit(config)
     assert await lab.delivered() == [ALERT]
     (line,) = await lab.until(lambda: [line for line in lab.log(shipper) if line.startswith('{"date":')])
     assert json.loads(line)["log"] == ALERT
+    (listed,) = await lab.until(lambda: [line for line in lab.log(shipper) if line.startswith('[{"date":')])
+    assert json.loads(listed) == [json.loads(line)]
 
 
 async def test_what_exceeds_the_storage_limit_is_dropped_oldest_first(lab: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import ssl
@@ -214,11 +215,26 @@ class RunningCluster:
         return client.ApiClient(configuration)
 
 
+class Errors(logging.Handler):
+    """What the cluster logs as an error: a control loop or a request that failed unexpectedly."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(self.format(record))
+
+
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    errors = Errors()
+    logging.getLogger("ekslab").addHandler(errors)
     cluster = RunningCluster(tmp_path_factory.mktemp("cluster"))
     yield cluster
     cluster.stop()
+    logging.getLogger("ekslab").removeHandler(errors)
+    assert errors.messages == []
 
 
 @pytest.fixture(scope="session")

@@ -283,7 +283,15 @@ def test_nodes_look_like_those_of_eks(core):
     assert info.container_runtime_version.startswith("containerd://2.")
     assert nodes[0].spec.provider_id.startswith("aws:///us-east-1a/i-")
     assert nodes[0].metadata.labels["topology.kubernetes.io/zone"] == "us-east-1a"
-    assert {c.type: c.status for c in nodes[0].status.conditions}["Ready"] == "True"
+    assert {c.type: c.status for c in nodes[0].status.conditions} == {
+        "MemoryPressure": "False",
+        "DiskPressure": "False",
+        "PIDPressure": "False",
+        "Ready": "True",
+    }
+    resources = {"cpu", "ephemeral-storage", "hugepages-1Gi", "hugepages-2Mi", "memory", "pods"}
+    assert set(nodes[0].status.capacity) == set(nodes[0].status.allocatable) == resources
+    assert {a.type: a.address for a in nodes[0].status.addresses}["InternalIP"] == "10.0.1.10"
 
 
 def test_a_full_lab_stores_no_more(core, namespace, monkeypatch):

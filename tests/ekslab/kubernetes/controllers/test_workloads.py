@@ -97,6 +97,7 @@ def test_scale_by_the_subresource(deploy, apps, core, namespace, eventually):
     deploy(replicas=1)
     scale = apps.read_namespaced_deployment_scale("web", namespace)
     assert (scale.spec.replicas, scale.status.selector) == (1, "app=web")
+    assert (scale.api_version, scale.kind, scale.metadata.name) == ("autoscaling/v1", "Scale", "web")
     apps.patch_namespaced_deployment_scale("web", namespace, {"spec": {"replicas": 3}})
     settled(apps, namespace, eventually)
     assert len(pods(core, namespace)) == 3
@@ -246,6 +247,13 @@ def test_a_job_gives_up_after_its_limit(api, namespace, eventually):
     batch.create_namespaced_job(namespace, _job("exit", "1", backoffLimit=2))
     status = eventually(lambda: _finished(batch, namespace))
     assert (status.failed, status.conditions[0].reason) == (3, "BackoffLimitExceeded")
+
+
+def test_a_finished_job_is_deleted_after_its_time_to_live(api, core, namespace, eventually):
+    batch = client.BatchV1Api(api)
+    batch.create_namespaced_job(namespace, _job("exit", "0", ttlSecondsAfterFinished=0))
+    eventually(lambda: not batch.list_namespaced_job(namespace).items)
+    eventually(lambda: not core.list_namespaced_pod(namespace).items)
 
 
 def _finished(batch, namespace):

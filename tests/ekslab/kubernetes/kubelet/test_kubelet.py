@@ -296,6 +296,17 @@ def test_a_pod_that_fits_nowhere_stays_pending(core, namespace, pod_manifest, ev
         "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
     )
     eventually(lambda: message in [e.message for e in core.list_namespaced_event(namespace).items])
+    two = {"kubernetes.io/hostname": "ip-10-0-2-20.ec2.internal"}
+    large = {"resources": {"requests": {"cpu": "3"}}}
+    core.create_namespaced_pod(namespace, pod_manifest("large", nodeSelector=two, container=large))
+    reasons = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector. "
+
+    def said():
+        return [e for e in core.list_namespaced_event(namespace).items if e.message.startswith(reasons)]
+
+    eventually(said)
+    condition = core.read_namespaced_pod("large", namespace).status.conditions[0]
+    assert (condition.type, condition.status, condition.reason) == ("PodScheduled", "False", "Unschedulable")
 
 
 def test_a_service_leads_to_its_ready_pods(run, output, api, core, namespace, eventually):
@@ -315,9 +326,13 @@ def test_a_service_leads_to_its_ready_pods(run, output, api, core, namespace, ev
 
     (address,) = eventually(addresses)
     assert address.target_ref.name == "server"
-    assert (
-        output("caller", "fetch", f"http://web.{namespace}.svc.cluster.local:8080/").strip() == "200 hello from server"
-    )
+    url = f"http://web.{namespace}.svc.cluster.local:8080/"
+    assert output("caller", "fetch", url).strip() == "200 hello from server"
+    run("another")
+    core.patch_namespaced_pod("another", namespace, {"metadata": {"labels": {"app": "web"}}})
+    eventually(lambda: len(addresses()) == 2)
+    answers = {output(f"caller{number}", "fetch", url).strip() for number in range(2)}
+    assert answers == {"200 hello from server", "200 hello from another"}
 
 
 def test_a_pod_reaches_the_api_with_its_token(output, core, namespace):
@@ -366,6 +381,16 @@ def test_a_sidecar_starts_first_and_ends_last(run, core, namespace, eventually):
     eventually(lambda: [p.metadata.name for p in core.list_namespaced_pod(namespace).items] == ["ends"])
 
 
+def test_a_failed_init_container_ends_the_sidecar(run, core, namespace, eventually):
+    sidecar = {"name": "side", "image": "toolbox:1", "restartPolicy": "Always"}
+    bad = {"name": "bad", "image": "toolbox:1", "command": ["exit", "2"]}
+    pod = run("p", phase="Failed", restartPolicy="Never", initContainers=[sidecar, bad])
+    states = {status.name: status.state for status in pod.status.init_container_statuses}
+    assert states["bad"].terminated.exit_code == 2
+    assert states["side"].terminated
+    assert pod.status.container_statuses[0].state.waiting.reason == "PodInitializing"
+
+
 def test_modes_of_mounted_files(run, core, namespace, running):
     core.create_namespaced_secret(namespace, {"metadata": {"name": "s"}, "stringData": {"k": "x"}})
     pod = run(
@@ -375,4 +400,4 @@ def test_modes_of_mounted_files(run, core, namespace, running):
     )
     stored = running.cluster.store.get(PODS, namespace, "modes")
     files = running.cluster.kubelets[pod.spec.node_name].container(stored, "main").filesystem
-    assert files.stat("/s/k").mode & 0o777 == 0o400
+    assert files.walk("/s/k").need("/s/k").stat().mode & 0o777 == 0o400

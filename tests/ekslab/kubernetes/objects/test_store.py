@@ -44,3 +44,30 @@ def test_changes_since_a_version_until_it_is_too_old():
     with pytest.raises(ApiError) as error:
         store.since(r.CONFIG_MAPS, first)
     assert (error.value.code, error.value.reason) == (410, "Expired")
+
+
+def test_all_objects_have_a_largest_size():
+    store = Store()
+    store.put(r.CONFIG_MAPS, config_map("a", k="x" * 1000))
+    size = store.size
+    assert size > 1000
+    store.put(r.CONFIG_MAPS, config_map("a", k="x" * 500))
+    assert store.size == size - 500
+    store.remove(r.CONFIG_MAPS, config_map("a"))
+    assert store.size == 0
+    with pytest.raises(ApiError, match=r"^etcdserver: request is too large$"):
+        store.put(r.CONFIG_MAPS, config_map("a", k="x" * 1536 * 1024))
+    for number in range(33):
+        store.put(r.CONFIG_MAPS, config_map(f"m{number}", k="x" * 1_000_000))
+    with pytest.raises(ApiError, match=r"^etcdserver: mvcc: database space exceeded$"):
+        store.put(r.CONFIG_MAPS, config_map("new", k="x" * 1_000_000))
+    store.put(r.CONFIG_MAPS, config_map("m0", k="y" * 1_000_001))  # what is there may still change
+
+
+def test_a_watch_looks_back_only_so_many_bytes():
+    store = Store()
+    first = int(store.put(r.CONFIG_MAPS, config_map("a"))["metadata"]["resourceVersion"])
+    for _ in range(18):
+        store.put(r.CONFIG_MAPS, config_map("b", k="x" * 1_000_000))
+    with pytest.raises(ApiError, match=f"^too old resource version: {first} "):
+        store.since(r.CONFIG_MAPS, first)
