@@ -8,18 +8,18 @@ from typing import Any
 
 
 def lazily(
-    package: str, where: Mapping[str, str], names: Iterable[str] = ()
+    package: str, modules: Mapping[str, str], names: Iterable[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """A package's `__getattr__` and `__dir__`. `where` maps names to modules (a module to itself).
+    """A package's `__getattr__` and `__dir__`. `modules` maps names to modules (a module to itself).
 
     `names` are public names that are there already.
     """
-    public = sorted({*where, *names})
+    public = sorted({*modules, *names})
 
     def __getattr__(name: str) -> Any:
-        if name in where:
-            module = importlib.import_module(where[name])
-            return module if where[name] == f"{package}.{name}" else getattr(module, name)
+        if name in modules:
+            module = importlib.import_module(modules[name])
+            return module if modules[name] == f"{package}.{name}" else getattr(module, name)
         from labkit.calls import near
 
         hint = "" if name.startswith("_") else near(name, public).strip()

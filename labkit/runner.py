@@ -138,8 +138,8 @@ def write_index(run: Run) -> Path:
         notebook = f'<a href="{chapter.path.name}">notebook</a>' if page.exists() else ""
         error = ""
         if chapter.error:
-            where = f"cell {chapter.cell_number}" if chapter.cell else ""
-            error = f"<p>{where}</p><pre>{html.escape(chapter.cell)}</pre><pre>{html.escape(chapter.error)}</pre>"
+            position = f"cell {chapter.cell_number}" if chapter.cell else ""
+            error = f"<p>{position}</p><pre>{html.escape(chapter.cell)}</pre><pre>{html.escape(chapter.error)}</pre>"
         rows.append(
             f'<tr class="{chapter.status.replace(" ", "-")}"><td>{chapter.name[:2]}</td><td>{link}{error}</td>'
             f"<td>{chapter.status}</td><td>{chapter.seconds:.1f} s</td><td>{notebook}</td></tr>"

@@ -43,10 +43,10 @@ class _LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        where = COMMANDS.get(cmd_name)
-        if where is None:
+        path = COMMANDS.get(cmd_name)
+        if path is None:
             return None
-        module, attribute = where.split(":")
+        module, attribute = path.split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 

@@ -293,10 +293,10 @@ class Client:
                 if not held:
                     held_since = time.monotonic()
                 elif time.monotonic() - held_since >= HELD_SECONDS:
-                    where = f" -n {namespace}" if "namespace" in meta else ""
+                    option = f" -n {namespace}" if "namespace" in meta else ""
                     raise StepError(
                         f"{label} is being deleted, but does not go: {held}.",
-                        hint=f"`kubectl get {kind.lower()} {meta['name']}{where} -o yaml` says what it waits for: "
+                        hint=f"`kubectl get {kind.lower()} {meta['name']}{option} -o yaml` says what it waits for: "
                         "see to that, or remove the finalizer; then run this again.",
                     )
                 return f"{label} is still being deleted" + (f" ({held})" if held else "")

@@ -117,9 +117,9 @@ def in_the_workshop(commands: str) -> str:
     return f'cd "$LABKIT_ROOT"\n{commands}'
 
 
-def manifest_parts(target: Target, where: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
+def manifest_parts(target: Target, name: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
     """The objects in a file or folder of `manifests/`, all or of some kinds, in an order to create them in."""
-    objects = load_objects([target.settings.root / "manifests" / where])
+    objects = load_objects([target.settings.root / "manifests" / name])
     return [ManifestPart(settle(item, target)) for item in in_order(objects) if not kinds or item["kind"] in kinds]
 
 
