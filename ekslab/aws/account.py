@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import threading
@@ -14,8 +13,6 @@ from functools import cache
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
-
-import orjson
 
 from ekslab import names
 from ekslab.aws.iam_authorization import Document, parse_document
@@ -82,8 +79,10 @@ class Account:
             back_ends = get_backend("iam")[self.account_id]
             back_ends.reset()  # moto's state may come from another lab in this process
             iam = back_ends["aws"]
-            iam.aws_managed_policies = [_unattached(policy) for policy in _aws_policies(self.account_id)]
+            iam.aws_managed_policies = list(_aws_policies(self.account_id))
             iam.managed_policies = {policy.arn: policy for policy in iam.aws_managed_policies}
+            for policy in iam.aws_managed_policies:
+                _reset(policy)
             mock_random.seed(self.account_id)
             self._seed(iam)
             self._application = DomainDispatcherApplication(create_backend_app)
@@ -260,15 +259,15 @@ def _aws_policies(account_id: str) -> tuple[Any, ...]:
     mock_random.seed("aws managed policies")
     return tuple(
         AWSManagedPolicy.from_data(name, account_id, "aws", data)
-        for name, data in orjson.loads(aws_managed_policies_data).items()
+        for name, data in json.loads(aws_managed_policies_data).items()
     )
 
 
-def _unattached(policy: Any) -> Any:
-    """A copy of a managed policy that an account may attach, tag and give versions."""
-    made = copy.copy(policy)
-    made.tags, made.versions = {}, [copy.copy(version) for version in policy.versions]
-    return made
+def _reset(policy: Any) -> None:
+    """Undoes what an earlier account did with one of AWS's policies."""
+    first = policy.versions[0]
+    first.is_default, policy.versions, policy.default_version_id = True, [first], first.version_id
+    policy.attachment_count, policy.tags = 0, {}
 
 
 def _default_version(policy: Any) -> Document:

@@ -152,10 +152,12 @@ def test_what_one_lab_does_with_a_policy_of_aws_stays_in_it(make_aws: Any) -> No
     assert before["AttachmentCount"] == 0
     first.attach_user_policy(UserName="workshop", PolicyArn=arn)
     first.tag_policy(PolicyArn=arn, Tags=[{"Key": "a", "Value": "b"}])
+    first.create_policy_version(PolicyArn=arn, PolicyDocument=POLICY, SetAsDefault=True)
     assert first.get_policy(PolicyArn=arn)["Policy"]["AttachmentCount"] == 1
     second = make_aws().client("iam")
     assert second.get_policy(PolicyArn=arn)["Policy"] == before
     assert second.list_policy_tags(PolicyArn=arn)["Tags"] == []
+    assert len(second.list_policy_versions(PolicyArn=arn)["Versions"]) == 1
 
 
 def test_a_role_made_again_is_another_one(running: Any) -> None:
