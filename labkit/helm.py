@@ -358,7 +358,7 @@ def _helm_process(release: str, kubeconfig: Path | None) -> int:
     listed = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():
         pid, *words = line.split()
-        helm = any(Path(word).name == "helm" or word == "ekslab.helm" for word in words[:4])
+        helm = any(Path(word).name == "helm" or word.endswith(".helm") for word in words[:4])
         if helm and release in words and {"upgrade", "install", "rollback", "uninstall"} & set(words):
             used = _kubeconfig_of(int(pid))
             if not used or kubeconfig is None or Path(used) == kubeconfig:
