@@ -79,7 +79,7 @@ def test_get_prints_the_usual_columns(web):
     assert row.split()[:4] == ["web", "2/2", "2", "2"]
     header, *rows = web("get", "pods", "-o", "wide").splitlines()
     assert header.split()[:7] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE"]
-    assert all(row.split()[1:4] == ["1/1", "Running", "0"] for row in rows)
+    assert [row.split()[1:4] for row in rows] == [["1/1", "Running", "0"]] * 2
     assert json.loads(web("get", "deploy", "web", "-o", "json"))["kind"] == "Deployment"
     assert "kind: Deployment" in web("get", "deploy", "web", "-o", "yaml")
     assert "replicaset.apps/web-" in web("get", "all")

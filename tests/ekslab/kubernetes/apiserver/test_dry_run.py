@@ -220,6 +220,8 @@ def test_bodies_of_the_wrong_form_are_bad_requests(send: Send, world: str) -> No
 def test_kubectl(kubectl: Any, unchanged: None, send: Send, command: str) -> None:
     found = kubectl.run("-n", "t-dry-run", *shlex.split(command), "--dry-run=server", check=False)
     assert found.returncode == 0, found.stderr
-    for node in send("GET", "/api/v1/nodes").json()["items"]:
+    nodes = send("GET", "/api/v1/nodes").json()["items"]
+    assert len(nodes) == 2
+    for node in nodes:
         assert not node["spec"].get("unschedulable")
         assert "k" not in [taint["key"] for taint in node["spec"].get("taints") or ()]
