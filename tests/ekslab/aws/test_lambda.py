@@ -420,8 +420,11 @@ def test_a_function_that_takes_too_long_is_ended(functions: Any, role: str) -> N
         ),
     ],
 )
-def test_a_process_that_ends_is_an_error(probe: Any, event: dict[str, Any], said: str) -> None:
+def test_a_process_that_ends_is_an_error(running: Any, probe: Any, event: dict[str, Any], said: str) -> None:
     error = probe(**event)
+    log = running.client("logs").filter_log_events(logGroupName="/aws/lambda/probe")["events"]
+    assert log[-1]["message"].endswith("\tStatus: error\tError Type: Runtime.ExitError\t\n")
+    assert error["errorMessage"] in log[-3]["message"]
     assert error["errorType"] == "Runtime.ExitError"
     assert error["errorMessage"].endswith(said)
     assert probe("context")["calls"] == 1

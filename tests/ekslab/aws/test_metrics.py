@@ -256,7 +256,7 @@ def test_pages_of_datapoints(running: Any, cloudwatch: Any) -> None:
 )
 def test_what_the_service_refuses(cloudwatch: Any, datum: dict[str, Any], code: str) -> None:
     good = {"MetricName": "Good", "Value": 1.0}
-    assert refusal(cloudwatch.put_metric_data, Namespace="Falco", MetricData=[good, datum]).startswith(code)
+    assert refusal(cloudwatch.put_metric_data, Namespace="Falco", MetricData=[good, datum]).startswith(f"{code}: ")
     assert cloudwatch.list_metrics()["Metrics"] == []  # all of it or nothing
 
 
