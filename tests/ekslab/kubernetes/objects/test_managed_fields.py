@@ -41,6 +41,15 @@ def test_applying_over_another_value_is_a_conflict_that_names_field_and_owner():
     assert refused.value.details["causes"][0]["field"] == ".spec.replicas"
 
 
+def test_several_conflicts_are_listed():
+    live = apply(None, deployment(replicas=1, paused=False), "alice")
+    with pytest.raises(ApiError) as refused:
+        apply(live, deployment(replicas=2, paused=True), "bob")
+    assert refused.value.message == (
+        'Apply failed with 2 conflicts: conflicts with "alice" using apps/v1:\n- .spec.paused\n- .spec.replicas'
+    )
+
+
 def test_forced_apply_takes_the_field_over():
     live = apply(None, deployment(replicas=1), "alice")
     taken = apply(live, deployment(replicas=2), "bob", force=True)
