@@ -1,0 +1,300 @@
+"""Why a workload's pods aren't ready, of what an API server says: reasons, versions, events, logs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from labkit.errors import StepError
+from labkit.kube.rollout import Patience, Problem, pod_problems, pods_of, problems, unwell, wait_rollout
+
+PODS, EVENTS = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/events"
+APPS = "/apis/apps/v1/namespaces/default"
+DONE = {"observedGeneration": 1, "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1}
+EARLY, LATE = "2026-11-23T04:00:00Z", "2026-11-23T05:00:00Z"
+
+
+def workload(kind: str = "DaemonSet", **status: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "metadata": {"name": "w", "namespace": "default", "uid": "u", "generation": 1},
+        "spec": {"selector": {"matchLabels": {"app": "w"}}},
+        "status": {"observedGeneration": 1, "desiredNumberScheduled": 1, "currentNumberScheduled": 1, **status},
+    }
+
+
+def pod(
+    name: str = "p", *containers: dict[str, Any], conditions: tuple[dict[str, Any], ...] = (), **labels: str
+) -> dict[str, Any]:
+    status = {"conditions": list(conditions), "containerStatuses": list(containers)}
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", "labels": labels},
+        "status": status,
+    }
+
+
+def waiting(reason: str, **more: Any) -> dict[str, Any]:
+    return {"name": "c", "state": {"waiting": {"reason": reason, "message": f"it is {reason}"}}, **more}
+
+
+READY = {"type": "Ready", "status": "True"}
+UNSCHEDULED = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}
+
+
+def event(name: str, reason: str, at: str | None = LATE, message: str = "") -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "namespace": "default"},
+        "reason": reason,
+        "lastTimestamp": at,
+        "message": message,
+    }
+
+
+@pytest.fixture(autouse=True)
+def _empty(api: Any) -> None:
+    for path in (PODS, EVENTS, *(f"{APPS}/{kind}s" for kind in ("controllerrevision", "replicaset", "daemonset"))):
+        api.put(path)
+
+
+def version(name: str, owner: str, label: str, value: str, **more: Any) -> dict[str, Any]:
+    meta = {"name": name, "namespace": "default", "labels": {label: value}, "ownerReferences": [{"uid": owner}]}
+    return {"metadata": {**meta, **more.pop("metadata", {})}, **more}
+
+
+def test_the_pods_are_those_that_the_selector_selects(api: Any) -> None:
+    api.put(PODS, pod("b"), pod("a"))
+    assert [found["metadata"]["name"] for found in pods_of(api.kube(), workload())] == ["a", "b"]
+    assert api.requests[-1].query["labelSelector"] == "app=w"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    ],
+)
+def test_a_container_that_is_stuck_is_a_problem(api: Any, reason: str) -> None:
+    (found,) = pod_problems(api.kube(), pod("p", waiting(reason), waiting("ContainerCreating")))
+    assert found == Problem("p", "c", reason, f"it is {reason}")
+    assert found.final == (reason in ("InvalidImageName", "ErrImageNeverPull"))
+    assert not [request for request in api.requests if request.path.endswith("/log")]  # it never ran
+
+
+def test_a_container_that_ended_is_a_problem_if_it_failed(api: Any) -> None:
+    failed = {"name": "c", "state": {"terminated": {"exitCode": 2}}}
+    done = {"name": "d", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    running = {"name": "e", "state": {"running": {}}}
+    api.answers[f"GET {PODS}/p/log"] = (200, b"last words\n")
+    (found,) = pod_problems(api.kube(), pod("p", failed, done, running))
+    assert found == Problem("p", "c", "Error", "exit code 2", log="last words\n")
+    assert api.requests[-1].query == {"container": "c", "tailLines": "5"}
+
+
+@pytest.mark.parametrize("ran", [{"restartCount": 1}, {"lastState": {"terminated": {}}}])
+def test_the_log_before_the_restart_is_shown_if_there_is_none_since(api: Any, ran: dict[str, Any]) -> None:
+    crashed = pod("p", waiting("CrashLoopBackOff", **ran))
+    api.answers[f"GET {PODS}/p/log"] = [(200, b"\n"), (200, b"before\n")]
+    assert pod_problems(api.kube(), crashed)[0].log == "before\n"
+    assert [request.query.get("previous") for request in api.requests if request.path.endswith("/log")] == [
+        None,
+        "true",
+    ]
+    api.answers[f"GET {PODS}/p/log"] = [(400, {"message": "no log"}), (200, b"before\n")]
+    assert pod_problems(api.kube(), crashed)[0].log == "before\n"
+    api.answers[f"GET {PODS}/p/log"] = (400, {"message": "no log"})
+    assert pod_problems(api.kube(), crashed)[0].log == ""
+
+
+@pytest.mark.parametrize(
+    ("events", "count"), [((), 1), (("FailedScheduling",), 1), (("TriggeredScaleUp",), 0), (("Nominated",), 0)]
+)
+def test_a_pod_that_no_node_takes_is_a_problem_unless_a_node_is_coming(
+    api: Any, events: tuple[str, ...], count: int
+) -> None:
+    api.put(EVENTS, *(event(reason, reason) for reason in events))
+    found = pod_problems(api.kube(), pod(conditions=(UNSCHEDULED, {**READY, "status": "False"})))
+    assert list(found) == [Problem("p", "", "Unschedulable", "no node")] * count
+    assert api.requests[-1].query["fieldSelector"] == "involvedObject.uid=uid-p"
+    assert pod_problems(api.kube(), pod(conditions=({**UNSCHEDULED, "status": "True"},))) == []
+
+
+def test_of_a_daemon_set_pods_of_the_newest_revision_count(api: Any) -> None:
+    label = "controller-revision-hash"
+    api.put(
+        f"{APPS}/controllerrevisions",
+        version("a", "u", label, "old", revision=9),
+        version("b", "u", label, "new", revision=10),
+        version("c", "other", label, "other", revision=11),
+    )
+    stuck = waiting("ImagePullBackOff")
+    api.put(PODS, pod("p", stuck, **{label: "old"}), pod("q", stuck, **{label: "new"}), pod("r", stuck))
+    kube = api.kube()
+    assert [problem.pod for problem in problems(kube, workload(), current=True)] == ["q"]
+    assert [problem.pod for problem in problems(kube, workload())] == ["p", "q", "r"]
+
+
+def test_of_a_deployment_pods_of_the_newest_replica_set_count(api: Any) -> None:
+    label, mark = "pod-template-hash", "deployment.kubernetes.io/revision"
+    api.put(
+        f"{APPS}/replicasets",
+        version("a", "u", label, "new", metadata={"annotations": {mark: "10"}}),
+        version("b", "u", label, "old", metadata={"annotations": {mark: "9"}}),
+        version("c", "u", label, "none"),
+    )
+    stuck = waiting("ImagePullBackOff")
+    api.put(PODS, pod("p", stuck, **{label: "old"}), pod("q", stuck, **{label: "new"}))
+    found = problems(api.kube(), workload("Deployment"), current=True)
+    assert [problem.pod for problem in found] == ["q"]
+    api.put(f"{APPS}/replicasets")
+    assert problems(api.kube(), workload("Deployment"), current=True) == []
+    stateful = problems(api.kube(), workload("StatefulSet"), current=True)
+    assert [problem.pod for problem in stateful] == ["p", "q"]
+
+
+def test_a_condition_says_why_pods_could_not_be_made(api: Any) -> None:
+    condition = {
+        **{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"},
+        **{"message": "violates PodSecurity", "lastTransitionTime": EARLY},
+    }
+    item = workload("Deployment", conditions=[{**condition, "type": "Available"}, condition])
+    (found,) = problems(api.kube(), item)
+    assert found == Problem("", "", "FailedCreate", "violates PodSecurity")
+    assert found.final
+    at = dt.datetime.fromisoformat(EARLY)
+    assert len(problems(api.kube(), item, since=at + dt.timedelta(milliseconds=900))) == 1
+    assert problems(api.kube(), item, since=at + dt.timedelta(seconds=1)) == []
+    assert problems(api.kube(), workload("Deployment", conditions=[{**condition, "status": "False"}])) == []
+
+
+def test_of_a_daemon_set_an_event_says_why_pods_could_not_be_made(api: Any) -> None:
+    item = workload(currentNumberScheduled=0)
+    kube = api.kube()
+    assert problems(kube, item) == []
+    api.put(EVENTS, event("a", "FailedCreate", EARLY, "old"), event("b", "FailedCreate", LATE, "Error creating: no"))
+    assert problems(kube, item) == [Problem("", "", "FailedCreate", "no")]
+    assert api.requests[-1].query["fieldSelector"] == "involvedObject.uid=u"
+    at = dt.datetime.fromisoformat(LATE)
+    assert problems(kube, item, since=at) == []
+    assert len(problems(kube, item, since=at - dt.timedelta(seconds=1))) == 1
+    assert problems(kube, workload()) == []  # all are there by now
+    assert problems(kube, workload("Deployment", currentNumberScheduled=0)) == []
+    api.put(EVENTS, event("a", "FailedCreate", EARLY), event("b", "SuccessfulCreate"), event("c", "Other"))
+    assert problems(kube, item) == []
+    api.put(EVENTS, event("a", "SuccessfulCreate", None), event("b", "FailedCreate", None, "no"))
+    assert problems(kube, item, since=at) == [Problem("", "", "FailedCreate", "no")]
+
+
+def test_a_pod_is_well_when_ready_or_done(api: Any) -> None:
+    kube = api.kube()
+    assert unwell(kube, pod(conditions=(READY,))) == ""
+    done = pod()
+    done["status"]["phase"] = "Succeeded"
+    assert unwell(kube, done) == ""
+    assert unwell(kube, pod()) == "its phase is Pending"
+    going = pod(conditions=(READY,))
+    going["metadata"]["deletionTimestamp"] = LATE
+    assert unwell(kube, going) == "its phase is Pending"
+    stuck = pod("p", waiting("ErrImagePull"), waiting("ErrImagePull"))
+    assert unwell(kube, stuck) == "its phase is Pending; pod p, container c: ErrImagePull: it is ErrImagePull"
+
+
+def test_a_workload_is_well_when_rolled_out_somewhere(api: Any) -> None:
+    kube = api.kube()
+    assert unwell(kube, workload(**DONE)) == ""
+    assert unwell(kube, workload(**{**DONE, "numberReady": 0})) == "0 of 1 pods are ready"
+    nowhere = dict.fromkeys(DONE, 0) | {"observedGeneration": 1}
+    assert unwell(kube, workload(**nowhere)) == "no node takes its pods"
+    api.put(PODS, pod("p", waiting("ErrImagePull")), pod("q", waiting("ErrImagePull")))
+    assert unwell(kube, workload(**{**DONE, "numberReady": 0})) == (
+        "0 of 1 pods are ready; pod p, container c: ErrImagePull: it is ErrImagePull"
+    )
+
+
+def wait(api: Any, *items: Any, **options: Any) -> None:
+    api.answers[f"GET {APPS}/daemonsets/w"] = list(items)
+    wait_rollout(api.kube(), "DaemonSet", "w", "default", **{"timeout": 30.0, "patience": 30.0, **options})
+
+
+def test_a_rollout_is_waited_for(api: Any) -> None:
+    unseen, halfway = workload(observedGeneration=0), workload(updatedNumberScheduled=0)
+    done = workload(**DONE)
+    wait(api, unseen, halfway, done)
+    assert api.answers[f"GET {APPS}/daemonsets/w"] == [done]
+    with pytest.raises(StepError, match=r"^There is no DaemonSet default/w\.") as caught:
+        wait(api, (404, {"message": "none"}))
+    assert "Apply the step" in caught.value.hint
+
+
+@pytest.fixture
+def stuck(api: Any) -> dict[str, Any]:
+    label = "controller-revision-hash"
+    api.put(f"{APPS}/controllerrevisions", version("a", "u", label, "x", revision=1))
+    api.put(PODS, pod("p", waiting("CrashLoopBackOff", restartCount=1), **{label: "x"}))
+    api.answers[f"GET {PODS}/p/log"] = (200, b"one\ntwo\n")
+    return workload(updatedNumberScheduled=1)
+
+
+def test_a_rollout_that_is_stuck_is_given_up_with_reasons(api: Any, stuck: dict[str, Any]) -> None:
+    said = (
+        "DaemonSet default/w did not roll out: 0 of 1 pods are ready.\n"
+        "  pod p, container c: CrashLoopBackOff: it is CrashLoopBackOff\n"
+        "    its log ends with:\n      one\n      two"
+    )
+    for options in ({"patience": 0.0}, {"timeout": 0.0}, {"hopeless": lambda problem: "two" in problem.log}):
+        with pytest.raises(StepError, match="did not roll out") as caught:
+            wait(api, stuck, **options)
+        assert caught.value.message == said
+        assert "kubectl get pods,events -n default" in caught.value.hint
+    with pytest.raises(StepError, match="did not roll out: the controller hasn't seen the change yet"):
+        wait(api, workload(observedGeneration=0), timeout=0.0, patience=0.0)
+
+
+def test_an_old_refusal_counts_only_after_patience(api: Any) -> None:
+    item = workload(currentNumberScheduled=0)
+    api.put(EVENTS, event("a", "FailedCreate", "2020-01-01T00:00:00Z", "violates PodSecurity"))
+    done = workload(**DONE)
+    wait(api, item, done)
+    with pytest.raises(StepError, match="a pod could not be made: FailedCreate: violates PodSecurity"):
+        wait(api, item, done, patience=0.0)
+    api.put(EVENTS, event("a", "FailedCreate", "2999-01-01T00:00:00Z", "violates PodSecurity"))
+    with pytest.raises(StepError, match="violates PodSecurity"):
+        wait(api, item, done)
+
+
+def test_a_daemon_set_that_no_node_takes_is_an_error(api: Any) -> None:
+    nowhere = workload(desiredNumberScheduled=0, updatedNumberScheduled=0)
+    api.put("/api/v1/nodes")
+    with pytest.raises(StepError, match="DaemonSet default/w runs nowhere: the cluster has no nodes") as caught:
+        wait(api, nowhere)
+    assert "nodeSelector" in caught.value.hint
+    api.put("/api/v1/nodes", pod("n"), pod("m"))
+    with pytest.raises(StepError, match="runs nowhere: none of the cluster's 2 nodes takes its pods"):
+        wait(api, nowhere)
+
+
+def test_patience_is_for_each_problem_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("labkit.kube.rollout.time.monotonic", lambda: now)
+    limit = Patience(10.0)
+    first, second = Problem("p", "c", "CrashLoopBackOff", ""), Problem("q", "", "Unschedulable", "")
+    assert not limit.ended([first, second], [])
+    now = 6.0
+    assert not limit.ended([first], [])  # a node has been found for q, which no status shows
+    now = 9.9
+    assert not limit.ended([first, second], [])
+    now = 10.0
+    assert limit.ended([first], [])
+    assert not limit.ended([second], [pod("p", {"name": "c", "ready": True})])
+    assert not limit.ended([first], [])  # ready in between: its time begins anew
+    assert Patience(10.0).ended([Problem("p", "c", "InvalidImageName", "")], [])
+    assert Patience(10.0, lambda problem: problem is first).ended([first], [])
