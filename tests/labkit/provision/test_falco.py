@@ -1,7 +1,9 @@
-"""Values files, as Helm merges them, and the command shown for them."""
+"""Falco's release: its values, as Helm merges them, whose it is, when it is upgraded, and the commands shown for it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +11,13 @@ from typing import Any
 import pytest
 
 from labkit.errors import StepError
-from labkit.provision.falco import helm_command, merged_values
+from labkit.helm import Release
+from labkit.kube.rollout import Problem
+from labkit.ledger import Ledger, Record
+from labkit.provision import falco
+from labkit.provision.falco import FalcoRelease, helm_command, is_workshops, merged_values
 from labkit.settings import Settings
+from labkit.versions import pinned
 
 
 def test_maps_merge_and_everything_else_is_replaced(tmp_path: Path) -> None:
@@ -48,3 +55,154 @@ def test_the_command_shown_can_be_copied(workshop: Path) -> None:
     assert "--values manifests/falco/values.yaml" in shown
     assert "--values custom-rules/whoami.yaml" in shown
     assert "--version 9.1.0" in shown
+
+
+class Cluster:
+    """Answers of Helm and of the API server to the release's part, and what they were asked to do."""
+
+    def __init__(self, workshop: Path, tmp_path: Path) -> None:
+        self.settings = Settings.load(environ={}, root=workshop)
+        self.ledger = Ledger(tmp_path / "ledger.json")
+        self.helm = self.kube = self
+        self.release: Release | None = None
+        self.values: dict[str, Any] = {}
+        self.secrets: Sequence[Any] = []
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.upgrades: Any = []
+
+    def status(self, release: str, namespace: str) -> Release | None:
+        assert (release, namespace) == ("falco", "ns")
+        return self.release
+
+    def get_values(self, release: str, namespace: str) -> dict[str, Any]:
+        return self.values
+
+    def upgrade_install(self, release: str, chart: str, **options: Any) -> None:
+        self.upgrades.append(options)
+
+    def get(self, kind: str, name: str, namespace: str = "") -> dict[str, Any] | None:
+        return self.objects.get(kind)
+
+    def list(self, kind: str, namespace: str, *, labels: str) -> Sequence[Any]:
+        assert (kind, namespace) == ("Secret", "ns")
+        assert labels == "owner=helm,name=falco,app.kubernetes.io/managed-by=labkit"
+        return self.secrets
+
+
+@pytest.fixture
+def target(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(falco, "wait_rollout", lambda *_, **options: None)
+    return Cluster(workshop, tmp_path)
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> FalcoRelease:
+    (tmp_path / "values.yaml").write_text("tty: true\n")
+    return FalcoRelease("ns", (tmp_path / "values.yaml",))
+
+
+VERSION = pinned()["falco"]["chart"]["version"]
+DEPLOYED = Release("falco", "ns", 3, "deployed", "falco", VERSION, "0.44.1")
+
+
+def test_the_state_of_a_release_and_what_is_wrong_with_it(target: Any, part: FalcoRelease) -> None:
+    assert (part.state(target), part.fault(target)) == ("", "")
+    target.release = replace(DEPLOYED, status="failed")
+    assert part.state(target) == "revision 3, failed"
+    assert part.fault(target) == "Helm release falco is failed"
+    target.release = DEPLOYED
+    assert part.fault(target) == "There is no DaemonSet ns/falco"
+    status = {"desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1}
+    target.objects["DaemonSet"] = {"kind": "DaemonSet", "metadata": {}, "status": status}
+    assert part.fault(target) == ""
+
+
+def test_a_new_release_gets_the_labs_label(target: Any, part: FalcoRelease) -> None:
+    assert part.apply(target, owned=True) == "created"
+    (upgrade,) = target.upgrades
+    assert upgrade == {
+        "version": VERSION,
+        "namespace": "ns",
+        "values": part.values,
+        "wait": False,
+        "labels": {"app.kubernetes.io/managed-by": "labkit"},
+    }
+
+
+@pytest.mark.parametrize("changed", [{"status": "failed"}, {"version": "1.0.0"}, {}])
+def test_a_release_is_upgraded_if_it_is_not_as_it_should_be(
+    target: Any, part: FalcoRelease, changed: dict[str, Any]
+) -> None:
+    target.release, target.values = DEPLOYED, {"tty": True}
+    target.objects["Namespace"] = {"metadata": {"labels": {"app.kubernetes.io/part-of": "falco-workshop"}}}
+    assert part.apply(target, owned=True) == "unchanged"
+    assert target.upgrades == []
+    target.release = replace(DEPLOYED, **changed)
+    target.values = {"tty": bool(changed)}
+    assert part.apply(target, owned=True) == "updated"
+    assert [upgrade["labels"] for upgrade in target.upgrades] == [None]
+    target.secrets = ["one"]  # a release that has the lab's label keeps it
+    assert part.apply(target, owned=True) == "updated"
+    assert target.upgrades[-1]["labels"]
+
+
+def test_somebody_elses_release_is_not_touched(target: Any, part: FalcoRelease) -> None:
+    target.release = DEPLOYED
+    with pytest.raises(StepError, match="did not install is in namespace ns") as caught:
+        part.apply(target, owned=True)
+    assert "`helm uninstall falco --namespace ns`" in caught.value.hint
+    assert target.upgrades == []
+
+
+def test_what_makes_a_release_the_workshops(target: Any) -> None:
+    assert not is_workshops(target, "ns")
+    for labels in ({"app.kubernetes.io/managed-by": "labkit"}, {"app.kubernetes.io/part-of": "falco-workshop"}):
+        target.objects["Namespace"] = {"metadata": {"labels": labels}}
+        assert is_workshops(target, "ns")
+    target.objects.clear()
+    target.secrets = ["one"]
+    assert is_workshops(target, "ns")
+    target.secrets = []
+    target.ledger.write(Record("falco", "Helm release", "falco", made=False))
+    assert not is_workshops(target, "ns")
+    target.ledger.write(Record("falco", "Helm release", "falco", made=True))
+    assert is_workshops(target, "ns")
+
+
+def test_only_a_rule_that_falco_does_not_load_at_its_second_try_makes_waiting_hopeless() -> None:
+    wrong = Problem("p", "falco", "CrashLoopBackOff", "", log="Error: LOAD_ERR_VALIDATE\n")
+    assert falco._has_wrong_rules(wrong)
+    for other in ({"container": "init"}, {"reason": "Error"}, {"log": "killed"}):
+        assert not falco._has_wrong_rules(replace(wrong, **other))
+
+
+def test_rules_that_were_shipped_and_are_still_there_are_among_the_values(target: Any, tmp_path: Path) -> None:
+    kept, gone = tmp_path / "kept.yaml", tmp_path / "gone.yaml"
+    kept.write_text("")
+    target.ledger.write(Record("custom-rules", "x", "y", made=True, details={"files": [str(kept), str(gone)]}))
+    target.ledger.write(Record("custom-rules", "x", "z", made=True))
+    target.ledger.write(Record("falco", "x", "y", made=True, details={"files": [str(tmp_path / "kept.yaml")]}))
+    assert falco.shipped_rules(target) == [kept]
+    (step,) = falco.STEPS
+    namespace, release = step.parts(target)
+    assert (namespace.kind, release.kind) == ("Namespace", "Helm release")
+    assert isinstance(release, FalcoRelease)
+    assert release.values == (target.settings.root / "manifests/falco/values.yaml", kept)
+    lines = step.cli(target).splitlines()
+    assert f"    --values {kept} \\" in lines or f"    --values {kept}" in lines
+    assert "kubectl apply -f manifests/falco/namespace.yaml" in lines
+    assert lines[-1] == "kubectl -n falco rollout status daemonset/falco --timeout=5m"
+    assert step.undo_cli(target).splitlines() == [
+        "helm uninstall falco --namespace falco --wait --ignore-not-found",
+        "kubectl delete namespace falco --ignore-not-found",
+    ]
+
+
+def test_an_empty_values_file_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: {b: {c: 1, d: 2}}\n")
+    (tmp_path / "b.yaml").write_text("")
+    (tmp_path / "c.yaml").write_text("a: {b: {c: 3, d: null}, e: null}\n")
+    files = [tmp_path / f"{name}.yaml" for name in "abc"]
+    assert merged_values(files[:2]) == {"a": {"b": {"c": 1, "d": 2}}}
+    assert merged_values(files) == {"a": {"b": {"c": 3}}}
+    assert merged_values([]) == {}

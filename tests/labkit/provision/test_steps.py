@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import StepError, StoppedError
-from labkit.ledger import Ledger
+from labkit.aws import NoClusterError
+from labkit.errors import StepError, StoppedError, UnreachableError
+from labkit.ledger import Ledger, Record
 from labkit.provision.parts import Part
-from labkit.provision.steps import STEPS, Step, TeardownError, undo_all
+from labkit.provision.steps import STEPS, Change, Step, StepResult, StepStatus, TeardownError, applying, undo_all
+from labkit.show import Cli
 
 
 def test_every_step_comes_after_what_it_needs() -> None:
@@ -108,8 +110,9 @@ def test_a_lost_ledger_is_made_up_for_by_the_tag(lab: Any) -> None:
 def test_what_an_interrupted_step_made_is_undone(lab: Any) -> None:
     world: dict[str, str] = {}
     step = step_of(world, "one", "cursed")
-    with pytest.raises(StepError):
+    with pytest.raises(StepError, match=r"^Step s: no$"):
         step.apply(lab)
+    assert [record.name for record in lab.ledger.records()] == ["one"]  # nothing was made of the other
     step.undo(lab)
     assert world == {}
     assert lab.ledger.records() == []
@@ -153,7 +156,7 @@ def test_an_interrupt_ends_undoing_as_a_whole(lab: Any) -> None:
     world: dict[str, str] = {}
     step = step_of(world, "one", "stops", "two")
     step.apply(lab)
-    with pytest.raises(StoppedError):
+    with pytest.raises(StoppedError, match=r"Stopped waiting\."):
         undo_all(lab, [step])
     assert world == {"one": "", "stops": ""}
 
@@ -168,3 +171,247 @@ def test_a_result_shows_the_same_text_each_time(lab: Any) -> None:
 def test_an_option_that_a_step_does_not_take_is_said(lab: Any) -> None:
     with pytest.raises(StepError, match="Step s takes no files"):
         step_of({}, "one").apply(lab, files=[])
+
+
+@pytest.mark.parametrize(
+    ("actions", "word"),
+    [
+        (("unchanged", "created", "updated"), "created"),
+        (("unchanged", "updated"), "updated"),
+        (("removed", "left"), "left"),
+        (("absent", "kept", "removed"), "removed"),
+        (("absent", "kept"), "kept"),
+        ((), "unchanged"),
+    ],
+)
+def test_one_word_for_a_result_is_the_strongest(actions: tuple[str, ...], word: str) -> None:
+    changes = tuple(Change(action, "thing", "x") for action in actions)
+    result = StepResult("s", "S", changes, Cli(""))
+    assert result.action == word
+    assert [change.action for change in result.left] == ["left"] * actions.count("left")
+
+
+def test_a_result_shows_why_and_what_was_needed() -> None:
+    needed = StepResult("first", "F", (Change("created", "thing", "a"),), Cli(""))
+    result = StepResult("s", "S", (Change("left", "thing", "x", "it is stuck"),), Cli(""), (needed,))
+    assert repr(result) == "first: created\n  created  thing  a\ns: left\n  left  thing  x  it is stuck"
+    assert result._repr_html_().index("first: created") < result._repr_html_().index("it is stuck")
+    assert "why" not in needed._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("states", "fault", "state"),
+    [
+        (("there", "there"), "", "applied"),
+        (("there", "there"), "it crashes", "not ready"),
+        (("there", ""), "it crashes", "partly"),
+        (("", ""), "", "absent"),
+    ],
+)
+def test_the_state_of_a_step(states: tuple[str, ...], fault: str, state: str) -> None:
+    assert StepStatus("s", "S", tuple(("thing", str(i), s) for i, s in enumerate(states)), fault).state == state
+
+
+class Faulty(Thing):
+    """A part that is unwell."""
+
+    def fault(self, lab: Any) -> str:
+        return f"{self.name} is unwell"
+
+
+class Incidental(Thing):
+    incidental = True
+
+
+def test_status_tells_states_and_the_first_fault_of_what_is_there(lab: Any) -> None:
+    world = {"b": "", "c": ""}
+    things = [Faulty("a", world), Thing("b", world), Faulty("c", world), Faulty("b", world), Incidental("d", world)]
+    status = Step("s", "S", (), lambda lab: things, lambda lab: "", lambda lab: "").status(lab)
+    assert status.parts == (
+        ("thing", "a", ""),
+        ("thing", "b", "there"),
+        ("thing", "c", "there"),
+        ("thing", "b", "there"),
+    )
+    assert status.fault == "c is unwell"
+    world["d"] = ""
+    assert step_with(things[-1]).status(lab).parts == (("thing", "d", "there"),)
+
+
+def step_with(*parts: Part, name: str = "s", **more: Any) -> Step:
+    return Step(name, "S", (), lambda lab: parts, lambda lab: "do", lambda lab: "undo", **more)
+
+
+def test_what_comes_by_itself_is_not_applied(lab: Any) -> None:
+    world: dict[str, str] = {}
+    result = step_with(Incidental("a", world), Thing("b", world)).apply(lab)
+    assert [change.name for change in result.changes] == ["b"]
+    assert world == {"b": ""}
+
+
+def test_a_part_that_was_applied_before_or_is_tagged_is_the_labs(lab: Any) -> None:
+    owned: list[bool] = []
+
+    class Watched(Thing):
+        def apply(self, lab: Any, *, owned: bool) -> str:
+            seen.append(owned)
+            return super().apply(lab, owned=owned)
+
+    seen = owned
+    world = {"tagged": "tagged", "stranger": ""}
+    names = ("new", "tagged", "stranger")
+    step = step_with(*(Watched(name, world) for name in names))
+    step.apply(lab)
+    assert seen == [True, True, False]
+    assert [record.made for record in lab.ledger.records()] == [True, True, False]
+    seen.clear()
+    step.apply(lab)
+    assert seen == [True, True, False]
+    lab.ledger.write(Record("s", "thing", "new", made=True, begun=True))  # interrupted: only the tag tells
+    seen.clear()
+    step.apply(lab)
+    assert seen == [False, True, False]
+
+
+def test_a_refusal_of_what_is_there_keeps_the_record(lab: Any) -> None:
+    world = {"a": ""}
+
+    class Refused(Thing):
+        def apply(self, lab: Any, *, owned: bool) -> str:
+            raise StepError("Step s: no")
+
+    lab.ledger.write(Record("s", "thing", "a", made=True))
+    with pytest.raises(StepError, match=r"^Step s: no$"):
+        step_with(Refused("a", world)).apply(lab)
+    assert [(record.name, record.made) for record in lab.ledger.records()] == [("a", True)]
+
+
+class Cluster(Thing):
+    """A part in a cluster that gives no answer, or isn't there."""
+
+    service = "Kubernetes"
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(name, {})
+        self.error = error
+        self.asked = 0
+
+    def state(self, lab: Any) -> str:
+        self.asked += 1
+        raise self.error
+
+
+def test_a_service_that_gives_no_answer_is_asked_once(lab: Any) -> None:
+    world: dict[str, str] = {}
+    thing = Thing("one", world)
+    step_with(thing).apply(lab)
+    silence = UnreachableError("It does not\n answer.", service="Kubernetes")
+    first, second = Cluster("a", silence), Cluster("b", silence)
+    with pytest.raises(TeardownError, match="2 things are left:") as caught:
+        undo_all(lab, [step_with(first, thing, second)])
+    assert [change.name for change in caught.value.left] == ["b", "a"]
+    assert {change.why for change in caught.value.left} == {"It does not answer."}
+    assert (second.asked, first.asked) == (1, 0)
+    assert world == {}
+
+
+def test_what_was_in_a_cluster_that_is_gone_is_gone(lab: Any) -> None:
+    lab.ledger.write(Record("s", "thing", "a", made=True))
+    gone = NoClusterError("There is no cluster.")
+    assert step_with(Cluster("a", gone)).undo(lab).action == "absent"
+    assert lab.ledger.records() == []
+    world = {"b": "tagged"}
+
+    def no_parts(lab: Any) -> Any:
+        raise gone
+
+    step = Step("s", "S", (), no_parts, str, lambda lab: "undo", without_cluster=lambda lab: [Thing("b", world)])
+    undone = step.undo(lab)
+    assert [(change.action, change.name) for change in undone.changes] == [("removed", "b")]
+    assert str(undone.cli) == ""
+
+
+def test_a_step_whose_parts_can_not_be_told_is_left(lab: Any) -> None:
+    def no_parts(lab: Any) -> Any:
+        raise UnreachableError("AWS does not answer.", service="AWS")
+
+    silent: dict[str, str] = {}
+    step = Step("s", "S", (), no_parts, str, str)
+    assert step.undo(lab, silent=silent).changes == (Change("left", "step", "s", "AWS does not answer."),)
+    assert silent == {"AWS": "AWS does not answer."}
+
+
+def test_what_is_in_use_is_kept_and_stays_the_labs(lab: Any) -> None:
+    class Used(Thing):
+        def in_use(self, lab: Any) -> str:
+            return "somebody's pod is in it"
+
+    step = step_with(Used("a", {}))
+    step.apply(lab)
+    assert step.undo(lab).changes == (Change("kept", "thing", "a", "somebody's pod is in it"),)
+    assert [record.made for record in lab.ledger.records()] == [True]
+
+
+def test_what_somebody_else_takes_away_meanwhile_is_absent(lab: Any) -> None:
+    world: dict[str, str] = {}
+
+    class Vanishing(Thing):
+        def delete(self, lab: Any) -> None:
+            world.clear()
+            raise StepError("it is gone")
+
+    step = step_with(Vanishing("a", world))
+    step.apply(lab)
+    assert step.undo(lab).changes == (Change("absent", "thing", "a"),)
+    assert lab.ledger.records() == []
+
+
+def test_what_several_steps_share_is_forgotten_by_all(lab: Any) -> None:
+    world: dict[str, str] = {}
+    thing = Thing("a", world)
+    step_with(thing).apply(lab)
+    lab.ledger.write(Record("other", "thing", "a", made=False))
+    lab.ledger.write(Record("other", "thing", "b", made=True))
+    step_with(thing).undo(lab)
+    assert [(record.step, record.name) for record in lab.ledger.records()] == [("other", "b")]
+
+
+def test_a_step_is_missing_until_it_was_applied_to_the_end(lab: Any) -> None:
+    world: dict[str, str] = {}
+    step = step_of(world, "one", "two")
+    assert step.is_missing(lab)
+    step.apply(lab)
+    assert not step.is_missing(lab)
+    del world["two"]
+    assert not step.is_missing(lab)  # taken away on purpose, perhaps
+    lab.ledger.forget("s", "thing", "two")
+    assert step.is_missing(lab)
+    lab.ledger.write(Record("s", "thing", "two", made=True, begun=True))
+    assert step.is_missing(lab)
+    world.clear()
+    assert step.is_missing(lab)
+
+
+def test_what_is_needed_is_applied_first_if_it_never_was(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world: dict[str, str] = {}
+    table = {
+        "a": step_with(Thing("a", world), name="a"),
+        "b": Step("b", "B", ("a",), lambda lab, files=(): [Thing("b", world)], lambda lab: "", lambda lab: ""),
+    }
+    monkeypatch.setitem(vars(STEPS), "table", table)
+    with pytest.raises(StepError, match="Step b takes no fiels"):
+        next(applying(lab, ["b"], fiels=["x"]))
+    assert world == {}
+    assert [result.step for result in applying(lab, ["b"], files=["x"])] == ["a", "b"]
+    assert [result.step for result in applying(lab, ["b"])] == ["b"]
+    assert [result.action for result in applying(lab, ["a", "b"])] == ["unchanged", "unchanged"]
+
+
+def test_the_title_of_a_teardown_says_whether_anything_was_removed(lab: Any) -> None:
+    step = step_of({}, "one")
+    step.apply(lab)
+    assert undo_all(lab, [step]).title == "Taken down"
+    empty = undo_all(lab, [step])
+    assert (empty.title, empty.rows) == ("Nothing to take down", ())
+    kept = undo_all(lab, [step_of({"stranger": ""}, "stranger")])
+    assert (kept.title, kept.rows) == ("Nothing to take down", (("kept", "thing", "stranger"),))
