@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import pydoc
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,7 +19,7 @@ import labkit
 from labkit import Lab, alerts, attacks, charts, respond
 from labkit.alerts.times import utc
 from labkit.aws import Aws
-from labkit.calls import near, seconds, short_repr
+from labkit.calls import checked, duration, is_text, near, seconds, short_repr, shortened, texts
 from labkit.errors import LabError
 from labkit.helm import Helm
 from labkit.kube import Kube
@@ -118,7 +119,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize(("call", "said"), WRONG.values(), ids=WRONG)
 def test_a_wrong_call_is_refused_in_two_lines(call: Callable[[], object], said: str) -> None:
-    with pytest.raises(LabError) as caught:
+    with pytest.raises(LabError, match=r"\n  What to do: ") as caught:
         call()
     shown_in_a_notebook = "\n".join(caught.value._render_traceback_())
     assert said in caught.value.hint
@@ -169,9 +170,8 @@ def test_every_verb_refuses_a_keyword_it_does_not_have() -> None:
     verbs = [name for name, member in vars(Lab).items() if not name.startswith("_") and inspect.isfunction(member)]
     assert len(verbs) > 20
     for name in verbs:
-        with pytest.raises(LabError) as caught:
+        with pytest.raises(LabError, match=rf"\b{name}\(\) can't be called like this"):
             getattr(bare_lab(), name)(**{"x": 1} if name != "apply" else {})
-        assert name in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -206,3 +206,128 @@ def test_similar_names_are_found_by_their_letters_and_by_a_part() -> None:
 def test_a_value_is_shown_on_one_short_line() -> None:
     assert short_repr("a\nb" * 10**6) == "'" + "a\\nb" * 14 + "..."
     assert "\n" not in short_repr(pd.DataFrame({"a": range(100)}))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("90s", 90), ("1h 30m", 5400), ("1 hour and 5 minutes", 3900), ("1.5m", 90), ("2d", 172_800), ("1w", 604_800)],
+)
+def test_durations_are_sums_of_their_parts(text: str, number: float) -> None:
+    assert duration(text) == number
+    assert duration(f" {text.upper()} ") == number
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5", "m", "5 minutes ago", "5mm", "-5m"])
+def test_a_text_that_is_no_duration_is_none(text: str) -> None:
+    assert duration(text) is None
+
+
+@pytest.mark.parametrize("value", [0, 604_800, "0", "1w", "604800.0"])
+def test_the_shortest_and_the_longest_time_can_be_waited_for(value: Any) -> None:
+    assert seconds(value) in (0.0, 604_800.0)
+
+
+@pytest.mark.parametrize("value", [-0.1, 604_800.1, "604801", "-1", True, None, math.inf, math.nan, timedelta(days=8)])
+def test_a_time_that_is_none_is_refused(value: Any) -> None:
+    with pytest.raises(LabError, match=r"^wait is .*, which is no time to wait") as caught:
+        seconds(value, "wait")
+    assert "604800" in caught.value.hint
+
+
+def test_texts_may_be_nested_in_lists() -> None:
+    assert texts("a", "x") == ["a"]
+    assert texts(["a", ("b", ["c"])], "x") == ["a", "b", "c"]
+    for value in (b"a", {"a": 1}, 5, ["a", 5]):
+        with pytest.raises(LabError, match=r"^x is .*, which is not text"):
+            texts(value, "x")
+
+
+def test_a_long_text_is_cut_to_its_width() -> None:
+    assert shortened("a" * 200) == "a" * 200
+    assert shortened("a" * 201) == "a" * 197 + "..."
+    assert short_repr("a" * 58) == repr("a" * 58)
+    assert short_repr("a" * 59) == f"'{'a' * 56}..."
+
+    class Broken:
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    assert short_repr(Broken()) == "a Broken"
+
+
+def test_at_most_three_similar_names_are_suggested_by_part_from_three_letters_on() -> None:
+    assert near("pod", ["a-pod-of-some-length", "b-pod-of-some-length", "c-pod-of-length", "d-pod-of-length"]) == (
+        "Did you mean 'a-pod-of-some-length' or 'b-pod-of-some-length' or 'c-pod-of-length'? "
+    )
+    assert near("po", ["a-pod-of-some-length"]) == ""
+    assert near("abcd", ["abce"], cutoff=0.9) == ""
+
+
+def test_texts_with_surrogates_are_no_texts() -> None:
+    assert is_text("é\ud7ff\ue000")
+    assert not is_text("a\ud800")
+    assert not is_text("\udfff")
+
+
+class Verbs:
+    """A class whose public methods check their arguments, and no others."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @classmethod
+    def make(cls, name: str, n: int = 1) -> str:
+        return cls(name).name * n
+
+    def repeat(self, *words: str, timeout: float | None = None, **more: int) -> object:
+        return words, timeout, more
+
+    def path(self, value: Path | bool) -> object:
+        return value
+
+    def _private(self, name: str) -> object:
+        return name
+
+
+Checked = checked(Verbs)
+
+
+def test_public_methods_check_their_arguments() -> None:
+    assert Checked.make("a", n=2) == "aa"
+    verbs: Any = Checked("a")
+    assert verbs.repeat("a", "b", timeout="5m", x="anything") == (("a", "b"), 300.0, {"x": "anything"})
+    assert verbs.repeat(timeout=None) == ((), None, {})
+    assert (verbs.path(Path("/")), verbs.path(True)) == (Path("/"), True)
+    assert verbs._private(5) == 5
+
+
+@pytest.mark.parametrize(
+    ("call", "said", "hint"),
+    [
+        (lambda: Checked(5), "Verbs(): name is 5.", "It has to be text."),  # type: ignore[arg-type]
+        (
+            lambda: Checked(),  # type: ignore[call-arg]
+            "Verbs() can't be called like this: missing a required argument: 'name'.",
+            "It takes name.",
+        ),
+        (lambda: Checked.make(5), "Verbs.make(): name is 5.", "It has to be text."),  # type: ignore[arg-type]
+        (
+            lambda: Checked.make("a", nam=1),  # type: ignore[call-arg]
+            "Verbs.make() can't be called like this: It takes no 'nam'.",
+            "Did you mean 'name' or 'n'? It takes name, n.",
+        ),
+        (lambda: Checked.make("a", 0), "Verbs.make(): n is 0.", "It has to be a whole number from 1 to 10,000."),
+        (lambda: Checked.make("a", 10_001), "Verbs.make(): n is 10001.", "It has to be a whole number from 1 to"),
+        (lambda: Checked("a").repeat("a", 5), "Verbs.repeat(): words is 5.", "It has to be text."),  # type: ignore[arg-type]
+        (lambda: Checked("a").path("x"), "Verbs.path(): value is 'x'.", "It has to be a path or True or False."),  # type: ignore[arg-type]
+    ],
+)
+def test_a_wrong_argument_is_told_with_what_it_has_to_be(call: Callable[[], object], said: str, hint: str) -> None:
+    with pytest.raises(LabError, match=r"^Verbs") as caught:
+        call()
+    assert caught.value.message == said
+    assert caught.value.hint.startswith(hint)
+
+
+def test_the_largest_number_of_rows_can_be_asked_for() -> None:
+    assert len(Checked.make("a", 10_000)) == 10_000
