@@ -7,7 +7,6 @@ PutDashboard.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -228,58 +227,19 @@ def _parts(target: Target) -> list[Part]:
     ]
 
 
-def _cli(target: Target) -> str:
-    topic, queue = topic_arn(target), queue_name(target)
-    topic_policy, attributes = json.dumps(template(target, "cloudwatch/topic-policy")), json.dumps(_attributes(target))
-    alarms = "\n".join(
-        f"aws cloudwatch put-metric-alarm --tags Key={TAG[0]},Value={TAG[1]} --cli-input-json \\\n"
-        f"    {shlex.quote(json.dumps(request))}"
-        for request in requests(target)
-    )
-    return (
-        f"aws sns create-topic --name {topic.rpartition(':')[2]} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
-        f"    --attributes {shlex.quote(json.dumps({'Policy': topic_policy}))}\n"
-        f"aws sqs create-queue --queue-name {queue} --tags {TAG[0]}={TAG[1]} \\\n"
-        f"    --attributes {shlex.quote(attributes)}\n"
-        f"aws sns subscribe --topic-arn {topic} --protocol sqs \\\n"
-        f"    --notification-endpoint {target.aws.arn('sqs', queue)}\n"
-        f"{alarms}"
-    )
-
-
-def _undo_cli(target: Target) -> str:
-    topic, names = topic_arn(target), " ".join(request["AlarmName"] for request in requests(target))
-    return (
-        f"aws cloudwatch delete-alarms --alarm-names {names}\n"
-        f'aws sqs delete-queue --queue-url "$(aws sqs get-queue-url --queue-name {queue_name(target)} --output text)"\n'
-        f"aws sns delete-topic --topic-arn {topic}  # and its subscriptions"
-    )
+def _values(target: Target) -> dict[str, Any]:
+    return {
+        "topic_attributes": {"Policy": json.dumps(_topic_policy(target))},
+        "queue_attributes": _attributes(target),
+        "alarm_names": " ".join(request["AlarmName"] for request in requests(target)),
+    }
 
 
 def _dashboard_parts(target: Target) -> list[Part]:
     return [Dashboard(target.settings.prefix)]
 
 
-def _dashboard_cli(target: Target) -> str:
-    body = json.dumps(template(target, "cloudwatch/dashboard"))
-    return (
-        f"aws cloudwatch put-dashboard --dashboard-name {target.settings.prefix} \\\n"
-        f"    --dashboard-body {shlex.quote(body)}"
-    )
-
-
-def _dashboard_undo_cli(target: Target) -> str:
-    return f"aws cloudwatch delete-dashboards --dashboard-names {target.settings.prefix}"
-
-
 STEPS = [
-    Step("alarms", "Alarms, and a queue for their notifications", ("metric-filters",), _parts, _cli, _undo_cli),
-    Step(
-        "dashboard",
-        "A dashboard of alerts and alarms",
-        ("metric-filters", "alarms"),
-        _dashboard_parts,
-        _dashboard_cli,
-        _dashboard_undo_cli,
-    ),
+    Step("alarms", "Alarms, and a queue for their notifications", ("metric-filters",), _parts, _values),
+    Step("dashboard", "A dashboard of alerts and alarms", ("metric-filters", "alarms"), _dashboard_parts),
 ]

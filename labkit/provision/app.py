@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from labkit.errors import StepError
 from labkit.kube import Object
 from labkit.kube.rollout import Patience, pod_problems, wait_rollout
-from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
+from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.parts import Part
 from labkit.provision.steps import Step
 from labkit.target import Target
@@ -26,18 +26,6 @@ class App(ManifestPart):
 
 def _parts(target: Target) -> list[Part]:
     return [App(part.item) if part.kind == "Deployment" else part for part in manifest_parts(target, "nginx")]
-
-
-def _cli(target: Target) -> str:
-    namespace = target.settings.app_namespace
-    return in_the_workshop(
-        f"kubectl -n {namespace} apply -f manifests/nginx/\n"
-        f"kubectl -n {namespace} rollout status deployment/nginx --timeout=5m"
-    )
-
-
-def _undo_cli(target: Target) -> str:
-    return in_the_workshop(f"kubectl -n {target.settings.app_namespace} delete -f manifests/nginx/ --ignore-not-found")
 
 
 @dataclass(frozen=True)
@@ -85,26 +73,7 @@ def _canary_parts(target: Target) -> list[Part]:
     ]
 
 
-def _canary_cli(target: Target) -> str:
-    namespace = target.settings.falco_namespace
-    return in_the_workshop(
-        "kubectl apply -f manifests/falco/namespace.yaml -f manifests/canary/\n"
-        f"kubectl -n {namespace} wait pod/canary --for=jsonpath='{{.status.phase}}'=Succeeded --timeout=5m"
-    )
-
-
-def _canary_undo_cli(target: Target) -> str:
-    return in_the_workshop("kubectl delete -f manifests/canary/ --ignore-not-found")
-
-
 STEPS = [
-    Step("nginx", "nginx, the application to attack", (), _parts, _cli, _undo_cli),
-    Step(
-        "canary",
-        "A pod whose one line goes through the pipeline",
-        ("fluent-bit",),
-        _canary_parts,
-        _canary_cli,
-        _canary_undo_cli,
-    ),
+    Step("nginx", "nginx, the application to attack", (), _parts),
+    Step("canary", "A pod whose one line goes through the pipeline", ("fluent-bit",), _canary_parts),
 ]

@@ -20,7 +20,6 @@ from labkit.provision.falco import (
     shipped_rules,
     values_file,
 )
-from labkit.provision.manifests import in_the_workshop
 from labkit.provision.parts import Part
 from labkit.provision.steps import Step
 from labkit.target import Target
@@ -94,12 +93,12 @@ def _found(target: Target, file: Path | str) -> Path:
     )
 
 
-def _cli(target: Target) -> str:
-    return in_the_workshop(helm_command(target, [values_file(target), *(shipped_rules(target) or rule_files(target))]))
+def _values(target: Target) -> dict[str, str]:
+    own = shipped_rules(target) or rule_files(target)
+    return {
+        "helm_upgrade": helm_command(target, [values_file(target), *own]),
+        "helm_upgrade_without_rules": helm_command(target, [values_file(target)]),
+    }
 
 
-def _undo_cli(target: Target) -> str:
-    return in_the_workshop(helm_command(target, [values_file(target)]))
-
-
-STEPS = [Step(CUSTOM_RULES_STEP, "Rules of our own", ("falco",), _parts, _cli, _undo_cli)]
+STEPS = [Step(CUSTOM_RULES_STEP, "Rules of our own", ("falco",), _parts, _values)]

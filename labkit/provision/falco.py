@@ -13,7 +13,7 @@ from labkit.files import load_yaml
 from labkit.helm import Release, upgrade_install_arguments
 from labkit.kube.objects import LAB_LABELS, WORKSHOP_LABELS, has_labels
 from labkit.kube.rollout import Problem, unwell, wait_rollout
-from labkit.provision.manifests import in_the_workshop, manifest_parts
+from labkit.provision.manifests import manifest_parts
 from labkit.provision.parts import Part
 from labkit.provision.steps import Step
 from labkit.target import Target
@@ -186,21 +186,8 @@ def _parts(target: Target) -> list[Part]:
     return [*manifest_parts(target, "falco/namespace.yaml"), FalcoRelease(namespace, values)]
 
 
-def _cli(target: Target) -> str:
-    namespace = target.settings.falco_namespace
-    return in_the_workshop(
-        "kubectl apply -f manifests/falco/namespace.yaml\n"
-        f"{helm_command(target, [values_file(target), *shipped_rules(target)])}\n"
-        f"kubectl -n {namespace} rollout status daemonset/{RELEASE} --timeout=5m"
-    )
+def _values(target: Target) -> dict[str, str]:
+    return {"helm_upgrade": helm_command(target, [values_file(target), *shipped_rules(target)])}
 
 
-def _undo_cli(target: Target) -> str:
-    namespace = target.settings.falco_namespace
-    return (
-        f"helm uninstall {RELEASE} --namespace {namespace} --wait --ignore-not-found\n"
-        f"kubectl delete namespace {namespace} --ignore-not-found"
-    )
-
-
-STEPS = [Step(STEP, "Falco on every node", (), _parts, _cli, _undo_cli)]
+STEPS = [Step(STEP, "Falco on every node", (), _parts, _values)]

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import io
 import json
-import shlex
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +24,7 @@ from labkit.errors import StepError
 from labkit.provision.alarms import Queue
 from labkit.provision.iam import Role, RolePolicy
 from labkit.provision.logs import LogGroup
-from labkit.provision.manifests import in_the_workshop
-from labkit.provision.parts import TAG, TAGS, Part, RequestPart, is_tagged
+from labkit.provision.parts import TAGS, Part, RequestPart, is_tagged
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
@@ -284,46 +282,8 @@ def function_log_group(target: Target) -> str:
     return f"/aws/lambda/{function_name(target)}"
 
 
-def _cli(target: Target) -> str:
-    name, queue = function_name(target), dead_letter_queue(target)
-    trust, permissions = (_quoted(f"iam/forwarder-{part}", target) for part in ("trust", "permissions"))
-    group = function_log_group(target)
-    return in_the_workshop(
-        f"aws sqs create-queue --queue-name {queue} --tags {TAG[0]}={TAG[1]} \\\n"
-        f"    --attributes {shlex.quote(json.dumps(_queue_attributes()))}\n"
-        f"aws logs create-log-group --log-group-name {group} --tags {TAG[0]}={TAG[1]}\n"
-        f"aws logs put-retention-policy --log-group-name {group} --retention-in-days {target.settings.retention_days}\n"
-        f"aws iam create-role --role-name {name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
-        f"    --assume-role-policy-document {trust}\n"
-        f"aws iam put-role-policy --role-name {name} --policy-name {_POLICY_NAME} \\\n"
-        f"    --policy-document {permissions}\n"
-        "python3 -m zipfile -c forwarder.zip labkit/respond/forwarder.py\n"
-        f"aws lambda create-function --zip-file fileb://forwarder.zip --tags {TAG[0]}={TAG[1]} \\\n"
-        f"    --cli-input-json {_quoted('security-hub/function', target)}\n"
-        "rm forwarder.zip\n"
-        f"aws lambda wait function-active-v2 --function-name {name}\n"
-        "aws lambda put-function-event-invoke-config \\\n"
-        f"    --cli-input-json {_quoted('security-hub/event-invoke-config', target)}\n"
-        f"aws lambda add-permission --cli-input-json {_quoted('security-hub/permission', target)}\n"
-        "aws logs put-subscription-filter \\\n"
-        f"    --cli-input-json {_quoted('security-hub/subscription-filter', target)}"
-    )
-
-
-def _quoted(name: str, target: Target) -> str:
-    return shlex.quote(json.dumps(_document(name, target)))
-
-
-def _undo_cli(target: Target) -> str:
-    name, group = function_name(target), target.settings.log_group
-    return (
-        f"aws logs delete-subscription-filter --log-group-name {group} --filter-name {name}\n"
-        f"aws lambda delete-function --function-name {name}  # and its permission and settings\n"
-        f"aws iam delete-role-policy --role-name {name} --policy-name {_POLICY_NAME}\n"
-        f"aws iam delete-role --role-name {name}\n"
-        f"aws logs delete-log-group --log-group-name {function_log_group(target)}\n"
-        f"aws sqs delete-queue --queue-url {dead_letter_queue_url(target)}"
-    )
+def _values(target: Target) -> dict[str, Any]:
+    return {"queue_attributes": _queue_attributes(), "dead_letter_queue_url": dead_letter_queue_url(target)}
 
 
 STEPS = [
@@ -332,7 +292,6 @@ STEPS = [
         "A function that makes a finding of each alert",
         ("log-group", "security-hub"),
         parts,
-        _cli,
-        _undo_cli,
+        _values,
     )
 ]

@@ -8,7 +8,7 @@ from labkit.errors import StepError
 from labkit.kube import Object
 from labkit.kube.rollout import pods_of, wait_rollout
 from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
-from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
+from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.parts import Part
 from labkit.provision.steps import STEPS as ALL_STEPS
 from labkit.provision.steps import Step
@@ -75,15 +75,4 @@ def _parts(target: Target) -> list[Part]:
     ]
 
 
-def _cli(target: Target) -> str:
-    return in_the_workshop(
-        "kubectl apply -f manifests/fluent-bit/\n"
-        f"kubectl -n {target.settings.logging_namespace} rollout status daemonset/{NAME} --timeout=5m"
-    )
-
-
-def _undo_cli(target: Target) -> str:
-    return f"kubectl -n {target.settings.logging_namespace} delete daemonset/{NAME} configmap/{NAME} --ignore-not-found"
-
-
-STEPS = [Step("fluent-bit", "Fluent Bit on every node", ("fluent-bit-role",), _parts, _cli, _undo_cli)]
+STEPS = [Step("fluent-bit", "Fluent Bit on every node", ("fluent-bit-role",), _parts)]

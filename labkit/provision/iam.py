@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.aws import answer_or_none, translated_errors
 from labkit.errors import StepError
-from labkit.provision.manifests import ManifestPart, in_the_workshop, manifest_parts
-from labkit.provision.parts import TAG, TAG_LIST, AwsPart, Part, is_tagged
+from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.parts import TAG_LIST, AwsPart, Part, is_tagged
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
@@ -44,15 +44,17 @@ def role_arn(target: Target) -> str:
     return target.aws.arn("iam", f"role/{target.settings.role_name}")
 
 
+def _policy_values(target: Target) -> dict[str, Any]:
+    return {
+        "oidc_provider": partial(issuer, target),  # asked for if needed: undoing the role needs no cluster
+        "namespace": target.settings.logging_namespace,
+        "service_account": SERVICE_ACCOUNT,
+    }
+
+
 def policy(name: str, target: Target) -> dict[str, Any]:
     """A policy document: the template of that name in `manifests/iam/`, filled in. Raises `StepError`."""
-    document: dict[str, Any] = template(
-        target,
-        f"iam/{name}",
-        oidc_provider=issuer(target),
-        namespace=target.settings.logging_namespace,
-        service_account=SERVICE_ACCOUNT,
-    )
+    document: dict[str, Any] = template(target, f"iam/{name}", **_policy_values(target))
     return document
 
 
@@ -227,49 +229,13 @@ def assume_role_of(target: Target, namespace: str, name: str) -> Aws:
     return target.aws.with_keys(answer["Credentials"])
 
 
-def _provider_cli(target: Target) -> str:
-    return (
-        f"aws iam create-open-id-connect-provider --url https://{issuer(target)} \\\n"
-        f"    --client-id-list {AUDIENCE} --tags Key={TAG[0]},Value={TAG[1]}"
-    )
-
-
-def _provider_undo_cli(target: Target) -> str:
-    arn = OidcProvider(issuer(target)).arn(target)
-    return f"aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {arn}"
-
-
-def _role_cli(target: Target) -> str:
-    s = target.settings
-    trust, permissions = (json.dumps(policy(name, target)) for name in ("fluent-bit-trust", "fluent-bit-permissions"))
-    return in_the_workshop(
-        f"aws iam create-role --role-name {s.role_name} --tags Key={TAG[0]},Value={TAG[1]} \\\n"
-        f"    --assume-role-policy-document '{trust}'\n"
-        f"aws iam put-role-policy --role-name {s.role_name} --policy-name {POLICY_NAME} \\\n"
-        f"    --policy-document '{permissions}'\n"
-        "kubectl apply -f manifests/fluent-bit/00-namespace.yaml -f manifests/fluent-bit/10-serviceaccount.yaml\n"
-        f"kubectl -n {s.logging_namespace} annotate --overwrite serviceaccount {SERVICE_ACCOUNT} \\\n"
-        f"    {ROLE_ANNOTATION}={role_arn(target)}"
-    )
-
-
-def _role_undo_cli(target: Target) -> str:
-    s = target.settings
-    return (
-        f"kubectl delete namespace {s.logging_namespace} --ignore-not-found\n"
-        f"aws iam delete-role-policy --role-name {s.role_name} --policy-name {POLICY_NAME}\n"
-        f"aws iam delete-role --role-name {s.role_name}"
-    )
-
-
 STEPS = [
     Step(
         "oidc-provider",
         "IAM trusts the cluster's tokens",
         (),
         _provider_parts,
-        _provider_cli,
-        _provider_undo_cli,
+        _policy_values,
         _provider_without_cluster,
     ),
     Step(
@@ -277,7 +243,6 @@ STEPS = [
         "A role that may write to one log group, for one service account",
         ("oidc-provider", "log-group"),
         _role_parts,
-        _role_cli,
-        _role_undo_cli,
+        _policy_values,
     ),
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from labkit.aws import describe_log_group
 from labkit.errors import StepError
-from labkit.provision.parts import TAG, TAGS, AwsPart, is_tagged
+from labkit.provision.parts import TAGS, AwsPart, is_tagged
 from labkit.provision.steps import Step
 from labkit.target import Target
 
@@ -59,16 +59,4 @@ def parts(target: Target) -> list[LogGroup]:
     return [LogGroup(target.settings.log_group, target.settings.retention_days)]
 
 
-def cli(target: Target) -> str:
-    s = target.settings
-    return (
-        f"aws logs create-log-group --log-group-name {s.log_group} --tags {TAG[0]}={TAG[1]}\n"
-        f"aws logs put-retention-policy --log-group-name {s.log_group} --retention-in-days {s.retention_days}"
-    )
-
-
-def undo_cli(target: Target) -> str:
-    return f"aws logs delete-log-group --log-group-name {target.settings.log_group}"
-
-
-STEPS = [Step("log-group", "Log group with a retention", (), parts, cli, undo_cli)]
+STEPS = [Step("log-group", "Log group with a retention", (), parts)]

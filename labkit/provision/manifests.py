@@ -112,11 +112,6 @@ class ManifestPart(Part):
         target.kube.delete_one(self.item, timeout=target.settings.timeout)
 
 
-def in_the_workshop(commands: str) -> str:
-    """Shell commands that name files of the workshop, preceded by the change to its folder. `labkit env` sets that."""
-    return f'cd "$LABKIT_ROOT"\n{commands}'
-
-
 def manifest_parts(target: Target, name: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:
     """The objects in a file or folder of `manifests/`, all or of some kinds, in an order to create them in."""
     objects = load_objects([target.settings.root / "manifests" / name])

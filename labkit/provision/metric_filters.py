@@ -6,9 +6,6 @@ filters; the metrics that they made can't be deleted, they age out (see `labkit.
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -70,22 +67,4 @@ def parts(target: Target) -> list[MetricFilter]:
     return [MetricFilter(request) for request in requests(target)]
 
 
-def cli(target: Target) -> str:
-    return "\n".join(
-        f"aws logs put-metric-filter {_names(request)} \\\n"
-        f"    --filter-pattern {shlex.quote(request['filterPattern'])} \\\n"
-        f"    --metric-transformations {shlex.quote(json.dumps(request['metricTransformations']))}"
-        for request in requests(target)
-    )
-
-
-def undo_cli(target: Target) -> str:
-    deletions = [f"aws logs delete-metric-filter {_names(request)}" for request in requests(target)]
-    return "\n".join([*deletions, "# Metrics can't be deleted. They leave lists after two weeks without values."])
-
-
-def _names(request: Mapping[str, Any]) -> str:
-    return f"--log-group-name {request['logGroupName']} --filter-name {request['filterName']}"
-
-
-STEPS = [Step("metric-filters", "Alerts counted by rule and by priority", ("log-group",), parts, cli, undo_cli)]
+STEPS = [Step("metric-filters", "Alerts counted by rule and by priority", ("log-group",), parts)]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from labkit.aws import answer_or_none
 from labkit.errors import StepError
-from labkit.provision.parts import TAG, TAGS, AwsPart, is_tagged
+from labkit.provision.parts import TAGS, AwsPart, is_tagged
 from labkit.provision.steps import Step
 from labkit.respond.forwarder import id_prefix
 from labkit.show import counted
@@ -94,18 +94,4 @@ def parts(target: Target) -> list[Hub | Findings]:
     return [Hub(target.settings.region), Findings(target.settings.cluster)]
 
 
-def cli(target: Target) -> str:
-    return f"aws securityhub enable-security-hub --no-enable-default-standards --tags {TAG[0]}={TAG[1]}"
-
-
-def undo_cli(target: Target) -> str:
-    return (
-        "# Archive: import each finding again, with RecordState ARCHIVED and a later UpdatedAt.\n"
-        "python3 -c 'from labkit import Lab; from labkit.respond import findings; lab = Lab.connect(); "
-        'print(findings.archive(lab.aws.client("securityhub"), lab.settings.cluster))\'\n'
-        "# Only if nobody else needs it:\n"
-        "aws securityhub disable-security-hub"
-    )
-
-
-STEPS = [Step("security-hub", "Security Hub CSPM, without standards", (), parts, cli, undo_cli)]
+STEPS = [Step("security-hub", "Security Hub CSPM, without standards", (), parts)]

@@ -19,6 +19,7 @@ from labkit.calls import near, short_repr
 from labkit.errors import LabError, StepError, StoppedError, UnreachableError
 from labkit.ledger import Record
 from labkit.provision.parts import Part
+from labkit.provision.templates import commands
 from labkit.show import Cli, Table
 from labkit.target import Target
 
@@ -125,16 +126,24 @@ class StepStatus:
 
 @dataclass(frozen=True)
 class Step:
-    """A row of the table. `parts` makes the parts for a lab; `cli` and `undo_cli` the commands that do the same."""
+    """A row of the table: `parts` makes a lab's parts, `manifests/commands/` has the commands that do the same."""
 
     name: str
     title: str
     needs: tuple[str, ...]
     parts: Callable[..., Sequence[Part]] = field(repr=False)
-    cli: Callable[[Target], str] = field(repr=False)
-    undo_cli: Callable[[Target], str] = field(repr=False)
+    values: Callable[[Target], dict[str, Any]] = field(repr=False, default=lambda target: {})
+    """What the commands' placeholders stand for, besides the names that `templates` knows."""
     without_cluster: Callable[[Target], Sequence[Part]] = field(repr=False, default=lambda target: ())
     """Parts to undo where `parts` can't tell, because it takes the cluster and that is gone."""
+
+    def cli(self, target: Target) -> str:
+        """The shell commands that do the same as `apply`."""
+        return commands(target, self.name, **self.values(target))
+
+    def undo_cli(self, target: Target) -> str:
+        """The shell commands that do the same as `undo`."""
+        return commands(target, f"{self.name}.undo", **self.values(target))
 
     def check(self, options: Iterable[str]) -> None:
         """Raises `StepError` if the step doesn't take an option."""

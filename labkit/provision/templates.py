@@ -1,9 +1,10 @@
-"""JSON templates of `manifests/`: fills in `${placeholders}` with account, region and names."""
+"""Templates of `manifests/`: JSON and shell commands with `${placeholders}` for account, region and names."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +12,103 @@ from labkit.errors import StepError
 from labkit.target import Target
 
 
-def template(target: Target, name: str, **values: str) -> Any:
+def template(target: Target, name: str, **values: Any) -> Any:
     """The template `manifests/<name>.json` with the lab's account, region and names, and `values`, filled in.
 
     Raises `StepError` if the file can't be read, isn't JSON or has a placeholder that nothing fills in.
     """
-    settings, identity = target.settings, target.aws.identity
-    known = {
-        "partition": identity.partition,
-        "account_id": identity.account_id,
-        "region": settings.region,
-        "cluster": settings.cluster,
-        "log_group": settings.log_group,
-        "prefix": settings.prefix,
-        "role_name": settings.role_name,
-    }
-    return fill(settings.root / "manifests" / f"{name}.json", **{**known, **values})
+    return _load(target.settings.root / "manifests" / f"{name}.json", _Names(target, values))
 
 
-def fill(path: Path, **values: str) -> Any:
+def commands(target: Target, name: str, **values: Any) -> str:
+    """The shell commands `manifests/commands/<name>.sh`, filled in like `template`. Raises `StepError`.
+
+    `${iam/forwarder-trust}` is a template as one word of the shell. A command with `${cloudwatch/alarms[*]}` or
+    `${cloudwatch/alarms[*].AlarmName}` is repeated for each item of that template.
+    """
+    path = target.settings.root / "manifests" / "commands" / f"{name}.sh"
+    text = _fill(path, _Names(target, values)).rstrip("\n")
+    lines: list[str] = []
+    for command in re.split(r"(?<!\\)\n", text):
+        items = re.search(r"\$\{([\w/-]+)\[\*\]", command)
+        count = len(template(target, items[1], **values)) if items else 1
+        lines += [command.replace("[*]", f"[{item}]") for item in range(count)]
+
+    def document(found: re.Match[str]) -> str:
+        value = template(target, found["name"], **values)
+        value = value[int(found["item"])] if found["item"] else value
+        return _word(value[found["key"]] if found["key"] else value)
+
+    reference = r"\$\{(?P<name>[\w-]+/[\w-]+)(\[(?P<item>\d+)\])?(\.(?P<key>\w+))?\}"
+    return re.sub(reference, document, "\n".join(lines))
+
+
+def fill(path: Path, **values: Any) -> Any:
     """A JSON template with its `${placeholders}` replaced. Raises `StepError` for one that has no value."""
+    return _load(path, values)
+
+
+class _Names(dict[str, Any]):
+    """The names of the settings and other values. AWS is asked for the account only if a template names it."""
+
+    def __init__(self, target: Target, values: dict[str, Any]) -> None:
+        super().__init__({name: str(getattr(target.settings, name)) for name in _SETTINGS} | values)
+        self._target = target
+
+    def __missing__(self, name: str) -> str:
+        if name not in ("partition", "account_id"):
+            raise KeyError(name)
+        return str(getattr(self._target.aws.identity, name))
+
+
+_SETTINGS = (
+    "region",
+    "cluster",
+    "log_group",
+    "retention_days",
+    "prefix",
+    "role_name",
+    "app_namespace",
+    "falco_namespace",
+    "logging_namespace",
+)
+
+
+def _load(path: Path, values: dict[str, Any]) -> Any:
+    text = _fill(path, values)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StepError(f"{path} is not a valid template: {error}.", hint="Correct the file.") from error
+
+
+def _fill(path: Path, values: dict[str, Any]) -> str:
+    """The file's text with its `${placeholders}` replaced by values, or by what they return if they are functions."""
     try:
         # Not string.Template: `$.rule` is a selector of a filter pattern, and stays as it is.
-        text = re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], path.read_text(encoding="utf-8"))
-        return json.loads(text)
+        return re.sub(
+            r"\$\{(\w+)\}",
+            lambda found: _text(values[found[1]]),
+            path.read_text(encoding="utf-8"),
+        )
+    except KeyError as error:
+        raise StepError(
+            f"{path} has a placeholder ${{{error.args[0]}}} that nothing fills in.",
+            hint=f"Use one of: account_id, partition, {', '.join(values)}.",
+        ) from error
     except OSError as error:
         raise StepError(
             f"{path} can't be read: {error.strerror}.", hint="Run from the workshop's folder, or set LABKIT_ROOT."
         ) from error
-    except KeyError as error:
-        raise StepError(
-            f"{path} has a placeholder ${{{error.args[0]}}} that nothing fills in.",
-            hint=f"Use one of: {', '.join(values)}.",
-        ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:  # not UTF-8
         raise StepError(f"{path} is not a valid template: {error}.", hint="Correct the file.") from error
+
+
+def _text(value: Any) -> str:
+    value = value() if callable(value) else value
+    return value if isinstance(value, str) else _word(value)
+
+
+def _word(value: Any) -> str:
+    """A value as one word of a shell command: text as it is, anything else as JSON."""
+    return shlex.quote(value if isinstance(value, str) else json.dumps(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,8 @@ def test_filters_go_with_their_log_group(fresh: Lab) -> None:
 
 
 def test_a_filter_with_a_wrong_pattern_is_refused_with_the_place(fresh: Lab, workshop: Path, tmp_path: Path) -> None:
+    shutil.copytree(workshop / "manifests", tmp_path / "own/manifests")
     own = tmp_path / "own/manifests/cloudwatch"
-    own.mkdir(parents=True)
     text = (workshop / "manifests/cloudwatch/metric-filters.json").read_text()
     (own / "metric-filters.json").write_text(text.replace("$.rule = * &&", "$.rule = * &", 1))
     lab = Lab.connect(home=fresh.settings.home, root=own.parents[1])

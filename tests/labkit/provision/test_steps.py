@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from labkit.aws import NoClusterError
+from labkit.aws import Identity, NoClusterError
 from labkit.errors import StepError, StoppedError, UnreachableError
 from labkit.ledger import Ledger, Record
 from labkit.provision.parts import Part
 from labkit.provision.steps import STEPS, Change, Step, StepResult, StepStatus, TeardownError, applying, undo_all
+from labkit.settings import Settings
 from labkit.show import Cli
 
 
@@ -70,12 +71,19 @@ class Thing(Part):
 
 
 def step_of(world: dict[str, str], *names: str) -> Step:
-    return Step("s", "S", (), lambda lab: [Thing(name, world) for name in names], lambda lab: "do", lambda lab: "undo")
+    return Step("s", "S", (), lambda lab: [Thing(name, world) for name in names])
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Any:
-    return SimpleNamespace(ledger=Ledger(tmp_path / "ledger.json"), aws=SimpleNamespace(hint=""))
+    shell = tmp_path / "manifests" / "commands"
+    shell.mkdir(parents=True)
+    for name in "abs":
+        (shell / f"{name}.sh").write_text("do\n")
+        (shell / f"{name}.undo.sh").write_text("undo\n")
+    aws = SimpleNamespace(hint="", identity=Identity("111122223333", "arn:aws:iam::111122223333:user/me"))
+    settings = Settings.load(environ={}, root=tmp_path)
+    return SimpleNamespace(settings=settings, ledger=Ledger(tmp_path / "ledger.json"), aws=aws)
 
 
 def test_undoing_takes_only_what_the_lab_made_last_first(lab: Any) -> None:
@@ -226,7 +234,7 @@ class Incidental(Thing):
 def test_status_tells_states_and_the_first_fault_of_what_is_there(lab: Any) -> None:
     world = {"b": "", "c": ""}
     things = [Faulty("a", world), Thing("b", world), Faulty("c", world), Faulty("b", world), Incidental("d", world)]
-    status = Step("s", "S", (), lambda lab: things, lambda lab: "", lambda lab: "").status(lab)
+    status = Step("s", "S", (), lambda lab: things).status(lab)
     assert status.parts == (
         ("thing", "a", ""),
         ("thing", "b", "there"),
@@ -239,7 +247,7 @@ def test_status_tells_states_and_the_first_fault_of_what_is_there(lab: Any) -> N
 
 
 def step_with(*parts: Part, name: str = "s", **more: Any) -> Step:
-    return Step(name, "S", (), lambda lab: parts, lambda lab: "do", lambda lab: "undo", **more)
+    return Step(name, "S", (), lambda lab: parts, **more)
 
 
 def test_what_comes_by_itself_is_not_applied(lab: Any) -> None:
@@ -325,7 +333,7 @@ def test_what_was_in_a_cluster_that_is_gone_is_gone(lab: Any) -> None:
     def no_parts(lab: Any) -> Any:
         raise gone
 
-    step = Step("s", "S", (), no_parts, str, lambda lab: "undo", without_cluster=lambda lab: [Thing("b", world)])
+    step = Step("s", "S", (), no_parts, without_cluster=lambda lab: [Thing("b", world)])
     undone = step.undo(lab)
     assert [(change.action, change.name) for change in undone.changes] == [("removed", "b")]
     assert str(undone.cli) == ""
@@ -336,7 +344,7 @@ def test_a_step_whose_parts_can_not_be_told_is_left(lab: Any) -> None:
         raise UnreachableError("AWS does not answer.", service="AWS")
 
     silent: dict[str, str] = {}
-    step = Step("s", "S", (), no_parts, str, str)
+    step = Step("s", "S", (), no_parts)
     assert step.undo(lab, silent=silent).changes == (Change("left", "step", "s", "AWS does not answer."),)
     assert silent == {"AWS": "AWS does not answer."}
 
@@ -396,7 +404,7 @@ def test_what_is_needed_is_applied_first_if_it_never_was(lab: Any, monkeypatch: 
     world: dict[str, str] = {}
     table = {
         "a": step_with(Thing("a", world), name="a"),
-        "b": Step("b", "B", ("a",), lambda lab, files=(): [Thing("b", world)], lambda lab: "", lambda lab: ""),
+        "b": Step("b", "B", ("a",), lambda lab, files=(): [Thing("b", world)]),
     }
     monkeypatch.setitem(vars(STEPS), "table", table)
     with pytest.raises(StepError, match="Step b takes no fiels"):

@@ -1,0 +1,2 @@
+cd "$LABKIT_ROOT"
+kubectl delete -f manifests/canary/ --ignore-not-found

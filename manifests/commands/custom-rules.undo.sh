@@ -1,0 +1,2 @@
+cd "$LABKIT_ROOT"
+${helm_upgrade_without_rules}

@@ -1,0 +1,2 @@
+aws cloudwatch put-dashboard --dashboard-name ${prefix} \
+    --dashboard-body ${cloudwatch/dashboard}

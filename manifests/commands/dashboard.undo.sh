@@ -1,0 +1,1 @@
+aws cloudwatch delete-dashboards --dashboard-names ${prefix}

@@ -1,0 +1,2 @@
+cd "$LABKIT_ROOT"
+kubectl -n ${app_namespace} delete -f manifests/nginx/ --ignore-not-found

@@ -1,0 +1,65 @@
+"""The commands of a step: what its file in `manifests/commands` becomes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from labkit.aws import Aws, Identity
+from labkit.errors import StepError
+from labkit.provision.templates import commands
+from labkit.settings import Settings
+
+TOPICS = [{"Name": "${prefix}-one's", "Tags": {"a": "b"}}, {"Name": "two", "Tags": {}}]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Any:
+    aws = Aws("eu-west-1", hint="")
+    aws.__dict__["identity"] = Identity("444455556666", "arn:aws:iam::444455556666:user/me")
+    for folder in ("commands", "sns"):
+        (tmp_path / "manifests" / folder).mkdir(parents=True)
+    (tmp_path / "manifests/sns/topics.json").write_text(json.dumps(TOPICS))
+    return SimpleNamespace(settings=Settings.load(environ={}, root=tmp_path, prefix="mine"), aws=aws)
+
+
+def filled_in(target: Any, text: str, **values: Any) -> str:
+    (target.settings.root / "manifests/commands/topics.sh").write_text(text)
+    return commands(target, "topics", **values)
+
+
+def test_names_and_values_are_filled_in_and_the_shells_own_dollars_stay(target: Any) -> None:
+    text = 'cd "$LABKIT_ROOT"\necho $(pwd) {.status.phase} ${prefix} ${account_id} ${token} ${document}\n'
+    assert filled_in(target, text, token="x y", document={"a": "it's"}) == (
+        'cd "$LABKIT_ROOT"\necho $(pwd) {.status.phase} mine 444455556666 x y ' + shlex.quote('{"a": "it\'s"}')
+    )
+
+
+def test_a_template_is_one_word_with_its_own_names_filled_in(target: Any) -> None:
+    (word,) = shlex.split(filled_in(target, "${sns/topics}"))
+    assert json.loads(word) == [{"Name": "mine-one's", "Tags": {"a": "b"}}, TOPICS[1]]
+
+
+def test_a_command_is_repeated_for_each_item_and_others_are_not(target: Any) -> None:
+    text = "first\ncreate --name ${sns/topics[*].Name} \\\n    --tags ${sns/topics[*].Tags}\nlast\n"
+    assert filled_in(target, text).splitlines() == [
+        "first",
+        "create --name 'mine-one'\"'\"'s' \\",
+        """    --tags '{"a": "b"}'""",
+        "create --name two \\",
+        "    --tags '{}'",
+        "last",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("${prefx}", "topics.sh has a placeholder"), ("${sns/topic}", "topic.json")]
+)
+def test_a_reference_to_nothing_is_named(target: Any, text: str, said: str) -> None:
+    with pytest.raises(StepError, match=said):
+        filled_in(target, text)
