@@ -80,7 +80,7 @@ def short_repr(value: object, width: int = 60) -> str:
     """The value as Python writes it, on one line and not longer than `width`."""
     try:
         text = repr(value[: 2 * width] if isinstance(value, str | bytes) else value)
-    except Exception:  # somebody's own class
+    except Exception:  # a class with a faulty __repr__
         text = f"a {type(value).__name__}"
     return shortened(" ".join(text.split()), width)
 

@@ -24,7 +24,7 @@ class LabError(Exception):
         return f"{self.message}\n  What to do: {self.hint}" if self.hint else self.message
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in a notebook instead of a traceback: the two sentences a reader needs."""
+        """What IPython shows in a notebook instead of a traceback: message and hint."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -37,7 +37,7 @@ class NotRunningError(LabError):
 
 
 class NoLabError(NotRunningError):
-    """No embedded lab is running, and none was to be started. `ended`: there was one, and nobody stopped it."""
+    """No embedded lab is running, and none was to be started. `ended`: one ran and ended without `labkit down`."""
 
     def __init__(self, message: str, *, ended: bool, hint: Hint = "") -> None:
         super().__init__(message, hint=hint)

@@ -87,35 +87,29 @@ class Helm:
         version: str,
         namespace: str,
         values: Sequence[Path] = (),
-        reuse_values: bool = False,
-        create_namespace: bool = True,
         wait: bool = True,
         timeout: float = 300.0,
         labels: Mapping[str, str] | None = None,
     ) -> None:
         """Installs `chart` as `release`, or upgrades it; the values files are merged in order, the last one wins.
 
-        Values of an earlier revision are kept only with `reuse_values`. A `falcosecurity/` chart is found without
-        `helm repo add`. `timeout` is in seconds and counts only with `wait`. `labels` are put on the release.
+        The namespace is created if need be. A `falcosecurity/` chart is found without `helm repo add`. `timeout` is in
+        seconds and counts only with `wait`. `labels` are put on the release.
 
-        What an interrupted operation left of the release is put right first, and that is printed.
+        What an interrupted operation left of the release is repaired first, and that is printed.
         """
+        arguments = upgrade_install_arguments(
+            release,
+            chart,
+            version=version,
+            namespace=namespace,
+            values=values,
+            wait=wait,
+            timeout=timeout,
+            labels=labels,
+        )
         with self._alone(release, namespace):
-            self._run(
-                *upgrade_install_arguments(
-                    release,
-                    chart,
-                    version=version,
-                    namespace=namespace,
-                    values=values,
-                    reuse_values=reuse_values,
-                    create_namespace=create_namespace,
-                    wait=wait,
-                    timeout=timeout,
-                    labels=labels or {},
-                ),
-                deadline=timeout + 60,
-            )
+            self._run(*arguments, deadline=timeout + 60)
 
     def status(self, release: str, namespace: str) -> Release | None:
         """The release's latest revision, or None if there is no such release."""
@@ -157,14 +151,14 @@ class Helm:
     def _rollback(self, release: str, namespace: str, revision: int) -> None:
         self._run("rollback", release, str(revision), "--namespace", namespace)
 
-    # Operations that were interrupted. Helm refuses to work on a release that is `pending-...`, and knows no way out.
+    # Operations that were interrupted: Helm refuses to work on a release that is `pending-...`.
 
     @contextmanager
     def _alone(self, release: str, namespace: str) -> Iterator[None]:
-        """Works on the release alone, as far as this computer goes, and on one that is in order.
+        """Keeps other processes of this computer off the release, and repairs it first.
 
-        The lock is held by this process and by the helm it starts: it is free when both have ended, however they did.
-        What is noted beside it tells which revision was being made.
+        This process and the helm it starts hold the lock until both have ended. The locked file names the revision that
+        is being made.
         """
         if self._notes is None:
             yield
@@ -189,7 +183,7 @@ class Helm:
                 self._lock = None
 
     def _put_right(self, release: str, namespace: str, file: TextIO) -> Release | None:
-        """Ends what an interrupted operation began; the release as it is then. `file` has the note of the last one."""
+        """Rolls back or uninstalls what an interrupted operation left. `file` names the last one begun here."""
         found = self.status(release, namespace)
         if found is None or not found.unfinished:
             return found
@@ -197,7 +191,7 @@ class Helm:
         found = revisions[-1]
         if found.status != "uninstalling":
             file.seek(0)
-            self._refuse_if_alive(found, ours=file.read() == _note(release, namespace, found.revision))
+            self._refuse_if_alive(found, owned=file.read() == _note(release, namespace, found.revision))
         good = [r.revision for r in revisions[:-1] if r.status in ("deployed", "superseded")]
         left = f"Helm release {release} was left {found.status} (revision {found.revision}) by an interrupted call:"
         if found.status == "uninstalling":
@@ -212,20 +206,20 @@ class Helm:
             self._uninstall(release, namespace)
         return self.status(release, namespace)
 
-    def _refuse_if_alive(self, found: Release, *, ours: bool) -> None:
-        """Raises `StepError` if the operation on this release may still go on. `ours`: it was begun here, and ended."""
+    def _refuse_if_alive(self, found: Release, *, owned: bool) -> None:
+        """Raises `StepError` if the operation on this release may still go on. `owned`: begun here, and ended."""
         busy = f"Helm release {found.name} in namespace {found.namespace} is {found.status}"
         running = _helm_process(found.name, self.kubeconfig)
         if running:
             raise StepError(
                 f"{busy}: process {running} works on it.", hint="Let it finish, or end it; then run this again."
             )
-        if ours or not self.shared:
+        if owned or not self.shared:
             return
         age = (dt.datetime.now(dt.UTC) - _moment(found.updated)).total_seconds()
         if age < self.patience:
             raise StepError(
-                f"{busy}, and that began {max(age, 0):.0f} s ago: somebody may be working on it.",
+                f"{busy}, and that began {max(age, 0):.0f} s ago: another computer may be working on it.",
                 hint=f"If that was interrupted, run this again in {self.patience - age:.0f} s, and it is put right.",
             )
 
@@ -239,10 +233,10 @@ class Helm:
         if program is None:
             raise TargetError("There is no `helm` on the PATH.", hint="Install it: https://helm.sh/docs/intro/install/")
         command = [program, *self._program[1:], *arguments]
-        where = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig and cluster else []
-        where += ["--kube-context", self.context] if self.context and cluster else []
+        options = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig and cluster else []
+        options += ["--kube-context", self.context] if self.context and cluster else []
         try:
-            done = _finish([*command, *where], deadline, keep=() if self._lock is None else (self._lock,))
+            done = _finish([*command, *options], deadline, keep=() if self._lock is None else (self._lock,))
         except subprocess.TimeoutExpired as error:
             raise StepError(
                 f"`helm {arguments[0]}` did not come back within {deadline:.0f} s.",
@@ -267,8 +261,6 @@ def upgrade_install_arguments(
     version: str,
     namespace: str,
     values: Sequence[Path | str] = (),
-    reuse_values: bool = False,
-    create_namespace: bool = True,
     wait: bool = True,
     timeout: float = 300.0,
     labels: Mapping[str, str] | None = None,
@@ -278,11 +270,9 @@ def upgrade_install_arguments(
     # Naming the repository's address leaves nothing behind in the user's Helm configuration.
     source = [known["name"].rpartition("/")[2], "--repo", known["repository"]] if chart == known["name"] else [chart]
     arguments = ["upgrade", "--install", release, *source]
-    arguments += ["--version", version, "--namespace", namespace]
-    arguments += ["--create-namespace"] if create_namespace else []
+    arguments += ["--version", version, "--namespace", namespace, "--create-namespace"]
     for file in values:
         arguments += ["--values", str(file)]
-    arguments += ["--reuse-values"] if reuse_values else []
     arguments += ["--wait", "--timeout", f"{timeout:.0f}s"] if wait else []
     if labels:
         arguments += ["--labels", ",".join(f"{key}={value}" for key, value in labels.items())]

@@ -69,7 +69,7 @@ class Run:
 def find_chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     """The notebooks of `folder` in order; `only` keeps those whose name starts with one of its entries (`03`).
 
-    Raises `RunError` if there are none, or if an entry of `only` fits none.
+    Raises `RunError` if there are none, or if an entry of `only` matches none.
     """
     found = sorted(folder.glob("[0-9][0-9]-*.ipynb"))
     if not found:
@@ -129,7 +129,7 @@ def execute(
 
 
 def write_index(run: Run) -> Path:
-    """`index.html` in the run's folder: each chapter, how it went, and links to what it left."""
+    """`index.html` in the run's folder: each chapter's status, with links to its files."""
     rows = []
     for chapter in run.chapters:
         page = run.output / f"{chapter.name}.html"
@@ -223,7 +223,7 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def _local_kernels(log: Path) -> type:
-    """Kernels behind Unix sockets, so that nobody else on the computer can connect; what they mutter goes to `log`."""
+    """Kernels on Unix sockets, which other users of the computer can't open; their stderr goes to `log`."""
     from jupyter_client.manager import AsyncKernelManager
 
     class LocalKernelManager(AsyncKernelManager):
@@ -270,9 +270,9 @@ def _xml_text(text: str) -> str:
 
 @contextmanager
 def lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
-    """On the embedded target, a fresh lab that is only for this run; `LABKIT_HOME` chooses another one to use.
+    """On the embedded target, runs on a fresh lab, or on the one of `LABKIT_HOME` if that is set.
 
-    A lab that the run starts ends with the run, however that ends; one that was there before stays. The notebooks'
+    A lab that the run starts ends with the run; one that was there before stays. The notebooks'
     kernels inherit the environment, which is the lab's then, as in JupyterLab.
     """
     if settings.target != "embedded":

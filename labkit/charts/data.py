@@ -155,8 +155,8 @@ def _highest(df: pd.DataFrame, rule: pd.Series[Any]) -> pd.Series[Any]:
 def locations(df: pd.DataFrame) -> pd.Series[Any]:
     """Where each alert happened: `namespace/pod`, `container ID` or `host`."""
     container = df["container.id"]
-    place = "container " + container
-    place = place.mask(container.isna() | (container == "host") | (container == ""), "host")
+    location = "container " + container
+    location = location.mask(container.isna() | (container == "host") | (container == ""), "host")
     pod = df["k8s.pod.name"]
     named = pod.notna() & (pod != "")
-    return place.mask(named, df["k8s.ns.name"].fillna("?") + "/" + pod).rename("pod")
+    return location.mask(named, df["k8s.ns.name"].fillna("?") + "/" + pod).rename("pod")

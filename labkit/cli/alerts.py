@@ -88,18 +88,16 @@ def _lines(batches: Iterable[list[Event]], form: str) -> Iterator[str]:
 def _table(df: pd.DataFrame) -> Iterator[str]:
     width = (terminal_width() if sys.stdout.isatty() else None) or sys.maxsize
     narrow = width < 140
-    places = df["k8s.pod.name"].fillna(df["container.name"]).fillna("host")
+    pods = df["k8s.pod.name"].fillna(df["container.name"]).fillna("host")
     commands = df["proc.cmdline"].fillna("")
-    for time, priority, rule, place, command in zip(
-        df["time"], df["priority"], df["rule"], places, commands, strict=True
-    ):
+    for time, priority, rule, pod, command in zip(df["time"], df["priority"], df["rule"], pods, commands, strict=True):
         moment = "-" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M:%S}"
         level, name = ("-" if pd.isna(value) else value for value in (priority, rule))
         command = "".join(c if c.isprintable() else "?" for c in " ".join(command.split()))
         if narrow:
-            line = f"{moment[5:]:<14}  {_cut(level, 8):<8}  {_cut(name, 28):<28}  {_cut(place, 16):<16}  {command}"
+            line = f"{moment[5:]:<14}  {_cut(level, 8):<8}  {_cut(name, 28):<28}  {_cut(pod, 16):<16}  {command}"
         else:
-            line = f"{moment:<19}  {level:<13}  {name:<44}  {place:<30}  {command}"
+            line = f"{moment:<19}  {level:<13}  {name:<44}  {pod:<30}  {command}"
         yield line if len(line) <= width else line[: width - 1] + "…"
 
 

@@ -37,7 +37,7 @@ class CustomRules(FalcoRelease):
         if release is None or release.status in ("pending-install", "uninstalling"):
             return ""
         if not is_workshops(target, self.namespace):
-            return ""  # rules in somebody else's release are none of the workshop's business
+            return ""  # the release isn't the workshop's, and so aren't its rules
         return _names(target.helm.get_values(self.name, self.namespace))
 
     def is_owned(self, target: Target) -> bool:

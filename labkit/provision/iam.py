@@ -84,7 +84,7 @@ class OidcProvider(AwsPart):
         return AUDIENCE in found["ClientIDList"]
 
     def create(self, target: Target) -> None:
-        # IAM reads the certificate chain itself; a thumbprint of our own would only go stale.
+        # IAM reads the certificate chain itself; a thumbprint would become outdated.
         target.aws.client("iam").create_open_id_connect_provider(
             Url=f"https://{self.name}", ClientIDList=[AUDIENCE], Tags=TAG_LIST
         )
@@ -177,7 +177,7 @@ class RolePolicy(AwsPart):
 
 
 def _document(found: Any) -> dict[str, Any]:
-    """boto3 decodes policy documents; a service that leaves them as text is met halfway."""
+    """The policy document, which boto3 decodes only if the service URL-encodes it."""
     document: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
     return document
 

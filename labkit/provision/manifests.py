@@ -21,7 +21,7 @@ from labkit.kube.rollout import unwell
 from labkit.provision.parts import Part
 from labkit.target import Target
 
-_MADE_BY_PEOPLE = (
+_USED_KINDS = (
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
     ("apps/v1", "DaemonSet"),
@@ -30,7 +30,7 @@ _MADE_BY_PEOPLE = (
     ("v1", "Secret"),
 )
 # The namespaces that the files name; the settings may name others.
-_WRITTEN = {"logging": "logging_namespace", "falco": "falco_namespace", "default": "app_namespace"}
+_NAMESPACES = {"logging": "logging_namespace", "falco": "falco_namespace", "default": "app_namespace"}
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class ManifestPart(Part):
         return has_labels(target.kube.find(self.item), LAB_LABELS)
 
     def in_use(self, target: Target) -> str:
-        """What in a namespace isn't the lab's: a person's workloads, pods and Helm releases stay, and so does it."""
+        """What in a namespace isn't the lab's: others' workloads, pods and Helm releases keep it from being deleted."""
         if self.kind != "Namespace":
             return ""
-        for api_version, kind in _MADE_BY_PEOPLE:
+        for api_version, kind in _USED_KINDS:
             labels = "owner=helm" if kind == "Secret" else ""
             try:
                 found = target.kube.list(kind, self.name, api_version=api_version, labels=labels)
@@ -86,7 +86,7 @@ class ManifestPart(Part):
         return ""
 
     def wait_deleted(self, target: Target) -> None:
-        """Waits for the end of an object that is being deleted: it would take what is applied along."""
+        """Waits until an object that is being deleted is gone: what is applied meanwhile would be deleted, too."""
         found = target.kube.find(self.item)
         if found is not None and "deletionTimestamp" in found["metadata"]:
             target.kube.wait_gone(found, timeout=target.settings.timeout)
@@ -97,7 +97,7 @@ class ManifestPart(Part):
             meta = item["metadata"]
             item = {**item, "metadata": {**meta, "labels": {**meta.get("labels", {}), **LAB_LABELS}}}
         elif self.kind == "Namespace":
-            return "unchanged"  # somebody else's namespace is only used
+            return "unchanged"  # a namespace that the lab didn't make isn't changed
         elif not has_labels(target.kube.find(item), WORKSHOP_LABELS):
             if target.kube.would_change(item):
                 raise StepError(
@@ -134,6 +134,6 @@ def settle(item: Object, target: Target) -> Object:
     return item
 
 
-def _namespace(written: str, target: Target) -> str:
-    setting = _WRITTEN.get(written)
-    return getattr(target.settings, setting) if setting else written
+def _namespace(name: str, target: Target) -> str:
+    setting = _NAMESPACES.get(name)
+    return getattr(target.settings, setting) if setting else name

@@ -54,7 +54,7 @@ class Change:
 
 
 class TeardownError(StepError):
-    """Something could not be taken away. `left` is what, `done` the table of what was."""
+    """Something could not be deleted: `left`. `done` is the table of what was."""
 
     def __init__(self, left: Sequence[Change], done: Table) -> None:
         rows = "".join(f"\n  {change.kind} {change.name}: {change.why}" for change in left)
@@ -85,7 +85,7 @@ class StepResult:
 
     @property
     def left(self) -> tuple[Change, ...]:
-        """Parts that could not be taken away."""
+        """Parts that could not be deleted."""
         return tuple(change for change in self.changes if change.action == "left")
 
     def _table(self) -> Table:
@@ -172,7 +172,7 @@ class Step:
                 try:
                     action = part.apply(target, owned=owned)
                 except LabError:
-                    # A refusal made nothing; what somebody makes of that name later must not pass for the lab's.
+                    # Nothing was made: what others make of that name later isn't the lab's.
                     if known is None and not part.state(target):
                         target.ledger.forget(self.name, part.kind, part.name)
                     raise
@@ -191,10 +191,10 @@ class Step:
             raise
 
     def undo(self, target: Target, *, silent: dict[str, str] | None = None) -> StepResult:
-        """Takes away what the lab made, last part first; what was there before stays.
+        """Deletes what the lab made, last part first; what was there before stays.
 
-        Goes on past a part that can't be taken away: the result has it in `left`. `silent` is what is known of
-        services that give no answer; their parts aren't tried.
+        Continues after a part that can't be deleted: the result has it in `left`. `silent` has the services that don't
+        answer, with their errors; their parts aren't tried.
         """
         silent = {} if silent is None else silent
         try:
@@ -230,12 +230,12 @@ class Step:
         except NoClusterError:
             action = "absent"  # gone with its cluster
         except StoppedError:
-            raise  # a person wants to stop, and not only this part
+            raise  # Ctrl-C ends all of it, not only this part
         except LabError as error:
             _note_silence(error, silent)
             if service in silent or not _is_gone(target, part):
                 return Change("left", part.kind, part.name, _reason(error))
-            action = "absent"  # somebody else took it away meanwhile
+            action = "absent"  # deleted by others meanwhile
         if action != "kept":
             for record in target.ledger.records():  # a namespace may be several steps'
                 if (record.kind, record.name) == (part.kind, part.name):
@@ -243,7 +243,7 @@ class Step:
         return Change(action, part.kind, part.name)
 
     def status(self, target: Target) -> StepStatus:
-        """What is there of it now."""
+        """The state of each part."""
         with self._named(), translated_errors(target.aws.hint):
             found = [(part, part.state(target)) for part in self.parts(target)]
             faults = [part.fault(target) for part, state in found if state]
@@ -262,7 +262,7 @@ class Step:
 
 
 def _is_gone(target: Target, part: Part) -> bool:
-    """Whether something that couldn't be taken away isn't there any more."""
+    """Whether a part that couldn't be deleted isn't there any more."""
     try:
         with translated_errors(target.aws.hint):
             return not part.state(target)
@@ -282,8 +282,8 @@ def _reason(error: LabError) -> str:
 def applying(target: Target, names: Sequence[str], **options: Any) -> Iterator[StepResult]:
     """Applies steps, and before each those that it needs and that were never applied to the end; results as they come.
 
-    What is needed and isn't well, or has lost a part since, is left to be: the step may be what mends it, and what
-    somebody took away on purpose stays away.
+    A needed step that isn't ready, or has lost a part since, isn't applied again: the step itself may repair it, and
+    what was deleted on purpose stays deleted.
     """
     for step in STEPS.with_needs(names):
         if step.name in names:
@@ -296,7 +296,7 @@ def applying(target: Target, names: Sequence[str], **options: Any) -> Iterator[S
 
 
 def undo_all(target: Target, steps: Iterable[Step]) -> Table:
-    """Undoes steps, last first, and goes on past what can't be taken away: one row for each part that was there.
+    """Undoes steps, last first, and continues after errors: one row for each part that was there.
 
     Raises `TeardownError` at the end if anything is left, with what and why.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def template(target: Target, name: str, **values: Any) -> Any:
 
     Raises `StepError` if the file can't be read, isn't JSON or has a placeholder that nothing fills in.
     """
-    return _load(target.settings.root / "manifests" / f"{name}.json", _Names(target, values))
+    return fill(target.settings.root / "manifests" / f"{name}.json", _Names(target, values))
 
 
 def commands(target: Target, name: str, **values: Any) -> str:
@@ -41,11 +42,6 @@ def commands(target: Target, name: str, **values: Any) -> str:
 
     reference = r"\$\{(?P<name>[\w-]+/[\w-]+)(\[(?P<item>\d+)\])?(\.(?P<key>\w+))?\}"
     return re.sub(reference, document, "\n".join(lines))
-
-
-def fill(path: Path, **values: Any) -> Any:
-    """A JSON template with its `${placeholders}` replaced. Raises `StepError` for one that has no value."""
-    return _load(path, values)
 
 
 class _Names(dict[str, Any]):
@@ -74,7 +70,8 @@ _SETTINGS = (
 )
 
 
-def _load(path: Path, values: dict[str, Any]) -> Any:
+def fill(path: Path, values: Mapping[str, Any]) -> Any:
+    """A JSON template with its `${placeholders}` replaced. Raises `StepError` for one that has no value."""
     text = _fill(path, values)
     try:
         return json.loads(text)
@@ -82,7 +79,7 @@ def _load(path: Path, values: dict[str, Any]) -> Any:
         raise StepError(f"{path} is not a valid template: {error}.", hint="Correct the file.") from error
 
 
-def _fill(path: Path, values: dict[str, Any]) -> str:
+def _fill(path: Path, values: Mapping[str, Any]) -> str:
     """The file's text with its `${placeholders}` replaced by values, or by what they return if they are functions."""
     try:
         # Not string.Template: `$.rule` is a selector of a filter pattern, and stays as it is.

@@ -494,7 +494,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     if delivery.get("messageType") == "CONTROL_MESSAGE":  # CloudWatch Logs checks that the function answers
         return {"events": 0, "findings": 0, "dead_letters": 0}
     _, partition, _, region, account_id = context.invoked_function_arn.split(":")[:5]
-    place = {"account_id": account_id, "region": region, "partition": partition}
+    origin = {"account_id": account_id, "region": region, "partition": partition}
     cluster = os.environ.get("LABKIT_CLUSTER", "")
     findings: dict[str, Finding] = {}
     sources: dict[str, list[Mapping[str, Any]]] = {}
@@ -503,7 +503,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     for log_event in events:
         try:
             alert = alert_of(str(log_event.get("message", "")))
-            finding = to_asff(alert, **place, cluster=cluster, logged_ms=log_event.get("timestamp"))
+            finding = to_asff(alert, **origin, cluster=cluster, logged_ms=log_event.get("timestamp"))
         except (ValueError, RecursionError) as error:
             poison.append((log_event, str(error)))
             continue

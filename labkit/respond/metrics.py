@@ -53,9 +53,9 @@ def put_filter(client: LogsClient, request: Request) -> None:
         if code != "InvalidParameterException":
             raise
         position = re.search(r"\(position (\d+)\)", reason)
-        place = f"\n  {request['filterPattern']}\n  {' ' * (int(position[1]) - 1)}^" if position else ""
+        mark = f"\n  {request['filterPattern']}\n  {' ' * (int(position[1]) - 1)}^" if position else ""
         raise LabError(
-            f"CloudWatch Logs refuses metric filter {request['filterName']}: {reason}{place}",
+            f"CloudWatch Logs refuses metric filter {request['filterName']}: {reason}{mark}",
             hint="Correct it. TestMetricFilter tries a pattern on messages without a filter.",
         ) from error.__cause__
 
@@ -159,7 +159,7 @@ def read(
         rows: list[tuple[Any, str, float]] = []
         for i in range(0, len(known), MAX_QUERIES):
             chunk = known[i : i + MAX_QUERIES]
-            queries = [_query(f"m{place}", counter, value, period) for place, value in enumerate(chunk)]
+            queries = [_query(f"m{index}", counter, value, period) for index, value in enumerate(chunk)]
             pages = client.get_paginator("get_metric_data").paginate(
                 MetricDataQueries=queries, StartTime=first.to_pydatetime(), EndTime=last.to_pydatetime()
             )

@@ -38,8 +38,8 @@ def to_ocsf(
     is that of the finding; a priority that Falco doesn't have is `Other` (99) with its own name, none is `Unknown` (0).
     Raises ValueError as `to_asff` does.
     """
-    place = {"account_id": account_id, "region": region, "cluster": cluster}
-    finding = forwarder.to_asff(alert, **place, partition=partition, logged_ms=logged_ms)
+    origin = {"account_id": account_id, "region": region, "cluster": cluster}
+    finding = forwarder.to_asff(alert, **origin, partition=partition, logged_ms=logged_ms)
     fields = forwarder.fields_of(alert)
     moment = forwarder.time_of(alert, logged_ms) // 1_000_000
     rule, output = str(alert["rule"]), forwarder.text_of(alert.get("output"))

@@ -304,7 +304,7 @@ def test_a_pending_release_on_which_somebody_may_work_is_left_alone_until_it_is_
             assert _helm_process("falco", Path("/another")) == helm.pid
             helm.communicate(b"\n")
     monkeypatch.setattr(lab.helm, "shared", True)
-    with pytest.raises(StepError, match="s ago: somebody may be working on it") as caught:
+    with pytest.raises(StepError, match="s ago: another computer may be working on it") as caught:
         lab.apply("falco")
     assert "run this again in" in caught.value.hint
     monkeypatch.setattr(lab.helm, "patience", 0.0)

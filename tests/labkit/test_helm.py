@@ -144,7 +144,7 @@ def test_a_pending_operation_may_be_that_of_another_computer(
     began = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
     found = Release("falco", "falco", 2, "pending-upgrade", "falco", "9.1.0", "0.44.1", began.isoformat())
     with pytest.raises(StepError, match=refused) if refused else contextlib.nullcontext() as caught:
-        Helm(shared=shared)._refuse_if_alive(found, ours=noted)
+        Helm(shared=shared)._refuse_if_alive(found, owned=noted)
     if caught is not None:
         assert "run this again in 200 s" in caught.value.hint
 

@@ -32,7 +32,6 @@ def install_falco(lab: Lab, values: Path) -> None:
         version=chart["version"],
         namespace="falco",
         values=[values],
-        create_namespace=True,
         wait=False,
     )
 

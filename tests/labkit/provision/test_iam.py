@@ -22,14 +22,14 @@ VALUES = {
 
 
 def test_permissions_are_two_actions_on_one_log_group(workshop: Path) -> None:
-    document = fill(workshop / "manifests/iam/fluent-bit-permissions.json", **VALUES)
+    document = fill(workshop / "manifests/iam/fluent-bit-permissions.json", VALUES)
     (statement,) = document["Statement"]
     assert sorted(statement["Action"]) == ["logs:CreateLogStream", "logs:PutLogEvents"]
     assert statement["Resource"] == ["arn:aws-cn:logs:cn-north-1:444455556666:log-group:alerts-of-mine:*"]
 
 
 def test_trust_is_for_one_service_account_of_this_cluster(workshop: Path) -> None:
-    document = fill(workshop / "manifests/iam/fluent-bit-trust.json", **VALUES)
+    document = fill(workshop / "manifests/iam/fluent-bit-trust.json", VALUES)
     (statement,) = document["Statement"]
     provider = VALUES["oidc_provider"]
     assert statement["Principal"] == {"Federated": f"arn:aws-cn:iam::444455556666:oidc-provider/{provider}"}
@@ -48,7 +48,7 @@ def test_a_template_that_is_wrong_is_named(tmp_path: Path, text: str | None, sai
     if text is not None:
         path.write_text(text)
     with pytest.raises(StepError, match=said) as caught:
-        fill(path, account="1")
+        fill(path, {"account": "1"})
     assert "policy.json" in caught.value.message
 
 
