@@ -1,4 +1,4 @@
-"""The embedded lab as labkit reaches it: started, found, lost, and its errors in labkit's words."""
+"""Targets as labkit reaches them: the embedded lab started, found and lost, an account and its cluster on EKS."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.stub import Stubber
 from click.testing import CliRunner
 
 from ekslab import client
 from ekslab.client import Endpoints
-from labkit import Lab
+from labkit import Lab, connect
+from labkit.aws import Aws, NoClusterError
 from labkit.cli import main
 from labkit.connect import labkit_errors, labkit_words
-from labkit.errors import LabError, NoLabError, NotRunningError
+from labkit.errors import LabError, NoLabError, NotRunningError, TargetError, UnreachableError
+from labkit.ledger import Ledger, Record
+from labkit.settings import Settings
 
 NewLab = Callable[..., Endpoints]
 
@@ -57,7 +62,7 @@ def test_a_lab_that_is_stopped_is_told_from_one_that_has_ended(
         lambda: lab.aws.client("iam").list_roles(),
         lab.status,
     ):
-        with pytest.raises(LabError) as caught:
+        with pytest.raises(LabError, match="What to do: ") as caught:
             use()
         assert cont in caught.value.hint
         assert "ended" not in str(caught.value)
@@ -124,3 +129,136 @@ def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert stopped.output == "Stopped.\n"
     assert labkit.invoke(main, ["down"]).exit_code == 0
     assert not (tmp_path / "lab" / "lab.json").exists()
+
+
+KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "none"}
+CALLER = {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/me"}
+CLUSTER = {"name": "mine", "endpoint": "https://127.0.0.1:1", "certificateAuthority": {"data": "LS0t"}}
+
+
+class Account:
+    """An AWS account that answers what is told to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.aws = Aws("us-west-2", hint="look there", keys=KEYS)
+        self.sts, self.eks = Stubber(self.aws.client("sts")), Stubber(self.aws.client("eks"))
+        self.sts.activate()
+        self.eks.activate()
+        self.regions: list[str] = []
+
+        def made(region: str, **_: object) -> Aws:
+            self.regions.append(region)
+            return self.aws
+
+        monkeypatch.setattr(connect, "Aws", made)
+
+    def has_no_cluster(self) -> None:
+        self.eks.add_client_error("describe_cluster", "ResourceNotFoundException")
+        self.eks.add_response("list_clusters", {"clusters": []})
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    account = Account(monkeypatch)
+    account.sts.add_response("get_caller_identity", CALLER)
+    return account
+
+
+def on_eks(tmp_path: Path, **settings: Any) -> Settings:
+    return Settings.load(
+        environ={}, target="eks", home=tmp_path, **{"region": "us-west-2", "cluster": "mine", **settings}
+    )
+
+
+def test_the_kubeconfig_of_a_cluster_asks_for_a_token_each_time(account: Account, tmp_path: Path) -> None:
+    account.eks.add_response("describe_cluster", {"cluster": CLUSTER}, {"name": "mine"})
+    home = tmp_path / "new" / "home"
+    path = connect.write_eks_kubeconfig(account.aws, on_eks(home))
+    assert path == home / "kubeconfig-mine.us-west-2.eks"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in home.iterdir()] == [path.name]
+    document = json.loads(path.read_text())
+    name = "mine.us-west-2.eks"
+    cluster = {"server": "https://127.0.0.1:1", "certificate-authority-data": "LS0t"}
+    assert document["clusters"] == [{"name": name, "cluster": cluster}]
+    assert document["contexts"] == [{"name": name, "context": {"cluster": name, "user": name}}]
+    (user,) = document["users"]
+    assert user["name"] == document["current-context"] == name
+    assert user["user"]["exec"]["args"] == [
+        *("-m", "labkit.eks_token", "--cluster", "mine", "--region", "us-west-2"),
+    ]
+
+
+def test_a_cluster_that_does_not_answer_is_an_error_unless_a_part_is_enough(account: Account, tmp_path: Path) -> None:
+    for _ in range(2):
+        account.eks.add_response("describe_cluster", {"cluster": {**CLUSTER, "certificateAuthority": {}}})
+    account.sts.add_response("get_caller_identity", CALLER)
+    with pytest.raises(UnreachableError, match=r"API at https://127\.0\.0\.1:1 does not answer") as caught:
+        connect.connect(on_eks(tmp_path))
+    assert caught.value.hint.endswith("`aws eks describe-cluster --name mine`.")
+    target = connect.connect(on_eks(tmp_path), partly=True)
+    assert target.ledger.path == tmp_path / "ledger-111122223333-us-west-2-mine.json"
+    assert account.regions == ["us-west-2", "us-west-2"]
+    with pytest.raises(TargetError, match="System calls in namespace x can't be recorded") as refused:
+        target.record("x")
+    assert "target='embedded'" in refused.value.hint
+
+
+def test_a_cluster_that_is_gone_is_an_error_unless_a_part_is_enough(account: Account, tmp_path: Path) -> None:
+    account.has_no_cluster()
+    with pytest.raises(NoClusterError, match="no EKS cluster 'mine'"):
+        connect.connect(on_eks(tmp_path))
+    account.has_no_cluster()
+    target = connect.connect(on_eks(tmp_path), partly=True)
+    assert target.aws.identity.account_id == "111122223333"
+    for use in (lambda: target.kube.request("GET", "/version"), lambda: target.helm.status("falco", "falco")):
+        with pytest.raises(NoClusterError, match="no EKS cluster 'mine'"):
+            use()
+
+
+def test_a_context_takes_the_place_of_the_clusters_own_endpoint(account: Account, tmp_path: Path) -> None:
+    settings = on_eks(tmp_path, context="arn:aws:eks:us-west-2:1:cluster/x")
+    with pytest.raises(TargetError, match="kubeconfig can't be used") as caught:
+        connect.connect(settings)
+    assert "`kubectl --context arn:aws:eks:us-west-2:1:cluster/x cluster-info`" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_region_is_the_one_that_the_aws_cli_would_use(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TargetError, match="No AWS region is set") as caught:
+        connect.connect(on_eks(tmp_path, region=""))
+    assert "AWS_REGION" in caught.value.hint
+    account.has_no_cluster()
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    connect.connect(on_eks(tmp_path, region=""), partly=True)
+    monkeypatch.setenv("AWS_REGION", "eu-west-2")
+    account.has_no_cluster()
+    target = connect.connect(on_eks(tmp_path, region=""), partly=True)
+    assert account.regions == ["eu-west-1", "eu-west-2"]
+    assert (target.settings.region, target.ledger.path.name) == (
+        "eu-west-2",
+        "ledger-111122223333-eu-west-2-mine.json",
+    )
+
+
+def test_nothing_is_running_in_a_new_folder(tmp_path: Path) -> None:
+    with pytest.raises(NoLabError, match="o embedded lab is running") as caught:
+        connect.running_embedded(tmp_path)
+    assert not caught.value.ended
+    assert "labkit up" in caught.value.hint
+    (tmp_path / "ledger.json").write_text("{}")
+    assert not connect.stop_embedded(tmp_path)
+    assert not (tmp_path / "ledger.json").exists()
+
+
+def test_a_loss_is_told_with_the_steps_that_are_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger(tmp_path / "ledger.json")
+    for step, name in (("falco", "a"), ("nginx", "b"), ("falco", "c")):
+        ledger.write(Record(step, "thing", name, made=True))
+    connect._report_loss(tmp_path)
+    told = capsys.readouterr().err
+    assert "pods, logs, alarms and the steps falco, nginx. A new one was started" in told
+    connect._report_loss(tmp_path)
+    assert "pods, logs, alarms. A new one" in capsys.readouterr().err

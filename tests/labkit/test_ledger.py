@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import LabError
-from labkit.ledger import Ledger, Record
+from labkit.ledger import Ledger, Record, discard
 
 ROLE = Record("fluent-bit-role", "IAM role", "shipper", made=True)
 GROUP = Record("log-group", "log group", "falco", made=False)
@@ -21,7 +21,9 @@ def test_what_is_written_is_read_back_in_order(tmp_path: Path) -> None:
     ledger.write(ROLE)
     assert Ledger(ledger.path, lab="a").records() == [GROUP, ROLE]
     assert ledger.records("log-group") == [GROUP]
+    assert ledger.records("falco") == []
     assert ledger.find(*ROLE.key) == ROLE
+    assert ledger.find("log-group", "log group", "other") is None
 
 
 def test_writing_again_replaces_in_place(tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_a_file_that_makes_no_sense_is_said_not_overwritten(tmp_path: Path, reco
 def test_several_processes_write_without_losing_anything(tmp_path: Path) -> None:
     path = tmp_path / "ledger.json"
     code = (
-        "import sys; from pathlib import Path; from labkit.ledger import Ledger, Record\n"
+        "import sys; from pathlib import Path; from labkit.ledger import Ledger, Record, discard\n"
         "for i in range(20): Ledger(Path(sys.argv[1])).write(Record('s', sys.argv[2], str(i), True))"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(path), kind]) for kind in "abc"]
@@ -75,7 +77,7 @@ def test_several_processes_write_without_losing_anything(tmp_path: Path) -> None
 def test_what_a_killed_process_left_is_gone_after_the_next_change(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.json")
     killed = (
-        "import os, signal, sys; from pathlib import Path; from labkit.ledger import Ledger, Record;"
+        "import os, signal, sys; from pathlib import Path; from labkit.ledger import Ledger, Record, discard;"
         "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
         "Ledger(Path(sys.argv[1])).write(Record('log-group', 'log group', 'x' * 100_000, made=True))"
     )
@@ -84,3 +86,45 @@ def test_what_a_killed_process_left_is_gone_after_the_next_change(tmp_path: Path
     ledger.write(ROLE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger.json", "ledger.lock"]
     assert ledger.records() == [ROLE]
+
+
+def test_a_ledger_is_discarded_with_the_steps_it_knew(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.json", lab="a")
+    ledger.write(ROLE)
+    ledger.write(GROUP)
+    ledger.write(Record("log-group", "log group", "other", made=True))
+    assert discard(ledger.path) == ["fluent-bit-role", "log-group"]
+    assert not ledger.path.exists()
+    assert discard(ledger.path) == []
+    for text in ("{", "[]", "{}", '{"records": [{}]}', '{"records": 5}', "[" * 200_000):
+        ledger.path.write_text(text)
+        assert discard(ledger.path) == []
+        assert not ledger.path.exists()
+
+
+def test_a_change_that_changes_nothing_does_not_write_the_file_anew(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.json")
+    ledger.forget(*ROLE.key)
+    assert ledger.path.exists()
+    ledger.write(ROLE)
+    before = ledger.path.stat().st_ino
+    ledger.write(ROLE)
+    ledger.forget(*GROUP.key)
+    assert ledger.path.stat().st_ino == before
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"lab": ""}', '{"lab": "", "records": [{"step": "x"}]}', '{"lab": "", "records": 5}']
+)
+def test_a_file_that_is_no_ledger_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ledger.json").write_text(text)
+    with pytest.raises(LabError, match=r"The ledger .*ledger\.json can't be read: ") as caught:
+        Ledger(tmp_path / "ledger.json").records()
+    assert caught.value.hint
+
+
+def test_all_of_a_record_is_kept(tmp_path: Path) -> None:
+    record = Record("s", "kind", "name", made=False, details={"files": ["a"]}, begun=True)
+    Ledger(tmp_path / "ledger.json").write(record)
+    assert Ledger(tmp_path / "ledger.json").find(*record.key) == record
+    assert Record("s", "kind", "name", made=True).begun is False

@@ -71,3 +71,70 @@ def test_a_number_is_taken_from_its_lowest_to_its_highest(
     for bad in (lowest - 1, highest + 1):
         with pytest.raises(SettingsError, match=f"{name} is {bad}, which is not a"):
             Settings.load({}, **{name: bad})
+
+
+def test_a_number_may_be_text_with_a_sign_and_blanks_but_nothing_else() -> None:
+    assert Settings.load({}, nodes=" +3 ").nodes == 3
+    assert Settings.load({}, idle_minutes="1.5").idle_minutes == 1.5
+    assert (Settings.load({}, timeout="5m").timeout, Settings.load({}, alert_timeout="90s").alert_timeout) == (300, 90)
+    for wrong in ("1e3", "nan", "", "3 nodes", True, [3]):
+        with pytest.raises(SettingsError, match=r"^nodes is .*, which is not a whole number from 1 to 5\.") as caught:
+            Settings.load({}, nodes=wrong)
+        assert caught.value.hint == "Give it a value such as 2."
+    with pytest.raises(SettingsError, match=r"which is not a number from 0\.001 to 527040\."):
+        Settings.load({}, idle_minutes="soon")
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("target", ["embedded", "eks"], ["EKS", "embedded ", ""]),
+        ("region", ["us-east-1", "us-gov-west-1", "ap-southeast-12"], ["useast1", "us-east-", "us-east-1\n"]),
+        ("cluster", ["a", "A_-9", "a" * 100], ["", "-a", "a b", "a" * 101]),
+        ("context", ["", "arn:aws:eks:x", "a" * 253], ["é", "a\n", "a" * 254]),
+        ("log_group", ["/aws/falco#1", "a" * 512], ["", "a b", "a" * 513]),
+        ("log_stream", ["any text é", "a" * 512], ["", "a:b", "a*b", "a\n", "a" * 513]),
+        ("falco_namespace", ["a", "a-9", "a" * 63], ["", "A", "-a", "a-", "a" * 64]),
+        ("role_name", ["a+=,.@-_", "a" * 64], ["", "a b", "a" * 65]),
+        ("prefix", ["a", "a" * 64], ["", "-a", "a" * 65]),
+    ],
+)
+def test_a_text_has_to_match_as_a_whole(name: str, good: list[str], bad: list[str]) -> None:
+    for value in good:
+        assert getattr(Settings.load({}, **{name: value}), name) == value
+    for value in bad:
+        with pytest.raises(SettingsError, match=f"^{name} is ") as caught:
+            Settings.load({}, **{name: value})
+        assert caught.value.hint.startswith("It has to be ")
+
+
+def test_only_the_embedded_lab_has_to_be_told_its_region() -> None:
+    assert Settings.load({}, target="eks", region="").region == ""
+    with pytest.raises(SettingsError, match="region is ''") as caught:
+        Settings.load({}, region="")
+    assert "us-east-1" in caught.value.hint
+
+
+def test_a_folder_may_begin_with_the_home_folder_and_the_state_folder_is_resolved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.load({"LABKIT_HOME": "lab", "LABKIT_ROOT": "~/workshop"})
+    assert (settings.home, settings.root) == (tmp_path / "lab", tmp_path / "workshop")
+    assert Settings.load({}, root=Path("here")).root == Path("here")
+    assert Settings.load({}).home == tmp_path / ".labkit"
+    for wrong in ("", " ", "\udcff", 5, "~nobody-of-that-name/x", "a\0b"):
+        with pytest.raises(SettingsError, match=r"^home is .*, which names no folder") as caught:
+            Settings.load({}, home=wrong)
+        assert "path of a folder" in caught.value.hint
+
+
+def test_a_folder_with_one_half_of_the_workshop_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "notebooks").mkdir()
+    assert workshop_root(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    (tmp_path / "a" / "manifests").mkdir()
+    assert workshop_root(tmp_path / "a" / "b") == tmp_path / "a"
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert workshop_root() == tmp_path / "a"
