@@ -53,7 +53,7 @@ def test_a_command_line_gets_a_shell_only_if_it_takes_one(typed: tuple[str, ...]
 
 @pytest.mark.parametrize("typed", [(), ("",), ("  ",), ("echo 'open",)])
 def test_what_is_no_command_is_refused(typed: tuple[str, ...]) -> None:
-    with pytest.raises(ExecError) as caught:
+    with pytest.raises(ExecError, match="What to do: ") as caught:
         command(*typed)
     assert caught.value.hint
 

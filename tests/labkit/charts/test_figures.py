@@ -212,6 +212,7 @@ def test_the_time_axis_is_as_exact_as_its_span_asks_for(make: Any, last: str, ti
     figure.draw_without_rendering()
     axis = figure.axes[0].xaxis
     ticks = [text.get_text() for text in axis.get_majorticklabels()]
+    assert ticks
     assert all(re.fullmatch(tick, text) for text in ticks), ticks
     assert axis.get_label_text() == label
 

@@ -140,7 +140,7 @@ def test_a_service_account_that_lost_its_role_gets_it_back_with_fluent_bit(fresh
     removed = {"metadata": {"annotations": {"eks.amazonaws.com/role-arn": None}}}
     fresh.kube.request("PATCH", path, body=removed, content_type="application/merge-patch+json")
     fresh.kube.restart("DaemonSet", "fluent-bit", "logging")
-    with pytest.raises(StepError):
+    with pytest.raises(StepError, match="DaemonSet logging/fluent-bit did not roll out: "):
         wait_rollout(fresh.kube, "DaemonSet", "fluent-bit", "logging", timeout=30, patience=1)
     with pytest.raises(AlertTimeoutError, match=r"Broken link: shipping\. EKS gave the pod neither role nor region"):
         fresh.wait_for_log("{ $.canary = * }", timeout=0.2)  # no Falco yet: shipping is looked at first
@@ -166,6 +166,6 @@ def test_a_retention_that_aws_does_not_know_is_refused_before_anything_is_made(
 
 
 def test_an_object_that_is_not_there_points_to_the_steps(fresh: Lab) -> None:
-    with pytest.raises(KubernetesError) as caught:
+    with pytest.raises(KubernetesError, match='pods "nobody" not found') as caught:
         fresh.kube.request("GET", fresh.kube.path("v1", "Pod", "default", "nobody"))
     assert "lab.status()" in caught.value.hint

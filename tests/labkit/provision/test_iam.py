@@ -78,6 +78,7 @@ def test_policies_of_the_workshop_grant_named_actions_on_named_resources(worksho
     for path in policies:
         for statement in json.loads(path.read_text())["Statement"]:
             actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+            assert actions
             assert not any("*" in action for action in actions), path
             if statement.get("Resource") == "*":
                 assert set(actions) <= WITHOUT_RESOURCES, path

@@ -47,8 +47,9 @@ def states(lab: Lab) -> dict[str, str]:
 
 def left(work: Callable[[], object]) -> dict[str, str]:
     """What a teardown leaves, by kind and name, and why."""
-    with pytest.raises(TeardownError) as caught:
+    with pytest.raises(TeardownError, match=r"^\d+ things? (is|are) left:\n") as caught:
         work()
+    assert caught.value.left
     for change in caught.value.left:
         assert f"{change.kind} {change.name}: {change.why}" in caught.value.message
     assert "run the same again" in caught.value.hint
@@ -189,7 +190,7 @@ def test_where_the_cluster_is_gone_what_is_in_aws_still_goes(
         raise connect.NoClusterError(f"There is no EKS cluster {cluster!r}.")
 
     monkeypatch.setattr(connect, "describe_cluster", gone)
-    with pytest.raises(connect.NoClusterError):
+    with pytest.raises(connect.NoClusterError, match="There is no EKS cluster"):
         Lab.connect(**arguments)
     away = Lab.connect(partly=True, **arguments)
     assert {"OIDC provider", "IAM role", "SNS topic", "log group"} <= {kind for _, kind, *_ in away.teardown().rows}

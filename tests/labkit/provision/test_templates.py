@@ -12,7 +12,7 @@ import pytest
 
 from labkit.aws import Aws, Identity
 from labkit.errors import StepError
-from labkit.provision.templates import commands
+from labkit.provision.templates import commands, fill
 from labkit.settings import Settings
 
 TOPICS = [{"Name": "${prefix}-one's", "Tags": {"a": "b"}}, {"Name": "two", "Tags": {}}]
@@ -63,3 +63,20 @@ def test_a_command_is_repeated_for_each_item_and_others_are_not(target: Any) -> 
 def test_a_reference_to_nothing_is_named(target: Any, text: str, said: str) -> None:
     with pytest.raises(StepError, match=said):
         filled_in(target, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        (None, r"a\.json can't be read: No such file", "LABKIT_ROOT"),
+        ('"${nope}"', r"a\.json has a placeholder \$\{nope\} that nothing fills in\.", "account_id, partition, x."),
+        ('{"a": }', r"a\.json is not a valid template: ", "Correct the file."),
+        ("[" * 100_000, r"a\.json is not a valid template: ", "Correct the file."),
+    ],
+)
+def test_a_template_that_can_not_be_filled_in_is_told(tmp_path: Path, text: str | None, said: str, hint: str) -> None:
+    if text is not None:
+        (tmp_path / "a.json").write_text(text)
+    with pytest.raises(StepError, match=said) as caught:
+        fill(tmp_path / "a.json", {"x": "1"})
+    assert hint in caught.value.hint

@@ -65,12 +65,12 @@ def states(lab: Lab) -> dict[str, tuple[str, str]]:
 
 
 def test_pods_that_admission_refuses(lab: Lab) -> None:
-    with restricted(lab, "default"), pytest.raises(StepError) as caught:
+    with restricted(lab, "default"), pytest.raises(StepError, match="violates PodSecurity") as caught:
         lab.apply("nginx")
     assert "Step nginx: Deployment default/nginx did not roll out: 0 of 1 pods" in caught.value.message
     assert 'is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation' in caught.value.message
     lab.kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "falco"}}])
-    with restricted(lab, "falco"), pytest.raises(StepError) as caught:
+    with restricted(lab, "falco"), pytest.raises(StepError, match="violates PodSecurity") as caught:
         lab.apply("falco")
     assert "Step falco: DaemonSet falco/falco did not roll out: 0 of 2 pods" in caught.value.message
     assert "a pod could not be made: FailedCreate: pods" in caught.value.message
@@ -84,9 +84,8 @@ def test_pods_that_admission_refuses(lab: Lab) -> None:
 def test_pods_that_no_node_takes(lab: Lab) -> None:
     with cordoned(lab):
         for step, what in (("nginx", "Deployment default/nginx did not roll out"), ("canary", "Pod canary does not")):
-            with pytest.raises(StepError) as caught:
+            with pytest.raises(StepError, match=f"^Step {step}: {what}") as caught:
                 lab.apply(step)
-            assert f"Step {step}: {what}" in caught.value.message
             assert "Unschedulable: 0/2 nodes are available: 2 node(s) were unschedulable." in caught.value.message
         state, what = states(lab)["nginx"]
         assert state == "not ready"
@@ -98,7 +97,7 @@ def test_pods_that_no_node_takes(lab: Lab) -> None:
 
 def test_a_node_that_is_on_its_way_is_waited_for(lab: Lab) -> None:
     with cordoned(lab):
-        with pytest.raises(StepError):
+        with pytest.raises(StepError, match="Deployment default/nginx did not roll out"):
             lab.apply("nginx")
         (pod,) = lab.kube.list("Pod", "default")
         assert pod_problems(lab.kube, pod)
