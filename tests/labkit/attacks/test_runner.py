@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from labkit.alerts import arrival, to_frame
+from labkit.alerts import arrival, diagnose, to_frame
 from labkit.attacks import find, run
 from labkit.errors import AlertTimeoutError, LabError, StoppedError
 from labkit.kube import ExecResult
@@ -140,6 +140,32 @@ def test_a_missing_program_is_named() -> None:
     lab = Pod()
     lab.exit_code = 127
     assert only(lab, "shred-data").problem == "it needs sh, shred in the container"
+
+
+@pytest.mark.parametrize("state", ["unknown", "disabled"])
+def test_an_attack_whose_rule_falco_has_not_loaded_is_not_run(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    asked = []
+
+    def rule_state(target: Any, rule: str) -> str:
+        asked.append(rule)
+        return state
+
+    monkeypatch.setattr(diagnose, "rule_state", rule_state)
+    lab = Pod(whoami="Whoami run in container")
+    outcome = only(lab, "whoami")
+    assert outcome.problem == 'Falco has not loaded its rule: lab.apply("custom-rules") ships it'
+    assert (outcome.exit_code, lab.commands, asked) == (None, [], ["Whoami run in container"])
+    monkeypatch.setattr(diagnose, "rule_state", lambda target, rule: "loaded")
+    assert only(lab, "whoami").passed
+
+
+def test_attacks_may_be_given_as_such_and_in_lists() -> None:
+    lab: Any = Pod(cat=READ, ln=LINK)
+    assert list(run(lab, [find("read-shadow")], ("symlink-shadow",))) == ["read-shadow", "symlink-shadow"]
+    assert [outcome.rule for outcome in run(lab, "read-shadow").values()] == [READ]
+    with pytest.raises(LabError, match="There is no attack to run") as caught:
+        run(lab)
+    assert "labkit attack list" in caught.value.hint
 
 
 def test_nothing_is_run_when_a_name_is_unknown() -> None:

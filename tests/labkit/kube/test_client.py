@@ -175,7 +175,7 @@ def test_what_applying_would_change_is_the_api_servers_word(api: Any) -> None:
 def test_deleting_waits_until_object_and_pods_are_gone(api: Any) -> None:
     item = {**named("a", "DaemonSet", uid="1"), "spec": {"selector": {"matchLabels": {"app": "x", "a": "b"}}}}
     kube = api.kube()
-    assert not kube.delete_one(item)
+    assert kube.delete_one(item) is False
     gone = (404, {"message": "gone"})
     api.answers |= {
         f"GET {SETS}/a": [item, item, gone],
@@ -189,7 +189,7 @@ def test_deleting_waits_until_object_and_pods_are_gone(api: Any) -> None:
         ],
     }
     api.requests.clear()
-    assert kube.delete_one(item)
+    assert kube.delete_one(item) is True
     assert [request.query for request in api.sent("DELETE")] == [{"propagationPolicy": "Background"}]
     asked = [request.query for request in api.requests if request.path == PODS]
     assert asked[-1] == {"labelSelector": "a=b,app=x", "limit": "500"}
