@@ -146,11 +146,8 @@ def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
 
 def describe_log_group(aws: Aws, name: str) -> dict[str, Any] | None:
     """CloudWatch Logs' description of the group of exactly this name, or None."""
-    for page in aws.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
-        for group in page["logGroups"]:
-            if group["logGroupName"] == name:
-                return dict(group)
-    return None
+    pages = aws.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name)
+    return next((group for group in pages.search("logGroups[]") if group["logGroupName"] == name), None)
 
 
 _ABSENT = {

@@ -113,9 +113,9 @@ def by_pod(df: pd.DataFrame, n: int = 15) -> Figure:
     title = "Where alerts came from"
     if counts.empty:
         return _nothing(title)
-    places = counts.attrs["pods"]
-    detail = f"{counted(len(df), 'alert')} from {counted(places, 'place')}"
-    if places > len(counts):
+    locations = counts.attrs["pods"]
+    detail = f"{counted(len(df), 'alert')} from {counted(locations, 'place')}"
+    if locations > len(counts):
         detail += f"; the {len(counts)} with the most are shown"
     fig, ax = _chart(1.6 + 0.32 * len(counts), title, detail)
     totals = _stacked(ax.barh, range(len(counts)), counts, "left", height=0.72)

@@ -13,7 +13,7 @@ from labkit.provision.steps import STEPS
 from labkit.show import AsTable, Table
 from labkit.target import Target
 
-# Where objects with the lab's label may be.
+# Kinds of objects that may have the lab's label.
 _LABELLED = (
     ("v1", "Namespace"),
     ("v1", "ServiceAccount"),
@@ -26,7 +26,7 @@ _LABELLED = (
 )
 
 
-# What is found by the prefix of its name: service, operation, parameter for the prefix (SNS has none), where names are.
+# Found by the prefix of their names: service, operation, parameter for the prefix (SNS has none), path of the names.
 _NAMED = (
     ("alarm", "cloudwatch", "describe_alarms", "AlarmNamePrefix", "MetricAlarms[].AlarmName"),
     ("dashboard", "cloudwatch", "list_dashboards", "DashboardNamePrefix", "DashboardEntries[].DashboardName"),
@@ -65,7 +65,7 @@ class Audit(AsTable):
 
 
 def audit(target: Target) -> Audit:
-    """Looks for everything that any step answers for, and for anything else with the workshop's mark.
+    """Finds the parts of all steps, and anything else with the workshop's tag, label or prefix.
 
     What the ledger says was there before the lab is not counted. Raises `TargetError` if something can't be asked.
     """
@@ -122,10 +122,10 @@ def _tagged(target: Target) -> list[tuple[str, str]]:
 def _named(target: Target) -> list[tuple[str, str]]:
     prefix = f"{target.settings.prefix}-"
     found = []
-    for kind, service, operation, parameter, where in _NAMED:
+    for kind, service, operation, parameter, path in _NAMED:
         pages = (
             target.aws.client(service).get_paginator(operation).paginate(**({parameter: prefix} if parameter else {}))
         )
-        names = (re.split("[:/]", str(name))[-1] for name in pages.search(where) if name)
+        names = (re.split("[:/]", str(name))[-1] for name in pages.search(path) if name)
         found += [(kind, name) for name in names if name.startswith(prefix)]
     return found
