@@ -191,5 +191,6 @@ def test_labels_and_what_holds_an_object() -> None:
 
 def test_a_daemon_set_without_nodes_runs_nowhere() -> None:
     assert runs_nowhere({"kind": "DaemonSet", "status": {"desiredNumberScheduled": 0}})
+    assert runs_nowhere({"kind": "DaemonSet"})
     assert not runs_nowhere({"kind": "DaemonSet", "status": {"desiredNumberScheduled": 1}})
     assert not runs_nowhere({"kind": "Deployment", "status": {}})
