@@ -218,6 +218,16 @@ def test_the_steps_that_a_step_needs_come_first_and_are_shown(lab: Lab) -> None:
     assert [done.step for done in lab.apply("fluent-bit").needed] == ["fluent-bit-role"]
 
 
+def test_a_role_goes_with_the_policies_that_it_was_given_since(lab: Lab) -> None:
+    lab.apply("fluent-bit-role")
+    iam, role = lab.aws.client("iam"), lab.settings.role_name
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=role, PolicyName="more", PolicyDocument=document)
+    iam.attach_role_policy(RoleName=role, PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess")
+    assert ("removed", "IAM role") in {(c.action, c.kind) for c in lab.undo("fluent-bit-role").changes}
+
+
 def test_what_somebody_else_took_away_meanwhile_is_not_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.ensure("fluent-bit-role")
     delete = RolePolicy.delete
