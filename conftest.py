@@ -35,6 +35,8 @@ FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 # Files that take longest, first: the short ones at the end fill the workers evenly.
 LONG_FIRST = ("notebooks", "tests/notebooks", "tests/end_to_end", "tests/labkit", "tests/ekslab", "tests")
 _lab_home: Path | None = None
+_environment: dict[str, str] = {}
+"""This process's own environment while chapters run."""
 _labs_left: list[str] = []
 _internal_error = False
 _numbers = itertools.count()
@@ -163,17 +165,28 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Start the chapters' lab before nbval starts the first kernel, which inherits the environment."""
+    """Starts the chapters' lab before nbval starts the first kernel, which inherits the environment of its shells."""
     global _lab_home
-    if _lab_home is None and _is_notebook_cell(item):
+    if not _is_notebook_cell(item):
+        _restore_environment()
+    elif not _environment:
         from labkit.environment import embedded
 
+        _environment.update(os.environ)
         for name in list(os.environ):
             if name.startswith(("AWS_", "KUBE", "LABKIT_", "EKSLAB_")) and name != client.PARENT:
                 del os.environ[name]
-        _lab_home = Path(tempfile.mkdtemp(prefix="labkit-notebooks-")) / ".labkit"
+        _lab_home = _lab_home or Path(tempfile.mkdtemp(prefix="labkit-notebooks-")) / ".labkit"
         lab = client.ensure_running(_lab_home, functions=[FUNCTION])
         os.environ.update(embedded(lab).of_process(os.environ))
+
+
+def _restore_environment() -> None:
+    """Tests that follow the chapters in this process have the environment of those before them."""
+    if _environment:
+        os.environ.clear()
+        os.environ.update(_environment)
+        _environment.clear()
 
 
 def pytest_internalerror() -> None:

@@ -340,7 +340,7 @@ def test_a_failed_atomic_upgrade_leaves_what_was_there(helm: Helm, refused_rule:
     helm.install(VALUES)
     with pytest.raises(HelmError, match=r"UPGRADE FAILED: release falco failed, and has been rolled back .* not ready"):
         helm.install(VALUES, refused_rule, more=("--atomic", "--timeout", "5s"))
-    assert helm.history == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
+    assert helm.history == [(1, "superseded"), (2, "failed"), (3, "deployed")]
     assert "customRules" not in helm.json("get", "values", "falco")
 
 
