@@ -109,10 +109,11 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Endpoints
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker per processor; none for a single file, whose tests take less time than the start of workers."""
+    """One worker more than there are processors, since tests also wait; none for a single file, which takes less time
+    than the start of workers."""
     paths = {config.invocation_params.dir / argument.partition("::")[0] for argument in config.args}
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if processors == 1 or (len(paths) == 1 and paths.pop().is_file()) else processors
+    return 0 if processors == 1 or (len(paths) == 1 and paths.pop().is_file()) else processors + 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -105,7 +105,8 @@ def env(home: Path) -> None:
     """Print shell commands that make kubectl, Helm, the AWS CLI and boto3 use the lab."""
     endpoints = client.running(home)
     others = "$(env | sed -nE 's/^((AWS_|KUBE|HELM_KUBE)[A-Za-z0-9_]*)=.*/\\1/p')"
-    click.echo(f"unset AWS_PROFILE {others}")
+    click.echo(f"unset AWS_PROFILE HELM_NAMESPACE HELM_DRIVER BASH_ENV {others}")
+    click.echo("export EKSLAB_COMMAND='python -m ekslab'")
     click.echo(f'export PATH={shlex.quote(str(endpoints.programs))}:"$PATH"')
     for name in ("NO_PROXY", "no_proxy"):
         click.echo(f'export {name}="${{{name}:+${name},}}127.0.0.1,localhost"')

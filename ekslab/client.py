@@ -7,6 +7,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,7 @@ __all__ = [
 
 STARTUP_SECONDS = 30.0
 SHUTDOWN_SECONDS = 10.0
+MOST_NODES = 5
 CONTROL_PATH = "/_ekslab/"
 HEALTH_PATH = f"{CONTROL_PATH}health"
 RECORDING_PATH = f"{CONTROL_PATH}recording"
@@ -76,9 +78,11 @@ def ensure_running(
 
     `idle_minutes`: the lab ends by itself after this long without a request. A port of 0 means any free one.
     `functions` are the Python files that Lambda functions may consist of. `on_loss(home)` is called after a start if
-    the previous lab was killed; by default it prints that to standard error. Raises `NotRunningError` with the end of
-    the lab's log if the lab doesn't start.
+    the previous lab was killed; by default it prints that to standard error. Raises `EksLabError` if an argument is out
+    of its range, and `NotRunningError` with the end of the lab's log if the lab doesn't start.
     """
+    home = Path(home)
+    _check_settings(region, cluster, nodes, idle_minutes)
     ports = {"aws_port": aws_port, "kubernetes_port": kubernetes_port}
     recorded = state.read(home)
     found = find(home)
@@ -101,6 +105,28 @@ def ensure_running(
     if recorded is not None:
         on_loss(home)
     return started
+
+
+def _check_settings(region: str, cluster: str, nodes: int, idle_minutes: float) -> None:
+    accepted = (
+        (
+            "region",
+            region,
+            bool(re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", region)),
+            "a region of AWS, such as us-east-1",
+        ),
+        (
+            "cluster",
+            cluster,
+            bool(re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}", cluster)),
+            "1 to 100 letters, digits, hyphens and underscores, the first a letter or digit",
+        ),
+        ("nodes", nodes, 1 <= nodes <= MOST_NODES, f"1 to {MOST_NODES}"),
+        ("idle_minutes", idle_minutes, 0 < idle_minutes < float("inf"), "minutes, more than 0"),
+    )
+    for name, value, is_accepted, range_ in accepted:
+        if not is_accepted:
+            raise EksLabError(f"{name} can't be {value!r}.", hint=f"Give {range_}.")
 
 
 def running(home: Path) -> Endpoints:

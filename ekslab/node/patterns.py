@@ -31,7 +31,7 @@ class PatternError(Exception):
 
 
 def _too_much(what: str) -> PatternError:
-    return PatternError(f"labkit: {what}")
+    return PatternError(f"embedded lab: {what}")
 
 
 # -- texts that RE2 can't take ----------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ekslab import client, identity, state
-from ekslab.client import NoLabError, NotRunningError
+from ekslab.client import EksLabError, NoLabError, NotRunningError
 from ekslab.identity import ServerCertificate
 from ekslab.state import Endpoints
 
@@ -225,3 +226,25 @@ def test_it_survives_the_end_of_the_process_that_started_it(new_lab: NewLab, tmp
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = new_lab(home=tmp_path)
     assert str(found.pid) == done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("region", "mars"),
+        ("region", "x y"),
+        ("region", ""),
+        ("cluster", ""),
+        ("cluster", "a b"),
+        ("nodes", 0),
+        ("nodes", 99),
+        ("idle_minutes", 0),
+        ("idle_minutes", -1),
+        ("idle_minutes", float("nan")),
+        ("idle_minutes", float("inf")),
+    ],
+)
+def test_a_setting_that_is_out_of_its_range_starts_nothing(tmp_path: Path, setting: str, value: Any) -> None:
+    with pytest.raises(EksLabError, match=rf"^{setting} can't be .*\n  What to do: Give "):
+        client.ensure_running(tmp_path / ".ekslab", **{setting: value})
+    assert not (tmp_path / ".ekslab").exists()

@@ -160,7 +160,9 @@ async def _from_stdin(shell: Shell) -> int:
         size += len(text)
         if line and needs and needs not in text:
             if size > _MOST_PENDING:
-                shell.complain(f"labkit: a command has {_MOST_PENDING} characters at most when it is read from a pipe")
+                shell.complain(
+                    f"embedded lab: a command has {_MOST_PENDING} characters at most when it is read from a pipe"
+                )
                 return 2
             continue
         try:

@@ -53,7 +53,7 @@ class _Calculator:
         self.at = 0
         self.skipping = 0  # inside what `&&`, `||` and `?:` don't evaluate
         if len(self.expression) > _LONGEST:
-            raise ExpansionError(f"labkit: expressions have {_LONGEST} characters at most in the lab's shell")
+            raise ExpansionError(f"embedded lab: expressions have {_LONGEST} characters at most in the lab's shell")
         if depth > _DEPTH:
             raise self.error("expression recursion level exceeded")
 
@@ -79,7 +79,7 @@ class _Calculator:
             self.tokens.append((match[1], match.start(1)))
             at = match.end()
             if len(self.tokens) > _MOST_TOKENS:
-                raise ExpansionError(f"labkit: expressions have {_MOST_TOKENS} parts at most in the lab's shell")
+                raise ExpansionError(f"embedded lab: expressions have {_MOST_TOKENS} parts at most in the lab's shell")
         if not self.tokens:
             return 0
         value = self._comma()

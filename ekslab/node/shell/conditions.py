@@ -65,7 +65,7 @@ class _Tester:
         if words[:1] == ["("] and len(words) > 2:
             self.depth += 1
             if self.depth > 60:
-                raise ExpansionError("labkit: test nests 60 parentheses at most in the lab's shell")
+                raise ExpansionError("embedded lab: test nests 60 parentheses at most in the lab's shell")
             words.pop(0)
             result = self.either()
             self.depth -= 1
@@ -169,7 +169,9 @@ class Conditions(State):
         try:
             return 0 if await self._holds(command.tree) else 1
         except PatternError as exc:
-            self.complain(f"[[: {exc}" if str(exc).startswith("labkit") else f"[[: invalid regular expression: {exc}")
+            self.complain(
+                f"[[: {exc}" if str(exc).startswith("embedded lab") else f"[[: invalid regular expression: {exc}"
+            )
             return 2
         except ExpansionError as exc:
             self.complain(f"[[: {exc}")

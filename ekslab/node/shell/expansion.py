@@ -79,7 +79,7 @@ async def _braces(shell: State, word: Word) -> list[Word]:
 
 async def _brace(shell: State, pieces: Word, budget: list[int], depth: int = 0) -> list[Word]:
     if depth > 40:
-        raise ExpansionError("labkit: braces nest 40 levels at most in the lab's bash")
+        raise ExpansionError("embedded lab: braces nest 40 levels at most in the lab's bash")
     marks = ["" if not isinstance(piece, Text) or piece.quoted else piece.value for piece in pieces]
     closing = _closing(marks)
     for start, mark in enumerate(marks):

@@ -370,7 +370,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
                 raise ExpansionError(f"{self.calls[-1]}: maximum function nesting level exceeded ({limit})")
             self.depth = 0
             raise TooDeep(
-                f"labkit: commands and functions call one another {_DEPTH} levels deep at most in the lab's bash"
+                f"embedded lab: commands and functions call one another {_DEPTH} levels deep at most in the lab's bash"
                 if self.bash
                 else "maximum recursion reached"
             )

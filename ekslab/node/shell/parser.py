@@ -117,7 +117,7 @@ class Parser:
             raise ShellSyntaxError(
                 "",
                 self.line_number,
-                message=f"labkit: commands and expansions nest {_DEPTH} levels at most in the lab's shell",
+                message=f"embedded lab: commands and expansions nest {_DEPTH} levels at most in the lab's shell",
             )
 
     def _within(self, text: str) -> Parser:
@@ -178,7 +178,9 @@ class Parser:
         self._steps += 1
         if not self._steps & 255 and time.thread_time() - self._began > _LONGEST:
             raise ShellSyntaxError(
-                "", self.line_number, message="labkit: the lab's shell gives up on a command that is so long to read"
+                "",
+                self.line_number,
+                message="embedded lab: the lab's shell gives up on a command that is so long to read",
             )
         self._skip_blanks()
         end = self.pos

@@ -42,7 +42,7 @@ class Reading(State):
         self.line = exc.line
         if self.bash and exc.incomplete and at_end and (not exc.message or exc.needs == ")"):
             self.line += 1
-        if exc.message.startswith("labkit: ") or (self.bash and exc.message.endswith("bad substitution")):
+        if exc.message.startswith("embedded lab: ") or (self.bash and exc.message.endswith("bad substitution")):
             self.complain(exc.message)
         elif self.bash:
             what = exc.message or (

@@ -86,7 +86,7 @@ class Redirections(State):
             )
         connection = re.fullmatch(r"/dev/(tcp|udp)/([^/]+)/(\d{1,5})", target) if self.bash else None
         if connection is not None and connection[1] == "udp":
-            raise ExpansionError("labkit: the lab's network has no UDP (/dev/tcp works)")
+            raise ExpansionError("embedded lab: the lab's network has no UDP (/dev/tcp works)")
         try:
             opened = (
                 await process.connect(connection[2], int(connection[3]))

@@ -422,7 +422,7 @@ class State:
 
     def lacks(self, what: str) -> int:
         """Reports something that the real shell has and the lab's doesn't."""
-        self.complain(f"labkit: the lab's {'bash' if self.bash else 'sh'} doesn't have {what}")
+        self.complain(f"embedded lab: the lab's {'bash' if self.bash else 'sh'} doesn't have {what}")
         return 2
 
     def complain_as_command(self, message: str) -> None:

@@ -19,4 +19,4 @@ NAMES = tuple(_LIST.split())
 
 @program(*NAMES)
 async def lacking(p: Process) -> int:
-    return p.fail("labkit: the real image has this program, the lab doesn't", 1)
+    return p.fail("embedded lab: the real image has this program, the lab doesn't", 1)

@@ -95,7 +95,7 @@ class _Find:
     def _or(self, words: list[str]) -> object:
         self.depth += 1
         if self.depth > 100:
-            self.error("labkit: the lab's find nests 100 parentheses at most")
+            self.error("embedded lab: the lab's find nests 100 parentheses at most")
         try:
             return self._either(words)
         finally:
@@ -401,7 +401,7 @@ class _Find:
         p = self.p
         await p.cooperate()
         if depth > _DEEPEST:
-            self.error(f"labkit: the lab's find goes {_DEEPEST} directories deep at most")
+            self.error(f"embedded lab: the lab's find goes {_DEEPEST} directories deep at most")
         try:
             found = p.lstat(path)
         except OSError as exc:

@@ -840,7 +840,7 @@ class _Expression:
         if word == "(":
             self.depth += 1
             if self.depth > 40:
-                raise self._error("labkit: the lab's expr nests 40 parentheses at most")
+                raise self._error("embedded lab: the lab's expr nests 40 parentheses at most")
             value = self.either()
             if self.words[:1] != [")"]:
                 raise self._error("syntax error: expecting ')'")

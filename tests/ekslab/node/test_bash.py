@@ -29,7 +29,7 @@ async def test_the_lab_says_what_the_real_shell_said(pod, shell, first):
 async def test_what_bash_has_and_the_lab_lacks_is_said_to_be_the_labs(pod, name):
     result = await pod.bash(name)
     assert result.code == 2
-    assert result.err.startswith("bash: line 1: labkit: the lab's bash doesn't have ")
+    assert result.err.startswith("bash: line 1: embedded lab: the lab's bash doesn't have ")
 
 
 async def test_here_documents_and_functions_work_in_a_script_from_standard_input(pod):

@@ -95,9 +95,9 @@ def test_expressions_match_as_posix_and_perl_have_it(dialect: str, pattern: str,
         ("extended", "a{99999}", "Regular expression too big"),
         ("extended", "((a{500}){500}){500}", "Regular expression too big"),
         ("perl", r"(?<=a+)b", "lookbehind assertion is not fixed length"),
-        ("extended", "(" * 5000, "labkit: regular expressions nest 60 groups at most in the lab"),
-        ("extended", "a" * 100_000, "labkit: patterns have 16384 characters at most in the lab"),
-        ("perl", r"a++", "labkit: the lab's regular expressions don't have possessive quantifiers"),
+        ("extended", "(" * 5000, "embedded lab: regular expressions nest 60 groups at most in the lab"),
+        ("extended", "a" * 100_000, "embedded lab: patterns have 16384 characters at most in the lab"),
+        ("perl", r"a++", "embedded lab: the lab's regular expressions don't have possessive quantifiers"),
     ],
 )
 def test_a_pattern_that_can_not_be_is_refused_in_a_sentence(dialect: str, pattern: str, message: str) -> None:
@@ -122,7 +122,7 @@ def test_no_expression_takes_long(pattern: str, text: str) -> None:
     try:
         regex(pattern).search(text)
     except PatternError as exc:
-        assert str(exc).startswith("labkit: ")  # noqa: PT017 - either it is fast, or it says why not
+        assert str(exc).startswith("embedded lab: ")  # noqa: PT017 - either it is fast, or it says why not
     assert time.process_time() - started < 1
 
 

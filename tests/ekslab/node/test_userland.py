@@ -165,7 +165,7 @@ async def test_a_program_prints(pod, command, printed):
         ("apt-get install nmap", 100, "E: Unable to locate package nmap"),
         ("unshare -n true", 1, "unshare: unshare failed: Operation not permitted"),
         ("wget", 1, "wget: missing URL"),
-        ("tar cf x /etc", 1, "tar: labkit: the real image has this program, the lab doesn't"),
+        ("tar cf x /etc", 1, "tar: embedded lab: the real image has this program, the lab doesn't"),
         ("vim", 127, "sh: 1: vim: not found"),
         ("expr 1 / 0", 2, "expr: division by zero"),
         ("grep 'a\\{2' /etc/passwd", 2, "grep: Unmatched \\{"),
