@@ -351,18 +351,23 @@ def _helm_process(release: str, kubeconfig: Path | None) -> int:
         helm = any(Path(word).name == "helm" or word.endswith(".helm") for word in words[:4])
         if helm and release in words and {"upgrade", "install", "rollback", "uninstall"} & set(words):
             used = _kubeconfig_of(int(pid))
-            if not used or kubeconfig is None or Path(used) == kubeconfig:
+            if used is not None and (not used or kubeconfig is None or Path(used) == kubeconfig):
                 return int(pid)
     return 0
 
 
-def _kubeconfig_of(pid: int) -> str:
-    """The kubeconfig that a Helm process was started with; empty if unknown."""
+def _kubeconfig_of(pid: int) -> str | None:
+    """The kubeconfig that a Helm process was started with; empty if unknown, None if the process has ended."""
     try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self").exists() else ""  # macOS has no /proc
     except OSError:
         return ""
+    if state in "ZX":  # ended, and its parent has not asked for its status yet
+        return None
     if "--kubeconfig" in words[:-1]:
         return words[words.index("--kubeconfig") + 1]
     return next((text.partition("=")[2] for text in variables if text.startswith("KUBECONFIG=")), "")

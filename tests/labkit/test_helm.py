@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import StepError, TargetError, UnreachableError
-from labkit.helm import Helm, Release, _finish, _release, upgrade_install_arguments
+from labkit.helm import Helm, Release, _finish, _kubeconfig_of, _release, upgrade_install_arguments
 
 # A helm that notes its arguments, answers `list` and fails as told.
 SHIM = """#!{python}
@@ -169,3 +170,16 @@ def test_an_interrupted_helm_is_asked_to_end_and_awaited(tmp_path: Path) -> None
         _finish([sys.executable, "-c", code, str(fifo), str(tmp_path / "end")], 30, keep=())
     thread.join()
     assert (tmp_path / "end").read_text() == "asked"
+
+
+def test_a_process_that_has_ended_uses_no_kubeconfig() -> None:
+    waiting = [sys.executable, "-c", "print(flush=True); input()", "--kubeconfig", "/a/config"]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()  # it has started
+        assert _kubeconfig_of(process.pid) == "/a/config"
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert _kubeconfig_of(process.pid) is None
+    assert _kubeconfig_of(process.pid) is None
