@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -79,7 +80,9 @@ def up(
     )
     click.echo("The embedded lab was running." if running else f"Started in {time.monotonic() - started:.1f} s.")
     click.echo(endpoints.summary)
-    click.echo('For kubectl and the AWS CLI in this shell:  eval "$(python -m ekslab env)"')
+    found_without = Path(os.environ.get("EKSLAB_HOME") or ".ekslab").resolve()
+    option = "" if home == found_without else f" --home {shlex.quote(str(home))}"
+    click.echo(f'For kubectl and the AWS CLI in this shell:  eval "$(python -m ekslab env{option})"')
 
 
 @_home

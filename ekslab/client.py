@@ -63,7 +63,7 @@ def _report_loss(home: Path) -> None:
 
 
 def ensure_running(
-    home: Path,
+    home: Path | str,
     *,
     region: str = "us-east-1",
     cluster: str = "falco-workshop",
@@ -129,8 +129,9 @@ def _check_settings(region: str, cluster: str, nodes: int, idle_minutes: float) 
             raise EksLabError(f"{name} can't be {value!r}.", hint=f"Give {range_}.")
 
 
-def running(home: Path) -> Endpoints:
+def running(home: Path | str) -> Endpoints:
     """The running lab of `home`. Raises `NoLabError` if there is none, `NotRunningError` if it doesn't answer."""
+    home = Path(home)
     recorded = state.read(home)
     found = find(home)
     if found is not None:
@@ -180,8 +181,9 @@ def is_stopped(pid: int) -> bool:
     return done.stdout.strip().startswith("T")
 
 
-def find(home: Path) -> Endpoints | None:
+def find(home: Path | str) -> Endpoints | None:
     """The lab of `home` if it is running and answers, else `None`."""
+    home = Path(home)
     endpoints = state.read(home)
     return endpoints if endpoints is not None and health(endpoints) is not None else None
 
@@ -211,8 +213,9 @@ class Status:
     """What `status` prints."""
 
 
-def status(home: Path) -> Status:
+def status(home: Path | str) -> Status:
     """The status of the lab of `home`."""
+    home = Path(home)
     endpoints = find(home)
     report = health(endpoints) if endpoints else None
     if endpoints is None or report is None:
@@ -291,8 +294,9 @@ def _request(endpoints: Endpoints, method: str, path: str) -> dict[str, Any]:
     )
 
 
-def stop(home: Path) -> bool:
+def stop(home: Path | str) -> bool:
     """Stops the lab of `home`. False if none was running."""
+    home = Path(home)
     with _lock(home):
         pid = state.holder(home)
         if pid is not None:

@@ -223,6 +223,11 @@ def _is_of(value: Any, kind: str) -> bool:
 @checked
 def read_events(lines: Iterable[str | bytes], *, name: str = "events") -> Iterator[RecordedEvent]:
     """Events from JSON lines. Raises EventError for a line that isn't an event."""
+    if isinstance(lines, str | bytes):
+        raise EventError(
+            f"{name} is one text, not lines: {shown(lines)}",
+            hint="Give it a list of lines; falcorules.open_events() reads a file.",
+        )
     for number, line in enumerate(lines, start=1):
         if not isinstance(line, str | bytes):
             raise EventError(f"{name}, line {number} is not text: {shown(line)}", hint="Give it lines of JSON.")

@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 import textwrap
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -77,11 +78,11 @@ class Table:
         return f"{title}<table><thead>{head}</thead><tbody>{body}</tbody></table>" if self.rows else title
 
 
-class AsTable:
+class AsTable(ABC):
     """A result that is shown as the table that `_table` returns."""
 
-    def _table(self) -> Table:
-        raise NotImplementedError
+    @abstractmethod
+    def _table(self) -> Table: ...
 
     def __repr__(self) -> str:
         return repr(self._table())

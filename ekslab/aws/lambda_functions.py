@@ -324,7 +324,8 @@ class Lambda:
             if any(member.file_size > _MAX_FILE for member in members):
                 raise _foreign(next(member.filename for member in members if member.file_size > _MAX_FILE))
             files = {member.filename: archive.read(member) for member in members}
-        except (binascii.Error, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+        # RuntimeError: encrypted; NotImplementedError is one, of compressions that zipfile doesn't know.
+        except (binascii.Error, zipfile.BadZipFile, RuntimeError, EOFError, OSError) as error:
             message = "Could not unzip uploaded file. Please check your file, then try to upload again."
             raise _invalid(message) from error
         if not files:

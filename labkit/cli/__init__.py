@@ -65,6 +65,9 @@ class _LazyGroup(click.Group):
             if wrong is not None:
                 raise LabError(f"The argument {short_repr(wrong)} is not text in UTF-8.", hint="Write it in UTF-8.")
             sys.exit(super().main(*args, **{**extra, "standalone_mode": False}) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(error.exit_code)
         except click.ClickException as error:
             context = error.ctx if isinstance(error, click.UsageError) else None
             hint = f"`{context.command_path} --help` shows how." if context else ""

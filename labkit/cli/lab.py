@@ -9,6 +9,7 @@ import time
 import click
 
 from labkit import connect, environment
+from labkit.errors import NotRunningError
 from labkit.settings import Settings
 
 
@@ -23,7 +24,14 @@ def up(aws_port: int | None, kubernetes_port: int | None, nodes: int | None) -> 
     from ekslab import client
 
     settings = Settings.load(aws_port=aws_port, kubernetes_port=kubernetes_port, nodes=nodes)
-    running = client.find(settings.home) is not None
+    found = client.status(settings.home)
+    running = found.running
+    if running and nodes not in (None, len(found.details["nodes"])):
+        raise NotRunningError(
+            f"The embedded lab in {settings.home} is already running, with {len(found.details['nodes'])} nodes, "
+            f"not {nodes}.",
+            hint="Run `labkit down` first, or leave the number out.",
+        )
     started = time.monotonic()
     endpoints = connect.start_embedded(settings)
     click.echo("The embedded lab was running." if running else f"Started in {time.monotonic() - started:.1f} s.")

@@ -27,7 +27,7 @@ class Part(ABC):
     service: ClassVar[str] = "AWS"
     """`AWS` or `Kubernetes`: which of them has it."""
     incidental: ClassVar[bool] = False
-    """True if it comes by itself once the step is in place. It isn't applied, and its absence is no lack."""
+    """True if it comes by itself once the step is in place: there is nothing to apply, and its absence is no lack."""
 
     if TYPE_CHECKING:
 
@@ -45,9 +45,9 @@ class Part(ABC):
     def is_owned(self, target: Target) -> bool:
         """Whether what is there has the lab's mark (tag or label)."""
 
-    @abstractmethod
     def apply(self, target: Target, *, owned: bool) -> str:
         """Creates or updates it: `created`, `updated` or `unchanged`. What the lab doesn't own stays as it is."""
+        return "unchanged"
 
     @abstractmethod
     def delete(self, target: Target) -> None:

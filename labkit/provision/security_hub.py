@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from labkit.aws import answer_or_none
 from labkit.errors import StepError
-from labkit.provision.parts import TAGS, AwsPart, is_tagged
+from labkit.provision.parts import TAGS, AwsPart, Part, is_tagged
 from labkit.provision.steps import Step
 from labkit.respond.forwarder import id_prefix
 from labkit.show import counted
@@ -56,7 +56,7 @@ class Hub(AwsPart):
 
 
 @dataclass(frozen=True)
-class Findings(AwsPart):
+class Findings(Part):
     """The findings of the cluster's alerts. They come with alerts, and can't be deleted: undoing archives them."""
 
     cluster: str
@@ -67,16 +67,14 @@ class Findings(AwsPart):
     def name(self) -> str:
         return f"{id_prefix(self.cluster)}*"
 
-    def find(self, target: Target) -> Any:
+    def state(self, target: Target) -> str:
         from labkit.respond.findings import active
 
-        return describe(target) and next(active(target.aws.client("securityhub"), self.cluster), None)
+        found = describe(target) and next(active(target.aws.client("securityhub"), self.cluster), None)
+        return "active" if found else ""
 
-    def describe(self, found: Any) -> str:
-        return "active"
-
-    def create(self, target: Target) -> None:
-        raise NotImplementedError
+    def is_owned(self, target: Target) -> bool:
+        return True
 
     def delete(self, target: Target) -> None:
         from labkit.respond.findings import archive

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from ekslab import client, identity, state
+from ekslab import cli, client, identity, state
 from ekslab.client import EksLabError, NoLabError, NotRunningError
 from ekslab.identity import ServerCertificate
 from ekslab.state import Endpoints
@@ -248,3 +249,17 @@ def test_a_setting_that_is_out_of_its_range_starts_nothing(tmp_path: Path, setti
     with pytest.raises(EksLabError, match=rf"^{setting} can't be .*\n  What to do: Give "):
         client.ensure_running(tmp_path / ".ekslab", **{setting: value})
     assert not (tmp_path / ".ekslab").exists()
+
+
+def test_a_home_may_be_a_text(embedded: Endpoints, tmp_path: Path) -> None:
+    assert client.find(str(embedded.home)) == client.running(str(embedded.home)) == embedded
+    assert client.status(str(embedded.home)).running
+    assert not client.stop(str(tmp_path / "none"))
+
+
+def test_up_names_the_home_that_the_next_command_needs(embedded: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EKSLAB_HOME", raising=False)
+    said = CliRunner().invoke(cli.main, ["up", "--home", str(embedded.home)]).output
+    assert said.endswith(f'eval "$(python -m ekslab env --home {embedded.home})"\n')
+    monkeypatch.setenv("EKSLAB_HOME", str(embedded.home))
+    assert CliRunner().invoke(cli.main, ["up"]).output.endswith('eval "$(python -m ekslab env)"\n')

@@ -114,3 +114,10 @@ def test_a_part_of_a_field(values: dict[str, Any], field: str, argument: str, va
 )
 def test_a_value_of_another_type_is_missing(values: dict[str, Any], field: str, value: Any) -> None:
     assert TypedEvent(RecordedEvent({"evt.type": "openat", **values})).get(field) == value
+
+
+def test_one_text_instead_of_lines_is_refused() -> None:
+    with pytest.raises(
+        EventError, match=r"events is one text, not lines: 'visit\.jsonl'\n.*open_events\(\) reads a file"
+    ):
+        list(read_events("visit.jsonl"))

@@ -103,8 +103,9 @@ def _install(p: Process, ref: str, section: dict[str, Any], allowed: list[str]) 
             _log(
                 p,
                 "ERROR",
-                f"unable to pull {full}: the embedded lab has no copy of these rules. "
-                "Run `labkit rules fetch` where the network allows, then `labkit down` and `labkit up`",
+                f"unable to pull {full}: the embedded lab has no copy of these rules. Put the published file "
+                f"{_FILES[name]} into the folder rules/ of the lab's state folder (`labkit rules fetch` does), "
+                "then stop the lab and start it again",
             )
             return 1
         folder = str(section.get("rulesfilesDir", "/etc/falco"))

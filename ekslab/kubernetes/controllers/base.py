@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import ClassVar, NamedTuple
 
@@ -27,7 +28,7 @@ class Key(NamedTuple):
         return cls(namespace_of(obj), name_of(obj))
 
 
-class Controller:
+class Controller(ABC):
     """A control loop. A subclass maps changes to keys, and reconciles one key at a time.
 
     Reconciling is a plain call on the event loop: it reads the store, writes through the registry, and returns.
@@ -55,13 +56,13 @@ class Controller:
             timer.cancel()
         self._timers.clear()
 
+    @abstractmethod
     def concerned(self, change: Change) -> Iterable[Key]:
         """The keys to reconcile because of a change."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reconcile(self, key: Key) -> None:
         """Makes the cluster look like what the object asks for; an object that is gone is not an error."""
-        raise NotImplementedError
 
     def enqueue(self, key: Key, *, delay: float = 0.0) -> None:
         """Reconciles a key soon, or within `delay` seconds."""

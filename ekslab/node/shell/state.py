@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 from ekslab.node.process import Process
@@ -23,7 +24,7 @@ class Job:
         self.told = False
 
 
-class State:
+class State(ABC):
     """The state of one shell process. `Shell` adds the commands."""
 
     def __init__(self, process: Process, *, bash: bool, arg0: str) -> None:
@@ -431,13 +432,13 @@ class State:
 
     # -- what running commands adds (`Shell`) -------------------------------------------------------------------------
 
+    @abstractmethod
     async def substitute(self, body: Sequence) -> str:
         """The output of a command substitution, without the newlines at its end."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def process_substitution(self, part: ProcessSubstitution) -> str:
         """Starts commands on the other end of a pipe; the path under which this end can be opened."""
-        raise NotImplementedError
 
 
 def _key(key: str) -> str:

@@ -128,3 +128,10 @@ def test_a_lab_that_ends_under_a_step_is_said_to_have_ended(new_lab: Callable[..
             ask()
         assert "The embedded lab has ended" in caught.value.hint
         assert "labkit up" in caught.value.hint
+
+
+def test_a_running_lab_does_not_get_another_number_of_nodes(labkit: Callable[..., Result]) -> None:
+    refused = labkit("up", "--nodes", "3")
+    assert refused.exit_code == 1
+    assert "is already running, with 2 nodes, not 3.\n  What to do: Run `labkit down` first" in refused.output
+    assert "The embedded lab was running." in labkit("up", "--nodes", "2").output

@@ -92,3 +92,10 @@ def test_output_that_can_t_be_written_is_an_error(tmp_path: Path) -> None:
     assert said.startswith("labkit: Standard output is closed.\n  What to do: ")
     os.close(full)
     os.close(gone)
+
+
+def test_without_a_command_it_prints_its_help() -> None:
+    code, output = _run()
+    assert code == 2
+    assert output.startswith("Usage: main rules [OPTIONS] COMMAND")
+    assert "\n  check " in output
