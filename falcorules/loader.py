@@ -250,21 +250,28 @@ class Loader:
             self._warn("LOAD_DEPRECATED_ITEM", _APPEND_DEPRECATED, trail)
         return append
 
+    def _adds(self, item: Node, kind: str, key: str, known: ListItem | MacroItem | None, trail: Trail) -> bool:
+        """Whether a list or macro adds to the `known` one of its name; Refused if there is none."""
+        append = self._appends(item, trail)
+        appended, replaced = keys.overrides(item, (key,), (key,), trail)
+        if append and (appended or replaced):
+            raise invalid(_OVERRIDE_AND_APPEND, trail)
+        adds = bool(append or appended)
+        if adds and known is None:
+            message = (
+                f"{kind} uses 'append' or 'override.{key}: append' but no {kind.lower()} by that name already exists"
+            )
+            raise Refused("LOAD_ERR_VALIDATE", message, trail)
+        return adds
+
     def _list(self, item: Node, trail: Trail) -> None:
         name = trail[-1].item_name
         if not ast.BARE_STRING.fullmatch(name) or "\ufffd" in name:  # bytes that aren't UTF-8 match nothing
             message = "List has an invalid name. List names should match a regular expression: "
             self._warn("LOAD_INVALID_LIST_NAME", message + "([^()\"'[:space:]=,]+)", trail)
         items = keys.texts(item, "items", trail)
-        append = self._appends(item, trail)
-        appended, replaced = keys.overrides(item, ("items",), ("items",), trail)
-        if append and (appended or replaced):
-            raise invalid(_OVERRIDE_AND_APPEND, trail)
         known = self._lists.get(name)
-        if append or appended:
-            if known is None:
-                message = "List uses 'append' or 'override.items: append' but no list by that name already exists"
-                raise Refused("LOAD_ERR_VALIDATE", message, trail)
+        if self._adds(item, "List", "items", known, trail) and known:
             known.items.extend(items)
             known.visibility = self._index()
             return
@@ -278,15 +285,8 @@ class Loader:
             self._warn("LOAD_INVALID_MACRO_NAME", message + "([a-zA-Z]+[a-zA-Z0-9_]*)", trail)
         condition = keys.text(item, "condition", trail)
         condition_trail = trail_to_key(item, "condition", "macro condition", trail)
-        append = self._appends(item, trail)
-        appended, replaced = keys.overrides(item, ("condition",), ("condition",), trail)
-        if append and (appended or replaced):
-            raise invalid(_OVERRIDE_AND_APPEND, trail)
         known = self._macros.get(name)
-        if append or appended:
-            if known is None:
-                message = "Macro uses 'append' or 'override.condition: append' but no macro by that name already exists"
-                raise Refused("LOAD_ERR_VALIDATE", message, trail)
+        if self._adds(item, "Macro", "condition", known, trail) and known:
             known.condition += f" {condition}"
             known.visibility = self._index()
             return
