@@ -150,9 +150,11 @@ def unwell(client: Client, item: Object) -> str:
         phase = item.get("status", {}).get("phase", "Pending")
         if phase == "Succeeded" or is_ready(item):
             return ""
-        return "; ".join([f"its phase is {phase}", *(problem.line for problem in pod_problems(client, item))][:2])
+        found = pod_problems(client, item, crashed=True)
+        return "; ".join([f"its phase is {phase}", *(problem.line for problem in found)][:2])
     reason = rollout_unmet(item) or ("no node takes its pods" if runs_nowhere(item) else "")
-    return "; ".join([reason, *(problem.line for problem in problems(client, item))][:2]) if reason else ""
+    found = problems(client, item, crashed=True) if reason else ()
+    return "; ".join([reason, *(problem.line for problem in found)][:2])
 
 
 def pods_of(client: Client, item: Object) -> Objects:
@@ -161,19 +163,20 @@ def pods_of(client: Client, item: Object) -> Objects:
 
 
 def problems(
-    client: Client, item: Object, *, current: bool = False, since: dt.datetime | None = None
+    client: Client, item: Object, *, current: bool = False, crashed: bool = False, since: dt.datetime | None = None
 ) -> Sequence[Problem]:
     """What keeps a workload's pods from being there and ready; with `current`, those of its current version only.
 
-    Pods that could not be made count if that was after `since`, by the cluster's clock. Containers that are stuck
-    are shown with the end of their log, if they ran at all.
+    `crashed` is as in `pod_problems`. Pods that could not be made count if that was after `since`, by the cluster's
+    clock. Containers that are stuck are shown with the end of their log, if they ran at all.
     """
     pods = pods_of(client, item)
     if current and item["kind"] in _VERSIONS:
         label, version = _version_of(client, item)
         pods = [pod for pod in pods if pod["metadata"].get("labels", {}).get(label) == version]
     refused = _refusal(client, item, since or dt.datetime.fromtimestamp(0, dt.UTC))
-    return [*([refused] if refused else []), *(problem for pod in pods for problem in pod_problems(client, pod))]
+    found = (problem for pod in pods for problem in pod_problems(client, pod, crashed=crashed))
+    return [*([refused] if refused else []), *found]
 
 
 def _version_of(client: Client, item: Object) -> tuple[str, str]:
@@ -212,8 +215,12 @@ def _refusal(client: Client, item: Object, since: dt.datetime) -> Problem | None
     return Problem("", "", last["reason"], last["message"].removeprefix("Error creating: "))
 
 
-def pod_problems(client: Client, pod: Object) -> Sequence[Problem]:
-    """What keeps one pod from being ready: no node takes it, or containers are stuck."""
+def pod_problems(client: Client, pod: Object, *, crashed: bool = False) -> Sequence[Problem]:
+    """What keeps one pod from being ready: no node takes it, or containers are stuck.
+
+    With `crashed`, also a container that runs again after a crash and isn't ready. A wait leaves it time to get ready;
+    a status, which looks once, reports it.
+    """
     found = [
         Problem(pod["metadata"]["name"], "", condition.get("reason", ""), condition.get("message", ""))
         for condition in pod.get("status", {}).get("conditions", [])
@@ -222,6 +229,8 @@ def pod_problems(client: Client, pod: Object) -> Sequence[Problem]:
     for container in container_statuses(pod):
         state = container.get("state", {})
         stuck = state.get("waiting") or state.get("terminated") or {}
+        if crashed and not stuck and not container.get("ready"):
+            stuck = container.get("lastState", {}).get("terminated") or {}
         exit_code = stuck.get("exitCode", 0)
         if stuck.get("reason") not in _STUCK and not exit_code:
             continue

@@ -298,3 +298,14 @@ def test_patience_is_for_each_problem_on_its_own(monkeypatch: pytest.MonkeyPatch
     assert not limit.ended([first], [])  # ready in between: its time begins anew
     assert Patience(10.0).ended([Problem("p", "c", "InvalidImageName", "")], [])
     assert Patience(10.0, lambda problem: problem is first).ended([first], [])
+
+
+def test_a_status_reports_a_container_between_two_crashes_and_a_wait_leaves_it_time(api: Any) -> None:
+    crashed = {"terminated": {"reason": "Error", "exitCode": 1}}
+    again = {"name": "c", "state": {"running": {}}, "restartCount": 1, "lastState": crashed}
+    api.put(PODS, pod("p", again))
+    kube, item = api.kube(), workload(**{**DONE, "numberReady": 0})
+    assert unwell(kube, item) == "0 of 1 pods are ready; pod p, container c: Error: exit code 1"
+    assert problems(kube, item) == []
+    api.put(PODS, pod("p", {**again, "ready": True}))
+    assert unwell(kube, item) == "0 of 1 pods are ready"
