@@ -11,30 +11,59 @@ from pathlib import Path
 
 import click
 
-from labkit import environment
+from labkit import environment, workbook
 from labkit.connect import start_embedded
 from labkit.errors import LabError
+from labkit.exercises.store import Progress
 from labkit.settings import Settings
-
-FIRST = Path("notebooks", "00-start-here.ipynb")
+from labkit.show import counted
 
 
 @click.command("lab", context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def lab(options: tuple[str, ...]) -> None:
-    """Open JupyterLab on the first chapter. OPTIONS are JupyterLab's, such as --no-browser or --port=9000.
+    """Open JupyterLab on your copies of the chapters. OPTIONS are JupyterLab's, such as --no-browser or --port=9000.
 
-    On the embedded target the lab is started, and everything that JupyterLab opens uses it and nothing else.
+    The copies are in my-notebooks; the one that was worked on last is opened. On the embedded target the lab is
+    started, and everything that JupyterLab opens uses it and nothing else.
     """
     settings = Settings.load()
-    if not (settings.root / FIRST).is_file():
-        raise LabError(f"There is no {FIRST} in {settings.root}.", hint="Run this from the workshop's folder.")
     if find_spec("jupyterlab") is None:
         raise LabError("JupyterLab is not installed beside labkit.", hint="Use `make lab`, which installs it.")
+    _prepare(settings.root)
     environ, shell = on_embedded(settings, os.environ) if settings.target == "embedded" else _own()
-    command = [*_jupyterlab(settings.root, shell), *options]
+    command = [*_jupyterlab(settings.root, shell, workbook.current(settings.root)), *options]
     sys.stdout.flush()
     os.execve(command[0], command, environ)
+
+
+def _prepare(root: Path) -> None:
+    """Makes the copies of the chapters, and says which are new or differ from the workshop's."""
+    copies = workbook.prepare(root)
+    if copies.made:
+        click.echo(f"{counted(len(copies.made), 'chapter')} copied to {workbook.FOLDER}, which is yours to write in.")
+    for name in copies.updated:
+        click.echo(f"{workbook.FOLDER}/{name} is the workshop's new version; you hadn't changed the old one.")
+    for name in copies.outdated:
+        click.echo(
+            f"{workbook.FOLDER}/{name} is kept as you left it, though the workshop has a new version. "
+            f"To work with that: labkit start-over {name[:2]}"
+        )
+
+
+@click.command("start-over")
+@click.argument("chapters", nargs=-1, metavar="[NN]...")
+def start_over(chapters: tuple[str, ...]) -> None:
+    """Begin chapters again: makes new copies in my-notebooks, and keeps the old ones beside them.
+
+    NN are chapters by number, such as 03; without any, all begin again. Their exercises are to do again. What the lab
+    has made stays: see `labkit teardown`.
+    """
+    settings = Settings.load()
+    for old, aside in workbook.start_over(settings.root, chapters):
+        click.echo(f"{old}: yours is kept as {workbook.FOLDER}/{aside}")
+    Progress(settings).forget(chapters)
+    click.echo("Fresh copies are there. Close and open the chapter in JupyterLab if it was open.")
 
 
 def on_embedded(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -64,11 +93,11 @@ def _shell(environ: Mapping[str, str], among: tuple[str, ...] = ()) -> str:
     return shutil.which("bash") or "/bin/sh"
 
 
-def _jupyterlab(root: Path, shell: list[str]) -> list[str]:
+def _jupyterlab(root: Path, shell: list[str], notebook: Path) -> list[str]:
     """The command. A person's own Jupyter configuration, which is about other folders, can't change what it sets."""
     return [
         *(sys.executable, "-m", "jupyterlab"),
-        f"--LabApp.default_url=/lab/tree/{FIRST.as_posix()}",  # also of the address that it prints
+        f"--LabApp.default_url=/lab/tree/{notebook.as_posix()}",  # also of the address that it prints
         f"--ServerApp.root_dir={root}",
         f"--ServerApp.preferred_dir={root}",
         f"--AsyncLargeFileManager.root_dir={root}",

@@ -11,18 +11,16 @@ No method depends on which target the lab is on.
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.calls import checked, is_text, near, short_repr, texts
-from labkit.errors import ExecError, LabError
+from labkit.calls import checked, near, short_repr, texts
+from labkit.errors import LabError
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from labkit.attacks import Attack, Outcomes
     from labkit.attacks.catalogue import AttackName
     from labkit.aws import Aws
+    from labkit.exercises import Feedback
     from labkit.kube import ExecResult
     from labkit.provision.audit import Audit
     from labkit.provision.preflight import Preflight
@@ -214,6 +213,8 @@ class Lab:
         `tty` gives the command a terminal, as `kubectl exec -t` does at a terminal; `stdin` is its input. Raises
         `ExecError` if it can't be run.
         """
+        from labkit.kube.command import command
+
         words = command(*argv)
         self._since = self.kube.now()
         namespace = namespace or self.settings.app_namespace
@@ -434,6 +435,40 @@ class Lab:
 
         return notifications(self.aws.client("sqs"), notification_queue(self.target), timeout=timeout)
 
+    # Exercises
+
+    def check(self, exercise: str, *answers: Any) -> Feedback:
+        """Says whether the answer to a chapter's exercise is right, and if not, what about it isn't.
+
+        Raises `NotYet` for an answer that is wrong or still `...`, so that `Run All Cells` stops there, and `LabError`
+        if there is no such exercise.
+        """
+        from labkit import exercises
+
+        return exercises.check(self.target, exercise, *answers)
+
+    def hint(self, exercise: str) -> Feedback:
+        """A hint for an exercise; called again, another one, and at last a solution."""
+        from labkit import exercises
+
+        return exercises.hint(self.target, exercise)
+
+    def checkpoint(self, chapter: str, conditions: Mapping[str, Callable[[], Any]]) -> Feedback:
+        """Says whether a chapter is complete: its exercises are solved, and `conditions` hold.
+
+        The keys of `conditions` say in words what each is about. Raises `NotYet` with what is missing and which cell to
+        run.
+        """
+        from labkit import exercises
+
+        return exercises.checkpoint(self.target, chapter, conditions)
+
+    def progress(self) -> Table:
+        """Every exercise and checkpoint, and which are done; kept in the state folder."""
+        from labkit.exercises import table
+
+        return table(self.settings)
+
 
 def _write_events(file: Path | str, lines: list[str]) -> None:
     from falcorules import EventError, write_lines
@@ -442,32 +477,3 @@ def _write_events(file: Path | str, lines: list[str]) -> None:
         write_lines(file, lines)
     except EventError as error:
         raise LabError(error.message, hint=error.hint) from error
-
-
-def command(*argv: Any) -> list[str]:
-    """The argument vector for what a person typed; a shell's, if a single line needs a shell. Raises `ExecError`."""
-    listed = len(argv) == 1 and isinstance(argv[0], list | tuple)
-    words = [_word(word) for word in (argv[0] if listed else argv)]
-    if not "".join(words).strip():
-        raise ExecError("There is no command to run.", hint='Give one, e.g. lab.exec("deploy/nginx", "id").')
-    if listed or len(words) > 1:
-        return words
-    line = words[0]
-    quoted = r"'[^']*'|\"(?:[^\"\\$`]|\\.)*\"|\\."
-    if re.search(r"[|&;<>()$`*?~\n]", re.sub(quoted, "", line.strip())):
-        return ["sh", "-c", line]
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise ExecError(f"{line!r} is no command line: {error}.", hint="Close the quotes.") from error
-
-
-def _word(word: object) -> str:
-    """One argument of a command. Raises `ExecError` for what no argument can be."""
-    if isinstance(word, PurePath) or (isinstance(word, int | float) and not isinstance(word, bool)):
-        word = str(word)
-    if not isinstance(word, str):
-        raise ExecError(f"{short_repr(word)} is no argument of a command.", hint="Give it texts, or one list of them.")
-    if "\0" in word or not is_text(word):
-        raise ExecError(f"{short_repr(word)} can't be an argument.", hint="It has to be UTF-8 without NUL.")
-    return word

@@ -287,6 +287,9 @@ def lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
         if own:
             stop_embedded(home)  # left over from a run that was killed
             settings = replace(settings, home=home)
+        progress = output / "progress.json"  # of this run: it executes solutions, which are not an attendee's
+        progress.unlink(missing_ok=True)
+        os.environ["LABKIT_PROGRESS"] = str(progress)
         os.environ[PARENT] = str(os.getpid())  # killed, this process can't stop its lab
         environ = embedded(start_embedded(settings)).of_process(os.environ)
         os.environ.clear()

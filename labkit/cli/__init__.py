@@ -24,6 +24,7 @@ COMMANDS = {
     "status": "labkit.cli.lab:status",
     "env": "labkit.cli.lab:env",
     "lab": "labkit.jupyterlab:lab",
+    "start-over": "labkit.jupyterlab:start_over",
     "run": "labkit.cli.run:run",
     "apply": "labkit.cli.provision:apply",
     "policy": "labkit.cli.provision:policy",

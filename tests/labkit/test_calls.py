@@ -23,7 +23,7 @@ from labkit.calls import checked, duration, is_text, near, seconds, short_repr, 
 from labkit.errors import LabError
 from labkit.helm import Helm
 from labkit.kube import Kube
-from labkit.lab import command
+from labkit.kube.command import command
 from labkit.provision.steps import STEPS
 from labkit.respond import alarms, costs, findings, metrics, ocsf
 from labkit.settings import Settings

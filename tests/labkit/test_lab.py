@@ -17,7 +17,7 @@ from ekslab.state import Endpoints
 from labkit import Lab, attacks
 from labkit.attacks.catalogue import AttackName
 from labkit.errors import ExecError, LabError
-from labkit.lab import command
+from labkit.kube.command import command
 from labkit.provision.steps import STEPS, StepName
 from labkit.settings import Settings
 

@@ -1,0 +1,56 @@
+"""Tries an answer out: runs command lines in the application's pod and looks at their alerts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labkit.alerts.arrival import alerts_of
+from labkit.calls import short_repr
+from labkit.errors import ExecError
+from labkit.exercises.exercise import Wrong
+from labkit.kube import ExecResult
+from labkit.kube.command import command
+from labkit.target import Target
+
+POD = "deploy/nginx"
+
+
+def command_lines(answer: Any, count: int) -> list[str]:
+    """The answer as that many different command lines. Raises `Wrong` if it isn't."""
+    if not isinstance(answer, list | tuple) or not all(isinstance(line, str) for line in answer):
+        raise Wrong(f"It has to be a list of {count} command lines, each a text; it is `{short_repr(answer)}`.")
+    lines = [" ".join(line.split()) for line in answer]
+    if len(set(lines)) != count:
+        raise Wrong(f"It has to be {count} different command lines; there are {len(set(lines))}.")
+    return lines
+
+
+def run(target: Target, line: str) -> ExecResult:
+    """Runs a command line as `lab.exec` does. Raises `Wrong` if there is no such program, `ExecError` without a pod."""
+    namespace = target.settings.app_namespace
+    try:
+        done = target.kube.exec(POD, command(line), namespace=namespace, timeout=60.0)
+    except ExecError as error:
+        if "executable file not found" not in error.message:
+            raise
+        raise Wrong(f"`{line}` can't be run: the image has no `{command(line)[0]}`.") from error
+    if done.exit_code in (126, 127):
+        raise Wrong(f"`{line}` can't be run in the pod: {(done.stderr or done.stdout).strip()}")
+    return done
+
+
+def rules_of(target: Target, done: ExecResult) -> list[str]:
+    """The names of the rules that a command tripped, each once, in order."""
+    found = alerts_of(target, done, timeout=target.settings.alert_timeout)
+    return list(dict.fromkeys(found["rule"].astype(str)))
+
+
+def report(target: Target, lines: list[str]) -> dict[str, tuple[list[str], str]]:
+    """Runs command lines; for each the rules that it tripped, and a line of text about it."""
+    found = {}
+    for line in lines:
+        done = run(target, line)
+        rules = rules_of(target, done)
+        failed = f" (exit code {done.exit_code}: {(done.stderr or done.stdout).strip()})" if done.exit_code else ""
+        found[line] = (rules, f"`{line}`: {', '.join(rules) or 'no alert'}{failed}")
+    return found

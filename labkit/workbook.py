@@ -1,0 +1,217 @@
+"""Attendees' copies of the chapters: made from the committed notebooks, without their outputs and solutions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.calls import short_repr
+from labkit.errors import LabError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+FOLDER = "my-notebooks"
+"""Where the copies are, beside `notebooks/`: links to pictures, rules and other chapters are the same in both."""
+SOLUTION = "solution"
+"""The tag of cells that an attendee's copy doesn't have."""
+_MADE = ".made.json"  # a digest of each copy as it was made
+
+
+def chapters(root: Path) -> list[Path]:
+    """The committed notebooks in order. Raises `LabError` if there are none in `root`."""
+    found = sorted((root / "notebooks").glob("[0-9][0-9]-*.ipynb"))
+    if not found:
+        raise LabError(f"There are no notebooks in {root}.", hint="Run this from the workshop's folder.")
+    return found
+
+
+def chapter(root: Path, number: str) -> Path:
+    """The committed notebook of a chapter, by its number (`03`). Raises `LabError` if there is none."""
+    found = chapters(root)
+    for path in found:
+        if path.stem.startswith(f"{number}-") or path.stem == number:
+            return path
+    numbers = ", ".join(path.stem[:2] for path in found)
+    raise LabError(f"There is no chapter {short_repr(number)}.", hint=f"There are: {numbers}.")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What `prepare` found and did: file names of copies that are new, brought up to date, or out of date but kept."""
+
+    made: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
+
+
+def prepare(root: Path) -> Copies:
+    """Makes the copies that aren't there yet.
+
+    When a chapter has changed since its copy was made, the copy is replaced only if its cells are as they were made;
+    an attendee's work is never overwritten.
+    """
+    folder = root / FOLDER
+    known = _known(folder)
+    made, updated, outdated = [], [], []
+    for source in chapters(root):
+        copy = folder / source.name
+        fresh = attendees(_read(source))
+        digest = _digest(fresh)
+        if not copy.exists():
+            made.append(copy.name)
+        elif known.get(copy.name) == digest:
+            continue
+        elif (present := _digest_of(copy)) == digest:
+            known[copy.name] = digest
+            continue
+        elif present == known.get(copy.name):
+            updated.append(copy.name)
+        else:
+            outdated.append(copy.name)
+            continue
+        _write(fresh, copy)
+        known[copy.name] = digest
+    if made or updated:
+        _write_text(folder / _MADE, json.dumps(known, indent=1))
+    return Copies(tuple(made), tuple(updated), tuple(outdated))
+
+
+def start_over(root: Path, numbers: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Sets the copies of chapters (all, if none are named) aside and makes new ones.
+
+    Returns the name of each copy that there was, and the name under which it is kept. A copy stays in the folder, so
+    that its links go on working. Raises `LabError` for a chapter that doesn't exist.
+    """
+    folder = root / FOLDER
+    chosen = [chapter(root, number) for number in numbers] or chapters(root)
+    stamp = time.strftime("%Y-%m-%d-%H%M%S")
+    kept = []
+    for source in chosen:
+        copy = folder / source.name
+        if copy.exists():
+            aside = copy.with_name(f"until-{stamp}-{copy.name}")
+            copy.rename(aside)
+            kept.append((copy.name, aside.name))
+    prepare(root)
+    return kept
+
+
+def current(root: Path) -> Path:
+    """The copy that was worked on last, relative to `root`; the first chapter if none was."""
+    folder = root / FOLDER
+    made = (folder / _MADE).stat().st_mtime if (folder / _MADE).exists() else 0.0
+    copies = [folder / source.name for source in chapters(root)]
+    worked_on = [copy for copy in copies if copy.exists() and copy.stat().st_mtime > made]
+    return max(worked_on, key=lambda copy: copy.stat().st_mtime, default=copies[0]).relative_to(root)
+
+
+def attendees(notebook: NotebookNode) -> NotebookNode:
+    """A chapter as an attendee begins with it: no outputs, no execution counts, no cells tagged `solution`."""
+    from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
+
+    notebook, resources = TagRemovePreprocessor(remove_cell_tags={SOLUTION}).preprocess(notebook, {})
+    notebook, _ = ClearOutputPreprocessor().preprocess(notebook, resources)
+    return notebook
+
+
+def solution(notebook: Path, marker: str) -> str:
+    """The source of the `solution` cells before the first cell with `marker` in it, after the check before that one.
+
+    Empty if there is none.
+    """
+    found: list[str] = []
+    for cell in _code_cells(notebook):
+        if SOLUTION in cell.metadata.get("tags", []):
+            found.append(cell.source)
+        elif marker in cell.source:
+            return "\n\n".join(found)
+        elif "lab.check(" in cell.source:
+            found = []
+    return ""
+
+
+def defining_cell(notebook: Path, name: str) -> tuple[str, str] | None:
+    """Where a chapter first assigns `name`: the heading above the cell and the cell's first line of code."""
+    import ast
+
+    heading = ""
+    for cell in _read(notebook).cells:
+        if cell.cell_type == "markdown":
+            lines = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
+            heading = lines[-1] if lines else heading
+        elif cell.cell_type == "code" and SOLUTION not in cell.metadata.get("tags", []):
+            try:
+                tree = ast.parse(cell.source)
+            except SyntaxError:  # a magic
+                continue
+            if name in _assigned(tree):
+                lines = [line for line in cell.source.splitlines() if line.strip() and not line.startswith("#")]
+                return heading, lines[0]
+    return None
+
+
+def _assigned(tree: Any) -> set[str]:
+    import ast
+
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+    return names
+
+
+def _code_cells(notebook: Path) -> Iterator[NotebookNode]:
+    return (cell for cell in _read(notebook).cells if cell.cell_type == "code")
+
+
+def _read(path: Path) -> NotebookNode:
+    import nbformat
+
+    notebook: NotebookNode = nbformat.read(path, as_version=4)
+    return notebook
+
+
+def _write(notebook: NotebookNode, path: Path) -> None:
+    import nbformat
+
+    _write_text(path, nbformat.writes(notebook))
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Replaces a file as a whole, so that an interruption leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _known(folder: Path) -> dict[str, str]:
+    try:
+        known = json.loads((folder / _MADE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return _digest(_read(path))
+    except Exception:  # whatever isn't a notebook is an attendee's work, too
+        return ""
+
+
+def _digest(notebook: NotebookNode) -> str:
+    """A digest of the cells' kinds and sources: what an attendee edits, not what running them leaves."""
+    cells = [[cell.cell_type, cell.source] for cell in notebook.cells]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
