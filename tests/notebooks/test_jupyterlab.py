@@ -215,7 +215,7 @@ def test_every_chapter_has_its_pictures_links_and_folds(screen: Screen) -> None:
     for chapter in CHAPTERS:
         cells = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", 4).cells
         text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-        screen.open(f"notebooks/{chapter}.ipynb", kernel=False)
+        screen.open(f"my-notebooks/{chapter}.ipynb", kernel=False)
         for theme in ("Light", "Dark"):
             screen.run("apputils:change-theme", theme=f"JupyterLab {theme}")
             screen.page.wait_for_function(
@@ -231,7 +231,7 @@ def test_every_chapter_has_its_pictures_links_and_folds(screen: Screen) -> None:
 
 
 def test_a_link_to_a_file_opens_it(screen: Screen) -> None:
-    screen.open("notebooks/04-custom-rules.ipynb", kernel=False)
+    screen.open("my-notebooks/04-custom-rules.ipynb", kernel=False)
     screen.page.get_by_role("link", name="custom-rules/exercise/passwd-lookup.yaml").click()
     screen.page.wait_for_function(
         "() => window.jupyterapp.shell.currentWidget.context?.path === 'custom-rules/exercise/passwd-lookup.yaml'"
@@ -349,13 +349,13 @@ def test_it_opens_the_first_chapter_and_ctrl_c_ends_it(attendee: Attendee) -> No
             assert select.select([terminal], [], [], 60)[0], said
             said += os.read(terminal, 4096)
 
-    until(b"/lab/tree/notebooks/00-start-here.ipynb?token=")  # for those who copy it into a browser
+    until(b"/lab/tree/my-notebooks/00-start-here.ipynb?token=")  # for those who copy it into a browser
     opened = attendee.home / "opened.html"
     deadline = time.monotonic() + 30
     while not (opened.exists() and "00-start-here" in opened.read_text()):
         assert time.monotonic() < deadline, said
         time.sleep(0.1)
-    assert "/lab/tree/notebooks/00-start-here.ipynb?token=" in opened.read_text()
+    assert "/lab/tree/my-notebooks/00-start-here.ipynb?token=" in opened.read_text()
     os.write(terminal, b"\x03")
     until(b"(y/[n])?")
     os.write(terminal, b"y\n")
