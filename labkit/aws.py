@@ -8,13 +8,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from labkit.calls import near, short_repr, shortened
 from labkit.errors import Hint, LabError, TargetError, UnreachableError
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_eks import EKSClient
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_logs.type_defs import LogGroupTypeDef
+    from mypy_boto3_securityhub import SecurityHubClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sts import STSClient
+
+Answer = TypeVar("Answer")
 
 
 class NoClusterError(TargetError):
@@ -80,6 +92,26 @@ class Aws:
         own = Session(session_vars={"profile": (None, None, None, None)}) if self._endpoint else None
         return boto3.Session(region_name=self.region, botocore_session=own, **self._keys)
 
+    @overload
+    def client(self, service: Literal["cloudwatch"]) -> CloudWatchClient: ...
+    @overload
+    def client(self, service: Literal["eks"]) -> EKSClient: ...
+    @overload
+    def client(self, service: Literal["iam"]) -> IAMClient: ...
+    @overload
+    def client(self, service: Literal["lambda"]) -> LambdaClient: ...
+    @overload
+    def client(self, service: Literal["logs"]) -> CloudWatchLogsClient: ...
+    @overload
+    def client(self, service: Literal["securityhub"]) -> SecurityHubClient: ...
+    @overload
+    def client(self, service: Literal["sns"]) -> SNSClient: ...
+    @overload
+    def client(self, service: Literal["sqs"]) -> SQSClient: ...
+    @overload
+    def client(self, service: Literal["sts"]) -> STSClient: ...
+    @overload
+    def client(self, service: str) -> Any: ...
     def client(self, service: str) -> Any:
         """The boto3 client of a service, e.g. `logs`."""
         if not isinstance(service, str):
@@ -130,7 +162,7 @@ def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
     eks = aws.client("eks")
     with translated_errors(aws.hint):
         try:
-            found: dict[str, Any] = eks.describe_cluster(name=cluster)["cluster"]
+            found = dict(eks.describe_cluster(name=cluster)["cluster"])
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
@@ -144,7 +176,7 @@ def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
     return found
 
 
-def describe_log_group(aws: Aws, name: str) -> dict[str, Any] | None:
+def describe_log_group(aws: Aws, name: str) -> LogGroupTypeDef | None:
     """CloudWatch Logs' description of the group of exactly this name, or None."""
     pages = aws.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name)
     return next((group for group in pages.search("logGroups[]") if group["logGroupName"] == name), None)
@@ -162,7 +194,7 @@ _ABSENT = {
 }
 
 
-def answer_or_none(call: Callable[..., Any], **request: Any) -> Any:
+def answer_or_none(call: Callable[..., Answer], **request: Any) -> Answer | None:
     """The answer of a boto3 call, or None if AWS says that there is no such resource."""
     from botocore.exceptions import ClientError
 

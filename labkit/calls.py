@@ -11,15 +11,21 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from numbers import Integral, Real
 from pathlib import PurePath
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from labkit.errors import LabError
 
 # boto3's clients of these services; `checked` refuses the client of another.
-CloudWatchClient = Any
-LogsClient = Any
-SecurityHubClient = Any
-SqsClient = Any
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient as CloudWatchClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_securityhub import SecurityHubClient as SecurityHubClient
+    from mypy_boto3_sqs import SQSClient
+
+    LogsClient = CloudWatchLogsClient
+    SqsClient = SQSClient
+else:
+    CloudWatchClient = LogsClient = SecurityHubClient = SqsClient = Any
 
 Checked = TypeVar("Checked", bound=Callable[..., Any])
 

@@ -47,6 +47,8 @@ def test_conda_gets_the_same_versions_and_the_tools(
     document = yaml.safe_load((ROOT / "environment.yml").read_text())
     conda = dict(line.partition("=")[::2] for line in document["dependencies"] if isinstance(line, str))
     pins = {canonicalize_name(CONDA_NAMES.get(name, name)): version for name, version in conda.items()}
+    (pip,) = (entry["pip"] for entry in document["dependencies"] if isinstance(entry, dict))
+    pins |= {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in pip) if version}
     for requirement in (r for group in project.values() for r in group):
         name = canonicalize_name(requirement.name)
         assert pins[name] == lock[name], name

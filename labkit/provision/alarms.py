@@ -90,10 +90,10 @@ class Queue(AwsPart):
     """A queue with its attributes. SQS needs a minute to forget one, and that long takes no new one of its name."""
 
     name: str
-    attributes: Mapping[str, str] = field(hash=False)
+    attributes: Mapping[Any, str] = field(hash=False)
     kind: str = "SQS queue"
 
-    def find(self, target: Target) -> str | None:
+    def find(self, target: Target) -> Any:
         return queue_url(target, self.name)
 
     def is_owned(self, target: Target) -> bool:
@@ -143,7 +143,7 @@ class Subscription(AwsPart):
     def name(self) -> str:
         return f"{self.topic.rpartition(':')[2]} to {self.queue.rpartition(':')[2]}"
 
-    def find(self, target: Target) -> str | None:
+    def find(self, target: Target) -> Any:
         pages = target.aws.client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self.topic)
         answer = answer_or_none(pages.build_full_result) or {"Subscriptions": []}
         return next((s["SubscriptionArn"] for s in answer["Subscriptions"] if s["Endpoint"] == self.queue), None)

@@ -148,7 +148,7 @@ class Function(RequestPart):
     def _once_role_known(self, call: Callable[..., Any], **request: Any) -> None:
         _once_known(partial(call, **request), f"role {self.name} to be known to Lambda")
 
-    def _settle(self, target: Target, waiter: str) -> None:
+    def _settle(self, target: Target, waiter: Any) -> None:
         from botocore.exceptions import WaiterError
 
         try:

@@ -143,10 +143,11 @@ class Role(AwsPart):
     def delete(self, target: Target) -> None:
         iam = target.aws.client("iam")
         # A role can't be deleted while it has policies. The lab made the role, so what was attached since goes, too.
-        inline, attached = (iam.get_paginator(f"list_{kind}_policies") for kind in ("role", "attached_role"))
-        for name in inline.paginate(RoleName=self.name).search("PolicyNames[]"):
+        inline = iam.get_paginator("list_role_policies").paginate(RoleName=self.name)
+        for name in inline.search("PolicyNames[]"):
             iam.delete_role_policy(RoleName=self.name, PolicyName=name)
-        for arn in attached.paginate(RoleName=self.name).search("AttachedPolicies[].PolicyArn"):
+        attached = iam.get_paginator("list_attached_role_policies").paginate(RoleName=self.name)
+        for arn in attached.search("AttachedPolicies[].PolicyArn"):
             iam.detach_role_policy(RoleName=self.name, PolicyArn=arn)
         iam.delete_role(RoleName=self.name)
 

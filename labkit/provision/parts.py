@@ -5,15 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from labkit.errors import StepError
 from labkit.target import Target
 
+
+class Tag(TypedDict):
+    """A tag, as most of AWS's operations take it."""
+
+    Key: str
+    Value: str
+
+
 TAG = ("workshop", "falco-eks")
 """The tag on every AWS resource the lab makes."""
 TAGS = dict([TAG])
-TAG_LIST = [{"Key": TAG[0], "Value": TAG[1]}]
+TAG_LIST: list[Tag] = [{"Key": TAG[0], "Value": TAG[1]}]
 
 
 def is_tagged(tags: Any) -> bool:

@@ -6,7 +6,7 @@ It is enabled without standards, which would check the whole account. A hub that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit.aws import answer_or_none
 from labkit.errors import StepError
@@ -17,11 +17,13 @@ from labkit.show import counted
 from labkit.target import Target
 from labkit.waiting import poll
 
+if TYPE_CHECKING:
+    from mypy_boto3_securityhub.type_defs import DescribeHubResponseTypeDef
 
-def describe(target: Target) -> dict[str, Any] | None:
+
+def describe(target: Target) -> DescribeHubResponseTypeDef | None:
     """Security Hub's description of the region's hub, None if it is off."""
-    found: dict[str, Any] | None = answer_or_none(target.aws.client("securityhub").describe_hub)
-    return found
+    return answer_or_none(target.aws.client("securityhub").describe_hub)
 
 
 @dataclass(frozen=True)

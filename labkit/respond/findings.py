@@ -30,6 +30,9 @@ from labkit.show import Table, counted
 from labkit.waiting import poll
 
 if TYPE_CHECKING:
+    from mypy_boto3_securityhub.literals import WorkflowStatusType
+    from mypy_boto3_securityhub.type_defs import AwsSecurityFindingIdentifierTypeDef
+
     from labkit.alerts.diagnose import Link
     from labkit.target import Target
 
@@ -284,7 +287,9 @@ def wait_for(
 
 
 @checked
-def resolve(client: SecurityHubClient, ids: Iterable[str], *, note: str, by: str, status: str = "RESOLVED") -> Report:
+def resolve(
+    client: SecurityHubClient, ids: Iterable[str], *, note: str, by: str, status: WorkflowStatusType = "RESOLVED"
+) -> Report:
     """Sets the workflow status of findings, with a note, as an investigator does (BatchUpdateFindings).
 
     `client` is `boto3.client("securityhub")`, `by` the investigator's name. `status` is NEW, NOTIFIED, RESOLVED or
@@ -294,10 +299,10 @@ def resolve(client: SecurityHubClient, ids: Iterable[str], *, note: str, by: str
     done: list[str] = []
     failed: list[Failure] = []
     with _hub_errors():
-        known = {found["Id"]: found["ProductArn"] for found in _by_id(client, wanted)}
-        for identifiers in forwarder.batches(
-            [{"Id": id_, "ProductArn": arn} for id_, arn in known.items()], MAX_BATCH, forwarder.MAX_BATCH_BYTES
-        ):
+        known: dict[str, AwsSecurityFindingIdentifierTypeDef] = {
+            found["Id"]: {"Id": found["Id"], "ProductArn": found["ProductArn"]} for found in _by_id(client, wanted)
+        }
+        for identifiers in forwarder.batches(known.values(), MAX_BATCH, forwarder.MAX_BATCH_BYTES):
             answer = client.batch_update_findings(
                 FindingIdentifiers=identifiers, Workflow={"Status": status}, Note={"Text": note, "UpdatedBy": by}
             )
@@ -435,9 +440,9 @@ def _of_cluster(cluster: str) -> dict[str, Any]:
     return {"Id": [{"Value": forwarder.id_prefix(cluster), "Comparison": "PREFIX"}]}
 
 
-def _findings(client: SecurityHubClient, filters: Mapping[str, Any]) -> Iterator[Finding]:
-    for page in client.get_paginator("get_findings").paginate(Filters=filters, MaxResults=100):
-        yield from page["Findings"]
+def _findings(client: SecurityHubClient, filters: Any) -> Iterator[Finding]:
+    for page in client.get_paginator("get_findings").paginate(Filters=filters, PaginationConfig={"PageSize": 100}):
+        yield from map(dict, page["Findings"])
 
 
 def _by_id(client: SecurityHubClient, ids: Sequence[str]) -> Iterator[Finding]:

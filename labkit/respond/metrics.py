@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -26,6 +26,10 @@ from labkit.calls import CloudWatchClient, LogsClient, checked
 from labkit.errors import LabError, TargetError
 from labkit.respond.forwarder import batches
 from labkit.waiting import poll
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.literals import StandardUnitType
+    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef, MetricDatumTypeDef, MetricTypeDef
 
 MAX_PAIRS = 1000  # different dimension names and values in an hour, beyond which a filter may be disabled
 MAX_VALUES = 150  # of one metric in a PutMetricData call
@@ -227,7 +231,7 @@ def _counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return table[list(dtypes)].astype(dtypes).reset_index(drop=True)
 
 
-def _listed(client: Any, counter: Counter) -> Iterator[str]:
+def _listed(client: CloudWatchClient, counter: Counter) -> Iterator[str]:
     pages = client.get_paginator("list_metrics").paginate(
         Namespace=counter.namespace, MetricName=counter.metric, Dimensions=[{"Name": counter.dimension}]
     )
@@ -237,8 +241,8 @@ def _listed(client: Any, counter: Counter) -> Iterator[str]:
                 yield metric["Dimensions"][0]["Value"]
 
 
-def _query(id_: str, counter: Counter, value: str, period: int) -> dict[str, Any]:
-    metric: dict[str, Any] = {"Namespace": counter.namespace, "MetricName": counter.metric}
+def _query(id_: str, counter: Counter, value: str, period: int) -> MetricDataQueryTypeDef:
+    metric: MetricTypeDef = {"Namespace": counter.namespace, "MetricName": counter.metric}
     if counter.dimension:
         metric["Dimensions"] = [{"Name": counter.dimension, "Value": value}]
     return {"Id": id_, "MetricStat": {"Metric": metric, "Period": period, "Stat": "Sum"}}
@@ -266,9 +270,9 @@ def metric_data(
     values: pd.Series[Any],
     times: pd.Series[Any],
     *,
-    unit: str = "None",
+    unit: StandardUnitType = "None",
     dimensions: Mapping[str, str] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[MetricDatumTypeDef]:
     """The `MetricData` of PutMetricData: for each minute the different values and how often each occurs.
 
     `values` are numbers, `times` aware datetimes with the same index; missing values are left out. An entry has at most
@@ -281,7 +285,7 @@ def metric_data(
         )
     if not pd.api.types.is_numeric_dtype(values.dtype):
         raise LabError(f"The values of metric {name} are {values.dtype}, not numbers.", hint="Convert them first.")
-    shared: dict[str, Any] = {"MetricName": name, "Unit": unit}
+    shared: MetricDatumTypeDef = {"MetricName": name, "Unit": unit}
     if dimensions:
         shared["Dimensions"] = [{"Name": key, "Value": value} for key, value in dimensions.items()]
     table = pd.DataFrame({"minute": times.dt.floor("min"), "value": values.astype("Float64")}).dropna()
@@ -289,7 +293,7 @@ def metric_data(
     sizes = table.groupby(["minute", "value"]).size().rename("count").reset_index()
     for minute, value, count in sizes.itertuples(index=False):
         by_minute.setdefault(minute, []).append((float(value), float(count)))
-    data: list[dict[str, Any]] = []
+    data: list[MetricDatumTypeDef] = []
     for minute, pairs in by_minute.items():
         for i in range(0, len(pairs), MAX_VALUES):
             numbers, counts = zip(*pairs[i : i + MAX_VALUES], strict=True)
@@ -299,7 +303,7 @@ def metric_data(
 
 
 @checked
-def put(client: CloudWatchClient, namespace: str, data: Sequence[Mapping[str, Any]]) -> int:
+def put(client: CloudWatchClient, namespace: str, data: Sequence[MetricDatumTypeDef]) -> int:
     """Sends what `metric_data` returned, in as few calls as AWS's limits allow; returns the number of calls.
 
     `client` is `boto3.client("cloudwatch")`. Values add up: putting the same data twice counts it twice. CloudWatch

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labkit.aws import translated_errors
 from labkit.calls import SqsClient
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-def receive_all(client: SqsClient, queue_url: str, *, at_least: int = 1, timeout: float) -> list[dict[str, Any]]:
+
+def receive_all(client: SqsClient, queue_url: str, *, at_least: int = 1, timeout: float) -> list[MessageTypeDef]:
     """Receives and deletes all messages; waits up to `timeout` seconds for `at_least` of them.
 
     Each is as ReceiveMessage returns it, with its attributes. SQS delivers at least once: there may be duplicates.
     """
     deadline = time.monotonic() + timeout
-    found: list[dict[str, Any]] = []
+    found: list[MessageTypeDef] = []
     with translated_errors():
         while True:
             left = deadline - time.monotonic()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args, get_overloads
 
 import pytest
 from botocore import exceptions as boto
@@ -198,3 +202,21 @@ def test_a_refusal_is_found_in_an_error_or_its_cause() -> None:
         raise error
     assert aws_refusal(caught.value) == ("AccessDenied", "no")
     assert aws_refusal(LabError("x")) == ("", "")
+
+
+def test_each_service_that_the_workshop_uses_has_a_typed_client() -> None:
+    root = Path(__file__).parents[2]
+    typed = {}
+    for overload in get_overloads(Aws.client):
+        kind, returned = overload.__annotations__["service"], overload.__annotations__["return"]
+        typed |= dict.fromkeys(get_args(eval(kind, {"Literal": Literal, "str": str})), returned)
+    used = {
+        service
+        for file in [*root.glob("labkit/**/*.py"), *root.glob("notebooks/*.ipynb")]
+        for service in re.findall(r'aws\.client\(\\?"(\w+)\\?"\)', file.read_text(encoding="utf-8"))
+    }
+    assert {"logs", "iam", "securityhub"} <= used
+    assert used <= set(typed)
+    assert "Any" not in typed.values()
+    lint = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]["lint"]
+    assert {f"mypy-boto3-{service}" for service in typed} <= {re.split("[<>=]", line)[0] for line in lint}
