@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from falcorules import markup
     from falcorules.chart import from_values
     from falcorules.engine import Engine, LoadError, check, load
     from falcorules.errors import ConditionError, EventError, FalcoRulesError, RuleError
@@ -43,6 +44,7 @@ __all__ = [
     "default_rules",
     "from_values",
     "load",
+    "markup",
     "open_events",
     "parse_condition",
     "read_events",
@@ -66,6 +68,8 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 
 
 def __getattr__(name: str) -> Any:
+    if name == "markup":
+        return importlib.import_module(f"{__name__}.markup")
     if name in _MODULES:
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     from falcorules.arguments import near

@@ -313,8 +313,9 @@ class Lab:
         """The latest alert of `rule` since the last command was run here, as soon as CloudWatch Logs has it.
 
         `where` narrows it down: `{"proc.name": "cat"}`, or a function of the alert. `since` is a time with its zone or
-        how long ago; `timeout` is in seconds. The result holds the alert's fields that have a value, under Falco's
-        names. Raises `AlertTimeoutError` that says which link of the chain is broken.
+        how long ago; `timeout` is in seconds. The result, a Series that a notebook shows as a card, holds the alert's
+        fields that have a value, under Falco's names. Raises `AlertTimeoutError` that says which link of the chain is
+        broken.
         """
         from labkit.alerts.arrival import wait_for_alert
 

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, TypeVar
 import pandas as pd
 
 from labkit.alerts import diagnose
-from labkit.alerts.frame import DELIVERY, Found
+from labkit.alerts.card import Alert
+from labkit.alerts.frame import Found
 from labkit.alerts.reader import NoLogGroupError, events, read
 from labkit.alerts.times import When, utc
 from labkit.errors import AlertTimeoutError, ExecError, LabError
@@ -19,9 +20,8 @@ from labkit.kube import ExecResult, Ran
 from labkit.target import Target
 from labkit.waiting import poll
 
-Alert: TypeAlias = "pd.Series[Any]"
 Awaited = TypeVar("Awaited")
-Condition: TypeAlias = "Callable[[Alert], bool] | Mapping[str, Any] | None"
+Condition: TypeAlias = "Callable[[pd.Series[Any]], bool] | Mapping[str, Any] | None"
 
 MARKER, MARKER_RULE = ("cat", "/etc/shadow"), "Read sensitive file untrusted"
 _runs: Counter[str] = Counter()
@@ -150,9 +150,9 @@ def latest(frame: pd.DataFrame, where: Condition) -> Alert | None:
     for index in range(len(frame) - 1, -1, -1):
         row = frame.iloc[index]
         if where is None or (where(row) if callable(where) else _has(row, where)):
-            return row.drop(list(DELIVERY), errors="ignore").dropna()
+            return Alert.of(row)
     return None
 
 
-def _has(row: Alert, fields: Mapping[str, Any]) -> bool:
+def _has(row: pd.Series[Any], fields: Mapping[str, Any]) -> bool:
     return all(name in row.index and not pd.isna(row[name]) and row[name] == fields[name] for name in fields)

@@ -55,6 +55,14 @@ class Outcome(AsTable):
     def _table(self) -> Table:
         return Outcomes({self.name: self})._table()
 
+    def __repr__(self) -> str:
+        """Its row, and its alert if there is one."""
+        return super().__repr__() + ("" if self.alert is None else f"\n\n{self.alert!r}")
+
+    def _repr_html_(self) -> str:
+        card = getattr(self.alert, "_repr_html_", None)
+        return super()._repr_html_() + (card() if card else "")
+
 
 class Outcomes(AsTable, dict[str, Outcome]):
     """Outcomes by the attack's name, in the order in which they ran. `not_run` are the names after an interrupt."""

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from labkit.alerts.card import Alert, card
 from labkit.calls import checked
 from labkit.charts.data import summary_data
 from labkit.charts.tree import Tree, process_tree
 from labkit.errors import LabError
+from labkit.show import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +41,14 @@ class FalcoAccessor:
                 hint="Use the frame that lab.alerts() gives, or keep it as a pickle.",
             )
         self._df = frame
+
+    def card(self, row: int = -1) -> Alert:
+        """One alert as a card: of the row at a position, from the end if negative (default: the last one)."""
+        if not -len(self._df) <= row < len(self._df):
+            raise LabError(
+                f"There is no row {row}: these are {counted(len(self._df), 'alert')}.", hint="The first row is 0."
+            )
+        return card(self._df.iloc[row])
 
     def timeline(self) -> Figure:
         """Alerts over time by priority."""

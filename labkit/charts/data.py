@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.alerts.mitre import TACTICS, tactics_of
 from labkit.calls import checked
-from labkit.charts.mitre import TACTICS, tactics_of
 
 # Widths a reader can name, in seconds: from one second to thirty days.
 _WIDTHS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800, 2592000]

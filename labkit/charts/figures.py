@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from falcorules import markup
 from labkit.calls import checked
 from labkit.charts import data
 from labkit.errors import LabError
@@ -32,18 +33,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-# One colour per priority: grey and blues, then amber to purple and black, each darker than the one before, so that
-# they stay apart for colour-blind readers and in print.
-COLOURS = {
-    "Debug": "#dadee3",
-    "Informational": "#8cbfe0",
-    "Notice": "#4a8cc7",
-    "Warning": "#f2a93b",
-    "Error": "#d9601a",
-    "Critical": "#a5133b",
-    "Alert": "#5e1a6e",
-    "Emergency": "#141414",
-}
+COLOURS = {priority: background for priority, (background, _) in markup.PRIORITY_COLOURS.items()}
+"""One colour per priority, the same as in badges."""
+
 _INK = "#222b36"
 _FAINT = "#5d6875"
 _GRID = "#e3e7ec"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from labkit.alerts.mitre import TACTICS, TECHNIQUE, tactics_of
 from labkit.calls import checked
-from labkit.charts.mitre import TACTICS, TECHNIQUE, tactics_of
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert
 

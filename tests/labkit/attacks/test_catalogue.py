@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from labkit.alerts import PRIORITIES
+from labkit.alerts.mitre import TACTICS, TECHNIQUE
 from labkit.attacks import Attack, catalogue, find
-from labkit.charts.mitre import TACTICS, TECHNIQUE
 from labkit.errors import LabError
 
 ROOT = Path(__file__).parents[3]

@@ -42,6 +42,8 @@ def test_what_was_expected_is_seen(lab: Lab, attack: Attack) -> None:
         assert alert["priority"] == attack.priority
         assert {attack.tactic, attack.technique} <= set(alert["tags"])
         assert alert["k8s.ns.name"] == "default"
+        assert f"[{attack.priority}] {attack.rule}" in repr(outcome)
+        assert "container and pod" in outcome._repr_html_()
 
 
 def test_an_attack_whose_rule_is_not_loaded_is_not_run_and_says_what_to_apply(lab: Lab) -> None:

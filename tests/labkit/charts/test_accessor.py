@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from labkit.alerts.card import Alert
 from labkit.charts import process_tree, summary_data
+from labkit.errors import LabError
 
 
 def test_a_frame_of_alerts_draws_itself(captured: pd.DataFrame) -> None:
@@ -16,6 +18,17 @@ def test_a_frame_of_alerts_draws_itself(captured: pd.DataFrame) -> None:
         assert isinstance(draw(), Figure)
     assert captured.falco.tree() == process_tree(captured)
     pd.testing.assert_frame_equal(captured.falco.summary(), summary_data(captured))
+
+
+def test_one_alert_is_a_card(captured: pd.DataFrame) -> None:
+    first = captured.falco.card(0)
+    assert isinstance(first, Alert)
+    assert first["rule"] == captured["rule"].iloc[0]
+    assert captured.falco.card()["time"] == captured["time"].iloc[-1]
+    with pytest.raises(LabError, match="no row 60: these are 60 alerts"):
+        captured.falco.card(60)
+    with pytest.raises(LabError, match="whole number"):
+        captured.falco.card("0")
 
 
 def test_another_frame_is_told_that_it_is_none() -> None:
