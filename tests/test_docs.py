@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests import modules
+from tests import modules, pictures
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -19,6 +19,12 @@ def test_the_pages_of_modules_are_up_to_date(package: str) -> None:
     page = ROOT / "docs" / "modules" / f"{package}.md"
     assert page.read_text() == modules.page(package), "python -m tests.modules"
     assert "|  |" not in page.read_text(), "a module without a docstring"
+
+
+def test_the_pictures_of_chapters_are_up_to_date() -> None:
+    for path, text in pictures.pictures().items():
+        assert path.read_text() == text, "python -m tests.pictures"
+        assert 'class="lit"' in text
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
