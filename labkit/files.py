@@ -1,4 +1,4 @@
-"""YAML files of the workshop and its attendees."""
+"""Text and YAML files of the workshop and its attendees."""
 
 from __future__ import annotations
 
@@ -7,29 +7,38 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from labkit.calls import short_repr
 from labkit.errors import StepError
 
 LARGEST = 1 << 20
 """Bytes of a file: what a ConfigMap holds at most."""
 
 
-def load_yaml(file: Path) -> list[Any]:
-    """The documents of a YAML file. Raises `StepError`, also for what is larger than `LARGEST` or no regular file."""
-    import yaml
-
+def read_text(file: Path) -> str:
+    """The text of a file. Raises `StepError`, also for what is larger than `LARGEST` or no regular file."""
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
         if found.st_size > LARGEST:
             raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 20} MiB")
-        # PyYAML's own loader: libyaml's crashes on deeply nested text.
-        return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
-    except OSError as error:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise StepError(f"{file} is not text in UTF-8.", hint="Save it as UTF-8.") from error
         hint = "Check its name, run from the workshop's folder, or set LABKIT_ROOT."
-        raise StepError(f"{file} can't be read: {error.strerror}.", hint=hint) from error
-    except UnicodeDecodeError as error:
-        raise StepError(f"{file} is not text in UTF-8.", hint="Save it as UTF-8.") from error
+        why = error.strerror if isinstance(error, OSError) else "that is no name of a file"
+        raise StepError(f"{short_repr(str(file), 300)[1:-1]} can't be read: {why}.", hint=hint) from error
+
+
+def load_yaml(file: Path) -> list[Any]:
+    """The documents of a YAML file. Raises `StepError`; `read_text` says when."""
+    import yaml
+
+    text = read_text(file)
+    try:
+        # PyYAML's own loader: libyaml's crashes on deeply nested text.
+        return list(yaml.safe_load_all(text))
     except RecursionError as error:
         raise StepError(f"{file} is nested too deeply.", hint="Look for brackets that are never closed.") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that don't exist

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from labkit.provision.preflight import Preflight
     from labkit.provision.steps import StepName, StepResult
     from labkit.show import Table
+    from labkit.source import Source
     from labkit.target import Target
 
 
@@ -155,6 +156,27 @@ class Lab:
         from labkit.show import Cli
 
         return Cli(STEPS[step].cli(self.target))
+
+    def show(
+        self,
+        what: Any,
+        *,
+        mark: str | Iterable[str] | Mapping[str, str] = (),
+        language: str | None = None,
+    ) -> Source:
+        """A file, a dict or list (as JSON), or a text, in colour. Printed, it is the text.
+
+        `what` is a path in the workshop's folder, such as `manifests/falco/values.yaml`; a text needs a line break or
+        its `language` (`yaml`, `json`, `bash`...). `mark` takes regular expressions of the lines to mark, and with
+        `{pattern: note}` what to say about them. The placeholders of a template are listed with their values here.
+        Raises `StepError` if the file can't be read, `LabError` for a pattern that no line matches.
+        """
+        from labkit.provision.iam import policy_values
+        from labkit.provision.templates import placeholders
+        from labkit.source import source
+
+        shown = source(what, self.settings.root, mark=mark, language=language)
+        return replace(shown, placeholders=placeholders(self.target, shown.text, **policy_values(self.target)))
 
     def undo(self, step: StepName) -> StepResult:
         """Deletes what the step made; what was there before the lab stays.

@@ -44,7 +44,8 @@ def role_arn(target: Target) -> str:
     return target.aws.arn("iam", f"role/{target.settings.role_name}")
 
 
-def _policy_values(target: Target) -> dict[str, Any]:
+def policy_values(target: Target) -> dict[str, Any]:
+    """What templates of policies name, apart from the settings and the account."""
     return {
         "oidc_provider": partial(issuer, target),  # asked for if needed: undoing the role needs no cluster
         "namespace": target.settings.logging_namespace,
@@ -54,7 +55,7 @@ def _policy_values(target: Target) -> dict[str, Any]:
 
 def policy(name: str, target: Target) -> dict[str, Any]:
     """A policy document: the template of that name in `manifests/iam/`, filled in. Raises `StepError`."""
-    document: dict[str, Any] = template(target, f"iam/{name}", **_policy_values(target))
+    document: dict[str, Any] = template(target, f"iam/{name}", **policy_values(target))
     return document
 
 
@@ -235,7 +236,7 @@ STEPS = [
         "IAM trusts the cluster's tokens",
         (),
         _provider_parts,
-        _policy_values,
+        policy_values,
         _provider_without_cluster,
     ),
     Step(
@@ -243,6 +244,6 @@ STEPS = [
         "A role that may write to one log group, for one service account",
         ("oidc-provider", "log-group"),
         _role_parts,
-        _policy_values,
+        policy_values,
     ),
 ]

@@ -6,10 +6,11 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import StepError
+from labkit.errors import LabError, StepError
 from labkit.target import Target
 
 
@@ -68,6 +69,39 @@ _SETTINGS = (
     "falco_namespace",
     "logging_namespace",
 )
+
+
+# What a placeholder stands for; shell variables of containers and of CloudFormation aren't among them.
+_MEANINGS = {
+    "partition": "the partition of AWS that the account is in (aws, aws-cn, aws-us-gov)",
+    "account_id": "the account's number",
+    "region": "the AWS region",
+    "cluster": "the EKS cluster's name",
+    "log_group": "the log group of the alerts",
+    "retention_days": "days for which the log group keeps them",
+    "prefix": "what the names of the workshop's resources begin with",
+    "role_name": "Fluent Bit's IAM role",
+    "app_namespace": "the application's namespace",
+    "falco_namespace": "Falco's namespace",
+    "logging_namespace": "Fluent Bit's namespace",
+    "oidc_provider": "the cluster's OIDC issuer, without https://",
+    "namespace": "the namespace of the service account",
+    "service_account": "the service account that may take the role on",
+    "dead_letter_queue_url": "the queue for what the function couldn't deliver",
+}
+
+
+def placeholders(target: Target, text: str, **values: Any) -> tuple[tuple[str, str, str], ...]:
+    """Each placeholder of a text: `${name}`, what it stands for, and its value here (empty if that isn't known yet)."""
+    names = _Names(target, values)
+    rows = []
+    for name in dict.fromkeys(re.findall(r"\$\{(\w+)\}", text)):
+        if name in _MEANINGS:
+            value = ""
+            with suppress(KeyError, LabError):
+                value = _text(names[name])
+            rows.append((f"${{{name}}}", _MEANINGS[name], value))
+    return tuple(rows)
 
 
 def fill(path: Path, values: Mapping[str, Any]) -> Any:

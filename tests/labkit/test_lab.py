@@ -133,3 +133,12 @@ def test_a_recording_that_cannot_be_written_is_refused_before_anything_is_done(l
     said = "Can't write events to /nowhere/x.*\n.*in a folder that is there"
     with pytest.raises(LabError, match=said), lab.record("/nowhere/x"):
         raise AssertionError("the block has to be left out")
+
+
+def test_a_template_is_shown_with_its_values_here(lab: Lab) -> None:
+    shown = lab.show("manifests/iam/fluent-bit-trust.json", mark={"aud": "for STS", "sub": "for Fluent Bit"})
+    assert ("${service_account}", "the service account that may take the role on", "fluent-bit") in shown.placeholders
+    assert "(1) for STS" in repr(shown)
+    assert "${account_id}  the account's number; here 111122223333" in repr(shown)
+    with pytest.raises(LabError, match="No line matches"):
+        lab.show({"a": 1}, mark="b")

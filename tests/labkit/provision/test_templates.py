@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 
 from labkit.aws import Aws, Identity
 from labkit.errors import StepError
-from labkit.provision.templates import commands, fill
+from labkit.provision.templates import commands, fill, placeholders
 from labkit.settings import Settings
 
 TOPICS = [{"Name": "${prefix}-one's", "Tags": {"a": "b"}}, {"Name": "two", "Tags": {}}]
@@ -80,3 +81,21 @@ def test_a_template_that_can_not_be_filled_in_is_told(tmp_path: Path, text: str 
     with pytest.raises(StepError, match=said) as caught:
         fill(tmp_path / "a.json", {"x": "1"})
     assert hint in caught.value.hint
+
+
+def test_placeholders_are_listed_with_their_meaning_and_value(target: Any) -> None:
+    text = "${prefix}-${account_id} ${prefix} ${namespace} ${dead_letter_queue_url} ${AWS_REGION} $.rule"
+    rows = placeholders(target, text, namespace=lambda: "logs")
+    assert [(name, value) for name, _, value in rows] == [
+        ("${prefix}", "mine"),
+        ("${account_id}", "444455556666"),
+        ("${namespace}", "logs"),
+        ("${dead_letter_queue_url}", ""),
+    ]
+    assert rows[1][1] == "the account's number"
+
+
+def test_every_placeholder_of_a_policy_has_a_meaning(target: Any, workshop: Path) -> None:
+    for file in (workshop / "manifests/iam").glob("*.json"):
+        names = set(re.findall(r"\$\{\w+\}", file.read_text()))
+        assert names == {name for name, _, _ in placeholders(target, file.read_text())}
