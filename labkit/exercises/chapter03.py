@@ -1,12 +1,13 @@
-"""Exercises of chapter 03: what the default rules see."""
+"""Exercises of chapter 03: what the default rules see, and what they don't."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from labkit.attacks import catalogue
 from labkit.exercises.exercise import Wrong, exercise
-from labkit.exercises.trying import command_lines, report
+from labkit.exercises.trying import command_line, command_lines, report, rules_of, run
 from labkit.target import Target
 
 
@@ -15,9 +16,10 @@ from labkit.target import Target
     "Three commands of your own, of which exactly one raises an alert",
     hints=(
         "Rules look at which file is opened, which program is started, and with which arguments. Reading "
-        "`/etc/passwd` or `/etc/hostname` is everyday work. Which files should no web server open?",
-        "The rule *Read sensitive file untrusted* knows more files than `/etc/shadow`: look at the list "
-        "`sensitive_file_names`, by `labkit rules explain` in a terminal. Any program that opens one of them will do.",
+        "`/etc/passwd` or `/etc/hostname` is everyday work. Which other files should no web server open?",
+        "The rule *Read sensitive file untrusted* knows more files than the one with the passwords. "
+        '`labkit rules explain "Read sensitive file untrusted" --default-rules` in a terminal shows which; '
+        "one of them is in every Debian image.",
     ),
 )
 def one_alerts(target: Target, commands: Any) -> str:
@@ -27,9 +29,38 @@ def one_alerts(target: Target, commands: Any) -> str:
     for line in lines:
         if line in shown:
             raise Wrong(f"`{line}` is the catalogue's `{shown[line]}`. Find one that isn't on this page.")
+        if "/etc/shadow" in line:
+            raise Wrong(f"`{line}`: that file is on this page. Find another one, or another rule.")
     tried = report(target, lines)
     told = "\n".join(text for _, text in tried.values())
     alerting = sum(bool(rules) for rules, _ in tried.values())
     if alerting != 1:
         raise Wrong(f"{alerting or 'None'} of them raised an alert; it has to be one.\n\n{told}")
     return told
+
+
+@exercise(
+    "03-silent-read",
+    "Read the first line of /etc/shadow, and raise no alert",
+    hints=(
+        "The rule leaves out programs that read account files because that is what they are for. Ask for the rule's "
+        "expanded condition: which programs are those? Some of them do what you tell them.",
+        "Shells are among them, and a shell can read a line of a file without starting a program: "
+        "`help read` in a terminal's bash.",
+    ),
+)
+def silent_read(target: Target, line: Any) -> str:
+    """`line`: a command line that prints the first line of `/etc/shadow`."""
+    line = command_line(line)
+    done = run(target, line)
+    if not re.search(r"^root:[^:\n]*(:\d*){7}\r?$", done.stdout, re.M):
+        printed = (done.stdout or done.stderr).strip()[:200] or "nothing"
+        raise Wrong(f"`{line}` didn't print the first line of `/etc/shadow`. It printed: {printed}")
+    if rules := rules_of(target, done):
+        raise Wrong(
+            f"It printed the line, and Falco saw it: {', '.join(rules)}. Which programs does the rule leave out?"
+        )
+    return (
+        f"`{line}` printed the line, and no rule alerted. An intruder can do this, too: a rule with an exception for "
+        "shells has a hole of the size of a shell. Rules raise the price of an attack; they don't make it impossible."
+    )

@@ -17,12 +17,19 @@ POD = "deploy/nginx"
 
 def command_lines(answer: Any, count: int) -> list[str]:
     """The answer as that many different command lines. Raises `Wrong` if it isn't."""
-    if not isinstance(answer, list | tuple) or not all(isinstance(line, str) for line in answer):
-        raise Wrong(f"It has to be a list of {count} command lines, each a text; it is `{short_repr(answer)}`.")
-    lines = [" ".join(line.split()) for line in answer]
+    if not isinstance(answer, list | tuple):
+        raise Wrong(f"It has to be a list of {count} command lines; it is `{short_repr(answer)}`.")
+    lines = [command_line(line) for line in answer]
     if len(set(lines)) != count:
         raise Wrong(f"It has to be {count} different command lines; there are {len(set(lines))}.")
     return lines
+
+
+def command_line(answer: Any) -> str:
+    """The answer as one command line. Raises `Wrong` if it isn't."""
+    if not isinstance(answer, str):
+        raise Wrong(f"It has to be a command line, a text; it is `{short_repr(answer)}`.")
+    return answer.strip()
 
 
 def run(target: Target, line: str) -> ExecResult:

@@ -254,6 +254,27 @@ def test_run_all_reaches_the_checkpoint(screen: Screen, chapter: str, said: str)
     screen.close()
 
 
+def test_run_all_in_a_copy_stops_at_the_exercise(screen: Screen) -> None:
+    screen.open("my-notebooks/03-default-rules.ipynb")
+    screen.run("notebook:run-all-cells")
+    cells: list[Any] = screen.page.wait_for_function(
+        """() => {
+            const cells = window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells
+                .filter(cell => cell.cell_type === 'code').map(cell => cell.toJSON());
+            return cells.some(cell => cell.outputs.some(output => output.output_type === 'error')) ? cells : null;
+        }""",
+        timeout=120_000,
+    ).json_value()
+    stopped = next(cell for cell in cells if any(output["output_type"] == "error" for output in cell["outputs"]))
+    screen.picture("your-turn")
+    assert stopped["source"] == 'lab.check("03-one-alerts", commands)'
+    card, error = stopped["outputs"]
+    assert "Your turn: Three commands of your own" in card["data"]["text/html"]
+    assert error["traceback"] == ["Not yet: the cells below wait for this one."]
+    assert screen.page.get_by_text("Traceback").count() == 0
+    screen.close()
+
+
 @needs_clients
 def test_shell_cells_use_the_lab(screen: Screen, attendee: Attendee) -> None:
     cells = [
