@@ -1,4 +1,4 @@
-"""CloudWatch: dispatches calls to metrics, alarms and dashboards, and evaluates alarms every ten seconds."""
+"""CloudWatch: dispatches calls to metrics, alarms, dashboards and images, and evaluates alarms every ten seconds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ekslab.aws import metrics
 from ekslab.aws.alarms import Alarms, Publish
 from ekslab.aws.dashboards import Dashboards
 from ekslab.aws.metric_data import get_metric_data
+from ekslab.aws.metric_widget import Graph, graph_of
 from ekslab.aws.metrics import Metrics
 from ekslab.aws.protocols import AwsError, Call, unsupported
 from ekslab.aws.validation import validate
@@ -35,6 +36,12 @@ class Region:
 
     metrics: Metrics
     alarms: Alarms
+
+
+def _image(graph: Graph) -> bytes:
+    from ekslab.aws.widget_image import draw  # imports matplotlib
+
+    return draw(graph)
 
 
 class CloudWatch:
@@ -92,7 +99,7 @@ class CloudWatch:
             or self._dashboards.operations.get(call.operation)
             or (partial(self._operations[call.operation], region) if call.operation in self._operations else None)
         )
-        if operation is None:
+        if operation is None and call.operation != "GetMetricWidgetImage":
             raise unsupported(call)
         try:
             validate("monitoring", call.operation, p)
@@ -100,7 +107,18 @@ class CloudWatch:
             code = "ValidationError" if error.code == "InvalidParameterException" else error.code
             raise AwsError(code, error.message) from error
         region.alarms.evaluate()
-        return operation(p)
+        return operation(p) if operation is not None else await self._draw(call, p)
+
+    async def _draw(self, call: Call, p: Parameters) -> Result:
+        """GetMetricWidgetImage. Drawing is left to a thread, so that other clients don't wait for it."""
+        if p.get("OutputFormat", "png") != "png":
+            message = f"The value {p['OutputFormat']} for parameter OutputFormat is invalid: the embedded lab has png."
+            raise AwsError("InvalidParameterValue", message)
+        graph = graph_of(self.region(call.region).metrics, p["MetricWidget"], region=call.region, now=self.clock())
+        try:
+            return {"MetricWidgetImage": await asyncio.to_thread(_image, graph)}
+        except ModuleNotFoundError as error:
+            raise unsupported(call, f"{error.name} isn't installed (pip install 'labkit[notebooks]')") from error
 
     # -- tags
 

@@ -1,4 +1,4 @@
-"""Validates the body of a CloudWatch dashboard: errors, and warnings about members that CloudWatch ignores."""
+"""Validates the body of a CloudWatch dashboard, and a widget to draw: errors, and warnings about ignored members."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ekslab.aws.protocols import AwsError
 
 MAX_WIDGETS = 500
 _MAX_METRICS = 500  # in a widget
+MAX_DRAWN = 100  # metrics in a widget to draw
 _ALARM_ARN = r"arn:aws[\w-]*:cloudwatch:[a-z0-9-]+:\d{12}:alarm:.+"
 
 
@@ -174,6 +175,18 @@ PROPERTIES: dict[str, Members] = {
         ["endpoint"],
     ),
 }
+# The widget that GetMetricWidgetImage takes: the properties of a metric widget with a size and a theme. Its reference
+# has the views timeSeries, bar and pie; the service draws singleValue, too.
+_DRAWN = Members(
+    {
+        **PROPERTIES["metric"].known,
+        "height": Number(1, 2000, whole=True),
+        "theme": ("light", "dark"),
+        "view": ("timeSeries", "singleValue", "bar", "pie"),
+        "width": Number(1, 2000, whole=True),
+    },
+    ["metrics"],
+)
 # Types of widget whose properties the lab doesn't check.
 _UNCHECKED = ("chart",)
 _BODY = Members(
@@ -227,6 +240,25 @@ def check_body(text: str) -> tuple[list[Message], list[Message]]:
         if isinstance(widget, dict) and widget.get("type") in PROPERTIES and "properties" in widget:
             found += _check_widget(widget["type"], widget["properties"], f"/widgets/{place}/properties")
     return [m for m in found if not m.ignored], [m for m in found if m.ignored]
+
+
+def check_drawn(widget: Mapping[str, Any], region: str) -> list[Message]:
+    """The errors of a widget to draw in a region."""
+    found = [*_check(_DRAWN, widget, ""), *_check_reading(widget, "")]
+    rows = widget.get("metrics")
+    if "metrics" in widget:
+        found += _check_metrics(rows, "/metrics", MAX_DRAWN)
+    annotations = widget.get("annotations", {})
+    found += _check_annotations(annotations, "/annotations")
+    if isinstance(annotations, dict) and "alarms" in annotations:
+        found.append(Message("/annotations/alarms", "Alarm annotations are not supported by the embedded lab"))
+    options = [row[-1] for row in rows if isinstance(row, list) and row] if isinstance(rows, list) else []
+    for asked in (widget, *(option for option in options if isinstance(option, dict))):
+        if asked.get("region", region) != region:
+            found.append(Message("/region", f"Should be the local Region, {region}"))
+        if "accountId" in asked:
+            found.append(Message("/accountId", "The embedded lab has one account, which monitors no other"))
+    return [message for message in found if not message.ignored]
 
 
 def _check(kind: Any, value: Any, path: str) -> Iterator[Message]:
@@ -314,13 +346,13 @@ def _check_reading(options: Mapping[str, Any], path: str) -> Iterator[Message]:
             yield Message(f"{path}/period", "Should be 1, 5, 10, 20, 30 or a multiple of 60")
 
 
-def _check_metrics(metrics: Any, path: str) -> Iterator[Message]:
+def _check_metrics(metrics: Any, path: str, most: int = _MAX_METRICS) -> Iterator[Message]:
     """Rows such as `[namespace, name, dimension, value, {options}]`, shorthand (`.`, `...`), or `[{expression}]`."""
     if not isinstance(metrics, list):
         yield Message(path, "Should be array")
         return
-    if not 1 <= len(metrics) <= _MAX_METRICS:
-        bound = "less than 1" if not metrics else f"more than {_MAX_METRICS}"
+    if not 1 <= len(metrics) <= most:
+        bound = "less than 1" if not metrics else f"more than {most}"
         yield Message(path, f"Should NOT have {bound} items")
     before: list[str] = []
     ids: set[str] = set()
