@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from labkit.provision.audit import Audit
     from labkit.provision.preflight import Preflight
     from labkit.provision.steps import StepName, StepResult
+    from labkit.respond.dashboard import Dashboard
     from labkit.show import Table
     from labkit.source import Source
     from labkit.target import Target
@@ -431,6 +432,24 @@ class Lab:
 
         seconds = self.settings.timeout if timeout is None else timeout
         return wait_for_alarm(self.aws.client("cloudwatch"), name, state, timeout=seconds)
+
+    def alarm_history(self, name: str, limit: int = 20) -> pd.DataFrame:
+        """The last `limit` entries of an alarm's history, oldest first: changes of state, actions, configuration.
+
+        Columns: `time` (UTC), `type`, `summary`, `reason`. Raises `LabError` if CloudWatch has no history of it.
+        """
+        from labkit.respond.alarms import history
+
+        return history(self.aws.client("cloudwatch"), name, limit)
+
+    def dashboard(self, name: str | None = None) -> Dashboard:
+        """A CloudWatch dashboard (default: the workshop's) with its widgets drawn, as they are now.
+
+        Raises `LabError` if there is no such dashboard.
+        """
+        from labkit.respond.dashboard import read
+
+        return read(self.aws.client("cloudwatch"), self.aws.client("logs"), name or self.settings.prefix)
 
     def wait_for_findings(
         self, ids: str | Iterable[str], *, where: Mapping[str, Any] | None = None, timeout: float | None = None

@@ -1,4 +1,4 @@
-"""`df.falco`: the charts, the process tree and the summary as methods of a frame of alerts."""
+"""`df.falco`: the charts, the process tree, the summary and the delays as methods of a frame of alerts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from labkit.alerts.card import Alert, card
+from labkit.alerts.delays import Delays, delays
 from labkit.calls import checked
 from labkit.charts.data import summary_data
 from labkit.charts.tree import Tree, process_tree
@@ -81,3 +82,7 @@ class FalcoAccessor:
     def summary(self) -> pd.DataFrame:
         """One row per rule: priority, number of alerts and pods, first and last time."""
         return summary_data(self._df)
+
+    def delays(self) -> Delays:
+        """Milliseconds from the system call to Falco's line, from there to CloudWatch Logs, and in total, by alert."""
+        return delays(self._df)

@@ -1,9 +1,9 @@
-"""CloudWatch alarms: waits for a state, and reads the notifications from a queue."""
+"""CloudWatch alarms: waits for a state, reads the history, and reads the notifications from a queue."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -44,6 +44,35 @@ def wait_for_alarm(client: CloudWatchClient, name: str, state: str = "ALARM", *,
             hint=f"Has its metric values? `aws cloudwatch describe-alarm-history --alarm-name {name}`.",
         )
     return found
+
+
+@checked
+def history(client: CloudWatchClient, name: str, limit: int = 20) -> pd.DataFrame:
+    """The last `limit` entries of an alarm's history, oldest first. CloudWatch keeps them for 30 days.
+
+    `client` is `boto3.client("cloudwatch")`. Columns: `time` datetime64[ns, UTC], `type` (`StateUpdate`, `Action` or
+    `ConfigurationUpdate`), `summary` and `reason` (of a change of state, else missing), string. Raises `LabError` if
+    there is no history of it.
+    """
+    with translated_errors():
+        pages = client.get_paginator("describe_alarm_history").paginate(
+            AlarmName=name, ScanBy="TimestampDescending", PaginationConfig={"MaxItems": limit}
+        )
+        items = [item for page in pages for item in page["AlarmHistoryItems"]]
+    if not items:
+        raise LabError(f"CloudWatch has no history of an alarm {name!r}.", hint='lab.apply("alarms") makes the alarms.')
+    rows = [(i["Timestamp"], i["HistoryItemType"], i["HistorySummary"], _reason(i)) for i in reversed(items)]
+    columns = {"time": "datetime64[ns, UTC]", "type": "string", "summary": "string", "reason": "string"}
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def _reason(item: Mapping[str, Any]) -> str | None:
+    """Why the state changed, by the data (JSON) of an entry of the history."""
+    try:
+        reason = json.loads(item.get("HistoryData") or "{}")["newState"]["stateReason"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return str(reason)
 
 
 @checked

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from labkit.alerts.delays import milliseconds
 from labkit.alerts.times import When, utc
 from labkit.aws import refusal, translated_errors
 from labkit.calls import CloudWatchClient, LogsClient, checked
@@ -258,10 +259,7 @@ def lag(df: pd.DataFrame) -> pd.Series[Any]:
     `time` is of the node's clock and `ingestionTime` of AWS's: a difference between the clocks is in the result.
     Missing where a time is missing.
     """
-    # Microseconds, since the difference of two times in nanoseconds may be too large for nanoseconds.
-    took = df["ingestionTime"].dt.as_unit("us") - df["time"].dt.as_unit("us")
-    milliseconds: pd.Series[Any] = (took.dt.total_seconds() * 1000).round()
-    return milliseconds.astype("Int64").rename("lag")
+    return milliseconds(df["time"], df["ingestionTime"]).rename("lag")
 
 
 @checked

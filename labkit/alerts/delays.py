@@ -1,0 +1,62 @@
+"""How long alerts took from the system call to CloudWatch Logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from labkit.errors import LabError
+
+_STAGES = ("printed", "shipped", "total")
+
+
+class Delays(pd.DataFrame):
+    """The frame of `delays`, shown with its unit. Its rows and columns are plain frames and numbers."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        return self.to_string(formatters=_FORMATTERS)
+
+    def _repr_html_(self) -> str:
+        return self.to_html(formatters=_FORMATTERS, border=0)
+
+
+def _with_unit(milliseconds: Any) -> str:
+    return "-" if pd.isna(milliseconds) else f"{milliseconds:>6,} ms"  # as wide whatever the number is
+
+
+_FORMATTERS: dict[str, Callable[[Any], str]] = dict.fromkeys(_STAGES, _with_unit)
+
+
+def milliseconds(start: pd.Series[Any], end: pd.Series[Any]) -> pd.Series[Any]:
+    """Milliseconds (Int64) from one time to another; missing where one is missing."""
+    # Microseconds, since the difference of two times in nanoseconds may be too large for nanoseconds.
+    took = end.dt.as_unit("us") - start.dt.as_unit("us")
+    rounded: pd.Series[Any] = (took.dt.total_seconds() * 1000).round()
+    return rounded.astype("Int64")
+
+
+def delays(df: pd.DataFrame) -> Delays:
+    """Milliseconds that each alert of a frame took, a row for each, oldest first.
+
+    Columns: `time` (UTC, of the system call), `rule`, and Int64: `printed` (from the system call to Falco's line in the
+    container's log, which is the log event's `timestamp`), `shipped` (from there to CloudWatch's `ingestionTime`) and
+    `total`. `ingestionTime` is by AWS's clock, the others are by the node's: a difference between the clocks is in the
+    result. Missing where a time is missing. Raises `LabError` for a frame without the times of delivery.
+    """
+    if missing := [name for name in ("time", "rule", "timestamp", "ingestionTime") if name not in df.columns]:
+        hint = "Use the frame that lab.alerts() gives, with all its columns."
+        raise LabError(
+            f"These alerts don't say when they were delivered: there is no column {missing[0]!r}.", hint=hint
+        )
+    stages = (
+        milliseconds(df["time"], df["timestamp"]),
+        milliseconds(df["timestamp"], df["ingestionTime"]),
+        milliseconds(df["time"], df["ingestionTime"]),
+    )
+    return Delays({"time": df["time"], "rule": df["rule"], **dict(zip(_STAGES, stages, strict=True))})

@@ -1,0 +1,50 @@
+"""How long alerts took: by stage, in milliseconds, shown with the unit."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from labkit.alerts import to_frame
+from labkit.charts import accessor  # noqa: F401  registers df.falco
+from labkit.errors import LabError
+
+
+def event(time: str, timestamp: int | None, ingestion: int | None) -> dict[str, object]:
+    message = json.dumps({"time": time, "rule": "A rule", "priority": "Notice", "output": "x"})
+    return {"message": message, "timestamp": timestamp, "ingestionTime": ingestion}
+
+
+START = int(pd.Timestamp("2026-11-23T04:15:07Z").timestamp() * 1000)
+FRAME = to_frame(
+    [
+        event("2026-11-23T04:15:07.000000000Z", START + 3, START + 1250),
+        event("2026-11-23T04:15:08.499600000Z", START + 1500, START + 1510),
+        event("2026-11-23T04:15:09.000000000Z", START + 2000, None),
+    ]
+)
+
+
+def test_each_stage_is_in_milliseconds_and_missing_where_a_time_is() -> None:
+    found = FRAME.falco.delays()
+    assert found[["printed", "shipped", "total"]].dtypes.astype(str).tolist() == ["Int64"] * 3
+    assert found.iloc[:2, 2:].to_numpy().tolist() == [[3, 1247, 1250], [0, 10, 10]]
+    assert found["printed"].tolist()[2] == 0
+    assert found["total"].isna().tolist() == [False, False, True]
+    assert found["total"].median() == 630
+
+
+def test_it_is_shown_with_its_unit_and_as_wide_whatever_the_numbers_are() -> None:
+    found = FRAME.falco.delays()
+    assert "1,250 ms" in repr(found)
+    assert "1,250 ms" in found._repr_html_()
+    time = "2026-11-23T04:15:07Z"
+    shown = [repr(to_frame([event(time, START + n, START + 2 * n)]).falco.delays()) for n in (1, 4321)]
+    assert len({len(text) for text in shown}) == 1
+
+
+def test_a_frame_without_the_times_of_delivery_is_told_so() -> None:
+    with pytest.raises(LabError, match="no column 'ingestionTime'"):
+        FRAME.drop(columns="ingestionTime").falco.delays()
