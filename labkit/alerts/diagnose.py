@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 SHIPPING_FAULTS = (
     ("ResourceNotFoundException", "The log group or stream it writes to doesn't exist.", 'lab.apply("log-group")'),
     (
-        "AccessDenied",
-        "CloudWatch Logs refuses what Fluent Bit's role may not do.",
-        'Give the role its policy back: lab.apply("fluent-bit-role"). What was held arrives then.',
-    ),
-    (
         "Not authorized to perform sts:AssumeRoleWithWebIdentity",
         "STS refuses Fluent Bit's service account: the role's trust policy or the OIDC provider doesn't fit.",
         'lab.apply("oidc-provider"), lab.apply("fluent-bit-role")',
+    ),
+    (
+        "AccessDenied",
+        "CloudWatch Logs refuses what Fluent Bit's role may not do.",
+        'Give the role its policy back: lab.apply("fluent-bit-role"). What was held arrives then.',
     ),
     (
         "InvalidIdentityToken",

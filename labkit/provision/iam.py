@@ -216,6 +216,14 @@ def assume_role_of(target: Target, namespace: str, name: str) -> Aws:
             f"Service account {namespace}/{name} {what}.",
             hint='lab.apply("fluent-bit-role") makes it and gives it one.',
         )
+    return assume_role(target, namespace, name, annotations[ROLE_ANNOTATION])
+
+
+def assume_role(target: Target, namespace: str, name: str, arn: str) -> Aws:
+    """AWS with a role's credentials, by a token of the cluster for a service account.
+
+    Raises `TargetError` if STS refuses, `KubernetesError` if there is no such account.
+    """
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
@@ -225,7 +233,7 @@ def assume_role_of(target: Target, namespace: str, name: str) -> Aws:
     token = target.kube.request("POST", path, body=request)["status"]["token"]
     with translated_errors(target.aws.hint):
         answer = target.aws.client("sts").assume_role_with_web_identity(
-            RoleArn=annotations[ROLE_ANNOTATION], RoleSessionName=f"{namespace}-{name}", WebIdentityToken=token
+            RoleArn=arn, RoleSessionName=f"{namespace}-{name}", WebIdentityToken=token
         )
     return target.aws.with_keys(answer["Credentials"])
 

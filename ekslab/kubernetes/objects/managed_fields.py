@@ -155,7 +155,7 @@ def _entries(obj: Object) -> list[tuple[Manager, FieldSet, Object]]:
 
 
 def _write(obj: Object, entries: Iterable[tuple[Manager, FieldSet, Object]], now: str) -> None:
-    """Puts the entries into the object; one whose fields are unchanged keeps its time."""
+    """Puts the entries into the object; one that comes with its former entry, whose fields it has, keeps its time."""
     written = []
     for manager, paths, entry in entries:
         if not paths:
@@ -190,7 +190,7 @@ def track_update(old: Object | None, new: Object, manager: Manager, now: str) ->
     own_entry: Object = {}
     for owner, paths, entry in _entries(new):
         if owner == manager:
-            owned, own_entry = paths & after, entry
+            owned, own_entry = paths & after, {} if changed else entry
         elif (kept := (paths & after) - changed) != paths:
             entries.append((owner, kept, {}))
         else:
@@ -234,6 +234,8 @@ def server_side_apply(
     for owner, paths, entry in others:
         left = paths - disputed[owner]
         kept.append((owner, left, entry if left == paths else {}))
+    if any(not _same(live, result, path) for path in wanted):
+        before_entry = {}
     _write(result, [*kept, (manager, wanted, before_entry)], now)
     return result
 

@@ -83,3 +83,27 @@ def test_items_of_keyed_lists_are_owned_one_by_one():
 def test_applying_twice_changes_nothing():
     live = apply(None, deployment(replicas=1), "alice")
     assert apply(live, deployment(replicas=1), "alice") == live
+
+
+def times(obj):
+    return {entry["manager"]: entry["time"] for entry in obj["metadata"]["managedFields"]}
+
+
+def test_another_value_of_the_same_fields_has_the_time_of_the_change():
+    alice = Manager("alice", "Apply", "apps/v1")
+
+    def applied(live, replicas, now):
+        return server_side_apply(
+            live, deployment(replicas=replicas), alice, force=False, now=now, complete=lambda _: None
+        )
+
+    live = applied(None, 1, "t1")
+    assert times(applied(live, 1, "t2")) == {"alice": "t1"}
+    assert times(applied(live, 2, "t2")) == {"alice": "t2"}
+    updated = deployment(replicas=1)
+    track_update(None, updated, Manager("bob", "Update", "apps/v1"), "t1")
+    for replicas, time in ((1, "t1"), (2, "t2")):
+        after = copy.deepcopy(updated)
+        after["spec"]["replicas"] = replicas
+        track_update(updated, after, Manager("bob", "Update", "apps/v1"), "t2")
+        assert times(after) == {"bob": time}

@@ -1,0 +1,165 @@
+"""Faults of the log pipeline, for chapter 01's exercise: each breaks one link, without a word about which."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.errors import LabError
+from labkit.exercises.feedback import Feedback
+from labkit.exercises.fluent_bit_role import can_ship
+from labkit.kube.rollout import pods_of
+from labkit.provision.iam import POLICY_NAME, ROLE_ANNOTATION, SERVICE_ACCOUNT, policy
+from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.steps import STEPS
+from labkit.target import Target
+from labkit.waiting import poll
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One broken link."""
+
+    link: str
+    """Its name, as chapter 01 lists them."""
+    make: Callable[[Target], None]
+    there: Callable[[Target], bool]
+    """Whether the link is still broken."""
+    what: str
+    """What was wrong, for those who have found the link."""
+
+
+_made: list[Fault] = []
+
+
+def break_a_link(target: Target) -> Feedback:
+    """Breaks a link of the pipeline, after repairing all; returns when that has taken effect.
+
+    It is the same one in each new Python process; called again, it is another one.
+    """
+    for step in STEPS.with_needs(["fluent-bit"]):
+        step.apply(target)
+    fault = FAULTS[len(_made) % len(FAULTS)]
+    fault.make(target)
+    _made.append(fault)
+    return Feedback("your turn", "A link of the pipeline is broken.", "Send a new canary, and find out which one.")
+
+
+def present() -> Fault | None:
+    """The link that was broken last; None if none was."""
+    return _made[-1] if _made else None
+
+
+def _narrow_permissions(target: Target) -> None:
+    document = policy("fluent-bit-permissions", target)
+    document["Statement"][0]["Action"] = ["logs:CreateLogStream"]
+    target.aws.client("iam").put_role_policy(
+        RoleName=target.settings.role_name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(document)
+    )
+    _wait_until(target, lambda: not can_ship(target))
+
+
+def _trust_another_account(target: Target) -> None:
+    trust = policy("fluent-bit-trust", target)
+    (condition,) = (statement["Condition"]["StringEquals"] for statement in trust["Statement"])
+    (subject,) = (key for key in condition if key.endswith(":sub"))
+    condition[subject] = f"system:serviceaccount:kube-system:{SERVICE_ACCOUNT}"
+    target.aws.client("iam").update_assume_role_policy(
+        RoleName=target.settings.role_name, PolicyDocument=json.dumps(trust)
+    )
+    _wait_until(target, lambda: not can_ship(target))
+    _replace_pods(target)  # the old ones have credentials for an hour
+
+
+def _look_elsewhere(target: Target) -> None:
+    part = _part(target, "ConfigMap")
+    for name, text in part.item["data"].items():
+        watched = f"*_{target.settings.falco_namespace}_falco-*.log"
+        part.item["data"][name] = text.replace(watched, "*_falco-system_falco-*.log")
+    part.apply(target, owned=True)
+    _replace_pods(target)
+
+
+def _take_the_annotation(target: Target) -> None:
+    target.kube.core.patch_namespaced_service_account(
+        SERVICE_ACCOUNT, target.settings.logging_namespace, {"metadata": {"annotations": {ROLE_ANNOTATION: None}}}
+    )
+    _replace_pods(target)
+
+
+def _choose_other_nodes(target: Target) -> None:
+    part = _part(target, "DaemonSet")
+    part.item["spec"]["template"]["spec"]["nodeSelector"]["kubernetes.io/os"] = "windows"
+    part.apply(target, owned=True)
+    _wait_until(target, lambda: not _pods(target))
+
+
+def _watches_falco(target: Target) -> bool:
+    found = target.kube.find(_part(target, "ConfigMap").item) or {}
+    return f"_{target.settings.falco_namespace}_falco-" in str(found.get("data"))
+
+
+def _has_annotation(target: Target) -> bool:
+    account = target.kube.get("ServiceAccount", SERVICE_ACCOUNT, target.settings.logging_namespace) or {"metadata": {}}
+    return ROLE_ANNOTATION in (account["metadata"].get("annotations") or {})
+
+
+FAULTS = (
+    Fault(
+        "permissions",
+        _narrow_permissions,
+        lambda target: not can_ship(target),
+        "The role's policy had lost `logs:PutLogEvents`. Fluent Bit got credentials, and CloudWatch Logs refused its "
+        "lines; it kept them and tried again and again.",
+    ),
+    Fault(
+        "configuration",
+        _look_elsewhere,
+        lambda target: not _watches_falco(target),
+        "Fluent Bit looked for logs of a namespace `falco-system`. Nothing failed, and so nothing was in its log: it "
+        "did what it was told.",
+    ),
+    Fault(
+        "trust policy",
+        _trust_another_account,
+        lambda target: not can_ship(target),
+        "The role trusted a service account in `kube-system`. STS refused the token of the one in "
+        "`logging`, and Fluent Bit had no credentials.",
+    ),
+    Fault(
+        "service account",
+        _take_the_annotation,
+        lambda target: not _has_annotation(target),
+        "The service account had lost its annotation. EKS gives a role to a pod when the pod is made, so the "
+        "annotation alone mended nothing: the pods had to be made anew.",
+    ),
+    Fault(
+        "daemonset",
+        _choose_other_nodes,
+        lambda target: not _pods(target),
+        "The DaemonSet asked for nodes with Windows. There are none, so it had no pods, and no errors.",
+    ),
+)
+
+
+def _part(target: Target, kind: str) -> ManifestPart:
+    (part,) = manifest_parts(target, "fluent-bit", kinds=(kind,))
+    return ManifestPart(copy.deepcopy(part.item))
+
+
+def _pods(target: Target) -> list[Any]:
+    return list(pods_of(target.kube, _part(target, "DaemonSet").item))
+
+
+def _replace_pods(target: Target) -> None:
+    """New pods on all nodes at once; a rollout would stop at the first that isn't ready and leave the others."""
+    target.kube.delete({"apiVersion": "v1", "kind": "Pod", **pod} for pod in _pods(target))
+
+
+def _wait_until(target: Target, done: Callable[[], bool]) -> None:
+    """Waits for what AWS or the cluster does a while after it was asked."""
+    if poll(lambda: done() or None, "the change to take effect", target.settings.timeout) is None:
+        raise LabError("The change didn't take effect.", hint="Run the cell again.")
