@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from falcorules import markup
+    from falcorules.annotated import Annotated, Mark, annotate
     from falcorules.chart import from_values
     from falcorules.engine import Engine, LoadError, check, load
     from falcorules.errors import ConditionError, EventError, FalcoRulesError, RuleError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alert",
+    "Annotated",
     "ConditionError",
     "Engine",
     "Event",
@@ -31,6 +33,7 @@ __all__ = [
     "Explanation",
     "FalcoRulesError",
     "LoadError",
+    "Mark",
     "Problem",
     "RecordedEvent",
     "Replay",
@@ -39,6 +42,7 @@ __all__ = [
     "RuleError",
     "Truth",
     "Verdict",
+    "annotate",
     "as_line",
     "check",
     "default_rules",
@@ -52,6 +56,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "annotated": "Annotated Mark annotate",
     "chart": "from_values",
     "engine": "Engine LoadError check load",
     "errors": "ConditionError EventError FalcoRulesError RuleError",

@@ -260,7 +260,7 @@ def load_files(loader: Loader, files: Sources) -> Report:
     """Loads files in order. A file that can't be read is an error in the report; after a file that requires a missing
     plugin, no other is loaded."""
     report = Report()
-    for file in _files(files):
+    for file in single_files(files):
         if isinstance(file, tuple):
             name, text = file
             content = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
@@ -281,7 +281,7 @@ def load_files(loader: Loader, files: Sources) -> Report:
     return report
 
 
-def _files(files: Sources) -> Iterator[Source]:
+def single_files(files: Sources) -> Iterator[Source]:
     """Single files: of a folder the YAML files by name, of a list the items. A text of several lines is rules."""
     one = isinstance(files, str | Path) or _is_named(files) or not isinstance(files, Iterable)
     for file in [files] if one else files:  # type: ignore[union-attr]
@@ -290,7 +290,7 @@ def _files(files: Sources) -> Iterator[Source]:
         elif _is_named(file):
             yield file
         elif isinstance(file, list | tuple):
-            yield from _files(file)
+            yield from single_files(file)
         elif not isinstance(file, str | Path):
             hint = 'Give paths, or pairs of a name and a text: ("mine.yaml", "- rule: ...").'
             raise RuleError(f"{shown(file)} is not a rule file.", hint=hint)

@@ -34,7 +34,7 @@ SUGGESTED_OUTPUT = (
     "k8s_pod_name=%k8s.pod.name k8s_ns_name=%k8s.ns.name"
 )
 
-_KEYS = {
+KEYS = {
     "required_engine_version": {"required_engine_version"},
     "required_plugin_versions": {"required_plugin_versions"},
     "list": {"list", "items", "append", "override"},
@@ -128,6 +128,19 @@ class Loader:
             report.errors.append(self._problem(refused.code, refused.message, refused.trail, refused.expression))
         return report
 
+    @property
+    def macro_names(self) -> list[str]:
+        """The macros that the files loaded so far define, whether or not they were valid. Likewise lists and rules."""
+        return list(self._macros)
+
+    @property
+    def list_names(self) -> list[str]:
+        return list(self._lists)
+
+    @property
+    def rule_names(self) -> list[str]:
+        return list(self._rules)
+
     def missing_plugins(self) -> str:
         """Falco's message for a plugin requirement that isn't met; "" if all are."""
         for alternatives in self.requirements:
@@ -195,7 +208,7 @@ class Loader:
             self._warn("LOAD_UNKNOWN_ITEM", "Unknown top level item", trail_to(item, "rules content item", "", parent))
             return
         for key, _ in item.pairs:
-            if key.name not in _KEYS[kind]:
+            if key.name not in KEYS[kind]:
                 self._warn("LOAD_UNKNOWN_KEY", f"Unknown key '{key.name}'. The key will be ignored.", trail)
 
     def _engine_version(self, item: Node, trail: Trail) -> None:

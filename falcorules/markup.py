@@ -6,6 +6,7 @@ Colours of text are mixed with the page's own text colour, so that they follow i
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 PRIORITY_COLOURS = {
@@ -54,6 +55,11 @@ def escaped(text: str) -> Html:
 def styled(text: str, style: str, tag: str = "span") -> Html:
     """An element with a text (or HTML) in it."""
     return Html(f'<{tag} style="{style}">{escaped(text)}</{tag}>')
+
+
+def with_code(text: str) -> Html:
+    """Text as HTML; what stands between backquotes is code."""
+    return Html(re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text)))
 
 
 def badge(text: str, colours: tuple[str, str]) -> Html:

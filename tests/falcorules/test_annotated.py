@@ -1,0 +1,274 @@
+"""The report under a file's lines: what is marked, in which words, and at which characters."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import falcorules
+from falcorules import Annotated, RuleError, annotate
+from falcorules.report import ERRORS
+
+DEFAULT = falcorules.default_rules()
+RULE = """\
+- list: programs
+  items: [cat, head]
+- rule: Accounts
+  desc: A program
+  condition: {condition}
+  output: {output}
+  priority: {priority}
+"""
+
+
+def draft(text: str, *before: tuple[str, str]) -> Annotated:
+    return annotate([DEFAULT, *before, ("draft.yaml", text)], "draft.yaml")
+
+
+def rule(condition: str = "open_read and proc.name in (programs)", output: str = "o", priority: str = "INFO") -> str:
+    return RULE.format(condition=condition, output=output, priority=priority)
+
+
+def marked(page: Annotated) -> dict[str, str]:
+    """What is marked -> what is said of it."""
+    lines = page.text.split("\n")
+    return {lines[mark.line][mark.start : mark.end]: mark.words for mark in page.marks if mark.line >= 0}
+
+
+def test_a_file_that_falco_loads_has_no_marks() -> None:
+    page = draft(rule())
+    assert page.marks == ()
+    assert page.report.successful
+    assert page.rules == ("Accounts",)
+    assert repr(page) == "draft.yaml: Falco would load it."
+    assert "would load it" in page._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("condition", "place", "words"),
+    [
+        ("open_read and fd.nmae = /etc/passwd", "fd.nmae", "There is no field `fd.nmae`. Did you mean 'fd.name'?"),
+        ("open_reed and fd.name = /x", "open_reed", "There is no macro `open_reed`.* Did you mean 'open_read'"),
+        (
+            "open_read and programs",
+            "programs",
+            r"`programs` is a list: compare a field with it, as in `proc.name in \(programs\)`",
+        ),
+        ("open_read and procname = x", "procname", "is no field: .* Did you mean 'proc.name'?"),
+        ("open_read and fd.name contans x", "contans", "`contans` is no operator. Did you mean 'contains'?"),
+        ("open_read and fd.name ~ x", "~", "Did you mean 'regex' or 'glob'?"),
+        ("open_read adn fd.name = x", "adn", "Did you mean 'and'?"),
+        ("open_read && fd.name = x", "&&", "Did you mean 'and'?"),
+        ("open_read AND fd.name = x", "AND", "Did you mean 'and'?"),
+        ("open_read and fd.name = x)", ")", r"This `\)` has no `\(` before it."),
+        ("open_read and (fd.name = x", "x", r"A `\(` is never closed"),
+        ("open_read and proc.name in (cat head)", "head", r"A `\)` is missing before `head` .*commas"),
+        ("open_read and proc.cmdline = cat /etc/passwd", "/", "has to be in quotes"),
+        ("open_read and", "and", "The condition ends too early"),
+        ("open_read and proc.name", "proc.name", "ends after a field"),
+        ("open_read and proc.name =", "=", "a value has to follow, and nothing does"),
+        ("evt.type = opn", "opn", "There is no event type `opn`. Did you mean 'open'?"),
+        ("open_read and proc.pid = cat", "cat", "`proc.pid` is a number"),
+        ("open_read and proc.pid contains 1", "contains", "`contains` can't be used on `proc.pid`"),
+        ("open_read and proc.name[1] = x", "proc.name", "The field `proc.name` takes no such argument"),
+    ],
+)
+def test_an_error_in_a_condition_is_marked_where_it_is(condition: str, place: str, words: str) -> None:
+    page = draft(rule(condition))
+    error = page.errors[0]
+    line = page.text.split("\n")[error.line]
+    assert line[error.start :].startswith(place)
+    assert line.startswith("  condition:")
+    assert re.search(words, error.words), error.words
+    assert error.said == page.report.errors[0].message
+    assert error.code in ERRORS
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        ">-\n    open_read and\n      container and\n    fd.nmae = /x",
+        "|\n    open_read\n    and fd.nmae = /x\n",
+        "open_read and proc.name in (programs)\n    and fd.nmae = /x",
+        '"open_read and proc.args contains \\"ü\\" and fd.nmae = /x"',
+        "'open_read and proc.args = ''a b'' and fd.nmae = /x'",
+        "open_read and proc.args = 'äöü…' and fd.nmae = /x",
+    ],
+)
+def test_folded_quoted_and_other_letters_dont_move_the_mark(condition: str) -> None:
+    assert "fd.nmae" in marked(draft(rule(condition)))
+
+
+def test_every_error_is_marked_though_falco_stops_at_the_first() -> None:
+    first, second = rule("open_reed and fd.nmae = /x and evt.type = opn"), rule(priority="INFFO")
+    page = draft(first + second.replace("Accounts", "Second"))
+    assert list(marked(page)) == ["open_reed", "fd.nmae", "opn", "INFFO"]
+    assert len(page.report.errors) == 1
+    assert [mark.line for mark in page.errors] == [4, 4, 4, 13]
+
+
+def test_a_fault_of_a_macro_is_marked_in_the_macro() -> None:
+    macro = "- macro: mine\n  condition: proc.nme = x\n"
+    assert list(marked(draft(macro + rule("open_read and mine and proc.name in (programs)")))) == ["proc.nme"]
+
+
+def test_what_only_follows_from_an_error_is_not_said() -> None:
+    macro = "- macro: mine\n  condition: proc.name\n"
+    assert list(marked(draft(macro + rule("open_read and mine and proc.name in (programs)")))) == ["proc.name"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (rule(output="x %proc.nmae y"), "proc.nmae", "for an output. Did you mean 'proc.name'?"),
+        (rule(priority="INFFO"), "INFFO", "`INFFO` is no priority"),
+        (rule(priority="Warn1ng"), "Warn1ng", "Did you mean 'Warning'?"),
+        (rule().replace("condition", "condtion"), "condtion", "There is no key `condtion`. Did you mean 'condition'?"),
+        (rule().replace("  desc: A program\n", ""), "Accounts", "The key `desc` is missing"),
+        (rule().replace("A program", '"A program'), '"', "This quote is never closed"),
+        (rule().replace("A program", ""), "", "`desc` has no value"),
+        (rule(output="Hi: there"), ":", "A value with a colon and a space in it has to be in quotes"),
+        (rule(output="%proc.name"), "%proc.name", "A value can't begin with `%`: put it in quotes"),
+        (rule().replace("  desc", "\tdesc"), "\t", "YAML is indented with spaces"),
+        (rule().replace("  desc", "    desc"), ":", "indented more than the one above it"),
+        (rule().replace("  desc", " desc"), "desc:", "indentation of this line fits nothing above it"),
+        (rule().replace("[cat, head]", "[cat, head"), ":", "never closed, or a comma is missing"),
+        ("hello", "hello", "A rules file is a list of items"),
+        ("rule: A\ndesc: x\n", "rule: A", "A rules file is a list of items"),
+        ("customRules:\n  a.yaml: |-\n    - rule: A\n", "customRules:", "This is a values file for Helm"),
+        ("- hello\n", "hello", "A rules file is a list of items"),
+        (
+            "- rule: Terminal shell in contaner\n  condition: and x\n  override: {condition: append}\n",
+            "Terminal shell in contaner",
+            "There is no rule .* to change. Did you mean 'Terminal shell in container'?",
+        ),
+        (
+            "- list: shell_binariez\n  items: [a]\n  override: {items: append}\n",
+            "shell_binariez",
+            "mean 'shell_binaries'",
+        ),
+        ("- macro: containr\n  condition: or x\n  override: {condition: append}\n", "containr", "mean 'container'"),
+        (
+            "- rule: Terminal shell in container\n  condition: and proc.name != a\n  override: {conditon: append}\n",
+            "conditon",
+            "Did you mean 'condition'?",
+        ),
+        (
+            "- rule: Terminal shell in container\n  condition: and proc.nmae != a\n  override: {condition: append}\n",
+            "proc.nmae",
+            "Did you mean 'proc.name'?",
+        ),
+    ],
+)
+def test_an_error_elsewhere_is_marked_where_it_is(text: str, place: str, words: str) -> None:
+    page = draft(text)
+    error = page.errors[0]
+    assert page.text.split("\n")[error.line][error.start : error.end].startswith(place)
+    assert re.search(words, error.words), error.words
+    assert (error.said, error.code) == (page.report.errors[0].message, page.report.errors[0].code)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (rule() + "  tagz: [a]\n", "tagz", "Falco ignores it. Did you mean 'tags'?"),
+        (rule().replace("- rule", "- rul"), "rul:", "no rule, macro or list.* Did you mean 'rule'?"),
+        (rule("open_read"), "programs", "No rule or macro uses this list"),
+        (rule("proc.name in (programs)"), "Accounts", "doesn't say which system calls it is about"),
+        (rule("open_read and evt.dir = < and proc.name in (programs)"), "evt.dir", "says nothing since Falco 0.42"),
+        (rule(output="x %container.info"), "container.info", "Falco replaces `%container.info` by nothing"),
+        (rule("open_read and proc.name in (programs) and fd.name = fd.name"), "fd.name", r"write `val\(fd.name\)`"),
+    ],
+)
+def test_a_warning_is_marked_where_it_is(text: str, place: str, words: str) -> None:
+    page = draft(text)
+    assert page.report.successful
+    said = {text.split("\n")[m.line][m.start : m.end]: m.words for m in page.marks if m.severity == "warning"}
+    assert place in said
+    assert re.search(words, said[place]), said[place]
+
+
+@pytest.mark.parametrize(
+    "condition", ["open_read and proc.name in (program)", "open_read and proc.name in shell_binarys"]
+)
+def test_a_list_that_isnt_there_is_only_a_text_to_falco(condition: str) -> None:
+    notes = [mark for mark in draft(rule(condition)).marks if mark.severity == "note"]
+    assert len(notes) == 1
+    assert "Falco compares with that text. Did you mean '" in notes[0].words
+    assert notes[0].code == ""
+
+
+def test_an_error_in_another_file_is_said_without_a_place() -> None:
+    page = draft(rule(), ("before.yaml", rule("open_reed").replace("Accounts", "Before")))
+    assert [mark.line for mark in page.errors] == [-1]
+    assert "before.yaml, line 3: There is no macro open_reed" in repr(page)
+    assert "before.yaml, line 3: There is no macro" in page._repr_html_()
+
+
+def test_an_error_that_a_changed_macro_makes_elsewhere_is_said_without_a_place() -> None:
+    page = draft("- macro: open_read\n  condition: open_reed\n")
+    assert [mark.words for mark in page.errors if mark.line >= 0] == [
+        "There is no macro `open_reed`, and a field would have a dot in its name. Did you mean 'open_read'?"
+    ]
+    page = draft("- list: shell_binaries\n  items: ['(']\n")
+    assert [mark.line for mark in page.errors] == [-1]
+    assert page.errors[0].words.startswith("falco_rules.yaml, line ")
+
+
+def test_as_text_a_caret_is_under_the_place_and_the_words_under_that() -> None:
+    lines = repr(draft(rule("open_read and fd.nmae = /x and proc.name in (programs)"))).split("\n")
+    at = next(n for n, line in enumerate(lines) if "fd.nmae" in line)
+    assert lines[at + 1].index("^^^^^^^") == lines[at].index("fd.nmae")
+    assert lines[at + 2].strip() == "|   error: There is no field fd.nmae. Did you mean 'fd.name'?"
+    assert lines[at + 3].strip().startswith("|   Falco: filter_check called with nonexistent field fd.nmae (LOAD_ERR_")
+
+
+def test_a_long_line_is_cut_around_its_mark() -> None:
+    page = draft(rule(f"open_read and proc.name in ({', '.join(['abcdef'] * 60)}) and fd.nmae = /x"))
+    lines = repr(page).split("\n")
+    at = next(n for n, line in enumerate(lines) if "fd.nmae" in line)
+    assert len(lines[at]) < 120
+    assert lines[at + 1].index("^") == lines[at].index("fd.nmae")
+
+
+def test_of_a_long_file_the_lines_around_a_mark_are_shown() -> None:
+    page = draft("# one\n" * 60 + rule("open_reed and proc.name in (programs)"))
+    assert "# one" not in repr(page)
+    assert repr(page).startswith(" ⋯\n63 | - rule: Accounts\n")
+    assert "# one" not in page._repr_html_()
+
+
+def test_html_escapes_the_text_and_shows_no_backquotes() -> None:
+    page = draft(rule("open_read and fd.name = <script>x</script> and fd.nmae = `a`"))
+    assert "<script>" not in page._repr_html_()
+    assert "&lt;script&gt;" in page._repr_html_()
+    assert "<code>fd.nmae</code>" in page._repr_html_()
+
+
+def test_a_file_that_isnt_among_them_is_refused() -> None:
+    with pytest.raises(RuleError, match=r"There is no file 'other.yaml'"):
+        annotate([DEFAULT], "other.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "# only\n",
+        "\t",
+        "- \n",
+        "-\n  rule: x\n",
+        "[]",
+        "{}",
+        "\ufeff- list: a\n  items: [a]\n",
+        "\0",
+        "a: &a [*a]",
+    ],
+)
+def test_odd_files_are_no_trouble(text: str) -> None:
+    page = draft(text)
+    assert bool(page.errors) is not page.report.successful
+    assert repr(page)
+    assert page._repr_html_()
