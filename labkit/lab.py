@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.calls import checked, near, short_repr, texts
 from labkit.errors import LabError
 from labkit.settings import Settings
+from labkit.show import in_notebook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from labkit.attacks import Attack, Outcomes
     from labkit.attacks.catalogue import AttackName
     from labkit.aws import Aws
+    from labkit.drafts.draft import Draft
     from labkit.exercises import Feedback
     from labkit.kube import ExecResult
     from labkit.provision.audit import Audit
@@ -108,7 +110,12 @@ class Lab:
         settings = Settings.load(**given)
         if settings.target == "eks" and region is None and "LABKIT_REGION" not in os.environ:
             settings = replace(settings, region="")  # the default is the embedded lab's; here boto3 knows better
-        return cls(connect(settings, start=start, partly=partly))
+        lab = cls(connect(settings, start=start, partly=partly))
+        if in_notebook():
+            from labkit.drafts.cell import register
+
+            register(lab.target)
+        return lab
 
     def __repr__(self) -> str:
         s = self.settings
@@ -302,6 +309,17 @@ class Lab:
         from labkit.alerts.falco_rules import default_rules
 
         return default_rules(self.target)
+
+    def draft(self, name: str) -> Draft:
+        """The rule of the cell that begins with `%%rule NAME`, as it was run last.
+
+        `.text`, `.report` (Falco's), `.ready`, `.replay` (its alerts on the recording), `.engine`, `.why()`. A path to
+        everything that takes one: `lab.apply("custom-rules", files=[lab.draft("mine")])`. Raises `DraftError` if there
+        is none.
+        """
+        from labkit.drafts.draft import load
+
+        return load(self.target, name)
 
     # Alerts
 

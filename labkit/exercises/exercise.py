@@ -111,7 +111,7 @@ def _help(progress: Progress, name: str) -> str:
 
 def _untouched(answer: Any) -> bool:
     """Whether an answer is, or holds, the `...` that a chapter's cell begins with."""
-    if answer is ... or answer is None:
+    if answer is ... or answer is None or getattr(answer, "untouched", None) is True:
         return True
     if isinstance(answer, str):
         return answer.strip() in ("", "...")

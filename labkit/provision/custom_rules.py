@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from labkit.calls import short_repr
 from labkit.errors import StepError
@@ -23,6 +24,8 @@ from labkit.provision.falco import (
 from labkit.provision.parts import Part
 from labkit.provision.steps import Step
 from labkit.target import Target
+
+File: TypeAlias = "str | os.PathLike[str]"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def rule_files(target: Target) -> list[Path]:
     return sorted((target.settings.root / "custom-rules").glob("*.yaml"))
 
 
-def _parts(target: Target, files: Path | str | Iterable[Path | str] | None = None) -> list[Part]:
+def _parts(target: Target, files: File | Iterable[File] | None = None) -> list[Part]:
     """`files` are values files with rules under `customRules`, one or several; by default those shipped before, or the
     workshop's."""
     if files is None:
@@ -81,9 +84,10 @@ def _parts(target: Target, files: Path | str | Iterable[Path | str] | None = Non
     return [CustomRules(target.settings.falco_namespace, (values_file(target), *chosen))]
 
 
-def _found(target: Target, file: Path | str) -> Path:
-    if not isinstance(file, str | Path):
+def _found(target: Target, file: File) -> Path:
+    if not isinstance(file, str | os.PathLike):
         raise StepError(f"{short_repr(file)} is no file.", hint="`files` takes a path, or a list of paths.")
+    file = os.fspath(file)
     for candidate in (Path(file), target.settings.root / file):
         with suppress(ValueError):  # a NUL in it
             if candidate.is_file():
