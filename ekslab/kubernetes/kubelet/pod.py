@@ -22,6 +22,7 @@ from ekslab.node import Container, ContainerSpec, ImagePullError, OciError
 _BACKOFF_FIRST, _BACKOFF_MAX = 1.0, 30.0
 _BACKOFF_RESET = 600.0
 _MOUNT_RETRY = 1.0
+_START_SECONDS = 1.0  # at most; what a program takes to open the port that a probe asks
 
 
 class PodWorker:
@@ -362,6 +363,8 @@ class PodWorker:
             while not state.started:
                 await asyncio.sleep(0.05)
         await asyncio.sleep(float(spec.get("initialDelaySeconds", 0)) or 0.02)
+        if kind != "livenessProbe":
+            await self._opened(probe, min(float(spec["periodSeconds"]), _START_SECONDS))
         good = bad = 0
         while True:
             try:
@@ -387,6 +390,15 @@ class PodWorker:
                     if kind == "readinessProbe":
                         self._set_ready(state, True)
             await asyncio.sleep(float(spec["periodSeconds"]))
+
+    async def _opened(self, probe: Probe, seconds: float) -> None:
+        """Returns when the port that a probe asks is open, at the latest after `seconds`.
+
+        A program takes a moment to start: asked before that, it would be asked again after a whole period only.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not probe.can_answer() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
 
     def _set_ready(self, state: ContainerState, ready: bool) -> None:
         if state.ready != ready:

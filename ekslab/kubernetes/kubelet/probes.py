@@ -36,6 +36,17 @@ class Probe:
         self._node = node
         self._address = address
 
+    def can_answer(self) -> bool:
+        """Whether the port that it asks is open. A command can always be run."""
+        asked = self._spec.get("tcpSocket") or self._spec.get("httpGet")
+        if asked is None:
+            return True
+        try:
+            address, port = self._node.network.resolve(asked.get("host") or self._address), self._port(asked["port"])
+        except (OSError, ValueError):
+            return True  # asking says what is wrong
+        return self._node.network.handler_for(address, port) is not None
+
     async def check(self) -> None:
         """Returns when the container is well, raises `ProbeFailure` when it isn't."""
         timeout = float(self._spec.get("timeoutSeconds", 1))

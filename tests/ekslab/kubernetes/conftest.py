@@ -37,6 +37,7 @@ async def _serve(p: Process) -> int:
             return HttpResponse(500)
         return HttpResponse(200, {}, f"hello from {p.env['HOSTNAME']}".encode())
 
+    await p.sleep(float(p.env.get("START_SECONDS", "0")))
     stop = p.listen(int(p.env.get("PORT", "80")), answer)
     p.print("serving")
     try:

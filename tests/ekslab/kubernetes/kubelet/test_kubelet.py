@@ -289,6 +289,14 @@ def test_an_http_probe_asks_the_server(run, core, namespace, eventually):
     assert "Container main failed liveness probe, will be restarted" in messages
 
 
+def test_a_probe_does_not_miss_a_program_that_is_just_starting(run, core, namespace, eventually):
+    probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 60}
+    starting = {"env": [{"name": "START_SECONDS", "value": "0.4"}]}
+    run("starting", container={**starting, "startupProbe": probe, "readinessProbe": probe})
+    eventually(lambda: core.read_namespaced_pod("starting", namespace).status.container_statuses[0].ready)
+    assert "Unhealthy" not in _reasons(core, namespace)
+
+
 def test_a_pod_that_fits_nowhere_stays_pending(core, namespace, pod_manifest, eventually):
     core.create_namespaced_pod(namespace, pod_manifest("nowhere", nodeSelector={"no": "such"}))
     message = (
