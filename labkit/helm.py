@@ -20,6 +20,8 @@ from labkit.errors import Hint, LabError, StepError, TargetError, UnreachableErr
 from labkit.show import say
 from labkit.versions import pinned
 
+_CHANGING = ("upgrade", "rollback", "uninstall")
+
 
 @dataclass(frozen=True)
 class Release:
@@ -78,6 +80,23 @@ class Helm:
         self._before = before
         self._notes = notes
         self._lock: int | None = None
+        self._read: dict[tuple[str, ...], tuple[float, str]] | None = None
+        self._fresh_seconds = 0.0
+
+    @contextmanager
+    def reading_once(self, seconds: float = 5.0) -> Iterator[None]:
+        """Within it, a question about releases is asked once, and again when a release changed or `seconds` passed.
+
+        Each question starts a program, and several parts of a step have the same.
+        """
+        if self._read is not None:
+            yield
+            return
+        self._read, self._fresh_seconds = {}, seconds
+        try:
+            yield
+        finally:
+            self._read = None
 
     def upgrade_install(
         self,
@@ -167,6 +186,7 @@ class Helm:
         with self._notes.open("a+", encoding="utf-8") as file:
             _lock(file.fileno(), f"Helm release {release} in namespace {namespace}", self.patience)
             self._lock = file.fileno()
+            self._forget()  # another process may have changed it until now
             try:
                 last = self._put_right(release, namespace, file)
                 _write(file, _note(release, namespace, last.revision + 1 if last else 1))
@@ -224,7 +244,17 @@ class Helm:
             )
 
     def _json(self, *arguments: str) -> Any:
-        return json.loads(self._run(*arguments, "--output", "json"))
+        if self._read is None:
+            return json.loads(self._run(*arguments, "--output", "json"))
+        asked, text = self._read.get(arguments, (0.0, ""))
+        if not text or time.monotonic() - asked > self._fresh_seconds:
+            text = self._run(*arguments, "--output", "json")
+            self._read[arguments] = time.monotonic(), text
+        return json.loads(text)
+
+    def _forget(self) -> None:
+        if self._read is not None:
+            self._read.clear()
 
     def _run(self, *arguments: str, deadline: float = 120.0, cluster: bool = True) -> str:
         if cluster:
@@ -235,6 +265,8 @@ class Helm:
         command = [program, *self._program[1:], *arguments]
         options = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig and cluster else []
         options += ["--kube-context", self.context] if self.context and cluster else []
+        if arguments[0] in _CHANGING:
+            self._forget()
         try:
             done = _finish([*command, *options], deadline, keep=() if self._lock is None else (self._lock,))
         except subprocess.TimeoutExpired as error:

@@ -144,8 +144,9 @@ class Lab:
         from labkit.show import Table
 
         chosen = STEPS.with_needs(texts(steps, "step") or STEPS.ORDER)
-        for step in chosen:
-            step.apply(self.target)
+        with self.helm.reading_once():
+            for step in chosen:
+                step.apply(self.target)
         return Table("In place", ("step", "state", "what"), tuple((s.name, "ready", s.title) for s in chosen))
 
     def status(self) -> Table:
@@ -153,7 +154,8 @@ class Lab:
         from labkit.provision.steps import STEPS
         from labkit.show import Table
 
-        found = [step.status(self.target) for step in STEPS]
+        with self.helm.reading_once():
+            found = [step.status(self.target) for step in STEPS]
         what = [textwrap.shorten(s.fault, 120, placeholder=" ...") or s.title for s in found]
         rows = tuple((s.step, s.state, text) for s, text in zip(found, what, strict=True))
         return Table("Steps", ("step", "state", "what"), rows)

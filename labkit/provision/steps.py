@@ -158,7 +158,7 @@ class Step:
         """Applies every part, in order. Raises `StepError` or `TargetError`; what was done until then stays."""
         self.check(options)
         changes = []
-        with self._named(), translated_errors(target.aws.hint):
+        with self._named(), translated_errors(target.aws.hint), target.helm.reading_once():
             for part in self.parts(target, **options):
                 if part.incidental:
                     continue
@@ -244,7 +244,7 @@ class Step:
 
     def status(self, target: Target) -> StepStatus:
         """The state of each part."""
-        with self._named(), translated_errors(target.aws.hint):
+        with self._named(), translated_errors(target.aws.hint), target.helm.reading_once():
             found = [(part, part.state(target)) for part in self.parts(target)]
             faults = [part.fault(target) for part, state in found if state]
         parts = [(p.kind, p.name, state) for p, state in found if state or not p.incidental]
@@ -288,11 +288,12 @@ def applying(target: Target, names: Sequence[str], **options: Any) -> Iterator[S
     for step in STEPS.with_needs(names):
         if step.name in names:
             step.check(options)
-    for step in STEPS.with_needs(names):
-        if step.name in names:
-            yield step.apply(target, **options)
-        elif step.is_missing(target):
-            yield step.apply(target)
+    with target.helm.reading_once():
+        for step in STEPS.with_needs(names):
+            if step.name in names:
+                yield step.apply(target, **options)
+            elif step.is_missing(target):
+                yield step.apply(target)
 
 
 def undo_all(target: Target, steps: Iterable[Step]) -> Table:
@@ -301,12 +302,13 @@ def undo_all(target: Target, steps: Iterable[Step]) -> Table:
     Raises `TeardownError` at the end if anything is left, with what and why.
     """
     silent: dict[str, str] = {}
-    changes = [
-        change
-        for step in reversed(list(steps))
-        for change in step.undo(target, silent=silent).changes
-        if change.action != "absent"
-    ]
+    with target.helm.reading_once():
+        changes = [
+            change
+            for step in reversed(list(steps))
+            for change in step.undo(target, silent=silent).changes
+            if change.action != "absent"
+        ]
     done = [change for change in changes if change.action != "left"]
     title = "Taken down" if any(change.action == "removed" for change in done) else "Nothing to take down"
     table = table_of(title, done)

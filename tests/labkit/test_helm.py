@@ -64,6 +64,25 @@ def test_the_status_is_that_of_the_latest_revision(calls: Path) -> None:
     assert made(calls)[0][:5] == ["list", "--namespace", "falco", "--filter", "^falco$"]
 
 
+def test_what_several_parts_ask_is_asked_once_until_the_release_changes(calls: Path, tmp_path: Path) -> None:
+    helm = Helm(notes=tmp_path / "notes")
+    with helm.reading_once():
+        for _ in range(3):
+            assert helm.status("falco", "falco") is not None
+        with helm.reading_once():
+            helm.get_values("falco", "falco")
+        helm.get_values("falco", "falco")
+        assert [call[0] for call in made(calls)] == ["list", "get"]
+        helm.upgrade_install("falco", "falcosecurity/falco", version="9.1.0", namespace="falco")
+        helm.status("falco", "falco")
+        assert [call[0] for call in made(calls)] == ["list", "get", "list", "upgrade", "list"]
+    helm.status("falco", "falco")
+    with helm.reading_once(seconds=0):
+        helm.status("falco", "falco")
+        helm.status("falco", "falco")
+    assert [call[0] for call in made(calls)][5:] == ["list"] * 3
+
+
 def test_a_release_without_values_has_an_empty_map(calls: Path) -> None:
     assert Helm().get_values("falco", "falco") == {}
 

@@ -10,6 +10,7 @@ import pytest
 
 from labkit.aws import Identity, NoClusterError
 from labkit.errors import StepError, StoppedError, UnreachableError
+from labkit.helm import Helm
 from labkit.ledger import Ledger, Record
 from labkit.provision.parts import Part
 from labkit.provision.steps import STEPS, Change, Step, StepResult, StepStatus, TeardownError, applying, undo_all
@@ -83,7 +84,7 @@ def lab(tmp_path: Path) -> Any:
         (shell / f"{name}.undo.sh").write_text("undo\n")
     aws = SimpleNamespace(hint="", identity=Identity("111122223333", "arn:aws:iam::111122223333:user/me"))
     settings = Settings.load(environ={}, root=tmp_path)
-    return SimpleNamespace(settings=settings, ledger=Ledger(tmp_path / "ledger.json"), aws=aws)
+    return SimpleNamespace(settings=settings, ledger=Ledger(tmp_path / "ledger.json"), aws=aws, helm=Helm())
 
 
 def test_undoing_takes_only_what_the_lab_made_last_first(lab: Any) -> None:
