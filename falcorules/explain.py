@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from falcorules import ast
+from falcorules import ast, markup
 from falcorules.codegen import Matcher, matcher
 from falcorules.compile import compared_fields, compile_condition
 from falcorules.errors import EventError
@@ -19,7 +19,8 @@ from falcorules.output import evaluated
 from falcorules.text import as_text
 
 _WIDTH = 100
-_MONO = "font-family:monospace"
+_MONO = markup.MONO
+_LINE = f"{_MONO};text-indent:-1.2em;overflow-wrap:anywhere"
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,12 +78,19 @@ class Explanation:
         return str(self)
 
     def _repr_html_(self) -> str:
-        facts = {"rule": self.rule.name, "description": self.rule.description.strip(), **self._facts}
-        rows = "".join(
-            f"<tr><th>{name}</th><td style='text-align:left'>{html.escape(value)}</td></tr>"
+        facts = {"description": self.rule.description.strip(), **self._facts}
+        head = f"{markup.priority_badge(self.rule.priority)} {markup.styled(self.rule.name, 'font-weight:600')}"
+        grid = "display:grid;grid-template-columns:max-content 1fr;gap:0.1em 1.2em;margin:0.5em 0"
+        cells = "".join(
+            markup.styled(name, markup.FAINT, "div") + markup.styled(value, "overflow-wrap:anywhere", "div")
             for name, value in facts.items()
         )
-        return f"<table>{rows}</table><pre style='{_MONO}'>{html.escape(self.tree)}</pre>"
+        tree = markup.styled(self.tree, f"{_MONO};white-space:pre-wrap;overflow-wrap:anywhere", "div")
+        title = markup.styled("condition", f"{markup.FAINT};margin-bottom:0.1em", "div")
+        return markup.box(
+            f'<div>{head}</div><div style="{grid}">{cells}</div>{title}{tree}',
+            markup.PRIORITY_COLOURS[self.rule.priority][0],
+        )
 
 
 def types_text(types: frozenset[str], limit: int) -> str:
@@ -127,7 +135,7 @@ class Truth:
 
     def _repr_html_(self) -> str:
         return "".join(
-            f"<div style='margin-left:{1.2 * depth:.1f}em;{_MONO}'>{truth._html_line()}</div>"
+            f"<div style='{_LINE};padding-left:{1.2 * depth + 1.2:.1f}em'>{truth._html_line()}</div>"
             for truth, depth in self._flat()
         )
 
@@ -144,9 +152,9 @@ class Truth:
         return f"{'✓' if self.value else '✗'} {self._what}{seen}"
 
     def _html_line(self) -> str:
-        color, mark = ("#24883f", "✓") if self.value else ("#dc3545", "✗")
-        seen = f" <i style='color:#767676'>[{html.escape(_shortened(self.seen))}]</i>" if self.seen else ""
-        return f"<span style='color:{color}'>{mark}</span> {html.escape(self._what)}{seen}"
+        colour, mark = (markup.GOOD, "✓") if self.value else (markup.BAD, "✗")
+        seen = markup.styled(f" [{_shortened(self.seen)}]", f"{markup.FAINT};font-style:italic") if self.seen else ""
+        return f"{markup.styled(mark, f'{colour};font-weight:700')} {html.escape(self._what)}{seen}"
 
     @property
     def _what(self) -> str:
@@ -179,12 +187,13 @@ class Verdict:
         return str(self)
 
     def _repr_html_(self) -> str:
-        reasons = "".join(
-            f"<div style='margin-left:1.2em;{_MONO}'>{truth._html_line()}</div>" for truth in self.reasons
-        )
-        return (
-            f"<div><b>{html.escape(self._headline)}</b></div>{reasons}"
-            f"<details><summary>the whole condition</summary>{self.truth._repr_html_()}</details>"
+        word, tone = ("matches", "good") if self.matched else ("no match", "plain")
+        lines = (truth._html_line() for truth in self.reasons)
+        reasons = "".join(f"<div style='{_LINE};padding-left:1.2em'>{line}</div>" for line in lines)
+        return markup.box(
+            f"<div>{markup.badge(word, markup.TONES[tone])} {html.escape(self._headline)}</div>{reasons}"
+            f"<details><summary>the whole condition</summary>{self.truth._repr_html_()}</details>",
+            markup.TONES[tone][0],
         )
 
     @property

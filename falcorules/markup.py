@@ -37,7 +37,7 @@ FAINT = "color:color-mix(in srgb, currentColor 75%, transparent)"
 LINE = "1px solid color-mix(in srgb, currentColor 25%, transparent)"
 MONO = "font-family:var(--jp-code-font-family, monospace);font-size:0.92em"
 
-_SHORT = 28  # characters of a column that is kept on one line
+_SHORT = 32  # characters of a column that is kept on one line
 _LONG_WORD = 24
 
 
@@ -95,3 +95,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
         f'<table style="margin-left:0;max-width:100%;table-layout:auto"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def box(content: str, edge: str) -> Html:
+    """A frame with a coloured edge at its left, around HTML."""
+    shape = f"border:{LINE};border-left:0.4em solid {edge};border-radius:4px;padding:0.6em 0.9em;margin:0.2em 0"
+    return styled(Html(content), f"{shape};box-sizing:border-box;max-width:100%;text-align:left", "div")

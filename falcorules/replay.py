@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from falcorules import markup
 from falcorules.output import Alert
 from falcorules.text import moment_of
 
 _WIDTH = 70
 _COLUMNS = ("Time", "Priority", "Rule", "Command")
-_STYLE = 'style="text-align:left"'
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,13 +41,11 @@ class Replay:
         return "\n  ".join([self._title, *lines])
 
     def _repr_html_(self) -> str:
-        def line(tag: str, cells: Iterable[str]) -> str:
-            return f"<tr>{''.join(f'<{tag} {_STYLE}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-        if not self.alerts:
-            return f"<b>{self._title}</b>"
-        body = "".join(line("td", row) for row in self._rows())
-        return f"<b>{self._title}</b><table><thead>{line('th', _COLUMNS)}</thead><tbody>{body}</tbody></table>"
+        rows = [
+            (when, markup.priority_badge(priority), rule, _said(alert))
+            for (when, priority, rule, _), alert in zip(self._rows(), self.alerts, strict=True)
+        ]
+        return f"<b>{self._title}</b>{markup.table(_COLUMNS, rows) if rows else ''}"
 
     @property
     def _title(self) -> str:
@@ -60,10 +57,14 @@ class Replay:
                 _time_of_day(alert.time),
                 alert.priority,
                 alert.rule,
-                _shortened(str(alert.output_fields.get("proc.cmdline") or alert.message)),
+                _shortened(_said(alert)),
             )
             for alert in self.alerts
         ]
+
+
+def _said(alert: Alert) -> str:
+    return str(alert.output_fields.get("proc.cmdline") or alert.message)
 
 
 def _counted(count: int, noun: str) -> str:

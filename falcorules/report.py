@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from falcorules import markup
 from falcorules.arguments import near
 
 # Each code: the short form that the text shows; for warnings also the description that the JSON shows.
@@ -191,9 +191,6 @@ class FileReport:
         return f"{''.join(parts)}\n"
 
 
-_PRE = "font-family:monospace;white-space:pre;overflow-x:auto;text-align:left;max-width:46rem"
-
-
 @dataclass(repr=False)
 class Report:
     """The reports of several rules files, in the order in which they were loaded.
@@ -232,27 +229,60 @@ class Report:
         return (self.refused or str(self)).rstrip()
 
     def _repr_html_(self) -> str:
-        head = "<tr><th>File</th><th>Line</th><th>What</th><th>Code</th><th>Message</th></tr>"
-        rows = []
-        for file in self.files:
-            problems = [*file.errors, *file.warnings]
-            if not problems:
-                rows.append(f"<tr><td>{html.escape(file.name)}</td><td></td><td></td><td>ok</td><td></td></tr>")
-            for problem in problems:
-                place = next((p for p in reversed(problem.locations) if p.name == file.name), problem.location)
-                named = next((p for p in reversed(problem.locations) if p.item_name), problem.location)
-                what = f"{named.item_type} {named.item_name}".strip()
-                said = f"{problem.message} {problem.suggestion}".strip()
-                style = "color:#dc3545" if problem.code in ERRORS else "color:#93730a"
-                rows.append(
-                    f"<tr><td>{html.escape(file.name)}</td><td>{place.line + 1}</td>"
-                    f'<td style="text-align:left">{html.escape(what)}</td>'
-                    f'<td style="{style}">{problem.code}</td><td style="text-align:left">'
-                    f'{html.escape(said)}<pre style="{_PRE}">{html.escape(problem.snippet)}</pre></td></tr>'
-                )
-        if self.refused:
-            rows.append(f'<tr><td colspan="5" style="color:#dc3545">{html.escape(self.refused)}</td></tr>')
-        return f"<table>{head}{''.join(rows)}</table>"
+        boxes = [_refusal_box(self.refused)] if self.refused else []
+        return "".join([*boxes, *map(_file_box, self.files)])
+
+
+def _refusal_box(text: str) -> str:
+    return markup.box(markup.badge("refused", markup.TONES["bad"]) + " " + markup.escaped(text), markup.TONES["bad"][0])
+
+
+def _file_box(file: FileReport) -> str:
+    """A file's verdict, and below it each problem with its place, its code and its line."""
+    word, tone = ("invalid", "bad") if file.errors else ("ok", "good")
+    verdict = markup.badge(word, markup.TONES[tone])
+    if file.warnings and not file.errors:
+        tone = "warning"
+        verdict = markup.Html(verdict + " " + markup.badge("with warnings", markup.TONES[tone]))
+    name = markup.styled(file.name, "font-weight:600;overflow-wrap:anywhere")
+    problems = "".join(_problem_html(file, problem) for problem in [*file.errors, *file.warnings])
+    return markup.box(f"<div>{verdict} {name}</div>{problems}", markup.TONES[tone][0])
+
+
+def _problem_html(file: FileReport, problem: Problem) -> str:
+    place = next((p for p in reversed(problem.locations) if p.name == file.name), problem.location)
+    named = next((p for p in reversed(problem.locations) if p.item_name), problem.location)
+    is_error = problem.code in ERRORS
+    word = markup.styled("error" if is_error else "warning", markup.BAD if is_error else markup.WARNING, "b")
+    where = f"line {place.line + 1}, {named.item_type} {named.item_name}".strip()
+    said = f"{problem.message}. {problem.suggestion}" if problem.suggestion else problem.message
+    title = ERRORS[problem.code] if is_error else WARNINGS[problem.code][0]
+    return (
+        f'<div style="margin-top:0.5em">{word} {markup.styled(where, markup.FAINT)}, {markup.escaped(title)} '
+        f"({markup.styled(problem.code, f'{markup.MONO};overflow-wrap:anywhere')})</div>"
+        f"{_snippet_html(problem)}{markup.styled(said, 'overflow-wrap:anywhere', 'div')}"
+    )
+
+
+def _snippet_html(problem: Problem) -> str:
+    """The line with what is wrong in it marked: the field that the message names, or the word at the caret."""
+    line, _, caret = problem.snippet.rstrip("\n").rpartition("\n")
+    if caret.strip() != "^":
+        line, caret = problem.snippet.strip("\n"), ""
+    if not line or line.startswith("<No context"):
+        return ""
+    named = re.search(r"nonexistent field ([\w.]+)", problem.message)
+    wrong = named[1] if named else problem.deprecated_field
+    start = line.find(wrong) if wrong else -1
+    if start < 0:
+        start = len(caret) - 1 if caret else len(line)
+        word = re.match(r"[\w.]*\W?", line[start:])
+        # In a condition the caret is often at the end of the line, wherever the fault is: then it marks a letter.
+        wrong = word[0].rstrip() if word and (len(word[0]) > 1 or not word[0].isalnum()) else ""
+    mark = markup.styled(wrong, f"{markup.BAD};font-weight:700;text-decoration:underline wavy") if wrong else ""
+    shown = markup.escaped(line[:start]) + mark + markup.escaped(line[start + len(wrong) :])
+    style = f"{markup.MONO};white-space:pre-wrap;overflow-wrap:anywhere;margin:0.2em 0 0.2em 1.2em"
+    return markup.styled(markup.Html(shown), style, "div")
 
 
 def snippet(contents: Mapping[str, bytes], place: Location, expression: bytes | None = None) -> str:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from labkit.drafts.draft import Draft
     from labkit.exercises import Feedback
     from labkit.kube import ExecResult
+    from labkit.kube.pods import Pods
     from labkit.provision.audit import Audit
     from labkit.provision.preflight import Preflight
     from labkit.provision.steps import StepName, StepResult
@@ -225,6 +226,15 @@ class Lab:
     def cluster(self) -> dict[str, Any]:
         """EKS's description of the cluster. Raises `TargetError` if there is no such cluster."""
         return self.target.cluster
+
+    def pods(self, namespace: str = "", *, labels: str = "") -> Pods:
+        """The pods of a namespace (default: the application's), with what keeps some from being ready.
+
+        `labels` is a selector such as `app=nginx`. The result's `items` are the pods as the API has them.
+        """
+        from labkit.kube.pods import pods
+
+        return pods(self.kube, namespace or self.settings.app_namespace, labels)
 
     # Triggering
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 import itertools
 import os
+import re
 import sys
 import textwrap
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
+
+from falcorules import markup
 
 
 def counted(count: int, noun: str) -> str:
@@ -69,13 +72,34 @@ class Table:
         return "\n".join([self.title, *lines])
 
     def _repr_html_(self) -> str:
-        def cells(tag: str, row: tuple[str, ...]) -> str:
-            return "".join(f'<{tag} style="text-align:left">{html.escape(cell)}</{tag}>' for cell in row)
-
-        head = f"<tr>{cells('th', self.columns)}</tr>"
-        body = "".join(f"<tr>{cells('td', row)}</tr>" for row in self.rows)
+        """States as badges; columns without a value are left out."""
         title = f"<b>{html.escape(self.title)}</b>"
-        return f"{title}<table><thead>{head}</thead><tbody>{body}</tbody></table>" if self.rows else title
+        used = [i for i in range(len(self.columns)) if any(row[i] for row in self.rows)]
+        columns = [self.columns[i] for i in used]
+        rows = [[_state(row[i]) if self.columns[i] in _STATES else row[i] for i in used] for row in self.rows]
+        return title + (markup.table(columns, rows) if rows else "")
+
+
+# Columns whose words are shown as badges, and how each word is meant; `NOT as expected: why` has the rest beside it.
+_STATES = ("state", "action", "result", "phase")
+_TONES = {
+    "good": (
+        *("applied", "ready", "ok", "solved", "reached", "created", "updated", "removed", "imported", "as expected"),
+        *("Running", "Succeeded"),
+    ),
+    "warning": ("partly", "not ready", "warning", "interrupted", "kept", "no finding", "Pending", "Terminating"),
+    "bad": ("failed", "left", "NOT as expected", "Failed", "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull"),
+    "plain": ("absent", "unchanged", "to do"),
+}
+_TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}
+
+
+def _state(cell: str) -> str:
+    word = re.split("[:,]", cell, maxsplit=1)[0]
+    if word not in _TONE_OF:
+        return cell
+    rest = cell.removeprefix(word).removeprefix(":")
+    return markup.Html(markup.badge(word, markup.TONES[_TONE_OF[word]]) + markup.escaped(rest))
 
 
 class AsTable(ABC):

@@ -86,12 +86,8 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
         )
         groups = "".join(_group(title, rows) for title, rows in self._sections())
         grid = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,21em),1fr));gap:0.7em 1.6em"
-        return markup.styled(
-            markup.Html(f'<div>{badge}{name}</div><div>{facts}</div>{output}<div style="{grid}">{groups}</div>'),
-            f"border:{markup.LINE};border-left:0.4em solid {colour};border-radius:4px;padding:0.6em 0.9em;"
-            "box-sizing:border-box;max-width:100%;text-align:left",
-            "div",
-        )
+        head = f"<div>{badge}{name}</div><div>{facts}</div>"
+        return markup.box(f'{head}{output}<div style="{grid}">{groups}</div>', colour)
 
     @property
     def _facts(self) -> list[str]:

@@ -529,8 +529,9 @@ def test_texts_made_to_be_slow_are_not(report_on: ReportOn, condition: str) -> N
 def test_html_of_a_report_shows_lines_and_messages(report_on: ReportOn) -> None:
     html = report_on(_rule(condition="proc.nme = '<b>'"))._repr_html_()
     assert "LOAD_ERR_COMPILE_CONDITION" in html
-    assert "<td>3</td>" in html
+    assert ">line 3, rule " in html
     assert "&#x27;&lt;b&gt;&#x27;" in html
+    assert 'underline wavy">proc.nme</span>' in html
 
 
 _SEEDS = [sample["rules"] for sample in VALIDATED]

@@ -180,7 +180,7 @@ def test_outcomes_show_expected_and_seen() -> None:
     text = repr(outcomes)
     assert text.startswith("1 of 2 as expected")
     assert "NOT as expected: No alert arrived." in text
-    assert "<table>" in outcomes._repr_html_()
+    assert "<table" in outcomes._repr_html_()
     assert repr(outcomes["read-shadow"]).startswith("1 of 1 as expected")
 
 

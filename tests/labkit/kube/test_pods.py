@@ -8,6 +8,7 @@ import pytest
 
 from labkit.errors import ExecError, UnreachableError
 from labkit.kube import ExecResult
+from labkit.kube.pods import pods
 
 SPACE = "/api/v1/namespaces"
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -142,3 +143,27 @@ def test_a_result_is_shown_as_a_terminal_would() -> None:
     assert repr(ExecResult("a\r\nb\n", "c\n", 0)) == "a\nb\nc"
     assert repr(ExecResult("", "", 0)) == "(no output)"
     assert repr(ExecResult("", "no\n", 2)) == "no\n(exit code 2)"
+
+
+def test_pods_are_shown_with_what_keeps_them_from_being_ready(api: Any) -> None:
+    state = {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}
+    waiting = {"name": "first", "restartCount": 3, "state": state}
+    spec = {"containers": [{"name": "first"}], "nodeName": "node-1"}
+    good = {"phase": "Running", **READY, "containerStatuses": [{"name": "first", "ready": True, "state": {}}]}
+    api.put(
+        f"{SPACE}/other/pods",
+        item("Pod", "good", "other", spec=spec, status=good),
+        item("Pod", "bad", "other", spec=spec, status={"phase": "Pending", "containerStatuses": [waiting]}),
+        item("Pod", "away", "other", spec={"containers": [{}]}, status={}),
+    )
+    api.answers[f"GET {SPACE}/other/pods/bad/log"] = (200, b"")
+    shown = pods(api.kube(), "other")
+    assert (len(shown), shown.ready) == (3, False)
+    assert [" ".join(line.split()) for line in repr(shown).splitlines()] == [
+        "3 pods in other",
+        "away none yet 0 of 1 Pending 0",
+        "bad node-1 0 of 1 ImagePullBackOff 3 no",
+        "good node-1 1 of 1 Running 0",
+    ]
+    assert not pods(api.kube(), "empty").ready
+    assert repr(pods(api.kube(), "empty")) == "0 pods in empty"
