@@ -52,6 +52,7 @@ class CloudWatch:
         self.clock = clock
         self._publish = publish
         self._regions: dict[str, Region] = {}
+        self._drawing = asyncio.Lock()
         self._dashboards = Dashboards(account_id=account_id, clock=clock)
         self._operations: dict[str, Callable[[Region, Parameters], Result]] = {
             "PutMetricData": lambda region, p: metrics.put_metric_data(region.metrics, p, self.clock()),
@@ -110,13 +111,14 @@ class CloudWatch:
         return operation(p) if operation is not None else await self._draw(call, p)
 
     async def _draw(self, call: Call, p: Parameters) -> Result:
-        """GetMetricWidgetImage. Drawing is left to a thread, so that other clients don't wait for it."""
+        """GetMetricWidgetImage. Images are drawn in a thread, one after another: other clients don't wait for it."""
         if p.get("OutputFormat", "png") != "png":
             message = f"The value {p['OutputFormat']} for parameter OutputFormat is invalid: the embedded lab has png."
             raise AwsError("InvalidParameterValue", message)
         graph = graph_of(self.region(call.region).metrics, p["MetricWidget"], region=call.region, now=self.clock())
         try:
-            return {"MetricWidgetImage": await asyncio.to_thread(_image, graph)}
+            async with self._drawing:
+                return {"MetricWidgetImage": await asyncio.to_thread(_image, graph)}
         except ModuleNotFoundError as error:
             raise unsupported(call, f"{error.name} isn't installed (pip install 'labkit[notebooks]')") from error
 

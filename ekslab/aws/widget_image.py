@@ -104,7 +104,7 @@ def _time_series(fig: Figure, graph: Graph, colours: Sequence[str], theme: _Them
     for pair in map(_pair, annotations.get("vertical", ())):
         if pair[0].get("visible", True):
             _vertical(ax, pair, graph, theme)
-    _time_axis(ax, graph, _offset(widget.get("timezone", "+0000")), most=max(int(_pixels(fig)[0] / 90), 2))
+    _time_axis(ax, graph, _offset(widget.get("timezone", "+0000")), most=max(int(_pixels(fig)[0] / 75), 2))
     if not any(line.series for line in graph.lines):
         _no_data(ax, theme)
     _legend(fig, widget, [line.label for line in graph.lines], colours, theme)
@@ -320,12 +320,15 @@ def _single_value(fig: Figure, graph: Graph, colours: Sequence[str], theme: _The
         value = _latest(line) if line.series else None
         text = "--" if value is None else f"{value:,.15g}" if precise else _number(value)
         size = max(min(26.0, cell * height * 0.3, width / columns / (len(text) + 1) * 1.1), 4.0)
-        fig.text(x + 12 / width, y + cell * 0.62, text, fontsize=size, color=theme.ink, va="center", parse_math=False)
+        left, middle = x + 12 / width, y + cell * 0.6
+        below = middle - (size * 0.7 + 14) / height
         label = _shortened(line.label, max(int(width / columns / _LETTER) - 5, 1))
-        fig.text(x + 12 / width, y + cell * 0.34, "■", fontsize=8, color=colour, va="center")
-        fig.text(x + 25 / width, y + cell * 0.34, label, fontsize=8, color=theme.faint, va="center", parse_math=False)
-        if graph.widget.get("sparkline") and line.series and cell * height > 60:
-            ax = fig.add_axes((x + 12 / width, y + 0.02, max(1 / columns - 24 / width, 0.01), cell * 0.22))
+        fig.text(left, middle, text, fontsize=size, color=theme.ink, va="center", parse_math=False)
+        fig.text(left, below, "■", fontsize=8, color=colour, va="center")
+        fig.text(left + 13 / width, below, label, fontsize=8, color=theme.faint, va="center", parse_math=False)
+        room = below - 14 / height - y
+        if graph.widget.get("sparkline") and line.series and room * height > 8:
+            ax = fig.add_axes((left, y + room * 0.1, max(1 / columns - 24 / width, 0.01), room * 0.9))
             ax.set_axis_off()
             _curves(ax, [(line, colour)])
             ax.set_xlim(graph.start / _DAY, graph.end / _DAY)

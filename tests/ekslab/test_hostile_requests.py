@@ -241,6 +241,22 @@ def _metrics(a: Attacker) -> None:
             )
 
 
+def _images(a: Attacker) -> None:
+    rows = [["H", f"m0-{n}", "d", "a" * 200, {"label": f"$_{{{n}" * 99}] for n in range(100)]
+    size = {"width": 2000, "height": 2000}
+    for more in (
+        {},
+        {"stacked": True},
+        {"view": "bar"},
+        {"view": "pie"},
+        {"view": "singleValue"},
+        {"metrics": rows * 9},
+    ):
+        a.call("cloudwatch", "get_metric_widget_image", MetricWidget=json.dumps({"metrics": rows, **size, **more}))
+    for text in ("[" * 50_000, '{"metrics":' * 4_000, '{"start": "-P' + "9" * 50_000 + 'D"}'):
+        a.call("cloudwatch", "get_metric_widget_image", MetricWidget=text)
+
+
 def _sns(a: Attacker) -> None:
     sns, sqs = a.aws("sns"), a.aws("sqs")
     topic = sns.create_topic(Name="hostile")["TopicArn"]
@@ -414,6 +430,7 @@ CASES: dict[str, Case] = {
     "metrics": _metrics,
     "sns-deep": _sns,
     "dashboards": _dashboard,
+    "images": _images,
     "lambda-code": lambda a: a.call(
         "lambda", "create_function", FunctionName="h", Role="arn:aws:iam::111122223333:role/x", Handler="a.b",
         Runtime="python3.12", Code={"ZipFile": gzip.compress(bytes(20_000_000), 1)}),
