@@ -88,11 +88,12 @@ class Source:
             "div",
         )
         said = "".join(
-            f"<div>{markup.styled(str(numbers[line]), _NUMBER)} {markup.escaped(note)}</div>"
+            f"<div>{markup.styled(str(numbers[line]), _NUMBER)} {markup.with_code(note)}</div>"
             for line, note in self._said()
         )
         filled = markup.table(("placeholder", "stands for", "here"), self.placeholders) if self.placeholders else ""
-        return f'<div style="max-width:100%;text-align:left">{head}{code}{said}{filled}</div>'
+        # JupyterLab would take what is between two dollar signs for a formula.
+        return f'<div class="mathjax_ignore" style="max-width:100%;text-align:left">{head}{code}{said}{filled}</div>'
 
     def _said(self) -> list[tuple[int, str]]:
         """The first line of each note, which has its number."""

@@ -43,7 +43,7 @@ class Feedback:
         body = "".join(f'<p style="margin:.4em 0 0">{marked_up(part)}</p>' for part in self.text.split("\n\n") if part)
         code = f'<pre style="margin:.6em 0 0;white-space:pre-wrap">{html.escape(self.code)}</pre>' if self.code else ""
         return (
-            f'<div style="border-left:4px solid {colour};padding:.5em 1em;margin:.3em 0;'
+            f'<div class="mathjax_ignore" style="border-left:4px solid {colour};padding:.5em 1em;margin:.3em 0;'
             'color:var(--jp-content-font-color1,CanvasText);overflow-wrap:anywhere">'
             f'<b><span aria-hidden="true">{mark}</span> {marked_up(self.title)}</b>{body}{code}</div>'
         )

@@ -89,3 +89,11 @@ def test_what_cannot_be_shown_says_why(workshop: Path) -> None:
         source(POLICY, workshop, mark="(")
     with pytest.raises(LabError, match="can't be shown as JSON"):
         source({(1, 2): 3}, workshop)
+
+
+def test_a_dollar_sign_is_no_formula_and_backquotes_are_code(workshop: Path) -> None:
+    """JupyterLab's MathJax takes `$.rule and $` for a formula where it isn't told to leave an element alone."""
+    shown = source("a: $.rule and $.priority\n", workshop, language="yaml", mark={"a": "see `$.rule`"})._repr_html_()
+    assert shown.startswith('<div class="mathjax_ignore"')
+    assert "`" not in shown
+    assert re.search(r"see <code[^>]*>\$\.rule</code>", shown)
