@@ -12,6 +12,7 @@ import logging
 import mimetypes
 import os
 import re
+import shutil
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
@@ -289,6 +290,7 @@ def lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
             settings = replace(settings, home=home)
         progress = output / "progress.json"  # of this run: it executes solutions, which are not an attendee's
         progress.unlink(missing_ok=True)
+        shutil.rmtree(output / "drafts", ignore_errors=True)
         os.environ["LABKIT_PROGRESS"] = str(progress)
         os.environ[PARENT] = str(os.getpid())  # killed, this process can't stop its lab
         environ = embedded(start_embedded(settings)).of_process(os.environ)

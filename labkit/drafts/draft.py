@@ -1,7 +1,8 @@
 """A draft: the rules of a `%%rule` cell, Falco's report on them, and what they match of a recording.
 
 Drafts are kept in the state folder, in `drafts/`: `NAME.json` has the text as it was written last, with its options and
-its last try; `NAME.yaml` is a values file for the Falco chart with the last text that Falco would load.
+its last try; `NAME.yaml` is a values file for the Falco chart with the last text that Falco would load. (Steps apply
+that file again later, when the draft may be half written.)
 """
 
 from __future__ import annotations
@@ -168,7 +169,9 @@ def save(target: Target, name: str, text: str, *, values: Sequence[str] = (), ev
     old = _notes(target.settings, name)
     notes = {"text": text, "values": files, "events": str(recording), "tries": old.get("tries", {})}
     draft = _draft(target, name, notes)
-    if draft.ready:
+    if draft.untouched:
+        notes["tries"] = {}  # the exercise begins again
+    elif draft.ready:
         notes["tries"] = {**notes["tries"], recording_key(recording): matches_of(draft.trial)}
         _write(draft.path, _as_values(draft.rules[0]))
     _write(_notes_file(target.settings, name), json.dumps(notes, indent=1, ensure_ascii=False))
@@ -180,7 +183,7 @@ def load(target: Target, name: str) -> Draft:
     name = _checked_name(name)
     notes = _notes(target.settings, name)
     if not notes:
-        there = sorted(file.stem for file in (target.settings.home / "drafts").glob("*.json"))
+        there = sorted(file.stem for file in _folder(target.settings).glob("*.json"))
         raise DraftError(
             f"There is no draft called {name}.",
             hint=f"{near(name, there)}Write the rule in a cell that begins with %%rule {name}, and run it.",
@@ -207,7 +210,7 @@ def _draft(target: Target, name: str, notes: dict[str, Any]) -> Draft:
         broken = [mark for mark in annotated.errors if _item(notes["text"], mark.line) not in unfinished]
         annotated = replace(annotated, marks=tuple(sorted([*marks, *broken], key=lambda mark: mark.line)))
     before = {recording: [(rule, number) for rule, number in found] for recording, found in notes["tries"].items()}
-    path = target.settings.home / "drafts" / file
+    path = _folder(target.settings) / file
     return Draft(name, notes["text"], files, path, Path(notes["events"]), annotated, marks, before)
 
 
@@ -246,8 +249,14 @@ def _found(settings: Settings, file: str) -> Path:
     )
 
 
+def _folder(settings: Settings) -> Path:
+    """Where the attendee's progress is kept, too; a run of the chapters, which writes the solutions, has its own."""
+    progress = os.environ.get("LABKIT_PROGRESS")
+    return (Path(progress).parent if progress else settings.home) / "drafts"
+
+
 def _notes_file(settings: Settings, name: str) -> Path:
-    return settings.home / "drafts" / f"{name}.json"
+    return _folder(settings) / f"{name}.json"
 
 
 def _notes(settings: Settings, name: str) -> dict[str, Any]:

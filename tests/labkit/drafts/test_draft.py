@@ -128,6 +128,22 @@ def test_the_last_draft_that_falco_would_load_is_the_one_in_the_file(write: Writ
     assert path.read_text() == before
 
 
+def test_with_the_stub_the_exercise_begins_again(write: Write) -> None:
+    write()
+    write("...")
+    assert "last try" not in repr(write(READS))
+
+
+def test_a_run_of_the_chapters_leaves_the_attendees_drafts_alone(
+    lab: Lab, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = write()
+    monkeypatch.setenv("LABKIT_PROGRESS", str(tmp_path / "run" / "progress.json"))
+    assert write(READS).path == tmp_path / "run" / "drafts" / "mine.yaml"
+    monkeypatch.delenv("LABKIT_PROGRESS")
+    assert lab.draft("mine").text == mine.text
+
+
 def test_another_recording_has_tries_of_its_own(write: Write, tmp_path: Path) -> None:
     write()
     visit = tmp_path / "short.jsonl"
