@@ -13,6 +13,7 @@ from labkit.aws import translated_errors
 from labkit.calls import CloudWatchClient, SqsClient, checked
 from labkit.errors import LabError
 from labkit.respond.queues import receive_all
+from labkit.show import Table
 from labkit.waiting import poll
 
 STATES = ("OK", "ALARM", "INSUFFICIENT_DATA")
@@ -46,8 +47,27 @@ def wait_for_alarm(client: CloudWatchClient, name: str, state: str = "ALARM", *,
     return found
 
 
+class History(pd.DataFrame):
+    """The frame of `history`, shown with nothing cut off. Its rows and columns are plain frames."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def _table(self) -> Table:
+        shown = self.assign(time=self["time"].dt.strftime("%Y-%m-%d %H:%M:%S")).fillna("")
+        rows = tuple(shown.itertuples(index=False, name=None))
+        return Table(f"History of alarm {self.attrs['alarm']}", tuple(shown.columns), rows)
+
+    def __repr__(self) -> str:
+        return repr(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
+
 @checked
-def history(client: CloudWatchClient, name: str, limit: int = 20) -> pd.DataFrame:
+def history(client: CloudWatchClient, name: str, limit: int = 20) -> History:
     """The last `limit` entries of an alarm's history, oldest first. CloudWatch keeps them for 30 days.
 
     `client` is `boto3.client("cloudwatch")`. Columns: `time` datetime64[ns, UTC], `type` (`StateUpdate`, `Action` or
@@ -63,7 +83,9 @@ def history(client: CloudWatchClient, name: str, limit: int = 20) -> pd.DataFram
         raise LabError(f"CloudWatch has no history of an alarm {name!r}.", hint='lab.apply("alarms") makes the alarms.')
     rows = [(i["Timestamp"], i["HistoryItemType"], i["HistorySummary"], _reason(i)) for i in reversed(items)]
     columns = {"time": "datetime64[ns, UTC]", "type": "string", "summary": "string", "reason": "string"}
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    found = History(pd.DataFrame(rows, columns=list(columns)).astype(columns))
+    found.attrs["alarm"] = name
+    return found
 
 
 def _reason(item: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from falcorules import markup
 from labkit.alerts.query import insights
 from labkit.aws import refusal, translated_errors
 from labkit.calls import CloudWatchClient, LogsClient, checked, shortened
@@ -22,9 +23,8 @@ from labkit.show import Table, counted
 _UNIT = 40  # pixels of a dashboard's grid, of which 24 are a row
 _ROW = 40  # pixels of a row of a log widget's table
 _LONGEST = 160  # letters of a cell of it
-_LONGEST_WORD = 20  # letters of a word that isn't broken
-_STATES = {"ALARM": "#a5133b", "OK": "#1d6f3c", "INSUFFICIENT_DATA": "#545b64"}  # white text reads well on them
-_BORDER = "1px solid var(--jp-border-color2, #8886)"
+_TIME = "%Y-%m-%d %H:%M:%S"
+_TONES = {"ALARM": "bad", "OK": "good"}
 _DURATION = re.compile(r"([-+]?)P(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII)
 # What is shown of a series in text: by its statistic one number for the whole time range, else its last value.
 _WHOLE: Mapping[str, Callable[[Sequence[float]], float]] = {
@@ -65,7 +65,7 @@ class Dashboard:
 
     def _repr_html_(self) -> str:
         grid = "display:grid;grid-template-columns:repeat(24,minmax(0,1fr));gap:6px;max-width:1200px"
-        card = f"align-self:start;border:{_BORDER};border-radius:6px;overflow:hidden;overflow-wrap:anywhere"
+        card = f"align-self:start;border:{markup.LINE};border-radius:6px;overflow:hidden;overflow-wrap:anywhere"
         cells = "".join(f'<div style="{w.area};{card}">{w.body}</div>' for w in self.widgets)
         return f'<div style="{grid}">{cells}</div>'
 
@@ -202,11 +202,8 @@ def _alarm(client: Any, logs: Any, widget: Mapping[str, Any], asked: Mapping[str
     for name in names:
         alarm = alarms.get(name, {})
         state = str(alarm.get("StateValue", "missing"))
-        changed = alarm.get("StateUpdatedTimestamp")
-        since = f'<br>since <span style="white-space:nowrap">{changed:%Y-%m-%d %H:%M:%S}</span>' if changed else ""
-        colour = _STATES.get(state, _STATES["INSUFFICIENT_DATA"])
-        style = f"background:{colour};color:#fff;border-radius:4px;padding:1px 6px"
-        badge = f'<span style="{style}">{html.escape(state)}</span>'
+        badge = markup.badge(state, markup.TONES[_TONES.get(state, "plain")])
+        since = f"<br>since {alarm['StateUpdatedTimestamp']:{_TIME}}" if "StateUpdatedTimestamp" in alarm else ""
         reason = html.escape(str(alarm.get("StateReason", "There is no such alarm.")))
         rows.append(f"<p>{badge} <b>{html.escape(name)}</b>{since}<br><small>{reason}</small></p>")
         words.append(f"{name} {state}")
@@ -246,24 +243,17 @@ def _log(client: Any, logs: Any, widget: Mapping[str, Any], asked: Mapping[str, 
     group = next(filter(None, source.groups()))
     df = insights(logs, asked["query"][source.end() :], group, start, end)
     shown = df.head(max((_UNIT * int(widget.get("height", 6)) - 50) // _ROW, 1))
-    head = "".join(
-        f'<th style="text-align:left;overflow-wrap:normal">{html.escape(str(name))}</th>' for name in shown.columns
-    )
-    rows = shown.itertuples(index=False)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    table = f'<table style="font-size:12px"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    cells = [[_cell(name, value) for name, value in row.items()] for row in shown.to_dict("records")]
+    table = f'<div style="overflow-wrap:normal">{markup.table(list(map(str, shown.columns)), cells)}</div>'
     more = f"<small>{len(shown)} of {counted(len(df), 'row')}</small>" if len(shown) < len(df) else ""
     return _shown(widget, counted(len(df), "row"), table + more if len(df) else "<p>No rows.</p>")
 
 
-def _cell(value: Any) -> str:
-    """A cell of a log widget's table as HTML."""
-    text = "" if pd.isna(value) else shortened(str(value), _LONGEST)
-    wrap = "anywhere" if len(max(text.split(), key=len, default="")) > _LONGEST_WORD else "normal"
-    style = f"text-align:left;vertical-align:top;overflow-wrap:{wrap}"
+def _cell(name: object, value: Any) -> str:
     if isinstance(value, pd.Timestamp):
-        text, style = f"{value:%Y-%m-%d %H:%M:%S}", f"{style};white-space:nowrap"
-    return f'<td style="{style}">{html.escape(text)}</td>'
+        return f"{value:{_TIME}}"
+    text = "" if pd.isna(value) else shortened(str(value), _LONGEST)
+    return markup.priority_badge(text) if name == "priority" and text else text
 
 
 def _unknown(client: Any, logs: Any, widget: Mapping[str, Any], asked: Mapping[str, Any]) -> Widget:

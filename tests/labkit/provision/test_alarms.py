@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ekslab.state import Endpoints
+from falcorules.markup import PRIORITY_COLOURS
 from labkit import Lab
 from labkit.errors import StepError
 from labkit.provision import metric_filters
@@ -171,6 +172,8 @@ def test_every_metric_of_the_dashboard_is_one_that_the_filters_make(fresh: Lab) 
     plain = set(re.findall(r'\["falco-workshop", "(\w+)"', text))
     assert searched == {"AlertsByRule"}  # rules come and go, priorities don't
     assert searched | plain == made
+    colours = dict(re.findall(r'"label": "(\w+)", "color": "(#\w+)"', text))
+    assert colours == {priority: background for priority, (background, _) in PRIORITY_COLOURS.items()}
     arns = {alarm["AlarmName"] for alarm in requests(fresh)}
     assert set(re.findall(r":alarm:([\w-]+)", text)) == arns
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -126,11 +127,11 @@ def test_shorthand_and_times_are_as_cloudwatch_reads_them(
 
 def test_texts_are_markdown_and_nothing_else(put: Callable[..., Dashboard]) -> None:
     text = "# Falco `x`\n**bold** <script>alert(1)</script>\n* one [page](https://example.com/?a=1&b=2)\n[bad](javascript:x)"
-    html = put({"type": "text", "properties": {"markdown": text}})._repr_html_()
-    assert "<code>x</code>" in html
-    assert "<b>bold</b> &lt;script&gt;" in html
-    assert '<a href="https://example.com/?a=1&amp;b=2">page</a>' in html
-    assert not re.search(r"<script|href=\"java", html)
+    shown = put({"type": "text", "properties": {"markdown": text}})._repr_html_()
+    assert "<code>x</code>" in shown
+    assert "<b>bold</b> &lt;script&gt;" in shown
+    assert '<a href="https://example.com/?a=1&amp;b=2">page</a>' in shown
+    assert not re.search(r"<script|href=\"java", shown)
 
 
 def test_no_dashboard_and_no_permission_are_told(lab: Lab, workshop: Any) -> None:
@@ -159,6 +160,10 @@ def test_the_history_of_an_alarm_is_a_frame_oldest_first(
     assert history["time"].is_monotonic_increasing
     assert history["reason"].iloc[-2].startswith("Threshold Crossed")
     assert history["reason"].isna().iloc[-1]
+    for shown in (repr(history), html.unescape(history._repr_html_())):
+        assert f"History of alarm {name}" in shown
+        assert history["reason"].iloc[-2] in shown  # in full
+        assert "<NA>" not in shown
     assert lab.alarm_history(name, 1)["type"].tolist() == ["Action"]
     with pytest.raises(LabError, match="no history of an alarm 'none'"):
         lab.alarm_history("none")
