@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from labkit.errors import Hint, LabError, StepError, TargetError, UnreachableError
 from labkit.show import say
 from labkit.versions import pinned
+from labkit.waiting import waiting
 
 _CHANGING = ("upgrade", "rollback", "uninstall")
 
@@ -268,7 +269,8 @@ class Helm:
         if arguments[0] in _CHANGING:
             self._forget()
         try:
-            done = _finish([*command, *options], deadline, keep=() if self._lock is None else (self._lock,))
+            with waiting(f"helm {arguments[0]}", deadline):
+                done = _finish([*command, *options], deadline, keep=() if self._lock is None else (self._lock,))
         except subprocess.TimeoutExpired as error:
             raise StepError(
                 f"`helm {arguments[0]}` did not come back within {deadline:.0f} s.",

@@ -143,10 +143,11 @@ class Lab:
         """Applies steps and all that they need, in order; one row each. Without arguments: all steps."""
         from labkit.provision.steps import STEPS
         from labkit.show import Table
+        from labkit.waiting import progress
 
         chosen = STEPS.with_needs(texts(steps, "step") or STEPS.ORDER)
         with self.helm.reading_once():
-            for step in chosen:
+            for step in progress(chosen, "Steps", len(chosen), lambda step: step.name):
                 step.apply(self.target)
         return Table("In place", ("step", "state", "what"), tuple((s.name, "ready", s.title) for s in chosen))
 
@@ -344,9 +345,11 @@ class Lab:
         from labkit.alerts import read
         from labkit.alerts.diagnose import refuse_unknown
         from labkit.alerts.frame import Found
+        from labkit.alerts.reader import reading
         from labkit.charts import accessor  # noqa: F401  registers df.falco
 
-        df = read(self.aws.client("logs"), self.settings.log_group, start, end, rule=rule)
+        with reading() as shown:
+            df = read(self.aws.client("logs"), self.settings.log_group, start, end, rule=rule, progress=shown)
         if not df.empty:
             return df
         if rule is not None:

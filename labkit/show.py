@@ -11,6 +11,7 @@ import textwrap
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from falcorules import markup
 
@@ -132,6 +133,65 @@ def in_notebook() -> bool:
     return shell is not None and shell.get_ipython() is not None
 
 
+def watched() -> bool:
+    """Whether a person sees what is shown only for a while: at a terminal, or in a notebook that is open.
+
+    A notebook that a program executes (papermill, nbconvert, nbval) would keep it.
+    """
+    if not in_notebook():
+        return bool(sys.stderr and sys.stderr.isatty())
+    kernel = getattr(sys.modules["IPython"].get_ipython(), "kernel", None)
+    if kernel is None:
+        return sys.stderr.isatty()
+    # JupyterLab, Notebook and VS Code say which cell it is that they execute.
+    return "cellId" in kernel.get_parent().get("metadata", {})
+
+
+def execution() -> str:
+    """Which execution of a cell this is; empty outside of a notebook."""
+    kernel = getattr(sys.modules["IPython"].get_ipython(), "kernel", None) if in_notebook() else None
+    return str(kernel.get_parent().get("header", {}).get("msg_id", "")) if kernel else ""
+
+
+class Live:
+    """One line that is written over and taken away at the end: in a notebook an output, elsewhere on stderr."""
+
+    def __init__(self) -> None:
+        self.execution = execution()
+        self._width = 0
+        self._handle: Any = None
+
+    def show(self, text: str) -> None:
+        if in_notebook():
+            shown = {"text/plain": text, "text/html": markup.styled(text, f"{markup.FAINT};{markup.MONO}")}
+            self._display(shown if text else {"text/plain": ""})
+            return
+        columns = (terminal_width() or 80) - 1
+        text = text if len(text) <= columns else f"{text[: columns - 1]}…"
+        print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
+        self._width = len(text)
+
+    def clear(self) -> None:
+        if in_notebook():
+            self._display({"text/plain": ""})
+        elif self._width:
+            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
+
+    def _display(self, shown: dict[str, str]) -> None:
+        from IPython.display import DisplayHandle
+
+        if self._handle is None:
+            self._handle = DisplayHandle()  # type: ignore[no-untyped-call]
+            self._handle.display(shown, raw=True)
+        else:
+            self._handle.update(shown, raw=True)
+
+
 def say(text: str) -> None:
     """Prints a message: in a notebook below the cell, elsewhere on standard error."""
-    print(text, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+    if in_notebook():
+        print(text, flush=True)
+        return
+    wipe = "\r\033[K" if sys.stderr.isatty() else ""  # a line that says what is waited for
+    print(f"{wipe}{text}", file=sys.stderr, flush=True)

@@ -1,21 +1,26 @@
-"""Polls until something is there, at most for a time, and shows the time gone by."""
+"""Waits, and what they show meanwhile: one line that says what is waited for or how far something is."""
 
 from __future__ import annotations
 
-import sys
+import contextvars
+import io
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from labkit.errors import StoppedError
-from labkit.show import in_notebook
+from labkit.show import Live, execution, watched
 
 Found = TypeVar("Found")
+Item = TypeVar("Item")
 
 # Polls start close together, because the embedded lab delivers at once, and grow apart, because AWS meters them.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-QUIET_SECONDS = 5.0
-"""A wait shorter than this shows nothing while it lasts, so that stored outputs stay the same."""
+QUIET_SECONDS = 2.0
+"""What takes less shows nothing."""
+_TICK = 0.5  # seconds between two looks at the clock
 
 
 def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found | None:
@@ -25,7 +30,7 @@ def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found 
     """
     started = time.monotonic()
     pause = FIRST_PAUSE
-    with Elapsed(f"Waiting for {label}", timeout) as elapsed:
+    with waiting(label, timeout):
         try:
             while True:
                 found = look()
@@ -34,7 +39,6 @@ def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found 
                     return found
                 time.sleep(min(pause, left))
                 pause = min(pause * 1.5, LONGEST_PAUSE)
-                elapsed.show()
         except KeyboardInterrupt:
             raise StoppedError(
                 f"Stopped waiting for {label}.",
@@ -42,27 +46,96 @@ def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found 
             ) from None
 
 
-class Elapsed:
-    """One line with the time gone by, written over itself and wiped at the end. Terminals and notebooks only."""
+class _Line:
+    """The one line, shared by what goes on at the same time: an attack, and in it the wait for its alert."""
 
-    def __init__(self, what: str, timeout: float) -> None:
-        self.what = what
-        self.timeout = timeout
-        self._started = time.monotonic()
-        self._width = 0
-        self._live = sys.stderr.isatty() or in_notebook()
-        self._out = sys.stdout if in_notebook() else sys.stderr  # Jupyter paints stderr red
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._texts: dict[int, str] = {}
+        self._live: Live | None = None
 
-    def __enter__(self) -> Elapsed:
-        return self
+    def show(self, owner: object, text: str) -> None:
+        with self._lock:
+            self._texts[id(owner)] = text
+            if self._live is None or self._live.execution != execution():
+                self._live = Live()
+            self._live.show(" | ".join(filter(None, self._texts.values())))
 
-    def __exit__(self, *_: object) -> None:
-        if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=self._out, flush=True)
+    def note(self, owner: object, text: str) -> None:
+        """A text to show when something else of the line changes."""
+        with self._lock:
+            self._texts[id(owner)] = text
 
-    def show(self) -> None:
-        gone = time.monotonic() - self._started
-        if self._live and gone >= QUIET_SECONDS:
-            line = f"{self.what}: {gone:.0f} of {self.timeout:.0f} s"
-            self._width = max(self._width, len(line))
-            print("\r" + line.ljust(self._width), end="", file=self._out, flush=True)
+    def remove(self, owner: object) -> None:
+        with self._lock:
+            self._texts.pop(id(owner), None)
+            if self._live is not None and not self._texts:
+                self._live.clear()
+
+
+_line = _Line()
+
+
+@contextmanager
+def waiting(label: str, timeout: float) -> Iterator[None]:
+    """Shows what is waited for and the time gone by, from `QUIET_SECONDS` on, where a person sees it."""
+    if not watched():
+        yield
+        return
+    started, done = time.monotonic(), threading.Event()
+    owner = object()
+
+    def tick() -> None:
+        while not done.wait(_TICK if time.monotonic() - started >= QUIET_SECONDS else QUIET_SECONDS):
+            _line.show(owner, f"Waiting for {label}: {time.monotonic() - started:.0f} s of at most {timeout:.0f} s")
+
+    # The context tells IPython which cell it is.
+    ticking = threading.Thread(target=contextvars.copy_context().run, args=(tick,), daemon=True)
+    ticking.start()
+    try:
+        yield
+    finally:
+        done.set()
+        ticking.join()
+        _line.remove(owner)
+
+
+def progress(items: Iterable[Item], what: str, total: int, name: Callable[[Item], str] = str) -> Iterator[Item]:
+    """The items, with a bar of how many are done, from `QUIET_SECONDS` on; `name` says which one it is."""
+    with counting(what, total) as bar:
+        for item in items:
+            bar(0, name(item))
+            yield item
+            bar(1, "")
+
+
+@contextmanager
+def counting(what: str, total: int | None = None, unit: str = "") -> Iterator[Callable[[int, str], None]]:
+    """Shows progress as tqdm writes it: call the result with how many more are done, and what is being done."""
+    if not watched():
+        yield lambda done, doing: None
+        return
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg,misc,unused-ignore]
+        monitor_interval = 0
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+            if msg is None:
+                _line.show(self, str(self))
+            return True
+
+    form = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt} of {total_fmt}{postfix}" if total else None
+    look = {"bar_format": form, "ncols": 90, "ascii": False}
+    bar = Bar(desc=what, total=total, unit=unit, delay=QUIET_SECONDS, file=io.StringIO(), leave=False, **look)
+
+    def update(done: int, doing: str) -> None:
+        bar.set_postfix_str(doing, refresh=False)
+        bar.update(done)
+        _line.note(bar, str(bar))
+
+    try:
+        yield update
+    finally:
+        bar.close()
+        _line.remove(bar)

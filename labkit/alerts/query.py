@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from typing import Any
 
 import pandas as pd
@@ -12,11 +11,12 @@ import pandas as pd
 from labkit.alerts.reader import log_errors
 from labkit.alerts.times import When, column, utc
 from labkit.calls import LogsClient, checked
-from labkit.errors import LabError
+from labkit.errors import LabError, StoppedError
+from labkit.waiting import poll
 
 # Insights writes every time like this, in UTC, whatever the column is called.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}")
-_ENDED = {"Complete", "Failed", "Cancelled", "Timeout"}
+_ENDED = {"Failed", "Cancelled", "Timeout"}
 
 
 @checked
@@ -61,27 +61,30 @@ def insights(
 
 def _wait(client: Any, query_id: str, text: str, timeout: float) -> Any:
     """Polls until the query has ended; the service offers nothing to wait on."""
-    deadline = time.monotonic() + timeout
-    pause = 0.05
+    status = ""
+
+    def look() -> Any:
+        nonlocal status
+        answer = client.get_query_results(queryId=query_id)
+        status = answer["status"]
+        if status == "Complete":
+            return answer
+        if status in _ENDED:
+            raise LabError(f"The query ended as {status}: {text}", hint="Try a shorter window or a simpler query.")
+        return None
+
     try:
-        while True:
-            answer = client.get_query_results(queryId=query_id)
-            status = answer["status"]
-            if status == "Complete":
-                return answer
-            if status in _ENDED:
-                raise LabError(f"The query ended as {status}: {text}", hint="Try a shorter window or a simpler query.")
-            if time.monotonic() > deadline:
-                _stop(client, query_id)
-                raise LabError(
-                    f"The query is still {status} after {timeout:g} s: {text}",
-                    hint="Give it a longer timeout=, or a shorter window.",
-                )
-            time.sleep(pause)
-            pause = min(pause * 2, 1.0)
-    except KeyboardInterrupt:
+        answer = poll(look, "Logs Insights", timeout)
+    except StoppedError:
         _stop(client, query_id)
         raise
+    if answer is None:
+        _stop(client, query_id)
+        raise LabError(
+            f"The query is still {status} after {timeout:g} s: {text}",
+            hint="Give it a longer timeout=, or a shorter window.",
+        )
+    return answer
 
 
 def _stop(client: Any, query_id: str) -> None:

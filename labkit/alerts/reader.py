@@ -18,6 +18,7 @@ from labkit.aws import refusal, translated_errors
 from labkit.calls import LogsClient, checked, short_repr
 from labkit.errors import LabError, TargetError
 from labkit.show import counted
+from labkit.waiting import counting
 
 Event = Mapping[str, Any]
 """One event of FilterLogEvents: `message`, `timestamp` and `ingestionTime` (ms), `eventId`, `logStreamName`."""
@@ -84,6 +85,20 @@ def read(
         ):
             columns.add(event)
         return columns.frame()
+
+
+@contextmanager
+def reading() -> Iterator[Progress]:
+    """A `progress` that shows how many events have been read, and up to which time, if that takes long."""
+    with counting("Reading alerts", unit=" events") as bar:
+        before = 0
+
+        def show(count: int, latest: pd.Timestamp | None) -> None:
+            nonlocal before
+            bar(count - before, f"up to {latest:%Y-%m-%d %H:%M:%S}" if latest is not None else "")
+            before = count
+
+        yield show
 
 
 @checked

@@ -12,6 +12,7 @@ from labkit.attacks.catalogue import Attack, find, typed
 from labkit.calls import checked, texts
 from labkit.errors import AlertTimeoutError, ExecError, LabError, StoppedError
 from labkit.show import AsTable, Table
+from labkit.waiting import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,7 @@ def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float |
     if not attacks:
         raise LabError("There is no attack to run.", hint="Name some; `labkit attack list` shows all.")
     outcomes = Outcomes()
-    for number, attack in enumerate(attacks, 1):
+    for number, attack in enumerate(progress(attacks, "Attacks", len(attacks), lambda attack: attack.name), 1):
         outcomes[attack.name] = outcome = _run(target, attack, pod, timeout)
         if outcome.stopped:
             outcomes.not_run = tuple(left.name for left in attacks[number:])

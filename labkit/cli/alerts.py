@@ -12,10 +12,10 @@ import pandas as pd
 from labkit.alerts.frame import to_frame
 from labkit.alerts.live import follow_events
 from labkit.alerts.parse import NotAlert, parse
-from labkit.alerts.reader import Event, events
+from labkit.alerts.reader import Event, events, reading
 from labkit.alerts.times import utc
 from labkit.calls import near
-from labkit.show import counted, terminal_width
+from labkit.show import terminal_width
 
 
 @click.command()
@@ -35,20 +35,15 @@ def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
         click.echo(f"Following log group {group}; Ctrl-C ends it.", err=True)
         batches = ([e for e in batch if _is_of(e, rule)] for batch in follow_events(client, group, start))
     else:
-        live = sys.stderr.isatty()
-        try:
-            read = events(client, group, start, progress=_progress if live else None)
-            found = []
-            names: set[str] = set()
-            for event in read:
+        found = []
+        names: set[str] = set()
+        with reading() as shown:
+            for event in events(client, group, start, progress=shown):
                 alert = parse(event["message"])
                 if not isinstance(alert, NotAlert):
                     names.add(str(alert.get("rule")))
                     if rule in (None, alert.get("rule")):
                         found.append(event)
-        finally:
-            if live:
-                click.echo("\r\033[K", nl=False, err=True)
         if not found:
             named = f" of the rule {rule!r}" if rule else ""
             other = near(rule, names).strip() if rule else ""
@@ -103,12 +98,3 @@ def _table(df: pd.DataFrame) -> Iterator[str]:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def _progress(count: int, latest: pd.Timestamp | None) -> None:
-    """Says that something is happening, on a line that goes away."""
-    click.echo(
-        f"\r\033[K{counted(count, 'event')}" + (f", the latest of {latest:%Y-%m-%d %H:%M:%S}" if latest else ""),
-        nl=False,
-        err=True,
-    )

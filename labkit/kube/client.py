@@ -29,6 +29,7 @@ from labkit.kube.objects import (
     label_selector,
     requested,
 )
+from labkit.waiting import waiting
 
 FIELD_MANAGER = "labkit"
 HELD_SECONDS = 10.0
@@ -331,15 +332,16 @@ class Client:
         """
         deadline = time.monotonic() + timeout
         try:
-            while True:
-                version = self._version(path)
-                reason = unmet()
-                if not reason:
-                    return
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                self._until_change(path, version, min(left, 2.0))
+            with waiting(what, timeout):
+                while True:
+                    version = self._version(path)
+                    reason = unmet()
+                    if not reason:
+                        return
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._until_change(path, version, min(left, 2.0))
         except KeyboardInterrupt:
             raise StoppedError(f"Stopped waiting for {what}.", hint="Run it again to go on waiting.") from None
         raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")

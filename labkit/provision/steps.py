@@ -22,6 +22,7 @@ from labkit.provision.parts import Part
 from labkit.provision.templates import commands
 from labkit.show import Cli, Table
 from labkit.target import Target
+from labkit.waiting import progress
 
 StepName = Literal[
     "oidc-provider",
@@ -289,7 +290,8 @@ def applying(target: Target, names: Sequence[str], **options: Any) -> Iterator[S
         if step.name in names:
             step.check(options)
     with target.helm.reading_once():
-        for step in STEPS.with_needs(names):
+        steps = STEPS.with_needs(names)
+        for step in progress(steps, "Steps", len(steps), lambda step: step.name):
             if step.name in names:
                 yield step.apply(target, **options)
             elif step.is_missing(target):
@@ -302,10 +304,11 @@ def undo_all(target: Target, steps: Iterable[Step]) -> Table:
     Raises `TeardownError` at the end if anything is left, with what and why.
     """
     silent: dict[str, str] = {}
+    backwards = list(steps)[::-1]
     with target.helm.reading_once():
         changes = [
             change
-            for step in reversed(list(steps))
+            for step in progress(backwards, "Undoing", len(backwards), lambda step: step.name)
             for change in step.undo(target, silent=silent).changes
             if change.action != "absent"
         ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from labkit.aws import translated_errors
 from labkit.calls import SqsClient
+from labkit.waiting import waiting
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -20,7 +21,7 @@ def receive_all(client: SqsClient, queue_url: str, *, at_least: int = 1, timeout
     """
     deadline = time.monotonic() + timeout
     found: list[MessageTypeDef] = []
-    with translated_errors():
+    with translated_errors(), waiting(f"messages in queue {queue_url.rpartition('/')[2]}", timeout):
         while True:
             left = deadline - time.monotonic()
             messages = client.receive_message(

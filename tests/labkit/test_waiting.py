@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
 import pytest
 
 from labkit.errors import LabError, StoppedError
-from labkit.waiting import Elapsed, poll
+from labkit.waiting import poll
 
 
 def test_what_is_found_is_returned_at_once() -> None:
@@ -35,22 +47,89 @@ def test_ctrl_c_is_two_plain_sentences() -> None:
     assert caught.value.__cause__ is None
 
 
-def test_a_short_wait_leaves_no_trace(capsys: pytest.CaptureFixture[str]) -> None:
-    with Elapsed("Waiting", 10) as elapsed:
-        elapsed._live = True
-        elapsed.show()
-    assert capsys.readouterr() == ("", "")
+QUICK = "import labkit.waiting as w; w.QUIET_SECONDS = w._TICK = 0.1; "
+WAIT = QUICK + "w.poll(lambda: None, 'an alert', 0.6)"
+COUNT = QUICK + "import time; [time.sleep(0.3) for step in w.progress(['one', 'two', 'three'], 'Steps', 3)]; None"
+NESTED = QUICK + "[w.poll(lambda: None, 'a pod', 0.4) for step in w.progress(['one', 'two'], 'Steps', 2)]; None"
 
 
-def test_a_long_wait_shows_one_line_and_wipes_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("labkit.waiting.QUIET_SECONDS", 0)
-    with Elapsed("Waiting", 10) as elapsed:
-        elapsed._live = True
-        elapsed.show()
-        elapsed.show()
-    shown = capsys.readouterr().err
-    assert "\n" not in shown
-    assert shown.count("Waiting: 0 of 10 s") == 2
-    assert shown.endswith("\r" + " " * len("Waiting: 0 of 10 s") + "\r")
+def at_a_terminal(code: str) -> str:
+    """What a program writes to standard error if that is a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, stdout=subprocess.PIPE)
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # the end of a terminal
+        while part := os.read(ours, 4096):
+            seen += part
+    os.close(ours)
+    out, _ = process.communicate()
+    assert (out, process.returncode) == (b"", 0), seen
+    return seen.decode()
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        (WAIT, "\rWaiting for an alert: 0 s of at most 1 s"),
+        (COUNT, "Steps:  33%|██████▋             | 1 of 3"),
+        (NESTED, "Steps:  50%|██████████          | 1 of 2, two | Waiting for a pod: 0 s"),
+    ],
+)
+def test_a_long_wait_is_one_line_of_a_terminal_and_is_wiped(code: str, shown: str) -> None:
+    seen = at_a_terminal(code)
+    assert shown in seen
+    assert "\n" not in seen
+    assert re.search(r"\r +\r$", seen)
+
+
+def test_a_short_wait_leaves_no_trace() -> None:
+    assert at_a_terminal("import labkit.waiting as w; w.poll(lambda: None, 'an alert', 0.6)") == ""
+
+
+@pytest.mark.parametrize("code", [WAIT, COUNT])
+def test_nothing_is_shown_where_nobody_looks(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Any]:
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3")
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def outputs(client: Any, code: str, **metadata: str) -> list[tuple[str, dict[str, Any]]]:
+    """Types and contents of what a cell shows; `metadata` is what a notebook's program says of the cell."""
+    content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+    request = client.session.msg("execute_request", content, metadata=metadata)
+    client.shell_channel.send(request)
+    found = []
+    while True:
+        message = client.get_iopub_msg(timeout=60)
+        if message["parent_header"].get("msg_id") != request["header"]["msg_id"]:
+            continue
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            return found
+        if message["msg_type"] not in ("status", "execute_input"):
+            found.append((message["msg_type"], message["content"]))
+
+
+def test_in_an_open_notebook_it_is_one_output_that_is_emptied(kernel: Any) -> None:
+    found = outputs(kernel, NESTED, cellId="cell-1")
+    assert [kind for kind, _ in found] == ["display_data", *["update_display_data"] * (len(found) - 1)]
+    assert len({content["transient"]["display_id"] for _, content in found}) == 1
+    texts = [content["data"]["text/plain"] for _, content in found]
+    assert any("two | Waiting for a pod: 0 s of at most 0 s" in text for text in texts)
+    assert "Waiting for a pod" in found[0][1]["data"]["text/html"]
+    assert texts[-1] == ""
+
+
+@pytest.mark.parametrize("code", [WAIT, COUNT])
+def test_a_notebook_that_a_program_executes_keeps_nothing_of_it(kernel: Any, code: str) -> None:
+    assert outputs(kernel, code) == []
