@@ -89,6 +89,8 @@ def _unknown_field(case: _Case) -> str:
 
 
 def _unknown_macro(case: _Case) -> str:
+    if case.name in ("not", "and", "or"):
+        return "The condition ends too early: a comparison or a macro has to follow."
     if case.name in case.known.lists:
         return f"`{case.name}` is a list: compare a field with it, as in `proc.name in ({case.name})`."
     suggestion = meant(case.name, case.known.macros) or of_field(case.name)
@@ -100,6 +102,8 @@ def _after_operand(case: _Case) -> str:
     suggestion = of_operator(case.word)
     if case.word.startswith(")"):
         return "This `)` has no `(` before it."
+    if case.word.startswith(","):
+        return "A comma separates the values of a list, as in `proc.name in (a, b)`; comparisons are joined by `and`."
     a_word = re.fullmatch(r"[a-zA-Z]\w*", case.before) is not None
     if a_word and case.before not in case.known.macros and of_field(case.before):
         return f"`{case.before}` is no field: the name of a field has a dot in it.{of_field(case.before)}"
@@ -114,6 +118,8 @@ def _after_operand(case: _Case) -> str:
 def _operator_expected(case: _Case) -> str:
     if not case.word:
         return "The condition ends after a field: compare it with something, as in `proc.name = cat`."
+    if case.word[0] in "\"'":
+        return f"A space is missing after `{case.before}`."
     operators = " ".join(OPERATORS)
     return f"`{case.word}` is no operator.{of_operator(case.word) or f' The operators: {operators}'}"
 
@@ -127,6 +133,8 @@ def _closing(case: _Case) -> str:
 def _operand_expected(case: _Case) -> str:
     if not case.word:
         return "The condition ends too early: a comparison or a macro has to follow."
+    if case.word[0] in "/\"'":
+        return f"`{case.word}` is a value: compare a field with it."
     return f"`{case.word}` is neither a field nor a macro.{of_operator(case.word)}"
 
 
@@ -137,6 +145,8 @@ def _blank_expected(case: _Case) -> str:
 
 
 def _value_expected(case: _Case) -> str:
+    if case.word[:1] in ("'", '"'):
+        return "This quote is never closed."
     expected = case.found[0]
     what = "a number" if "number" in expected else "a list, as in `(a, b)`," if "list" in expected else "a value"
     rest = f"not `{case.word}`" if case.word else "and nothing does"

@@ -290,6 +290,8 @@ class _Page:
 
     def _colon(self, at: int) -> str:
         line = self.lines[self._line(at)]
+        if re.match(r"[\s-]*condition:", line):
+            return "In a condition, `=` compares. (A colon with a space after it is YAML's own.)"
         if line.count(": ") > 1:
             return "A value with a colon and a space in it has to be in quotes."
         return "This line is indented more than the one above it, which has a value already."
@@ -430,7 +432,7 @@ class _Page:
     def _syntax(self, message: str, text: str, at: int) -> _Fault:
         while text[at : at + 1].isspace():
             at += 1
-        found = re.compile(r"[\w.&|!~<>=:]+|\S").match(text, at)
+        found = re.compile(r"[\w.&|!~<>=:/-]+|\S").match(text, at)
         word = found[0] if found else ""
         before = text[:at].split()[-1] if text[:at].split() else ""
         words = plain(message, word, self._known, before=before.lstrip("("))
@@ -452,6 +454,10 @@ class _Page:
 
     def _of_check(self, check: ast.Check | ast.Exists, text: str, at: int) -> Iterator[_Fault]:
         values = _values(check)
+        if isinstance(check, ast.Check) and isinstance(check.value, ast.Value) and values[0] in self._known.lists:
+            place = self._fault("", text, values[0], at)
+            words = f"`{values[0]}` is a list: it has to be in parentheses, after `in`: `in ({values[0]})`."
+            yield replace(place, words=words)
         if any(value in self._known.lists for value in values):
             return
         try:
@@ -495,7 +501,7 @@ _LABELS: dict[Severity, str] = {"error": "error", "warning": "warning", "note": 
 
 def _said(mark: Mark) -> list[str]:
     falco = [_falco(mark)] if mark.code else []
-    return [f"{_LABELS[mark.severity]}: {mark.words.replace('`', '')}", *falco]
+    return [f"{_LABELS[mark.severity]}: {mark.words}", *falco]
 
 
 def _falco(mark: Mark) -> str:

@@ -14,10 +14,8 @@ from labkit.target import Target
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-_PROPERTIES = (
-    "rule: macro: list: items: desc: condition: output: priority: tags: source: enabled: override: exceptions:"
-)
-_WORDS = f"and or not in contains startswith endswith glob exists intersects regex {_PROPERTIES}"
+_KEYS = "rule: macro: list: items: desc: condition: output: priority: tags: source: enabled: override: exceptions:"
+_WORDS = "and or not in contains icontains startswith endswith glob iglob exists intersects regex pmatch"
 
 
 def register(target: Target) -> None:
@@ -74,15 +72,20 @@ def _completions(context: CompletionContext) -> SimpleMatcherResult:
         return {"completions": [], "suppress": False}
     found = re.search(r"[\w.]*$", context.line_with_cursor[: context.cursor_position])
     word = found[0] if found else ""
-    names = [name for name in _names(context.full_text) if name.startswith(word) and name != word]
-    return {"completions": [SimpleCompletion(name) for name in names], "matched_fragment": word, "suppress": True}
+    offered = [
+        SimpleCompletion(name, type=kind)
+        for name, kind in _names(context.full_text).items()
+        if name.startswith(word) and name != word
+    ]
+    return {"completions": offered, "matched_fragment": word, "suppress": True}
 
 
-def _names(cell: str) -> list[str]:
-    """Fields, macros and lists of the default rules and of the cell, keys and operators."""
+def _names(cell: str) -> dict[str, str]:
+    """What a rule can be made of, and what each is: fields, macros and lists (of the cell, too), keys, operators."""
     from falcorules import default_rules
     from falcorules.fields import fields
 
-    defined = re.findall(r"(?m)^\s*- (?:macro|list): *(\S+)", f"{default_rules()[1]}\n{cell}")
-    known = [name for name, info in fields().items() if not info.hidden and not info.deprecated]
-    return sorted({*known, *defined}) + _WORDS.split()
+    known = {name: "field" for name, info in fields().items() if not info.hidden and not info.deprecated}
+    defined = re.findall(r"(?m)^\s*- (macro|list): *(\S+)", f"{default_rules()[1]}\n{cell}")
+    known |= {name: kind for kind, name in defined}
+    return dict(sorted(known.items())) | dict.fromkeys(_KEYS.split(), "key") | dict.fromkeys(_WORDS.split(), "operator")

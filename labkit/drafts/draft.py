@@ -129,7 +129,7 @@ class Draft(os.PathLike[str]):
             mark = next(mark for mark in self.annotated.marks if mark.severity == "error")
             where = f" in line {mark.line + 1}" if mark.line >= 0 else ""
             raise DraftError(
-                f"Falco would refuse the draft {self.name}: an error{where}. {mark.words.replace('`', '')}",
+                f"Falco would refuse the draft {self.name}: an error{where}. {mark.words}",
                 hint=f"Correct it in the cell that begins with %%rule {self.name}, and run that cell.",
             )
 

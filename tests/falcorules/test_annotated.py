@@ -64,7 +64,16 @@ def test_a_file_that_falco_loads_has_no_marks() -> None:
         ("open_read and fd.name = x)", ")", r"This `\)` has no `\(` before it."),
         ("open_read and (fd.name = x", "x", r"A `\(` is never closed"),
         ("open_read and proc.name in (cat head)", "head", r"A `\)` is missing before `head` .*commas"),
-        ("open_read and proc.cmdline = cat /etc/passwd", "/", "has to be in quotes"),
+        ("open_read and proc.cmdline = cat /etc/passwd", "/etc/passwd", "has to be in quotes"),
+        ("open_read and proc.name in programs", "programs", r"has to be in parentheses, after `in`: `in \(programs\)`"),
+        ("open_read and proc.name = programs", "programs", r"has to be in parentheses, after `in`"),
+        ("open_read and /etc/passwd", "/etc/passwd", "`/etc/passwd` is a value: compare a field with it"),
+        ("open_read and fd.name = '/etc/passwd", "'", "This quote is never closed"),
+        ("open_read and fd.name in /etc/passwd", "/etc/passwd", r"a list, as in `\(a, b\)`, has to follow"),
+        ("open_read and fd.name = /a, /b", ",", "A comma separates the values of a list"),
+        ("open_read and fd.name startswith'/etc'", "'", "A space is missing after `startswith`"),
+        ("open_read and not", "not", "ends too early"),
+        ("open_read and fd.name: /etc/passwd", ":", "In a condition, `=` compares"),
         ("open_read and", "and", "The condition ends too early"),
         ("open_read and proc.name", "proc.name", "ends after a field"),
         ("open_read and proc.name =", "=", "a value has to follow, and nothing does"),
@@ -202,7 +211,7 @@ def test_a_list_that_isnt_there_is_only_a_text_to_falco(condition: str) -> None:
 def test_an_error_in_another_file_is_said_without_a_place() -> None:
     page = draft(rule(), ("before.yaml", rule("open_reed").replace("Accounts", "Before")))
     assert [mark.line for mark in page.errors] == [-1]
-    assert "before.yaml, line 3: There is no macro open_reed" in repr(page)
+    assert "before.yaml, line 3: There is no macro `open_reed`" in repr(page)
     assert "before.yaml, line 3: There is no macro" in page._repr_html_()
 
 
@@ -220,7 +229,7 @@ def test_as_text_a_caret_is_under_the_place_and_the_words_under_that() -> None:
     lines = repr(draft(rule("open_read and fd.nmae = /x and proc.name in (programs)"))).split("\n")
     at = next(n for n, line in enumerate(lines) if "fd.nmae" in line)
     assert lines[at + 1].index("^^^^^^^") == lines[at].index("fd.nmae")
-    assert lines[at + 2].strip() == "|   error: There is no field fd.nmae. Did you mean 'fd.name'?"
+    assert lines[at + 2].strip() == "|   error: There is no field `fd.nmae`. Did you mean 'fd.name'?"
     assert lines[at + 3].strip().startswith("|   Falco: filter_check called with nonexistent field fd.nmae (LOAD_ERR_")
 
 

@@ -96,7 +96,7 @@ def test_every_module_can_be_imported(folder: Path) -> None:
 
 
 def test_the_examples_hold(folder: Path) -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
     run(folder, "\n".join(EXAMPLES))
 
 

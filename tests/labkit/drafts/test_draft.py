@@ -168,7 +168,7 @@ def test_a_broken_draft_shows_the_errors_and_refuses_to_be_used(lab: Lab, write:
     assert "Did you mean 'fd.name'?" in repr(draft)
     assert "Replayed" not in repr(draft)
     for use in (lambda: draft.replay, lambda: draft.engine, lambda: os.fspath(draft), lambda: draft.why()):
-        with pytest.raises(DraftError, match=r"an error in line 6\. There is no macro open_reed") as caught:
+        with pytest.raises(DraftError, match=r"an error in line 6\. There is no macro `open_reed`") as caught:
             use()
         assert "%%rule mine" in caught.value.hint
     with pytest.raises(LabError, match="an error in line 6"):
