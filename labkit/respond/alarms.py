@@ -10,7 +10,7 @@ import pandas as pd
 
 from labkit.alerts.times import column
 from labkit.aws import translated_errors
-from labkit.calls import CloudWatchClient, SqsClient, checked
+from labkit.calls import CloudWatchClient, SqsClient, checked, near
 from labkit.errors import LabError
 from labkit.respond.queues import receive_all
 from labkit.show import Table
@@ -74,13 +74,17 @@ def history(client: CloudWatchClient, name: str, limit: int = 20) -> History:
     `ConfigurationUpdate`), `summary` and `reason` (of a change of state, else missing), string. Raises `LabError` if
     there is no history of it.
     """
+    if limit < 1:
+        raise LabError(f"{limit} is no number of entries.", hint="Give one from 1 on.")
     with translated_errors():
         pages = client.get_paginator("describe_alarm_history").paginate(
             AlarmName=name, ScanBy="TimestampDescending", PaginationConfig={"MaxItems": limit}
         )
         items = [item for page in pages for item in page["AlarmHistoryItems"]]
-    if not items:
-        raise LabError(f"CloudWatch has no history of an alarm {name!r}.", hint='lab.apply("alarms") makes the alarms.')
+        if not items:
+            alarms = client.get_paginator("describe_alarms").paginate().search("MetricAlarms[].AlarmName")
+            hint = f'{near(name, alarms)}lab.apply("alarms") makes those of the workshop.'
+            raise LabError(f"CloudWatch has no history of an alarm {name!r}.", hint=hint)
     rows = [(i["Timestamp"], i["HistoryItemType"], i["HistorySummary"], _reason(i)) for i in reversed(items)]
     columns = {"time": "datetime64[ns, UTC]", "type": "string", "summary": "string", "reason": "string"}
     found = History(pd.DataFrame(rows, columns=list(columns)).astype(columns))

@@ -16,7 +16,7 @@ import pandas as pd
 from falcorules import markup
 from labkit.alerts.query import insights
 from labkit.aws import refusal, translated_errors
-from labkit.calls import CloudWatchClient, LogsClient, checked, shortened
+from labkit.calls import CloudWatchClient, LogsClient, checked, near, shortened
 from labkit.errors import LabError, TargetError
 from labkit.show import Table, counted
 
@@ -84,9 +84,10 @@ def read(client: CloudWatchClient, logs: LogsClient, name: str) -> Dashboard:
     except TargetError as error:
         if refusal(error)[0] not in ("ResourceNotFound", "DashboardNotFoundError"):
             raise
-        raise LabError(
-            f"There is no dashboard {name!r}.", hint='lab.apply("dashboard") makes the workshop\'s.'
-        ) from error
+        with translated_errors():
+            there = [found["DashboardName"] for found in client.list_dashboards()["DashboardEntries"]]
+        hint = f"{near(name, there)}lab.apply('dashboard') makes the workshop's."
+        raise LabError(f"There is no dashboard {name!r}.", hint=hint) from error
     times = {key: body[key] for key in ("start", "end") if key in body}
     drawn = []
     for widget in body["widgets"]:

@@ -134,10 +134,13 @@ def test_texts_are_markdown_and_nothing_else(put: Callable[..., Dashboard]) -> N
     assert not re.search(r"<script|href=\"java", shown)
 
 
-def test_no_dashboard_and_no_permission_are_told(lab: Lab, workshop: Any) -> None:
+def test_no_dashboard_is_told_with_those_there_are(lab: Lab) -> None:
+    lab.ensure("dashboard")
     with pytest.raises(LabError, match="There is no dashboard 'none'") as missing:
         lab.dashboard("none")
-    assert 'lab.apply("dashboard")' in str(missing.value)
+    assert "lab.apply('dashboard')" in str(missing.value)
+    with pytest.raises(LabError, match=f"Did you mean '{lab.settings.prefix}'"):
+        lab.dashboard(lab.settings.prefix[:-1])
 
 
 def test_the_history_of_an_alarm_is_a_frame_oldest_first(
@@ -167,6 +170,10 @@ def test_the_history_of_an_alarm_is_a_frame_oldest_first(
     assert lab.alarm_history(name, 1)["type"].tolist() == ["Action"]
     with pytest.raises(LabError, match="no history of an alarm 'none'"):
         lab.alarm_history("none")
+    with pytest.raises(LabError, match=f"Did you mean '{name}'"):
+        lab.alarm_history(name[:-1])
+    with pytest.raises(LabError, match="0 is no number of entries"):
+        lab.alarm_history(name, 0)
 
 
 def test_without_permission_for_images_the_call_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
