@@ -103,12 +103,13 @@ def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float |
 
     A control is followed by a command that does alert: once that one's alert is there, the control's would be, too.
     An attack whose alert doesn't come is an outcome that hasn't passed, not an exception. Ctrl-C (or Jupyter's stop
-    button) ends the whole; what was seen until then is returned. Raises `LabError` for a name that isn't in the
-    catalogue, before anything is run.
+    button) ends the whole; what was seen until then is returned. Before anything is run, raises `LabError` for a name
+    that isn't in the catalogue, and `ExecError` if there is no such pod, as in a lab that has just been started.
     """
     attacks = [find(name) for name in texts(_names_of(names), "attack")]
     if not attacks:
         raise LabError("There is no attack to run.", hint="Name some; `labkit attack list` shows all.")
+    target.kube.resolve(pod, namespace=target.settings.app_namespace)
     outcomes = Outcomes()
     for number, attack in enumerate(progress(attacks, "Attacks", len(attacks), lambda attack: attack.name), 1):
         outcomes[attack.name] = outcome = _run(target, attack, pod, timeout)

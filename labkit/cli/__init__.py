@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
+import shlex
 import sys
 import tempfile
 import traceback
@@ -15,7 +17,7 @@ import click
 
 from falcorules import FalcoRulesError
 from labkit.calls import is_text, short_repr
-from labkit.errors import LabError
+from labkit.errors import LabError, RunError
 
 # Subcommand -> module and name of its click command.
 COMMANDS = {
@@ -95,8 +97,30 @@ class _LazyGroup(click.Group):
 
 def _tell(problem: LabError | FalcoRulesError) -> None:
     """Prints an error on stderr, without what a terminal would take for a command, and no line too long to read."""
-    text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in f"labkit: {problem}")
+    said = str(problem) if isinstance(problem, RunError) else as_commands(str(problem))  # a chapter's error is Python's
+    text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in f"labkit: {said}")
     click.echo("\n".join(_shortened(line) for line in text.splitlines()), err=True)
+
+
+# The method of a lab -> the command that does the same.
+_METHODS = {name: name for name in ("alerts", "apply", "audit", "exec", "teardown")} | {
+    "ensure": "apply",
+    "undo": "teardown",
+}
+
+
+def as_commands(text: str) -> str:
+    """A text with commands in place of calls of a lab's methods: `labkit apply falco` for `lab.apply("falco")`."""
+
+    def command(call: re.Match[str]) -> str:
+        words = [double or single for double, single in re.findall(r'"([^"]*)"|\'([^\']*)\'', call["arguments"])]
+        if call["method"] == "exec":
+            words.insert(1, "--")
+        return f"`{shlex.join(['labkit', _METHODS[call['method']], *words])}`"
+
+    argument = r'(?:"[^"\n]*"|\'[^\'\n]*\')'
+    calls = rf"`?\blab\.(?P<method>{'|'.join(_METHODS)})\((?P<arguments>(?:{argument}(?:, )?)*)\)`?"
+    return re.sub(calls, command, text).replace("`Lab.connect()` again", "run this again")
 
 
 def _shortened(line: str, width: int = 1000) -> str:

@@ -11,6 +11,7 @@ import orjson
 
 from labkit.attacks.catalogue import catalogue
 from labkit.attacks.runner import run
+from labkit.cli import as_commands
 from labkit.cli.parameters import FileName, Seconds, connect
 
 
@@ -39,7 +40,7 @@ def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> N
     for outcome in outcomes.values():
         if outcome.alert is not None:
             click.echo(outcome.alert["output"])
-    click.echo(repr(outcomes), err=True)
+    click.echo(as_commands(repr(outcomes)), err=True)
     if outcomes.stopped:
         sys.exit(130)  # as of any command that Ctrl-C ends
     if not all(outcome.passed for outcome in outcomes.values()):

@@ -89,7 +89,7 @@ class Kube(Client):
         raise ExecError(
             f"Namespace {namespace} has no {name}. {there}",
             hint=f"{near(name, others) or near(namespace, others, cutoff=0.7)}Check the name; the workshop's pods come "
-            "with `labkit apply nginx falco fluent-bit`.",
+            'with lab.ensure("nginx", "falco", "fluent-bit").',
         )
 
     def exec(

@@ -395,7 +395,7 @@ def _refused(status: int, data: bytes, method: str, path: str) -> KubernetesErro
     hints = {
         401: "The cluster doesn't accept these credentials: get new ones, then `Lab.connect()` again.",
         403: "This identity may not do that: ask for the permission, or use another kubeconfig context.",
-        404: "Apply the step that makes it first: `lab.status()` (or `labkit status`) shows the steps.",
+        404: 'Apply the step that makes it first, such as lab.apply("falco").',
     }
     return KubernetesError(
         f"Kubernetes refused {method} {path}: {said}", status=status, reason=reason, hint=hints.get(status, "")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from labkit.aws import answer_or_none, translated_errors
 from labkit.errors import StepError
-from labkit.provision.parts import TAG, TAG_LIST, TAGS, AwsPart, Part, RequestPart, is_tagged
+from labkit.provision.parts import TAG, TAG_LIST, TAGS, AwsPart, Part, RequestPart
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.show import counted
@@ -67,8 +67,8 @@ class Topic(AwsPart):
         answer = answer_or_none(target.aws.client("sns").get_topic_attributes, TopicArn=self.arn)
         return answer and answer["Attributes"]
 
-    def is_owned(self, target: Target) -> bool:
-        return is_tagged(target.aws.client("sns").list_tags_for_resource(ResourceArn=self.arn)["Tags"])
+    def tags(self, target: Target, found: Any) -> Any:
+        return target.aws.client("sns").list_tags_for_resource(ResourceArn=self.arn)["Tags"]
 
     def matches(self, target: Target, found: Any) -> bool:
         return bool(json.loads(found["Policy"]) == _topic_policy(target))
@@ -81,7 +81,7 @@ class Topic(AwsPart):
         policy = json.dumps(_topic_policy(target))
         target.aws.client("sns").set_topic_attributes(TopicArn=self.arn, AttributeName="Policy", AttributeValue=policy)
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("sns").delete_topic(TopicArn=self.arn)
 
 
@@ -96,9 +96,8 @@ class Queue(AwsPart):
     def find(self, target: Target) -> Any:
         return queue_url(target, self.name)
 
-    def is_owned(self, target: Target) -> bool:
-        tags = target.aws.client("sqs").list_queue_tags(QueueUrl=self.find(target)).get("Tags", {})
-        return is_tagged(tags)
+    def tags(self, target: Target, found: Any) -> Any:
+        return target.aws.client("sqs").list_queue_tags(QueueUrl=found).get("Tags", {})
 
     def matches(self, target: Target, found: Any) -> bool:
         sqs, names = target.aws.client("sqs"), list(self.attributes)
@@ -125,8 +124,8 @@ class Queue(AwsPart):
     def update(self, target: Target, found: Any) -> None:
         target.aws.client("sqs").set_queue_attributes(QueueUrl=found, Attributes=self.attributes)
 
-    def delete(self, target: Target) -> None:
-        target.aws.client("sqs").delete_queue(QueueUrl=self.find(target))
+    def delete(self, target: Target, found: Any) -> None:
+        target.aws.client("sqs").delete_queue(QueueUrl=found)
         if not poll(lambda: self.find(target) is None or None, f"queue {self.name} to go", 90):
             raise StepError(f"Queue {self.name} is still there.", hint="Wait a minute and run this again.")
 
@@ -151,8 +150,8 @@ class Subscription(AwsPart):
     def create(self, target: Target) -> None:
         target.aws.client("sns").subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=self.queue)
 
-    def delete(self, target: Target) -> None:
-        target.aws.client("sns").unsubscribe(SubscriptionArn=self.find(target))
+    def delete(self, target: Target, found: Any) -> None:
+        target.aws.client("sns").unsubscribe(SubscriptionArn=found)
 
 
 @dataclass(frozen=True)
@@ -167,9 +166,8 @@ class Alarm(RequestPart):
     def describe(self, found: Any) -> str:
         return str(found["StateValue"])
 
-    def is_owned(self, target: Target) -> bool:
-        arn = self.find(target)["AlarmArn"]
-        return is_tagged(target.aws.client("cloudwatch").list_tags_for_resource(ResourceARN=arn)["Tags"])
+    def tags(self, target: Target, found: Any) -> Any:
+        return target.aws.client("cloudwatch").list_tags_for_resource(ResourceARN=found["AlarmArn"])["Tags"]
 
     def create(self, target: Target) -> None:
         target.aws.client("cloudwatch").put_metric_alarm(**self.request, Tags=TAG_LIST)
@@ -177,7 +175,7 @@ class Alarm(RequestPart):
     def update(self, target: Target, found: Any) -> None:
         target.aws.client("cloudwatch").put_metric_alarm(**self.request)  # ignores tags of an alarm that is there
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("cloudwatch").delete_alarms(AlarmNames=[self.name])
 
 
@@ -194,8 +192,8 @@ class Dashboard(AwsPart):
     def describe(self, found: Any) -> str:
         return counted(len(found.get("widgets", [])), "widget")
 
-    def is_owned(self, target: Target) -> bool:
-        return f"{TAG[0]}={TAG[1]}" in json.dumps(self.find(target))  # in its text: dashboards have no tags
+    def is_owned(self, target: Target, found: Any) -> bool:
+        return f"{TAG[0]}={TAG[1]}" in json.dumps(found)  # in its text: dashboards have no tags
 
     def matches(self, target: Target, found: Any) -> bool:
         return bool(found == template(target, "cloudwatch/dashboard"))
@@ -204,7 +202,7 @@ class Dashboard(AwsPart):
         body = json.dumps(template(target, "cloudwatch/dashboard"))
         target.aws.client("cloudwatch").put_dashboard(DashboardName=self.name, DashboardBody=body)
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("cloudwatch").delete_dashboards(DashboardNames=[self.name])
 
 

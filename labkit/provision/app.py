@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from labkit.errors import StepError
 from labkit.kube import Object
@@ -17,8 +18,8 @@ from labkit.target import Target
 class App(ManifestPart):
     """The Deployment. Applied means: rolled out."""
 
-    def apply(self, target: Target, *, owned: bool) -> str:
-        action = super().apply(target, owned=owned)
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
+        action = super().apply(target, found, owned=owned)
         meta = self.item["metadata"]
         wait_rollout(target.kube, self.kind, meta["name"], meta["namespace"], timeout=target.settings.timeout)
         return action
@@ -32,8 +33,8 @@ def _parts(target: Target) -> list[Part]:
 class Canary(ManifestPart):
     """A pod that prints its line and ends. Applied means: it has ended well."""
 
-    def apply(self, target: Target, *, owned: bool) -> str:
-        action = super().apply(target, owned=owned)
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
+        action = super().apply(target, found, owned=owned)
         meta = self.item["metadata"]
 
         limit = Patience(15.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from labkit.aws import NoClusterError, translated_errors
 from labkit.kube.objects import LAB_LABELS
-from labkit.provision.parts import Part, is_tagged
+from labkit.provision.parts import is_tagged
 from labkit.provision.steps import STEPS
 from labkit.show import AsTable, Table
 from labkit.target import Target
@@ -83,8 +83,13 @@ def audit(target: Target) -> Audit:
                 key = (part.kind, part.name)
                 if record is not None and not record.made:
                     found_before.add(key)
-                elif key not in left and _state(target, part):
-                    owned = record is not None or part.is_owned(target)
+                    continue
+                try:
+                    found, state = part.look(target)
+                except NoClusterError:
+                    continue  # gone with its cluster
+                if state and key not in left:
+                    owned = record is not None or part.is_owned(target, found)
                     why = f"made by step {step.name}" if owned else "has the workshop's name"
                     left[key] = Left(*key, why)
         for kind, name in _tagged(target):
@@ -92,13 +97,6 @@ def audit(target: Target) -> Audit:
         for kind, name in _named(target):
             left.setdefault((kind, name), Left(kind, name, "has the workshop's name"))
     return Audit(tuple(item for key, item in left.items() if key not in found_before))
-
-
-def _state(target: Target, part: Part) -> str:
-    try:
-        return part.state(target)
-    except NoClusterError:
-        return ""  # gone with its cluster
 
 
 def _tagged(target: Target) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from labkit.calls import short_repr
 from labkit.errors import StepError
+from labkit.helm import Release
 from labkit.provision.falco import (
     CUSTOM_RULES_STEP,
     STEP,
@@ -34,31 +35,39 @@ class CustomRules(FalcoRelease):
 
     kind: str = "custom rules"
 
-    def state(self, target: Target) -> str:
+    def find(self, target: Target) -> tuple[Release, dict[str, Any]] | None:
+        """The release and its values; None if there is none, or if it isn't the workshop's."""
         release = target.helm.status(self.name, self.namespace)
+        if release is None or not is_workshops(target, self.namespace):
+            return None
+        return release, target.helm.get_values(self.name, self.namespace)
+
+    def describe(self, found: Any) -> str:
+        release, values = found
         # An installation or removal that was interrupted is the step `falco`'s to put right.
-        if release is None or release.status in ("pending-install", "uninstalling"):
-            return ""
-        if not is_workshops(target, self.namespace):
-            return ""  # the release isn't the workshop's, and so aren't its rules
-        return _names(target.helm.get_values(self.name, self.namespace))
+        return "" if release.status in ("pending-install", "uninstalling") else _names(values)
 
-    def is_owned(self, target: Target) -> bool:
+    def fault(self, target: Target, found: Any) -> str:
+        return super().fault(target, found[0])
+
+    def is_owned(self, target: Target, found: Any) -> bool:
         release = target.ledger.find(STEP, FalcoRelease.kind, self.name)
-        return super().is_owned(target) if release is None else release.made
+        return super().is_owned(target, found) if release is None else release.made
 
-    def apply(self, target: Target, *, owned: bool) -> str:
-        release = target.helm.status(self.name, self.namespace)
-        if release is None:
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
+        if found is None:
+            if target.helm.status(self.name, self.namespace) is not None:
+                raise foreign(self.namespace)
             raise StepError("Falco isn't installed, so there is nothing to give rules to.", hint='Apply "falco" first.')
-        if not is_workshops(target, self.namespace):
-            raise foreign(self.namespace)
-        values = target.helm.get_values(self.name, self.namespace)
+        release, values = found
         return self.settle(target, release, values, "updated" if _names(values) else "created")
 
-    def delete(self, target: Target) -> None:
-        # Falco need not be well for this, so its rollout isn't waited for.
+    def delete(self, target: Target, found: Any) -> None:
         replace(self, values=(values_file(target),)).upgrade(target)
+
+    def wait_without(self, target: Target) -> None:
+        with suppress(StepError):  # a Falco that isn't well is without these rules, too
+            self.roll_out(target)
 
     def details(self) -> dict[str, Any]:
         return {"files": [str(file) for file in self.values[1:]]}

@@ -49,28 +49,31 @@ class FalcoRelease(Part):
     name: str = RELEASE
     service: ClassVar[str] = "Kubernetes"
 
-    def state(self, target: Target) -> str:
-        release = target.helm.status(RELEASE, self.namespace)
-        return f"revision {release.revision}, {release.status}" if release else ""
+    def find(self, target: Target) -> Any:
+        return target.helm.status(RELEASE, self.namespace)
 
-    def fault(self, target: Target) -> str:
+    def describe(self, found: Any) -> str:
+        return f"revision {found.revision}, {found.status}"
+
+    def fault(self, target: Target, found: Any) -> str:
         """What is wrong with the release or its pods, in a line; empty if all is well."""
-        release = target.helm.status(RELEASE, self.namespace)
-        if release is None or release.status != "deployed":
-            return f"Helm release {RELEASE} is {release.status}" if release else ""
-        found = target.kube.get("DaemonSet", RELEASE, self.namespace)
-        return unwell(target.kube, found) if found else f"There is no DaemonSet {self.namespace}/{RELEASE}"
+        if found.status != "deployed":
+            return f"Helm release {RELEASE} is {found.status}"
+        pods = target.kube.get("DaemonSet", RELEASE, self.namespace)
+        return unwell(target.kube, pods) if pods else f"There is no DaemonSet {self.namespace}/{RELEASE}"
 
-    def is_owned(self, target: Target) -> bool:
+    def is_owned(self, target: Target, found: Any) -> bool:
+        return self._is_marked(target)
+
+    def _is_marked(self, target: Target) -> bool:
         return bool(target.kube.list("Secret", self.namespace, labels=f"owner=helm,name={RELEASE},{_MARK}"))
 
-    def apply(self, target: Target, *, owned: bool) -> str:
-        release = target.helm.status(RELEASE, self.namespace)
-        if release is not None and not is_workshops(target, self.namespace):
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
+        if found is None:
+            return self.settle(target, None, {}, "created")
+        if not is_workshops(target, self.namespace):
             raise foreign(self.namespace)
-        values = target.helm.get_values(RELEASE, self.namespace) if release is not None else {}
-        action = "created" if release is None else "updated"
-        return self.settle(target, release, values, action)
+        return self.settle(target, found, target.helm.get_values(RELEASE, self.namespace), "updated")
 
     def settle(self, target: Target, release: Release | None, values: Mapping[str, Any], action: str) -> str:
         """Upgrades unless the release is as it should be, and waits for the rollout: `action` or `unchanged`."""
@@ -79,16 +82,14 @@ class FalcoRelease(Part):
         if release and (release.status, release.version) == ("deployed", version) and values == wanted:
             action = "unchanged"
         else:
-            self.upgrade(target, mark=release is None or self.is_owned(target))
-        wait_rollout(
-            target.kube,
-            "DaemonSet",
-            RELEASE,
-            self.namespace,
-            timeout=target.settings.timeout,
-            hopeless=_has_wrong_rules,
-        )
+            self.upgrade(target, mark=release is None or self._is_marked(target))
+        self.roll_out(target)
         return action
+
+    def roll_out(self, target: Target) -> None:
+        """Waits until Falco runs with what the release says, on every node. Raises `StepError` if it doesn't."""
+        timeout = target.settings.timeout
+        wait_rollout(target.kube, "DaemonSet", RELEASE, self.namespace, timeout=timeout, hopeless=_has_wrong_rules)
 
     def upgrade(self, target: Target, *, mark: bool = False) -> None:
         """`helm upgrade --install` with these values; returns before Falco is rolled out. `mark`: it is the lab's."""
@@ -104,7 +105,7 @@ class FalcoRelease(Part):
             labels=LAB_LABELS if mark else None,
         )
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.helm.uninstall(RELEASE, self.namespace)
 
 
@@ -122,7 +123,7 @@ def is_workshops(target: Target, namespace: str) -> bool:
     return (
         has_labels(found, LAB_LABELS)
         or has_labels(found, WORKSHOP_LABELS)
-        or FalcoRelease(namespace, ()).is_owned(target)
+        or FalcoRelease(namespace, ()).is_owned(target, None)
     )
 
 

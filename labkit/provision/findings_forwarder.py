@@ -24,7 +24,7 @@ from labkit.errors import StepError
 from labkit.provision.alarms import Queue
 from labkit.provision.iam import Role, RolePolicy
 from labkit.provision.logs import LogGroup
-from labkit.provision.parts import TAGS, Part, RequestPart, is_tagged
+from labkit.provision.parts import TAGS, Part, RequestPart
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
@@ -113,8 +113,8 @@ class Function(RequestPart):
     def describe(self, found: Any) -> str:
         return str(found["Configuration"].get("State", "Active"))
 
-    def is_owned(self, target: Target) -> bool:
-        return is_tagged((self.find(target) or {}).get("Tags", {}))
+    def tags(self, target: Target, found: Any) -> Any:
+        return found.get("Tags", {})
 
     def matches(self, target: Target, found: Any) -> bool:
         return self._has_code(found) and self._has_settings(found)
@@ -158,7 +158,7 @@ class Function(RequestPart):
             reason = there.get("StateReason") or there.get("LastUpdateStatusReason") or error
             raise StepError(f"Function {self.name} did not become ready: {reason}", hint="Apply this again.") from error
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("lambda").delete_function(FunctionName=self.name)
 
 
@@ -180,7 +180,7 @@ class EventInvokeConfig(RequestPart):
     def create(self, target: Target) -> None:
         target.aws.client("lambda").put_function_event_invoke_config(**self.request)
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("lambda").delete_function_event_invoke_config(FunctionName=self.name)
 
 
@@ -213,10 +213,10 @@ class Permission(RequestPart):
         target.aws.client("lambda").add_permission(**self.request)
 
     def update(self, target: Target, found: Any) -> None:
-        self.delete(target)
+        self.delete(target, found)
         self.create(target)
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("lambda").remove_permission(FunctionName=self._function, StatementId=self.name)
 
 
@@ -234,8 +234,8 @@ class SubscriptionFilter(RequestPart):
     def find(self, target: Target) -> Any:
         return next((found for found in self._all(target) if found["filterName"] == self.name), None)
 
-    def is_owned(self, target: Target) -> bool:
-        return bool((self.find(target) or {}).get("destinationArn") == self.request["destinationArn"])
+    def is_owned(self, target: Target, found: Any) -> bool:
+        return bool(found["destinationArn"] == self.request["destinationArn"])
 
     def create(self, target: Target) -> None:
         logs = target.aws.client("logs")
@@ -249,7 +249,7 @@ class SubscriptionFilter(RequestPart):
                 hint="Delete one that nothing needs (`aws logs delete-subscription-filter`), then apply this again.",
             ) from error
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("logs").delete_subscription_filter(
             logGroupName=self.request["logGroupName"], filterName=self.name
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from labkit.errors import StepError
 from labkit.kube import Object
@@ -21,10 +22,10 @@ NAME = "fluent-bit"
 class Shipper(ManifestPart):
     """The DaemonSet. Applied means: every pod is ready, runs with the present configuration and has the role."""
 
-    def apply(self, target: Target, *, owned: bool) -> str:
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         namespace = self.item["metadata"]["namespace"]
         self._need_role(target, namespace)
-        action = super().apply(target, owned=owned)
+        action = super().apply(target, found, owned=owned)
         if action != "created" and self._stale(target, namespace):
             target.kube.restart("DaemonSet", NAME, namespace)
             action = "updated"

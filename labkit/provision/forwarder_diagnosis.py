@@ -47,9 +47,10 @@ def broken_link(target: Target) -> Link:
 
 
 def _fault(target: Target, part: Part) -> str:
-    if not part.state(target):
+    found, state = part.look(target)
+    if not state:
         return f"There is no {part.kind} {part.name}."
-    if isinstance(part, _COMPARED) and not part.matches(target, part.find(target)):
+    if isinstance(part, _COMPARED) and not part.matches(target, found):
         return f"The {part.kind} {part.name} isn't as the step makes it."
     return ""
 

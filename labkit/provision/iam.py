@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.aws import answer_or_none, translated_errors
 from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, manifest_parts
-from labkit.provision.parts import TAG_LIST, AwsPart, Part, is_tagged
+from labkit.provision.parts import TAG_LIST, AwsPart, Part
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
@@ -78,8 +78,8 @@ class OidcProvider(AwsPart):
     def describe(self, found: Any) -> str:
         return f"for {', '.join(found['ClientIDList'])}"
 
-    def is_owned(self, target: Target) -> bool:
-        return is_tagged((self.find(target) or {}).get("Tags", []))
+    def tags(self, target: Target, found: Any) -> Any:
+        return found.get("Tags", [])
 
     def matches(self, target: Target, found: Any) -> bool:
         return AUDIENCE in found["ClientIDList"]
@@ -90,22 +90,21 @@ class OidcProvider(AwsPart):
             Url=f"https://{self.name}", ClientIDList=[AUDIENCE], Tags=TAG_LIST
         )
 
-    def apply(self, target: Target, *, owned: bool) -> str:
-        found = self.find(target)
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if found and not owned and not self.matches(target, found):
             raise StepError(
                 f"The OIDC provider {self.name} was there before the lab and lacks the audience {AUDIENCE}.",
                 hint="Add it, then apply this again: `aws iam add-client-id-to-open-id-connect-provider "
                 f"--open-id-connect-provider-arn {self.arn(target)} --client-id {AUDIENCE}`.",
             )
-        return super().apply(target, owned=owned)
+        return super().apply(target, found, owned=owned)
 
     def update(self, target: Target, found: Any) -> None:
         target.aws.client("iam").add_client_id_to_open_id_connect_provider(
             OpenIDConnectProviderArn=self.arn(target), ClientID=AUDIENCE
         )
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=self.arn(target))
 
 
@@ -122,8 +121,8 @@ class Role(AwsPart):
         answer = answer_or_none(target.aws.client("iam").get_role, RoleName=self.name)
         return answer and answer["Role"]
 
-    def is_owned(self, target: Target) -> bool:
-        return is_tagged((self.find(target) or {}).get("Tags", []))
+    def tags(self, target: Target, found: Any) -> Any:
+        return found.get("Tags", [])
 
     def matches(self, target: Target, found: Any) -> bool:
         return _document(found["AssumeRolePolicyDocument"]) == self.trust(target)
@@ -141,7 +140,7 @@ class Role(AwsPart):
             RoleName=self.name, PolicyDocument=json.dumps(self.trust(target))
         )
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         iam = target.aws.client("iam")
         # A role can't be deleted while it has policies. The lab made the role, so what was attached since goes, too.
         inline = iam.get_paginator("list_role_policies").paginate(RoleName=self.name)
@@ -173,7 +172,7 @@ class RolePolicy(AwsPart):
             RoleName=self.role, PolicyName=self.name, PolicyDocument=json.dumps(self.document(target))
         )
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("iam").delete_role_policy(RoleName=self.role, PolicyName=self.name)
 
 

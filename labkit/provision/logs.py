@@ -7,7 +7,7 @@ from typing import Any
 
 from labkit.aws import describe_log_group
 from labkit.errors import StepError
-from labkit.provision.parts import TAGS, AwsPart, is_tagged
+from labkit.provision.parts import TAGS, AwsPart
 from labkit.provision.steps import Step
 from labkit.target import Target
 
@@ -28,21 +28,21 @@ class LogGroup(AwsPart):
         days = found.get("retentionInDays")
         return f"keeps {days} days" if days else "keeps forever"
 
-    def is_owned(self, target: Target) -> bool:
+    def tags(self, target: Target, found: Any) -> Any:
         arn = target.aws.arn("logs", f"log-group:{self.name}")
-        return is_tagged(target.aws.client("logs").list_tags_for_resource(resourceArn=arn)["tags"])
+        return target.aws.client("logs").list_tags_for_resource(resourceArn=arn)["tags"]
 
     def matches(self, target: Target, found: Any) -> bool:
         return bool(found.get("retentionInDays") == self.retention_days)
 
-    def apply(self, target: Target, *, owned: bool) -> str:
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if self.retention_days not in RETENTIONS:
             raise StepError(
                 f"CloudWatch Logs can't keep logs for {self.retention_days} days.",
                 hint=f"Set LABKIT_RETENTION_DAYS to one of {', '.join(map(str, RETENTIONS))}.",
             )
         # A shorter retention deletes logs: only the lab's own group gets one.
-        return super().apply(target, owned=True) if owned else "unchanged"
+        return super().apply(target, found, owned=True) if owned else "unchanged"
 
     def create(self, target: Target) -> None:
         target.aws.client("logs").create_log_group(logGroupName=self.name, tags=TAGS)
@@ -51,7 +51,7 @@ class LogGroup(AwsPart):
     def update(self, target: Target, found: Any) -> None:
         target.aws.client("logs").put_retention_policy(logGroupName=self.name, retentionInDays=self.retention_days)
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("logs").delete_log_group(logGroupName=self.name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from labkit.errors import StepError
 from labkit.kube import KubernetesError, Object
@@ -49,23 +49,22 @@ class ManifestPart(Part):
         meta = self.item["metadata"]
         return f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else str(meta["name"])
 
-    def state(self, target: Target) -> str:
-        found = target.kube.find(self.item)
-        if found is None:
-            return ""
+    def find(self, target: Target) -> Any:
+        return target.kube.find(self.item)
+
+    def describe(self, found: Any) -> str:
         if self.kind == "Pod":
             return str(found.get("status", {}).get("phase", "Pending"))
         if self.kind in WORKLOADS.values():
             return rollout_unmet(found) or "ready"
         return "being deleted" if "deletionTimestamp" in found["metadata"] else "there"
 
-    def fault(self, target: Target) -> str:
+    def fault(self, target: Target, found: Any) -> str:
         """Why a workload's pods aren't ready, in a line; empty if they are, or if it isn't a workload."""
-        found = target.kube.find(self.item) if self.kind in WORKLOADS.values() else None
-        return unwell(target.kube, found) if found is not None else ""
+        return unwell(target.kube, found) if self.kind in WORKLOADS.values() else ""
 
-    def is_owned(self, target: Target) -> bool:
-        return has_labels(target.kube.find(self.item), LAB_LABELS)
+    def is_owned(self, target: Target, found: Any) -> bool:
+        return has_labels(found, LAB_LABELS)
 
     def in_use(self, target: Target) -> str:
         """What in a namespace isn't the lab's: others' workloads, pods and Helm releases keep it from being deleted."""
@@ -85,20 +84,21 @@ class ManifestPart(Part):
                     return f"it holds {kind} {meta['name']}"
         return ""
 
-    def wait_deleted(self, target: Target) -> None:
-        """Waits until an object that is being deleted is gone: what is applied meanwhile would be deleted, too."""
-        found = target.kube.find(self.item)
-        if found is not None and "deletionTimestamp" in found["metadata"]:
-            target.kube.wait_gone(found, timeout=target.settings.timeout)
+    def wait_deleted(self, target: Target, found: Any) -> Any:
+        """The object, or None once one that is being deleted is gone: what is applied meanwhile would go with it."""
+        if found is None or "deletionTimestamp" not in found["metadata"]:
+            return found
+        target.kube.wait_gone(found, timeout=target.settings.timeout)
+        return None
 
-    def apply(self, target: Target, *, owned: bool) -> str:
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         item = self.item
         if owned:
             meta = item["metadata"]
             item = {**item, "metadata": {**meta, "labels": {**meta.get("labels", {}), **LAB_LABELS}}}
         elif self.kind == "Namespace":
             return "unchanged"  # a namespace that the lab didn't make isn't changed
-        elif not has_labels(target.kube.find(item), WORKSHOP_LABELS):
+        elif not has_labels(found, WORKSHOP_LABELS):
             if target.kube.would_change(item):
                 raise StepError(
                     f"{self.kind} {self.name} is there already and isn't the workshop's.",
@@ -108,7 +108,7 @@ class ManifestPart(Part):
             return "unchanged"
         return target.kube.apply_one(item)
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.kube.delete_one(self.item, timeout=target.settings.timeout)
 
 

@@ -49,17 +49,16 @@ class MetricFilter(RequestPart):
     def describe(self, found: Any) -> str:
         return f"counts into {found['metricTransformations'][0]['metricName']}"
 
-    def is_owned(self, target: Target) -> bool:
+    def is_owned(self, target: Target, found: Any) -> bool:
         # Metric filters have no tags. No others count into the workshop's namespace.
-        found = self.find(target)
-        return bool(found and found["metricTransformations"][0]["metricNamespace"] == target.settings.prefix)
+        return bool(found["metricTransformations"][0]["metricNamespace"] == target.settings.prefix)
 
     def create(self, target: Target) -> None:
         from labkit.respond.metrics import put_filter
 
         put_filter(target.aws.client("logs"), self.request)
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("logs").delete_metric_filter(logGroupName=self.request["logGroupName"], filterName=self.name)
 
 

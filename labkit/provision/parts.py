@@ -46,31 +46,48 @@ class Part(ABC):
         def name(self) -> str: ...
 
     @abstractmethod
+    def find(self, target: Target) -> Any:
+        """What is there, as AWS, the cluster or Helm describes it; None if it isn't there. Asked once per operation."""
+
+    def describe(self, found: Any) -> str:
+        """What was found, in a word or two (`ready`, `7 days`); empty if it doesn't count as there."""
+        return "there"
+
     def state(self, target: Target) -> str:
-        """What is there, in a word or two (`ready`, `7 days`); empty if it isn't there."""
+        """What is there in a word or two; empty if it isn't there."""
+        return self.look(target)[1]
+
+    def look(self, target: Target) -> tuple[Any, str]:
+        """What is there, and its state."""
+        found = self.find(target)
+        return found, "" if found is None else self.describe(found)
 
     @abstractmethod
-    def is_owned(self, target: Target) -> bool:
-        """Whether what is there has the lab's mark (tag or label)."""
+    def is_owned(self, target: Target, found: Any) -> bool:
+        """Whether what was found has the lab's mark (tag or label)."""
 
-    def apply(self, target: Target, *, owned: bool) -> str:
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         """Creates or updates it: `created`, `updated` or `unchanged`. What the lab doesn't own stays as it is."""
         return "unchanged"
 
     @abstractmethod
-    def delete(self, target: Target) -> None:
-        """Deletes it and waits until it is gone. Called if it is there."""
+    def delete(self, target: Target, found: Any) -> None:
+        """Deletes what was found, and waits until it is gone."""
 
-    def fault(self, target: Target) -> str:
-        """What is wrong with it, e.g. that its pods crash; empty if nothing is."""
+    def fault(self, target: Target, found: Any) -> str:
+        """What is wrong with what was found, e.g. that its pods crash; empty if nothing is."""
         return ""
 
     def in_use(self, target: Target) -> str:
         """What in it isn't the lab's and keeps it from being deleted; empty if nothing does."""
         return ""
 
-    def wait_deleted(self, target: Target) -> None:  # noqa: B027
-        """If it is being deleted, waits until it is gone."""
+    def wait_without(self, target: Target) -> None:  # noqa: B027
+        """Once it is deleted: waits until what it was a part of works without it."""
+
+    def wait_deleted(self, target: Target, found: Any) -> Any:
+        """What is there once a deletion that is under way has ended."""
+        return found
 
     def details(self) -> dict[str, Any]:
         """What the ledger notes about it."""
@@ -80,13 +97,9 @@ class Part(ABC):
 class AwsPart(Part):
     """A resource of AWS: a subclass says how it is found, compared, created, updated and deleted."""
 
-    @abstractmethod
-    def find(self, target: Target) -> Any:
-        """The resource as AWS describes it, or None."""
-
-    def describe(self, found: Any) -> str:
-        """`state` of what was found."""
-        return "there"
+    def tags(self, target: Target, found: Any) -> Any:
+        """The tags of what was found; by default it is a property of something that the lab owns."""
+        return TAGS
 
     def matches(self, target: Target, found: Any) -> bool:
         """Whether what was found is as the step makes it."""
@@ -99,15 +112,10 @@ class AwsPart(Part):
         """Makes what was found match; by default the request that creates it does that, too."""
         self.create(target)
 
-    def is_owned(self, target: Target) -> bool:
-        return True  # a property of something that the lab owns
+    def is_owned(self, target: Target, found: Any) -> bool:
+        return is_tagged(self.tags(target, found))
 
-    def state(self, target: Target) -> str:
-        found = self.find(target)
-        return "" if found is None else self.describe(found)
-
-    def apply(self, target: Target, *, owned: bool) -> str:
-        found = self.find(target)
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if found is None:
             self.create(target)
             return "created"

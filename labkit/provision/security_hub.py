@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit.aws import answer_or_none
 from labkit.errors import StepError
-from labkit.provision.parts import TAGS, AwsPart, Part, is_tagged
+from labkit.provision.parts import TAGS, AwsPart, Part
 from labkit.provision.steps import Step
 from labkit.respond.forwarder import id_prefix
 from labkit.show import counted
@@ -37,12 +37,8 @@ class Hub(AwsPart):
     def describe(self, found: Any) -> str:
         return "enabled"
 
-    def is_owned(self, target: Target) -> bool:
-        found = self.find(target)
-        if found is None:
-            return False
-        answer = target.aws.client("securityhub").list_tags_for_resource(ResourceArn=found["HubArn"])
-        return is_tagged(answer["Tags"])
+    def tags(self, target: Target, found: Any) -> Any:
+        return target.aws.client("securityhub").list_tags_for_resource(ResourceArn=found["HubArn"])["Tags"]
 
     def create(self, target: Target) -> None:
         target.aws.client("securityhub").enable_security_hub(Tags=TAGS, EnableDefaultStandards=False)
@@ -52,7 +48,7 @@ class Hub(AwsPart):
                 hint="Look at `aws securityhub describe-hub`, then run this again.",
             )
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         target.aws.client("securityhub").disable_security_hub()
         poll(lambda: describe(target) is None or None, "Security Hub to be disabled", target.settings.timeout)
 
@@ -69,16 +65,18 @@ class Findings(Part):
     def name(self) -> str:
         return f"{id_prefix(self.cluster)}*"
 
-    def state(self, target: Target) -> str:
+    def find(self, target: Target) -> Any:
         from labkit.respond.findings import active
 
-        found = describe(target) and next(active(target.aws.client("securityhub"), self.cluster), None)
-        return "active" if found else ""
+        return describe(target) and next(active(target.aws.client("securityhub"), self.cluster), None)
 
-    def is_owned(self, target: Target) -> bool:
+    def describe(self, found: Any) -> str:
+        return "active"
+
+    def is_owned(self, target: Target, found: Any) -> bool:
         return True
 
-    def delete(self, target: Target) -> None:
+    def delete(self, target: Target, found: Any) -> None:
         from labkit.respond.findings import archive
 
         report = archive(target.aws.client("securityhub"), self.cluster)

@@ -159,19 +159,20 @@ class Step:
         """Applies every part, in order. Raises `StepError` or `TargetError`; what was done until then stays."""
         self.check(options)
         changes = []
-        with self._named(), translated_errors(target.aws.hint), target.helm.reading_once():
+        with self._named(), translated_errors(target.aws.hint):
             for part in self.parts(target, **options):
                 if part.incidental:
                     continue
-                part.wait_deleted(target)
+                found = part.wait_deleted(target, part.find(target))
                 known = target.ledger.find(self.name, part.kind, part.name)
-                there = bool(part.state(target))
-                owned = not there or (known is not None and known.made and not known.begun) or part.is_owned(target)
+                there = found is not None and bool(part.describe(found))
+                made = known is not None and known.made and not known.begun
+                owned = not there or made or part.is_owned(target, found)
                 if not there:
                     # Written first: if this is interrupted between here and the end, undoing knows of it.
                     self._record(target, part, made=True, begun=True)
                 try:
-                    action = part.apply(target, owned=owned)
+                    action = part.apply(target, found, owned=owned)
                 except LabError:
                     # Nothing was made: what others make of that name later isn't the lab's.
                     if known is None and not part.state(target):
@@ -191,11 +192,12 @@ class Step:
                 error.message = f"Step {self.name}: {error.message}"
             raise
 
-    def undo(self, target: Target, *, silent: dict[str, str] | None = None) -> StepResult:
+    def undo(self, target: Target, *, silent: dict[str, str] | None = None, last: bool = True) -> StepResult:
         """Deletes what the lab made, last part first; what was there before stays.
 
         Continues after a part that can't be deleted: the result has it in `left`. `silent` has the services that don't
-        answer, with their errors; their parts aren't tried.
+        answer, with their errors; their parts aren't tried. `last`: what the step needs isn't undone next, and so has
+        to work without it.
         """
         silent = {} if silent is None else silent
         try:
@@ -208,10 +210,10 @@ class Step:
             _note_silence(error, silent)
             why = _reason(error)
             return StepResult(self.name, self.title, (Change("left", "step", self.name, why),), Cli(""))
-        changes = [self._undo_part(target, part, silent) for part in reversed(parts)]
+        changes = [self._undo_part(target, part, silent, last) for part in reversed(parts)]
         return StepResult(self.name, self.title, tuple(changes), Cli(cli))
 
-    def _undo_part(self, target: Target, part: Part, silent: dict[str, str]) -> Change:
+    def _undo_part(self, target: Target, part: Part, silent: dict[str, str], last: bool) -> Change:
         service = part.service
         known = target.ledger.find(self.name, part.kind, part.name)
         why = ""
@@ -219,15 +221,18 @@ class Step:
             if service in silent:
                 raise LabError(silent[service])
             with translated_errors(target.aws.hint):
-                if not part.state(target):
+                found, state = part.look(target)
+                if not state:
                     action = "absent"
-                elif not (known.made if known is not None and not known.begun else part.is_owned(target)):
+                elif not (known.made if known is not None and not known.begun else part.is_owned(target, found)):
                     action = "kept"
                 elif why := part.in_use(target):
                     return Change("kept", part.kind, part.name, why)  # and still the lab's, to be taken away later
                 else:
-                    part.delete(target)
+                    part.delete(target, found)
                     action = "removed"
+                    if last:
+                        part.wait_without(target)
         except NoClusterError:
             action = "absent"  # gone with its cluster
         except StoppedError:
@@ -245,10 +250,10 @@ class Step:
 
     def status(self, target: Target) -> StepStatus:
         """The state of each part."""
-        with self._named(), translated_errors(target.aws.hint), target.helm.reading_once():
-            found = [(part, part.state(target)) for part in self.parts(target)]
-            faults = [part.fault(target) for part, state in found if state]
-        parts = [(p.kind, p.name, state) for p, state in found if state or not p.incidental]
+        with self._named(), translated_errors(target.aws.hint):
+            looks = [(part, *part.look(target)) for part in self.parts(target)]
+            faults = [part.fault(target, found) for part, found, state in looks if state]
+        parts = [(part.kind, part.name, state) for part, _, state in looks if state or not part.incidental]
         return StepStatus(self.name, self.title, tuple(parts), next(filter(None, faults), ""))
 
     def is_missing(self, target: Target) -> bool:
@@ -305,11 +310,12 @@ def undo_all(target: Target, steps: Iterable[Step]) -> Table:
     """
     silent: dict[str, str] = {}
     backwards = list(steps)[::-1]
+    names = {step.name for step in backwards}
     with target.helm.reading_once():
         changes = [
             change
             for step in progress(backwards, "Undoing", len(backwards), lambda step: step.name)
-            for change in step.undo(target, silent=silent).changes
+            for change in step.undo(target, silent=silent, last=names.isdisjoint(step.needs)).changes
             if change.action != "absent"
         ]
     done = [change for change in changes if change.action != "left"]

@@ -29,7 +29,9 @@ class Pod:
         self.stops_at = ""
         self._alerts: list[dict[str, Any]] = []
         self.settings = Settings.load(environ={})
-        self.kube = SimpleNamespace(exec=self.exec, now=lambda: pd.Timestamp(self._time(), tz="UTC"))
+        self.kube = SimpleNamespace(
+            exec=self.exec, now=lambda: pd.Timestamp(self._time(), tz="UTC"), resolve=lambda pod, namespace: None
+        )
 
     def _time(self) -> str:
         return f"2026-11-23T04:00:{len(self.commands):02d}.000000001"

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from ekslab import client
 from ekslab.state import Endpoints
 from labkit import Lab
-from labkit.cli import main
+from labkit.cli import as_commands, main
 from labkit.errors import TargetError
 
 
@@ -111,11 +111,33 @@ def test_a_command_tells_that_it_starts_a_lab_anew(ended: Callable[..., Result])
     assert second.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("said", "typed"),
+    [
+        ('lab.apply("falco") does.', "`labkit apply falco` does."),
+        ("With `lab.apply('log-group')`, or", "With `labkit apply log-group`, or"),
+        ('lab.undo("canary"), then lab.ensure("a", "b").', "`labkit teardown canary`, then `labkit apply a b`."),
+        ('e.g. lab.exec("deploy/nginx", "id").', "e.g. `labkit exec deploy/nginx -- id`."),
+        ("Is it in lab.alerts()?", "Is it in `labkit alerts`?"),
+        ("get new ones, then `Lab.connect()` again.", "get new ones, then run this again."),
+        ("lab.falco_rules() lists them; lab.apply(step)", "lab.falco_rules() lists them; lab.apply(step)"),
+    ],
+)
+def test_what_to_do_is_a_command_in_a_terminal(said: str, typed: str) -> None:
+    assert as_commands(said) == typed
+
+
+def test_an_error_of_a_step_names_the_command(labkit: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_LOG_GROUP", "none-yet")
+    assert "Create it with `labkit apply log-group`" in labkit("alerts").stderr
+
+
 def test_a_command_in_an_empty_lab_is_told_which_steps_to_apply(labkit: Callable[..., Result]) -> None:
     for words in (["attack", "run", "read-shadow"], ["exec", "deploy/nginx", "id"]):
         result = labkit(*words)
         assert result.exit_code == 1
-        assert "labkit apply nginx falco fluent-bit" in result.output
+        assert "labkit: Namespace default has no nginx. There are no pods there.\n" in result.output
+        assert "the workshop's pods come with `labkit apply nginx falco fluent-bit`." in result.output
 
 
 def test_a_lab_that_ends_under_a_step_is_said_to_have_ended(new_lab: Callable[..., Endpoints], workshop: Path) -> None:

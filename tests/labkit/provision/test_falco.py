@@ -106,19 +106,19 @@ DEPLOYED = Release("falco", "ns", 3, "deployed", "falco", VERSION, "0.44.1")
 
 
 def test_the_state_of_a_release_and_what_is_wrong_with_it(target: Any, part: FalcoRelease) -> None:
-    assert (part.state(target), part.fault(target)) == ("", "")
+    assert part.state(target) == ""
     target.release = replace(DEPLOYED, status="failed")
     assert part.state(target) == "revision 3, failed"
-    assert part.fault(target) == "Helm release falco is failed"
+    assert part.fault(target, target.release) == "Helm release falco is failed"
     target.release = DEPLOYED
-    assert part.fault(target) == "There is no DaemonSet ns/falco"
+    assert part.fault(target, target.release) == "There is no DaemonSet ns/falco"
     status = {"desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1}
     target.objects["DaemonSet"] = {"kind": "DaemonSet", "metadata": {}, "status": status}
-    assert part.fault(target) == ""
+    assert part.fault(target, target.release) == ""
 
 
 def test_a_new_release_gets_the_labs_label(target: Any, part: FalcoRelease) -> None:
-    assert part.apply(target, owned=True) == "created"
+    assert part.apply(target, target.release, owned=True) == "created"
     (upgrade,) = target.upgrades
     assert upgrade == {
         "version": VERSION,
@@ -135,21 +135,21 @@ def test_a_release_is_upgraded_if_it_is_not_as_it_should_be(
 ) -> None:
     target.release, target.values = DEPLOYED, {"tty": True}
     target.objects["Namespace"] = {"metadata": {"labels": {"app.kubernetes.io/part-of": "falco-workshop"}}}
-    assert part.apply(target, owned=True) == "unchanged"
+    assert part.apply(target, target.release, owned=True) == "unchanged"
     assert target.upgrades == []
     target.release = replace(DEPLOYED, **changed)
     target.values = {"tty": bool(changed)}
-    assert part.apply(target, owned=True) == "updated"
+    assert part.apply(target, target.release, owned=True) == "updated"
     assert [upgrade["labels"] for upgrade in target.upgrades] == [None]
     target.secrets = ["one"]  # a release that has the lab's label keeps it
-    assert part.apply(target, owned=True) == "updated"
+    assert part.apply(target, target.release, owned=True) == "updated"
     assert target.upgrades[-1]["labels"]
 
 
 def test_somebody_elses_release_is_not_touched(target: Any, part: FalcoRelease) -> None:
     target.release = DEPLOYED
     with pytest.raises(StepError, match="did not install is in namespace ns") as caught:
-        part.apply(target, owned=True)
+        part.apply(target, target.release, owned=True)
     assert "`helm uninstall falco --namespace ns`" in caught.value.hint
     assert target.upgrades == []
 

@@ -36,7 +36,7 @@ class Queue(RequestPart):
     def create(self, target: Any) -> None:
         self.world[self.name] = {**self.request, "Arn": "made by AWS"}
 
-    def delete(self, target: Any) -> None:
+    def delete(self, target: Any, found: Any) -> None:
         del self.world[self.name]
 
 
@@ -46,11 +46,11 @@ NOWHERE: Any = None
 def test_a_resource_is_created_then_unchanged_then_updated() -> None:
     queue = Queue({"QueueName": "q", "Delay": 1})
     assert (queue.name, queue.state(NOWHERE)) == ("q", "")
-    assert queue.apply(NOWHERE, owned=True) == "created"
+    assert queue.apply(NOWHERE, None, owned=True) == "created"
     assert queue.state(NOWHERE) == "there"
-    assert queue.apply(NOWHERE, owned=False) == "unchanged"
+    assert queue.apply(NOWHERE, queue.find(NOWHERE), owned=False) == "unchanged"
     changed = Queue({"QueueName": "q", "Delay": 2}, queue.world)
-    assert changed.apply(NOWHERE, owned=True) == "updated"
+    assert changed.apply(NOWHERE, changed.find(NOWHERE), owned=True) == "updated"
     assert queue.world["q"] == {"QueueName": "q", "Delay": 2, "Arn": "made by AWS"}
 
 
@@ -58,7 +58,7 @@ def test_what_is_not_the_labs_and_differs_stays_as_it_is() -> None:
     before = {"QueueName": "q", "Delay": 1}
     queue = Queue({"QueueName": "q", "Delay": 2}, {"q": before})
     with pytest.raises(StepError, match=r"^The queue q was there before the lab and isn't what the workshop") as caught:
-        queue.apply(NOWHERE, owned=False)
+        queue.apply(NOWHERE, before, owned=False)
     assert "LABKIT_PREFIX" in caught.value.hint
     assert queue.world == {"q": before}
 
@@ -76,15 +76,15 @@ class Setting(AwsPart):
     def create(self, target: Any) -> None:
         self.there = 0
 
-    def delete(self, target: Any) -> None:
+    def delete(self, target: Any, found: Any) -> None:
         self.there = None
 
 
 def test_a_part_says_nothing_that_it_does_not_know() -> None:
     setting = Setting()
-    assert setting.apply(NOWHERE, owned=True) == "created"
+    assert setting.apply(NOWHERE, None, owned=True) == "created"
     assert setting.state(NOWHERE) == "there"  # a value of 0 is one
-    assert setting.apply(NOWHERE, owned=True) == "unchanged"
-    assert setting.is_owned(NOWHERE)
-    assert (setting.fault(NOWHERE), setting.in_use(NOWHERE), setting.details()) == ("", "", {})
+    assert setting.apply(NOWHERE, setting.there, owned=True) == "unchanged"
+    assert setting.is_owned(NOWHERE, setting.there)
+    assert (setting.fault(NOWHERE, 0), setting.in_use(NOWHERE), setting.details()) == ("", "", {})
     assert (setting.service, setting.incidental) == ("AWS", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,13 +48,13 @@ class Thing(Part):
         self.name = name  # type: ignore[misc]
         self.world = world
 
-    def state(self, lab: Any) -> str:
-        return "there" if self.name in self.world else ""
+    def find(self, lab: Any) -> Any:
+        return self.world.get(self.name)
 
-    def is_owned(self, lab: Any) -> bool:
-        return self.world.get(self.name) == "tagged"
+    def is_owned(self, lab: Any, found: Any) -> bool:
+        return bool(found == "tagged")
 
-    def apply(self, lab: Any, *, owned: bool) -> str:
+    def apply(self, lab: Any, found: Any, *, owned: bool) -> str:
         if self.name in self.world:
             return "unchanged"
         if self.name == "cursed":
@@ -63,7 +64,7 @@ class Thing(Part):
         self.world[self.name] = ""
         return "created"
 
-    def delete(self, lab: Any) -> None:
+    def delete(self, lab: Any, found: Any) -> None:
         if self.name == "stuck":
             raise StepError("it does not go")
         if self.name == "stops":
@@ -224,7 +225,7 @@ def test_the_state_of_a_step(states: tuple[str, ...], fault: str, state: str) ->
 class Faulty(Thing):
     """A part that is unwell."""
 
-    def fault(self, lab: Any) -> str:
+    def fault(self, lab: Any, found: Any) -> str:
         return f"{self.name} is unwell"
 
 
@@ -262,9 +263,9 @@ def test_a_part_that_was_applied_before_or_is_tagged_is_the_labs(lab: Any) -> No
     owned: list[bool] = []
 
     class Watched(Thing):
-        def apply(self, lab: Any, *, owned: bool) -> str:
+        def apply(self, lab: Any, found: Any, *, owned: bool) -> str:
             seen.append(owned)
-            return super().apply(lab, owned=owned)
+            return super().apply(lab, found, owned=owned)
 
     seen = owned
     world = {"tagged": "tagged", "stranger": ""}
@@ -286,7 +287,7 @@ def test_a_refusal_of_what_is_there_keeps_the_record(lab: Any) -> None:
     world = {"a": ""}
 
     class Refused(Thing):
-        def apply(self, lab: Any, *, owned: bool) -> str:
+        def apply(self, lab: Any, found: Any, *, owned: bool) -> str:
             raise StepError("Step s: no")
 
     lab.ledger.write(Record("s", "thing", "a", made=True))
@@ -305,7 +306,7 @@ class Cluster(Thing):
         self.error = error
         self.asked = 0
 
-    def state(self, lab: Any) -> str:
+    def find(self, lab: Any) -> Any:
         self.asked += 1
         raise self.error
 
@@ -350,6 +351,31 @@ def test_a_step_whose_parts_can_not_be_told_is_left(lab: Any) -> None:
     assert silent == {"AWS": "AWS does not answer."}
 
 
+def test_what_stays_has_to_work_without_what_is_undone(lab: Any) -> None:
+    waited: list[str] = []
+
+    class Extra(Thing):
+        def wait_without(self, lab: Any) -> None:
+            waited.append(self.name)
+
+    world = {"base": "tagged", "extra": "tagged"}
+    base, extra = (
+        Step(name, name, needs, partial(lambda thing, lab: [thing], Extra(name, world)))
+        for name, needs in (("base", ()), ("extra", ("base",)))
+    )
+    for step in (base, extra):
+        for form in ("sh", "undo.sh"):
+            (lab.settings.root / f"manifests/commands/{step.name}.{form}").write_text("do\n")
+    undo_all(lab, [base, extra])
+    assert (waited, world) == (["base"], {})
+    world["extra"] = "tagged"
+    undo_all(lab, [extra])
+    assert waited == ["base", "extra"]
+    world["extra"] = "tagged"
+    extra.undo(lab)
+    assert waited == ["base", "extra", "extra"]
+
+
 def test_what_is_in_use_is_kept_and_stays_the_labs(lab: Any) -> None:
     class Used(Thing):
         def in_use(self, lab: Any) -> str:
@@ -365,7 +391,7 @@ def test_what_somebody_else_takes_away_meanwhile_is_absent(lab: Any) -> None:
     world: dict[str, str] = {}
 
     class Vanishing(Thing):
-        def delete(self, lab: Any) -> None:
+        def delete(self, lab: Any, found: Any) -> None:
             world.clear()
             raise StepError("it is gone")
 

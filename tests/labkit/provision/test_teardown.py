@@ -232,9 +232,9 @@ def test_what_somebody_else_took_away_meanwhile_is_not_left(lab: Lab, monkeypatc
     lab.ensure("fluent-bit-role")
     delete = RolePolicy.delete
 
-    def second(self: RolePolicy, target: Target) -> None:
-        delete(self, target)
-        delete(self, target)
+    def second(self: RolePolicy, target: Target, found: Any) -> None:
+        delete(self, target, found)
+        delete(self, target, found)
 
     monkeypatch.setattr(RolePolicy, "delete", second)
     lab.teardown()

@@ -12,6 +12,7 @@ import pytest
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import StepError
+from labkit.kube.objects import rollout_unmet
 from labkit.kube.rollout import Patience, pod_problems, wait_rollout
 from labkit.provision.steps import STEPS
 
@@ -151,6 +152,31 @@ def test_a_rule_that_falco_refuses_is_told_at_once_and_mended_by_the_right_one(
     assert "container falco:" in what
     lab.apply("custom-rules", files=["custom-rules/whoami.yaml"])
     assert states(lab)["falco"][0] == states(lab)["custom-rules"][0] == "applied"
+
+
+def test_a_step_asks_helm_once_what_is_there_and_an_undone_one_has_been_reloaded_without(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[str] = []
+    original = lab.helm._run
+
+    def run(*arguments: str, **options: Any) -> str:
+        runs.append(" ".join(arguments[:2] if arguments[0] == "get" else arguments[:1]))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(lab.helm, "_run", run)
+    assert lab.apply("custom-rules").action == "unchanged"
+    assert runs == ["list", "list", "get values"]  # of the step `falco`, which it needs, and of its own
+    runs.clear()
+    assert lab.undo("custom-rules").action == "removed"
+    assert runs == ["list", "get values", "list", "upgrade"]
+    daemon_set = lab.kube.get("DaemonSet", "falco", "falco")
+    assert daemon_set is not None
+    assert rollout_unmet(daemon_set) == ""
+    assert "Whoami run in container" not in set(lab.falco_rules()["rule"])
+    runs.clear()
+    assert lab.apply("falco").action == "unchanged"
+    assert runs == ["list", "get values"]
     lab.teardown()
 
 
