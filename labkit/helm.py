@@ -38,7 +38,7 @@ class Release:
     """Version of the chart, e.g. `9.1.0`."""
     app_version: str
     updated: str = field(default="", compare=False)
-    """When the revision was last worked on, RFC 3339; empty where Helm wasn't asked."""
+    """When the revision was last worked on, RFC 3339."""
 
     @property
     def unfinished(self) -> bool:
@@ -55,6 +55,8 @@ class Helm:
 
     patience = 300.0
     """Seconds after which an operation of another computer is taken for interrupted: Helm's own default timeout."""
+    fresh = 5.0
+    """Seconds for which an answer counts within `reading_once`."""
 
     def __init__(
         self,
@@ -81,23 +83,20 @@ class Helm:
         self._before = before
         self._notes = notes
         self._lock: int | None = None
-        self._read: dict[tuple[str, ...], tuple[float, str]] | None = None
-        self._fresh_seconds = 0.0
+        self._read: dict[tuple[str, ...], tuple[float, Any]] | None = None
 
     @contextmanager
-    def reading_once(self, seconds: float = 5.0) -> Iterator[None]:
-        """Within it, a question about releases is asked once, and again when a release changed or `seconds` passed.
+    def reading_once(self) -> Iterator[None]:
+        """Within it, a question about releases is asked once, and again when a release changed or `fresh` has passed.
 
-        Each question starts a program, and several parts of a step have the same.
+        Each question starts a program, and several steps have the same.
         """
-        if self._read is not None:
-            yield
-            return
-        self._read, self._fresh_seconds = {}, seconds
+        outer = self._read
+        self._read = {} if outer is None else outer
         try:
             yield
         finally:
-            self._read = None
+            self._read = outer
 
     def upgrade_install(
         self,
@@ -119,8 +118,7 @@ class Helm:
         What an interrupted operation left of the release is repaired first, and that is printed.
         """
         arguments = upgrade_install_arguments(
-            release,
-            chart,
+            *(release, chart),
             version=version,
             namespace=namespace,
             values=values,
@@ -133,33 +131,25 @@ class Helm:
 
     def status(self, release: str, namespace: str) -> Release | None:
         """The release's latest revision, or None if there is no such release."""
-        listed = self._json(
-            *("list", "--namespace", namespace, "--filter", f"^{release}$"),
-            *("--deployed", "--failed", "--pending", "--uninstalling"),
-        )
-        for item in listed:
-            if item["name"] == release:
-                return _release(item, release, namespace)
-        return None
+        return next(reversed(self.history(release, namespace)), None)
 
     def history(self, release: str, namespace: str) -> list[Release]:
         """The release's revisions, oldest first; empty if there is no such release."""
-        if self.status(release, namespace) is None:
-            return []
-        return [_release(item, release, namespace) for item in self._json("history", release, "--namespace", namespace)]
+        listed = self._json("history", release, "--namespace", namespace) or [{"status": "uninstalled"}]
+        kept = listed[-1]["status"] == "uninstalled"  # with --keep-history, which nothing here asks for
+        return [] if kept else [_release(item, release, namespace) for item in listed]
 
     def get_values(self, release: str, namespace: str) -> dict[str, Any]:
-        """The values a user gave to the latest revision (not the chart's defaults)."""
+        """The values a user gave to the latest revision (not the chart's defaults); empty if there is no release."""
         return self._json("get", "values", release, "--namespace", namespace) or {}
 
     def uninstall(self, release: str, namespace: str) -> bool:
         """Removes the release and waits until its objects are gone. False if there was none."""
-        if self.status(release, namespace) is None:
-            return False
         with self._alone(release, namespace):
-            if self.status(release, namespace) is not None:  # an interrupted operation may have left nothing to keep
-                self._uninstall(release, namespace)
-        return True
+            if self.status(release, namespace) is None:
+                return False
+            self._uninstall(release, namespace)
+            return True
 
     def version(self) -> str:
         """Helm's own version, e.g. `v4.2.4`."""
@@ -167,9 +157,6 @@ class Helm:
 
     def _uninstall(self, release: str, namespace: str) -> None:
         self._run("uninstall", release, "--namespace", namespace, "--wait")
-
-    def _rollback(self, release: str, namespace: str, revision: int) -> None:
-        self._run("rollback", release, str(revision), "--namespace", namespace)
 
     # Operations that were interrupted: Helm refuses to work on a release that is `pending-...`.
 
@@ -205,25 +192,21 @@ class Helm:
 
     def _put_right(self, release: str, namespace: str, file: TextIO) -> Release | None:
         """Rolls back or uninstalls what an interrupted operation left. `file` names the last one begun here."""
-        found = self.status(release, namespace)
-        if found is None or not found.unfinished:
-            return found
         revisions = self.history(release, namespace)
+        if not revisions or not revisions[-1].unfinished:
+            return next(reversed(revisions), None)
         found = revisions[-1]
         if found.status != "uninstalling":
             file.seek(0)
             self._refuse_if_alive(found, owned=file.read() == _note(release, namespace, found.revision))
-        good = [r.revision for r in revisions[:-1] if r.status in ("deployed", "superseded")]
+        good = [str(r.revision) for r in revisions[:-1] if r.status in ("deployed", "superseded")]
         left = f"Helm release {release} was left {found.status} (revision {found.revision}) by an interrupted call:"
-        if found.status == "uninstalling":
-            say(f"{left} uninstalling it now.")
-            self._uninstall(release, namespace)
-        elif good:
+        if good and found.status != "uninstalling":
             say(f"{left} rolling it back to revision {good[-1]}.")
             _write(file, _note(release, namespace, found.revision + 1))
-            self._rollback(release, namespace, good[-1])
+            self._run("rollback", release, good[-1], "--namespace", namespace)
         else:
-            say(f"{left} uninstalling it, as there is no earlier one.")
+            say(f"{left} uninstalling it.")
             self._uninstall(release, namespace)
         return self.status(release, namespace)
 
@@ -237,7 +220,7 @@ class Helm:
             )
         if owned or not self.shared:
             return
-        age = (dt.datetime.now(dt.UTC) - _moment(found.updated)).total_seconds()
+        age = (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(found.updated)).total_seconds()
         if age < self.patience:
             raise StepError(
                 f"{busy}, and that began {max(age, 0):.0f} s ago: another computer may be working on it.",
@@ -245,13 +228,18 @@ class Helm:
             )
 
     def _json(self, *arguments: str) -> Any:
-        if self._read is None:
-            return json.loads(self._run(*arguments, "--output", "json"))
-        asked, text = self._read.get(arguments, (0.0, ""))
-        if not text or time.monotonic() - asked > self._fresh_seconds:
-            text = self._run(*arguments, "--output", "json")
-            self._read[arguments] = time.monotonic(), text
-        return json.loads(text)
+        """Helm's answer; None if there is no such release."""
+        asked, found = (self._read or {}).get(arguments, (-self.fresh, None))
+        if time.monotonic() - asked >= self.fresh:
+            try:
+                found = json.loads(self._run(*arguments, "--output", "json"))
+            except StepError as error:
+                if not error.message.endswith("release: not found"):
+                    raise
+                found = None
+            if self._read is not None:
+                self._read[arguments] = time.monotonic(), found
+        return found
 
     def _forget(self) -> None:
         if self._read is not None:
@@ -314,21 +302,11 @@ def upgrade_install_arguments(
 
 
 def _release(item: dict[str, Any], name: str, namespace: str) -> Release:
-    chart, _, version = str(item["chart"]).rpartition("-")
-    # A version with a pre-release part holds hyphens of its own; the chart's name ends before the first digit group.
-    while chart and not version[:1].isdigit():
-        chart, _, more = chart.rpartition("-")
-        version = f"{more}-{version}"
-    return Release(
-        name=item.get("name", name),
-        namespace=item.get("namespace", namespace),
-        revision=int(item["revision"]),
-        status=item["status"],
-        chart=chart,
-        version=version,
-        app_version=str(item.get("app_version", "")),
-        updated=str(item.get("updated", "")),
-    )
+    # A version may have a part after a hyphen, and a chart's name hyphens: the version begins with the first digit.
+    parts = re.fullmatch(r"(.+?)-(\d.*)", item["chart"])
+    chart, version = parts.groups() if parts else (item["chart"], "")
+    revision, status, app = int(item["revision"]), item["status"], str(item["app_version"])
+    return Release(name, namespace, revision, status, chart, version, app, item["updated"])
 
 
 def _finish(argv: Sequence[str], deadline: float, *, keep: Sequence[int]) -> subprocess.CompletedProcess[str]:
@@ -405,14 +383,6 @@ def _kubeconfig_of(pid: int) -> str | None:
     if "--kubeconfig" in words[:-1]:
         return words[words.index("--kubeconfig") + 1]
     return next((text.partition("=")[2] for text in variables if text.startswith("KUBECONFIG=")), "")
-
-
-def _moment(text: str) -> dt.datetime:
-    """A time as Helm writes it: RFC 3339 with up to nine digits after the point; long ago if it can't be read."""
-    try:
-        return dt.datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-    except ValueError:
-        return dt.datetime.fromtimestamp(0, dt.UTC)
 
 
 def _complaint(output: str) -> str:

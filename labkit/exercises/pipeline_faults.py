@@ -79,7 +79,7 @@ def _look_elsewhere(target: Target) -> None:
     for name, text in part.item["data"].items():
         watched = f"*_{target.settings.falco_namespace}_falco-*.log"
         part.item["data"][name] = text.replace(watched, "*_falco-system_falco-*.log")
-    part.apply(target, owned=True)
+    part.apply(target, part.find(target), owned=True)
     _replace_pods(target)
 
 
@@ -93,7 +93,7 @@ def _take_the_annotation(target: Target) -> None:
 def _choose_other_nodes(target: Target) -> None:
     part = _part(target, "DaemonSet")
     part.item["spec"]["template"]["spec"]["nodeSelector"]["kubernetes.io/os"] = "windows"
-    part.apply(target, owned=True)
+    part.apply(target, part.find(target), owned=True)
     _wait_until(target, lambda: not _pods(target))
 
 

@@ -24,9 +24,13 @@ with open(os.environ["HELM_CALLS"], "a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + chr(10))
 if os.environ.get("HELM_FAILS"):
     sys.exit("WARNING: Kubernetes configuration file is group-readable.\\nError: " + os.environ["HELM_FAILS"])
-if sys.argv[1] == "list":
-    print(json.dumps([{{"name": "falco", "namespace": "falco", "revision": "2", "updated": "", "status": "deployed",
-                       "chart": "falco-9.1.0", "app_version": "0.44.1"}}]))
+if sys.argv[1] == "history":
+    if sys.argv[2] == "nginx":
+        sys.exit("Error: release: not found")
+    old = {{"revision": 1, "updated": "2026-11-23T04:00:00.123456789Z", "status": "superseded", "chart": "falco-9.0.0",
+           "app_version": "0.44.0"}}
+    last = old | {{"revision": 2, "status": "deployed", "chart": "falco-9.1.0", "app_version": "0.44.1"}}
+    print(json.dumps([old, last | ({{"status": "uninstalled"}} if sys.argv[2] == "gone" else {{}})]))
 elif sys.argv[1:3] == ["get", "values"]:
     print("null")
 """
@@ -61,7 +65,9 @@ def test_upgrade_install_gives_all_values_files(calls: Path) -> None:
 
 def test_the_status_is_that_of_the_latest_revision(calls: Path) -> None:
     assert Helm().status("falco", "falco") == Release("falco", "falco", 2, "deployed", "falco", "9.1.0", "0.44.1")
-    assert made(calls)[0][:5] == ["list", "--namespace", "falco", "--filter", "^falco$"]
+    assert made(calls) == [["history", "falco", "--namespace", "falco", "--output", "json"]]
+    assert [release.revision for release in Helm().history("falco", "falco")] == [1, 2]
+    assert Helm().status("gone", "falco") is None
 
 
 def test_what_several_parts_ask_is_asked_once_until_the_release_changes(calls: Path, tmp_path: Path) -> None:
@@ -72,15 +78,20 @@ def test_what_several_parts_ask_is_asked_once_until_the_release_changes(calls: P
         with helm.reading_once():
             helm.get_values("falco", "falco")
         helm.get_values("falco", "falco")
-        assert [call[0] for call in made(calls)] == ["list", "get"]
+        assert [call[0] for call in made(calls)] == ["history", "get"]
         helm.upgrade_install("falco", "falcosecurity/falco", version="9.1.0", namespace="falco")
         helm.status("falco", "falco")
-        assert [call[0] for call in made(calls)] == ["list", "get", "list", "upgrade", "list"]
+        assert [call[0] for call in made(calls)] == ["history", "get", "history", "upgrade", "history"]
     helm.status("falco", "falco")
-    with helm.reading_once(seconds=0):
+    with helm.reading_once():
+        for _ in range(2):  # also that there is none
+            assert helm.status("nginx", "falco") is None
+        helm.fresh = 0
         helm.status("falco", "falco")
         helm.status("falco", "falco")
-    assert [call[0] for call in made(calls)][5:] == ["list"] * 3
+    assert [call[:2] for call in made(calls)][5:] == [
+        ["history", name] for name in ("falco", "nginx", "falco", "falco")
+    ]
 
 
 def test_a_release_without_values_has_an_empty_map(calls: Path) -> None:
@@ -90,7 +101,7 @@ def test_a_release_without_values_has_an_empty_map(calls: Path) -> None:
 def test_what_is_not_installed_is_not_uninstalled(calls: Path) -> None:
     assert Helm().status("nginx", "falco") is None
     assert Helm().uninstall("nginx", "falco") is False
-    assert {call[0] for call in made(calls)} == {"list"}
+    assert {call[0] for call in made(calls)} == {"history"}
 
 
 def test_helms_own_message_is_kept_without_its_warnings(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,14 +131,15 @@ def test_a_chart_of_another_repository_is_left_as_it_is() -> None:
     [("falco-9.1.0", "falco", "9.1.0"), ("aws-for-fluent-bit-0.2.0-rc.1", "aws-for-fluent-bit", "0.2.0-rc.1")],
 )
 def test_chart_and_version_are_told_apart(chart: str, name: str, version: str) -> None:
-    release = _release({"chart": chart, "revision": 1, "status": "deployed"}, "r", "n")
+    listed = {"chart": chart, "revision": 1, "status": "deployed", "app_version": "1", "updated": ""}
+    release = _release(listed, "r", "n")
     assert (release.chart, release.version) == (name, version)
 
 
 def test_the_program_is_run_with_helms_arguments(calls: Path) -> None:
     program = (sys.executable, str(calls.parent / "bin" / "helm"))
     assert Helm(program=program).history("nginx", "falco") == []
-    assert made(calls)[0][0] == "list"
+    assert made(calls)[0][0] == "history"
 
 
 def test_a_cluster_that_does_not_answer_is_told_with_what_to_do(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:

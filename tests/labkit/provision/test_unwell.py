@@ -84,7 +84,10 @@ def test_pods_that_admission_refuses(lab: Lab) -> None:
 
 def test_pods_that_no_node_takes(lab: Lab) -> None:
     with cordoned(lab):
-        for step, what in (("nginx", "Deployment default/nginx did not roll out"), ("canary", "Pod canary does not")):
+        for step, what in (
+            ("nginx", "Deployment default/nginx did not roll out"),
+            ("canary", "Pod falco/canary did not end: its phase is Pending"),
+        ):
             with pytest.raises(StepError, match=f"^Step {step}: {what}") as caught:
                 lab.apply(step)
             assert "Unschedulable: 0/2 nodes are available: 2 node(s) were unschedulable." in caught.value.message
@@ -166,17 +169,17 @@ def test_a_step_asks_helm_once_what_is_there_and_an_undone_one_has_been_reloaded
 
     monkeypatch.setattr(lab.helm, "_run", run)
     assert lab.apply("custom-rules").action == "unchanged"
-    assert runs == ["list", "list", "get values"]  # of the step `falco`, which it needs, and of its own
+    assert runs == ["history", "get values"]  # also for the step `falco`, which it needs
     runs.clear()
     assert lab.undo("custom-rules").action == "removed"
-    assert runs == ["list", "get values", "list", "upgrade"]
+    assert runs == ["history", "get values", "history", "upgrade"]
     daemon_set = lab.kube.get("DaemonSet", "falco", "falco")
     assert daemon_set is not None
     assert rollout_unmet(daemon_set) == ""
     assert "Whoami run in container" not in set(lab.falco_rules()["rule"])
     runs.clear()
     assert lab.apply("falco").action == "unchanged"
-    assert runs == ["list", "get values"]
+    assert runs == ["history", "get values"]
     lab.teardown()
 
 
