@@ -26,7 +26,7 @@ from labkit.errors import AlertTimeoutError, LabError, TargetError
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert, Failure, Finding
 from labkit.respond.queues import receive_all
-from labkit.show import Table, counted
+from labkit.show import AsTable, Table, counted
 from labkit.waiting import poll
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ _NO_TIME = "the frame has no time of it from 1970 to 2262 (the alert itself may:
 # Importing and reading them
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(AsTable):
     """The results of findings that were sent to Security Hub; displayed as a table. `failed` and `refused` say why."""
 
     imported: tuple[str, ...]
@@ -154,7 +154,6 @@ class Report:
     refused: tuple[Refused, ...] = ()
     """Alerts without a finding: nothing of them was sent."""
 
-    @property
     def _table(self) -> Table:
         counts = [("imported", self.imported), ("updated", self.updated), ("unchanged", self.unchanged)]
         rows = [(str(len(ids)), what, "") for what, ids in counts if ids]
@@ -164,28 +163,19 @@ class Report:
         total = len(self.imported) + len(self.updated) + len(self.unchanged) + len(self.failed)
         return Table(f"Sent to Security Hub: {total}", ("findings", "result", "reason"), tuple(rows))
 
-    def __repr__(self) -> str:
-        return repr(self._table)
-
-    def _repr_html_(self) -> str:
-        return self._table._repr_html_()
-
 
 @checked
-def import_findings(
-    client: SecurityHubClient, findings: Iterable[Finding], *, attempts: int = 5, pause: float = 0.5
-) -> Report:
+def import_findings(client: SecurityHubClient, findings: Iterable[Finding]) -> Report:
     """Imports any number of findings (BatchImportFindings) and reports the result of each.
 
-    `client` is `boto3.client("securityhub")`. What Security Hub is too busy for is sent again, `attempts` times at most
-    with doubling pauses from `pause` seconds. The report has the alerts that `to_findings` refused, too. Raises
-    `LabError` if Security Hub is off, `TargetError` if this identity may not import.
+    `client` is `boto3.client("securityhub")`. The report has the alerts that `to_findings` refused, too. Raises
+    `LabError` if Security Hub is off, `TargetError` if this identity may not import or Security Hub stays too busy.
     """
     refused = findings.refused if isinstance(findings, Findings) else ()
     sent = {finding["Id"]: finding for finding in findings}
     with _hub_errors():
         before = {found["Id"]: found["UpdatedAt"] for found in _by_id(client, list(sent))}
-        outcome = forwarder.import_findings(client, sent.values(), attempts=attempts, pause=pause)
+        outcome = forwarder.import_findings(client, sent.values())
 
     def is_later(id_: str) -> bool:
         return datetime.fromisoformat(sent[id_]["UpdatedAt"]) > datetime.fromisoformat(before[id_])

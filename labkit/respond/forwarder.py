@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,21 +45,13 @@ PRIORITIES = {name.lower(): label for name, label in {**SEVERITIES, "Info": "INF
 
 # The tag of a tactic -> a type of the taxonomy, in which exfiltration and impact are effects.
 _TYPES = {
-    "mitre_reconnaissance": "TTPs/Reconnaissance",
-    "mitre_resource_development": "TTPs/Resource Development",
-    "mitre_initial_access": "TTPs/Initial Access",
-    "mitre_execution": "TTPs/Execution",
-    "mitre_persistence": "TTPs/Persistence",
-    "mitre_privilege_escalation": "TTPs/Privilege Escalation",
-    "mitre_defense_evasion": "TTPs/Defense Evasion",
-    "mitre_credential_access": "TTPs/Credential Access",
-    "mitre_discovery": "TTPs/Discovery",
-    "mitre_lateral_movement": "TTPs/Lateral Movement",
-    "mitre_collection": "TTPs/Collection",
-    "mitre_command_and_control": "TTPs/Command and Control",
-    "mitre_exfiltration": "Effects/Data Exfiltration",
-    "mitre_impact": "Effects",
-}
+    f"mitre_{name.lower().replace(' ', '_')}": f"TTPs/{name}"
+    for name in (
+        *("Reconnaissance", "Resource Development", "Initial Access", "Execution", "Persistence", "Discovery"),
+        *("Privilege Escalation", "Defense Evasion", "Credential Access", "Lateral Movement", "Collection"),
+        "Command and Control",
+    )
+} | {"mitre_exfiltration": "Effects/Data Exfiltration", "mitre_impact": "Effects"}
 _TECHNIQUE = re.compile(r"T\d{4}(?:\.\d{3})?")
 
 # Security Hub's limits: characters of a text, entries of a map, findings and bytes of a request.
@@ -77,7 +68,7 @@ _PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-us-iso", "aws-us-iso-b")
 # Characters that are written as escapes: `.` in Security Hub's patterns doesn't match line ends, and control characters
 # and lone surrogates are no text.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
-_ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d))")
+_ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 _CRI = re.compile(r"\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP] ")
 # EKS can name its nodes by their instance: "i-0123456789abcdef0.us-east-2.compute.internal".
 _INSTANCE = re.compile(r"(i-[0-9a-f]{8,17})(?:\.|$)")
@@ -224,9 +215,7 @@ def techniques_of(alert: Alert) -> list[str]:
 
 
 def _severity(priority: str) -> dict[str, str]:
-    severity = {"Label": PRIORITIES.get(priority.strip().lower(), OTHER_SEVERITY)}
-    original = _cut(priority, 64)
-    return {**severity, "Original": original} if original else severity
+    return _texts({"Label": PRIORITIES.get(priority.strip().lower(), OTHER_SEVERITY), "Original": priority}, 64)
 
 
 def tags_of(alert: Alert) -> list[str]:
@@ -285,15 +274,11 @@ def moment_of(stamp: Any) -> int | None:
     found = _ISO.fullmatch(stamp.strip()) if isinstance(stamp, str) else None
     if found is None:
         return None
-    day, fraction, sign, hours, minutes = found.groups()
     try:
-        seconds = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
+        seconds = int(datetime.fromisoformat(f"{found[1]}{found[3]}").timestamp())
     except ValueError:
         return None
-    if sign:
-        offset = int(hours) * 3600 + int(minutes) * 60
-        seconds += offset if sign == "-" else -offset
-    return seconds * _SECOND + int((fraction or "").ljust(9, "0"))
+    return seconds * _SECOND + int((found[2] or "").ljust(9, "0"))
 
 
 def _iso(nanoseconds: int) -> str:
@@ -315,18 +300,16 @@ def resources_of(
     here = {"Region": region, **({"Partition": partition} if partition in _PARTITIONS else {})}
     resources: list[dict[str, Any]] = []
     if container := container_of(fields):
-        details: dict[str, Any] = {}
         image, tag = fields.get("container.image.repository"), fields.get("container.image.tag")
         started = fields.get("container.start_ts", "")
-        for name, value in (
-            ("Name", fields.get("container.name")),
-            ("ImageName", f"{image}:{tag}" if image and tag else image),
-            ("ImageId", fields.get("container.image.digest") or fields.get("container.image.id")),
-            ("ContainerRuntime", fields.get("container.type")),
-            ("LaunchedAt", _iso(int(started)) if re.fullmatch(r"[1-9]\d{15,18}", started) else None),
-        ):
-            if value and (clean := _cut(value, 512)):
-                details[name] = clean
+        known = {
+            "Name": fields.get("container.name"),
+            "ImageName": f"{image}:{tag}" if image and tag else image,
+            "ImageId": fields.get("container.image.digest") or fields.get("container.image.id"),
+            "ContainerRuntime": fields.get("container.type"),
+            "LaunchedAt": _iso(int(started)) if re.fullmatch(r"[1-9]\d{15,18}", started) else None,
+        }
+        details: dict[str, Any] = {**_texts(known, 512)}
         privileged = fields.get("container.privileged", "").lower()
         if privileged in ("true", "false"):
             details["Privileged"] = privileged == "true"
@@ -356,19 +339,17 @@ def resources_of(
 _POD_FIELDS = ("k8s.ns.name", "k8s.pod.name", "k8s.pod.uid", "k8s.deployment.name", "k8s.rs.name", "k8s.pod.labels")
 
 
-def _texts(known: Mapping[str, str]) -> dict[str, str]:
-    clean = {name: _cut(value, 1024) for name, value in known.items()}
+def _texts(known: Mapping[str, str | None], most: int = 1024) -> dict[str, str]:
+    clean = {name: _cut(value or "", most) for name, value in known.items()}
     return {name: value for name, value in clean.items() if value}
 
 
 def _process(fields: Mapping[str, str]) -> dict[str, Any]:
-    process: dict[str, Any] = {}
-    for name, source, most in (("Name", "proc.name", 64), ("Path", "proc.exepath", 512)):
-        if clean := _cut(fields.get(source, ""), most):
-            process[name] = clean
-    for name, source in (("Pid", "proc.pid"), ("ParentPid", "proc.ppid")):
+    name, path = fields.get("proc.name"), fields.get("proc.exepath")
+    process: dict[str, Any] = {**_texts({"Name": name}, 64), **_texts({"Path": path}, 512)}
+    for key, source in (("Pid", "proc.pid"), ("ParentPid", "proc.ppid")):
         if re.fullmatch(r"\d{1,10}", fields.get(source, ""), re.ASCII) and int(fields[source]) < 2**31:
-            process[name] = int(fields[source])
+            process[key] = int(fields[source])
     return process
 
 
@@ -417,54 +398,36 @@ class Imported:
     failed: list[Failure] = field(default_factory=list)
 
 
-_BUSY = (
-    *("Throttl", "TooManyRequests", "RequestLimitExceeded", "LimitExceeded", "SlowDown"),
-    *("Internal", "ServiceUnavailable", "ServiceFailure"),
-)
-
-
-def import_findings(client: Any, findings: Iterable[Finding], *, attempts: int = 5, pause: float = 0.5) -> Imported:
+def import_findings(client: Any, findings: Iterable[Finding]) -> Imported:
     """Imports findings in batches of BatchImportFindings and collects the result of each finding.
 
-    Findings that Security Hub is too busy for are sent again, up to `attempts` times with doubling pauses from `pause`
-    seconds. A batch that is refused as a whole is halved until the finding at fault is alone. Of findings with the same
-    Id the first is sent. Raises botocore's ClientError if all would fail (no permission, expired credentials).
+    A batch that is refused as a whole is halved until the finding at fault is alone. Of findings with the same Id the
+    first is sent. Raises botocore's ClientError if all would fail (no permission, too many requests).
     """
-    outcome = Imported()
-    distinct = list({finding["Id"]: finding for finding in reversed(list(findings))}.values())[::-1]
-    pending = [(batch, 1) for batch in batches(distinct, MAX_BATCH, MAX_BATCH_BYTES)]
-    while pending:
-        batch, attempt = pending.pop(0)
-        failures, whole = _import_batch(client, batch)
-        if len(batch) > 1 and whole and failures[0].invalid:
-            middle = len(batch) // 2
-            pending[:0] = [(batch[:middle], attempt), (batch[middle:], attempt)]
-            continue
-        again = {failure.id for failure in failures if failure.code.startswith(_BUSY)} if attempt < attempts else set()
-        failed = {failure.id for failure in failures}
-        outcome.ids += [finding["Id"] for finding in batch if finding["Id"] not in failed]
-        outcome.failed += [failure for failure in failures if failure.id not in again]
-        if again:
-            time.sleep(pause * 2 ** (attempt - 1))
-            pending.append(([finding for finding in batch if finding["Id"] in again], attempt + 1))
-    return outcome
-
-
-def _import_batch(client: Any, batch: Sequence[Finding]) -> tuple[list[Failure], bool]:
-    """The failures of one request, and whether the request was refused as a whole."""
     from botocore.exceptions import ClientError
 
-    try:
-        answer = client.batch_import_findings(Findings=batch)
-    except ClientError as error:
-        problem, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-        code = "InvalidInput: the request is too large" if status == 413 else problem["Code"]
-        failures = [Failure(finding["Id"], code, problem["Message"]) for finding in batch]
-        if not failures[0].invalid and not code.startswith(_BUSY):
-            raise
-        return failures, True
-    failed = answer.get("FailedFindings", ())
-    return [Failure(one["Id"], one["ErrorCode"], one["ErrorMessage"]) for one in failed], False
+    outcome = Imported()
+    distinct = list({finding["Id"]: finding for finding in reversed(list(findings))}.values())[::-1]
+    pending = list(batches(distinct, MAX_BATCH, MAX_BATCH_BYTES))
+    while pending:
+        batch = pending.pop(0)
+        try:
+            answer = client.batch_import_findings(Findings=batch)
+            refused = [Failure(one["Id"], one["ErrorCode"], one["ErrorMessage"]) for one in answer["FailedFindings"]]
+        except ClientError as error:
+            problem, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+            code = "InvalidInput: the request is too large" if status == 413 else problem["Code"]
+            refused = [Failure(finding["Id"], code, problem["Message"]) for finding in batch]
+            if not refused[0].invalid:
+                raise
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                pending[:0] = [batch[:middle], batch[middle:]]
+                continue
+        failed = {failure.id for failure in refused}
+        outcome.ids += [finding["Id"] for finding in batch if finding["Id"] not in failed]
+        outcome.failed += refused
+    return outcome
 
 
 def batches(items: Iterable[_T], most: int, most_bytes: int) -> Iterator[list[_T]]:

@@ -7,6 +7,7 @@ class `detection_finding` with the profiles `cloud` and `container`.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -17,8 +18,7 @@ from labkit.respond.forwarder import Alert
 
 VERSION = "1.5.0"
 _CLASS, _CREATE = 2004, 1
-_SEVERITIES = {"INFORMATIONAL": 1, "LOW": 2, "MEDIUM": 3, "HIGH": 4, "CRITICAL": 5}
-_NAMES = {0: "Unknown", 1: "Informational", 2: "Low", 3: "Medium", 4: "High", 5: "Critical"}
+_SEVERITIES = ("UNKNOWN", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")  # by their severity_id
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -89,30 +89,16 @@ def to_ocsf(
         "resources": [_resource(resource) for resource in finding["Resources"]],
         "evidences": [_evidence(fields, hostname)],
     }
-    readable: dict[str, Any] = _readable(event)
+    # Without lone surrogates, which JSON can escape but UTF-8 can't encode.
+    readable: dict[str, Any] = json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(event, ensure_ascii=False)))
     return readable
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _readable(value: Any) -> Any:
-    """The value without lone surrogates, which JSON can escape but UTF-8 can't encode."""
-    if isinstance(value, str):
-        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {_readable(key): _readable(item) for key, item in value.items()}
-    return [_readable(item) for item in value] if isinstance(value, list) else value
-
-
 def _severity(priority: str) -> dict[str, Any]:
-    if not priority.strip():
-        number = 0
-    elif priority.strip().lower() not in forwarder.PRIORITIES:
+    label = forwarder.PRIORITIES.get(priority.strip().lower()) if priority.strip() else "UNKNOWN"
+    if label is None:
         return {"severity_id": 99, "severity": priority}
-    else:
-        number = _SEVERITIES[forwarder.PRIORITIES[priority.strip().lower()]]
-    return {"severity_id": number, "severity": _NAMES[number]}
+    return {"severity_id": _SEVERITIES.index(label), "severity": label.capitalize()}
 
 
 def _attacks(alert: Alert) -> list[dict[str, Any]]:
@@ -141,47 +127,37 @@ def _resource(resource: dict[str, Any]) -> dict[str, Any]:
         made["type"] = known["kind"]
     described: dict[str, Any] = next(iter(details.values())) if details else {}
     name = known.get("k8s.pod.name") or known.get("hostname") or described.get("Name")
-    namespace = known.get("k8s.ns.name")
-    return {**made, **({"name": name} if name else {}), **({"namespace": namespace} if namespace else {})}
+    return {**made, **_known(name=name, namespace=known.get("k8s.ns.name"))}
 
 
 def _evidence(fields: dict[str, str], hostname: str) -> dict[str, Any]:
     """All output fields as `data`, and those that OCSF has attributes for."""
-    evidence: dict[str, Any] = {"data": dict(fields)}
-    if hostname.strip():
-        evidence["device"] = {"hostname": hostname, "type_id": 0, "type": "Unknown"}
-    if name := fields.get("user.name"):
-        user = {"name": name, "uid": fields.get("user.uid")}
-        evidence["user"] = {key: value for key, value in user.items() if value}
-    if container := forwarder.container_of(fields):
-        evidence["container"] = _container(fields, container)
-    process = _process(fields)
-    if process:
-        evidence["process"] = process
-    if fields.get("fd.name", "").startswith("/"):
-        path = fields["fd.name"]
-        evidence["file"] = {"name": path.rpartition("/")[2] or path, "path": path, "type_id": 0, "type": "Unknown"}
-    return evidence
+    path, container = fields.get("fd.name", ""), forwarder.container_of(fields)
+    unknown = {"type_id": 0, "type": "Unknown"}
+    return {
+        "data": dict(fields),
+        **_known(
+            device={"hostname": hostname, **unknown} if hostname.strip() else None,
+            user=_known(name=fields.get("user.name"), uid=fields.get("user.uid")) if "user.name" in fields else None,
+            container=_container(fields, container) if container else None,
+            process=_process(fields),
+            file={"name": path.rpartition("/")[2] or path, "path": path, **unknown} if path.startswith("/") else None,
+        ),
+    }
 
 
 def _container(fields: dict[str, str], id_: str) -> dict[str, Any]:
     image_id = fields.get("container.image.digest") or fields.get("container.image.id")
+    repository, tag = fields.get("container.image.repository"), fields.get("container.image.tag")
     pod = fields.get("k8s.pod.uid", "")
-    known: dict[str, Any] = {
-        "uid": id_,
-        "name": fields.get("container.name"),
-        "runtime": fields.get("container.type"),
-        "pod_uuid": pod if _UUID.fullmatch(pod) else None,
-        "orchestrator": "Kubernetes" if "k8s.pod.name" in fields else None,
-    }
-    if image_id:  # OCSF has no image without an id
-        image = {
-            "uid": image_id,
-            "name": fields.get("container.image.repository"),
-            "tag": fields.get("container.image.tag"),
-        }
-        known["image"] = {key: value for key, value in image.items() if value}
-    return {key: value for key, value in known.items() if value}
+    return _known(
+        uid=id_,
+        name=fields.get("container.name"),
+        runtime=fields.get("container.type"),
+        pod_uuid=pod if _UUID.fullmatch(pod) else None,
+        orchestrator="Kubernetes" if "k8s.pod.name" in fields else None,
+        image=_known(uid=image_id, name=repository, tag=tag) if image_id else None,  # OCSF has none without an id
+    )
 
 
 def _process(fields: dict[str, str]) -> dict[str, Any]:
@@ -189,16 +165,19 @@ def _process(fields: dict[str, str]) -> dict[str, Any]:
     pid, parent = fields.get("proc.pid", ""), fields.get("proc.ppid", "")
     if not _is_pid(pid):
         return {}
-    known: dict[str, Any] = {
+    return {
         "pid": int(pid),
-        "name": fields.get("proc.name"),
-        "path": fields.get("proc.exepath"),
-        "cmd_line": fields.get("proc.cmdline"),
+        **_known(
+            name=fields.get("proc.name"),
+            path=fields.get("proc.exepath"),
+            cmd_line=fields.get("proc.cmdline"),
+            parent_process={"pid": int(parent), **_known(name=fields.get("proc.pname"))} if _is_pid(parent) else None,
+        ),
     }
-    if _is_pid(parent):
-        name = fields.get("proc.pname")
-        known["parent_process"] = {"pid": int(parent), **({"name": name} if name else {})}
-    return {key: value for key, value in known.items() if value is not None}
+
+
+def _known(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}
 
 
 def _is_pid(text: str) -> bool:

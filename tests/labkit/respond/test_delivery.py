@@ -68,7 +68,7 @@ class BadDay:
             raise AwsError("TooManyRequestsException", "Rate exceeded", 429)
         if kind == "killed before":
             self._kill()
-            return {}  # to nobody
+            return {}  # delivered nowhere
         if kind == "half":
             failed += [(finding["Id"], "InternalFailure", "Try again") for finding in findings[::2]]
             findings = findings[1::2]

@@ -586,6 +586,15 @@ def test_a_finding_that_is_refused_is_told_and_the_others_get_in(account: Accoun
     assert len(account.findings()) == 3
 
 
+def test_what_one_request_leaves_out_is_told_apart_from_what_is_invalid(account: Account) -> None:
+    findings = mapped(account, lines(3))
+    left_out = {"Id": findings[1]["Id"], "ErrorCode": "InternalException", "ErrorMessage": "try again"}
+    hub = SimpleNamespace(batch_import_findings=lambda Findings: {"FailedFindings": [left_out]})
+    outcome = forwarder.import_findings(hub, findings)
+    assert outcome.ids == [findings[0]["Id"], findings[2]["Id"]]
+    assert [(failure.code, failure.invalid) for failure in outcome.failed] == [("InternalException", False)]
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [
@@ -595,18 +604,19 @@ def test_a_finding_that_is_refused_is_told_and_the_others_get_in(account: Accoun
         (503, "ServiceUnavailable"),
     ],
 )
-def test_a_busy_security_hub_is_asked_again(account: Account, status: int, code: str) -> None:
-    refused = refuse(account.hub, 3, status, code)
-    outcome = forwarder.import_findings(account.hub, mapped(account, lines(3)), pause=0)
-    assert (len(outcome.ids), outcome.failed, len(refused)) == (3, [], 3)
+def test_boto3_asks_a_busy_security_hub_again(account: Account, status: int, code: str) -> None:
+    hub = forwarder._client("securityhub", account.region)
+    refused = refuse(hub, 2, status, code)
+    outcome = forwarder.import_findings(hub, mapped(account, lines(3)))
+    assert (len(outcome.ids), outcome.failed, len(refused)) == (3, [], 2)
     assert len(account.findings()) == 3
 
 
-def test_one_that_stays_busy_leaves_failures_worth_another_try(account: Account) -> None:
+def test_one_that_stays_busy_is_an_error_for_which_lambda_delivers_again(account: Account) -> None:
     refused = refuse(account.hub, 99, 429, "ThrottlingException")
-    outcome = forwarder.import_findings(account.hub, mapped(account, lines(3)), attempts=4, pause=0)
-    assert (outcome.ids, len(refused)) == ([], 4)
-    assert {(f.code, f.invalid) for f in outcome.failed} == {("ThrottlingException", False)}
+    with pytest.raises(ClientError, match="ThrottlingException"):
+        forwarder.import_findings(account.hub, mapped(account, lines(300)))
+    assert len(refused) == 1
 
 
 def test_what_is_too_large_for_a_request_is_halved(account: Account) -> None:
