@@ -108,7 +108,7 @@ def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float |
     """
     attacks = [find(name) for name in texts(_names_of(names), "attack")]
     if not attacks:
-        raise LabError("There is no attack to run.", hint="Name some; `labkit attack list` shows all.")
+        raise LabError("There is no attack to run.", hint="Name some; labkit.attacks.catalogue() shows all.")
     target.kube.resolve(pod, namespace=target.settings.app_namespace)
     outcomes = Outcomes()
     for number, attack in enumerate(progress(attacks, "Attacks", len(attacks), lambda attack: attack.name), 1):

@@ -105,6 +105,7 @@ def _tell(problem: LabError | FalcoRulesError) -> None:
 # The method of a lab -> the command that does the same.
 _METHODS = {name: name for name in ("alerts", "apply", "audit", "exec", "teardown")} | {
     "ensure": "apply",
+    "status": "apply --help",
     "undo": "teardown",
 }
 
@@ -116,11 +117,12 @@ def as_commands(text: str) -> str:
         words = [double or single for double, single in re.findall(r'"([^"]*)"|\'([^\']*)\'', call["arguments"])]
         if call["method"] == "exec":
             words.insert(1, "--")
-        return f"`{shlex.join(['labkit', _METHODS[call['method']], *words])}`"
+        return f"`{' '.join(['labkit', _METHODS[call['method']], *map(shlex.quote, words)])}`"
 
     argument = r'(?:"[^"\n]*"|\'[^\'\n]*\')'
     calls = rf"`?\blab\.(?P<method>{'|'.join(_METHODS)})\((?P<arguments>(?:{argument}(?:, )?)*)\)`?"
-    return re.sub(calls, command, text).replace("`Lab.connect()` again", "run this again")
+    text = re.sub(calls, command, text).replace("`Lab.connect()` again", "run this again")
+    return text.replace("labkit.attacks.catalogue()", "`labkit attack list`")
 
 
 def _shortened(line: str, width: int = 1000) -> str:

@@ -99,29 +99,9 @@ class Client:
         body: Any = None,
         content_type: str = "application/json",
         timeout: float = 30.0,
-    ) -> Any:
-        """The parsed answer to one request; text if it isn't JSON."""
-        sent = dt.datetime.now(dt.UTC)
-        response = self._open(method, path, query=query, body=body, content_type=content_type, timeout=timeout)
-        data = response.data
-        self._note_clock(response.headers.get("Date"), sent)
-        if response.status >= 400:
-            raise _refused(response.status, data, method, path)
-        if "json" in response.headers.get("Content-Type", ""):
-            return json.loads(data)
-        return data.decode("utf-8", "replace")
-
-    def _open(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Any = None,
-        content_type: str = "application/json",
-        timeout: float = 30.0,
         stream: bool = False,
     ) -> Any:
+        """The parsed answer to one request; text if it isn't JSON. With `stream`, urllib3's response, to be read."""
         import urllib3
 
         self._before()
@@ -130,8 +110,9 @@ class Client:
         headers = {"Accept": "application/json", "User-Agent": "labkit", **self.authorization()}
         if body is not None:
             headers["Content-Type"] = content_type
+        sent = dt.datetime.now(dt.UTC)
         try:
-            return self.client.rest_client.pool_manager.request(
+            response = self.client.rest_client.pool_manager.request(
                 method,
                 url,
                 body=None if body is None else json.dumps(body),
@@ -143,6 +124,13 @@ class Client:
             )
         except urllib3.exceptions.HTTPError as error:
             raise self.unreachable(error) from error
+        if stream:
+            return response
+        self._note_clock(response.headers.get("Date"), sent)
+        if response.status >= 400:
+            raise _refused(response.status, response.data, method, path)
+        json_ = "json" in response.headers.get("Content-Type", "")
+        return json.loads(response.data) if json_ else response.data.decode("utf-8", "replace")
 
     def authorization(self) -> dict[str, str]:
         auth = self.client.configuration.auth_settings().get("BearerToken")
@@ -168,39 +156,31 @@ class Client:
     # Objects
 
     def path(self, api_version: str, kind: str, namespace: str = "", name: str = "") -> str:
-        """The URL path of a kind's collection, or of one object."""
-        plural, namespaced = self._resource(api_version, kind)
+        """The URL path of a kind's collection, or of one object. An empty `api_version` is that of kubectl's kinds."""
+        api_version = api_version or API_VERSIONS.get(kind, "v1")
         base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+        if api_version not in self._resources:
+            self._resources[api_version] = {
+                item["kind"]: (item["name"], item["namespaced"])
+                for item in self.request("GET", base)["resources"]
+                if "/" not in item["name"]
+            }
+        if kind not in self._resources[api_version]:
+            said = f"The cluster knows no {kind} in {api_version}."
+            raise KubernetesError(said, status=404, reason="NotFound")
+        plural, namespaced = self._resources[api_version][kind]
         if namespaced and (namespace or name):
             base += f"/namespaces/{quote(namespace or 'default', safe='')}"
         return f"{base}/{plural}" + (f"/{quote(name, safe=':')}" if name else "")
 
-    def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
-        if api_version not in self._resources:
-            base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
-            listed = self.request("GET", base)
-            self._resources[api_version] = {
-                item["kind"]: (item["name"], item["namespaced"])
-                for item in listed["resources"]
-                if "/" not in item["name"]
-            }
-        try:
-            return self._resources[api_version][kind]
-        except KeyError:
-            raise KubernetesError(
-                f"The cluster knows no {kind} in {api_version}.", status=404, reason="NotFound"
-            ) from None
-
     def get(self, kind: str, name: str, namespace: str = "", *, api_version: str = "") -> Object | None:
         """The object, or None if there is none. `namespace` defaults to `default` for kinds that have one."""
         try:
-            found: Object = self.request(
-                "GET", self.path(api_version or API_VERSIONS.get(kind, "v1"), kind, namespace, name)
-            )
+            found: Object = self.request("GET", self.path(api_version, kind, namespace, name))
         except KubernetesError as error:
-            if error.status == 404:
-                return None
-            raise
+            if error.status != 404:
+                raise
+            return None
         return found
 
     def list(
@@ -210,7 +190,7 @@ class Client:
         query = {
             key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields), ("limit", 500)) if value
         }
-        path = self.path(api_version or API_VERSIONS.get(kind, "v1"), kind, namespace)
+        path = self.path(api_version, kind, namespace)
         items: Objects = []
         while True:
             page = self.request("GET", path, query=query)
@@ -317,7 +297,7 @@ class Client:
         template = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}
         self.request(
             "PATCH",
-            self.path(API_VERSIONS[kind], kind, namespace, name),
+            self.path("", kind, namespace, name),
             query={"fieldManager": "labkit-restart"},
             body={"spec": {"template": template}},
             content_type="application/strategic-merge-patch+json",
@@ -355,7 +335,7 @@ class Client:
         import urllib3
 
         query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": max(1, round(seconds))}
-        response = self._open("GET", path, query=query, stream=True, timeout=seconds + 5)
+        response = self.request("GET", path, query=query, stream=True, timeout=seconds + 5)
         try:
             response.read(1)
         except urllib3.exceptions.HTTPError:
@@ -395,7 +375,7 @@ def _refused(status: int, data: bytes, method: str, path: str) -> KubernetesErro
     hints = {
         401: "The cluster doesn't accept these credentials: get new ones, then `Lab.connect()` again.",
         403: "This identity may not do that: ask for the permission, or use another kubeconfig context.",
-        404: 'Apply the step that makes it first, such as lab.apply("falco").',
+        404: "Apply the step that makes it first: lab.status() shows the steps.",
     }
     return KubernetesError(
         f"Kubernetes refused {method} {path}: {said}", status=status, reason=reason, hint=hints.get(status, "")

@@ -90,11 +90,11 @@ def label_selector(selector: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-def is_ready(pod: Object) -> bool:
-    """Whether a pod is ready and isn't being deleted."""
-    conditions = pod.get("status", {}).get("conditions", [])
+def is_ready(item: Object) -> bool:
+    """Whether a pod or node is ready and isn't being deleted."""
+    conditions = item.get("status", {}).get("conditions", [])
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-    return ready and "deletionTimestamp" not in pod["metadata"]
+    return ready and "deletionTimestamp" not in item["metadata"]
 
 
 def container_statuses(pod: Object) -> Objects:
@@ -122,8 +122,14 @@ def runs_nowhere(item: Object) -> bool:
 
 
 def rollout_unmet(item: Object) -> str:
-    """What a workload's rollout still waits for, in kubectl's terms; empty when it is complete."""
+    """What a workload's rollout still waits for, in kubectl's terms; empty when it is complete.
+
+    A pod has to be ready, and one that isn't to start again to have ended well.
+    """
     status = item.get("status", {})
+    if item["kind"] == "Pod":
+        phase, ends = status.get("phase", "Pending"), item.get("spec", {}).get("restartPolicy") == "Never"
+        return "" if phase == "Succeeded" or (is_ready(item) and not ends) else f"its phase is {phase}"
     if status.get("observedGeneration", 0) < item["metadata"].get("generation", 0):
         return UNSEEN
     if item["kind"] == "DaemonSet":

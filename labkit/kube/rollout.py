@@ -14,7 +14,6 @@ from labkit.kube.objects import (
     Object,
     Objects,
     container_statuses,
-    is_ready,
     label_selector,
     rollout_unmet,
     runs_nowhere,
@@ -103,7 +102,7 @@ def wait_rollout(
     patience: float = 15.0,
     hopeless: Callable[[Problem], bool] | None = None,
 ) -> None:
-    """Waits until every pod of a workload's current version is ready.
+    """Waits until every pod of a workload's current version is ready; a pod that isn't to start again has to end well.
 
     Raises `StepError` with Kubernetes' reasons after `timeout` seconds, or sooner: at once for what can't pass
     (PodSecurity refuses the pods, and what `hopeless` says of a problem), and after `patience` seconds of what
@@ -123,7 +122,8 @@ def wait_rollout(
             # A refusal from before may be over: the controller tries again, in its own time.
             since = started if time.monotonic() - begun < patience else None
             blocking = problems(client, item, current=True, since=since)
-            if limit.ended(blocking, pods_of(client, item)):
+            ended = item.get("status", {}).get("phase") == "Failed"  # a pod that isn't to start again
+            if ended or limit.ended(blocking, pods_of(client, item)):
                 raise _failed(label, reason, blocking, namespace)
         return reason
 
@@ -146,19 +146,15 @@ def wait_rollout(
 
 def unwell(client: Client, item: Object) -> str:
     """Why a workload isn't rolled out, or a pod neither ready nor done, in a line; empty if it is."""
-    if item["kind"] == "Pod":
-        phase = item.get("status", {}).get("phase", "Pending")
-        if phase == "Succeeded" or is_ready(item):
-            return ""
-        found = pod_problems(client, item, crashed=True)
-        return "; ".join([f"its phase is {phase}", *(problem.line for problem in found)][:2])
     reason = rollout_unmet(item) or ("no node takes its pods" if runs_nowhere(item) else "")
     found = problems(client, item, crashed=True) if reason else ()
     return "; ".join([reason, *(problem.line for problem in found)][:2])
 
 
 def pods_of(client: Client, item: Object) -> Objects:
-    """The pods that a workload selects, by name."""
+    """The pods that a workload selects, by name; a pod itself."""
+    if item["kind"] == "Pod":
+        return [item]
     return client.list("Pod", item["metadata"].get("namespace", ""), labels=label_selector(item["spec"]["selector"]))
 
 
@@ -174,7 +170,7 @@ def problems(
     if current and item["kind"] in _VERSIONS:
         label, version = _version_of(client, item)
         pods = [pod for pod in pods if pod["metadata"].get("labels", {}).get(label) == version]
-    refused = _refusal(client, item, since or dt.datetime.fromtimestamp(0, dt.UTC))
+    refused = _refusal(client, item, since or dt.datetime.fromtimestamp(0, dt.UTC)) if item["kind"] != "Pod" else None
     found = (problem for pod in pods for problem in pod_problems(client, pod, crashed=crashed))
     return [*([refused] if refused else []), *found]
 
@@ -274,7 +270,8 @@ def _last_log(client: Client, pod: Object, container: Object) -> str:
 def _failed(label: str, reason: str, problems: Sequence[Problem], namespace: str) -> StepError:
     why = "".join(f"\n  {problem}" for problem in problems)
     hint = f"Correct it and apply again. `kubectl get pods,events -n {namespace}` shows more."
-    return StepError(f"{label} did not roll out: {reason}.{why}", hint=hint)
+    did = "end" if label.startswith("Pod ") else "roll out"
+    return StepError(f"{label} did not {did}: {reason}.{why}", hint=hint)
 
 
 def _indented(text: str) -> str:

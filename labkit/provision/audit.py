@@ -45,9 +45,6 @@ class Left:
     why: str
     """Why it counts: `made by step ...`, `has the workshop's name`, `carries the workshop's tag`."""
 
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name} ({self.why})"
-
 
 @dataclass(frozen=True, repr=False)
 class Audit(AsTable):

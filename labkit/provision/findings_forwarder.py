@@ -255,10 +255,7 @@ class SubscriptionFilter(RequestPart):
         )
 
 
-def _queue_attributes() -> dict[str, str]:
-    return {"MessageRetentionPeriod": str(DEAD_LETTER_DAYS * 86_400)}
-
-
+_QUEUE_ATTRIBUTES = {"MessageRetentionPeriod": str(DEAD_LETTER_DAYS * 86_400)}
 _DESCRIPTION = "Imports findings, sends dead letters and writes the log of the function that forwards Falco's alerts"
 _POLICY_NAME = "forward-falco-alerts"
 
@@ -266,7 +263,7 @@ _POLICY_NAME = "forward-falco-alerts"
 def parts(target: Target) -> list[Part]:
     name = function_name(target)
     return [
-        Queue(dead_letter_queue(target), _queue_attributes()),
+        Queue(dead_letter_queue(target), _QUEUE_ATTRIBUTES),
         LogGroup(function_log_group(target), target.settings.retention_days),
         Role(name, partial(_document, "iam/forwarder-trust"), _DESCRIPTION),
         RolePolicy(name, _POLICY_NAME, partial(_document, "iam/forwarder-permissions")),
@@ -283,7 +280,7 @@ def function_log_group(target: Target) -> str:
 
 
 def _values(target: Target) -> dict[str, Any]:
-    return {"queue_attributes": _queue_attributes(), "dead_letter_queue_url": dead_letter_queue_url(target)}
+    return {"queue_attributes": _QUEUE_ATTRIBUTES, "dead_letter_queue_url": dead_letter_queue_url(target)}
 
 
 STEPS = [

@@ -7,9 +7,9 @@ from typing import Any
 
 from labkit.errors import StepError
 from labkit.kube import Object
-from labkit.kube.rollout import pods_of, wait_rollout
+from labkit.kube.rollout import pods_of
 from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
-from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.manifests import ManifestPart, Workload, manifest_parts
 from labkit.provision.parts import Part
 from labkit.provision.steps import STEPS as ALL_STEPS
 from labkit.provision.steps import Step
@@ -19,17 +19,17 @@ NAME = "fluent-bit"
 
 
 @dataclass(frozen=True)
-class Shipper(ManifestPart):
+class Shipper(Workload):
     """The DaemonSet. Applied means: every pod is ready, runs with the present configuration and has the role."""
 
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         namespace = self.item["metadata"]["namespace"]
         self._need_role(target, namespace)
-        action = super().apply(target, found, owned=owned)
+        action = ManifestPart.apply(self, target, found, owned=owned)  # pods may have to be replaced to be ready
         if action != "created" and self._stale(target, namespace):
             target.kube.restart("DaemonSet", NAME, namespace)
             action = "updated"
-        wait_rollout(target.kube, "DaemonSet", NAME, namespace, timeout=target.settings.timeout)
+        self.roll_out(target)
         return action
 
     def _need_role(self, target: Target, namespace: str) -> None:

@@ -17,7 +17,7 @@ from labkit.kube.objects import (
     load_objects,
     rollout_unmet,
 )
-from labkit.kube.rollout import unwell
+from labkit.kube.rollout import unwell, wait_rollout
 from labkit.provision.parts import Part
 from labkit.target import Target
 
@@ -110,6 +110,19 @@ class ManifestPart(Part):
 
     def delete(self, target: Target, found: Any) -> None:
         target.kube.delete_one(self.item, timeout=target.settings.timeout)
+
+
+class Workload(ManifestPart):
+    """A workload or pod. Applied means: rolled out; of a pod that isn't to start again, that it has ended well."""
+
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
+        action = super().apply(target, found, owned=owned)
+        self.roll_out(target)
+        return action
+
+    def roll_out(self, target: Target) -> None:
+        meta = self.item["metadata"]
+        wait_rollout(target.kube, self.kind, meta["name"], meta["namespace"], timeout=target.settings.timeout)
 
 
 def manifest_parts(target: Target, name: str, *, kinds: tuple[str, ...] = ()) -> list[ManifestPart]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from labkit.aws import translated_errors
 from labkit.errors import LabError
 from labkit.kube import KubernetesError, Object
+from labkit.kube.objects import is_ready
 from labkit.provision.falco import RELEASE, foreign, is_workshops
 from labkit.show import AsTable, Table
 from labkit.target import Target
@@ -70,37 +71,29 @@ def preflight(target: Target) -> Preflight:
     return Preflight(tuple(checks))
 
 
+def _check(what: str, found: str, hint: str = "", result: str = "failed") -> Check:
+    """A check with its `result` if there is something to do, and else `ok`."""
+    return Check(what, result if hint else "ok", found, hint)
+
+
 def _helm(target: Target) -> Iterator[Check]:
     version = target.helm.version()
-    good = re.match(r"v([3-9]|\d\d)\.", version) is not None
-    yield Check("helm", "ok" if good else "failed", version, "" if good else "Install Helm 3 or later.")
+    yield _check("helm", version, "" if re.match(r"v([3-9]|\d\d)\.", version) else "Install Helm 3 or later.")
 
 
 def _identity(target: Target) -> Iterator[Check]:
-    identity = target.aws.identity
-    root = identity.arn.endswith(":root")
-    yield Check(
-        "identity",
-        "warning" if root else "ok",
-        identity.arn,
-        "This is the account's root user: use a role or a user instead." if root else "",
-    )
+    arn = target.aws.identity.arn
+    hint = "This is the account's root user: use a role or a user instead." if arn.endswith(":root") else ""
+    yield _check("identity", arn, hint, "warning")
 
 
 def _cluster(target: Target) -> Iterator[Check]:
-    cluster, settings = target.cluster, target.settings
-    active = cluster["status"] == "ACTIVE"
-    yield Check(
-        "cluster",
-        "ok" if active else "failed",
-        f"{cluster['name']} in {settings.region} is {cluster['status']}",
-        "" if active else "Wait until the cluster is ACTIVE.",
-    )
+    cluster, region = target.cluster, target.settings.region
+    status, issuer = cluster["status"], cluster.get("identity", {}).get("oidc", {}).get("issuer", "")
+    hint = "" if status == "ACTIVE" else "Wait until the cluster is ACTIVE."
+    yield _check("cluster", f"{cluster['name']} in {region} is {status}", hint)
     yield _support(target, cluster["version"])
-    issuer = cluster.get("identity", {}).get("oidc", {}).get("issuer", "")
-    yield Check(
-        "OIDC issuer", "ok" if issuer else "failed", issuer or "none", "" if issuer else "EKS clusters have one."
-    )
+    yield _check("OIDC issuer", issuer or "none", "" if issuer else "EKS clusters have one.")
 
 
 def _support(target: Target, version: str) -> Check:
@@ -109,42 +102,42 @@ def _support(target: Target, version: str) -> Check:
 
     try:
         found = target.aws.client("eks").describe_cluster_versions(clusterVersions=[version])["clusterVersions"]
-    except (ClientError, BotoCoreError, AttributeError):
-        return Check("version", "ok", f"{version} (EKS did not say how long it is supported)")
+    except (ClientError, BotoCoreError):
+        return _check("version", f"{version} (EKS did not say how long it is supported)")
     status = str(found[0].get("versionStatus") or found[0].get("status", "")).lower() if found else "unknown"
     if "standard" in status:
-        return Check("version", "ok", f"{version}, in standard support")
-    words = status.replace("_", " ")
-    return Check("version", "warning", f"{version}, {words}", "Upgrade the cluster; extended support costs more.")
+        return _check("version", f"{version}, in standard support")
+    hint = "Upgrade the cluster; extended support costs more."
+    return _check("version", f"{version}, {status.replace('_', ' ')}", hint, "warning")
 
 
 def _nodes(target: Target) -> Iterator[Check]:
     nodes = target.kube.list("Node")
     if not nodes:
-        yield Check("nodes", "failed", "none", "Add a node group of EC2 instances (manifests/eks/cluster.yaml).")
+        yield _check("nodes", "none", "Add a node group of EC2 instances (manifests/eks/cluster.yaml).")
         return
     fargate = [n for n in nodes if n["metadata"].get("labels", {}).get("eks.amazonaws.com/compute-type") == "fargate"]
     usable = [n for n in nodes if n not in fargate and _info(n, "operatingSystem") == "linux"]
-    unready = [n["metadata"]["name"] for n in usable if not _ready(n)]
+    unready, unseen = [n["metadata"]["name"] for n in usable if not is_ready(n)], len(nodes) - len(usable)
     if not usable:
         hint = "Falco needs Linux nodes on EC2: it can't see into Fargate or Windows. Add a node group."
-        yield Check("nodes", "failed", f"{len(nodes)}, none of them Linux on EC2", hint)
+        yield _check("nodes", f"{len(nodes)}, none of them Linux on EC2", hint)
         return
     if unready:
-        yield Check("nodes", "failed", f"not ready: {', '.join(unready)}", "`kubectl describe node` says why.")
-    elif len(usable) < len(nodes):
-        unseen = len(nodes) - len(usable)
-        yield Check("nodes", "warning", f"{len(usable)} usable", f"Falco can't run on {unseen} (Fargate or Windows).")
+        yield _check("nodes", f"not ready: {', '.join(unready)}", "`kubectl describe node` says why.")
+    elif unseen:
+        hint = f"Falco can't run on {unseen} (Fargate or Windows)."
+        yield _check("nodes", f"{len(usable)} usable", hint, "warning")
     else:
-        yield Check("nodes", "ok", f"{len(nodes)} ready, {', '.join(sorted({_info(n, 'osImage') for n in nodes}))}")
-    old = sorted({_info(n, "kernelVersion") for n in usable if _kernel(_info(n, "kernelVersion")) < MINIMUM_KERNEL})
-    kernels = ", ".join(old or sorted({_info(n, "kernelVersion") for n in usable}))
+        yield _check("nodes", f"{len(nodes)} ready, {', '.join(_infos(nodes, 'osImage'))}")
+    kernels = _infos(usable, "kernelVersion")
+    old = [kernel for kernel in kernels if _kernel(kernel) < MINIMUM_KERNEL]
     hint = "Falco's modern eBPF probe needs 5.8 or later: use AL2023 or Bottlerocket." if old else ""
-    yield Check("kernel", "failed" if old else "ok", kernels, hint)
-    runtimes = sorted({_info(n, "containerRuntimeVersion") for n in usable})
+    yield _check("kernel", ", ".join(old or kernels), hint)
+    runtimes = _infos(usable, "containerRuntimeVersion")
     other = [name for name in runtimes if not name.startswith("containerd://")]
     hint = "Fluent Bit is set up for containerd's log format." if other else ""
-    yield Check("container runtime", "warning" if other else "ok", ", ".join(runtimes), hint)
+    yield _check("container runtime", ", ".join(runtimes), hint, "warning")
 
 
 def _permissions(target: Target) -> Iterator[Check]:
@@ -167,24 +160,23 @@ def _permissions(target: Target) -> Iterator[Check]:
     else:
         hint = "Ask for cluster-admin for the workshop, or use another cluster." if denied else ""
         found = f"may not: {', '.join(denied)}" if denied else f"{len(_NEEDED)} permissions"
-        yield Check("in the cluster", "failed" if denied else "ok", found, hint)
+        yield _check("in the cluster", found, hint)
     target.aws.client("iam").list_open_id_connect_providers()
     target.aws.client("logs").describe_log_groups(logGroupNamePrefix=target.settings.log_group, limit=1)
-    yield Check("in the account", "ok", "IAM and CloudWatch Logs can be read")
+    yield _check("in the account", "IAM and CloudWatch Logs can be read")
 
 
 def _other_falco(target: Target) -> Iterator[Check]:
     own = target.settings.falco_namespace
     found = target.kube.list("DaemonSet", labels="app.kubernetes.io/name=falco")
-    others = sorted({item["metadata"]["namespace"] for item in found} - {own})
-    if (target.helm.status(RELEASE, own) or any(item["metadata"]["namespace"] == own for item in found)) and (
-        not is_workshops(target, own)
-    ):
+    namespaces = {item["metadata"]["namespace"] for item in found}
+    if (own in namespaces or target.helm.status(RELEASE, own)) and not is_workshops(target, own):
         error = foreign(own)
-        yield Check("other Falco", "failed", error.message, error.hint)
+        yield _check("other Falco", error.message, error.hint)
         return
+    others = sorted(namespaces - {own})
     hint = "Two Falcos alert twice: uninstall the other one." if others else ""
-    yield Check("other Falco", "warning" if others else "ok", f"in {', '.join(others)}" if others else "none", hint)
+    yield _check("other Falco", f"in {', '.join(others)}" if others else "none", hint, "warning")
 
 
 CHECKS: tuple[Callable[[Target], Iterator[Check]], ...] = (
@@ -201,8 +193,8 @@ def _info(node: Object, key: str) -> str:
     return str(node["status"]["nodeInfo"].get(key, ""))
 
 
-def _ready(node: Object) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+def _infos(nodes: Iterable[Object], key: str) -> list[str]:
+    return sorted({_info(node, key) for node in nodes})
 
 
 def _kernel(version: str) -> tuple[int, int]:

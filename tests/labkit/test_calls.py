@@ -80,7 +80,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "counts of none": (lambda: charts.counts(pd.DataFrame({"a": [1]})), "metrics.compare"),
     "another frame": (lambda: charts.timeline(pd.DataFrame({"a": [1]})), "lab.alerts()"),
     "another frame's data": (lambda: charts.top_rules_data(pd.DataFrame({"a": [1]})), "lab.alerts()"),
-    "no attack": (lambda: bare_lab().attack(), "labkit attack list"),
+    "no attack": (lambda: bare_lab().attack(), "attacks.catalogue()"),
     "a chart of no frame": (lambda: charts.timeline([1]), "lab.alerts()"),  # type: ignore[arg-type]
     "a chart of none": (lambda: frame().falco.top_rules(0), "from 1"),
     "a chart of anything": (lambda: pd.DataFrame({"a": [1]}).falco, "lab.alerts()"),

@@ -167,7 +167,7 @@ def test_attacks_may_be_given_as_such_and_in_lists() -> None:
     assert [outcome.rule for outcome in run(lab, "read-shadow").values()] == [READ]
     with pytest.raises(LabError, match="There is no attack to run") as caught:
         run(lab)
-    assert "labkit attack list" in caught.value.hint
+    assert "attacks.catalogue()" in caught.value.hint
 
 
 def test_nothing_is_run_when_a_name_is_unknown() -> None:

@@ -118,6 +118,8 @@ def test_a_command_tells_that_it_starts_a_lab_anew(ended: Callable[..., Result])
         ("With `lab.apply('log-group')`, or", "With `labkit apply log-group`, or"),
         ('lab.undo("canary"), then lab.ensure("a", "b").', "`labkit teardown canary`, then `labkit apply a b`."),
         ('e.g. lab.exec("deploy/nginx", "id").', "e.g. `labkit exec deploy/nginx -- id`."),
+        ("lab.status() shows the steps.", "`labkit apply --help` shows the steps."),
+        ("labkit.attacks.catalogue() shows all.", "`labkit attack list` shows all."),
         ("Is it in lab.alerts()?", "Is it in `labkit alerts`?"),
         ("get new ones, then `Lab.connect()` again.", "get new ones, then run this again."),
         ("lab.falco_rules() lists them; lab.apply(step)", "lab.falco_rules() lists them; lab.apply(step)"),

@@ -198,7 +198,7 @@ def test_deleting_waits_until_object_and_pods_are_gone(api: Any) -> None:
     assert {query["watch"] for query in asked if "watch" in query} == {"true"}
 
 
-def test_what_somebody_else_deleted_or_made_anew_meanwhile_is_gone(api: Any) -> None:
+def test_what_others_deleted_or_made_anew_meanwhile_is_gone(api: Any) -> None:
     item = named("a", uid="1")
     api.answers |= {
         f"GET {MAPS}": {"metadata": {"resourceVersion": "1"}},

@@ -282,6 +282,27 @@ def test_a_daemon_set_that_no_node_takes_is_an_error(api: Any) -> None:
         wait(api, nowhere)
 
 
+def test_a_pod_that_is_not_to_start_again_has_to_end_well(api: Any) -> None:
+    def once(phase: str, *containers: dict[str, Any]) -> dict[str, Any]:
+        item = pod("p", *containers, conditions=(READY,))
+        return {**item, "spec": {"restartPolicy": "Never"}, "status": {**item["status"], "phase": phase}}
+
+    def wait_pod(*items: Any) -> None:
+        api.answers[f"GET {PODS}/p"] = list(items)
+        wait_rollout(api.kube(), "Pod", "p", "default", timeout=30.0, patience=30.0)
+
+    wait_pod(once("Pending"), once("Running"), once("Succeeded"))
+    assert api.answers[f"GET {PODS}/p"] == [once("Succeeded")]
+    assert unwell(api.kube(), once("Running")) == "its phase is Running"
+    failed = once("Failed", {"name": "c", "state": {"terminated": {"exitCode": 2}}})
+    api.answers[f"GET {PODS}/p/log"] = (200, b"no\n")
+    with pytest.raises(
+        StepError, match=r"^Pod default/p did not end: its phase is Failed\.\n  pod p, .* code 2\n"
+    ) as seen:
+        wait_pod(failed)
+    assert seen.value.message.endswith("its log ends with:\n      no")
+
+
 def test_patience_is_for_each_problem_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("labkit.kube.rollout.time.monotonic", lambda: now)

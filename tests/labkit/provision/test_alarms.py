@@ -1,4 +1,4 @@
-"""Steps `alarms` and `dashboard`: made, mended and taken away; what somebody else made stays."""
+"""Steps `alarms` and `dashboard`: made, mended and taken away; what others made stays."""
 
 from __future__ import annotations
 
@@ -123,9 +123,7 @@ def make_alarm(lab: Lab) -> None:
         (make_alarm, "alarm falco-workshop-critical-alert"),
     ],
 )
-def test_what_somebody_else_made_is_neither_changed_nor_deleted(
-    fresh: Lab, make: Callable[[Lab], None], said: str
-) -> None:
+def test_what_others_made_is_neither_changed_nor_deleted(fresh: Lab, make: Callable[[Lab], None], said: str) -> None:
     make(fresh)
     with pytest.raises(StepError, match=f"The {said} was there before the lab") as caught:
         fresh.ensure("alarms")
@@ -143,7 +141,7 @@ def test_what_somebody_else_made_is_neither_changed_nor_deleted(
     assert left.why == "has the workshop's name"
 
 
-def test_a_dashboard_is_made_mended_and_deleted_and_somebody_elses_is_left_alone(fresh: Lab) -> None:
+def test_a_dashboard_is_made_mended_and_deleted_and_that_of_others_is_left_alone(fresh: Lab) -> None:
     cloudwatch = fresh.aws.client("cloudwatch")
     cloudwatch.put_dashboard(DashboardName="falco-workshop", DashboardBody='{"widgets": []}')
     with pytest.raises(StepError, match="dashboard falco-workshop was there before the lab"):

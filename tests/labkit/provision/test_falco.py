@@ -146,7 +146,7 @@ def test_a_release_is_upgraded_if_it_is_not_as_it_should_be(
     assert target.upgrades[-1]["labels"]
 
 
-def test_somebody_elses_release_is_not_touched(target: Any, part: FalcoRelease) -> None:
+def test_a_foreign_release_is_not_touched(target: Any, part: FalcoRelease) -> None:
     target.release = DEPLOYED
     with pytest.raises(StepError, match="did not install is in namespace ns") as caught:
         part.apply(target, target.release, owned=True)

@@ -152,7 +152,7 @@ def test_a_log_group_with_two_subscriptions_already_is_said(fresh: Lab) -> None:
         fresh.apply(STEP)
 
 
-def test_what_somebody_else_made_is_not_overwritten(fresh: Lab) -> None:
+def test_what_others_made_is_not_overwritten(fresh: Lab) -> None:
     iam, client = fresh.aws.client("iam"), fresh.aws.client("lambda")
     trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     role = iam.create_role(
@@ -244,7 +244,7 @@ class Stack:
                 assert attribute == "Arn"
                 return self._arn(name)
             case tuple():
-                raise AssertionError(f"an intrinsic that nobody resolves: {value}")
+                raise AssertionError(f"an intrinsic without a resolution: {value}")
             case dict():
                 return {key: self._resolved(item) for key, item in value.items()}
             case list():
@@ -260,7 +260,7 @@ class Stack:
                 return f"https://sqs.{self.REGION}.amazonaws.com/{self.ACCOUNT}/{properties['QueueName']}"
             case "AWS::Lambda::Function":
                 return properties["FunctionName"]
-        raise AssertionError(f"a reference that nobody resolves: {name}")
+        raise AssertionError(f"a reference without a resolution: {name}")
 
     def _arn(self, name: str) -> str:
         properties, place = self.properties(name), f"{self.REGION}:{self.ACCOUNT}"
@@ -273,7 +273,7 @@ class Stack:
                 return f"arn:aws:iam::{self.ACCOUNT}:role/{properties['RoleName']}"
             case "AWS::Lambda::Function":
                 return f"arn:aws:lambda:{place}:function:{properties['FunctionName']}"
-        raise AssertionError(f"an ARN that nobody knows: {name}")
+        raise AssertionError(f"an ARN that isn't known: {name}")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What somebody else made in the cluster or the account: never overwritten, and used where that does no harm."""
+"""What others made in the cluster or the account: never overwritten, and used where that does no harm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def install_falco(lab: Lab, values: Path) -> None:
     )
 
 
-def test_a_falco_of_somebody_else_is_left_alone(fresh: Lab, tmp_path: Path) -> None:
+def test_a_falco_of_others_is_left_alone(fresh: Lab, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text("customRules: {theirs.yaml: '- macro: theirs\\n  condition: evt.type = open\\n'}\n")
     install_falco(fresh, values)
@@ -74,7 +74,7 @@ def nginx(workshop: Path) -> tuple[Object, Object]:
     )
 
 
-def test_objects_of_somebody_else_are_not_overwritten(fresh: Lab, workshop: Path) -> None:
+def test_objects_of_others_are_not_overwritten(fresh: Lab, workshop: Path) -> None:
     deployment, service = nginx(workshop)
     deployment["metadata"]["labels"] = {"app": "nginx"}
     deployment["spec"]["replicas"] = 2
@@ -112,7 +112,7 @@ def test_what_a_person_made_from_the_manifests_is_used_mended_and_kept(fresh: La
     assert found["spec"]["replicas"] == 1
 
 
-def test_a_namespace_of_somebody_else_is_only_used(fresh: Lab) -> None:
+def test_a_namespace_of_others_is_only_used(fresh: Lab) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "logging", "labels": {"team": "a"}}}
     fresh.kube.apply([namespace])
     before = fresh.kube.find(namespace)
@@ -122,16 +122,16 @@ def test_a_namespace_of_somebody_else_is_only_used(fresh: Lab) -> None:
     assert fresh.kube.find(namespace) == before
 
 
-def test_a_provider_of_somebody_else_without_the_audience_is_left_and_the_command_told(fresh: Lab) -> None:
+def test_a_provider_of_others_without_the_audience_is_left_and_the_command_told(fresh: Lab) -> None:
     iam = fresh.aws.client("iam")
     arn = iam.create_open_id_connect_provider(
-        Url=fresh.cluster["identity"]["oidc"]["issuer"], ClientIDList=["somebody"]
+        Url=fresh.cluster["identity"]["oidc"]["issuer"], ClientIDList=["another"]
     )["OpenIDConnectProviderArn"]
     with pytest.raises(StepError, match="lacks the audience sts") as caught:
         fresh.apply("oidc-provider")
     assert f"add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {arn}" in caught.value.hint
     fresh.undo("oidc-provider")
-    assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"] == ["somebody"]
+    assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"] == ["another"]
 
 
 def test_a_service_account_that_lost_its_role_gets_it_back_with_fluent_bit(fresh: Lab) -> None:

@@ -1,4 +1,4 @@
-"""Step `metric-filters`: made, mended and taken away; what somebody else made stays."""
+"""Step `metric-filters`: made, mended and taken away; what others made stays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labkit.provision import metric_filters
 
 @pytest.fixture
 def fresh(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
-    """A lab in which there is a log group of somebody's, and nothing else."""
+    """A lab in which there is a log group of others, and nothing else."""
     lab = Lab.connect(home=new_lab().home, root=workshop)
     lab.aws.client("logs").create_log_group(logGroupName="falco")
     return lab
@@ -28,11 +28,11 @@ def names(lab: Lab) -> list[str]:
     return [str(one["filterName"]) for one in found]
 
 
-def somebodys(lab: Lab, **changes: Any) -> dict[str, Any]:
+def foreign(lab: Lab, **changes: Any) -> dict[str, Any]:
     """A filter of the name of the workshop's first that counts into another namespace."""
     request = metric_filters.requests(lab.target)[0]
     (transformation,) = request["metricTransformations"]
-    return {**request, "metricTransformations": [{**transformation, "metricNamespace": "Somebody"}], **changes}
+    return {**request, "metricTransformations": [{**transformation, "metricNamespace": "Foreign"}], **changes}
 
 
 def test_filters_are_made_mended_and_deleted(fresh: Lab) -> None:
@@ -48,9 +48,9 @@ def test_filters_are_made_mended_and_deleted(fresh: Lab) -> None:
     assert fresh.ledger.records("metric-filters") == []
 
 
-def test_a_filter_of_somebody_else_is_neither_changed_nor_deleted(fresh: Lab) -> None:
+def test_a_filter_of_others_is_neither_changed_nor_deleted(fresh: Lab) -> None:
     logs = fresh.aws.client("logs")
-    logs.put_metric_filter(**somebodys(fresh))
+    logs.put_metric_filter(**foreign(fresh))
     before = logs.describe_metric_filters(logGroupName="falco")["metricFilters"]
     with pytest.raises(StepError, match="metric filter falco-workshop-alerts was there before the lab") as caught:
         fresh.apply("metric-filters")
@@ -60,13 +60,13 @@ def test_a_filter_of_somebody_else_is_neither_changed_nor_deleted(fresh: Lab) ->
 
 
 def test_without_a_ledger_the_namespace_tells_whose_they_are(fresh: Lab) -> None:
-    fresh.aws.client("logs").put_metric_filter(**somebodys(fresh, filterName="somebodys"))
+    fresh.aws.client("logs").put_metric_filter(**foreign(fresh, filterName="foreign"))
     fresh.apply("metric-filters")
     fresh.ledger.path.unlink()
     left = [(item.kind, item.name) for item in fresh.audit().left]
     assert ("metric filter", "falco-workshop-alerts-by-rule") in left
     fresh.teardown()
-    assert names(fresh) == ["somebodys"]
+    assert names(fresh) == ["foreign"]
 
 
 def test_filters_go_with_their_log_group(fresh: Lab) -> None:

@@ -137,17 +137,17 @@ def test_what_is_being_made_is_in_the_ledger_before(lab: Any) -> None:
     ]
 
 
-def test_what_somebody_made_after_an_interruption_is_not_the_labs(lab: Any) -> None:
+def test_what_others_made_after_an_interruption_is_not_the_labs(lab: Any) -> None:
     world: dict[str, str] = {}
     step = step_of(world, "one", "stopped")
     with pytest.raises(KeyboardInterrupt):
         step.apply(lab)
-    world["stopped"] = "somebody's"
+    world["stopped"] = "foreign"
     assert [(change.action, change.name) for change in step.undo(lab).changes] == [
         ("kept", "stopped"),
         ("removed", "one"),
     ]
-    assert world == {"stopped": "somebody's"}
+    assert world == {"stopped": "foreign"}
 
 
 def test_undoing_goes_on_past_what_does_not_go_and_tells_it(lab: Any) -> None:
@@ -379,15 +379,15 @@ def test_what_stays_has_to_work_without_what_is_undone(lab: Any) -> None:
 def test_what_is_in_use_is_kept_and_stays_the_labs(lab: Any) -> None:
     class Used(Thing):
         def in_use(self, lab: Any) -> str:
-            return "somebody's pod is in it"
+            return "a foreign pod is in it"
 
     step = step_with(Used("a", {}))
     step.apply(lab)
-    assert step.undo(lab).changes == (Change("kept", "thing", "a", "somebody's pod is in it"),)
+    assert step.undo(lab).changes == (Change("kept", "thing", "a", "a foreign pod is in it"),)
     assert [record.made for record in lab.ledger.records()] == [True]
 
 
-def test_what_somebody_else_takes_away_meanwhile_is_absent(lab: Any) -> None:
+def test_what_others_take_away_meanwhile_is_absent(lab: Any) -> None:
     world: dict[str, str] = {}
 
     class Vanishing(Thing):

@@ -144,7 +144,7 @@ def test_a_release_is_the_labs_by_its_own_mark_though_ledger_and_namespace_do_no
     lab.kube.delete([namespace])
 
 
-def test_what_somebody_put_into_the_labs_namespace_stays_and_so_does_the_namespace(lab: Lab) -> None:
+def test_what_others_put_into_the_labs_namespace_stays_and_so_does_the_namespace(lab: Lab) -> None:
     lab.ensure("falco")
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "web", "image": "nginx"}]}}
     theirs: dict[str, Any] = {
@@ -228,7 +228,7 @@ def test_a_role_goes_with_the_policies_that_it_was_given_since(lab: Lab) -> None
     assert ("removed", "IAM role") in {(c.action, c.kind) for c in lab.undo("fluent-bit-role").changes}
 
 
-def test_what_somebody_else_took_away_meanwhile_is_not_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_took_away_meanwhile_is_not_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.ensure("fluent-bit-role")
     delete = RolePolicy.delete
 
