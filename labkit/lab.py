@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from falcorules import RecordedEvent
+    from labkit.alerts.live import Following
     from labkit.alerts.times import When
     from labkit.attacks import Attack, Outcomes
     from labkit.attacks.catalogue import AttackName
@@ -424,17 +425,20 @@ class Lab:
             raise LabError(f"Waited {seconds:g} s for {what}: it isn't there.", hint="Run it again to go on waiting.")
         return found
 
-    @contextmanager
-    def follow(self, *, timeout: float | None = None) -> Iterator[Iterator[dict[str, Any]]]:
+    def follow(self, *, timeout: float | None = None) -> Following:
         """Alerts from now on, one by one as they become readable: `with lab.follow() as stream: first = next(stream)`.
 
-        Each is a dict of its fields that have a value. The stream ends after `timeout` seconds (default: the setting
-        `alert_timeout`).
+        Each is as `wait_for_alert` returns it. In a notebook, a table grows with each that is taken. The stream ends
+        after `timeout` seconds (default: the setting `alert_timeout`), or when the cell is stopped. Raises
+        `AlertTimeoutError` if the `with` block asks for an alert and none came.
         """
-        from labkit.alerts import follow
+        from labkit.alerts.live import Following, follow_events
+        from labkit.alerts.times import utc
 
         seconds = self.settings.alert_timeout if timeout is None else timeout
-        yield follow(self.aws.client("logs"), self.settings.log_group, self.kube.now(), timeout=seconds, poll=0.2)
+        client, group = self.aws.client("logs"), self.settings.log_group
+        start = utc(self.kube.now())
+        return Following(follow_events(client, group, start, timeout=seconds, poll=0.2), seconds)
 
     # Responding
 

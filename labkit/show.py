@@ -73,11 +73,11 @@ class Table:
         return "\n".join([self.title, *lines])
 
     def _repr_html_(self) -> str:
-        """States as badges; columns without a value are left out."""
+        """States and priorities as badges; columns without a value are left out."""
         title = f"<b>{html.escape(self.title)}</b>"
         used = [i for i in range(len(self.columns)) if any(row[i] for row in self.rows)]
         columns = [self.columns[i] for i in used]
-        rows = [[_state(row[i]) if self.columns[i] in _STATES else row[i] for i in used] for row in self.rows]
+        rows = [[_cell(self.columns[i], row[i]) for i in used] for row in self.rows]
         return title + (markup.table(columns, rows) if rows else "")
 
 
@@ -95,7 +95,11 @@ _TONES = {
 _TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}
 
 
-def _state(cell: str) -> str:
+def _cell(column: str, cell: str) -> str:
+    if column == "priority":
+        return markup.priority_badge(cell) if cell in markup.PRIORITY_COLOURS else cell
+    if column not in _STATES:
+        return cell
     word = re.split("[:,]", cell, maxsplit=1)[0]
     if word not in _TONE_OF:
         return cell
@@ -153,18 +157,36 @@ def execution() -> str:
     return str(kernel.get_parent().get("header", {}).get("msg_id", "")) if kernel else ""
 
 
+class Output:
+    """An output of a notebook's cell that can be replaced."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, shown: Any) -> None:
+        """Shows an object, or a dict of texts by MIME type."""
+        from IPython.display import DisplayHandle
+
+        raw = isinstance(shown, dict)
+        if self._handle is None:
+            self._handle = DisplayHandle()  # type: ignore[no-untyped-call]
+            self._handle.display(shown, raw=raw)
+        else:
+            self._handle.update(shown, raw=raw)
+
+
 class Live:
     """One line that is written over and taken away at the end: in a notebook an output, elsewhere on stderr."""
 
     def __init__(self) -> None:
         self.execution = execution()
         self._width = 0
-        self._handle: Any = None
+        self._output = Output()
 
     def show(self, text: str) -> None:
         if in_notebook():
-            shown = {"text/plain": text, "text/html": markup.styled(text, f"{markup.FAINT};{markup.MONO}")}
-            self._display(shown if text else {"text/plain": ""})
+            shown = markup.styled(text, f"{markup.FAINT};{markup.MONO}")
+            self._output.show({"text/plain": text, "text/html": shown})
             return
         columns = (terminal_width() or 80) - 1
         text = text if len(text) <= columns else f"{text[: columns - 1]}…"
@@ -173,19 +195,10 @@ class Live:
 
     def clear(self) -> None:
         if in_notebook():
-            self._display({"text/plain": ""})
+            self._output.show({"text/plain": ""})
         elif self._width:
             print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
             self._width = 0
-
-    def _display(self, shown: dict[str, str]) -> None:
-        from IPython.display import DisplayHandle
-
-        if self._handle is None:
-            self._handle = DisplayHandle()  # type: ignore[no-untyped-call]
-            self._handle.display(shown, raw=True)
-        else:
-            self._handle.update(shown, raw=True)
 
 
 def say(text: str) -> None:

@@ -60,8 +60,8 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
 
     def __repr__(self) -> str:
         width = terminal_width() or 100
-        lines = [f"[{self.get('priority', '?')}] {_text(self.get('rule', 'no rule'))}", *self._facts, ""]
-        lines += _wrapped(_text(self.get("output", "")), width, "  ")
+        lines = [f"[{self.get('priority', '?')}] {printable(self.get('rule', 'no rule'))}", *self._facts, ""]
+        lines += _wrapped(printable(self.get("output", "")), width, "  ")
         for title, rows in self._sections():
             widest = max(len(name) for name, _, _ in rows)
             lines += ["", title]
@@ -154,9 +154,13 @@ def _group(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
     return f'<div>{head}<div style="{grid}">{"".join(cells)}</div></div>'
 
 
+def printable(value: Any) -> str:
+    """A value on one line, without what a terminal would act on."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split()))
+
+
 def _text(value: Any) -> str:
-    """On one line, without what a terminal would act on."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split())) or '""'
+    return printable(value) or '""'
 
 
 def _note(name: str, value: Any) -> str:

@@ -8,10 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.alerts.card import Alert, printable
 from labkit.alerts.frame import to_frame
 from labkit.alerts.reader import Event, events, log_errors
 from labkit.alerts.times import When, utc
 from labkit.calls import LogsClient, checked
+from labkit.errors import AlertTimeoutError, StoppedError
+from labkit.show import AsTable, Output, Table, counted, in_notebook, watched
+from labkit.waiting import waiting
 
 
 @checked
@@ -68,6 +72,70 @@ def follow_events(
         if pause <= 0:
             return
         time.sleep(pause)
+
+
+class Following(AsTable, Iterator[Alert]):
+    """Alerts as they become readable, each once. In a notebook a table of those that came grows with every one.
+
+    It ends after `timeout` seconds, or when the person stops the cell. The table stays, newest alert first.
+    """
+
+    def __init__(self, batches: Iterator[list[Event]], timeout: float) -> None:
+        self._rows = (row for batch in batches for _, row in to_frame(batch).iterrows())
+        self._ends = time.monotonic() + timeout
+        self.timeout = timeout
+        self.alerts: list[Alert] = []
+        """Those that came, oldest first."""
+        self._output = Output()
+        self._stopped = False
+
+    def __enter__(self) -> Following:
+        self._show(final=False)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._show(final=True)
+        if kind is not StopIteration:
+            return
+        if self._stopped:
+            raise StoppedError("Stopped following.", hint="Run the cell again to follow from then on.") from None
+        seen = counted(len(self.alerts), "alert")
+        raise AlertTimeoutError(
+            f"Followed the log group for {self.timeout:g} s: {seen} arrived, and no other.",
+            hint="lab.wait_for_alert(...) says which link of the chain is broken.",
+        ) from None
+
+    def __next__(self) -> Alert:
+        try:
+            with waiting("the next alert", max(self._ends - time.monotonic(), 0)):
+                row = next(self._rows)
+        except KeyboardInterrupt:
+            self._stopped = True
+            raise StopIteration from None
+        self.alerts.append(Alert.of(row))
+        self._show(final=False)
+        return self.alerts[-1]
+
+    def _show(self, *, final: bool) -> None:
+        # A program that executes the notebook gets the table once, when it is complete.
+        if in_notebook() and (final or watched()):
+            self._output.show(self)
+
+    def _table(self) -> Table:
+        rows = tuple(_row(alert) for alert in self.alerts[: -_SHOWN - 1 : -1])
+        title = counted(len(self.alerts), "alert") + (f", the last {_SHOWN}" if len(self.alerts) > _SHOWN else "")
+        return Table(title, ("time", "priority", "rule", "pod", "command"), rows)
+
+
+_SHOWN = 30
+
+
+def _row(alert: Alert) -> tuple[str, ...]:
+    time = alert.get("time")
+    moment = f"{time:%H:%M:%S}.{time.value % 10**9:09d}" if isinstance(time, pd.Timestamp) else "-"
+    pod = alert.get("k8s.pod.name", alert.get("container.name", "host"))
+    texts = (alert.get("priority", "-"), alert.get("rule", "-"), pod, alert.get("proc.cmdline", ""))
+    return (moment, *map(printable, texts))
 
 
 def _missing(value: Any) -> bool:

@@ -10,14 +10,14 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
 from labkit.errors import LabError, StoppedError
 from labkit.waiting import poll
+
+from .conftest import RunCell
 
 
 def test_what_is_found_is_returned_at_once() -> None:
@@ -94,34 +94,8 @@ def test_nothing_is_shown_where_nobody_looks(code: str) -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Any]:
-    from jupyter_client.manager import start_new_kernel
-
-    manager, client = start_new_kernel(kernel_name="python3")
-    yield client
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-
-
-def outputs(client: Any, code: str, **metadata: str) -> list[tuple[str, dict[str, Any]]]:
-    """Types and contents of what a cell shows; `metadata` is what a notebook's program says of the cell."""
-    content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-    request = client.session.msg("execute_request", content, metadata=metadata)
-    client.shell_channel.send(request)
-    found = []
-    while True:
-        message = client.get_iopub_msg(timeout=60)
-        if message["parent_header"].get("msg_id") != request["header"]["msg_id"]:
-            continue
-        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-            return found
-        if message["msg_type"] not in ("status", "execute_input"):
-            found.append((message["msg_type"], message["content"]))
-
-
-def test_in_an_open_notebook_it_is_one_output_that_is_emptied(kernel: Any) -> None:
-    found = outputs(kernel, NESTED, cellId="cell-1")
+def test_in_an_open_notebook_it_is_one_output_that_is_emptied(run_cell: RunCell) -> None:
+    found = run_cell(NESTED, cellId="cell-1")
     assert [kind for kind, _ in found] == ["display_data", *["update_display_data"] * (len(found) - 1)]
     assert len({content["transient"]["display_id"] for _, content in found}) == 1
     texts = [content["data"]["text/plain"] for _, content in found]
@@ -131,5 +105,5 @@ def test_in_an_open_notebook_it_is_one_output_that_is_emptied(kernel: Any) -> No
 
 
 @pytest.mark.parametrize("code", [WAIT, COUNT])
-def test_a_notebook_that_a_program_executes_keeps_nothing_of_it(kernel: Any, code: str) -> None:
-    assert outputs(kernel, code) == []
+def test_a_notebook_that_a_program_executes_keeps_nothing_of_it(run_cell: RunCell, code: str) -> None:
+    assert run_cell(code) == []

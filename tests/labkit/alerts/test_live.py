@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from labkit.alerts import follow, live_tail
-from labkit.errors import LabError
+from labkit.alerts.card import Alert
+from labkit.alerts.live import Following, follow_events
+from labkit.alerts.reader import Event
+from labkit.errors import AlertTimeoutError, LabError, StoppedError
+
+from ..conftest import RunCell
+
+DATA = Path(__file__).parent / "data" / "falco-alerts.jsonl"
 
 TIMEOUT = 10.0  # seconds; each test ends as soon as it has seen what it waits for
 
@@ -49,6 +57,60 @@ def test_one_rule_can_be_followed(client: Any, group: Any, shell: Callable[..., 
 def test_following_a_missing_group_says_what_to_do(client: Any) -> None:
     with pytest.raises(LabError, match="no log group"):
         next(follow(client, "nowhere"))
+
+
+def test_what_was_followed_is_a_table_newest_first(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.put([shell("first"), shell("second\x1b[2J")], step=1000)
+    start = pd.Timestamp.now("UTC") - pd.Timedelta("1m")
+    with Following(follow_events(client, group.name, start, timeout=0), 0) as stream:
+        alerts = list(stream)
+    assert [alert["proc.cmdline"] for alert in alerts] == ["first", "second\x1b[2J"]
+    assert all(isinstance(alert, Alert) for alert in alerts)
+    alert = "04:20:15.177232855 Notice Terminal shell in container web-0"
+    shown = [" ".join(line.split()) for line in repr(stream).splitlines()]
+    assert shown == ["2 alerts", f"{alert} second?[2J", f"{alert} first"]
+
+
+def test_a_stream_without_the_alert_that_is_asked_for_says_so(client: Any, group: Any) -> None:
+    events = follow_events(client, group.name, pd.Timestamp.now("UTC"), timeout=0.1, poll=0.05)
+    said = r"for 0\.1 s: 0 alerts arrived"
+    with pytest.raises(AlertTimeoutError, match=said) as caught, Following(events, 0.1) as it:
+        next(it)
+    assert "which link" in caught.value.hint
+
+
+def test_a_person_ends_a_stream_by_stopping_the_cell() -> None:
+    def interrupted() -> Iterator[list[Event]]:
+        raise KeyboardInterrupt
+        yield []
+
+    with Following(interrupted(), 60) as stream:
+        assert list(stream) == []
+    with pytest.raises(StoppedError, match="Stopped following"), Following(interrupted(), 60) as stream:
+        next(stream)
+
+
+FOLLOW = """
+from pathlib import Path
+from labkit.alerts.live import Following
+lines = Path({file!r}).read_text().splitlines()[:3]
+with Following(([{{"message": line}}] for line in lines), 5) as stream:
+    for alert in stream:
+        pass
+"""
+
+
+def test_a_table_grows_in_an_open_notebook_and_is_shown_once_where_a_program_executes_it(run_cell: RunCell) -> None:
+    code = FOLLOW.format(file=str(DATA))
+    open_, executed = run_cell(code, cellId="cell-1"), run_cell(code)
+    assert [kind for kind, _ in open_] == ["display_data", *["update_display_data"] * 4]
+    titles = [content["data"]["text/plain"].splitlines()[0] for _, content in open_]
+    assert titles == ["0 alerts", "1 alert", "2 alerts", "3 alerts", "3 alerts"]
+    assert len({content["transient"]["display_id"] for _, content in open_}) == 1
+    ((kind, content),) = executed
+    assert kind == "display_data"
+    assert content["data"] == open_[-1][1]["data"]
+    assert "background:#4a8cc7" in content["data"]["text/html"]
 
 
 def test_live_tail_gives_what_the_service_pushes(client: Any, group: Any, shell: Callable[..., str]) -> None:
