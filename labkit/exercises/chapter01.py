@@ -43,9 +43,9 @@ def what_it_may_do(target: Target, predicted: Any) -> str:
     unclear = [name for name, may in predicted.items() if not isinstance(may, bool)]
     if unclear:
         raise Wrong(f"It has to be `True` or `False` for each. For “{unclear[0]}” it isn't.")
-    if poll(lambda: fluent_bit_role.can_ship(target) or None, "AWS to know the role", PATIENCE) is None:
+    refused = poll(lambda: fluent_bit_role.tried_if_it_ships(target), "AWS to know the role", PATIENCE)
+    if refused is None:
         raise Wrong('The role can\'t ship at present, so there is nothing to predict: run `lab.apply("fluent-bit")`.')
-    refused = fluent_bit_role.tried(target)
     wrong = [name for name in calls if predicted[name] == bool(refused[name])]
     if not wrong:
         return "\n".join(f"{name}: {refused[name] or 'allowed'} (`{calls[name].action}`)" for name in calls)

@@ -74,13 +74,18 @@ def tried(target: Target) -> dict[str, str]:
     return {name: _refused(call, logs, target.settings) for name, call in CALLS.items()}
 
 
-def can_ship(target: Target) -> bool:
-    """Whether Fluent Bit's service account can take the role on and has what it needs."""
+def tried_if_it_ships(target: Target) -> dict[str, str] | None:
+    """As `tried`; None if the service account can't take the role on, or hasn't what it needs."""
     try:
         found = tried(target)
     except LabError:
-        return False
-    return not any(found[name] for name, call in CALLS.items() if call.needed)
+        return None
+    return None if any(found[name] for name, call in CALLS.items() if call.needed) else found
+
+
+def can_ship(target: Target) -> bool:
+    """Whether Fluent Bit's service account can take the role on and has what it needs."""
+    return tried_if_it_ships(target) is not None
 
 
 def excess(target: Target) -> Iterator[str]:
