@@ -190,7 +190,7 @@ def _priority(case: _Case) -> str:
 
 
 def _nothing_to_change(case: _Case) -> str:
-    kind = case.name.lower()
+    kind = (case.found[1] or "rule").lower()
     names = {"rule": case.known.rules, "list": case.known.lists, "macro": case.known.macros}[kind]
     return f"There is no {kind} `{case.word}` to change.{meant(case.word, names)}"
 
@@ -242,7 +242,7 @@ _PATTERNS: tuple[tuple[str, Callable[[_Case], str]], ...] = (
         r"Unknown top level item",
         _unknown_item,
     ),
-    (r"^(Rule|List|Macro) uses 'append'|replace' to a (rule) was requested|has 'enabled' key but", _nothing_to_change),
+    (r"^(Rule|List|Macro) uses 'append'|replace' to a rule was requested|has 'enabled' key but", _nothing_to_change),
     (r"Key '([^']*)' cannot be (?:appended|replaced)", _override),
     (r"Unexpected key '([^']*)'", lambda case: f"`{case.name}` is given, but `override` doesn't name it."),
     (r"illegal tab", _always("Here is a tab. YAML is indented with spaces.")),

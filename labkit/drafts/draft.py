@@ -264,7 +264,9 @@ def _notes(settings: Settings, name: str) -> dict[str, Any]:
         notes = json.loads(_notes_file(settings, name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return notes if isinstance(notes, dict) and {"text", "values", "events", "tries"} <= set(notes) else {}
+    kinds = {"text": str, "values": list, "events": str, "tries": dict}
+    whole = isinstance(notes, dict) and all(isinstance(notes.get(key), kind) for key, kind in kinds.items())
+    return notes if whole else {}
 
 
 def _as_values(file: RuleFile) -> str:

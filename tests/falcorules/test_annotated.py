@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import pytest
 
 import falcorules
 from falcorules import Annotated, RuleError, annotate
 from falcorules.report import ERRORS
+from tests.falcorules import fuzz
 
 DEFAULT = falcorules.default_rules()
 RULE = """\
@@ -157,6 +159,11 @@ def test_what_only_follows_from_an_error_is_not_said() -> None:
             "shell_binariez",
             "mean 'shell_binaries'",
         ),
+        (
+            "- rule: Terminal shell in contaner\n  enabled: false\n",
+            "Terminal shell in contaner",
+            "There is no rule .* to change",
+        ),
         ("- macro: containr\n  condition: or x\n  override: {condition: append}\n", "containr", "mean 'container'"),
         (
             "- rule: Terminal shell in container\n  condition: and proc.name != a\n  override: {conditon: append}\n",
@@ -281,3 +288,17 @@ def test_odd_files_are_no_trouble(text: str) -> None:
     assert bool(page.errors) is not page.report.successful
     assert repr(page)
     assert page._repr_html_()
+
+
+def test_whatever_a_file_holds_its_report_has_places_in_it() -> None:
+    """Random and damaged files, as `tests.falcorules.fuzz` makes them."""
+    for number in range(300):
+        text = fuzz.generated(Random(number)).decode("utf-8", "replace")
+        page = annotate([("draft.yaml", text)], "draft.yaml")
+        assert bool(page.errors) is not page.report.successful, number
+        lines = text.split("\n")
+        for mark in page.marks:
+            assert mark.words, number
+            assert mark.line == -1 or 0 <= mark.start <= mark.end <= len(lines[mark.line]), number
+        assert repr(page)
+        assert page._repr_html_()

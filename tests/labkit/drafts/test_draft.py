@@ -277,6 +277,15 @@ def test_a_draft_that_isnt_there_is_named_with_those_that_are(lab: Lab, write: W
     assert "%%rule mien" in caught.value.hint
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"text": 1}'])
+def test_notes_that_cant_be_read_are_as_good_as_none(lab: Lab, write: Write, tmp_path: Path, content: str) -> None:
+    write()
+    (tmp_path / "drafts" / "mine.json").write_text(content)
+    with pytest.raises(DraftError, match="There is no draft called mine"):
+        lab.draft("mine")
+    assert write().ready
+
+
 @pytest.mark.parametrize("text", ["\ud800", "x" * (1 << 19)])
 def test_a_text_that_cant_be_kept_is_refused(lab: Lab, text: str) -> None:
     with pytest.raises(DraftError, match="can't be kept"):
