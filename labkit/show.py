@@ -121,15 +121,17 @@ class AsTable(ABC):
 
 
 class Cli(str):
-    """Shell commands. Printed they are the commands; at the end of a cell, a block to copy."""
+    """Shell commands. Printed they are the commands; at the end of a cell, a block in colour to copy."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return str(self)
 
-    def _repr_markdown_(self) -> str:
-        return f"```bash\n{self}\n```"
+    def _repr_html_(self) -> str:
+        from labkit.source import Source
+
+        return Source(str(self), "bash")._repr_html_()
 
 
 def in_notebook() -> bool:

@@ -21,19 +21,19 @@ _RULES = re.compile(r"^ *- (rule|macro|list):", re.M)
 _EMBEDDED = re.compile(r"^(?P<indent> *)[\w.-]+\.ya?ml: *[|>][-+]?\n(?P<file>(?:(?P=indent) +\S.*\n?|[ ]*\n)+)", re.M)
 
 # Kinds of token as Pygments calls them, and the style of each; the first that a token is of counts.
-_HUE = "color:color-mix(in srgb, {} 62%, currentColor)"
+_HUE = "color:color-mix(in srgb, {} 54%, currentColor)"
 _STYLES = {
     "Comment": f"{markup.FAINT};font-style:italic",
     "Name.Tag": _HUE.format("#1565c0"),
     "Name.Builtin": _HUE.format("#1565c0"),
-    "Keyword": _HUE.format("#8e24aa"),
-    "Operator": _HUE.format("#8e24aa"),
+    "Keyword": _HUE.format("#a040c0"),
+    "Operator": _HUE.format("#a040c0"),
     "Literal.String": _HUE.format("#1b7f3b"),
     "Literal.Number": _HUE.format("#00838f"),
     "Field": _HUE.format("#00838f"),
 }
 _PLACEHOLDER_STYLE = f"{_HUE.format('#b85c00')};font-weight:700"
-_MARKED = "background:color-mix(in srgb, #f2a93b 14%, transparent);border-left:3px solid #f2a93b"
+_MARKED = "background:color-mix(in srgb, #f2a93b 12%, transparent);border-left:3px solid #f2a93b"
 _LINE = "padding:0 0.6em;text-indent:-2ch;padding-left:calc(0.6em + 2ch)"
 
 # What Falco's conditions are made of.

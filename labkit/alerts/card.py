@@ -12,7 +12,7 @@ import pandas as pd
 from falcorules import markup
 from labkit.alerts.frame import ALERT, DELIVERY, FIELDS
 from labkit.alerts.mitre import TECHNIQUE, tactics_of
-from labkit.show import terminal_width
+from labkit.show import Table, terminal_width
 
 _Series = pd.Series[Any] if TYPE_CHECKING else pd.Series
 
@@ -139,6 +139,19 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
 def card(row: pd.Series[Any]) -> Alert:
     """One alert, a row of `lab.alerts()`, as a card."""
     return row if isinstance(row, Alert) else Alert.of(row)
+
+
+def table(title: str, alerts: Iterable[Alert]) -> Table:
+    """A row for each alert: time of day (UTC), priority, rule, pod and command line, nothing cut off."""
+    return Table(title, ("time", "priority", "rule", "pod", "command"), tuple(map(_row, alerts)))
+
+
+def _row(alert: Alert) -> tuple[str, ...]:
+    time = alert.get("time")
+    moment = f"{time:%H:%M:%S}.{time.value % 10**9:09d}" if isinstance(time, pd.Timestamp) else "-"
+    pod = alert.get("k8s.pod.name", alert.get("container.name", "host"))
+    texts = (alert.get("priority", "-"), alert.get("rule", "-"), pod, alert.get("proc.cmdline", ""))
+    return (moment, *map(printable, texts))
 
 
 def _group(title: str, rows: Iterable[tuple[str, str, str]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.alerts.card import Alert, printable
+from labkit.alerts.card import Alert, table
 from labkit.alerts.frame import to_frame
 from labkit.alerts.reader import Event, events, log_errors
 from labkit.alerts.times import When, utc
@@ -122,20 +122,11 @@ class Following(AsTable, Iterator[Alert]):
             self._output.show(self)
 
     def _table(self) -> Table:
-        rows = tuple(_row(alert) for alert in self.alerts[: -_SHOWN - 1 : -1])
         title = counted(len(self.alerts), "alert") + (f", the last {_SHOWN}" if len(self.alerts) > _SHOWN else "")
-        return Table(title, ("time", "priority", "rule", "pod", "command"), rows)
+        return table(title, self.alerts[: -_SHOWN - 1 : -1])
 
 
 _SHOWN = 30
-
-
-def _row(alert: Alert) -> tuple[str, ...]:
-    time = alert.get("time")
-    moment = f"{time:%H:%M:%S}.{time.value % 10**9:09d}" if isinstance(time, pd.Timestamp) else "-"
-    pod = alert.get("k8s.pod.name", alert.get("container.name", "host"))
-    texts = (alert.get("priority", "-"), alert.get("rule", "-"), pod, alert.get("proc.cmdline", ""))
-    return (moment, *map(printable, texts))
 
 
 def _missing(value: Any) -> bool:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from labkit.alerts.card import Alert, card
+from labkit.alerts.card import Alert, card, table
 from labkit.alerts.delays import Delays, delays
 from labkit.calls import checked
 from labkit.charts.data import summary_data
 from labkit.charts.tree import Tree, process_tree
 from labkit.errors import LabError
-from labkit.show import counted
+from labkit.show import Table, counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +50,11 @@ class FalcoAccessor:
                 f"There is no row {row}: these are {counted(len(self._df), 'alert')}.", hint="The first row is 0."
             )
         return card(self._df.iloc[row])
+
+    def table(self) -> Table:
+        """The alerts, one row each, with nothing cut off: time of day (UTC), priority, rule, pod, command line."""
+        rows = (card(row) for _, row in self._df.iterrows())
+        return table(counted(len(self._df), "alert"), rows)
 
     def timeline(self) -> Figure:
         """Alerts over time by priority."""

@@ -104,7 +104,8 @@ def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch, colu
 def test_commands_are_shown_as_they_are_and_as_a_block_to_copy() -> None:
     commands = Cli("kubectl get pods\nhelm list")
     assert repr(commands) == "kubectl get pods\nhelm list"
-    assert commands._repr_markdown_() == "```bash\nkubectl get pods\nhelm list\n```"
+    shown = commands._repr_html_()
+    assert re.findall(r"<div[^>]*>(kubectl get pods|helm list)</div>", shown) == ["kubectl get pods", "helm list"]
 
 
 def test_outside_of_a_notebook_messages_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import LabError, StepError
-from labkit.source import Source, source
+from labkit.source import _MARKED, _PLACEHOLDER_STYLE, _STYLES, Source, source
+
+from ..contrast import least_contrast
 
 POLICY = "manifests/iam/fluent-bit-permissions.json"
 
@@ -66,6 +68,12 @@ def test_what_is_of_different_kinds_has_different_colours(workshop: Path) -> Non
 def test_a_file_in_a_file_is_in_colour_too(workshop: Path) -> None:
     shown = source("custom-rules/whoami.yaml", workshop)._repr_html_()
     assert re.search(r'#1565c0 [^>]*">condition</span>', shown)
+
+
+@pytest.mark.parametrize("style", [*_STYLES.values(), _PLACEHOLDER_STYLE])
+def test_colours_are_read_easily_on_marked_lines_too(style: str) -> None:
+    assert least_contrast(style) >= 4.5
+    assert least_contrast(style, _MARKED) >= 4.5
 
 
 def test_a_dict_is_json_and_a_text_has_the_language_it_is_given(workshop: Path) -> None:

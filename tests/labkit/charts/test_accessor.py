@@ -31,6 +31,14 @@ def test_one_alert_is_a_card(captured: pd.DataFrame) -> None:
         captured.falco.card("0")
 
 
+def test_alerts_are_a_table_in_which_nothing_is_cut_off(captured: pd.DataFrame) -> None:
+    shown = captured.falco.table()
+    assert shown.title == "60 alerts"
+    assert [row[4] for row in shown.rows] == [" ".join(text.split()) for text in captured["proc.cmdline"].fillna("")]
+    assert shown.rows[0][:4] == ("04:20:15.177232855", "Notice", "Terminal shell in container", "web-0")
+    assert "background:#4a8cc7" in shown._repr_html_()
+
+
 def test_another_frame_is_told_that_it_is_none() -> None:
     with pytest.raises(AttributeError, match="not Falco alerts"):
         _ = pd.DataFrame({"a": [1]}).falco
