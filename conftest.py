@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
     from xdist.workermanage import WorkerController
 
+    from tests.lab_forks import Forks
+
 HERE = Path(__file__).parent
 FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 # Files that take longest, first: the short ones at the end fill the workers evenly.
@@ -41,7 +43,7 @@ _labs_left: list[str] = []
 _internal_error = False
 _numbers = itertools.count()
 _NUMBER = pytest.StashKey[int]()
-_forks: tuple[subprocess.Popen[bytes], list[str]] | None = None
+_forks: Forks | None = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,7 +92,6 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Endpoints
     homes: set[Path] = set()
 
     def start(**settings: object) -> Endpoints:
-        global _forks
         home = Path(str(settings.pop("home", None) or tmp_path_factory.mktemp("lab") / ".labkit"))
         if home not in homes:
             homes.add(home)
@@ -98,13 +99,29 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Endpoints
             owner.addfinalizer(lambda: client.stop(home))
         with pytest.MonkeyPatch.context() as patch:
             if not _running[-1].get_closest_marker("start_up"):
-                from tests import lab_forks
-
-                _forks = _forks or lab_forks.start(tmp_path_factory.mktemp("forks"))
-                patch.setattr(client, "PROGRAM", _forks[1])
+                patch.setattr(client, "PROGRAM", _start_forks(tmp_path_factory).lab)
             return client.ensure_running(home, functions=[FUNCTION], **settings)  # type: ignore[arg-type]
 
     return start
+
+
+def _start_forks(tmp_path_factory: pytest.TempPathFactory) -> Forks:
+    """The process that forks labs; what Helm is asked from then on is answered by forks of it, too."""
+    global _forks
+    if _forks is None:
+        from labkit import helm
+        from tests.lab_forks import Forks
+
+        forks = _forks = Forks(tmp_path_factory.mktemp("forks"))
+        run = helm._finish
+
+        def finish(argv: Sequence[str], deadline: float, *, keep: Sequence[int]) -> subprocess.CompletedProcess[str]:
+            if forks.reads(argv) and not _running[-1].get_closest_marker("start_up"):
+                return forks.helm(argv, deadline)
+            return run(argv, deadline, keep=keep)
+
+        helm._finish = finish
+    return _forks
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -201,7 +218,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         client.stop(_lab_home)
     _labs_left.extend(_labs_of(os.getpid()))
     if _forks is not None:
-        _forks[0].communicate()
+        _forks.process.communicate()
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["labs_left"] = _labs_left
     elif _labs_left:
@@ -219,7 +236,7 @@ def pytest_testnodedown(node: WorkerController) -> None:
 def _labs_of(pid: int) -> list[str]:
     """Pid and command line of the labs that belong to a process."""
     listed = subprocess.run(["ps", "-eww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    forks = _forks[0].pid if _forks else None
+    forks = _forks.process.pid if _forks else None
     return [
         f"{lab} {command}"
         for lab, parent, command in (line.split(maxsplit=2) for line in listed.splitlines())

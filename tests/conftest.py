@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from ekslab import client
 from ekslab.state import Endpoints
@@ -22,6 +24,15 @@ def _no_real_aws() -> None:
             del os.environ[name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _models_parsed_once() -> Iterator[None]:
+    """botocore parses a service's model for each session anew, which takes some 30 ms; here, once for each process."""
+    parsed = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda self, path: parsed(path))
+        yield
 
 
 @pytest.fixture(scope="session")
