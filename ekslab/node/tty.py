@@ -36,6 +36,8 @@ class Tty:
         self._signal_group = signal_group
         self.screen = screen
         self.rows, self.columns = 24, 80
+        self.sized = False  # the client has a screen, and has told its size
+        self.on_resize: Callable[[], object] | None = None
         self.canonical = True
         self.echo = True
         self.foreground = 0  # process group that the keyboard's signals go to
@@ -144,10 +146,15 @@ class Tty:
         self._wake.set()
 
     def resize(self, rows: int, columns: int) -> None:
+        self.sized, first = True, not self.sized
         if (rows, columns) != (self.rows, self.columns):
             self.rows, self.columns = rows, columns
             if self.foreground:
                 self._signal_group(self.foreground, abi.SIGNALS["WINCH"])
+        elif not first:
+            return
+        if self.on_resize is not None:
+            self.on_resize()
 
     def hang_up(self) -> None:
         """The client disconnected: readers get the end of input, the foreground group SIGHUP."""

@@ -32,6 +32,7 @@ COMMANDS = {
     "policy": "labkit.cli.provision:policy",
     "teardown": "labkit.cli.provision:teardown",
     "audit": "labkit.cli.provision:audit",
+    "shell": "labkit.cli.shell:shell",
     "exec": "labkit.cli.attacks:exec_command",
     "attack": "labkit.cli.attacks:attack",
     "rules": "labkit.cli.rules:rules",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,12 +13,22 @@ from labkit.calls import near, short_repr
 from labkit.errors import ExecError
 from labkit.kube import rollout
 from labkit.kube.client import Client, KubernetesError
-from labkit.kube.exec import ExecResult, Ran, run
+from labkit.kube.exec import ExecResult, NoProgramError, Ran, run
 from labkit.kube.objects import WORKLOADS, Object, is_ready
 
-__all__ = ["ExecResult", "Kube", "KubernetesError", "Object", "Ran"]
+__all__ = ["ExecResult", "Kube", "KubernetesError", "Object", "Place", "Ran"]
 
 _NAME = re.compile(r"[A-Za-z0-9]([-.:\w]{0,251}[A-Za-z0-9])?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A container of a pod, and the names of the pod's other containers."""
+
+    namespace: str
+    pod: str
+    container: str
+    others: tuple[str, ...] = ()
 
 
 class Kube(Client):
@@ -109,20 +119,56 @@ class Kube(Client):
         whether or not this process has one. `stdin` is sent, then closed. Raises `ExecError` if the command can't be
         started or doesn't end within `timeout` seconds.
         """
-        pod = self.resolve(target, namespace=namespace)
-        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        containers = [one["name"] for one in pod["spec"]["containers"]]
-        if container and container not in containers:
-            raise ExecError(
-                f"Pod {name} has no container {short_repr(container)}.",
-                hint=f"{near(container, containers)}There are: {', '.join(containers)}.",
-            )
-        container = container or containers[0]
-        query: dict[str, Any] = {"command": list(argv), "stdout": "true", "stderr": "false" if tty else "true"}
-        query |= {"tty": "true"} if tty else {}
-        query |= {"stdin": "true"} if stdin is not None or tty else {}
-        query |= {"container": container}
-        path = f"{self.path('v1', 'Pod', namespace, name)}/exec?{urlencode(query, doseq=True)}"
+        place = self.place(target, namespace, container)
+        path = self._exec_path(place, argv, tty=tty, stdin=stdin is not None or tty)
         started = self.now()
         result = run(self, path, argv, stdin=stdin, tty=tty, timeout=timeout)
-        return replace(result, ran=Ran(tuple(argv), namespace, name, container, started, self.now()))
+        return replace(result, ran=Ran(tuple(argv), place.namespace, place.pod, place.container, started, self.now()))
+
+    def shell(
+        self, place: Place, argv: Sequence[str] = (), *, tty: bool, greeting: Callable[[], None] = lambda: None
+    ) -> int:
+        """Runs a command, or else bash or sh, with this process's input and output; its exit code.
+
+        `tty` makes it a session in this process's terminal. `greeting` is called before the first output. Raises
+        `ExecError` if the command can't be started or the connection is lost, `Terminated` at SIGTERM and SIGHUP.
+        """
+        from labkit.kube.terminal import attach
+
+        for program in [argv] if argv else [["bash"], ["sh"]]:
+            path = self._exec_path(place, program, tty=tty, stdin=True)
+            try:
+                return attach(self, path, program, tty=tty, greeting=greeting)
+            except NoProgramError:
+                if argv:
+                    raise
+        raise ExecError(
+            f"Container {place.container} of pod {place.pod} has no shell: its image has neither bash nor sh.",
+            hint="Name a program that it has (`labkit shell POD -- PROGRAM`), or bring a shell along: `kubectl debug "
+            f"-it -n {place.namespace} {place.pod} --image=busybox --target={place.container}`.",
+        )
+
+    def place(self, target: str, namespace: str = "default", container: str = "") -> Place:
+        """The container in which a command is to run, by default kubectl's choice: the pod's annotated or first one.
+
+        `target` is what `resolve` takes. Raises `ExecError` if the pod or the container isn't there.
+        """
+        pod = self.resolve(target, namespace=namespace)
+        meta, spec = pod["metadata"], pod["spec"]
+        containers = [one["name"] for one in spec["containers"]]
+        others = [one["name"] for kind in ("initContainers", "ephemeralContainers") for one in spec.get(kind) or []]
+        if container and container not in [*containers, *others]:
+            raise ExecError(
+                f"Pod {meta['name']} has no container {short_repr(container)}.",
+                hint=f"{near(container, containers)}There are: {', '.join(containers)}.",
+            )
+        marked = (meta.get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
+        container = container or (str(marked) if marked in containers else containers[0])
+        return Place(meta["namespace"], meta["name"], container, tuple(c for c in containers if c != container))
+
+    def _exec_path(self, place: Place, argv: Sequence[str], *, tty: bool, stdin: bool) -> str:
+        query: dict[str, Any] = {"command": list(argv), "stdout": "true", "stderr": "false" if tty else "true"}
+        query |= {"tty": "true"} if tty else {}
+        query |= {"stdin": "true"} if stdin else {}
+        query |= {"container": place.container}
+        return f"{self.path('v1', 'Pod', place.namespace, place.pod)}/exec?{urlencode(query, doseq=True)}"

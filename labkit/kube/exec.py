@@ -22,7 +22,7 @@ MAX_OUTPUT = 64 * 1024 * 1024  # bytes
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]  # input can be closed in the first only
 _STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255
 _MESSAGE = 64 * 1024  # bytes of input in one message
-_BLOCKED = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
+BLOCKED = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def run(
         )
         status = json.loads(found.status or b"{}")
     except WebSocketBadStatusException as error:
-        raise _refused(error, argv) from error
+        raise refused(error, argv) from error
     except (TimeoutError, WebSocketTimeoutException):
         raise ExecError(
             f"`{command}` was still running after {timeout:.0f} s.",
@@ -98,10 +98,11 @@ def run(
     except (OSError, WebSocketException) as error:
         raise client.unreachable(error) from error
     out, err = found.stdout, found.stderr
-    return ExecResult(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), _exit_code(status, argv))
+    return ExecResult(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), exit_code(status, argv))
 
 
-def _refused(error: Any, argv: Sequence[str]) -> ExecError:
+def refused(error: Any, argv: Sequence[str]) -> ExecError:
+    """The error for an exec request that the API server has not accepted."""
     body = error.resp_body or b""
     try:
         said = json.loads(body)["message"]
@@ -112,17 +113,22 @@ def _refused(error: Any, argv: Sequence[str]) -> ExecError:
     )
 
 
-def _exit_code(status: Object, argv: Sequence[str]) -> int:
-    """The exit code in the Status object that ends an exec."""
+def exit_code(status: Object, argv: Sequence[str]) -> int:
+    """The exit code in the Status object that ends an exec. Raises `ExecError` if the command could not be started."""
     if status.get("status") == "Success":
         return 0
     for cause in (status.get("details") or {}).get("causes", []):
         if cause.get("reason") == "ExitCode":
             return int(cause["message"])
     said = status.get("message", "the connection ended without a status")
-    raise ExecError(
+    missing = "executable file not found" in said or "no such file or directory" in said
+    raise (NoProgramError if missing else ExecError)(
         f"`{shortened(' '.join(argv))}` could not be run: {said}", hint="Is the program in the image? Try `ls /bin`."
     )
+
+
+class NoProgramError(ExecError):
+    """The image doesn't have the program."""
 
 
 class OutputTooLarge(Exception):
@@ -150,7 +156,7 @@ def exchange(
     from websocket import ABNF
 
     deadline = time.monotonic() + timeout
-    socket = _connect(configuration, url, headers, timeout)
+    socket = connect(configuration, url, headers, timeout)
     channels: dict[int, list[bytes]] = {_STDOUT: [], _STDERR: [], _ERROR: []}
     size = 0
     urgent: deque[bytes] = deque()
@@ -169,19 +175,19 @@ def exchange(
                     selector.select(left)
                 try:
                     unsent = unsent[raw.send(unsent) :] if unsent else unsent
-                except _BLOCKED:
+                except BLOCKED:
                     pass
                 except OSError:  # the command has ended; what it said can still be read
                     messages, unsent = iter(()), memoryview(b"")
-                with contextlib.suppress(*_BLOCKED):
-                    frame = socket.recv_frame()
-                    if frame.opcode == ABNF.OPCODE_CLOSE:
+                with contextlib.suppress(*BLOCKED):
+                    got = socket.recv_frame()
+                    if got.opcode == ABNF.OPCODE_CLOSE:
                         return Exchange(*(b"".join(parts) for parts in channels.values()))
-                    if frame.opcode == ABNF.OPCODE_PING:
-                        urgent.append(_frame(frame.data, ABNF.OPCODE_PONG))
-                    elif frame.data and frame.data[0] in channels:
-                        channels[frame.data[0]].append(frame.data[1:])
-                        size += len(frame.data)
+                    if got.opcode == ABNF.OPCODE_PING:
+                        urgent.append(frame(got.data, ABNF.OPCODE_PONG))
+                    elif got.data and got.data[0] in channels:
+                        channels[got.data[0]].append(got.data[1:])
+                        size += len(got.data)
                         if size > MAX_OUTPUT:
                             raise OutputTooLarge
         raise TimeoutError(f"no end after {timeout:.0f} s")
@@ -194,19 +200,20 @@ def _messages(stdin: bytes | None, *, close: bool) -> Iterator[bytes]:
     from websocket import ABNF
 
     for start in range(0, len(stdin or b""), _MESSAGE):
-        yield _frame(bytes((_STDIN,)) + (stdin or b"")[start : start + _MESSAGE], ABNF.OPCODE_BINARY)
+        yield frame(bytes((_STDIN,)) + (stdin or b"")[start : start + _MESSAGE], ABNF.OPCODE_BINARY)
     if stdin is not None and close:
-        yield _frame(bytes((_CLOSE, _STDIN)), ABNF.OPCODE_BINARY)
+        yield frame(bytes((_CLOSE, _STDIN)), ABNF.OPCODE_BINARY)
 
 
-def _frame(data: bytes, opcode: int) -> bytes:
+def frame(data: bytes, opcode: int) -> bytes:
+    """One message of a WebSocket client."""
     from websocket import ABNF
 
     formatted: bytes = ABNF(1, 0, 0, 0, opcode, 1, data).format()
     return formatted
 
 
-def _connect(configuration: Any, url: str, headers: Mapping[str, str], timeout: float) -> Any:
+def connect(configuration: Any, url: str, headers: Mapping[str, str], timeout: float) -> Any:
     """A WebSocket as the official client's `create_websocket` opens it, but with a timeout."""
     import certifi
     from kubernetes.stream import ws_client

@@ -734,6 +734,9 @@ class Shell(Reading, Assignments, Programs, Conditions):
             return status
         try:
             return await BUILTINS[name](self, words)
+        except InterruptedError:  # Ctrl-C while it read from the terminal
+            self.interrupted = False
+            raise Interrupted from None
         except OSError as exc:
             verb = "write error: " if exc.filename is None and abi.errno_name(exc) in ("EBADF", "ENOSPC") else ""
             self.complain(f"{name}: {verb}{message(exc, self.bash)}")

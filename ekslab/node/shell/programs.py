@@ -12,7 +12,7 @@ from typing import Self
 from ekslab.node import abi
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
-from ekslab.node.shell.errors import ExpansionError
+from ekslab.node.shell.errors import ExpansionError, Interrupted
 from ekslab.node.shell.redirections import Redirections, message
 from ekslab.node.shell.syntax import Redirect
 
@@ -48,10 +48,13 @@ class Programs(Redirections):
         if tty is not None:
             tty.foreground = children[0].group_leader.pid
         try:
-            return [await self.process.wait(child) for child in children]
+            statuses = [await self.process.wait(child) for child in children]
         finally:
             if tty is not None:
                 tty.foreground = self.process.group_leader.pid
+        if tty is not None and any(child.fatal_signal == abi.SIGINT for child in children):
+            raise Interrupted  # Ctrl-C also ends the list or loop that the program is in
+        return statuses
 
     def in_child(self, child: Process) -> Self:
         """The state of a subshell."""

@@ -55,7 +55,7 @@ async def test_an_interactive_bash_knows_aliases_and_history(pod):
 async def test_the_tab_key_completes_commands_files_and_variables(pod):
     typed = (
         "whoa\t\nls -d /et\t\nhead -n1 /etc/pass\t\necho $HOSTNA\t\ncd /tmp\n: > 'a b'\nls a\t\n"
-        "touch same-1 same-2\necho sa\t\t1\nls /nowhere\t\nexit\n"
+        "touch same-1 same-2\necho sa\t\t\t1\nls /nowhere\t\nexit\n"
     )
     result = await pod.run("bash", stdin=typed, tty=True)
     lines = [line.rstrip() for line in result.out.replace("\r\n", "\n").split("\n")]

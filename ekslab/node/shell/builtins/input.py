@@ -97,6 +97,8 @@ async def _read(shell: Shell, argv: list[str]) -> int:
         status = int(ended)
     except TimeoutError:
         status = 142
+    except InterruptedError:  # Ctrl-C
+        raise
     except OSError as exc:
         shell.complain(f"read: read error: {fd}: {exc.strerror}")
         return 1
