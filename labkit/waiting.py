@@ -38,7 +38,7 @@ def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found 
                 if found is not None or left <= 0:
                     return found
                 time.sleep(min(pause, left))
-                pause = min(pause * 1.5, LONGEST_PAUSE)
+                pause = min(pause * 1.2, LONGEST_PAUSE)
         except KeyboardInterrupt:
             raise StoppedError(
                 f"Stopped waiting for {label}.",

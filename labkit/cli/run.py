@@ -9,7 +9,8 @@ import click
 
 from labkit.cli.parameters import FileName
 from labkit.errors import RunError
-from labkit.runner import Run, execute, find_chapters, lab_of_its_own, store_outputs, write_index, write_junit
+from labkit.report import Run, write_index, write_junit
+from labkit.runner import execute, find_chapters, lab_of_its_own, store_outputs
 from labkit.settings import Settings, workshop_root
 from labkit.show import counted
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ekslab import client, state
-from labkit import runner
+from labkit import report, runner
 from labkit.cli import main
 from labkit.errors import RunError
 from labkit.waiting import poll
@@ -29,7 +29,7 @@ def _notebook(path: Path, *sources: str) -> None:
     nbformat.write(new_notebook(cells=cells + [new_code_cell(s) for s in sources], metadata=metadata), path)
 
 
-def _last(runs: Iterator[runner.Run]) -> runner.Run:
+def _last(runs: Iterator[report.Run]) -> report.Run:
     *_, last = runs
     return last
 
@@ -69,11 +69,11 @@ def test_a_failing_cell_stops_the_run_and_is_in_every_report(folder: Path, tmp_p
     assert failed.error == "AssertionError: not <two>"
     assert "hello you" in (output / "00-good.html").read_text()
 
-    index = runner.write_index(run).read_text()
+    index = report.write_index(run).read_text()
     assert "not &lt;two&gt;" in index
     assert '<a href="00-good.html">' in index
     assert "02-never.html" not in index
-    runner.write_junit(run, tmp_path / "junit.xml")
+    report.write_junit(run, tmp_path / "junit.xml")
     suite = ET.parse(tmp_path / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
     failure = suite.find("testcase/failure")
@@ -124,7 +124,7 @@ def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_pa
     (tmp_path / "manifests").mkdir()
     _notebook(
         folder / "00-a.ipynb",
-        "import os, pathlib, time; pathlib.Path('kernel').write_text(str(os.getpid()))",
+        "import os, pathlib, time; pathlib.Path('kernel').write_text(f'{os.getpid()} {os.getppid()}')",
         "while True: pass",
     )
     command = [sys.executable, "-m", "labkit.cli", "run", "--output", str(tmp_path / "out")]
@@ -136,7 +136,29 @@ def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_pa
     run.kill()
     run.wait()
     assert client._wait_for_exit(lab.pid, 20)
-    assert client._wait_for_exit(int(noted.read_text()), 20)
+    for pid in noted.read_text().split():
+        assert client._wait_for_exit(int(pid), 20)
+
+
+def test_a_chapter_has_a_kernel_to_itself_in_its_folder(folder: Path, tmp_path: Path) -> None:
+    sources = (
+        "import sys, os; print(os.getcwd(), 'pandas' in globals(), 'who' in globals(), sys.stdin.read())",
+        "import subprocess; print(subprocess.run(['sh', '-c', 'exit 3']).returncode)",
+    )
+    _notebook(folder / "00-a.ipynb", "import pandas; mine = 1", *sources)
+    _notebook(folder / "01-b.ipynb", "'mine' in globals()", *sources)
+    assert _last(runner.execute(runner.find_chapters(folder), tmp_path / "out")).passed
+    done = nbformat.read(tmp_path / "out" / "01-b.ipynb", as_version=4)
+    outputs = [o.get("text") or o["data"]["text/plain"] for c in done.cells[2:] for o in c.outputs]
+    assert outputs == ["False", f"{folder} False True \n", "3\n"]
+
+
+def test_a_kernel_that_dies_is_a_chapter_that_failed(folder: Path, tmp_path: Path) -> None:
+    _notebook(folder / "00-a.ipynb", "import os; os._exit(1)")
+    run = _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
+    assert run.failed_chapter is not None
+    assert "Kernel died" in run.failed_chapter.error
+    assert "Kernel died" in report.write_index(run).read_text()
 
 
 def test_outputs_are_stored_without_notes_of_the_run(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""A process that kernels are forked from: `python -P template.py`. Each starts in a tenth of a second.
+
+Reads requests, a line of JSON each, from standard input: `argv`, `cwd`, `environ` and `log` of a kernel. Answers with
+its pid. When standard input ends, so does this, and then its kernels, which see that their parent is gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import sys
+from typing import Any
+
+# They are in `sys.modules` only: a chapter still has to import what it uses.
+IMPORTS = (
+    "boto3",
+    "falcorules",
+    "ipykernel.kernelapp",
+    "ipykernel.zmqshell",
+    "kubernetes.client.api.core_v1_api",
+    "labkit.alerts.arrival",
+    "labkit.alerts.query",
+    "labkit.charts.figures",
+    "labkit.connect",
+    "labkit.lab",
+    "labkit.provision.preflight",
+    "labkit.respond.findings",
+    "labkit.respond.metrics",
+)
+
+
+def main() -> None:
+    # As IPython's kernel sets it when it starts, which is after matplotlib has read it here.
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    for name in IMPORTS:
+        importlib.import_module(name)
+    importlib.import_module("labkit.provision.steps").STEPS.table  # noqa: B018  imports its modules
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the kernels
+    for line in sys.stdin:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            become_kernel(json.loads(line), parent)
+            return
+        print(pid, flush=True)
+
+
+def become_kernel(request: dict[str, Any], parent: int) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    nothing, log = os.open(os.devnull, os.O_RDONLY), os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor, onto in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, onto)
+    sys.argv = [*request["argv"], f"--IPKernelApp.parent_handle={parent}"]  # with its parent gone, it ends
+    runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
