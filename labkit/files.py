@@ -9,6 +9,7 @@ from typing import Any
 
 from labkit.calls import short_repr
 from labkit.errors import StepError
+from labkit.settings import workshop_root
 
 LARGEST = 1 << 20
 """Bytes of a file: what a ConfigMap holds at most."""
@@ -25,10 +26,16 @@ def read_text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
-            raise StepError(f"{file} is not text in UTF-8.", hint="Save it as UTF-8.") from error
+            raise StepError(f"{named(file)} is not text in UTF-8.", hint="Save it as UTF-8.") from error
         hint = "Check its name, run from the workshop's folder, or set LABKIT_ROOT."
         why = error.strerror if isinstance(error, OSError) else "that is no name of a file"
         raise StepError(f"{short_repr(str(file), 300)[1:-1]} can't be read: {why}.", hint=hint) from error
+
+
+def named(file: Path) -> str:
+    """A file's path as errors have it: from the workshop's folder if it is in there."""
+    root = workshop_root()
+    return str(file.relative_to(root) if file.is_relative_to(root) else file)
 
 
 def load_yaml(file: Path) -> list[Any]:
@@ -40,6 +47,6 @@ def load_yaml(file: Path) -> list[Any]:
         # PyYAML's own loader: libyaml's crashes on deeply nested text.
         return list(yaml.safe_load_all(text))
     except RecursionError as error:
-        raise StepError(f"{file} is nested too deeply.", hint="Look for brackets that are never closed.") from error
+        raise StepError(f"{named(file)} is nested too deeply.", hint="Look for brackets that are never closed.") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that don't exist
-        raise StepError(f"{file} is not YAML: {error}", hint="Correct the file; indentation counts.") from error
+        raise StepError(f"{named(file)} is not YAML: {error}", hint="Correct the file; indentation counts.") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from labkit.errors import StepError
-from labkit.files import load_yaml
+from labkit.files import load_yaml, named
 from labkit.helm import Release, upgrade_install_arguments
 from labkit.kube.objects import LAB_LABELS, WORKSHOP_LABELS, has_labels
 from labkit.kube.rollout import Problem, unwell, wait_rollout
@@ -143,7 +143,7 @@ def merged_values(files: Sequence[Path]) -> dict[str, Any]:
         if len(documents) > 1 or not isinstance(documents[0] or {}, dict):
             what = "several documents" if len(documents) > 1 else f"a {type(documents[0]).__name__}"
             raise StepError(
-                f"{file} is {what} at its top; Helm takes a map.",
+                f"{named(file)} is {what} at its top; Helm takes a map.",
                 hint="Put rules under `customRules:`, as a file name and a block of text.",
             )
         merged = _merge(merged, documents[0] or {})

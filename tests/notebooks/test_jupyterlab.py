@@ -232,9 +232,9 @@ def test_every_chapter_has_its_pictures_links_and_folds(screen: Screen) -> None:
 
 def test_a_link_to_a_file_opens_it(screen: Screen) -> None:
     screen.open("my-notebooks/04-custom-rules.ipynb", kernel=False)
-    screen.page.get_by_role("link", name="custom-rules/exercise/passwd-lookup.yaml").click()
+    screen.page.get_by_role("link", name="custom-rules/whoami.yaml").click()
     screen.page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.context?.path === 'custom-rules/exercise/passwd-lookup.yaml'"
+        "() => window.jupyterapp.shell.currentWidget.context?.path === 'custom-rules/whoami.yaml'"
     )
     screen.close()
     screen.close()
