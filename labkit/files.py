@@ -29,7 +29,7 @@ def read_text(file: Path) -> str:
             raise StepError(f"{named(file)} is not text in UTF-8.", hint="Save it as UTF-8.") from error
         hint = "Check its name, run from the workshop's folder, or set LABKIT_ROOT."
         why = error.strerror if isinstance(error, OSError) else "that is no name of a file"
-        raise StepError(f"{short_repr(str(file), 300)[1:-1]} can't be read: {why}.", hint=hint) from error
+        raise StepError(f"{short_repr(named(file), 300)[1:-1]} can't be read: {why}.", hint=hint) from error
 
 
 def named(file: Path) -> str:
@@ -47,6 +47,7 @@ def load_yaml(file: Path) -> list[Any]:
         # PyYAML's own loader: libyaml's crashes on deeply nested text.
         return list(yaml.safe_load_all(text))
     except RecursionError as error:
-        raise StepError(f"{named(file)} is nested too deeply.", hint="Look for brackets that are never closed.") from error
+        hint = "Look for brackets that are never closed."
+        raise StepError(f"{named(file)} is nested too deeply.", hint=hint) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that don't exist
         raise StepError(f"{named(file)} is not YAML: {error}", hint="Correct the file; indentation counts.") from error

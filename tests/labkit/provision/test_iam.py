@@ -56,6 +56,7 @@ def test_a_template_that_is_wrong_is_named(tmp_path: Path, text: str | None, sai
 WITHOUT_RESOURCES = {
     "cloudwatch:GetMetricData",
     "cloudwatch:GetMetricStatistics",
+    "cloudwatch:GetMetricWidgetImage",
     "cloudwatch:ListDashboards",
     "cloudwatch:ListMetrics",
     "cloudwatch:PutMetricData",
