@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lab bench fuzz lint notebooks browser clean help
+.PHONY: run test lab bench doctor fuzz lint notebooks browser clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -25,6 +25,9 @@ test: $(READY)  ## run every test, and compare the notebooks' stored outputs; OP
 
 lab: $(READY)  ## open JupyterLab on the notebooks; OPTIONS="--no-browser --port=9000" are JupyterLab's
 	@$(BIN)/labkit lab $(OPTIONS)
+
+doctor:  ## say before class what will go wrong on this computer; needs no set-up, nor the right Python
+	@if [ -e $(READY) ]; then $(BIN)/labkit doctor; else $(or $(PYTHON),python3) -m labkit.doctor; fi
 
 bench: $(READY)  ## measure start-up, rules, delivery and reading; RULES="a.yaml b.yaml" adds rule files of yours
 	$(BIN)/python -m tests.bench $(RULES)

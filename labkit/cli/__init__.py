@@ -28,6 +28,7 @@ COMMANDS = {
     "lab": "labkit.jupyterlab:lab",
     "start-over": "labkit.jupyterlab:start_over",
     "run": "labkit.cli.run:run",
+    "doctor": "labkit.cli.doctor:doctor",
     "apply": "labkit.cli.provision:apply",
     "policy": "labkit.cli.provision:policy",
     "teardown": "labkit.cli.provision:teardown",

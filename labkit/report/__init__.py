@@ -47,6 +47,8 @@ class Chapter:
     """Which cell failed, counted from 0, if it was a cell."""
     expected: float | None = None
     """Seconds that it took when it passed last in this folder."""
+    minutes: int = 0
+    """What it takes a class, as its first cell says; 0 if it doesn't."""
 
     @property
     def name(self) -> str:
@@ -93,13 +95,19 @@ class Run:
 
 
 def chapter_of(path: Path, output: Path) -> Chapter:
-    """A chapter that isn't run yet, with its title and the time that it took last in this folder."""
+    """A chapter that isn't run yet: its title, and the times that it took last in this folder and takes a class."""
     import nbformat
 
     notebook: NotebookNode = nbformat.read(path, as_version=4)
-    headings = (re.search(r"^# (.+)$", cell.source, re.M) for cell in notebook.cells if cell.cell_type == "markdown")
-    title = next((heading[1].strip() for heading in headings if heading), path.stem)
-    return Chapter(path, title, expected=_times(output).get(path.stem))
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    heading = re.search(r"^# (.+)$", text, re.M)
+    minutes = re.search(r"\*\*Time\*\*: (\d+) minutes", text)
+    return Chapter(
+        path,
+        heading[1].strip() if heading else path.stem,
+        expected=_times(output).get(path.stem),
+        minutes=int(minutes[1]) if minutes else 0,
+    )
 
 
 def write_index(run: Run) -> Path:

@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> report.Run:
     (tmp_path / "out").mkdir()
     names = ("00-first", "01-second", "02-third")
     for name in names:
-        first = new_markdown_cell(f"# Chapter {name}")
+        first = new_markdown_cell(f"# Chapter {name}\n\n**Time**: 15 minutes. **Builds on**: nothing.")
         nbformat.write(new_notebook(cells=[first]), tmp_path / "notebooks" / f"{name}.ipynb")
     chapters = [report.chapter_of(tmp_path / "notebooks" / f"{name}.ipynb", tmp_path / "out") for name in names]
     return report.Run("embedded", chapters, tmp_path / "out")
@@ -105,6 +105,7 @@ def test_a_time_is_compared_with_the_last_good_one(run: report.Run) -> None:
     assert again.slow
     index = report.write_index(report.Run("embedded", [again], run.output)).read_text()
     assert ">1.5 s</td>" in index
+    assert ">15 min</td>" in index
     assert '<span class="badge late">slow</span>' in index
 
 
