@@ -15,6 +15,7 @@ from labkit.errors import Hint, LabError, TargetError, UnreachableError
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.exceptions import ClientError
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_eks import EKSClient
     from mypy_boto3_iam import IAMClient
@@ -164,7 +165,7 @@ def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
         try:
             found = dict(eks.describe_cluster(name=cluster)["cluster"])
         except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            if _code(error) != "ResourceNotFound":
                 raise
             names = [name for page in eks.get_paginator("list_clusters").paginate() for name in page["clusters"]]
             there = f"Clusters there: {', '.join(sorted(names))}." if names else "There are no clusters there."
@@ -182,15 +183,10 @@ def describe_log_group(aws: Aws, name: str) -> LogGroupTypeDef | None:
     return next((group for group in pages.search("logGroups[]") if group["logGroupName"] == name), None)
 
 
+# Codes without `Exception` at their end, which some services append. InvalidAccess: Security Hub is off.
 _ABSENT = {
-    "AWS.SimpleQueueService.NonExistentQueue",
-    "InvalidAccessException",  # Security Hub is off
-    "NoSuchEntity",
-    "NotFound",
-    "NotFoundException",
-    "QueueDoesNotExist",
-    "ResourceNotFound",
-    "ResourceNotFoundException",
+    *("InvalidAccess", "NoSuchEntity", "NotFound", "ResourceNotFound"),
+    *("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"),
 }
 
 
@@ -201,25 +197,26 @@ def answer_or_none(call: Callable[..., Answer], **request: Any) -> Answer | None
     try:
         return call(**request)
     except ClientError as error:
-        if error.response["Error"]["Code"] in _ABSENT:
+        if _code(error) in _ABSENT:
             return None
         raise
+
+
+def _code(error: ClientError) -> str:
+    return error.response["Error"]["Code"].removesuffix("Exception")
 
 
 _CREDENTIALS = "Set AWS_PROFILE, or run `aws configure` or `aws sso login`; `aws sts get-caller-identity` should work."
 
 _REFUSED: Mapping[str, str] = {
     "InvalidClientTokenId": _CREDENTIALS,
-    "UnrecognizedClientException": _CREDENTIALS,
+    "UnrecognizedClient": _CREDENTIALS,
     "SignatureDoesNotMatch": "The secret key is not the one of this access key. " + _CREDENTIALS,
-    "InvalidSignatureException": "The secret key is not the one of this access key. " + _CREDENTIALS,
+    "InvalidSignature": "The secret key is not the one of this access key. " + _CREDENTIALS,
     "ExpiredToken": "The session has ended: get new credentials, then `Lab.connect()` again.",
-    "ExpiredTokenException": "The session has ended: get new credentials, then `Lab.connect()` again.",
     "RequestExpired": "Is this computer's clock right? Then get new credentials.",
     "AccessDenied": "This identity may not do that: ask for the permission that the message names.",
-    "AccessDeniedException": "This identity may not do that: ask for the permission that the message names.",
     "Throttling": "AWS asks to slow down: wait a minute and run this again.",
-    "ThrottlingException": "AWS asks to slow down: wait a minute and run this again.",
 }
 
 
@@ -249,7 +246,7 @@ def translated_errors(hint: Hint = UNREACHABLE) -> Iterator[None]:
             problem = error.response["Error"]
             raise TargetError(
                 f"AWS refused {error.operation_name} ({problem['Code']}): {problem.get('Message', '')}",
-                hint=_REFUSED.get(problem["Code"], "Correct that and run this again."),
+                hint=_REFUSED.get(_code(error), "Correct that and run this again."),
             ) from error
         if isinstance(
             error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.ProfileNotFound | aws.TokenRetrievalError

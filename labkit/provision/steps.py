@@ -331,16 +331,8 @@ class Steps:
     """The table of steps, in the order in which they are applied."""
 
     MODULES = (
-        "iam",
-        "logs",
-        "fluent_bit",
-        "falco",
-        "app",
-        "custom_rules",
-        "metric_filters",
-        "alarms",
-        "security_hub",
-        "findings_forwarder",
+        *("iam", "logs", "fluent_bit", "falco", "app", "custom_rules"),
+        *("metric_filters", "alarms", "security_hub", "findings_forwarder"),
     )
     ORDER: tuple[StepName, ...] = get_args(StepName)
 
@@ -360,7 +352,7 @@ class Steps:
             hint = f"{near(name, self.table)}Use one of: {', '.join(self.table)}."
             raise StepError(f"There is no step {short_repr(name)}.", hint=hint) from None
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Step]:
         return iter(self.table.values())
 
     def with_needs(self, names: Iterable[str]) -> list[Step]:
