@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,9 @@ if sys.argv[1] == "history":
     old = {{"revision": 1, "updated": "2026-11-23T04:00:00.123456789Z", "status": "superseded", "chart": "falco-9.0.0",
            "app_version": "0.44.0"}}
     last = old | {{"revision": 2, "status": "deployed", "chart": "falco-9.1.0", "app_version": "0.44.1"}}
-    print(json.dumps([old, last | ({{"status": "uninstalled"}} if sys.argv[2] == "gone" else {{}})]))
+    left = {{"gone": [{{"status": "uninstalled"}}], "stuck": [{{}}, {{"revision": 3, "status": "pending-upgrade"}}],
+            "new": [{{"revision": 3, "status": "pending-install"}}], "going": [{{"status": "uninstalling"}}]}}
+    print(json.dumps([old] * (sys.argv[2] != "new") + [last | change for change in left.get(sys.argv[2], [{{}}])]))
 elif sys.argv[1:3] == ["get", "values"]:
     print("null")
 """
@@ -92,6 +95,31 @@ def test_what_several_parts_ask_is_asked_once_until_the_release_changes(calls: P
     assert [call[:2] for call in made(calls)][5:] == [
         ["history", name] for name in ("falco", "nginx", "falco", "falco")
     ]
+
+
+@pytest.mark.parametrize(
+    ("release", "repair"),
+    [
+        ("stuck", ["rollback", "stuck", "2", "--namespace", "falco"]),
+        ("new", ["uninstall", "new", "--namespace", "falco", "--wait"]),
+        ("going", ["uninstall", "going", "--namespace", "falco", "--wait"]),
+    ],
+)
+def test_what_an_interrupted_call_left_is_rolled_back_to_the_last_good_revision_or_uninstalled(
+    calls: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    release: str,
+    repair: Any,
+) -> None:
+    monkeypatch.setattr("labkit.helm._helm_process", lambda *_: 0)
+    Helm(notes=tmp_path / "notes").upgrade_install(release, "./chart", version="1", namespace="falco")
+    assert [call[0] for call in made(calls)] == ["history", repair[0], "history", "upgrade"]
+    assert made(calls)[1] == repair
+    said = "rolling it back to revision 2." if release == "stuck" else "uninstalling it."
+    assert f"Helm release {release} was left " in (told := capsys.readouterr().err)
+    assert told.endswith(f"by an interrupted call: {said}\n")
 
 
 def test_a_release_without_values_has_an_empty_map(calls: Path) -> None:
