@@ -23,6 +23,7 @@ from labkit.kube import Kube
 from labkit.ledger import Ledger, discard
 from labkit.settings import Settings
 from labkit.target import Target
+from labkit.waiting import waiting
 
 if TYPE_CHECKING:
     from ekslab.client import Endpoints
@@ -55,7 +56,7 @@ def start_embedded(settings: Settings) -> Endpoints:
     """The running embedded lab of `settings.home`, started if it isn't. Raises `NotRunningError` if it can't start."""
     from ekslab import client
 
-    with labkit_errors():
+    with labkit_errors(), waiting("the embedded lab to start", client.STARTUP_SECONDS):
         return client.ensure_running(
             settings.home,
             region=settings.region,

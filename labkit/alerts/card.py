@@ -29,6 +29,7 @@ _GROUPS = {
 }
 _SHOWN = ("process", "ancestors", "user", "container and pod", "file or network", "event", "other")
 
+_MISSING = "missing, and why that is normal"
 _METADATA = "Falco doesn't know it yet: normal in the first moments of a container"
 _HOST = "the process runs on the node itself, in no container"
 _WHY_MISSING = {
@@ -111,7 +112,7 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
             found["event"].append(("tags", " ".join(map(str, self["tags"])), ""))
         yield from ((title, rows) for title, rows in found.items() if rows)
         if missing := list(self._missing()):
-            yield "missing, and why that is normal", missing
+            yield _MISSING, missing
 
     def _chain(self) -> list[str]:
         """The process's ancestors, oldest first, and itself; empty if no ancestor is known."""
@@ -164,7 +165,8 @@ def _group(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
             markup.styled(f"{' ' if value else ''}{note}", f"{markup.FAINT};font-style:italic") if note else ""
         )
         cells.append(markup.styled(markup.Html(said), "overflow-wrap:anywhere", "div"))
-    return f'<div>{head}<div style="{grid}">{"".join(cells)}</div></div>'
+    wide = "grid-column:1/-1" if title == _MISSING else ""
+    return f'<div style="{wide}">{head}<div style="{grid}">{"".join(cells)}</div></div>'
 
 
 def printable(value: Any) -> str:

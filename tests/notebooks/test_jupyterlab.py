@@ -275,6 +275,89 @@ def test_run_all_in_a_copy_stops_at_the_exercise(screen: Screen) -> None:
     screen.close()
 
 
+SHOWN = """
+lab.preflight()
+lab.ensure("nginx", "falco", "fluent-bit")
+lab.status()
+lab.pods("falco")
+lab.attack("read-shadow", "drop-and-execute", "control-read-passwd", "whoami")
+lab.attack("drop-and-execute")["drop-and-execute"]
+attacks.catalogue()
+lab.alerts().falco.table()
+lab.show("manifests/iam/fluent-bit-trust.json", mark={"aud": "for STS", "sub": "for Fluent Bit"})
+lab.show("custom-rules/whoami.yaml", mark="condition")
+lab.cli("findings-forwarder")
+lab.progress()
+rules.check([lab.default_rules(), *sorted((lab.settings.root / "custom-rules/broken").glob("*.yaml"))])
+rules.load(lab.default_rules()).explain("Netcat Remote Code Execution in Container")
+rules.load(lab.default_rules()).replay(visit)
+rules.load(lab.default_rules()).why("Read sensitive file untrusted", rules.open_events(visit))
+"""
+
+# Texts of outputs whose contrast is less than 4.5, and outputs that are wider than their cell.
+READ = """() => {
+    const canvas = document.createElement('canvas');
+    const context = canvas.getContext('2d', {willReadFrequently: true});
+    const parsed = colour => {
+        context.clearRect(0, 0, 1, 1);
+        context.fillStyle = colour;
+        context.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
+        return [r, g, b, a / 255];
+    };
+    const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3])).concat([1]);
+    const linear = v => v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4;
+    const luminance = c => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
+    const faint = [], outputs = [...document.querySelectorAll('.jp-OutputArea-output')];
+    let texts = 0;
+    for (const output of outputs) {
+        const walker = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
+        while (walker.nextNode()) {
+            const text = walker.currentNode.data.trim(), element = walker.currentNode.parentElement;
+            if (!text || !element.getClientRects().length) continue;
+            const grounds = [];
+            for (let at = element; at && grounds.at(-1)?.[3] !== 1; at = at.parentElement)
+                grounds.push(parsed(getComputedStyle(at).backgroundColor));
+            const ground = grounds.reduceRight((below, top) => over(top, below), [255, 255, 255, 1]);
+            const own = luminance(over(parsed(getComputedStyle(element).color), ground)), other = luminance(ground);
+            const contrast = (Math.max(own, other) + 0.05) / (Math.min(own, other) + 0.05);
+            if (contrast < 4.5) faint.push([contrast.toFixed(2), text]);
+            texts += 1;
+        }
+    }
+    const wide = outputs.filter(o => o.scrollWidth > o.clientWidth + 1).map(o => o.innerText.slice(0, 80));
+    return {faint, wide, texts, outputs: outputs.length};
+}"""
+
+
+def test_results_are_read_easily_and_nothing_is_cut_off(screen: Screen, attendee: Attendee) -> None:
+    begin = (
+        "import falcorules as rules\nfrom labkit import Lab, attacks\nlab = Lab.connect()\n"
+        "visit = lab.settings.root / 'custom-rules/recorded/visit.jsonl.gz'"
+    )
+    lines = SHOWN.strip().splitlines()
+    cells = [nbformat.v4.new_code_cell(source) for source in (begin, *lines, "print('the end')")]
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernelspec})
+    nbformat.write(notebook, attendee.folder / "notebooks" / "shown.ipynb")
+    size = screen.page.viewport_size
+    screen.page.set_viewport_size({"width": 1280, "height": 9000})  # cells out of sight may be out of the page
+    try:
+        screen.open("notebooks/shown.ipynb")
+        screen.outputs("the end")
+        for theme in ("Light", "Dark"):
+            screen.run("apputils:change-theme", theme=f"JupyterLab {theme}")
+            screen.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
+            screen.picture(f"results-{theme.lower()}")
+            found = screen.page.evaluate(READ)
+            assert (found["faint"], found["wide"]) == ([], []), theme
+            assert found["outputs"] >= len(lines) + 1  # and lines that said what was waited for, now empty
+            assert found["texts"] > 500
+        screen.close()
+    finally:
+        screen.page.set_viewport_size(size)
+
+
 @needs_clients
 def test_shell_cells_use_the_lab(screen: Screen, attendee: Attendee) -> None:
     cells = [
