@@ -25,7 +25,7 @@ from falcorules.yaml_scanner import YamlFault
 Severity: TypeAlias = Literal["error", "warning", "note", "todo"]
 
 _MOST_ERRORS = 8
-_WHOLE = 40  # lines of a file that is shown as a whole; of a longer one, those around a mark
+_WHOLE = 40  # lines of a file with faults that is shown as a whole; of others, those around a mark
 _AROUND = 2
 _WIDE = 110
 _LONGEST = 200  # characters of Falco's message
@@ -107,7 +107,7 @@ class Annotated:
     def _shown(self) -> Iterator[int | None]:
         """The numbers of the lines to show; None where some are left out."""
         last = len(self.text.rstrip().split("\n"))
-        whole = last <= _WHOLE
+        whole = last <= _WHOLE and any(mark.severity != "todo" for mark in self.marks)
         near = {mark.line + n for mark in self.marks if mark.line >= 0 for n in range(-_AROUND, _AROUND + 1)}
         before = -1
         for line in range(len(self._lines)):

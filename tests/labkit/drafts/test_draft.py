@@ -194,6 +194,7 @@ def test_a_stub_is_the_attendees_turn(lab: Lab, write: Write, condition: str, pl
     mark = draft.annotated.marks[0]
     assert place in draft.text.split("\n")[mark.line][mark.start : mark.end]
     assert "mine: your turn. Finish the rule" in repr(draft)
+    assert "user_lookup_programs\n" not in repr(draft)  # of the cell above, only what is about the placeholder
     assert "your turn" in draft._repr_html_()
     with pytest.raises(DraftError, match="Your turn: the draft mine still has a placeholder in line"):
         lab.apply("custom-rules", files=draft)
