@@ -17,6 +17,7 @@ from labkit.waiting import progress
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.kube import ExecResult
     from labkit.target import Target
 
 _NOT_RUN = (126, 127)
@@ -99,7 +100,7 @@ class Outcomes(AsTable, dict[str, Outcome]):
 
 @checked
 def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float | None = None) -> Outcomes:
-    """Runs the attacks one after the other in `pod` and waits for each one's alert, at most `timeout` seconds.
+    """Runs the attacks one after the other in `pod`, and waits for each one's alert, at most `timeout` seconds.
 
     A control is followed by a command that does alert: once that one's alert is there, the control's would be, too.
     An attack whose alert doesn't come is an outcome that hasn't passed, not an exception. Ctrl-C (or Jupyter's stop
@@ -110,47 +111,93 @@ def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float |
     if not attacks:
         raise LabError("There is no attack to run.", hint="Name some; labkit.attacks.catalogue() shows all.")
     target.kube.resolve(pod, namespace=target.settings.app_namespace)
-    outcomes = Outcomes()
-    for number, attack in enumerate(progress(attacks, "Attacks", len(attacks), lambda attack: attack.name), 1):
-        outcomes[attack.name] = outcome = _run(target, attack, pod, timeout)
-        if outcome.stopped:
-            outcomes.not_run = tuple(left.name for left in attacks[number:])
+    seconds = target.settings.alert_timeout if timeout is None else timeout
+    outcomes, attempts, ran = Outcomes(), list[_Attempt](), 0
+
+    def finish() -> None:
+        stopped = bool(attempts) and attempts[-1].outcome.stopped
+        for attempt in attempts:
+            outcomes[attempt.attack.name] = attempt.end(seconds, last_look=stopped or outcomes.stopped)
+        attempts.clear()
+
+    for attack in progress(attacks, "Attacks", len(attacks), lambda attack: attack.name):
+        # Several alerts are on their way at a time, but not two of a rule: they could be taken for one another, as
+        # could a control's marker for the alert of an attack.
+        if any(attack.is_control or one.attack.is_control or one.attack.rule == attack.rule for one in attempts):
+            finish()
+        if outcomes.stopped:
             break
+        attempts.append(_Attempt(target, attack, pod))
+        ran += 1
+        if attempts[-1].outcome.stopped:
+            break
+    finish()
+    if outcomes.stopped:
+        outcomes.not_run = tuple(left.name for left in attacks[ran:])
     return outcomes
 
 
-def _run(target: Target, attack: Attack, pod: str, timeout: float | None) -> Outcome:
-    from labkit.alerts.arrival import alerts_of, run_id, wait_for_alert
-    from labkit.alerts.diagnose import rule_state
+class _Attempt:
+    """One attack: its command is run at once, and its alert waited for by `end`."""
 
-    seconds = target.settings.alert_timeout if timeout is None else timeout
-    exec_in_pod = partial(target.kube.exec, pod, namespace=target.settings.app_namespace)
-    run = run_id(attack.name)
-    argv = _filled(attack.argv, run)
-    since = target.kube.now()
-    outcome = Outcome(attack, argv)
-    if attack.tier == "custom" and rule_state(target, attack.rule or "") in ("unknown", "disabled"):
-        problem = 'Falco has not loaded its rule: lab.apply("custom-rules") ships it'
-        return replace(outcome, problem=problem)
-    try:
-        result = exec_in_pod(argv, tty=attack.tty, stdin=attack.stdin)
-        outcome = replace(outcome, stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)
-        if result.exit_code in _NOT_RUN:
-            return replace(outcome, problem=f"it needs {', '.join(attack.needs)} in the container")
-        if attack.is_control:
-            seen = tuple(dict.fromkeys(alerts_of(target, result, timeout=seconds)["rule"].astype(str)))
-            return replace(outcome, seen=seen, problem=f"{', '.join(seen)} alerted" if seen else "")
-        is_of_run = _names(run) if any(run in argument for argument in argv) else None
-        alert = wait_for_alert(target, attack.rule, where=is_of_run, since=since, timeout=seconds)
-        return replace(outcome, alert=alert, seen=(str(alert["rule"]),))
-    except (ExecError, AlertTimeoutError) as error:
-        return replace(outcome, problem=" ".join(str(error).split()))
-    except (StoppedError, KeyboardInterrupt):
-        return replace(outcome, stopped=True)
-    finally:
-        if attack.cleanup:
-            with suppress(ExecError):  # said already, if it couldn't be run
-                exec_in_pod(_filled(attack.cleanup, run))
+    def __init__(self, target: Target, attack: Attack, pod: str) -> None:
+        from labkit.alerts.arrival import run_id
+        from labkit.alerts.diagnose import rule_state
+
+        self.target, self.attack = target, attack
+        self.run = run_id(attack.name)
+        self.exec = partial(target.kube.exec, pod, namespace=target.settings.app_namespace)
+        self.since = target.kube.now()
+        self.result: ExecResult | None = None
+        argv = _filled(attack.argv, self.run)
+        self.outcome = Outcome(attack, argv)
+        if attack.tier == "custom" and rule_state(target, attack.rule or "") in ("unknown", "disabled"):
+            self.is_run = False
+            problem = 'Falco has not loaded its rule: lab.apply("custom-rules") ships it'
+            self.outcome = replace(self.outcome, problem=problem)
+            return
+        self.is_run = True
+        try:
+            self.result = result = self.exec(argv, tty=attack.tty, stdin=attack.stdin)
+        except ExecError as error:
+            self.outcome = replace(self.outcome, problem=" ".join(str(error).split()))
+        except (StoppedError, KeyboardInterrupt):
+            self.outcome = replace(self.outcome, stopped=True)
+        else:
+            self.outcome = replace(
+                self.outcome,
+                stdout=result.stdout,
+                stderr=result.stderr,
+                exit_code=result.exit_code,
+                problem=f"it needs {', '.join(attack.needs)} in the container" if result.exit_code in _NOT_RUN else "",
+            )
+
+    def end(self, seconds: float, *, last_look: bool) -> Outcome:
+        """Waits for the alert, and removes what the command made. `last_look`: the run was interrupted."""
+        try:
+            if self.result is None or self.outcome.problem:
+                return self.outcome
+            return self._seen(self.result, 0.0 if last_look else seconds)
+        except (ExecError, AlertTimeoutError) as error:
+            if last_look:
+                return replace(self.outcome, stopped=True)
+            return replace(self.outcome, problem=" ".join(str(error).split()))
+        except (StoppedError, KeyboardInterrupt):
+            return replace(self.outcome, stopped=True)
+        finally:
+            if self.attack.cleanup and self.is_run:
+                with suppress(ExecError):  # said already, if it couldn't be run
+                    self.exec(_filled(self.attack.cleanup, self.run))
+
+    def _seen(self, result: ExecResult, seconds: float) -> Outcome:
+        from labkit.alerts.arrival import alerts_of, wait_for_alert
+
+        if self.attack.is_control:
+            seen = tuple(dict.fromkeys(alerts_of(self.target, result, timeout=seconds)["rule"].astype(str)))
+            return replace(self.outcome, seen=seen, problem=f"{', '.join(seen)} alerted" if seen else "")
+        is_of_run = _names(self.run) if any(self.run in argument for argument in self.outcome.argv) else None
+        alert = wait_for_alert(self.target, self.attack.rule, where=is_of_run, since=self.since, timeout=seconds)
+        return replace(self.outcome, alert=alert, seen=(str(alert["rule"]),))
 
 
 def _names_of(attacks: Any) -> Any:

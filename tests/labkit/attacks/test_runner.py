@@ -123,6 +123,40 @@ def test_a_control_proves_nothing_while_no_alert_arrives_at_all() -> None:
     assert "No alert arrived" in outcome.problem
 
 
+def test_alerts_are_on_their_way_together_unless_they_could_be_mistaken(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Pod(cat=READ, ln=LINK, find="Search Private Keys or Passwords")
+    happened: list[str] = []
+    commands, wait = lab.exec, arrival.wait_for_alert
+
+    def exec_noted(pod: str, argv: tuple[str, ...], **options: Any) -> ExecResult:
+        happened.append(argv[0])
+        return commands(pod, argv, **options)
+
+    def wait_noted(target: Any, rule: str, **options: Any) -> Any:
+        happened.append(f"wait for {rule}")
+        return wait(target, rule, **options)
+
+    lab.kube.exec = exec_noted
+    monkeypatch.setattr(arrival, "wait_for_alert", wait_noted)
+    outcomes = run(lab, "read-shadow", "symlink-shadow", "read-shadow", "control-read-passwd", "search-private-keys")  # type: ignore[arg-type]
+    assert happened == [
+        *("cat", "ln", f"wait for {READ}", f"wait for {LINK}", "rm"),  # what it made is removed when its alert is there
+        *("cat", f"wait for {READ}"),
+        "cat",  # the control
+        *("find", "wait for Search Private Keys or Passwords"),
+    ]
+    assert list(outcomes) == ["read-shadow", "symlink-shadow", "control-read-passwd", "search-private-keys"]
+
+
+def test_after_an_interrupt_each_alert_is_looked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Pod(cat=READ)  # no alert of `find`
+    lab.stops_at = "ln"
+    outcomes = run(lab, "read-shadow", "search-private-keys", "symlink-shadow", "clear-log")  # type: ignore[arg-type]
+    assert [outcome.stopped for outcome in outcomes.values()] == [False, True, True]
+    assert outcomes["read-shadow"].passed
+    assert outcomes.not_run == ("clear-log",)
+
+
 @pytest.mark.parametrize("interrupted", ["sh", "ln"])
 def test_one_interrupt_ends_the_run_and_keeps_what_was_seen(interrupted: str) -> None:
     lab = Pod(cat=READ, ln=LINK)
