@@ -127,12 +127,14 @@ def counting(what: str, total: int | None = None, unit: str = "") -> Iterator[Ca
 
     form = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt} of {total_fmt}{postfix}" if total else None
     look = {"bar_format": form, "ncols": 90, "ascii": False}
+    started = time.monotonic()
     bar = Bar(desc=what, total=total, unit=unit, delay=QUIET_SECONDS, file=io.StringIO(), leave=False, **look)
 
     def update(done: int, doing: str) -> None:
         bar.set_postfix_str(doing, refresh=False)
         bar.update(done)
-        _line.note(bar, str(bar))
+        begins = not done and time.monotonic() - started >= QUIET_SECONDS
+        (_line.show if begins else _line.note)(bar, str(bar))
 
     try:
         yield update

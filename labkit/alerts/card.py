@@ -86,7 +86,7 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
             "div",
         )
         groups = "".join(_group(title, rows) for title, rows in self._sections())
-        grid = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,21em),1fr));gap:0.7em 1.6em"
+        grid = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24em),1fr));gap:0.7em 1.6em"
         head = f"<div>{badge}{name}</div><div>{facts}</div>"
         return markup.box(f'{head}{output}<div style="{grid}">{groups}</div>', colour)
 

@@ -73,7 +73,7 @@ def at_a_terminal(code: str) -> str:
     ("code", "shown"),
     [
         (WAIT, "\rWaiting for an alert: 0 s of at most 1 s"),
-        (COUNT, "Steps:  33%|██████▋             | 1 of 3"),
+        (COUNT, "Steps:  33%|██████▋             | 1 of 3, two"),
         (NESTED, "Steps:  50%|██████████          | 1 of 2, two | Waiting for a pod: 0 s"),
     ],
 )
