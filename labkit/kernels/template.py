@@ -39,6 +39,8 @@ def main() -> None:
     for name in IMPORTS:
         importlib.import_module(name)
     importlib.import_module("labkit.provision.steps").STEPS.table  # noqa: B018  imports its modules
+    # Imported where there is no IPython yet, pandas takes that for a terminal and shortens wide frames.
+    importlib.import_module("pandas").set_option("display.max_columns", 20)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the kernels
     for line in sys.stdin:

@@ -174,3 +174,11 @@ def test_outputs_are_stored_without_notes_of_the_run(folder: Path, tmp_path: Pat
     _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
     runner.store_outputs(tmp_path / "out" / "00-a.ipynb", folder / "00-a.ipynb")
     assert (folder / "00-a.ipynb").read_bytes() == first
+
+
+def test_a_wide_frame_is_shown_as_in_jupyterlab(folder: Path, tmp_path: Path) -> None:
+    """pandas asks at its import whether there is IPython, and the template of the kernels imports it before that."""
+    _notebook(folder / "00-a.ipynb", "import pandas as pd\npd.get_option('display.max_columns')")
+    assert _last(runner.execute(runner.find_chapters(folder), tmp_path / "out")).passed
+    done = nbformat.read(tmp_path / "out" / "00-a.ipynb", as_version=4)
+    assert done.cells[-1].outputs[0]["data"]["text/plain"] == "20"
