@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 # Files that take longest, first: the short ones at the end fill the workers evenly.
-LONG_FIRST = ("notebooks", "tests/notebooks", "tests/end_to_end", "tests/labkit", "tests/ekslab", "tests")
+LONG_FIRST = ("tests/notebooks", "tests/end_to_end", "tests/labkit", "tests/ekslab", "tests")
 _lab_home: Path | None = None
 _environment: dict[str, str] = {}
 """This process's own environment while chapters run."""
@@ -48,6 +48,7 @@ _forks: Forks | None = None
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="count a skipped test as failed")
+    parser.addoption("--report", metavar="DIR", help="where the report of the chapters' run is kept")
 
 
 def pytest_configure() -> None:
