@@ -80,15 +80,10 @@ class Explanation:
     def _repr_html_(self) -> str:
         facts = {"description": self.rule.description.strip(), **self._facts}
         head = f"{markup.priority_badge(self.rule.priority)} {markup.styled(self.rule.name, 'font-weight:600')}"
-        grid = "display:grid;grid-template-columns:max-content 1fr;gap:0.1em 1.2em;margin:0.5em 0"
-        cells = "".join(
-            markup.styled(name, markup.FAINT, "div") + markup.styled(value, "overflow-wrap:anywhere", "div")
-            for name, value in facts.items()
-        )
-        tree = markup.styled(self.tree, f"{_MONO};white-space:pre-wrap;overflow-wrap:anywhere", "div")
-        title = markup.styled("condition", f"{markup.FAINT};margin-bottom:0.1em", "div")
+        title = markup.styled("condition", f"{markup.FAINT};margin-top:0.4em", "div")
         return markup.box(
-            f'<div>{head}</div><div style="{grid}">{cells}</div>{title}{tree}',
+            f'<div style="margin-bottom:0.4em">{head}</div>{markup.pairs(facts.items())}{title}'
+            f"{markup.code(self.tree)}",
             markup.PRIORITY_COLOURS[self.rule.priority][0],
         )
 

@@ -97,6 +97,21 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
     )
 
 
+def pairs(rows: Iterable[tuple[str, str]]) -> Html:
+    """Names and their values side by side. A page that drops styles, as GitHub does, shows them so, too."""
+    name = f"{FAINT};text-align:left;vertical-align:top;padding:0 1em 0.15em 0;white-space:normal"
+    value = "text-align:left;vertical-align:top;padding:0 0 0.15em 0;width:100%;overflow-wrap:anywhere"
+    lines = (f"<tr style='background:none'>{styled(n, name, 'td')}{styled(v, value, 'td')}</tr>" for n, v in rows)
+    shape = "margin:0;table-layout:auto;font-size:1em;border-collapse:collapse;width:100%"
+    return Html(f"<table style='{shape}'><tbody>{''.join(lines)}</tbody></table>")
+
+
+def code(content: str, style: str = "") -> Html:
+    """Lines of code, or HTML of them: spaces are kept, long lines are wrapped."""
+    keep = f"{MONO};line-height:1.45;white-space:pre-wrap;overflow-wrap:anywhere;margin:0.2em 0;text-align:left"
+    return styled(content, f"{keep};{style}", "pre")
+
+
 def box(content: str, edge: str) -> Html:
     """A frame with a coloured edge at its left, around HTML."""
     shape = f"border:{LINE};border-left:0.4em solid {edge};border-radius:4px;padding:0.6em 0.9em;margin:0.2em 0"

@@ -281,8 +281,7 @@ def _snippet_html(problem: Problem) -> str:
         wrong = word[0].rstrip() if word and (len(word[0]) > 1 or not word[0].isalnum()) else ""
     mark = markup.styled(wrong, f"{markup.BAD};font-weight:700;text-decoration:underline wavy") if wrong else ""
     shown = markup.escaped(line[:start]) + mark + markup.escaped(line[start + len(wrong) :])
-    style = f"{markup.MONO};white-space:pre-wrap;overflow-wrap:anywhere;margin:0.2em 0 0.2em 1.2em"
-    return markup.styled(markup.Html(shown), style, "div")
+    return markup.code(markup.Html(shown), "margin-left:1.2em")
 
 
 def snippet(contents: Mapping[str, bytes], place: Location, expression: bytes | None = None) -> str:

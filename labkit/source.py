@@ -81,12 +81,8 @@ class Source:
             style = f"{_LINE};{_MARKED if i in marked else 'border-left:3px solid transparent'}"
             body.append(markup.styled(markup.Html((line or " ") + number), style, "div"))
         head = markup.styled(self.name, f"{markup.FAINT};font-size:0.9em", "div") if self.name else ""
-        code = markup.styled(
-            markup.Html("".join(body)),
-            f"{markup.MONO};border:{markup.LINE};border-radius:4px;padding:0.4em 0;margin:0.2em 0;line-height:1.45;"
-            "white-space:pre-wrap;overflow-wrap:anywhere",
-            "div",
-        )
+        frame = f"border:{markup.LINE};border-radius:4px;padding:0.4em 0"
+        code = markup.code(markup.Html("".join(body)), frame)
         said = "".join(
             f"<div>{markup.styled(str(numbers[line]), _NUMBER)} {markup.with_code(note)}</div>"
             for line, note in self._said()

@@ -157,16 +157,16 @@ def _row(alert: Alert) -> tuple[str, ...]:
 
 def _group(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
     head = markup.styled(title, f"font-weight:600;border-bottom:{markup.LINE};margin-bottom:0.2em", "div")
-    grid = "display:grid;grid-template-columns:fit-content(15em) 1fr;gap:0 0.9em;line-height:1.45"
     cells = []
     for name, value, note in rows:
-        cells.append(markup.styled(name, f"{markup.FAINT};overflow-wrap:break-word;min-width:0", "div"))
-        said = markup.styled(value, markup.MONO) + (
-            markup.styled(f"{' ' if value else ''}{note}", f"{markup.FAINT};font-style:italic") if note else ""
-        )
-        cells.append(markup.styled(markup.Html(said), "overflow-wrap:anywhere", "div"))
+        said = markup.styled(value, markup.MONO) if value else ""
+        if note:
+            said += markup.styled(f"{' ' if value else ''}{note}", f"{markup.FAINT};font-style:italic")
+        # A long name may be broken at its underscores.
+        broken = markup.Html(markup.escaped(name).replace("_", "_<wbr>")) if len(name) > 30 else name
+        cells.append((broken, markup.Html(said)))
     wide = "grid-column:1/-1" if title == _MISSING else ""
-    return f'<div style="{wide}">{head}<div style="{grid}">{"".join(cells)}</div></div>'
+    return f'<div style="{wide}">{head}{markup.pairs(cells)}</div>'
 
 
 def printable(value: Any) -> str:

@@ -294,7 +294,7 @@ rules.load(lab.default_rules()).replay(visit)
 rules.load(lab.default_rules()).why("Read sensitive file untrusted", rules.open_events(visit))
 """
 
-# Texts of outputs whose contrast is less than 4.5, and outputs that are wider than their cell.
+# Texts of outputs whose contrast is less than 4.5, and what is wider than the cell or the part it is in.
 READ = """() => {
     const canvas = document.createElement('canvas');
     const context = canvas.getContext('2d', {willReadFrequently: true});
@@ -325,7 +325,8 @@ READ = """() => {
             texts += 1;
         }
     }
-    const wide = outputs.filter(o => o.scrollWidth > o.clientWidth + 1).map(o => o.innerText.slice(0, 80));
+    const parts = outputs.flatMap(output => [output, ...output.querySelectorAll('td, th, pre, div')]);
+    const wide = parts.filter(p => p.scrollWidth > p.clientWidth + 1).map(p => p.innerText.slice(0, 80));
     return {faint, wide, texts, outputs: outputs.length};
 }"""
 
