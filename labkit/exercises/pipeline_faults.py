@@ -92,7 +92,7 @@ def _take_the_annotation(target: Target) -> None:
 
 def _choose_other_nodes(target: Target) -> None:
     part = _part(target, "DaemonSet")
-    part.item["spec"]["template"]["spec"]["nodeSelector"]["kubernetes.io/os"] = "windows"
+    part.item["spec"]["template"]["spec"]["nodeSelector"]["kubernetes.io/os"] = "freebsd"
     part.apply(target, part.find(target), owned=True)
     _wait_until(target, lambda: not _pods(target))
 
@@ -140,7 +140,7 @@ FAULTS = (
         "daemonset",
         _choose_other_nodes,
         lambda target: not _pods(target),
-        "The DaemonSet asked for nodes with Windows. There are none, so it had no pods, and no errors.",
+        "The DaemonSet asked for nodes with FreeBSD. There are none, so it had no pods, and no errors.",
     ),
 )
 
