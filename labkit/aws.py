@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from labkit.calls import near, short_repr, shortened
@@ -91,6 +91,8 @@ class Aws:
 
         # With an endpoint of its own, a person's AWS_PROFILE is for something else, and may not even be there.
         own = Session(session_vars={"profile": (None, None, None, None)}) if self._endpoint else None
+        if own is not None:
+            own.register_component("data_loader", _models())
         return boto3.Session(region_name=self.region, botocore_session=own, **self._keys)
 
     @overload
@@ -154,6 +156,14 @@ class Aws:
         with translated_errors(self.hint):
             answer = self.client("sts").get_caller_identity()
         return Identity(answer["Account"], answer["Arn"])
+
+
+@cache
+def _models() -> Any:
+    """botocore's descriptions of services: megabytes of JSON, which each session would read for itself."""
+    from botocore.loaders import Loader
+
+    return Loader()
 
 
 def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:

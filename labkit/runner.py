@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.connect import start_embedded, stop_embedded
 from labkit.environment import embedded
 from labkit.errors import RunError
+from labkit.kernels import Template
 from labkit.report import Pages, Run, chapter_of
 from labkit.settings import Settings
 
@@ -42,11 +43,17 @@ def find_chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
 
 
 def execute(
-    notebooks: Sequence[Path], output: Path, *, target: str = "embedded", parameters: dict[str, Any] | None = None
+    notebooks: Sequence[Path],
+    output: Path,
+    *,
+    target: str = "embedded",
+    parameters: dict[str, Any] | None = None,
+    template: Template | None = None,
 ) -> Iterator[Run]:
     """Execute notebooks in order; yields the run before each chapter and after it. Stops at the first failure.
 
     `parameters` go to each notebook's cell tagged `parameters`. Executed notebooks and their HTML are in `output`.
+    `template` is what kernels are forked from, if it has been started already.
     """
     import papermill
     from papermill.engines import papermill_engines
@@ -58,7 +65,7 @@ def execute(
     papermill_engines.register("seldom", SeldomSaved)
     output.mkdir(parents=True, exist_ok=True)
     run = Run(target, [chapter_of(path, output) for path in notebooks], output)
-    with Pages() as pages, Kernels(output / "kernels.log") as kernels:
+    with Pages() as pages, Kernels(template or Template(output / "kernels.log")) as kernels:
         for chapter in run.chapters:
             chapter.status = "running"
             yield run
@@ -66,7 +73,7 @@ def execute(
             executed = output / chapter.path.name
             executed.unlink(missing_ok=True)
             try:
-                with kernels.start(chapter.path.parent) as kernel:
+                with kernels.start(chapter.path.parent, another=chapter is not run.chapters[-1]) as kernel:
                     papermill.execute_notebook(
                         str(chapter.path),
                         str(executed),

@@ -9,6 +9,7 @@ import click
 
 from labkit.cli.parameters import FileName
 from labkit.errors import RunError
+from labkit.kernels import Template
 from labkit.report import Run, write_index, write_junit
 from labkit.runner import execute, find_chapters, lab_of_its_own, store_outputs
 from labkit.settings import Settings, workshop_root
@@ -48,8 +49,9 @@ def run(
         given["target"] = settings.target
     done = Run(settings.target, [], output)
     output.mkdir(parents=True, exist_ok=True)
+    template = Template(output / "kernels.log")  # it imports while the lab starts
     with lab_of_its_own(settings, output):
-        for done in execute(notebooks, output, target=settings.target, parameters=given):
+        for done in execute(notebooks, output, target=settings.target, parameters=given, template=template):
             for number, chapter in enumerate(done.chapters, 1):
                 if chapter.status == "running":
                     click.echo(f"[{number}/{len(done.chapters)}] {chapter.name:<24}", nl=False)

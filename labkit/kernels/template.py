@@ -31,6 +31,8 @@ IMPORTS = (
     "labkit.respond.findings",
     "labkit.respond.metrics",
 )
+SERVICES = ("cloudwatch", "eks", "iam", "lambda", "logs", "securityhub", "sns", "sqs", "sts")
+KEYS = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
 
 
 def main() -> None:
@@ -41,6 +43,9 @@ def main() -> None:
     importlib.import_module("labkit.provision.steps").STEPS.table  # noqa: B018  imports its modules
     # Imported where there is no IPython yet, pandas takes that for a terminal and shortens wide frames.
     importlib.import_module("pandas").set_option("display.max_columns", 20)
+    aws = importlib.import_module("labkit.aws").Aws("us-east-1", hint="", endpoint="http://127.0.0.1:9", keys=KEYS)
+    for service in SERVICES:
+        aws.client(service)  # reads the service's description, which other clients use, too
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the kernels
     for line in sys.stdin:

@@ -279,6 +279,11 @@ def _highlighted(source: str) -> str:
     return marked
 
 
+def _with_code(text: str) -> str:
+    """A text with commands in backquotes, as HTML."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+
+
 @cache
 def _exporter() -> HTMLExporter:
     from nbconvert.exporters import HTMLExporter
@@ -290,9 +295,11 @@ def _exporter() -> HTMLExporter:
 def _templates() -> Environment:
     import jinja2
 
-    return jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    templates.filters["with_code"] = _with_code
+    return templates
 
 
 def _times(output: Path) -> dict[str, float]:

@@ -85,7 +85,7 @@ def test_a_failure_is_on_top_with_its_cell_its_reason_and_what_to_do(run: report
     assert index.index('id="failed"') < index.index('id="chapters"')
     assert f'href="01-second.html#cell-id={cell.id}"' in index
     assert "<pre>StepError: There is no step &lt;x&gt;.</pre>" in index
-    assert "<p>Use another. Then run the chapter alone: `labkit run --only 01`.</p>" in index
+    assert "<p>Use another. Then run the chapter alone: <code>labkit run --only 01</code>.</p>" in index
     assert "02-third.html" not in index
     shown = page(run, "01-second")
     assert "An Exception was encountered" not in shown
