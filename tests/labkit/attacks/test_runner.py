@@ -27,6 +27,7 @@ class Pod:
         self.commands: list[tuple[str, ...]] = []
         self.exit_code = 0
         self.stops_at = ""
+        self.timeouts: list[float] = []
         self._alerts: list[dict[str, Any]] = []
         self.settings = Settings.load(environ={})
         self.kube = SimpleNamespace(
@@ -59,6 +60,7 @@ class Pod:
         return to_frame([json.dumps(alert) for alert in self._alerts])
 
     def wait_for_alert(self, rule: str, *, where: Where | None, since: pd.Timestamp, timeout: float) -> Any:
+        self.timeouts.append(timeout)
         for _, row in self.alerts(since=since).iterrows():
             if row["rule"] == rule and (where is None or where(row)):
                 return row.dropna()
@@ -87,6 +89,13 @@ def test_an_attack_passes_when_its_own_alert_has_come() -> None:
     assert first.seen == (LINK,)
     assert first.argv != second.argv
     assert second.argv[-1] in second.alert["proc.cmdline"]
+
+
+def test_an_alert_is_waited_for_as_long_as_is_said_or_set() -> None:
+    lab = Pod(ln=LINK)
+    run(lab, "symlink-shadow", timeout=7)
+    run(lab, "symlink-shadow")
+    assert lab.timeouts == [7, lab.settings.alert_timeout]
 
 
 def test_what_an_attack_made_is_removed_even_when_no_alert_came() -> None:
