@@ -220,7 +220,9 @@ class Helm:
             )
         if owned or not self.shared:
             return
-        age = (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(found.updated)).total_seconds()
+        age = (
+            dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(found.updated or "1970-01-01T00:00Z")
+        ).total_seconds()
         if age < self.patience:
             raise StepError(
                 f"{busy}, and that began {max(age, 0):.0f} s ago: another computer may be working on it.",

@@ -193,16 +193,17 @@ def test_what_is_called_before_a_run_may_refuse_it(calls: Path) -> None:
     [
         (True, False, 100, "is pending-upgrade, and that began 100 s ago"),
         (True, False, 400, ""),
+        (True, False, None, ""),
         (True, True, 100, ""),
         (False, False, 100, ""),
     ],
 )
 def test_a_pending_operation_may_be_that_of_another_computer(
-    shared: bool, noted: bool, age: int, refused: str, monkeypatch: pytest.MonkeyPatch
+    shared: bool, noted: bool, age: int | None, refused: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labkit.helm._helm_process", lambda *_: 0)
-    began = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
-    found = Release("falco", "falco", 2, "pending-upgrade", "falco", "9.1.0", "0.44.1", began.isoformat())
+    began = "" if age is None else (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)).isoformat()
+    found = Release("falco", "falco", 2, "pending-upgrade", "falco", "9.1.0", "0.44.1", began)
     with pytest.raises(StepError, match=refused) if refused else contextlib.nullcontext() as caught:
         Helm(shared=shared)._refuse_if_alive(found, owned=noted)
     if caught is not None:
