@@ -11,6 +11,7 @@ No method depends on which target the lab is on.
 from __future__ import annotations
 
 import os
+import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.calls import checked, near, short_repr, texts
+from labkit.calls import checked, near, short_repr, shortened, texts
 from labkit.errors import LabError
 from labkit.settings import Settings
 from labkit.show import in_notebook
@@ -258,13 +259,15 @@ class Lab:
         `ExecError` if it can't be run.
         """
         from labkit.kube.command import command
+        from labkit.waiting import waiting
 
         words = command(*argv)
         self._since = self.kube.now()
         namespace = namespace or self.settings.app_namespace
-        return self.kube.exec(
-            target, words, namespace=namespace, container=container, tty=tty, stdin=stdin, timeout=timeout
-        )
+        with waiting(f"`{shortened(shlex.join(words), 60)}` to end", timeout):
+            return self.kube.exec(
+                target, words, namespace=namespace, container=container, tty=tty, stdin=stdin, timeout=timeout
+            )
 
     @contextmanager
     def record(self, file: Path | str | None = None, *, namespace: str = "") -> Iterator[list[RecordedEvent]]:
