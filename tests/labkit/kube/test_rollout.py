@@ -201,6 +201,8 @@ def test_a_pod_is_well_when_ready_or_done(api: Any) -> None:
     done["status"]["phase"] = "Succeeded"
     assert unwell(kube, done) == ""
     assert unwell(kube, pod()) == "its phase is Pending"
+    for condition in ({**READY, "status": "False"}, {**READY, "type": "Initialized"}):
+        assert unwell(kube, pod(conditions=(condition,))) == "its phase is Pending"
     going = pod(conditions=(READY,))
     going["metadata"]["deletionTimestamp"] = LATE
     assert unwell(kube, going) == "its phase is Pending"
