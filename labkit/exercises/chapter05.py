@@ -20,11 +20,16 @@ _KEYS = ("pod", "parent", "left_behind", "moved_to")
 
 
 @cache
-def _day(file: Path) -> pd.DataFrame:
+def _frame(file: Path) -> pd.DataFrame:
     from labkit.alerts import to_frame
 
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         return to_frame(lines)
+
+
+def day_of_alerts(target: Target) -> pd.DataFrame:
+    """The day of alerts that chapter 05 reads."""
+    return _frame(target.settings.root / DAY)
 
 
 @exercise(
@@ -45,7 +50,7 @@ def intruder(target: Target, answer: Any) -> str:
     if odd := next((key for key in _KEYS if not isinstance(answer[key], str)), ""):
         raise Wrong(f"`{odd}` has to be text; it is `{short_repr(answer[odd])}`.")
     given = {key: answer[key].strip() for key in _KEYS}
-    day = _day(target.settings.root / DAY)
+    day = day_of_alerts(target)
     shells = day[day["rule"] == "Run shell untrusted"]
     first = str(shells["k8s.pod.name"].iloc[0])
     night = day[(day["time"] >= shells["time"].iloc[0]) & (day["time"] < shells["time"].iloc[0] + _hour())]

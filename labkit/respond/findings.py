@@ -21,7 +21,7 @@ import pandas as pd
 from labkit.alerts.frame import ALERT, DELIVERY
 from labkit.alerts.times import column
 from labkit.aws import refusal, translated_errors
-from labkit.calls import SecurityHubClient, SqsClient, checked
+from labkit.calls import SecurityHubClient, SqsClient, checked, short_repr
 from labkit.errors import AlertTimeoutError, LabError, TargetError
 from labkit.respond import forwarder
 from labkit.respond.forwarder import Alert, Failure, Finding
@@ -112,12 +112,18 @@ def to_findings(
     region: str,
     partition: str = "aws",
     cluster: str = "",
+    severities: Mapping[str, str] | None = None,
 ) -> Findings:
     """The findings of alerts (a frame of `labkit.alerts.read`, or alerts as Falco writes them), in their order.
 
-    `**origin(lab.target)` gives the other arguments. An alert that can't have a finding is left out; `refused` has its
-    number and the reason.
+    `**origin(lab.target)` gives the account and where it is. `severities` maps priorities to labels (default:
+    `forwarder.SEVERITIES`). An alert that can't have a finding is left out; `refused` has its number and the reason.
+    Raises `LabError` for a label that Security Hub doesn't have.
     """
+    labels = {priority.lower(): label for priority, label in (severities or {}).items()}
+    if odd := sorted(set(labels.values()) - set(SEVERITY.categories), key=str):
+        hint = f"There are: {', '.join(SEVERITY.categories)}."
+        raise LabError(f"{short_repr(odd[0])} is no severity of Security Hub.", hint=hint)
     framed = isinstance(alerts, pd.DataFrame)
     findings = Findings()
     refused: list[Refused] = []
@@ -126,6 +132,8 @@ def to_findings(
             if framed and alert.get("time", "") <= _EPOCH:
                 raise ValueError(_NO_TIME)
             found = forwarder.to_asff(alert, account_id=account_id, region=region, partition=partition, cluster=cluster)
+            severity = found["FindingProviderFields"]["Severity"]
+            severity["Label"] = labels.get(str(severity.get("Original")).lower(), severity["Label"])
             findings.append(found)
         except ValueError as error:
             refused.append(Refused(number, str(error)))
