@@ -40,6 +40,9 @@ def main() -> None:
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     for name in IMPORTS:
         importlib.import_module(name)
+    # pandas takes a process without IPython for one at a terminal, whose width then decides how many columns it shows.
+    display = importlib.import_module("pandas").options.display
+    display.max_columns, display.encoding = 20, "UTF-8"
     importlib.import_module("labkit.provision.steps").STEPS.table  # noqa: B018  imports its modules
     # Imported where there is no IPython yet, pandas takes that for a terminal and shortens wide frames.
     importlib.import_module("pandas").set_option("display.max_columns", 20)

@@ -153,6 +153,27 @@ def test_a_chapter_has_a_kernel_to_itself_in_its_folder(folder: Path, tmp_path: 
     assert outputs == ["False", f"{folder} False True \n", "3\n"]
 
 
+def test_a_kernel_shows_what_one_that_jupyter_starts_shows(folder: Path, tmp_path: Path) -> None:
+    """What libraries decide when they are imported, which is before the kernel's process is one."""
+    from nbclient import NotebookClient
+
+    options = (
+        "import matplotlib, pandas\n"
+        "from pandas._config import config\n"
+        "print({name: str(config.get_option(name)) for name in sorted(config._registered_options)})\n"
+        "print({name: str(value) for name, value in matplotlib.rcParams.items()})"
+    )
+    _notebook(folder / "00-a.ipynb", options)
+    assert _last(runner.execute(runner.find_chapters(folder), tmp_path / "out")).passed
+    forked, plain = (nbformat.read(path, 4) for path in (tmp_path / "out" / "00-a.ipynb", folder / "00-a.ipynb"))
+    NotebookClient(plain).execute()
+    theirs, ours = (
+        "".join(o.text for o in notebook.cells[-1].outputs if o.name == "stdout") for notebook in (plain, forked)
+    )
+    assert ours == theirs
+    assert "display.max_columns" in ours
+
+
 def test_a_kernel_that_dies_is_a_chapter_that_failed(folder: Path, tmp_path: Path) -> None:
     _notebook(folder / "00-a.ipynb", "import os; os._exit(1)")
     run = _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
