@@ -44,8 +44,6 @@ def main() -> None:
     display = importlib.import_module("pandas").options.display
     display.max_columns, display.encoding = 20, "UTF-8"
     importlib.import_module("labkit.provision.steps").STEPS.table  # noqa: B018  imports its modules
-    # Imported where there is no IPython yet, pandas takes that for a terminal and shortens wide frames.
-    importlib.import_module("pandas").set_option("display.max_columns", 20)
     aws = importlib.import_module("labkit.aws").Aws("us-east-1", hint="", endpoint="http://127.0.0.1:9", keys=KEYS)
     for service in SERVICES:
         aws.client(service)  # reads the service's description, which other clients use, too
