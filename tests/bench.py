@@ -5,6 +5,7 @@ python -m tests.bench [RULES.yaml ...]     rule files to load and replay besides
 
 from __future__ import annotations
 
+import logging
 import os
 import statistics
 import subprocess
@@ -105,6 +106,32 @@ def bench_lab() -> None:
         client.stop(home)
 
 
+def bench_chapters() -> None:
+    """The chapters against as many notebooks with nothing in them, on the same computer at the same time."""
+    import nbformat
+    import papermill
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    folder = Path(tempfile.mkdtemp(prefix="labkit-bench-"))
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=[new_code_cell("pass")], metadata={"kernelspec": kernelspec}), folder / "a.ipynb")
+    chapters = sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
+    logging.disable()
+
+    def empty() -> None:
+        for _ in chapters:
+            papermill.execute_notebook(folder / "a.ipynb", folder / "b.ipynb", progress_bar=False)
+
+    run = [sys.executable, "-m", "labkit.cli", "run", "--target=embedded", f"--output={folder / 'run'}"]
+    environ = {name: value for name, value in os.environ.items() if name != "LABKIT_HOME"}
+    before = seconds(empty)
+    spent = seconds(partial(subprocess.run, run, env=environ, cwd=ROOT, check=True, stdout=subprocess.DEVNULL))
+    least = (before + seconds(empty)) / 2
+    row(f"{len(chapters)} empty notebooks, by papermill", least, "s")
+    row(f"{len(chapters)} chapters, by labkit run, with their lab and the report", spent, "s")
+    row("  chapters to empty notebooks", spent / least, "times")
+
+
 def forward(lab: Any, known: int) -> None:
     """Reads a file that an attacker would, and waits until there are more findings than before."""
     hub = lab.aws.client("securityhub")
@@ -128,3 +155,4 @@ if __name__ == "__main__":
     bench_import()
     bench_rules([Path(name) for name in sys.argv[1:]])
     bench_lab()
+    bench_chapters()

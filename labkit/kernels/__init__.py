@@ -19,7 +19,12 @@ class Template:
         program = Path(__file__).with_name("template.py")
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file
+                [sys.executable, "-P", str(program)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                start_new_session=True,  # Ctrl-C is for the run, which ends it
+                env=os.environ | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},  # macOS: no other thread runs there
             )
 
     def fork(self, argv: list[str], cwd: str) -> int:

@@ -140,7 +140,9 @@ class Pages:
 
     def __enter__(self) -> Pages:
         command = [sys.executable, "-m", "labkit.report"]
-        self._writer = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._writer = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -180,6 +181,33 @@ def test_a_kernel_that_dies_is_a_chapter_that_failed(folder: Path, tmp_path: Pat
     assert run.failed_chapter is not None
     assert "Kernel died" in run.failed_chapter.error
     assert "Kernel died" in report.write_index(run).read_text()
+
+
+def test_ctrl_c_ends_the_run_with_a_report(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    _notebook(folder / "00-a.ipynb", "print('hello')")
+    _notebook(
+        folder / "01-b.ipynb",
+        "import os, pathlib, time; pathlib.Path('kernel').write_text(f'{os.getpid()} {os.getppid()}')",
+        "while True: time.sleep(0.1)",
+    )
+    command = [sys.executable, "-m", "labkit.cli", "run", "--output", str(tmp_path / "out")]
+    environ = os.environ | {"LABKIT_HOME": str(tmp_path / "home"), client.PARENT: str(os.getpid())}
+    run = subprocess.Popen(
+        command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    noted = folder / "kernel"
+    assert poll(lambda: (noted.exists() and noted.read_text()) or None, "the kernel", 60)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of the run's processes
+    complaint = run.communicate(timeout=60)[1]
+    client.stop(tmp_path / "home")
+    assert run.returncode == 1
+    assert "01-b failed Interrupted." in complaint
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert '<a href="00-a.html">' in index
+    assert "Interrupted." in index
+    for pid in noted.read_text().split():
+        assert client._wait_for_exit(int(pid), 20)
 
 
 def test_outputs_are_stored_without_notes_of_the_run(folder: Path, tmp_path: Path) -> None:
