@@ -34,7 +34,12 @@ def lab(options: tuple[str, ...]) -> None:
     environ, shell = on_embedded(settings, os.environ) if settings.target == "embedded" else _own()
     command = [*_jupyterlab(settings.root, shell, workbook.current(settings.root)), *options]
     sys.stdout.flush()
-    os.execve(command[0], command, environ)
+    os.execve(command[0], command, environ | {"JUPYTER_CONFIG_PATH": _with_defaults(environ)})
+
+
+def _with_defaults(environ: Mapping[str, str]) -> str:
+    """A person's JUPYTER_CONFIG_PATH with the workshop's defaults: terminals open below the chapter, not over it."""
+    return os.pathsep.join(filter(None, [str(environment.SHELL), environ.get("JUPYTER_CONFIG_PATH")]))
 
 
 def _prepare(root: Path) -> None:
@@ -103,6 +108,7 @@ def _jupyterlab(root: Path, shell: list[str], notebook: Path) -> list[str]:
         f"--AsyncLargeFileManager.root_dir={root}",
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.terminado_settings={ {'shell_command': shell}!r}",
+        "--TerminalsExtensionApp.terminal_manager_class=labkit.terminals.Terminals",
         # A container's only user; nobody but this computer's users can connect, and they need the token.
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,6 +187,15 @@ def _write(notebook: NotebookNode, path: Path) -> None:
     import nbformat
 
     _write_text(path, nbformat.writes(notebook))
+    _trust(notebook)
+
+
+def _trust(notebook: NotebookNode) -> None:
+    """Signs a copy as `jupyter trust` does: or JupyterLab asks before it does what a button in the text is for."""
+    from nbformat.sign import NotebookNotary
+
+    with suppress(OSError):  # a home that can't be written to: then JupyterLab asks
+        NotebookNotary().sign(notebook)
 
 
 def _write_text(path: Path, text: str) -> None:

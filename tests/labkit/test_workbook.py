@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from labkit import workbook
@@ -61,6 +62,19 @@ def test_a_copy_has_neither_outputs_nor_solutions(root: Path) -> None:
     assert not [cell for cell in copy.cells if cell.get("outputs") or cell.get("execution_count")]
     assert '"a", "b"' not in nbformat.writes(copy)
     assert len(sources(root / "notebooks" / "03-default-rules.ipynb")) == 7  # the chapter itself is as it was
+
+
+def test_a_copy_is_trusted_so_that_jupyterlab_asks_nothing_before_it_does_what_a_button_is_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(root / "jupyter"))
+    notary = NotebookNotary()
+    workbook.prepare(root)
+    copy = root / "my-notebooks" / "03-default-rules.ipynb"
+    assert notary.check_signature(nbformat.read(copy, as_version=4))
+    edit(copy)
+    workbook.prepare(root)  # what a person has made of it is theirs to trust
+    assert not notary.check_signature(nbformat.read(copy, as_version=4))
 
 
 def test_made_again_it_is_what_the_attendee_left(root: Path) -> None:

@@ -19,6 +19,7 @@ import nbformat
 import pytest
 
 from ekslab import client, state
+from labkit.lab import Lab
 
 from .conftest import ROOT, Attendee, JupyterLab
 
@@ -34,6 +35,21 @@ QUIET = (
 needs_clients = pytest.mark.skipif(
     not (shutil.which("kubectl") and shutil.which("aws")), reason="kubectl and the AWS CLI are not on the PATH"
 )
+
+
+# What the terminal shows, null if there is none. (It draws on a canvas: the page has no text of it.)
+TEXT = """(() => {
+    const { shell } = window.jupyterapp;
+    const found = [...shell.widgets('main'), ...shell.widgets('down')].find(shown => shown.content?._term?.buffer);
+    if (!found) return null;
+    const buffer = found.content._term.buffer.active;
+    let text = '';
+    for (let i = 0; i < buffer.length; i++) {
+        const line = buffer.getLine(i);
+        text += (line.isWrapped || !i ? '' : '\\n') + line.translateToString(true);
+    }
+    return text;
+})()"""
 
 
 class Screen:
@@ -101,8 +117,10 @@ class Screen:
         return outputs
 
     def terminal(self) -> Terminal:
+        # An empty JupyterLab opens its launcher, which takes the keyboard.
+        self.page.wait_for_function("() => [...window.jupyterapp.shell.widgets('main')].length")
         self.run("terminal:create-new")
-        self.page.wait_for_function("() => window.jupyterapp.shell.currentWidget.content?._term?.buffer")
+        self.page.wait_for_function(f"() => {TEXT} !== null")
         return Terminal(self.page)
 
 
@@ -126,15 +144,7 @@ class Terminal:
         end = f"end-{self._typed}-"
         self.enter(f"clear; {command}; echo {end}$?")
         shown: str = self.page.wait_for_function(
-            """end => {
-                const buffer = window.jupyterapp.shell.currentWidget.content._term.buffer.active;
-                let text = '';
-                for (let i = 0; i < buffer.length; i++) {
-                    const line = buffer.getLine(i);
-                    text += (line.isWrapped || !i ? '' : '\\n') + line.translateToString(true);
-                }
-                return new RegExp('^' + end + '[0-9]', 'm').test(text) ? text : null;
-            }""",
+            f"end => {{ const text = {TEXT} ?? ''; return RegExp(`^${{end}}[0-9]`, 'm').test(text) ? text : null }}",
             arg=end,
             timeout=60_000,
         ).json_value()
@@ -168,7 +178,10 @@ def loaded(chromium: Any, jupyterlab: JupyterLab) -> Screen:
 def screen(loaded: Screen) -> Iterator[Screen]:
     """JupyterLab with nothing open, which it takes long to load."""
     yield loaded
-    loaded.page.evaluate("() => [...window.jupyterapp.shell.widgets('main')].forEach(shown => shown.dispose())")
+    loaded.page.evaluate(
+        """() => ['main', 'down'].forEach(area =>
+            [...window.jupyterapp.shell.widgets(area)].forEach(shown => shown.dispose()))"""
+    )
 
 
 def test_it_serves_the_checkout_on_loopback_and_asks_for_a_token(jupyterlab: JupyterLab, attendee: Attendee) -> None:
@@ -422,6 +435,46 @@ def test_a_terminal_uses_the_lab_and_says_what_to_do_when_it_has_ended(screen: S
     assert back is not None
     assert (back.aws_url, back.kubernetes_url, back.credentials) == (lab.aws_url, lab.kubernetes_url, lab.credentials)
     assert attendee.elsewhere.connections == 0
+
+
+def test_the_button_of_a_chapter_opens_a_shell_in_the_pod_below_it(screen: Screen, attendee: Attendee) -> None:
+    page = screen.page
+
+    def shows(pattern: str) -> None:
+        """Waits until the terminal shows it; `""` until there is no terminal."""
+        shown = f"p => {{ const text = {TEXT}; return p ? new RegExp(p, 'm').test(text ?? '') : text === null }}"
+        page.wait_for_function(shown, arg=pattern, timeout=60_000)
+
+    lab = Lab.connect(home=attendee.folder / ".labkit", root=attendee.folder)
+    lab.undo("nginx")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    screen.open("my-notebooks/03-default-rules.ipynb", kernel=False)
+    button = page.get_by_role("button", name="Open a shell in the nginx pod")
+    button.click()
+    shows("Namespace default has no nginx")
+    shows("^Press Enter")
+    screen.picture("pod-shell-without-nginx")
+    page.keyboard.press("Enter")
+    shows("")
+    lab.ensure("nginx")
+    button.click()
+    shows("not on your computer")
+    shows("root@nginx-[^ ]+:/# ")
+    page.keyboard.type("cat /etc/ngi\t\t\t")
+    shows("^root.*cat /etc/nginx/")
+    page.keyboard.press("Control+u")
+    page.keyboard.type("ls /usr/\t\t")
+    shows("^bin/ .*local/ ")
+    screen.picture("pod-shell")
+    assert button.is_visible()  # the terminal is below the chapter
+    box = page.locator(".jp-Terminal:visible").bounding_box()
+    assert box is not None
+    assert box["width"] > 900
+    page.keyboard.press("Control+u")
+    page.keyboard.type("exit")
+    page.keyboard.press("Enter")
+    shows("")
+    screen.close()
 
 
 def test_on_eks_a_terminal_has_what_the_person_has_and_labkit(chromium: Any, attendee: Attendee) -> None:
