@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -147,7 +146,7 @@ class _Attempt:
         self.target, self.attack = target, attack
         self.run = run_id(attack.name)
         self.exec = partial(target.kube.exec, pod, namespace=target.settings.app_namespace)
-        self.since = target.kube.now()
+        self.since = self.ended = target.kube.now()
         self.result: ExecResult | None = None
         argv = _filled(attack.argv, self.run)
         self.outcome = Outcome(attack, argv)
@@ -159,6 +158,7 @@ class _Attempt:
         self.is_run = True
         try:
             self.result = result = self.exec(argv, tty=attack.tty, stdin=attack.stdin)
+            self.ended = target.kube.now(latest=True)
         except ExecError as error:
             self.outcome = replace(self.outcome, problem=" ".join(str(error).split()))
         except (StoppedError, KeyboardInterrupt):
@@ -195,9 +195,13 @@ class _Attempt:
         if self.attack.is_control:
             seen = tuple(dict.fromkeys(alerts_of(self.target, result, timeout=seconds)["rule"].astype(str)))
             return replace(self.outcome, seen=seen, problem=f"{', '.join(seen)} alerted" if seen else "")
-        is_of_run = _names(self.run) if any(self.run in argument for argument in self.outcome.argv) else None
-        alert = wait_for_alert(self.target, self.attack.rule, where=is_of_run, since=self.since, timeout=seconds)
+        alert = wait_for_alert(self.target, self.attack.rule, where=self._raised, since=self.since, timeout=seconds)
         return replace(self.outcome, alert=alert, seen=(str(alert["rule"]),))
+
+    def _raised(self, alert: pd.Series[Any]) -> bool:
+        """Whether an alert is of this command. A later one may trip the same rule, besides its own."""
+        named = any(self.run in argument for argument in self.outcome.argv)
+        return bool(alert["time"] <= self.ended) and (not named or self.run in str(alert.get("proc.cmdline")))
 
 
 def _names_of(attacks: Any) -> Any:
@@ -205,10 +209,6 @@ def _names_of(attacks: Any) -> Any:
     if isinstance(attacks, Attack):
         return attacks.name
     return [_names_of(one) for one in attacks] if isinstance(attacks, list | tuple) else attacks
-
-
-def _names(run_id: str) -> Callable[[pd.Series[Any]], bool]:
-    return lambda alert: run_id in str(alert.get("proc.cmdline"))
 
 
 def _filled(argv: tuple[str, ...], run_id: str) -> tuple[str, ...]:

@@ -149,9 +149,14 @@ class Client:
             agrees = earliest <= received and sent < earliest + dt.timedelta(seconds=1)
             self._skew = dt.timedelta() if agrees else earliest - received
 
-    def now(self) -> dt.datetime:
-        """The time (UTC) by the cluster's clock, so that alerts can be told from older ones when clocks differ."""
-        return dt.datetime.now(dt.UTC) + self._skew
+    def now(self, *, latest: bool = False) -> dt.datetime:
+        """The time (UTC) by the cluster's clock, so that alerts can be told from older ones when clocks differ.
+
+        Where they differ, it is the earliest that it can be, because the cluster tells it in whole seconds; with
+        `latest`, the latest.
+        """
+        unsure = dt.timedelta(seconds=1) if latest and self._skew else dt.timedelta()
+        return dt.datetime.now(dt.UTC) + self._skew + unsure
 
     # Objects
 

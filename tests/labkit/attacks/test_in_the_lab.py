@@ -46,6 +46,13 @@ def test_what_was_expected_is_seen(lab: Lab, attack: Attack) -> None:
         assert "container and pod" in outcome._repr_html_()
 
 
+def test_each_attack_of_several_has_its_own_alert(lab: Lab) -> None:
+    outcomes = lab.attack("read-shadow", "search-aws-credentials", "symlink-shadow", "search-private-keys")
+    assert all(outcome.passed for outcome in outcomes.values()), outcomes
+    for outcome in outcomes.values():
+        assert outcome.alert["proc.cmdline"] == " ".join(outcome.argv)
+
+
 def test_an_attack_whose_rule_is_not_loaded_is_not_run_and_says_what_to_apply(lab: Lab) -> None:
     lab.undo("custom-rules")
     try:

@@ -31,7 +31,9 @@ class Pod:
         self._alerts: list[dict[str, Any]] = []
         self.settings = Settings.load(environ={})
         self.kube = SimpleNamespace(
-            exec=self.exec, now=lambda: pd.Timestamp(self._time(), tz="UTC"), resolve=lambda pod, namespace: None
+            exec=self.exec,
+            now=lambda latest=False: pd.Timestamp(self._time(), tz="UTC"),
+            resolve=lambda pod, namespace: None,
         )
 
     def _time(self) -> str:
@@ -110,7 +112,7 @@ def test_another_run_s_alert_is_not_taken_for_this_one_s(monkeypatch: pytest.Mon
     lab = Pod(ln=LINK)
     lab.exec("deploy/nginx", ("ln", "-s", "/etc/shadow", "/tmp/somebody-else"), namespace="default")
     lab.rules.clear()
-    lab.kube.now = lambda: pd.Timestamp("2026-11-23T00:00Z")
+    lab.kube.now = lambda latest=False: pd.Timestamp("2026-11-24T00:00Z" if latest else "2026-11-23T00:00Z")
     assert not only(lab, "symlink-shadow").passed
 
 
@@ -155,6 +157,14 @@ def test_alerts_are_on_their_way_together_unless_they_could_be_mistaken(monkeypa
         *("find", "wait for Search Private Keys or Passwords"),
     ]
     assert list(outcomes) == ["read-shadow", "symlink-shadow", "control-read-passwd", "search-private-keys"]
+
+
+def test_a_later_attack_that_trips_the_same_rule_is_not_taken_for_this_one() -> None:
+    lab = Pod(cat=READ, grep=READ)  # as a search in all files does, besides its own rule
+    outcomes = run(lab, "read-shadow", "search-aws-credentials")  # type: ignore[arg-type]
+    assert outcomes["read-shadow"].alert["proc.cmdline"] == "cat /etc/shadow"
+    lab = Pod(grep=READ)
+    assert "No alert arrived" in run(lab, "read-shadow", "search-aws-credentials")["read-shadow"].problem  # type: ignore[arg-type]
 
 
 def test_after_an_interrupt_each_alert_is_looked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
