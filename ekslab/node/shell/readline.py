@@ -66,6 +66,9 @@ class LineEditor:
         self.tty.set_mode(canonical=False, echo=False)
         self.tty.on_resize = self._resized
         self._bracket_pastes()
+        for name, size in (("LINES", self.tty.rows), ("COLUMNS", self.tty.columns)):
+            if self.tty.sized and "r" not in self.shell.flags(name):
+                self.shell.set(name, str(size))
         self._screen.start(prompt)
         try:
             while True:

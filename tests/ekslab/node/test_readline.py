@@ -192,6 +192,10 @@ async def test_a_line_is_drawn_anew_for_another_size(pod: Pod) -> None:
     bash.screen = Screen(12, 60)
     await bash.type("\x0c")
     assert bash.screen.lines == ["$ echo 123456789012345678901234567890123456789012345"]
+    await bash.type("\x15true\r", "echo $LINES $COLUMNS\r")
+    assert bash.screen.lines[-2:] == ["12 60", "$"]
+    await bash.type("readonly COLUMNS=7\r", "echo $LINES $COLUMNS\r")
+    assert bash.screen.lines[-2:] == ["12 7", "$"]
     await bash.end()
 
 
