@@ -38,8 +38,8 @@ _WHY_MISSING = {
     "proc.exepath": "the program's file can't be named, as that of a program that was deleted",
     "user.name": "the user's number has no name that Falco knows",
     "user.loginuid": "no login session is known",
-    "proc.tty": "the rule doesn't output it",
 }
+_NOT_OUTPUT = "the rule doesn't output it, or the event has none"
 _ANCESTOR = re.compile(r"proc\.aname\[(\d{1,9})\]", re.ASCII)
 _NA = re.compile(r"(?:^|[\s|(,])([\w.\[\]]+)=<NA>")
 
@@ -124,17 +124,24 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
         return names if len(names) > 1 else []
 
     def _missing(self) -> Iterator[tuple[str, str, str]]:
-        on_host = self.get("container.id") == "host"
-        for name in FIELDS:
-            if name not in self:
-                outside = name.startswith(("container.", "k8s."))
-                why = _WHY_MISSING.get(name, _HOST if outside and on_host else _METADATA if outside else "")
-                yield name, "", why or "the rule doesn't output it, or the event has none"
         # The rule's own fields are called in the output as the rule calls them, with <NA> for no value.
         said = str(self.get("output", "")).partition(" | ")[2]
+        reasons: dict[str, list[str]] = {}
+        for name in FIELDS:
+            if name not in self:
+                reasons.setdefault(self._why_missing(name, "<NA>" in said), []).append(name)
         ancestors = [name for name in _NA.findall(said) if re.fullmatch(r"g+parent|.*aname.*", name)]
         if ancestors:
-            yield ", ".join(ancestors), "", "the process has fewer ancestors than the rule asks for"
+            reasons["the process has fewer ancestors than the rule asks for"] = ancestors
+        yield from ((", ".join(names), "", why) for why, names in reasons.items())
+
+    def _why_missing(self, name: str, without_value: bool) -> str:
+        """`without_value`: some field of the rule's output has no value; it may be this one."""
+        if name.startswith(("container.", "k8s.")):
+            return _HOST if self.get("container.id") == "host" else _METADATA
+        if without_value or (name == "fd.name" and str(self.get("evt.type")).startswith("execve")):
+            return _WHY_MISSING.get(name, _NOT_OUTPUT)
+        return _NOT_OUTPUT
 
 
 def card(row: pd.Series[Any]) -> Alert:

@@ -34,11 +34,13 @@ _FORMATTERS: dict[str, Callable[[Any], str]] = dict.fromkeys(_STAGES, _with_unit
 
 
 def milliseconds(start: pd.Series[Any], end: pd.Series[Any]) -> pd.Series[Any]:
-    """Milliseconds (Int64) from one time to another; missing where one is missing."""
-    # Microseconds, since the difference of two times in nanoseconds may be too large for nanoseconds.
-    took = end.dt.as_unit("us") - start.dt.as_unit("us")
-    rounded: pd.Series[Any] = (took.dt.total_seconds() * 1000).round()
-    return rounded.astype("Int64")
+    """Milliseconds (Int64) from one time to another; missing where one is missing.
+
+    CloudWatch's times are in milliseconds, so the others are cut to them: stages add up, and none is less than nothing.
+    """
+    took = end.dt.floor("ms").dt.as_unit("ms") - start.dt.floor("ms").dt.as_unit("ms")
+    whole: pd.Series[Any] = (took.dt.total_seconds() * 1000).round()
+    return whole.astype("Int64")
 
 
 def delays(df: pd.DataFrame) -> Delays:

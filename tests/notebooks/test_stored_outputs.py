@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
+
+from labkit.exercises import exercises
+from labkit.workbook import SOLUTION, attendees, chapter, solution
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]-*.ipynb"))
 
@@ -73,3 +78,43 @@ def test_links_between_chapters_and_to_pictures_lead_somewhere(notebook: Noteboo
         if cell.cell_type == "markdown":
             for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", cell.source):
                 assert (NOTEBOOKS[0].parent / link).exists(), link
+
+
+def test_a_cell_of_code_is_short_and_fits_beside_the_sidebar(notebook: NotebookNode) -> None:
+    for cell in _code(notebook):
+        lines = cell.source.splitlines()
+        assert len(lines) <= 15, cell.source
+        assert max(map(len, lines)) <= 100, max(lines, key=len)
+
+
+def test_an_exercise_has_a_stub_a_solution_and_a_check_and_a_copy_has_no_solution(notebook: NotebookNode) -> None:
+    checks = [cell for cell in _code(notebook) if cell.source.startswith("lab.check(")]
+    assert checks, "a chapter without an exercise"
+    solutions = [cell.source for cell in _code(notebook) if SOLUTION in cell.metadata.get("tags", [])]
+    assert len(solutions) >= len(checks)
+    copy = nbformat.writes(attendees(deepcopy(notebook)))
+    assert not [text for text in solutions if json.dumps(text)[1:-1] in copy]
+
+
+def test_every_exercise_is_checked_in_its_chapter_and_has_a_solution(workshop: Path) -> None:
+    for name, exercise in exercises().items():
+        code = solution(chapter(workshop, exercise.chapter), f'lab.check("{name}"')
+        assert code, name
+        assert all(code not in hint for hint in exercise.hints)
+        text = chapter(workshop, exercise.chapter).read_text()
+        assert f'lab.hint(\\"{name}\\")' in text, f"chapter {exercise.chapter} doesn't tell of the hints of {name}"
+
+
+def test_a_chapter_says_what_one_will_be_able_to_do_and_how_long_it_takes(notebook: NotebookNode) -> None:
+    opening = notebook.cells[0].source
+    assert "**You will be able to**" in opening
+    assert re.search(r"\*\*Time\*\*: \d+ minutes\. \*\*Builds on\*\*: ", opening)
+    assert "](../images/pipeline" in opening
+    questions = [cell for cell in notebook.cells if "<summary>Question: " in cell.source]
+    assert questions
+
+
+def test_all_chapters_take_two_hours() -> None:
+    openings = (nbformat.read(path, as_version=4).cells[0].source for path in NOTEBOOKS)
+    minutes = [int(re.findall(r"\*\*Time\*\*: (\d+) minutes", opening)[0]) for opening in openings]
+    assert sum(minutes) == 120

@@ -110,3 +110,10 @@ def test_an_alert_with_next_to_nothing_is_a_card_too() -> None:
     bare = card(to_frame([json.dumps({"rule": "Mine", "output": "seen"})]).iloc[0])
     assert repr(bare).startswith("[?] Mine")
     assert "seen" in bare._repr_html_()
+
+
+def test_what_a_rule_does_not_output_is_not_called_missing_for_another_reason() -> None:
+    short = alert(fields={"proc.pname": None, "user.loginuid": None})
+    assert "the parent had ended already" not in repr(short)
+    reason = "the rule doesn't output it, or the event has none"
+    assert reason in section(repr(short), "missing, and why that is normal")

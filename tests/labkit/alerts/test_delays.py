@@ -30,10 +30,15 @@ FRAME = to_frame(
 def test_each_stage_is_in_milliseconds_and_missing_where_a_time_is() -> None:
     found = FRAME.falco.delays()
     assert found[["printed", "shipped", "total"]].dtypes.astype(str).tolist() == ["Int64"] * 3
-    assert found.iloc[:2, 2:].to_numpy().tolist() == [[3, 1247, 1250], [0, 10, 10]]
+    assert found.iloc[:2, 2:].to_numpy().tolist() == [[3, 1247, 1250], [1, 10, 11]]
     assert found["printed"].tolist()[2] == 0
     assert found["total"].isna().tolist() == [False, False, True]
-    assert found["total"].median() == 630
+    assert found["total"].median() == 630.5
+
+
+def test_a_log_event_of_the_same_millisecond_did_not_come_before_its_system_call() -> None:
+    found = to_frame([event("2026-11-23T04:15:07.000999999Z", START, START)]).falco.delays()
+    assert found.iloc[0, 2:].tolist() == [0, 0, 0]
 
 
 def test_it_is_shown_with_its_unit_and_as_wide_whatever_the_numbers_are() -> None:
