@@ -128,6 +128,9 @@ IN_THE_LAB = [
     *(["exec", "-c", value, "deploy/nginx", "id"] for value in BAD if value),
     *(["exec", "--record", value, "deploy/nginx", "id"] for value in FILES if value not in ("/dev/zero", "a\nb")),
     *(["exec", "deploy/nginx"], ["exec"]),
+    *(["shell", value] for value in BAD),
+    *(["shell", option, value] for option in ("--namespace", "-c") for value in BAD if value),
+    *(["shell", "--", value] for value in ("", " ", "\udcff", "\x01", "no-such-program")),
     *(["attack", "run", value] for value in BAD),
     *(["attack", "run", "--target", value, "control-read-passwd"] for value in BAD),
 ]
