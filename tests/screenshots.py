@@ -1,0 +1,161 @@
+"""Writes `images/screenshot-*.png`: what an attendee sees of `make lab` in a browser. Needs Chromium.
+
+`python -m tests.screenshots` takes them anew; look at each one before it is committed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from ekslab import client
+from tests.notebooks.conftest import ROOT, Attendee, Elsewhere
+from tests.notebooks.test_jupyterlab import QUIET, Screen
+
+IMAGES = ROOT / "images"
+LARGEST = 150_000  # bytes
+# What an attendee may write into the stub of chapter 04: right on the recording, but `cat` isn't all that prints files.
+RULE = """%%rule passwd-lookup
+- rule: Accounts looked up in container
+  desc: A program that prints files opened /etc/passwd in a container.
+  condition: open_read and container and fd.name = /etc/passwd and proc.name = cat
+  output: Accounts were looked up | file=%fd.name command=%proc.cmdline user=%user.name
+  priority: INFO
+  tags: [container, filesystem, mitre_discovery, T1087.001]
+"""
+# A person's choices: all cells are on the page, and no question about news.
+SETTINGS = {
+    "notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
+    "apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false"},
+}
+
+RUN = """async ([index, source]) => {
+    const shown = window.jupyterapp.shell.currentWidget, cells = shown.content.model.sharedModel.cells;
+    if (source) cells[index].setSource(source);
+    shown.content.activeCellIndex = index;
+    await window.jupyterapp.commands.execute('notebook:run-cell');
+    return cells[index].toJSON().outputs.filter(output => output.output_type === 'error').map(output => output.evalue);
+}"""
+
+
+class Chapter:
+    """A copy of a chapter, open in JupyterLab."""
+
+    def __init__(self, screen: Screen, name: str) -> None:
+        path = f"my-notebooks/{name}.ipynb"
+        self.screen = screen
+        self.cells = nbformat.read(Path(screen.server.root) / path, 4).cells
+        screen.open(path)
+
+    def at(self, part: str) -> int:
+        """The number of the first code cell that has this text in it."""
+        return next(n for n, cell in enumerate(self.cells) if cell.cell_type == "code" and part in cell.source)
+
+    def run(self, part: str, source: str = "", *, fails: bool = False) -> None:
+        """Runs the code cell that has this text in it, with another source if one is given."""
+        errors = self.screen.page.evaluate(RUN, [self.at(part), source])
+        assert bool(errors) == fails, errors
+
+    def cell(self, part: str) -> Any:
+        return self.screen.page.locator(".jp-Notebook:visible .jp-Cell").nth(self.at(part))
+
+
+def the_rule(screen: Screen) -> bytes:
+    """A rule of the attendee's own in chapter 04, tried on the recording, and what is told of it."""
+    chapter = Chapter(screen, "04-custom-rules")
+    for part in ("target = None", "Lab.connect("):
+        chapter.run(part)
+    chapter.run("%%rule", RULE)
+    chapter.run('lab.check("04-own-rule"', fails=True)
+    chapter.cell("%%rule").evaluate("element => element.scrollIntoView({block: 'start'})")
+    return _page(screen)
+
+
+def the_alert(screen: Screen) -> bytes:
+    """The card of chapter 03's first alert."""
+    chapter = Chapter(screen, "03-default-rules")
+    for part in ("target = None", "Lab.connect(", "session = lab.exec(", "alert = lab.wait_for_alert("):
+        chapter.run(part)
+    chapter.cell("session = lab.exec(").evaluate("element => element.scrollIntoView({block: 'start'})")
+    return _page(screen)
+
+
+def the_day(screen: Screen) -> bytes:
+    """The chart of chapter 05's day of alerts."""
+    chapter = Chapter(screen, "05-alerts-in-pandas")
+    for part in (
+        "target = None",
+        "Lab.connect(",
+        "chapter_start =",
+        "df = lab.alerts(",
+        "alerts.to_frame(lines)",
+        "day.falco.timeline()",
+    ):
+        chapter.run(part)
+    picture: bytes = chapter.cell("day.falco.timeline()").locator(".jp-OutputArea-output").screenshot()
+    return picture
+
+
+def _page(screen: Screen) -> bytes:
+    screen.page.wait_for_timeout(500)  # fonts and the status bar
+    picture: bytes = screen.page.screenshot()
+    return picture
+
+
+PICTURES = {"screenshot-rule": the_rule, "screenshot-alert": the_alert, "screenshot-day": the_day}
+
+
+@contextmanager
+def _attendee() -> Iterator[Attendee]:
+    """A new attendee with the workshop's folder, and a lab that ends with it."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, home = Path(place, "falco-workshop"), Path(place, "home")
+        for name in ("notebooks", "manifests", "custom-rules", "images"):
+            shutil.copytree(ROOT / name, folder / name)
+        shutil.copy(ROOT / "Makefile", folder)
+        settings = home / ".jupyter/lab/user-settings/@jupyterlab"
+        for name, chosen in SETTINGS.items():
+            (settings / name).parent.mkdir(parents=True, exist_ok=True)
+            (settings / name).write_text(json.dumps(chosen))
+        environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        try:
+            yield Attendee(folder, home, Elsewhere(), environ | {"HOME": str(home), "SHELL": "/bin/bash"})
+        finally:
+            client.stop(folder / ".labkit")
+
+
+def _small(picture: bytes) -> bytes:
+    """The PNG with a palette in place of true colours: a third of the bytes."""
+    written = io.BytesIO()
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image.quantize(96, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
+    assert len(written.getvalue()) < LARGEST
+    return written.getvalue()
+
+
+def main() -> None:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    with _attendee() as attendee, attendee.jupyterlab() as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+        screen = Screen(browser.new_page(viewport={"width": 1280, "height": 860}), server)
+        for name, take in PICTURES.items():
+            picture = _small(take(screen))
+            (IMAGES / f"{name}.png").write_bytes(picture)
+            print(f"images/{name}.png", len(picture), "bytes")
+            screen.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
