@@ -10,7 +10,7 @@ import pytest
 
 from labkit.errors import ExecError, StepError, StoppedError, TargetError
 from labkit.kube import Kube
-from labkit.kube.exec import _exit_code
+from labkit.kube.exec import exit_code
 from labkit.kube.objects import (
     API_VERSIONS,
     WORKLOADS,
@@ -104,10 +104,10 @@ def test_a_container_that_runs_between_two_crashes_is_not_well() -> None:
 
 def test_exit_codes_come_from_the_status_object() -> None:
     failed = {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}}
-    assert _exit_code({"status": "Success"}, ["x"]) == 0
-    assert _exit_code(failed, ["x"]) == 3
+    assert exit_code({"status": "Success"}, ["x"]) == 0
+    assert exit_code(failed, ["x"]) == 3
     with pytest.raises(ExecError, match="no such file"):
-        _exit_code({"status": "Failure", "message": "no such file"}, ["x"])
+        exit_code({"status": "Failure", "message": "no such file"}, ["x"])
 
 
 @pytest.mark.parametrize(("target", "said"), [("a/b/c/d", "names no pod"), ("deploy/", "names no pod")])
@@ -121,10 +121,12 @@ def test_a_clock_that_differs_is_allowed_for() -> None:
     sent = dt.datetime.now(dt.UTC)
     kube._note_clock(f"{sent:%a, %d %b %Y %H:%M:%S} GMT", sent)
     assert abs(kube.now() - dt.datetime.now(dt.UTC)) < dt.timedelta(seconds=0.1)
+    assert abs(kube.now(latest=True) - dt.datetime.now(dt.UTC)) < dt.timedelta(seconds=0.1)
     behind = sent - dt.timedelta(seconds=90)
     kube._note_clock(f"{behind:%a, %d %b %Y %H:%M:%S} GMT", sent)
     # Never later than the cluster's clock: an alert raised from now on must not count as an old one.
     assert kube.now() <= dt.datetime.now(dt.UTC) - dt.timedelta(seconds=90)
+    assert kube.now(latest=True) - kube.now() > dt.timedelta(seconds=0.9), "it was told in whole seconds"
 
 
 def test_a_missing_kubeconfig_is_said(tmp_path: Path) -> None:
