@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ekslab.node import Process
 
 DEFAULT_FILE = "/etc/falco/falco.yaml"
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The top-level keys of falco.yaml in 0.44; others fail its schema validation, which Falco reports and survives.
 _KEYS = {
@@ -109,7 +110,7 @@ def _read(process: Process, path: str) -> dict[str, Any]:
             else f"Could not read config file {path}: {error.strerror}"
         ) from error
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.load(text, _Loader) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"Error reading config file ({path}): {error}") from error
     if not isinstance(values, dict):
