@@ -81,7 +81,7 @@ _MAX_REPEATED = 1_000
 @dataclass(frozen=True)
 class Rule:
     """A loaded rule. `output` has all appended formats, `condition` its macros expanded; `event_types` are those it can
-    match; `macros` are those that its own text names."""
+    match; `macros` are those that its own text names. The `written` ones are as the files have them."""
 
     name: str
     description: str
@@ -96,6 +96,8 @@ class Rule:
     location: Location
     macros: tuple[str, ...] = ()
     node: int = 0
+    written_condition: str = ""
+    written_output: str = ""
 
 
 class Loader:
@@ -653,6 +655,8 @@ class Loader:
             location=rule.trail[-1],
             macros=tuple(dict.fromkeys(resolver.used)),
             node=compiled.node,
+            written_condition=rule.condition,
+            written_output=rule.output,
         )
 
     def _warn_of_fields(self, expression: ast.Expression, condition: str, rule: RuleItem) -> None:

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from ekslab.state import Endpoints
 from labkit import Lab, alerts
+from labkit.exercises import fluent_bit_role, pipeline_faults
 from labkit.provision import findings_forwarder, forwarder_diagnosis, metric_filters
 from labkit.provision.templates import template
 from labkit.respond import findings, metrics
@@ -33,7 +34,6 @@ FOR_MENDING = {
     "eks:ListClusters",
     "iam:AddClientIDToOpenIDConnectProvider",
     "iam:DetachRolePolicy",
-    "iam:UpdateAssumeRolePolicy",
     "lambda:UpdateFunctionCode",
     "lambda:UpdateFunctionConfiguration",
     "logs:StopQuery",
@@ -145,6 +145,10 @@ def run_the_workshop(person: Person) -> None:
     lab.ensure()
     assert {state for _, state, _ in lab.status().rows} == {"applied"}
     lab.ensure()
+    for _ in pipeline_faults.FAULTS:
+        pipeline_faults.break_a_link(lab.target)
+    lab.ensure("fluent-bit")
+    assert lab.check("01-what-it-may-do", {name: call.needed for name, call in fluent_bit_role.CALLS.items()}).right
     group, prefix = lab.settings.log_group, lab.settings.prefix
     outcomes = lab.attack("read-shadow", "terminal-shell", "drop-and-execute")
     assert all(outcome.passed for outcome in outcomes.values())

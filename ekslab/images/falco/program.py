@@ -69,21 +69,27 @@ async def _list_rules(p: Process, options: Options) -> int:
         return 0
     infos = [
         {
-            "condition": canonical(rule.condition),
+            "condition": rule.written_condition,
             "description": rule.description.strip(),
             "enabled": rule in active,
             "name": rule.name,
-            "output": rule.output,
+            "output": rule.written_output,
             "priority": rule.priority,
             "source": rule.source,
             "tags": list(rule.tags),
         }
         for rule in engine.rules
     ]
-    rules = [
-        # Falco evaluates every rule for asynchronous events, whatever the condition says of types.
-        {"details": {"events": sorted({*rule.event_types, "asyncevent"}), "macros": list(rule.macros)}, "info": info}
-        for rule, info in zip(engine.rules, infos, strict=True)
+    details = [
+        {
+            "condition_compiled": canonical(rule.condition),
+            # Falco evaluates every rule for asynchronous events, whatever the condition says of types.
+            "events": sorted({*rule.event_types, "asyncevent"}),
+            "macros": list(rule.macros),
+            "output_compiled": rule.output,
+        }
+        for rule in engine.rules
     ]
+    rules = [{"details": more, "info": info} for more, info in zip(details, infos, strict=True)]
     p.print(json.dumps({"required_engine_version": versions.FALCO_ENGINE, "rules": rules}))
     return 0

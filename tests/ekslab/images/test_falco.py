@@ -177,6 +177,12 @@ async def test_it_lists_its_rules(lab: Any) -> None:
     rules = json.loads(text)["rules"]
     assert len(rules) == 26
     assert rules[-1]["info"]["name"] == "Whoami run in container"
+    shell = next(rule for rule in rules if rule["info"]["name"] == "Terminal shell in container")
+    info, details = shell["info"], shell["details"]  # as written; with macros expanded and formats appended
+    assert "and spawned_process and shell_procs" in info["condition"]
+    assert "evt.type in (execve, execveat)" in details["condition_compiled"]
+    assert "%container.id" not in info["output"]
+    assert "container_id=%container.id" in details["output_compiled"]
 
 
 async def test_it_validates_a_file(lab: Any) -> None:
