@@ -89,6 +89,15 @@ def test_every_page_opens_offline_with_nothing_cut_off_or_pale(
     context.close()
 
 
+def test_a_button_that_works_in_jupyterlab_only_is_not_shown(chromium: Any, folder: Path) -> None:
+    page = chromium.new_page()
+    page.goto(f"file://{folder}/03-default-rules.html")
+    buttons = page.locator("[data-commandlinker-command]")
+    assert buttons.count()
+    assert not any(button.is_visible() for button in buttons.all())
+    page.close()
+
+
 def test_it_is_read_by_keyboard(chromium: Any, folder: Path) -> None:
     context = chromium.new_context(color_scheme="light", offline=True)
     page = context.new_page()
