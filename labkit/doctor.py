@@ -313,6 +313,9 @@ def browser(place: Place) -> Iterator[Finding]:
 
 def registry(place: Place, answer: _Answer) -> Iterator[Finding]:
     """Whether packages can be installed; that is needed once."""
+    if not answer.url:
+        yield Finding("network", "warning", "this Python has no pip that says which index it asks", "Install pip.")
+        return
     error = answer.wait()
     if not error:
         yield Finding("network", "ok", f"{answer.url} answers")
@@ -370,7 +373,7 @@ class _Answer:
 
 
 def _registry(place: Place) -> str:
-    """The package index that pip asks: variable, then configuration file, then PyPI."""
+    """The package index that pip asks: variable, then configuration file, then pip's own default."""
     if place.environ.get("PIP_INDEX_URL"):
         return place.environ["PIP_INDEX_URL"]
     files = [place.environ.get("PIP_CONFIG_FILE", ""), "/etc/pip.conf"]
@@ -382,7 +385,11 @@ def _registry(place: Place) -> str:
                 return known.get("global", "index-url")
         except configparser.Error:
             continue
-    return "https://pypi.org/simple/"
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError:  # no pip, or one that keeps it elsewhere
+        return ""
+    return str(PyPI.simple_url)
 
 
 def _needed() -> list[str]:

@@ -37,7 +37,7 @@ def chapter(root: Path, number: str) -> Path:
     """The committed notebook of a chapter, by its number (`03`). Raises `LabError` if there is none."""
     found = chapters(root)
     for path in found:
-        if path.stem.startswith(f"{number}-") or path.stem == number:
+        if path.stem.startswith(f"{number.zfill(2)}-") or path.stem == number:
             return path
     numbers = ", ".join(path.stem[:2] for path in found)
     raise LabError(f"There is no chapter {short_repr(number)}.", hint=f"There are: {numbers}.")

@@ -44,7 +44,7 @@ class Progress:
 
     def forget(self, numbers: Iterable[str] = ()) -> None:
         """Forgets everything about the named chapters and their exercises; about all, if none are named."""
-        chosen = tuple(number[:2] for number in numbers)
+        chosen = tuple(number.zfill(2)[:2] for number in numbers)
 
         def drop(found: dict[str, Any]) -> None:
             for name in list(found):

@@ -200,6 +200,11 @@ def test_a_registry_that_does_not_answer_blocks_only_the_set_up(
     assert results(doctor.clock(place, answer)) == []
 
 
+def test_without_a_setting_it_is_pips_own_index_and_without_pip_none(place: Place) -> None:
+    assert doctor._registry(place).startswith("https://")
+    assert results(doctor.registry(place, doctor._Answer(""))) == ["warning"]
+
+
 def test_an_index_that_never_answers_is_not_waited_for_long(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()

@@ -126,7 +126,7 @@ def test_starting_over_keeps_the_old_copy_beside_the_new_one(root: Path) -> None
     workbook.prepare(root)
     copy = root / "my-notebooks" / "03-default-rules.ipynb"
     edit(copy)
-    ((name, aside),) = workbook.start_over(root, ["03"])
+    ((name, aside),) = workbook.start_over(root, ["3"])
     assert name == copy.name
     assert "mine" in sources(copy.with_name(aside))[1]
     assert sources(copy)[1] == "answer = [..., ...]"

@@ -144,7 +144,7 @@ def test_a_reached_checkpoint_leads_to_the_next_chapter(target: Target) -> None:
 def test_what_was_done_is_forgotten_by_chapter(target: Target) -> None:
     exercises.check(target, NAME, 2)
     exercises.checkpoint(target, "02", {})
-    Progress(target.settings).forget(["01"])
+    Progress(target.settings).forget(["1"])
     assert not Progress(target.settings).solved(NAME)
     assert Progress(target.settings).reached("02")
 
