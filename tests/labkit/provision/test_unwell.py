@@ -131,6 +131,7 @@ def test_an_image_that_is_not_there(lab: Lab) -> None:
     lab.undo("nginx")
 
 
+@pytest.mark.in_order
 def test_a_rule_that_falco_refuses_is_told_at_once_and_mended_by_the_right_one(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_rule_that_falco_refuses_is_told_at_once_and_mended_by_the_right_one(
     assert states(lab)["falco"][0] == states(lab)["custom-rules"][0] == "applied"
 
 
+@pytest.mark.in_order
 def test_a_step_asks_helm_once_what_is_there_and_an_undone_one_has_been_reloaded_without(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +185,8 @@ def test_a_step_asks_helm_once_what_is_there_and_an_undone_one_has_been_reloaded
     lab.teardown()
 
 
-def test_a_cluster_without_nodes(lab: Lab) -> None:
+def test_a_cluster_without_nodes(new_lab: Callable[..., Endpoints], workshop: Path) -> None:
+    lab = Lab.connect(home=new_lab().home, root=workshop, timeout=LONG)
     assert STEPS["falco"].status(lab.target).state == "absent"
     for node in lab.kube.list("Node"):
         lab.kube.request("DELETE", lab.kube.path("v1", "Node", "", node["metadata"]["name"]))

@@ -24,6 +24,8 @@ from labkit.waiting import poll
 
 NAME = "falco-workshop-forwarder"
 
+pytestmark = pytest.mark.in_order  # findings and dead letters of one lab are counted
+
 
 @pytest.fixture(scope="module")
 def endpoints(new_lab: Callable[..., Endpoints]) -> Endpoints:
