@@ -33,7 +33,7 @@ def _with_unit(milliseconds: Any) -> str:
 _FORMATTERS: dict[str, Callable[[Any], str]] = dict.fromkeys(_STAGES, _with_unit)
 
 
-def milliseconds(start: pd.Series[Any], end: pd.Series[Any]) -> pd.Series[Any]:
+def _milliseconds(start: pd.Series[Any], end: pd.Series[Any]) -> pd.Series[Any]:
     """Milliseconds (Int64) from one time to another; missing where one is missing.
 
     CloudWatch's times are in milliseconds, so the others are cut to them: stages add up, and none is less than nothing.
@@ -57,8 +57,8 @@ def delays(df: pd.DataFrame) -> Delays:
             f"These alerts don't say when they were delivered: there is no column {missing[0]!r}.", hint=hint
         )
     stages = (
-        milliseconds(df["time"], df["timestamp"]),
-        milliseconds(df["timestamp"], df["ingestionTime"]),
-        milliseconds(df["time"], df["ingestionTime"]),
+        _milliseconds(df["time"], df["timestamp"]),
+        _milliseconds(df["timestamp"], df["ingestionTime"]),
+        _milliseconds(df["time"], df["ingestionTime"]),
     )
     return Delays({"time": df["time"], "rule": df["rule"], **dict(zip(_STAGES, stages, strict=True))})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.calls import short_repr
+from labkit.exercises import recorded_day
 from labkit.exercises.exercise import Wrong, exercise
 from labkit.show import counted
 from labkit.target import Target
@@ -15,21 +13,7 @@ from labkit.target import Target
 if TYPE_CHECKING:
     import pandas as pd
 
-DAY = Path("notebooks", "data", "day.jsonl.gz")
 _KEYS = ("pod", "parent", "left_behind", "moved_to")
-
-
-@cache
-def _frame(file: Path) -> pd.DataFrame:
-    from labkit.alerts import to_frame
-
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        return to_frame(lines)
-
-
-def day_of_alerts(target: Target) -> pd.DataFrame:
-    """The day of alerts that chapter 05 reads."""
-    return _frame(target.settings.root / DAY)
 
 
 @exercise(
@@ -50,7 +34,7 @@ def intruder(target: Target, answer: Any) -> str:
     if odd := next((key for key in _KEYS if not isinstance(answer[key], str)), ""):
         raise Wrong(f"`{odd}` has to be text; it is `{short_repr(answer[odd])}`.")
     given = {key: answer[key].strip() for key in _KEYS}
-    day = day_of_alerts(target)
+    day = recorded_day.frame(target.settings.root)
     shells = day[day["rule"] == "Run shell untrusted"]
     first = str(shells["k8s.pod.name"].iloc[0])
     night = day[(day["time"] >= shells["time"].iloc[0]) & (day["time"] < shells["time"].iloc[0] + _hour())]

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from labkit.calls import near, short_repr
-from labkit.exercises.chapter05 import day_of_alerts
+from labkit.exercises import recorded_day
 from labkit.exercises.exercise import Wrong, exercise
 from labkit.show import counted
 from labkit.target import Target
@@ -47,7 +47,7 @@ def severity(target: Target, table: Any) -> str:
         raise Wrong("Nothing would ever page: no priority is `CRITICAL`.")
     if _LABELS.index(table["Warning"]) < _LABELS.index("MEDIUM"):
         raise Wrong(f"`Warning` is `{table['Warning']}`: reads of /etc/shadow would be among what needs no action.")
-    counts = day_of_alerts(target)["priority"].astype(str).map(table).value_counts()
+    counts = recorded_day.frame(target.settings.root)["priority"].astype(str).map(table).value_counts()
     pages, high = int(counts.get("CRITICAL", 0)), int(counts.get("HIGH", 0))
     if pages > MOST_PAGES:
         raise Wrong(

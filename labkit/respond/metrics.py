@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from labkit.alerts.delays import milliseconds
 from labkit.alerts.times import When, utc
 from labkit.aws import refusal, translated_errors
 from labkit.calls import CloudWatchClient, LogsClient, checked
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.literals import StandardUnitType
     from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef, MetricDatumTypeDef, MetricTypeDef
 
-MAX_PAIRS = 1000  # different dimension names and values in an hour, beyond which a filter may be disabled
 MAX_VALUES = 150  # of one metric in a PutMetricData call
 MAX_DATA = 1000  # metrics in a PutMetricData call
 MAX_QUERIES = 500  # in a GetMetricData call
@@ -63,21 +61,6 @@ def put_filter(client: LogsClient, request: Request) -> None:
             f"CloudWatch Logs refuses metric filter {request['filterName']}: {reason}{mark}",
             hint="Correct it. TestMetricFilter tries a pattern on messages without a filter.",
         ) from error.__cause__
-
-
-@checked
-def distinct(df: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The number of values of columns of an alert frame: the number of metrics they would make as dimensions.
-
-    Rows are `columns`. `values` (Int64) counts the different values, `hour` (Int64) the most within a clock hour, and
-    `share` (Float64) is `hour` divided by the 1,000 beyond which a filter may be disabled. A column that no alert has
-    (`k8s.pod.name` of alerts from a host) counts 0.
-    """
-    found = df.reindex(columns=list(columns))
-    hours = found.groupby(_logged(df).dt.floor("h")).nunique().max()
-    table = pd.DataFrame({"values": found.nunique(), "hour": hours}).fillna(0).astype("Int64").rename_axis("column")
-    table["share"] = (table["hour"] / MAX_PAIRS).astype("Float64")
-    return table
 
 
 @dataclass(frozen=True)
@@ -250,16 +233,6 @@ def _query(id_: str, counter: Counter, value: str, period: int) -> MetricDataQue
 
 
 # PutMetricData
-
-
-@checked
-def lag(df: pd.DataFrame) -> pd.Series[Any]:
-    """Milliseconds (Int64) from each event in the kernel (`time`) to the ingestion of its alert (`ingestionTime`).
-
-    `time` is of the node's clock and `ingestionTime` of AWS's: a difference between the clocks is in the result.
-    Missing where a time is missing.
-    """
-    return milliseconds(df["time"], df["ingestionTime"]).rename("lag")
 
 
 @checked

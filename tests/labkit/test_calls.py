@@ -98,7 +98,6 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a column that is a number": (lambda: metrics.count(frame(), 5), "It has to be text"),  # type: ignore[arg-type]
     "a column misspelt": (lambda: metrics.count(frame(), "rool"), 'Count by "rule"'),
     "a period misspelt": (lambda: metrics.count(frame(), perod=60), "Did you mean 'period'"),  # type: ignore[call-arg]
-    "a lag of another frame": (lambda: metrics.lag(pd.DataFrame({"a": [1]})), "lab.alerts()"),
     "data of a list": (lambda: metrics.metric_data("x", [1], [2]), "a column of a frame"),  # type: ignore[arg-type]
     "findings of a number": (lambda: findings.to_findings(5, account_id="1", region="r"), "or several values"),  # type: ignore[arg-type]
     "findings of nowhere": (lambda: findings.to_findings([], account="1"), "Did you mean 'account_id'"),  # type: ignore[call-arg]

@@ -41,6 +41,14 @@ def test_a_log_event_of_the_same_millisecond_did_not_come_before_its_system_call
     assert found.iloc[0, 2:].tolist() == [0, 0, 0]
 
 
+def test_it_is_exact_over_centuries_and_missing_beyond() -> None:
+    logged = int(pd.Timestamp("2026-11-23T04:20:16Z").timestamp() * 1000)
+    ages = ["2026-11-23T04:20:15.25Z", "1700-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+    found = to_frame([event(age, logged, logged) for age in ages]).falco.delays()["total"]
+    assert found.isna().tolist() == [False, False, True]
+    assert found[:2].tolist() == [10315743616000, 750]
+
+
 def test_it_is_shown_with_its_unit_and_as_wide_whatever_the_numbers_are() -> None:
     found = FRAME.falco.delays()
     assert "1,250 ms" in repr(found)

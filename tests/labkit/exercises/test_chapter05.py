@@ -12,7 +12,7 @@ import pytest
 from labkit import exercises
 from labkit.alerts import to_frame
 from labkit.exercises import NotYet
-from labkit.exercises.chapter05 import DAY
+from labkit.exercises.recorded_day import DAY
 from labkit.settings import Settings
 from labkit.target import Target
 

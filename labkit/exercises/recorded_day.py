@@ -1,0 +1,39 @@
+"""The day of alerts that chapters 05 and 06 are about, and the intruder in it."""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DAY = Path("notebooks", "data", "day.jsonl.gz")
+
+
+@cache
+def messages(root: Path) -> list[str]:
+    """The alerts as Falco printed them, oldest first."""
+    with gzip.open(root / DAY, "rt", encoding="utf-8") as lines:
+        return lines.read().splitlines()
+
+
+@cache
+def frame(root: Path) -> pd.DataFrame:
+    """The alerts, with columns as `labkit.alerts.read` has them."""
+    from labkit.alerts import to_frame
+
+    return to_frame(messages(root))
+
+
+def intruder(day: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are the intruder's: of the pod with the first shell, and of the one that it went on to."""
+    import pandas as pd
+
+    shells = day[day["rule"] == "Run shell untrusted"]
+    start = shells["time"].iloc[0] - pd.Timedelta(minutes=5)
+    visit = day[day["time"].between(start, start + pd.Timedelta(hours=1))]
+    pods = {shells["k8s.pod.name"].iloc[0], visit[visit["proc.tty"] > 0]["k8s.pod.name"].iloc[0]}
+    return visit[visit["k8s.pod.name"].isin(pods)]

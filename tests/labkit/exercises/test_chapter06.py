@@ -1,0 +1,153 @@
+"""The exercises of chapter 06, answered wrongly and rightly; the embedded lab's CloudWatch Logs tries the patterns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ekslab.state import Endpoints
+from labkit import Lab
+from labkit.exercises import NotYet, recorded_day
+from labkit.exercises.chapter06 import Alarm
+
+SHOP = "$.output_fields.['k8s.ns.name'] = shop"
+
+
+@pytest.fixture(scope="module")
+def lab(embedded: Endpoints, workshop: Path) -> Lab:
+    return Lab.connect(home=embedded.home, root=workshop)
+
+
+@pytest.fixture(scope="module")
+def day(workshop: Path) -> pd.DataFrame:
+    return recorded_day.frame(workshop)
+
+
+def settings(metric: str, period: Any, threshold: Any, datapoints: Any = 1, periods: Any = 1) -> dict[str, Any]:
+    """An alarm that is raised if `datapoints` of `periods` periods reach the threshold."""
+    return {
+        "MetricName": metric,
+        "Period": period,
+        "EvaluationPeriods": periods,
+        "DatapointsToAlarm": datapoints,
+        "Threshold": threshold,
+    }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("{ $.output_fields.k8s.ns.name = shop && $.priority != Notice }", "matches none of 328 messages"),
+        (f"{{ {SHOP} }}", "40 messages of 328; 15 are meant.\n  It takes too many: 23 `Notice` in `shop`, 1 `Debug`"),
+        (f"{{ {SHOP}* && $.priority != Notice }}", "1 `Warning` in `shop-test`."),
+        (f"{{ {SHOP} && ($.priority = Warning || $.priority = Critical) }}", "It misses: 1 `Alert` in `shop`, 1 `Emer"),
+        (f"{{ {SHOP} && $.priority = Warning || $.priority = Critical }}", "It takes too many: 55 `Critical` in `ci`."),
+        (f"{{ {SHOP} && $.priority >= Warning }}", "refuses this pattern: Invalid character(s) in term 'Warning'"),
+        ("{ $.priority == Warning }", "expected a value (position 15)"),
+        ("shop", "1 `Warning` in `shop-test`."),
+        ("canary", "a line that is no alert"),
+        ("?Warning ?Notice ?Critical ?canary", "and 7 other kinds."),
+        (["{ $.priority = Warning }"], "a text; it is `['{ $.priority = Warning }']`"),
+    ],
+)
+def test_patterns_that_match_too_few_or_too_many(lab: Lab, pattern: Any, said: str) -> None:
+    with pytest.raises(NotYet) as caught:
+        lab.check("06-pattern", pattern)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        f"{{ {SHOP} && $.priority = %^Warning$|^Error$|^Critical$|^Alert$|^Emergency$% }}",
+        f"{{ $.priority != Notice && $.priority != Informational && $.priority != Debug && {SHOP} }}",
+        f"{{ ($.priority = Warning || $.priority = Error || $.priority = Critical || $.priority = Alert || "
+        f'$.priority = "Emergency") && {SHOP} }}',
+    ],
+)
+def test_patterns_that_match_what_is_meant(lab: Lab, pattern: str) -> None:
+    assert lab.check("06-pattern", pattern).text.startswith("It matches the 15 messages that are meant, of 328.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        # The workshop's own two alarms.
+        (
+            settings("CriticalAlerts", 60, 1),
+            "The intruder doesn't raise it. The rest of the day raises it 49 times: 03:1",
+        ),
+        (settings("CriticalAlerts", 60, 1), "Of 56 critical alerts that day, 1 is the intruder's."),
+        (settings("Alerts", 60, 30), "never raised, and misses the intruder: in a minute `Alerts` reaches 4 at most"),
+        (
+            settings("Alerts", 60, 3),
+            "The intruder doesn't raise it. The rest of the day raises it 6 times: 00:02",
+        ),
+        (settings("Alerts", 300, 5), "The intruder raises it at 03:52. The rest of the day raises it 6 times: 00:04"),
+        (settings("Alerts", 300, 5), "00:04, 08:19, 10:10 and 3 more. In 5 minutes there are up to 5 alerts that day."),
+        (settings("Alerts", 300, 5, 2, 2), "periods with 5 or more, but never 2 of 2 that follow each other"),
+        (settings("Alerts", 3600, 29), "raised at 04:09. By then the intruder has left (04:02): it is too late"),
+        (settings("AlertsByRule", 60, 1), "exists only with a dimension"),
+        (settings("Alert", 60, 1), "it is `'Alert'`. Choose one of Alerts, CriticalAlerts"),
+        (settings("Alerts", 15, 1), "It is in seconds, and for metrics by the minute a multiple of 60"),
+        (settings("Alerts", "900", 1), "`Period` has to be a whole number from 1 on; it is `'900'`"),
+        (settings("Alerts", 3600, 1, 1, 25), "25 periods of 3600 s are more than a day"),
+        (settings("Alerts", 60, 1, 3, 2), "there can't be 3 datapoints in 2 periods"),
+        (settings("Alerts", 60, 0), "`Threshold`: 0 is reached when nothing happens"),
+        (settings("Alerts", 60, float("nan")), "`Threshold` has to be a number; it is `nan`"),
+        (settings("Alerts", 60, 10**400), "reaches 4 at most"),
+        (settings("Alerts", 60, True), "`Threshold` has to be a number; it is `True`"),
+        (settings("Alerts", 60, 1) | {"Treshold": 1}, "no setting `Treshold` here. Did you mean 'Threshold'?"),
+        ({"MetricName": "Alerts", "Period": 60, "Threshold": 1}, "`EvaluationPeriods` is missing"),
+        (settings(["Alerts"], 60, 1), "doesn't have the form"),  # type: ignore[arg-type]
+        (10, "a dict of an alarm's settings; it is `10`"),
+    ],
+)
+def test_alarms_that_miss_the_intruder_or_wake_you_for_nothing(lab: Lab, answer: Any, said: str) -> None:
+    with pytest.raises(NotYet) as caught:
+        lab.check("06-threshold", answer)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (settings("Alerts", 900, 10), "raised at 03:48, 11 minutes after the intruder's first alert, and never by"),
+        (settings("Alerts", 900, 10.5), "which has up to 8 in 15 minutes; the alarm needs 10.5."),
+        (
+            settings("Alerts", 300, 4, 2, 2),
+            "needs 4 in 2 of 2 periods.\n\nIt would notify 3 times: 03:48, 03:53",
+        ),
+        ({"MetricName": "Alerts", "Period": 1800, "EvaluationPeriods": 1, "Threshold": 14}, "raised at 03:52"),
+    ],
+)
+def test_alarms_that_find_the_intruder_and_nothing_else(lab: Lab, answer: Any, said: str) -> None:
+    assert said in lab.check("06-threshold", answer).text
+
+
+def test_the_intruder_is_some_of_the_day(day: pd.DataFrame) -> None:
+    visit = recorded_day.intruder(day)
+    assert len(visit) == 13
+    assert visit["k8s.pod.name"].nunique() == 2
+    assert set(visit["rule"]) > {"Run shell untrusted", "Terminal shell in container", "Execution from /dev/shm"}
+
+
+def test_an_alarm_counts_the_minutes_before_it_and_is_raised_when_it_was_not(day: pd.DataFrame) -> None:
+    """By hand: alerts at 00:00:30, 00:02:30, 00:03:30 and 00:10:30."""
+    midnight = day["time"].iloc[0].floor("D")
+    few = day.iloc[:4].assign(time=[midnight + pd.Timedelta(seconds=s) for s in (30, 150, 210, 630)])
+
+    def raised(*alarm: Any) -> list[str]:
+        return list(Alarm("Alerts", *alarm).raised(few).strftime("%H:%M"))
+
+    assert raised(1, 1, 1, 1) == ["00:01", "00:03", "00:11"]  # still raised at 00:04
+    assert raised(2, 1, 1, 2) == ["00:04"]
+    assert raised(4, 1, 1, 3) == ["00:04"]
+    assert raised(1, 2, 2, 1) == ["00:04"]
+    assert raised(1, 4, 3, 1) == ["00:04"]
+    assert raised(1, 2, 1, 1) == ["00:01", "00:11"]  # and from 00:01 to 00:05
+    assert raised(2, 2, 2, 1) == ["00:03"]  # alerts from 00:01 to 00:03, and before that
+    assert Alarm("CriticalAlerts", 1, 1, 1, 1).raised(few).empty
