@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from ekslab.node import Process
 
 DEFAULT_FILE = "/etc/falco/falco.yaml"
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The top-level keys of falco.yaml in 0.44; others fail its schema validation, which Falco reports and survives.
 _KEYS = {
@@ -110,12 +111,20 @@ def _read(process: Process, path: str) -> dict[str, Any]:
             else f"Could not read config file {path}: {error.strerror}"
         ) from error
     try:
-        values = yaml.load(text, _Loader) or {}
-    except yaml.YAMLError as error:
+        values = copy.deepcopy(_parsed(text)) or {}
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that don't exist
         raise ConfigError(f"Error reading config file ({path}): {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"Error reading config file ({path}): nested too deeply") from error
     if not isinstance(values, dict):
         raise ConfigError(f"Error reading config file ({path}): not a map of settings")
     return values
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str) -> Any:
+    """Parses YAML once: the Falco of each node reads the same. (libyaml, which is quicker, crashes on deep nesting.)"""
+    return yaml.safe_load(text)
 
 
 def _merge(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
