@@ -34,6 +34,21 @@ RULE = """%%rule passwd-lookup
   priority: INFO
   tags: [container, filesystem, mitre_discovery, T1087.001]
 """
+# Picture -> the chapter, and what is in the code cells to run.
+CELLS = {
+    "screenshot-rule": ("04-custom-rules", ("target = None", "Lab.connect(", "%%rule", 'lab.check("04-own-rule"')),
+    "screenshot-alert": (
+        "03-default-rules",
+        ("target = None", "Lab.connect(", "session = lab.exec(", "alert = lab.wait_for_alert("),
+    ),
+    "screenshot-day": (
+        "05-alerts-in-pandas",
+        (
+            *("target = None", "Lab.connect(", "chapter_start =", "df = lab.alerts("),
+            *("alerts.to_frame(lines)", "day.falco.timeline()"),
+        ),
+    ),
+}
 # A person's choices: all cells are on the page, and no question about news.
 SETTINGS = {
     "notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
@@ -71,49 +86,20 @@ class Chapter:
         return self.screen.page.locator(".jp-Notebook:visible .jp-Cell").nth(self.at(part))
 
 
-def the_rule(screen: Screen) -> bytes:
-    """A rule of the attendee's own in chapter 04, tried on the recording, and what is told of it."""
-    chapter = Chapter(screen, "04-custom-rules")
-    for part in ("target = None", "Lab.connect("):
-        chapter.run(part)
-    chapter.run("%%rule", RULE)
-    chapter.run('lab.check("04-own-rule"', fails=True)
-    chapter.cell("%%rule").evaluate("element => element.scrollIntoView({block: 'start'})")
-    return _page(screen)
-
-
-def the_alert(screen: Screen) -> bytes:
-    """The card of chapter 03's first alert."""
-    chapter = Chapter(screen, "03-default-rules")
-    for part in ("target = None", "Lab.connect(", "session = lab.exec(", "alert = lab.wait_for_alert("):
-        chapter.run(part)
-    chapter.cell("session = lab.exec(").evaluate("element => element.scrollIntoView({block: 'start'})")
-    return _page(screen)
-
-
-def the_day(screen: Screen) -> bytes:
-    """The chart of chapter 05's day of alerts."""
-    chapter = Chapter(screen, "05-alerts-in-pandas")
-    for part in (
-        "target = None",
-        "Lab.connect(",
-        "chapter_start =",
-        "df = lab.alerts(",
-        "alerts.to_frame(lines)",
-        "day.falco.timeline()",
-    ):
-        chapter.run(part)
-    picture: bytes = chapter.cell("day.falco.timeline()").locator(".jp-OutputArea-output").screenshot()
+def take(screen: Screen, name: str) -> bytes:
+    """Runs a picture's cells. What it shows: the page from the last cell but one on; of a chart, the chart."""
+    chapter_name, parts = CELLS[name]
+    chapter = Chapter(screen, chapter_name)
+    for part in parts:
+        chapter.run(part, RULE if part == "%%rule" else "", fails=part.startswith("lab.check("))
+    picture: bytes
+    if "timeline" in parts[-1]:
+        picture = chapter.cell(parts[-1]).locator(".jp-OutputArea-output").screenshot()
+    else:
+        chapter.cell(parts[-2]).evaluate("element => element.scrollIntoView({block: 'start'})")
+        screen.page.wait_for_timeout(500)  # fonts and the status bar
+        picture = screen.page.screenshot()
     return picture
-
-
-def _page(screen: Screen) -> bytes:
-    screen.page.wait_for_timeout(500)  # fonts and the status bar
-    picture: bytes = screen.page.screenshot()
-    return picture
-
-
-PICTURES = {"screenshot-rule": the_rule, "screenshot-alert": the_alert, "screenshot-day": the_day}
 
 
 @contextmanager
@@ -149,8 +135,8 @@ def main() -> None:
     with _attendee() as attendee, attendee.jupyterlab() as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
         screen = Screen(browser.new_page(viewport={"width": 1280, "height": 860}), server)
-        for name, take in PICTURES.items():
-            picture = _small(take(screen))
+        for name in CELLS:
+            picture = _small(take(screen, name))
             (IMAGES / f"{name}.png").write_bytes(picture)
             print(f"images/{name}.png", len(picture), "bytes")
             screen.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -41,15 +42,95 @@ def test_every_setting_of_the_instructor_guide_is_one() -> None:
     assert {name.lower() for name in named} <= set(Settings.__dataclass_fields__)
 
 
-def test_every_command_of_the_readme_is_one() -> None:
-    from labkit.cli import COMMANDS
+CODE = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.S)
 
-    named = re.findall(r"^labkit (\w+)", (ROOT / "README.md").read_text(), re.M)
-    assert named
-    assert set(named) <= set(COMMANDS)
-    targets = re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.M)
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Names and texts of documents, READMEs and chapters' Markdown."""
+    for path in (*DOCUMENTS, ROOT / "falcorules/README.md", ROOT / "ekslab/README.md", ROOT / "custom-rules/README.md"):
+        yield path.name, path.read_text()
+    for notebook in sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb")):
+        cells = nbformat.read(notebook, 4).cells
+        yield notebook.name, "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def codes() -> Iterator[tuple[str, str]]:
+    """Each piece of code in them: a block or what is in backquotes, with the name of the document."""
+    for name, text in texts():
+        for block, inline in CODE.findall(text):
+            yield name, block or inline
+
+
+def test_every_labkit_command_and_option_that_is_named_exists() -> None:
+    import click
+
+    from labkit.cli import main
+
+    seen = set()
+    for name, code in codes():
+        for line in re.findall(r"(?:^|[\s;(|&/])labkit ((?:[^`#|;&)\n]|\\\n)+)", code):
+            words = [word.strip("\"'[]()") for word in line.replace("\\\n", " ").split()]
+            command: click.Command = main
+            context = click.Context(main)
+            while words and isinstance(command, click.Group) and re.fullmatch(r"[a-z-]+", words[0]):
+                found = command.get_command(context, words[0])
+                assert found is not None, (name, line)
+                seen.add(words.pop(0))
+                command = found
+            known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            if command.ignore_unknown_options or not known:
+                continue
+            for word in words:
+                if word == "--":
+                    break
+                if re.match(r"--[a-z]", word):
+                    assert word.partition("=")[0] in known | {"--help", "--version"}, (name, line)
+    assert {"start-over", "doctor", "shell", "run", "teardown", "replay"} <= seen
+
+
+def test_every_make_target_and_test_module_that_is_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    named = set()
+    for name, code in codes():
+        for target in re.findall(r"(?:^|[\s(`])make ([a-z]+)\b", code, re.M):
+            named.add(target)
+            assert re.search(rf"^{target}:", makefile, re.M), (name, target)
+        for module in re.findall(r"python -m (tests[\w.]+)", code):
+            assert (ROOT / f"{module.replace('.', '/')}.py").exists(), (name, module)
+        for test in re.findall(r"\b(tests/[\w/]+\.py)\b", code):
+            assert (ROOT / test).exists(), (name, test)
+    assert {"run", "test", "lab", "doctor", "bench", "notebooks", "browser", "clean"} <= named
+
+
+def test_every_method_of_the_lab_that_is_named_exists() -> None:
+    from labkit import Lab
+
+    named = {(name, method) for name, code in codes() for method in re.findall(r"\blab\.(\w+)\(", code)}
+    assert len({method for _, method in named}) > 15
+    assert not [(name, method) for name, method in named if not hasattr(Lab, method)]
+
+
+def test_every_test_that_a_document_names_is_one() -> None:
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name, code in codes():
+        for test in re.findall(r"^test_\w+$", code):
+            assert f"def {test}(" in tests, (name, test)
+
+
+def test_screenshots_are_small_and_of_the_chapters() -> None:
+    from tests import screenshots
+
+    for name in screenshots.CELLS:
+        picture = ROOT / "images" / f"{name}.png"
+        assert picture.stat().st_size < screenshots.LARGEST
+        assert f"images/{name}.png" in (ROOT / "README.md").read_text()
+    for chapter, parts in screenshots.CELLS.values():
+        cells = nbformat.read(ROOT / f"notebooks/{chapter}.ipynb", 4).cells
+        sources = [cell.source for cell in cells if cell.cell_type == "code"]
+        for part in parts:
+            assert any(part in source for source in sources), (
+                f"python -m tests.screenshots can't find {part} in {chapter}"
+            )
 
 
 @pytest.mark.parametrize("table", ["README.md", "notebooks/00-start-here.ipynb"])

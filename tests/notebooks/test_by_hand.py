@@ -73,7 +73,7 @@ class Terminal:
         self.folder = folder / "workshop"
         self.folder.mkdir()
         for entry in ROOT.iterdir():  # what a block leaves behind is not left in the checkout
-            if entry.name != ".labkit":
+            if entry.name not in (".labkit", "build", "my-notebooks"):
                 (self.folder / entry.name).symlink_to(entry)
         self.environment = {
             "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), "/usr/bin", "/bin"]),
@@ -213,21 +213,51 @@ def test_the_block_for_boto3(lab: Lab, capsys: pytest.CaptureFixture[str]) -> No
     assert "'NewStateValue': 'ALARM'" in capsys.readouterr().out
 
 
-@needs_tools
-@pytest.mark.parametrize("document", ["docs/instructor-guide.md", "README.md"])
-def test_the_documents_by_hand(terminal: Terminal, lab: Lab, document: str) -> None:
-    """All but what sets up the environment, which a test has, and what is for a cluster of one's own.
+# Blocks of documents that aren't typed here, and why.
+NOT_TYPED = {
+    r"^make run": "test_chapters.py does `make run`, test_jupyterlab.py `make lab`, .ci/run `make test`",
+    r"LABKIT_TARGET=eks|--target eks": "needs an account; end_to_end/test_eks_target.py has what can be tried without",
+    r"^conda ": "needs conda; test_environments.py looks up what is in the file",
+    r"^podman ": "needs a container engine; test_environments.py looks up what is in the file",
+}
+# Those with blocks to type, in the order in which they are typed: the last ends the lab.
+TYPED = (
+    *("docs/instructor-guide.md", "docs/writing-a-chapter.md", "docs/decisions/0020-how-large-labkit-is.md"),
+    "docs/terminal.md",
+)
 
-    README comes last: it ends the lab.
-    """
-    texts = [text for language, text in FENCE.findall((ROOT / document).read_text()) if language == "bash"]
-    typed = [text for text in texts if not re.search(r"^make |LABKIT_TARGET=eks", text, re.M)]
-    assert typed
+
+def typed(document: Path) -> list[str]:
+    texts = [text for language, text in FENCE.findall(document.read_text()) if language == "bash"]
+    return [text for text in texts if not any(re.search(pattern, text, re.M) for pattern in NOT_TYPED)]
+
+
+def test_every_document_with_blocks_to_type_is_typed() -> None:
+    documents = [ROOT / "README.md", *ROOT.glob("*/README.md"), *(ROOT / "docs").rglob("*.md")]
+    assert {path.relative_to(ROOT).as_posix() for path in documents if typed(path)} == set(TYPED)
+    texts = "\n".join(path.read_text() for path in documents)
+    blocks = "\n".join(text for language, text in FENCE.findall(texts) if language == "bash")
+    assert all(re.search(pattern, blocks, re.M) for pattern in NOT_TYPED), "a reason for a block that isn't there"
+
+
+@needs_tools
+@pytest.mark.parametrize("document", TYPED)
+def test_the_documents_by_hand(terminal: Terminal, lab: Lab, document: str) -> None:
     lab.ensure("nginx")
-    printed = [terminal.run(text.replace(".venv/bin/", ""), where=".") for text in typed]
-    if document == "README.md":
-        _, first, end, rules = printed
+    printed = [terminal.run(text.replace(".venv/bin/", ""), where=".") for text in typed(ROOT / document)]
+    assert printed
+    if document == "docs/terminal.md":
+        _, first, shell, rules, copies, end = printed
         assert re.search(r"Read sensitive file untrusted .* cat /etc/shadow", first), first
-        assert end.splitlines()[-2:] == ["Nothing is left", "Stopped."]
+        assert re.search(r"^uid=0.*\nnginx-.*\nPRETTY_NAME", shell), shell
         assert "Whoami run in container" in rules
         assert (terminal.folder / "mine.jsonl").stat().st_size > 0
+        assert "Fresh copies are there" in copies
+        assert end.splitlines()[-2:] == ["Nothing is left", "Stopped."]
+    elif document == "docs/writing-a-chapter.md":
+        assert "1 chapter passed" in printed[0]
+        assert (terminal.folder / "build/try/index.html").exists()
+    elif document.startswith("docs/decisions"):
+        total, *folders = printed[0].splitlines()
+        assert sum(int(line.split()[0]) for line in folders) == int(total)
+        assert "provision/" in printed[0]
