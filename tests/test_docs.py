@@ -147,3 +147,6 @@ def test_the_tables_of_chapters_have_the_notebooks_that_there_are(table: str) ->
         title = nbformat.read(notebook, 4).cells[0].source.splitlines()[0]
         chapters.append((f"{notebook.name[:2]} {title.removeprefix('# ')}", notebook))
     assert [(name, (page.parent / link).resolve()) for name, link in rows] == chapters
+    minutes = re.findall(r"^\| \[\d\d .*\| (\d+) \|$", text, re.M)
+    openings = [nbformat.read(notebook, 4).cells[0].source for _, notebook in chapters]
+    assert minutes == [re.findall(r"\*\*Time\*\*: (\d+) minutes", opening)[0] for opening in openings]

@@ -114,43 +114,47 @@ def test_the_image_leaves_out_what_git_ignores_and_is_large() -> None:
         assert f"{name}/" in (ROOT / ".gitignore").read_text().split()
 
 
+def opened(folder: Path, home: Path, command: str, **environ: str) -> str:
+    """What a program prints that `start` starts in an image whose workshop is in `folder`."""
+    if not folder.exists() or folder == home:
+        for name in ("notebooks", "manifests", "custom-rules", "images"):
+            shutil.copytree(ROOT / name, folder / name)
+        shutil.copy(ROOT / "start", folder)
+    path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+    environment = {"PATH": path, "HOME": str(home), client.PARENT: str(os.getpid())} | environ
+    words = [folder / "start", "bash", "-c", f"{command}; exit 7"]
+    done = subprocess.run(words, env=environment, cwd="/", capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 7, done.stderr  # that of the program that was started
+    return done.stdout
+
+
+LAB = 'echo "endpoint:$AWS_ENDPOINT_URL"; grep -c 127.0.0.1 "$KUBECONFIG"; command -v labkit'
+CHAPTERS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
 @pytest.mark.start_up
-@pytest.mark.parametrize("place", ["an image's folder", "the home folder"])
+@pytest.mark.parametrize("place", ["image", "home"])
 def test_start_makes_the_copies_and_sets_the_labs_variables(tmp_path: Path, place: str) -> None:
-    """`start`, twice: as a Hub starts the container a second time with the home folder that it has kept."""
-    home = tmp_path / "home"
-    folder = home if place == "the home folder" else tmp_path / "image"
+    """In an image, twice: a Hub starts the container again, with the home folder that it has kept."""
+    home, folder = tmp_path / "home", tmp_path / place
     home.mkdir()
-    shown = "echo $AWS_ENDPOINT_URL; kubectl get nodes --no-headers" if shutil.which("kubectl") else "echo $KUBECONFIG"
-    state = home / ".labkit"
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
-        "HOME": str(home),
-        client.PARENT: str(os.getpid()),
-    }
-    printed = []
     try:
-        for visit in ("first", "second"):
-            if folder != home:
-                shutil.rmtree(folder, ignore_errors=True)
-            if visit == "first" or folder != home:
-                for name in ("notebooks", "manifests", "custom-rules", "images"):
-                    shutil.copytree(ROOT / name, folder / name)
-                shutil.copy(ROOT / "start", folder)
-            done = subprocess.run(
-                [folder / "start", "bash", "-c", f"{shown}; exit 7"],
-                env=environment,
-                cwd="/",
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            assert done.returncode == 7, done.stderr  # that of the program that was started
-            assert "127.0.0.1" in done.stdout or str(state) in done.stdout
-            copies = sorted(path.name for path in (home / "my-notebooks").glob("*.ipynb"))
-            assert copies == sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
-            printed.append((home / "my-notebooks/00-start-here.ipynb").stat().st_mtime_ns)
+        assert "endpoint:http://127.0.0.1:" in opened(folder, home, LAB)
+        copies = home / "my-notebooks"
+        assert sorted(path.name for path in copies.glob("*.ipynb")) == CHAPTERS
+        if place == "image":
+            (copies / CHAPTERS[0]).write_text("{}")  # an attendee's work
+            shutil.rmtree(folder)
+            assert "endpoint:http://127.0.0.1:" in opened(folder, home, LAB)
+            assert (folder / "my-notebooks" / CHAPTERS[0]).read_text() == "{}"
+            assert not (folder / ".labkit").exists()
     finally:
-        client.stop(state)
-    assert printed[0] == printed[1], "a copy was made again"
+        client.stop(home / ".labkit")
+
+
+def test_start_leaves_a_clusters_environment_alone(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    own = {"LABKIT_TARGET": "eks", "AWS_PROFILE": "own"}
+    printed = opened(tmp_path / "image", tmp_path / "home", 'echo "$AWS_PROFILE:$AWS_ENDPOINT_URL"', **own)
+    assert printed.splitlines()[-1] == "own:"
+    assert not (tmp_path / "home/.labkit").exists()
