@@ -173,14 +173,19 @@ def threshold(target: Target, answer: Any) -> str:
     start, end = visit["time"].iloc[0].floor("min"), visit["time"].iloc[-1].ceil("min")
     noise = day.drop(visit.index)
     raised, false = alarm.raised(day), alarm.raised(noise)
-    in_time = raised[(raised >= start) & (raised <= end) & ~raised.isin(false)]
+    in_time = raised[(raised >= start) & (raised <= end)]
     if len(false):
-        caught = f"The intruder raises it at {_clock(in_time[:1])}" if len(in_time) else "The intruder doesn't raise it"
-        more = f" and {len(false) - 3} more" if len(false) > 3 else ""
-        raise Wrong(
-            f"{caught}. The rest of the day raises it {counted(len(false), 'time')}: "
-            f"{_clock(false[:3])}{more}. {_what_it_counts(alarm, day, visit)}"
+        by_it = in_time[~in_time.isin(false)]
+        times = f"{counted(len(false), 'time')}: {_clock(false[:3])}" + (
+            f" and {len(false) - 3} more" if len(false) > 3 else ""
         )
+        if len(by_it):
+            said = f"The intruder raises it at {_clock(by_it[:1])}, but the rest of the day does so {times}"
+        elif len(in_time):
+            said = f"With or without the intruder, it is raised {times}"
+        else:
+            said = f"It misses the intruder, and the rest of the day raises it {times}"
+        raise Wrong(f"{said}. {_what_it_counts(alarm, day, visit)}")
     if not len(in_time):
         raise Wrong(_missed(alarm, day, raised, end))
     told = [
