@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def test_every_setting_of_the_instructor_guide_is_one() -> None:
     named = re.findall(r"`LABKIT_(\w+)`", (ROOT / "docs" / "instructor-guide.md").read_text())
     assert named
     assert {name.lower() for name in named} <= set(Settings.__dataclass_fields__)
+
+
+def test_the_layers_of_labkit_in_the_architecture_are_those_that_are_enforced_and_name_every_module() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    part = text[text.index("### Layers of `labkit`") : text.index("`manifests/` and `custom-rules/`")]
+    modules_of = {
+        path.stem for path in (ROOT / "labkit").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert modules_of - {"__init__"} <= {name.strip("/") for name in re.findall(r"`(\w+/?)`", part)}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (one["layers"] for one in contracts if one["name"] == "the layers of labkit")
+    enforced = [set(re.findall(r"\w+", layer)) for layer in layers]
+    rows = re.findall(r"^\| (`.*?) \|", part, re.M)
+    assert [{name.strip("/") for name in re.findall(r"`([\w/]+)`", row)} for row in rows] == enforced
 
 
 CODE = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.S)
