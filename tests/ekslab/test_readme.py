@@ -135,7 +135,9 @@ def test_the_documented_packages_are_what_the_package_imports() -> None:
     }
     used -= sys.stdlib_module_names | {"ekslab", "falcorules"}
     brought = {name for package in INSTALLED.split() for name in IMPORTED_AS.get(package, [package.replace("-", "_")])}
-    assert used <= brought
+    optional = set(re.findall(r"Install `(\w+)` as well", README))
+    assert used <= brought | optional
+    assert optional == {"matplotlib"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(INSTALLED.split()) <= {re.split(r"[<>=!]", line)[0] for line in project["dependencies"]}
 
