@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,17 @@ def test_an_alarm_counts_the_minutes_before_it_and_is_raised_when_it_was_not(day
     assert raised(1, 2, 1, 1) == ["00:01", "00:11"]  # and from 00:01 to 00:05
     assert raised(2, 2, 2, 1) == ["00:03"]  # alerts from 00:01 to 00:03, and before that
     assert Alarm("CriticalAlerts", 1, 1, 1, 1).raised(few).empty
+
+
+def test_the_chapter_says_how_often_the_workshops_alarms_would_have_called(day: pd.DataFrame, workshop: Path) -> None:
+    alarms = json.loads((workshop / "manifests/cloudwatch/alarms.json").read_text())
+    keys = ("EvaluationPeriods", "DatapointsToAlarm", "Threshold")
+    calls = [
+        len(Alarm(alarm["MetricName"], alarm["Period"] // 60, *(alarm[key] for key in keys)).raised(day))
+        for alarm in alarms
+    ]
+    assert calls == [49, 0]
+    text = (workshop / "notebooks/06-metrics-and-alarms.ipynb").read_text()
+    assert "this alarm would have called you 49 times, and the other one never" in text
+    visit = recorded_day.intruder(day)["time"]
+    assert f"({visit.min():%H:%M} to {visit.max().ceil('min'):%H:%M})" in text
