@@ -32,8 +32,7 @@ RULE = """%%rule passwd-lookup
   condition: open_read and container and fd.name = /etc/passwd and proc.name = cat
   output: Accounts were looked up | file=%fd.name command=%proc.cmdline user=%user.name
   priority: INFO
-  tags: [container, filesystem, mitre_discovery, T1087.001]
-"""
+  tags: [container, filesystem, mitre_discovery, T1087.001]"""
 # Picture -> the chapter, and what is in the code cells to run.
 CELLS = {
     "screenshot-rule": ("04-custom-rules", ("target = None", "Lab.connect(", "%%rule", 'lab.check("04-own-rule"')),

@@ -53,7 +53,7 @@ def own_rule(target: Target, draft: Any) -> str:
     missed = [f"`{name}`" for name in _PRINTERS if not alerts(_by(read, name))]
     if missed:
         raise Wrong(
-            f"It sees `cat /etc/passwd`, but not {', '.join(missed)}: whoever finds no `cat` takes one of these. "
+            f"It sees `cat /etc/passwd`, but not {', '.join(missed)}: an intruder without `cat` takes one of these. "
             "A list keeps the condition short."
         )
     return (
