@@ -144,4 +144,4 @@ def test_a_shell_in_jupyterlab_does_not_read_what_leads_elsewhere(
     ):
         assert f"pid {embedded.pid}" in said
         assert f"[|{embedded.kubeconfig}|" in said
-    assert sorted(path.name for path in environment.SHELL.iterdir()) == [".zshrc", "rc"]
+    assert sorted(path.name for path in environment.SHELL.iterdir()) == [".zshrc", "labconfig", "rc"]
