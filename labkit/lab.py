@@ -362,6 +362,18 @@ class Lab:
         bounds += [f" {word} {bound}" for word, bound in (("since", start), ("until", end)) if bound is not None]
         return Found(df, f"No alerts{''.join(bounds)} in log group {self.settings.log_group}.")
 
+    def read_alerts(self, file: Path | str) -> pd.DataFrame:
+        """The alerts of a file, one JSON object a line as Falco prints them, plain or compressed by gzip.
+
+        The path counts from here or from the workshop's folder. Columns as in `alerts`; `attrs["skipped"]` counts lines
+        that are no alerts. Raises `LabError` for a file that can't be read.
+        """
+        from labkit.alerts import read_file
+        from labkit.charts import accessor  # noqa: F401  registers df.falco
+
+        there = self.settings.root / file
+        return read_file(there if not Path(file).is_file() and there.is_file() else file)
+
     def wait_for_alert(
         self,
         rule: str | None = None,

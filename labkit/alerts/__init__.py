@@ -1,12 +1,24 @@
 """Falco alerts of a CloudWatch Logs group: typed DataFrames, live streams and Logs Insights queries."""
 
+from labkit.alerts.file import read_file
 from labkit.alerts.frame import to_frame
 from labkit.alerts.live import follow, live_tail
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
 from labkit.alerts.query import insights
 from labkit.alerts.reader import events, read
 
-__all__ = ["PRIORITIES", "NotAlert", "events", "follow", "insights", "live_tail", "parse", "read", "to_frame"]
+__all__ = [
+    "PRIORITIES",
+    "NotAlert",
+    "events",
+    "follow",
+    "insights",
+    "live_tail",
+    "parse",
+    "read",
+    "read_file",
+    "to_frame",
+]
 
 
 def __dir__() -> list[str]:

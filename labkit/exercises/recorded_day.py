@@ -23,9 +23,9 @@ def messages(root: Path) -> list[str]:
 @cache
 def frame(root: Path) -> pd.DataFrame:
     """The alerts, with columns as `labkit.alerts.read` has them."""
-    from labkit.alerts import to_frame
+    from labkit.alerts import read_file
 
-    return to_frame(messages(root))
+    return read_file(root / DAY)
 
 
 def intruder(day: pd.DataFrame) -> pd.DataFrame:
