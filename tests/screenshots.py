@@ -44,7 +44,7 @@ CELLS = {
         "05-alerts-in-pandas",
         (
             *("target = None", "Lab.connect(", "chapter_start =", "df = lab.alerts("),
-            *("alerts.to_frame(lines)", "day.falco.timeline()"),
+            *("lab.read_alerts(", "day.falco.timeline()"),
         ),
     ),
 }
