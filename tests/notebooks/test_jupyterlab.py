@@ -256,8 +256,8 @@ def test_a_link_to_a_file_opens_it(screen: Screen) -> None:
 @pytest.mark.parametrize(
     ("chapter", "said"),
     [
-        ("00-start-here", "Everything this workshop needs is there"),
-        ("06-metrics-and-alarms", "The alarm was raised and its notification read"),
+        ("00-start-here", "Chapter 00 is done"),
+        ("06-metrics-and-alarms", "Chapter 06 is done"),
     ],
 )
 def test_run_all_reaches_the_checkpoint(screen: Screen, chapter: str, said: str) -> None:
