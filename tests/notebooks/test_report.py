@@ -32,6 +32,15 @@ PALE = """() => {
     if ((Math.max(...two) + .05) / (Math.min(...two) + .05) < 4.5) pale.push(text) }
   return pale }"""
 
+# Cells of tables in which a line has room for fewer than three letters, though a word of theirs is longer.
+NARROW = """() => [...document.querySelectorAll("td, th")].filter(cell => {
+  const words = cell.innerText.split(/\\s+/), style = getComputedStyle(cell)
+  const room = cell.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)
+  const canvas = document.createElement("canvas").getContext("2d")
+  canvas.font = style.font
+  return cell.checkVisibility() && words.some(word => room + 1 < canvas.measureText(word.slice(0, 3)).width)
+}).map(cell => cell.innerText)"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -69,7 +78,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 1600])
-def test_every_page_opens_offline_with_nothing_cut_off_or_pale(
+def test_every_page_opens_offline_with_nothing_cut_off_pale_or_narrow(
     chromium: Any, folder: Path, theme: str, width: int
 ) -> None:
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, offline=True)
@@ -82,6 +91,7 @@ def test_every_page_opens_offline_with_nothing_cut_off_or_pale(
         page.goto(path.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
         assert page.evaluate(PALE) == [], path.name
+        assert page.evaluate(NARROW) == [], path.name
         assert page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor") == (
             "rgb(255, 255, 255)" if theme == "light" else "rgb(15, 20, 26)"
         )
