@@ -56,7 +56,8 @@ def what_it_may_do(target: Target, predicted: Any) -> str:
         why.append("You allow something that the policy doesn't list: what isn't allowed is denied.")
     if any(refused[name] and calls[name].listed for name in wrong):
         why.append("For one, the action is in the list. What else has to be right?")
-    raise Wrong(f"{len(calls) - len(wrong)} of {len(calls)} are as you say. {' '.join(why)}")
+    right = len(calls) - len(wrong)
+    raise Wrong(f"{right} of {len(calls)} {'is' if right == 1 else 'are'} as you say. {' '.join(why)}")
 
 
 @exercise(

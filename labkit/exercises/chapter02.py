@@ -78,7 +78,8 @@ def other_values(target: Target, predicted: Any) -> str:
     wrong = [name for name in CHANGES if said[name] != found[name]]
     if wrong:
         right = len(CHANGES) - len(wrong)
-        raise Wrong(f"{right} of {len(CHANGES)} are right. Think again about `{wrong[0]}`. {CHANGES[wrong[0]][1]}")
+        are = "is" if right == 1 else "are"
+        raise Wrong(f"{right} of {len(CHANGES)} {are} right. Think again about `{wrong[0]}`. {CHANGES[wrong[0]][1]}")
     return "\n".join(f"`{name}`: {OUTCOMES[found[name]]}" for name in CHANGES)
 
 

@@ -40,8 +40,10 @@ def intruder(target: Target, answer: Any) -> str:
     night = day[(day["time"] >= shells["time"].iloc[0]) & (day["time"] < shells["time"].iloc[0] + _hour())]
     second = str(night[night["proc.tty"] > 0]["k8s.pod.name"].iloc[0])
     left = str(night[(night["k8s.pod.name"] == first) & (night["priority"] >= "Critical")]["proc.exepath"].iloc[0])
+    if given["pod"].rpartition("/")[2] == second:
+        raise Wrong(f"`pod`: `{second}` is where it went later. Where did it begin?")
     _pod(day, given["pod"], first, "`pod`")
-    if given["parent"] != str(shells["proc.pname"].iloc[0]):
+    if given["parent"].casefold() != str(shells["proc.pname"].iloc[0]).casefold():
         raise Wrong(
             f"`pod` is right. But the first shell there wasn't started by `{given['parent']}`: look at `proc.pname` of "
             "the first alert that is about a shell."

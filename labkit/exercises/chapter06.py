@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def pattern(target: Target, answer: Any) -> str:
     if not matched:
         raise Wrong(
             f"It matches none of {counted(len(messages), 'message')}. Values are compared letter by letter, and a name "
-            "with a dot in it is no path of two names."
+            f"with a dot in it is no path of two names. {_usual_mistakes(answer)}".strip()
         )
     problems = [
         f"{what}: {_kinds(found)}."
@@ -92,9 +93,25 @@ def _matches(target: Target, pattern: str, messages: list[str]) -> set[str]:
             code, reason = refusal(error)
             if code != "InvalidParameterException":
                 raise
-            raise Wrong(f"CloudWatch Logs refuses this pattern: {reason}") from error
+            said = f"CloudWatch Logs refuses this pattern: {reason.rstrip('.')}. {_usual_mistakes(pattern)}"
+            raise Wrong(said.strip()) from error
         matched |= {match["eventMessage"] for match in answer["matches"]}
     return matched
+
+
+_MISTAKES = {
+    r"[<>]=?\s*(?![\s=\d.+-])": "Texts can't be compared with `>=`: list the ones that are meant, joined by `||`.",
+    r"=\s*'": 'Texts have double quotes, or none: `"shop"`.',
+    r"==": "A pattern compares with one `=`.",
+    r"\b(and|or)\b": "“And” is `&&`, and “or” is `||`.",
+    r"\bin\s*[(\[]": "A pattern has no `in (...)`: compare with each value, joined by `||`.",
+}
+"""Habits from rules and from Python, which filter patterns don't have, and what to write."""
+
+
+def _usual_mistakes(pattern: str) -> str:
+    bare = re.sub(r'"[^"]*"|%[^%]*%', '""', pattern)
+    return " ".join(said for mistake, said in _MISTAKES.items() if re.search(mistake, bare, re.I))
 
 
 def _is_meant(message: str) -> bool:
@@ -196,6 +213,12 @@ def threshold(target: Target, answer: Any) -> str:
     ]
     if len(raised) > 1:
         told.append(f"It would notify {len(raised)} times: {_clock(raised)}.")
+    if len(late := raised[raised > end]):
+        when = "once more" if len(late) == 1 else f"{len(late)} times more"
+        told.append(
+            f"The intruder left at {end:%H:%M}, and it notifies {when} after that ({_clock(late)}). That is fine: the "
+            "periods that it looks at then still hold the intruder's alerts; without those it is never raised."
+        )
     told.append("Another day has other noise: look at more than one, and tune the loudest rules first.")
     return "\n\n".join(told)
 

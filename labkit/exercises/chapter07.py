@@ -20,7 +20,8 @@ MOST_PAGES, MOST_HIGH = 5, 60
     "07-severity",
     "A table of severities that a team can live with",
     hints=(
-        'How many alerts of each priority did chapter 05\'s day have? `day["priority"].value_counts()` counts them. '
+        "How many alerts of each priority did chapter 05's day have? "
+        '`lab.read_alerts("notebooks/data/day.jsonl.gz")["priority"].value_counts()` counts them. '
         "Builds make most of one priority: what may it be, so that no team is called 56 times?",
         "Leave `CRITICAL` to what Falco calls worse than `Critical`. That priority may be `HIGH` then, and `Warning` "
         "one step below.",
@@ -42,9 +43,14 @@ def severity(target: Target, table: Any) -> str:
     levels = [_LABELS.index(table[priority]) for priority in _PRIORITIES]
     for (worse, after), (higher, lower) in zip(pairwise(_PRIORITIES), pairwise(levels), strict=True):
         if higher < lower:
-            raise Wrong(f"`{after}` would be more severe than `{worse}`, which Falco takes for worse.")
+            raise Wrong(
+                f"`{after}` would be more severe than `{worse}`, which Falco takes for worse: the list above takes for "
+                "granted that a worse alert never gets a milder label."
+            )
     if "CRITICAL" not in table.values():
-        raise Wrong("Nothing would ever page: no priority is `CRITICAL`.")
+        raise Wrong(
+            "Nothing would ever page: no priority is `CRITICAL`. The list above takes for granted that the worst does."
+        )
     if _LABELS.index(table["Warning"]) < _LABELS.index("MEDIUM"):
         raise Wrong(f"`Warning` is `{table['Warning']}`: reads of /etc/shadow would be among what needs no action.")
     counts = recorded_day.frame(target.settings.root)["priority"].astype(str).map(table).value_counts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dis
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,31 +51,32 @@ def _missing(condition: Callable[[], Any], notebook: Path) -> str:
             return ""
     except NameError as error:
         where = _cell(notebook, error.name or "")
-        return where or str(error)
+        return f"run {where}" if where else str(error)
     except LabError as error:
         return " ".join(str(error).split())
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    for name in _names(condition):
+    for name in _names(condition):  # they are set: the condition was evaluated
         if where := _cell(notebook, name):
-            return f"it isn't so; {where}"
-    return "it isn't so"
+            return f"it isn't so (yet). Look at {where}, and run it again when you have changed something"
+    return "it isn't so (yet). Run this cell again when you have changed something"
 
 
 def _names(condition: Callable[[], Any]) -> list[str]:
-    """The notebook's variables that a condition reads, in order."""
+    """The notebook's variables that a condition reads, in order; attributes (`audit` in `lab.audit()`) are none."""
     code = getattr(condition, "__code__", None)
     if code is None:
         return []
     inner = [constant for constant in code.co_consts if hasattr(constant, "co_names")]
-    names = [*code.co_names, *(name for one in inner for name in one.co_names)]
+    steps = [step for one in (code, *inner) for step in dis.get_instructions(one)]
+    names = [step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
     return [name for name in names if name not in ("lab", "pd") and not hasattr(builtins, name)]
 
 
 def _cell(notebook: Path, name: str) -> str:
-    """Which cell to run to set a variable; empty if the chapter doesn't set it."""
+    """Which cell sets a variable; empty if the chapter doesn't set it."""
     found = defining_cell(notebook, name)
     if found is None:
         return ""
     heading, line = found
-    return f"run the cell below “{heading}” that begins with `{line.strip()}`"
+    return f"the cell below “{heading}” that begins with `{line.strip()}`"

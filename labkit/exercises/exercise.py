@@ -94,7 +94,7 @@ def check(target: Target, name: str, *answers: Any) -> Feedback:
 def hint(target: Target, name: str) -> Feedback:
     """See `Lab.hint`."""
     exercise = find(name)
-    taken = Progress(target.settings).count(name, "hints")
+    taken = Progress(target.settings).count(name, "hints", most=len(exercise.hints) + 1)
     if taken <= len(exercise.hints):
         title = f"Hint {taken} of {len(exercise.hints)}: {exercise.task}"
         return Feedback("hint", title, exercise.hints[taken - 1])

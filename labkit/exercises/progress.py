@@ -19,7 +19,9 @@ def table(settings: Settings) -> Table:
             if exercise.chapter == number:
                 taken = progress.hints(exercise.name)
                 state = "solved" if progress.solved(exercise.name) else "to do"
-                rows.append((path.stem, exercise.task, state + (f", {counted(taken, 'hint')}" if taken else "")))
+                help_taken = f", {counted(min(taken, len(exercise.hints)), 'hint')}" if taken else ""
+                help_taken += " and the solution" if taken > len(exercise.hints) else ""
+                rows.append((path.stem, exercise.task, state + help_taken))
         rows.append((path.stem, "checkpoint", "reached" if progress.reached(number) else "to do"))
     done = sum(not state.startswith("to do") for _, _, state in rows)
     return Table(f"{done} of {len(rows)} done", ("chapter", "what", "state"), tuple(rows))

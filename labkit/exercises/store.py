@@ -33,12 +33,13 @@ class Progress:
         """Keeps facts about an exercise or a chapter. An exercise that was solved once stays solved."""
         self._change(lambda found: found.setdefault(name, {}).update(facts))
 
-    def count(self, name: str, what: str) -> int:
-        """Adds one to a number that is kept about an exercise, and returns it."""
+    def count(self, name: str, what: str, *, most: int | None = None) -> int:
+        """Adds one to a number that is kept about an exercise, up to `most`, and returns it."""
 
         def add(found: dict[str, Any]) -> None:
             about = found.setdefault(name, {})
-            about[what] = int(about.get(what, 0)) + 1
+            number = int(about.get(what, 0)) + 1
+            about[what] = number if most is None else min(number, most)
 
         return int(self._change(add)[name][what])
 

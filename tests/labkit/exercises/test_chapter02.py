@@ -45,7 +45,7 @@ def said(lab: Lab, answer: Any) -> str:
         ({"falco.rule_matching: all": "one alert"}, "4 of 5 .*rule_matching.* one looks at the path"),
         ({"falco.append_output: []": "one alert"}, "4 of 5 .*append_output.* does its output name the pod"),
         ({"tty: false": "late"}, "4 of 5 .*tty.* Does Falco 0.44 need both"),
-        (dict.fromkeys(CHANGES, "one alert"), "1 of 5 are right. Think again about `falco.json_output: false`"),
+        (dict.fromkeys(CHANGES, "one alert"), "1 of 5 is right. Think again about `falco.json_output: false`"),
         ({"tty: false": "an alert"}, "`tty: false` it is `'an alert'`, which is none .*Did you mean .*There are: one"),
         ({"tty: false": True}, "`tty: false` it is `True`, which is none of the outcomes. There are: one alert"),
         ({"tty": "late"}, "something of each of these, and of nothing else: falco.json_output: false"),

@@ -63,6 +63,12 @@ def test_the_right_answer_with_namespaces_or_without(target: Target, right: dict
     assert exercises.check(target, "05-intruder", right).right
     written = right | {"pod": f"shop/{right['pod']}", "moved_to": f" batch/{right['moved_to']} "}
     assert "were builds" in exercises.check(target, "05-intruder", written).text
+    assert exercises.check(target, "05-intruder", right | {"parent": right["parent"].upper()}).right
+
+
+def test_the_second_pod_is_not_where_it_began(target: Target, right: dict[str, str]) -> None:
+    with pytest.raises(NotYet, match="is where it went later"):
+        exercises.check(target, "05-intruder", right | {"pod": f"batch/{right['moved_to']}"})
 
 
 def test_wrong_answers_are_told_what_is_wrong_with_them(

@@ -11,7 +11,7 @@ import pytest
 
 from ekslab.state import Endpoints
 from labkit import Lab
-from labkit.exercises import NotYet, recorded_day
+from labkit.exercises import NotYet, chapter06, recorded_day
 from labkit.exercises.chapter06 import Alarm
 
 SHOP = "$.output_fields.['k8s.ns.name'] = shop"
@@ -47,7 +47,11 @@ def settings(metric: str, period: Any, threshold: Any, datapoints: Any = 1, peri
         (f"{{ {SHOP} && ($.priority = Warning || $.priority = Critical) }}", "It misses: 1 `Alert` in `shop`, 1 `Emer"),
         (f"{{ {SHOP} && $.priority = Warning || $.priority = Critical }}", "It takes too many: 55 `Critical` in `ci`."),
         (f"{{ {SHOP} && $.priority >= Warning }}", "refuses this pattern: Invalid character(s) in term 'Warning'"),
-        ("{ $.priority == Warning }", "expected a value (position 15)"),
+        (f"{{ {SHOP} && $.priority >= Warning }}", "list the ones that are meant, joined by `||`"),
+        ("{ $.priority == Warning }", "expected a value (position 15). A pattern compares with one `=`."),
+        ("{ $.output_fields.['k8s.ns.name'] = 'shop' }", 'Texts have double quotes, or none: `"shop"`.'),
+        (f"{{ {SHOP} and $.priority = Warning }}", "“And” is `&&`, and “or” is `||`."),
+        (f"{{ {SHOP} && $.priority in (Warning, Error) }}", "A pattern has no `in (...)`"),
         ("shop", "1 `Warning` in `shop-test`."),
         ("canary", "a line that is no alert"),
         ("?Warning ?Notice ?Critical ?canary", "and 7 other kinds."),
@@ -127,6 +131,17 @@ def test_alarms_that_miss_the_intruder_or_wake_you_for_nothing(lab: Lab, answer:
 )
 def test_alarms_that_find_the_intruder_and_nothing_else(lab: Lab, answer: Any, said: str) -> None:
     assert said in lab.check("06-threshold", answer).text
+
+
+def test_usual_mistakes_are_not_seen_where_there_are_none() -> None:
+    for pattern in (f"{{ {SHOP} && $.proc.tty >= 1 }}", '{ $.a = "this and == that" || $.b = %x in (y)% }'):
+        assert chapter06._usual_mistakes(pattern) == ""
+
+
+def test_a_notification_after_the_intruder_has_left_is_explained(lab: Lab) -> None:
+    late = "once more after that (04:03). That is fine"
+    assert late in lab.check("06-threshold", settings("Alerts", 300, 3, 3, 3)).text
+    assert "That is fine" not in lab.check("06-threshold", settings("Alerts", 900, 10)).text
 
 
 def test_the_intruder_is_some_of_the_day(day: pd.DataFrame) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from labkit import exercises
+from labkit import Lab, exercises
 from labkit.exercises import NotYet
+from labkit.exercises.exercise import find
 from labkit.settings import Settings
 from labkit.target import Target
 
@@ -34,10 +37,12 @@ def target(workshop: Path, tmp_path: Path) -> Target:
     ("table", "said"),
     [
         (RIGHT | {"Alert": "HIGH", "Critical": "CRITICAL"}, "`Critical` would be more severe than `Alert`"),
+        (RIGHT | {"Alert": "HIGH", "Critical": "CRITICAL"}, "takes for granted that a worse alert never gets a milder"),
         (RIGHT | {"Critical": "CRITICAL"}, "56 findings would be `CRITICAL`: 56 pages, nearly all builds"),
         (RIGHT | {"Warning": "HIGH"}, "findings would be `HIGH`: no team looks at more than 60 a day"),
         (RIGHT | {"Warning": "LOW"}, "`Warning` is `LOW`"),
         (RIGHT | {"Emergency": "HIGH", "Alert": "HIGH"}, "Nothing would ever page"),
+        (RIGHT | {"Emergency": "HIGH", "Alert": "HIGH"}, "takes for granted that the worst does"),
         (RIGHT | {"Notice": "low"}, "no severity `'low'`; labels are in capital letters. Did you mean 'LOW'"),
         (RIGHT | {"Notice": 3}, "no severity `3`"),
         (RIGHT | {"Info": "LOW"}, "Falco has no priority `'Info'`. Did you mean 'Informational'"),
@@ -57,3 +62,9 @@ def test_right_tables(target: Target, changed: dict[str, str]) -> None:
     assert told.right
     assert "56 `HIGH`" in told.text
     assert "The intruder's program is among the `HIGH` ones" in told.text
+
+
+def test_the_first_hints_code_works_in_any_notebook(target: Target) -> None:
+    lab = SimpleNamespace(read_alerts=partial(Lab.read_alerts, cast(Any, target)))
+    code = next(one for one in find("07-severity").hints[0].split("`") if one.startswith("lab."))
+    assert eval(code, {"lab": lab})["Critical"] == 56

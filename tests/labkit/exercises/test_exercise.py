@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import nbformat
@@ -91,6 +92,8 @@ def test_hints_come_one_after_the_other_and_the_solution_last(target: Target) ->
     told = [exercises.hint(target, NAME) for _ in range(4)]
     assert [one.text for one in told[:2]] == ["first hint", "second hint"]
     assert [one.code for one in told] == ["", "", "answer = 2", "answer = 2"]
+    assert exercises.table(target.settings).rows[0] == ("01-sums", "A sum", "to do, 2 hints and the solution")
+    assert Progress(target.settings).hints(NAME) == 3
     with pytest.raises(NotYet, match="for a solution"):
         exercises.check(target, NAME, 1)
 
@@ -112,7 +115,7 @@ def test_a_checkpoint_says_what_is_missing_and_which_cell_to_run(target: Target)
         exercises.checkpoint(target, "01", conditions)
     told = caught.value.feedback.text.splitlines()
     assert told == [
-        "✗ Counted: it isn't so",
+        "✗ Counted: it isn't so (yet). Run this cell again when you have changed something",
         "✗ Not run yet: run the cell below “Add” that begins with `answer = ...`",
         "✓ Fine",
         "✗ Broken: ZeroDivisionError: division by zero",
@@ -124,8 +127,28 @@ def test_a_checkpoint_says_what_is_missing_and_which_cell_to_run(target: Target)
 def test_a_condition_on_a_notebooks_variable_names_its_cell(target: Target) -> None:
     names: dict[str, Any] = {"counted": 0}
     condition = eval("lambda: counted == 1", names)
-    with pytest.raises(NotYet, match="it isn't so; run the cell below “Count” that begins with `counted = 1`"):
+    with pytest.raises(NotYet) as caught:
         exercises.checkpoint(target, "01", {"Counted": condition})
+    assert (
+        "Counted: it isn't so (yet). Look at the cell below “Count” that begins with `counted = 1`, and run it"
+        in str(caught.value)
+    )
+
+
+def test_an_attribute_of_the_same_name_is_not_the_notebooks_variable(target: Target) -> None:
+    condition = eval("lambda: lab.counted == 1", {"lab": SimpleNamespace(counted=0)})
+    with pytest.raises(NotYet) as caught:
+        exercises.checkpoint(target, "01", {"Counted": condition})
+    assert "Counted: it isn't so (yet). Run this cell again when" in str(caught.value)
+    assert "below “Count”" not in str(caught.value)
+
+
+def test_a_condition_may_say_itself_what_to_do(target: Target) -> None:
+    def condition() -> bool:
+        raise LabError("The queue is left over.", hint="lab.delete_queue()")
+
+    with pytest.raises(NotYet, match=r"The queue is left over\. What to do: lab\.delete_queue"):
+        exercises.checkpoint(target, "01", {"Nothing is left": condition})
 
 
 def test_a_reached_checkpoint_leads_to_the_next_chapter(target: Target) -> None:
