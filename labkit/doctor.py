@@ -81,6 +81,7 @@ def diagnose(place: Place) -> list[Finding]:
         lambda: python(place),
         lambda: packages(place),
         lambda: kernel(place),
+        lambda: settings(place),
         lambda: writable(place),
         lambda: disk(place),
         lambda: memory(),
@@ -159,6 +160,34 @@ def kernel(place: Place) -> Iterator[Finding]:
     yield Finding("kernel", "blocker", "there is no kernel python3", f"Run `{hint}`.")
 
 
+def settings(place: Place) -> Iterator[Finding]:
+    """Variables `LABKIT_*` that `labkit up` would refuse."""
+    if not place.installed:
+        return
+    try:
+        from labkit.errors import SettingsError
+        from labkit.settings import Settings
+    except ImportError:  # `packages` says that labkit isn't there
+        return
+    target = {"LABKIT_TARGET": place.target} if place.target in ("embedded", "eks") else {}
+    names = sorted(field.upper() for field in Settings.__dataclass_fields__ if field != "target")  # `aws` has that
+    given = {f"LABKIT_{name}": place.environ[f"LABKIT_{name}"] for name in names if f"LABKIT_{name}" in place.environ}
+    refused = False
+    for name, value in given.items():
+        try:
+            Settings.load({**target, name: value})
+        except SettingsError as error:
+            refused = True
+            yield Finding("settings", "blocker", error.message.rstrip("."), f"{error.hint} Or unset {name}.")
+    both = {given.get(name, "0").strip() for name in ("LABKIT_AWS_PORT", "LABKIT_KUBERNETES_PORT")}
+    if len(both) == 1 and (port := both.pop()).isdigit() and int(port):
+        refused = True
+        hint = "Give them different ports, or unset them: any free ones will do."
+        yield Finding("settings", "blocker", f"LABKIT_AWS_PORT and LABKIT_KUBERNETES_PORT are both {port}", hint)
+    if given and not refused:
+        yield Finding("settings", "ok", ", ".join(given))
+
+
 def writable(place: Place) -> Iterator[Finding]:
     """Folders that the workshop writes to: its own, the state folder, and the one for temporary files."""
     temporary = Path(place.environ.get("TMPDIR") or tempfile.gettempdir())
@@ -203,7 +232,7 @@ def ports(place: Place) -> Iterator[Finding]:
         number = place.environ.get(variable, "0")
         if (
             number.isdigit()
-            and int(number)
+            and 0 < int(number) < 65536
             and not (lab and lab.get(key) == int(number))
             and (why := _in_use(int(number)))
         ):

@@ -54,6 +54,11 @@ def _prepare(root: Path) -> None:
             f"{workbook.FOLDER}/{name} is kept as you left it, though the workshop has a new version. "
             f"To work with that: labkit start-over {name[:2]}"
         )
+    for name in copies.unknown:
+        click.echo(
+            f"{workbook.FOLDER}/{name} is kept as it is; it differs from the workshop's chapter. "
+            f"To begin that again: labkit start-over {name[:2]}"
+        )
 
 
 @click.command("start-over")

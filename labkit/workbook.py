@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ FOLDER = "my-notebooks"
 SOLUTION = "solution"
 """The tag of cells that an attendee's copy doesn't have."""
 _MADE = ".made.json"  # a digest of each copy as it was made
+_LOCK = ".made.lock"
 
 
 def chapters(root: Path) -> list[Path]:
@@ -45,63 +47,122 @@ def chapter(root: Path, number: str) -> Path:
 
 @dataclass(frozen=True)
 class Copies:
-    """What `prepare` found and did: file names of copies that are new, brought up to date, or out of date but kept."""
+    """What `prepare` found and did: file names of copies that are new, brought up to date, or out of date but kept.
+
+    `unknown` are kept, too: they differ from the chapter, and there is no record of what they were made from.
+    """
 
     made: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     outdated: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def prepare(root: Path) -> Copies:
     """Makes the copies that aren't there yet.
 
     When a chapter has changed since its copy was made, the copy is replaced only if its cells are as they were made;
-    an attendee's work is never overwritten.
+    an attendee's work is never overwritten. Raises `LabError` if the folder of the copies can't be used.
     """
+    with _locked(root / FOLDER):
+        return _prepare(root)
+
+
+def _prepare(root: Path) -> Copies:
     folder = root / FOLDER
     known = _known(folder)
-    made, updated, outdated = [], [], []
-    for source in chapters(root):
-        copy = folder / source.name
-        fresh = attendees(_read(source))
-        digest = _digest(fresh)
-        if not copy.exists():
-            made.append(copy.name)
-        elif known.get(copy.name) == digest:
-            continue
-        elif (present := _digest_of(copy)) == digest:
+    before = dict(known)
+    made: list[str] = []
+    updated: list[str] = []
+    outdated: list[str] = []
+    unknown: list[str] = []
+    try:
+        for source in chapters(root):
+            copy = folder / source.name
+            fresh = attendees(_read(source))
+            digest = _digest(fresh)
+            if not copy.exists():
+                made.append(copy.name)
+            elif known.get(copy.name) == digest:
+                continue
+            elif (present := _digest_of(copy)) == digest:
+                known[copy.name] = digest
+                continue
+            elif present == known.get(copy.name):
+                updated.append(copy.name)
+            else:
+                (outdated if copy.name in known else unknown).append(copy.name)
+                continue
+            _write(fresh, copy)
             known[copy.name] = digest
-            continue
-        elif present == known.get(copy.name):
-            updated.append(copy.name)
-        else:
-            outdated.append(copy.name)
-            continue
-        _write(fresh, copy)
-        known[copy.name] = digest
-    if made or updated:
-        _write_text(folder / _MADE, json.dumps(known, indent=1))
-    return Copies(tuple(made), tuple(updated), tuple(outdated))
+    finally:  # also of the copies that were made before one failed
+        if known != before:
+            _record(folder, known, changed=bool(made or updated))
+    return Copies(tuple(made), tuple(updated), tuple(outdated), tuple(unknown))
+
+
+def _record(folder: Path, known: dict[str, str], *, changed: bool) -> None:
+    """Keeps the digests. Unless copies were made, the file's time stays: `current` compares with it."""
+    file = folder / _MADE
+    times = [path.stat().st_mtime for path in ([file] if file.exists() else [folder / name for name in known])]
+    _write_text(file, json.dumps(known, indent=1))
+    if not changed:
+        os.utime(file, (min(times), min(times)))
 
 
 def start_over(root: Path, numbers: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Sets the copies of chapters (all, if none are named) aside and makes new ones.
 
     Returns the name of each copy that there was, and the name under which it is kept. A copy stays in the folder, so
-    that its links go on working. Raises `LabError` for a chapter that doesn't exist.
+    that its links go on working. If that fails, every copy is where it was. Raises `LabError` for a chapter that
+    doesn't exist.
     """
     folder = root / FOLDER
     chosen = [chapter(root, number) for number in numbers] or chapters(root)
-    stamp = time.strftime("%Y-%m-%d-%H%M%S")
-    kept = []
-    for source in chosen:
-        copy = folder / source.name
-        if copy.exists():
-            aside = copy.with_name(f"until-{stamp}-{copy.name}")
-            copy.rename(aside)
-            kept.append((copy.name, aside.name))
-    prepare(root)
+    kept: list[tuple[str, str]] = []
+    with _locked(folder):
+        before = _known(folder)
+        stamp = _unused(folder, time.strftime("%Y-%m-%d-%H%M%S"))
+        try:
+            for source in dict.fromkeys(chosen):
+                copy = folder / source.name
+                if copy.exists():
+                    aside = copy.with_name(f"until-{stamp}-{copy.name}")
+                    copy.rename(aside)
+                    kept.append((copy.name, aside.name))
+            _prepare(root)
+        except BaseException:
+            for name, aside_name in kept:
+                os.replace(folder / aside_name, folder / name)
+            if _known(folder) != before:
+                with suppress(OSError):  # of a full disk, too, the copies themselves are back
+                    _record(folder, before, changed=False)
+            raise
     return kept
+
+
+def _unused(folder: Path, stamp: str) -> str:
+    """`stamp`, with a number if copies have been set aside under it: two of the same second are both kept."""
+    stamps = (stamp, *(f"{stamp}-{n}" for n in range(2, 1000)))
+    return next(s for s in stamps if not any(folder.glob(f"until-{s}-[0-9][0-9]-*.ipynb")))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder of the copies, made if need be, for one process at a time."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+    except (FileExistsError, NotADirectoryError) as error:
+        what = "a link that leads nowhere" if folder.is_symlink() else "no folder"
+        hint = f"Move it away (`mv {folder} {folder}.old`), and run this again: your copies of the chapters go there."
+        raise LabError(f"{folder} is {what}.", hint=hint) from error
+    except OSError as error:
+        hint = "Make it a folder that you can write to: your copies of the chapters go there."
+        raise LabError(f"{folder} can't be used: {error.strerror or error}.", hint=hint) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def current(root: Path) -> Path:
@@ -200,18 +261,22 @@ def _trust(notebook: NotebookNode) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     """Replaces a file as a whole, so that an interruption leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _known(folder: Path) -> dict[str, str]:
     try:
         known = json.loads((folder / _MADE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return known if isinstance(known, dict) else {}
+    if not isinstance(known, dict):
+        return {}
+    return {name: digest for name, digest in known.items() if isinstance(digest, str)}
 
 
 def _digest_of(path: Path) -> str:

@@ -85,7 +85,7 @@ def top_rules(df: pd.DataFrame, n: int = 10) -> Figure:
     shown, total = int(table["alerts"].sum()), table.attrs["alerts"]
     detail = f"{counted(total, 'alert')} from {counted(table.attrs['rules'], 'rule')}"
     if table.attrs["rules"] > len(table):
-        detail += f"; the {len(table)} shown raised {shown / total:.0%} of them"
+        detail += f"; the {len(table)} shown raised {_share(shown, total)} of them"
     fig, ax = _chart(1.6 + 0.32 * len(table), title, detail)
     priorities = table["priority"].astype("string").fillna("Debug")
     bars = ax.barh(range(len(table)), table["alerts"].to_numpy(), color=[COLOURS[p] for p in priorities], height=0.72)
@@ -96,6 +96,12 @@ def top_rules(df: pd.DataFrame, n: int = 10) -> Figure:
     levels = table["priority"].cat.categories
     _legend(fig, [p for p in levels if p in set(priorities)], "highest priority")
     return fig
+
+
+def _share(part: int, whole: int) -> str:
+    """A percentage, rounded down: less than all is never `100%`."""
+    percent = 100 * part // whole
+    return "more than 99%" if percent == 99 and 100 * part > 99 * whole else f"{percent}%"
 
 
 @checked

@@ -66,6 +66,36 @@ def test_packages_are_compared_with_the_lock(place: Place) -> None:
     assert results(doctor.packages(replace(place, installed=False))) == ["warning"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("NODES", "0", "which is not a whole number from 1 to 5"),
+        ("IDLE_MINUTES", "abc", "LABKIT_IDLE_MINUTES is 'abc'"),
+        ("AWS_PORT", "22x", "LABKIT_AWS_PORT is '22x'"),
+        ("AWS_PORT", "99999", "LABKIT_AWS_PORT is '99999'"),
+        ("TIMEOUT", "-1", "LABKIT_TIMEOUT is '-1'"),
+        ("REGION", "mars", "LABKIT_REGION is 'mars'"),
+        ("REGION", "", "region is ''"),
+        ("CLUSTER", "a b", "LABKIT_CLUSTER is 'a b'"),
+    ],
+)
+def test_a_setting_that_labkit_refuses_is_a_blocker(place: Place, variable: str, value: str, says: str) -> None:
+    wrong = with_environ(place, **{f"LABKIT_{variable}": value})
+    (found,) = doctor.settings(wrong)
+    assert (found.result, says in found.found) == ("blocker", True), found
+    assert found.hint
+    assert results(doctor.ports(wrong)) == ["ok"]  # which is not about it
+    assert results(doctor.settings(replace(wrong, installed=False))) == []
+
+
+def test_settings_that_labkit_takes_are_fine(place: Place) -> None:
+    assert results(doctor.settings(place)) == []
+    assert results(doctor.settings(with_environ(place, LABKIT_NODES="3", LABKIT_AWS_PORT="0"))) == ["ok"]
+    assert results(doctor.settings(with_environ(place, LABKIT_TARGET="eks", LABKIT_REGION=""))) == ["ok"]
+    same = with_environ(place, LABKIT_AWS_PORT="40001", LABKIT_KUBERNETES_PORT="40001")
+    assert results(doctor.settings(same)) == ["blocker"]
+
+
 def test_a_kernel_of_another_python_is_a_blocker(place: Place) -> None:
     assert results(doctor.kernel(place)) == ["ok"]
     spec = Path(place.environ["HOME"], "elsewhere", "kernels", "python3", "kernel.json")

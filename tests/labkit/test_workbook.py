@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -113,13 +115,75 @@ def test_a_copy_that_is_no_notebook_any_more_is_not_overwritten(root: Path, text
     assert copy.read_text() == text
 
 
-def test_copies_of_before_their_record_was_lost_are_kept(root: Path) -> None:
+@pytest.mark.parametrize("record", ["[broken", '{"03-default-rules.ipynb": 3}', None])
+def test_copies_of_before_their_record_was_lost_are_kept_and_not_called_outdated(
+    root: Path, record: str | None
+) -> None:
     workbook.prepare(root)
-    (root / "my-notebooks" / ".made.json").write_text("[broken")
+    made = root / "my-notebooks" / ".made.json"
+    made.unlink() if record is None else made.write_text(record)
     copy = root / "my-notebooks" / "03-default-rules.ipynb"
     edit(copy)
-    assert workbook.prepare(root).outdated == ("03-default-rules.ipynb",)
+    assert workbook.prepare(root) == workbook.Copies(unknown=("03-default-rules.ipynb",))
     assert "mine" in sources(copy)[1]
+    # Of the copy that is as it was made, there is a record again: a new version replaces it.
+    chapter(root, "04-custom-rules", question="Which two?")
+    assert workbook.prepare(root).updated == ("04-custom-rules.ipynb",)
+
+
+def test_a_record_that_is_written_again_says_the_same_about_what_was_worked_on(root: Path) -> None:
+    workbook.prepare(root)
+    (root / "my-notebooks" / ".made.json").unlink()
+    second = Path("my-notebooks", "04-custom-rules.ipynb")
+    edited = (root / second).stat().st_mtime + 5
+    os.utime(root / second, (edited, edited))
+    workbook.prepare(root)
+    assert workbook.current(root) == second
+
+
+def test_two_at_once_make_the_copies_once(root: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from labkit import workbook; print(workbook.prepare(Path(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", program, str(root)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted(process.communicate(timeout=60)[0].strip() for process in started)
+    names = ("03-default-rules.ipynb", "04-custom-rules.ipynb")
+    assert said == sorted([repr(workbook.Copies(made=names)), repr(workbook.Copies())])
+    assert not list((root / "my-notebooks").glob("*.new"))
+
+
+def test_a_folder_that_can_not_be_one_is_an_error_that_says_what_to_do(root: Path) -> None:
+    folder = root / "my-notebooks"
+    folder.write_text("notes")
+    with pytest.raises(LabError, match=r"is no folder\.\n.*Move it away \(`mv "):
+        workbook.prepare(root)
+    folder.unlink()
+    folder.symlink_to(root / "nowhere")
+    with pytest.raises(LabError, match="is a link that leads nowhere"):
+        workbook.start_over(root)
+
+
+def test_starting_over_that_fails_leaves_every_copy_where_it_was(root: Path) -> None:
+    workbook.prepare(root)
+    folder = root / "my-notebooks"
+    copy = folder / "03-default-rules.ipynb"
+    edit(copy)
+    chapter(root, question="Which two?")
+    (root / "notebooks" / "04-custom-rules.ipynb").write_text("{broken")
+    there = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(Exception, match="not appear to be JSON"):
+        workbook.start_over(root, ["03"])
+    assert {path: path.read_bytes() for path in folder.iterdir()} == there
+    chapter(root, "04-custom-rules")
+    assert workbook.prepare(root).outdated == (copy.name,)
+
+
+def test_copies_set_aside_in_the_same_second_are_all_kept(root: Path) -> None:
+    workbook.prepare(root)
+    asides = {workbook.start_over(root, ["3", "03"])[0][1] for _ in range(4)}
+    assert {path.name for path in (root / "my-notebooks").glob("until-*")} == asides
+    assert len(asides) == 4
 
 
 def test_starting_over_keeps_the_old_copy_beside_the_new_one(root: Path) -> None:

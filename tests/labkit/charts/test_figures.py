@@ -77,6 +77,15 @@ def test_the_timeline_s_bars_are_its_data(captured: pd.DataFrame) -> None:
     assert "UTC" in axes.get_xlabel()
 
 
+def test_what_is_left_out_is_never_none_of_it() -> None:
+    times = pd.date_range("2026-01-01", periods=2001, freq="s", tz="UTC")
+    rules = ["one"] * 1000 + ["two"] * 1000 + ["three"]
+    df = pd.DataFrame({"time": times, "rule": rules, "priority": pd.Categorical(["Notice"] * 2001, PRIORITIES)})
+    df["tags"] = [[] for _ in rules]
+    assert "2,001 alerts from 3 rules; the 2 shown raised more than 99% of them" in texts(top_rules(df, 2))
+    assert "2,001 alerts from 3 rules; the 1 shown raised 49% of them" in texts(top_rules(df, 1))
+
+
 def test_the_bars_of_top_rules_are_its_data(captured: pd.DataFrame) -> None:
     axes = top_rules(captured, 5).axes[0]
     table = top_rules_data(captured, 5)
