@@ -15,6 +15,7 @@ from labkit.alerts.parse import NotAlert, parse
 from labkit.alerts.reader import Event, events, reading
 from labkit.alerts.times import utc
 from labkit.calls import near
+from labkit.cli.parameters import running
 from labkit.show import terminal_width
 
 
@@ -25,10 +26,8 @@ from labkit.show import terminal_width
 @click.option("--follow", is_flag=True, help="Go on as alerts arrive, until Ctrl-C.")
 def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
     """Read alerts from the log group."""
-    from labkit.lab import Lab
-
     start = utc(since)
-    lab = Lab.connect(start=False)  # a new one has no alerts
+    lab = running("Start one with `labkit up`, and put the workshop in it: `labkit apply`.")
     client, group = lab.aws.client("logs"), lab.settings.log_group
     batches: Iterable[list[Event]]
     if follow:

@@ -12,7 +12,7 @@ import orjson
 from labkit.attacks.catalogue import catalogue
 from labkit.attacks.runner import run
 from labkit.cli import as_commands
-from labkit.cli.parameters import FileName, Seconds, connect
+from labkit.cli.parameters import FileName, Seconds, running
 
 
 @click.group()
@@ -36,7 +36,7 @@ def list_command(as_json: bool) -> None:
 @click.option("--timeout", type=Seconds(), help="How long to wait for an alert (90, 5m).")
 def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> None:
     """Run attacks and print the alerts that they raised; exit 1 if one did not end as expected."""
-    outcomes = run(connect().target, *names, pod=target, timeout=timeout)
+    outcomes = run(running().target, *names, pod=target, timeout=timeout)
     for outcome in outcomes.values():
         if outcome.alert is not None:
             click.echo(outcome.alert["output"])
@@ -60,7 +60,7 @@ def exec_command(
     tty: bool, stdin: str | None, container: str, record: Path | None, pod: str, argv: tuple[str, ...]
 ) -> None:
     """Run ARGV in POD (a pod, namespace/pod or deploy/name) and exit with its exit code."""
-    lab = connect()
+    lab = running()
     with lab.record(record) if record else nullcontext():
         result = lab.exec(pod, *argv, tty=tty, stdin=stdin, container=container)
     click.echo(result.stdout, nl=False)

@@ -62,3 +62,13 @@ def connect() -> Lab:
         if not error.ended:  # which is told when the new one has started
             click.echo(f"{error.message} Starting a new one.", err=True)
         return Lab.connect()
+
+
+def running(hint: str = "Start one with nginx's pod in it: `labkit apply nginx`.") -> Lab:
+    """The settings' lab for a command that works on what is in it, and so starts none. `hint` is for `NoLabError`."""
+    from labkit.lab import Lab
+
+    try:
+        return Lab.connect(start=False)
+    except NoLabError as error:
+        raise NoLabError(error.message, ended=error.ended, hint=hint) from error

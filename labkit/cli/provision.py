@@ -8,7 +8,7 @@ from textwrap import indent
 
 import click
 
-from labkit.cli.parameters import Name, connect
+from labkit.cli.parameters import Name, connect, running
 from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
 from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
@@ -21,11 +21,12 @@ _STEPS = f"Steps: {', '.join(STEPS.ORDER)}."
 @click.option("--cli", "only_show", is_flag=True, help="Only print how to do all of it by hand; changes nothing.")
 def apply(steps: tuple[str, ...], only_show: bool) -> None:
     """Apply STEPS and what they need (all steps if none is named); tells what changed and how to do that by hand."""
-    target = connect().target
     if only_show:
+        target = running("The commands have its names and addresses in them: start it with `labkit up`.").target
         for step in STEPS.with_needs(steps or STEPS.ORDER):
             click.echo(step.cli(target))
         return
+    target = connect().target
     for result in applying(target, steps or STEPS.ORDER):
         click.echo(repr(result))
         if result.action != "unchanged":

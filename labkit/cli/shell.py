@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import click
 
-from labkit.cli.parameters import connect
+from labkit.cli.parameters import running
 from labkit.kube import Place
 from labkit.kube.terminal import Terminated, is_terminal
 from labkit.settings import Settings
@@ -41,7 +41,7 @@ def shell(namespace: str, container: str, pod: str, argv: tuple[str, ...]) -> No
     """
     if sys.stdin is None:  # closed: or a connection would get its number
         os.open(os.devnull, os.O_RDONLY)
-    lab = connect()
+    lab = running()
     tty = is_terminal()
     place = lab.kube.place(pod, namespace or lab.settings.app_namespace, container)
 

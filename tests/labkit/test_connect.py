@@ -92,7 +92,7 @@ def test_after_a_crash_it_is_told_that_the_lab_is_new_and_what_is_gone(
     for start in (
         lambda: Lab.connect(home=crashed.home, root=workshop),
         lambda: CliRunner().invoke(main, ["up"]),
-        lambda: CliRunner().invoke(main, ["exec", "nginx", "id"]),
+        lambda: CliRunner().invoke(main, ["apply", "log-group"]),
     ):
         Lab.connect(home=crashed.home, root=workshop).apply("log-group")
         capsys.readouterr()

@@ -104,6 +104,24 @@ def test_commands_that_only_look_start_no_lab_in_place_of_one_that_ended(ended: 
     assert "has ended" in ended("apply", "log-group").stderr  # none of them had started one
 
 
+@pytest.mark.parametrize(
+    ("command", "then"),
+    [
+        ("shell", "labkit apply nginx"),
+        ("exec deploy/nginx id", "labkit apply nginx"),
+        ("attack run read-shadow", "labkit apply nginx"),
+        ("alerts", "labkit up"),
+        ("apply --cli nginx", "labkit up"),
+    ],
+)
+def test_a_command_that_works_on_a_lab_s_contents_starts_no_empty_one(tmp_path: Path, command: str, then: str) -> None:
+    result = CliRunner().invoke(main, command.split(), env={"LABKIT_HOME": str(tmp_path)})
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"labkit: No embedded lab is running in {tmp_path}.\n  What to do: ")
+    assert f"`{then}`" in result.stderr
+    assert client.find(tmp_path) is None
+
+
 def test_a_command_tells_that_it_starts_a_lab_anew(ended: Callable[..., Result]) -> None:
     first, second = ended("apply", "log-group"), ended("apply", "log-group")
     assert "what was in it is gone: pods, logs, alarms. A new one was started" in first.stderr
