@@ -17,7 +17,8 @@ from labkit.settings import Settings
 from labkit.target import Target
 
 PRINTERS = "cat, head, tail, less, grep, awk, sed, cut, sort"
-RIGHT = f"open_read and container and fd.name = /etc/passwd and proc.name in ({PRINTERS})"
+ANYBODY = "open_read and container and fd.name = /etc/passwd"
+RIGHT = f"{ANYBODY} and proc.name in ({PRINTERS})"
 
 
 @pytest.fixture
@@ -51,11 +52,32 @@ def draft(target: Target) -> Callable[..., Draft]:
     [
         (RIGHT.replace("fd.name", "fd.nmae"), "Falco would refuse the draft passwd-lookup: an error in line 3"),
         (RIGHT.replace("/etc/passwd", "/etc/shadow"), "It keeps silent when the visitor runs `cat /etc/passwd`"),
-        ("spawned_process and container and proc.cmdline = 'cat /etc/passwd'", "It keeps silent"),
+        (
+            "spawned_process and container and proc.cmdline = 'cat /etc/passwd'",
+            "It alerts when the program is started, not when the file is opened",
+        ),
+        (
+            "spawned_process and container and proc.cmdline contains /etc/passwd",
+            "It alerts when the program is started, not when the file is opened",
+        ),
+        (RIGHT + " and user.name = root", "It keeps silent on `cat /etc/passwd` by the user www-data"),
+        (RIGHT.replace("container", "container.name = nginx"), "It keeps silent on `cat /etc/passwd` in another cont"),
+        (RIGHT + " and k8s.ns.name = shop", "It keeps silent on `cat /etc/passwd` in another container"),
+        *(
+            (RIGHT.replace("= /etc/passwd", f"in (/etc/passwd, {other})"), f"It alerts on `cat {other}`, too")
+            for other in ("/etc/hosts", "/etc/group", "/etc/shadow", "/etc/hostname", "/var/lib/passwd")
+        ),
+        (RIGHT.replace("fd.name = /etc", "fd.name endswith "), "It alerts on `cat /var/lib/passwd`, too"),
+        (RIGHT.replace("fd.name = /etc/passwd", "fd.filename = passwd"), "It alerts on `cat /var/lib/passwd`, too"),
+        (f"{ANYBODY} and not proc.name in (id, ls, bash)", "It alerts on `sh`, which looks a name up in passing, too"),
+        (
+            f"{ANYBODY} and not proc.name in (id, ls, bash, sh, whoami, sshd, nginx, ps, sudo, python3)",
+            "It alerts on `frobnicate`, which looks a name up in passing, too",
+        ),
         (RIGHT.replace("fd.name = /etc/passwd", "fd.directory = /etc"), "It alerts on `cat /etc/hosts`, too"),
         (RIGHT.replace("= /etc/passwd", "startswith /etc/passwd"), "It alerts on `cat /etc/passwd-`, too"),
         (
-            "open_read and container and fd.name = /etc/passwd",
+            ANYBODY,
             "It alerts on `id`, which looks a name up in passing, too",
         ),
         (RIGHT.replace(" and container", ""), "It alerts on `cat /etc/passwd` on the node itself, too"),
@@ -96,6 +118,12 @@ def test_the_stub_is_the_attendees_turn(target: Target, draft: Callable[..., Dra
 def test_something_else_than_a_draft(target: Target, answer: Any) -> None:
     with pytest.raises(NotYet, match="Give it the draft"):
         exercises.check(target, "04-own-rule", answer)
+
+
+def test_a_rule_that_has_a_default_rules_name(target: Target) -> None:
+    text = f"- rule: Terminal shell in container\n  desc: d\n  condition: {RIGHT}\n  output: o\n  priority: INFO\n"
+    with pytest.raises(NotYet, match="A default rule has that name; yours would take its place: Terminal shell"):
+        exercises.check(target, "04-own-rule", save(target, "passwd-lookup", text))
 
 
 def test_a_draft_without_a_rule(target: Target) -> None:
