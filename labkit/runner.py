@@ -18,7 +18,8 @@ from labkit.environment import embedded
 from labkit.errors import RunError
 from labkit.kernels import Template
 from labkit.report import Pages, Run, chapter_of
-from labkit.settings import Settings
+from labkit.settings import Settings, workshop_root
+from labkit.workbook import FOLDER
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -40,6 +41,18 @@ def find_chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
                 f"There is no chapter {wanted!r}.", hint="There are: " + ", ".join(path.stem for path in found) + "."
             )
     return [path for path in found if not only or path.stem.startswith(tuple(only))]
+
+
+def refuse_output(output: Path, root: Path, home: Path) -> None:
+    """Raises `RunError` if a run into the folder `output` would replace chapters, or files of a lab."""
+    chapters = [root / "notebooks", root / FOLDER]
+    for folder in (*chapters, root, *root.parents, home):
+        if output == folder.resolve() or (output.exists() and folder.exists() and output.samefile(folder)):
+            holds = "files of a lab" if folder == home else "the chapters"
+            raise RunError(
+                f"The output can't go to {output}: that folder holds {holds}, which the run would replace.",
+                hint="Choose a folder of its own, such as build/run.",
+            )
 
 
 def execute(
@@ -132,12 +145,16 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return joined
 
 
-@contextmanager
-def lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
-    """On the embedded target, runs on a fresh lab, or on the one of `LABKIT_HOME` if that is set.
+# Variables of the shell that are about a lab of the person's, or about another workshop.
+_OF_A_LAB = ("LABKIT_HOME", "LABKIT_ROOT", "LABKIT_AWS_PORT", "LABKIT_KUBERNETES_PORT")
 
-    A lab that the run starts ends with the run; one that was there before stays. The notebooks'
-    kernels inherit the environment, which is the lab's then, as in JupyterLab.
+
+@contextmanager
+def lab_of_its_own(settings: Settings, output: Path, *, here: bool = False) -> Iterator[None]:
+    """On the embedded target, runs on a new lab in `output`, which ends with the run. `here`: on that of `settings`.
+
+    The notebooks' kernels inherit the environment, which is the lab's then, as in JupyterLab. Nothing in it is of the
+    lab that the shell uses.
     """
     if settings.target != "embedded":
         yield
@@ -146,11 +163,13 @@ def lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
 
     before = dict(os.environ)
     home = output / ".labkit"
-    own = "LABKIT_HOME" not in os.environ
     try:
-        if own:
+        if not here:
             stop_embedded(home)  # left over from a run that was killed
-            settings = replace(settings, home=home)
+            settings = replace(settings, home=home, aws_port=0, kubernetes_port=0)
+            for name in _OF_A_LAB:
+                os.environ.pop(name, None)
+            os.environ["LABKIT_ROOT"] = str(workshop_root())
         progress = output / "progress.json"  # of this run: it executes solutions, which are not an attendee's
         progress.unlink(missing_ok=True)
         shutil.rmtree(output / "drafts", ignore_errors=True)
@@ -161,7 +180,7 @@ def lab_of_its_own(settings: Settings, output: Path) -> Iterator[None]:
         os.environ.update(environ)
         yield
     finally:
-        if own:
+        if not here:
             stop_embedded(home)
         os.environ.clear()
         os.environ.update(before)

@@ -11,7 +11,7 @@ from labkit.cli.parameters import FileName
 from labkit.errors import RunError
 from labkit.kernels import Template
 from labkit.report import Run, write_index, write_junit
-from labkit.runner import execute, find_chapters, lab_of_its_own, store_outputs
+from labkit.runner import execute, find_chapters, lab_of_its_own, refuse_output, store_outputs
 from labkit.settings import Settings, workshop_root
 from labkit.show import counted
 
@@ -24,6 +24,7 @@ from labkit.show import counted
 @click.option("--output", type=FileName(), help="Folder for the report (default: build/run).")
 @click.option("--junit", type=FileName(), help="Where to write JUnit (default: junit.xml in the output).")
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook parameter.")
+@click.option("--here", is_flag=True, help="Use the embedded lab that is running. Chapters change what is in it.")
 @click.option("--store", is_flag=True, help="Store the outputs in notebooks/ when all of it passed.")
 def run(
     target: str | None,
@@ -31,9 +32,13 @@ def run(
     output: Path | None,
     junit: Path | None,
     parameters: tuple[tuple[str, str], ...],
+    here: bool,
     store: bool,
 ) -> None:
-    """Run the chapters in order and write a report; exits 1 at the first chapter that fails."""
+    """Run the chapters in order and write a report; exits 1 at the first chapter that fails.
+
+    On the embedded target, they run on a new lab, which ends with the run.
+    """
     given: dict[str, Any] = dict(parameters)
     if target is not None:
         given["target"] = target
@@ -43,6 +48,7 @@ def run(
     settings = Settings.load(**given)
     root = workshop_root()
     output = (output or root / "build" / "run").resolve()
+    refuse_output(output, root, settings.home)
     notebooks = find_chapters(root / "notebooks", [part.strip() for part in only.split(",") if part.strip()])
     given.pop("target", None)
     if settings.target != "embedded":  # which is the default, and a parameter would be one more cell in the notebook
@@ -50,7 +56,7 @@ def run(
     done = Run(settings.target, [], output)
     output.mkdir(parents=True, exist_ok=True)
     template = Template(output / "kernels.log")  # it imports while the lab starts
-    with lab_of_its_own(settings, output):
+    with lab_of_its_own(settings, output, here=here):
         for done in execute(notebooks, output, target=settings.target, parameters=given, template=template):
             for number, chapter in enumerate(done.chapters, 1):
                 if chapter.status == "running":

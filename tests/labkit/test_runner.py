@@ -19,7 +19,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from ekslab import client, state
 from labkit import report, runner
 from labkit.cli import main
+from labkit.connect import start_embedded
+from labkit.environment import embedded
 from labkit.errors import RunError
+from labkit.settings import Settings
 from labkit.waiting import poll
 
 
@@ -121,6 +124,55 @@ def test_a_run_on_the_embedded_lab_never_reaches_for_a_real_account(
     assert os.environ["AWS_PROFILE"] == "production"
 
 
+def test_a_run_from_a_terminal_of_a_lab_leaves_that_lab_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in JupyterLab's terminals, and after `eval "$(labkit env)"`."""
+    (tmp_path / "manifests").mkdir()
+    _notebook(
+        folder / "00-a.ipynb",
+        "import os; print(sorted(f'{n}={v}' for n, v in os.environ.items() if HOME in v))",
+        "from labkit import Lab; lab = Lab.connect(); print(lab.settings.home == lab.settings.root / 'out/.labkit')",
+        "print(lab.settings.aws_port, lab.settings.kubernetes_port, os.environ['AWS_ENDPOINT_URL'] != URL)",
+    )
+    monkeypatch.chdir(tmp_path)
+    lab = start_embedded(Settings.load(home=tmp_path / "attendee"))
+    try:
+        source = nbformat.read(folder / "00-a.ipynb", as_version=4)
+        source.cells[1].source = f"HOME, URL = {str(lab.home)!r}, {lab.aws_url!r}"
+        nbformat.write(source, folder / "00-a.ipynb")
+        for name, value in embedded(lab).of_process(os.environ).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("LABKIT_AWS_PORT", str(lab.aws_port))
+        monkeypatch.setenv("LABKIT_ROOT", "/elsewhere")
+        result = CliRunner().invoke(main, ["run", "--output", str(tmp_path / "out")])
+        assert result.exit_code == 0, result.output
+        done = nbformat.read(tmp_path / "out" / "00-a.ipynb", as_version=4)
+        printed = "".join(o.get("text", "") for cell in done.cells[2:] for o in cell.outputs)
+        assert printed == "[]\nTrue\n0 0 True\n"
+        assert client.find(lab.home) == lab
+        assert client.find(tmp_path / "out" / ".labkit") is None
+        assert os.environ["LABKIT_HOME"] == str(lab.home)
+    finally:
+        client.stop(lab.home)
+
+
+@pytest.mark.parametrize("output", ["notebooks", "my-notebooks", ".", "..", ".labkit"])
+def test_a_run_refuses_to_replace_the_chapters(
+    output: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifests").mkdir()
+    _notebook(folder / "00-a.ipynb", "print('hello')")
+    before = (folder / "00-a.ipynb").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["run", "--output", output])
+    assert result.exit_code == 1
+    assert "The output can't go to" in result.output
+    assert "such as build/run" in result.output
+    assert (folder / "00-a.ipynb").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifests", "notebooks"]
+
+
 def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "manifests").mkdir()
     _notebook(
@@ -128,7 +180,7 @@ def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_pa
         "import os, pathlib, time; pathlib.Path('kernel').write_text(f'{os.getpid()} {os.getppid()}')",
         "while True: pass",
     )
-    command = [sys.executable, "-m", "labkit.cli", "run", "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "labkit.cli", "run", "--here", "--output", str(tmp_path / "out")]
     run = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"LABKIT_HOME": str(tmp_path / "home")})
     noted = folder / "kernel"
     assert poll(lambda: (noted.exists() and noted.read_text()) or None, "the kernel", 60)
@@ -191,7 +243,7 @@ def test_ctrl_c_ends_the_run_with_a_report(folder: Path, tmp_path: Path) -> None
         "import os, pathlib, time; pathlib.Path('kernel').write_text(f'{os.getpid()} {os.getppid()}')",
         "while True: time.sleep(0.1)",
     )
-    command = [sys.executable, "-m", "labkit.cli", "run", "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "labkit.cli", "run", "--here", "--output", str(tmp_path / "out")]
     environ = os.environ | {"LABKIT_HOME": str(tmp_path / "home"), client.PARENT: str(os.getpid())}
     run = subprocess.Popen(
         command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True
