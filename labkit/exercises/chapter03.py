@@ -10,6 +10,8 @@ from labkit.exercises.exercise import Wrong, exercise
 from labkit.exercises.trying import command_line, command_lines, report, rules_of, run
 from labkit.target import Target
 
+_RULE = "Read sensitive file untrusted"
+
 
 @exercise(
     "03-one-alerts",
@@ -53,13 +55,29 @@ def silent_read(target: Target, line: Any) -> str:
     """`line`: a command line that prints the first line of `/etc/shadow`."""
     line = command_line(line)
     done = run(target, line)
-    if not re.search(r"^root:[^:\n]*(:\d*){7}\r?$", done.stdout, re.M):
+    first = re.search(r"^root:[^:\n]*:(\d*)(:\d*){6}\r?$", done.stdout, re.M)
+    if first is None:
+        if re.match(r"root:\S*:\S* +\w+:", done.stdout):
+            rules = rules_of(target, done)
+            seen = f" And Falco saw it: {', '.join(rules)}." if rules else ""
+            raise Wrong(
+                f"`{line}` printed the whole file, on one line: a shell joins the words of `$(...)` by spaces unless "
+                f"it is in double quotes. Print the first line only.{seen}"
+            )
         printed = (done.stdout or done.stderr).strip()[:200] or "nothing"
         raise Wrong(f"`{line}` didn't print the first line of `/etc/shadow`. It printed: {printed}")
+    plain = re.sub(r"[\"'\\]", "", line)
+    if first[0].strip() in plain or (len(first[1]) > 3 and first[1] in plain):
+        raise Wrong("That prints what you know already. Read it from the file.")
+    if "shadow" not in plain and not re.search(r"[*?\[$]", line):
+        raise Wrong("It printed such a line, but doesn't name the file. Read it from `/etc/shadow`.")
     if rules := rules_of(target, done):
-        raise Wrong(
-            f"It printed the line, and Falco saw it: {', '.join(rules)}. Which programs does the rule leave out?"
-        )
+        ask = "Which programs does the rule leave out?"
+        if _RULE not in rules:
+            ask = (
+                f"But not *{_RULE}*: that one left your program out. What else about the command does this one look at?"
+            )
+        raise Wrong(f"It printed the line, and Falco saw it: {', '.join(rules)}. {ask}")
     return (
         f"`{line}` printed the line, and no rule alerted. An intruder can do this, too: a rule with an exception for "
         "shells has a hole of the size of a shell. Rules raise the price of an attack; they don't make it impossible."

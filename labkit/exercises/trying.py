@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from labkit.alerts.arrival import alerts_of
@@ -13,6 +14,12 @@ from labkit.kube.command import command
 from labkit.target import Target
 
 POD = "deploy/nginx"
+_BUILTINS = {
+    *(".", ":", "alias", "bg", "builtin", "cd", "command", "declare", "eval", "exec", "exit", "export", "fg"),
+    *("hash", "help", "history", "jobs", "let", "local", "mapfile", "popd", "pushd", "read", "readarray", "readonly"),
+    *("return", "set", "shift", "shopt", "source", "times", "trap", "type", "typeset", "ulimit", "umask", "unalias"),
+    *("unset", "wait"),
+}
 
 
 def command_lines(answer: Any, count: int) -> list[str]:
@@ -40,7 +47,13 @@ def run(target: Target, line: str) -> ExecResult:
     except ExecError as error:
         if "executable file not found" not in error.message:
             raise
-        raise Wrong(f"`{line}` can't be run: the image has no `{command(line)[0]}`.") from error
+        program = command(line)[0]
+        if program in _BUILTINS:
+            raise Wrong(
+                f"`{line}` can't be run by itself: `{program}` is no program, but a command that is built into shells. "
+                f"Run it in one: `bash -c {shlex.quote(line)}`."
+            ) from error
+        raise Wrong(f"`{line}` can't be run: the image has no `{program}`.") from error
     if done.exit_code in (126, 127):
         raise Wrong(f"`{line}` can't be run in the pod: {(done.stderr or done.stdout).strip()}")
     return done

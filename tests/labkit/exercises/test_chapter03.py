@@ -29,6 +29,10 @@ def lab(embedded: Endpoints, workshop: Path) -> Lab:
         (["id", "ls", "cat /etc/passwd"], "the catalogue's `control-read-passwd`"),
         (["id", "ls", "tac /etc/shadow"], "that file is on this page"),
         (["id", "ls", "vim /etc/hosts"], "the image has no `vim`"),
+        (
+            ["id", "ls", "exit 1"],
+            "`exit` is no program, but a command that is built into shells. Run it in one: `bash -c '",
+        ),
         (["id", "ls", "date"], "None of them raised an alert"),
         (["id", "wc /etc/pam.conf", "tail /etc/pam.conf"], "2 of them raised an alert; it has to be one"),
     ],
@@ -62,6 +66,15 @@ def test_right_triples(lab: Lab, alerting: str, rule: str) -> None:
         ("echo", "It printed: nothing"),
         ("sh -c 'read l < /etc/shadow", "Unterminated quoted string"),
         (["cat", "/etc/shadow"], "a command line, a text"),
+        ("echo $(cat /etc/shadow)", "printed the whole file, on one line"),
+        ("bash -c 'echo root:*:11111:0:99999:7:::'", "That prints what you know already"),
+        ("bash -c 'echo root:*::0:99999:7::: # shadow'", "That prints what you know already"),
+        ("bash -c 'd=11111; echo root:*:$d:0:99999:7:::'", "That prints what you know already"),
+        ("getent shadow root", "Which programs does the rule leave out?"),
+        (
+            "read -r l < /etc/shadow; echo $l; find /srv -name id_dsa",
+            "What else about the command does this one look at?",
+        ),
     ],
 )
 def test_reads_that_are_seen_or_are_none(lab: Lab, line: Any, said: str) -> None:
@@ -71,7 +84,12 @@ def test_reads_that_are_seen_or_are_none(lab: Lab, line: Any, said: str) -> None
 
 
 @pytest.mark.parametrize(
-    "line", ["read -r line < /etc/shadow; echo $line", "bash -c 'mapfile -n 1 all < /etc/shadow; echo ${all[0]}'"]
+    "line",
+    [
+        "read -r line < /etc/shadow; echo $line",
+        "bash -c 'cd /etc; read -r line < shado[w]; echo $line'",
+        "bash -c 'mapfile -n 1 all < /etc/shadow; echo ${all[0]}'",
+    ],
 )
 def test_silent_reads(lab: Lab, line: str) -> None:
     assert lab.check("03-silent-read", line).right
