@@ -23,6 +23,15 @@ _WORDS_FOR = {
 }
 """What other languages write -> the rule language's word."""
 
+_PROGRAMS = """
+    apk apt apt-get awk base64 bash cat chmod chown cp curl dash dd dnf docker env find gcc git grep
+    head htop id java kill kubectl less ls mkdir more mv nano nc ncat netcat nginx nmap node passwd perl
+    php pip ps python python3 rm ruby sed sh socat ssh su sudo tail tar tee top touch vi vim wget which
+    who whoami yum zsh
+"""
+PROGRAMS = frozenset(_PROGRAMS.split())
+"""What is a program's name wherever it stands: rules compare `proc.name` with these."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -57,14 +66,23 @@ def of_field(word: str) -> str:
     return meant(word, (info.name for info in fields().values() if not info.hidden))
 
 
-def plain(message: str, word: str, known: Known, *, before: str = "", info: FieldInfo | None = None) -> str:
+def plain(
+    message: str,
+    word: str,
+    known: Known,
+    *,
+    before: str = "",
+    info: FieldInfo | None = None,
+    values: tuple[str, str] | None = None,
+) -> str:
     """What Falco's `message` means for the reader of a rule; the message itself, if there is nothing to add.
 
     `word` is what stands at its place, `before` what stands before that, `info` the field of the comparison.
+    `values` are a field and the values that `field = a or b` seems to give it.
     """
     for pattern, words in _PATTERNS:
         if found := re.search(pattern, message):
-            return words(_Case(found, word, known, before, info)).replace("  ", " ").strip()
+            return words(_Case(found, word, known, before, info, values)).replace("  ", " ").strip()
     return message[:1].upper() + message[1:]
 
 
@@ -75,6 +93,7 @@ class _Case:
     known: Known
     before: str
     info: FieldInfo | None
+    values: tuple[str, str] | None
 
     @property
     def name(self) -> str:
@@ -94,7 +113,22 @@ def _unknown_macro(case: _Case) -> str:
     if case.name in case.known.lists:
         return f"`{case.name}` is a list: compare a field with it, as in `proc.name in ({case.name})`."
     suggestion = meant(case.name, case.known.macros) or of_field(case.name)
+    if case.values:
+        field, values = case.values
+        return f"`{case.name}` is neither a field nor a macro. For several values write `{field} in ({values})`."
     return f"There is no macro `{case.name}`, and a field would have a dot in its name.{suggestion}"
+
+
+def _unknown_type(case: _Case) -> str:
+    said = f"There is no event type `{case.name}`"
+    if case.name in PROGRAMS or "/" in case.name:
+        field = "proc.exepath" if "/" in case.name else "proc.name"
+        return (
+            f"{said}: event types are system calls, such as `execve`. For the program, write `{field} = {case.name}`."
+        )
+    if case.name in case.known.macros:
+        return f"{said}: it is a macro, which stands in a condition by itself, without `evt.type`."
+    return f"{said}.{meant(case.name, event_types())}"
 
 
 def _after_operand(case: _Case) -> str:
@@ -120,6 +154,12 @@ def _operator_expected(case: _Case) -> str:
         return "The condition ends after a field: compare it with something, as in `proc.name = cat`."
     if case.word[0] in "\"'":
         return f"A space is missing after `{case.before}`."
+    if case.word in ("and", "or") or case.word[0] in "),":
+        macro = case.before.partition(".")[0]
+        also = f", or the macro `{macro}` alone was meant" if macro in case.known.macros else ""
+        return (
+            f"After the field `{case.before}` an operator and a value have to follow, as in `{case.before} = x`{also}."
+        )
     operators = " ".join(OPERATORS)
     return f"`{case.word}` is no operator.{of_operator(case.word) or f' The operators: {operators}'}"
 
@@ -225,10 +265,7 @@ _PATTERNS: tuple[tuple[str, Callable[[_Case], str]], ...] = (
     (r"expected blank or '\(' after '(and|or)'", _blank_expected),
     (r"filter input string is empty", _always("The condition is empty.")),
     (r"expected a (?:number|string) value|expected a list", _value_expected),
-    (
-        r"unknown event type (.*)",
-        lambda case: f"There is no event type `{case.name}`.{meant(case.name, event_types())}",
-    ),
+    (r"unknown event type (.*)", _unknown_type),
     (r"(.*) is not a valid number", _not_a_number),
     (r"'([^']*)' operator not supported .*", _unsupported),
     (r"Invalid priority", _priority),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 from falcorules import ast, markup
@@ -22,7 +23,7 @@ from falcorules.parser import ParseFailure, Parser
 from falcorules.report import ERRORS, Problem, Report
 from falcorules.yaml_scanner import YamlFault
 
-Severity: TypeAlias = Literal["error", "warning", "note", "todo"]
+Severity: TypeAlias = Literal["error", "warning", "todo"]
 
 _MOST_ERRORS = 8
 _WHOLE = 40  # lines of a file with faults that is shown as a whole; of others, those around a mark
@@ -30,14 +31,20 @@ _AROUND = 2
 _WIDE = 110
 _LONGEST = 200  # characters of Falco's message
 _CUT = "⋯"
+_ALTERNATIVES = re.compile(r"(?<![\w.])([a-z]+\.[\w.]+)\s*==?\s*([\w-]+(?:\s+or\s+[\w-]+(?![\w.\[-]|\s*[=!<>]))+)")
+_LIST_S_NAME = re.compile(
+    r"(?:\w+_)?(?:binaries|processes|procs|programs|shells)"
+    r"|\w+_(?:commands|containers|directories|files|images|list|names|namespaces|paths|ports|tools|users)"
+)
+"""What a list is called, and hardly a program, a file or a user."""
 
 
 @dataclass(frozen=True)
 class Mark:
     """What is wrong at a place. `words` are plain, `said` is Falco's message and `code` its code.
 
-    Notes, and what is left to do, have no code: Falco doesn't say them. `line` counts from 0 (-1: no place); `start`
-    and `end` are characters in that line.
+    What Falco doesn't say has no code: what is left to do, and a warning of a list that isn't there. `line` counts from
+    0 (-1: no place); `start` and `end` are characters in that line.
     """
 
     severity: Severity
@@ -167,7 +174,7 @@ def annotate(files: Sources, name: str) -> Annotated:
 
 def _in_order(marks: Iterable[Mark]) -> list[Mark]:
     """By place, errors first."""
-    order = {"todo": 0, "error": 1, "warning": 2, "note": 3}
+    order = {"todo": 0, "error": 1, "warning": 2}
     return sorted(dict.fromkeys(marks), key=lambda mark: (mark.line, mark.start, order[mark.severity]))
 
 
@@ -209,6 +216,7 @@ class _Page:
             self._starts.append(self._starts[-1] + len(line) + 1)
         self._bytes = text.encode("utf-8", "surrogatepass")
         self.items = list(self._items())
+        self._items_of_lists = loader.list_items
         self._known = Known(loader.macro_names, loader.list_names, loader.rule_names)
 
     def _items(self) -> Iterator[_Item]:
@@ -249,7 +257,7 @@ class _Page:
             condition = item.node.get("condition")
             for fault in self._faults(item) if condition is not None else ():
                 if fault.note and condition is not None:
-                    yield self._marked(Mark("note", fault.words), *self._within(condition, fault.start, fault.end))
+                    yield self._marked(Mark("warning", fault.words), *self._within(condition, fault.start, fault.end))
 
     def of(self, problem: Problem) -> list[Mark]:
         """The marks for a problem: one, or for a condition with several faults, one for each."""
@@ -424,7 +432,11 @@ class _Page:
             if isinstance(part, ast.Macro) and part.position.offset >= len(prefix):
                 if part.name not in self._known.macros:
                     message = f"Undefined macro '{part.name}' used in filter."
-                    found.append(self._fault(message, text, part.name, part.position.offset - len(prefix)))
+                    at = part.position.offset - len(prefix)
+                    fault = self._fault(message, text, part.name, at)
+                    if values := self._alternatives(text, at):
+                        fault = replace(fault, words=plain(message, part.name, self._known, values=values))
+                    found.append(fault)
             elif isinstance(part, ast.Check | ast.Exists):
                 found += self._of_check(part, text, part.position.offset - len(prefix))
         return found
@@ -452,6 +464,20 @@ class _Page:
         info = fields().get(operand.name) if isinstance(operand, ast.Field) else None
         return _Fault(message, start, end, plain(message, word, self._known, info=info))
 
+    def _alternatives(self, text: str, at: int) -> tuple[str, str] | None:
+        """The field and the values of `proc.name = a or b or c`, if the word at a place is such a `b` or `c`."""
+        for found in _ALTERNATIVES.finditer(text):
+            words = re.split(r"\s+or\s+", found[2])
+            unknown = list(takewhile(lambda word: word not in self._known.macros, words[1:]))
+            at_word = len(re.findall(r"\sor\s", text[found.start(2) : at]))
+            if (
+                found.start(2) < at < found.end()
+                and 0 < at_word <= len(unknown)
+                and not any(meant(w, self._known.macros) for w in unknown)
+            ):
+                return found[1], ", ".join([words[0], *unknown])
+        return None
+
     def _of_check(self, check: ast.Check | ast.Exists, text: str, at: int) -> Iterator[_Fault]:
         values = _values(check)
         if isinstance(check, ast.Check) and isinstance(check.value, ast.Value) and values[0] in self._known.lists:
@@ -474,7 +500,8 @@ class _Page:
             values if isinstance(check, ast.Check) and check.operator in ("in", "intersects", "pmatch") else ()
         ):
             similar = meant(value, self._known.lists, cutoff=0.8) if re.fullmatch(r"\w+", value) else ""
-            if similar and ("_" in value or meant(value, own, cutoff=0.8)):
+            similar = similar if "_" in value or meant(value, own, cutoff=0.8) else ""
+            if similar or (_LIST_S_NAME.fullmatch(value) and value not in self._items_of_lists):
                 place = self._fault("", text, value, at)
                 words = f"There is no list `{value}`, so that Falco compares with that text.{similar}"
                 yield replace(place, words=words, note=True)
@@ -494,9 +521,9 @@ _BOX = f"border:{markup.LINE};border-radius:4px;padding:0.4em 0;margin:0.3em 0;t
 _LINE = f"{markup.MONO};display:flex;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere"
 _NUMBER = f"{markup.FAINT};flex:0 0 2.2em;text-align:right;margin-right:0.9em;user-select:none"
 _BLUE = ("#0b5cad", "#ffffff")
-_TONES = {"error": markup.TONES["bad"], "warning": markup.TONES["warning"], "note": _BLUE, "todo": _BLUE}
-_UNDERLINES: dict[Severity, str] = {"error": "#e0342b", "warning": "#b87800", "note": "#3b82d6", "todo": "#3b82d6"}
-_LABELS: dict[Severity, str] = {"error": "error", "warning": "warning", "note": "note", "todo": "your turn"}
+_TONES = {"error": markup.TONES["bad"], "warning": markup.TONES["warning"], "todo": _BLUE}
+_UNDERLINES: dict[Severity, str] = {"error": "#e0342b", "warning": "#b87800", "todo": "#3b82d6"}
+_LABELS: dict[Severity, str] = {"error": "error", "warning": "warning", "todo": "your turn"}
 
 
 def _said(mark: Mark) -> list[str]:

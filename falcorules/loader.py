@@ -140,6 +140,11 @@ class Loader:
         return list(self._lists)
 
     @property
+    def list_items(self) -> set[str]:
+        """What the lists have in them, which may be other lists."""
+        return {item for known in self._lists.values() for item in known.items}
+
+    @property
     def rule_names(self) -> list[str]:
         return list(self._rules)
 

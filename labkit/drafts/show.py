@@ -113,14 +113,20 @@ def _tables(trial: Trial) -> Iterator[Table]:
     columns = ("", "Rule", "Time", "Event", "Command", "File")
     chosen = [n for n in range(len(columns)) if (n > 0 or changed) and (n != 1 or several)]
     left = len(trial.matches) - len(shown)
+    gone = len(trial.gone) - sum(match.change == "gone" for match in shown)
+    of_gone = f", {gone} of them no longer matching" if gone else ""
     yield Table(
-        f"{left} more are left out." if left else "",
+        f"{left} more are left out{of_gone}." if left else "",
         tuple(columns[n] for n in chosen),
         tuple(tuple(row[n] for n in chosen) for row in rows),
     )
 
 
 def _most_telling(trial: Trial) -> list[Match]:
-    """The matches to show, in order; of many, those that changed before the others."""
-    chosen = sorted(trial.matches, key=lambda match: not match.change)[:_MOST]
-    return sorted(chosen, key=lambda match: match.number)
+    """The matches to show: what matches now, then what no longer does.
+
+    Of many, those that are new come before the others, and a third of the rows is for what is gone.
+    """
+    gone = trial.gone[: max(_MOST // 3, _MOST - len(trial.now))]
+    now = sorted(trial.now, key=lambda match: not match.change)[: _MOST - len(gone)]
+    return [*sorted(now, key=lambda match: match.number), *gone]

@@ -79,6 +79,11 @@ def test_a_file_that_falco_loads_has_no_marks() -> None:
         ("open_read and", "and", "The condition ends too early"),
         ("open_read and proc.name", "proc.name", "ends after a field"),
         ("open_read and proc.name =", "=", "a value has to follow, and nothing does"),
+        ("evt.type = cat and container", "cat", "system calls, .* For the program, write `proc.name = cat`"),
+        ("evt.type = /bin/cat", "/bin/cat", "For the program, write `proc.exepath = /bin/cat`"),
+        ("evt.type = spawned_process", "spawned_process", "it is a macro"),
+        ("container.id and open_read", "and", "as in `container.id = x`, or the macro `container` alone was meant"),
+        ("open_read and (proc.name)", ")", "After the field `proc.name` an operator and a value have to follow"),
         ("evt.type = opn", "opn", "There is no event type `opn`. Did you mean 'open'?"),
         ("open_read and proc.pid = cat", "cat", "`proc.pid` is a number"),
         ("open_read and proc.pid contains 1", "contains", "`contains` can't be used on `proc.pid`"),
@@ -209,10 +214,46 @@ def test_a_warning_is_marked_where_it_is(text: str, place: str, words: str) -> N
     "condition", ["open_read and proc.name in (program)", "open_read and proc.name in shell_binarys"]
 )
 def test_a_list_that_isnt_there_is_only_a_text_to_falco(condition: str) -> None:
-    notes = [mark for mark in draft(rule(condition)).marks if mark.severity == "note"]
+    notes = [mark for mark in draft(rule(condition)).marks if mark.severity == "warning" and not mark.code]
     assert len(notes) == 1
     assert "Falco compares with that text. Did you mean '" in notes[0].words
     assert notes[0].code == ""
+
+
+@pytest.mark.parametrize("name", ["scripts_and_programs", "my_binaries", "shells"])
+def test_what_is_called_like_a_list_and_is_none_is_a_warning(name: str) -> None:
+    page = draft(rule(f"open_read and proc.name in ({name}) and fd.name in (programs)"))
+    assert page.report.successful
+    words = f"There is no list `{name}`, so that Falco compares with that text."
+    assert [mark.words for mark in page.marks if words in mark.words] == [words]
+
+
+@pytest.mark.parametrize("value", ["cat", "mysql_upgrade", "users", "dpkg-preconfigu", "/etc/files"])
+def test_a_plain_value_is_no_list_that_is_missing(value: str) -> None:
+    page = draft(rule(f"open_read and proc.name in ({value}) and proc.pname in (programs)"))
+    assert page.marks == ()
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("proc.name = cat or head or tail", {"head", "tail"}),
+        ("open_read and (proc.name = cat or head or tail) and container", {"head", "tail"}),
+        ("open_read and (proc.name = cat or head or tail or proc.name = less)", {"head", "tail"}),
+    ],
+)
+def test_values_that_are_joined_by_or_are_shown_as_a_list(condition: str, said: set[str]) -> None:
+    found = {word: words for word, words in marked(draft(rule(condition))).items() if "neither" in words}
+    assert set(found) == said
+    for word, words in found.items():
+        assert words == (
+            f"`{word}` is neither a field nor a macro. For several values write `proc.name in (cat, head, tail)`."
+        )
+
+
+def test_a_misspelt_macro_after_a_comparison_is_no_value() -> None:
+    for condition in ("proc.name = cat or open_reed", "proc.name = cat or open_read", "proc.name = cat or nothing.at"):
+        assert not [words for words in marked(draft(rule(condition))).values() if "several values" in words]
 
 
 def test_an_error_in_another_file_is_said_without_a_place() -> None:

@@ -96,6 +96,21 @@ def test_whatever_the_text_is_it_comes_back_as_it_was(lab: Lab, text: str) -> No
         assert rules.from_values(draft.path) == draft.rules
 
 
+def test_of_many_changes_what_matches_now_is_shown_first(write: Write) -> None:
+    assert len(write("open_read and container").trial.now) > 12
+    draft = write()
+    assert len(draft.trial.gone) > 12
+    rows = [line.split() for line in repr(draft).splitlines() if re.search(r"\d\d:\d\d:\d\d\.", line)]
+    assert rows[0][-2:] == ["/etc/passwd", "/etc/passwd"]
+    assert [row[:2] == ["no", "longer"] for row in rows] == [False] + [True] * 11
+    left = len(draft.trial.gone) - 11
+    assert f"{left} more are left out, {left} of them no longer matching." in repr(draft)
+    many = write("open_read and container")  # what is new, and what matched before
+    shown = [line for line in repr(many).splitlines() if re.search(r"\d\d:\d\d:\d\d\.", line)]
+    assert len(shown) == 12
+    assert not [line for line in shown if "no longer" in line]
+
+
 def test_what_changed_since_the_last_try_is_shown(write: Write) -> None:
     assert "Since the last try" not in repr(write(READS))
     draft = write()
