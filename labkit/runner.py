@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +20,7 @@ from labkit.connect import start_embedded, stop_embedded
 from labkit.environment import embedded
 from labkit.errors import RunError
 from labkit.kernels import Template
-from labkit.report import Pages, Run, chapter_of
+from labkit.report import INTERRUPTED, Pages, Run, chapter_of
 from labkit.settings import Settings, workshop_root
 from labkit.workbook import FOLDER
 
@@ -28,19 +31,20 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def find_chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
-    """The notebooks of `folder` in order; `only` keeps those whose name starts with one of its entries (`03`).
+    """The notebooks of `folder` in order; `only` keeps those whose name starts with one of its entries (`03`, `3`).
 
     Raises `RunError` if there are none, or if an entry of `only` matches none.
     """
     found = sorted(folder.glob("[0-9][0-9]-*.ipynb"))
     if not found:
         raise RunError(f"There are no notebooks in {folder}.", hint="Run this from the workshop's folder.")
-    for wanted in only:
+    starts = tuple(wanted.zfill(2) for wanted in only)
+    for wanted in starts:
         if not any(path.stem.startswith(wanted) for path in found):
             raise RunError(
                 f"There is no chapter {wanted!r}.", hint="There are: " + ", ".join(path.stem for path in found) + "."
             )
-    return [path for path in found if not only or path.stem.startswith(tuple(only))]
+    return [path for path in found if not only or path.stem.startswith(starts)]
 
 
 def refuse_output(output: Path, root: Path, home: Path) -> None:
@@ -53,6 +57,23 @@ def refuse_output(output: Path, root: Path, home: Path) -> None:
                 f"The output can't go to {output}: that folder holds {holds}, which the run would replace.",
                 hint="Choose a folder of its own, such as build/run.",
             )
+
+
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Makes the folder and keeps other runs out of it: they wait. SIGTERM is Ctrl-C meanwhile."""
+    output.mkdir(parents=True, exist_ok=True)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (output / ".run.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"Waiting for another run into {output} ...", file=sys.stderr, flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def execute(
@@ -104,7 +125,7 @@ def execute(
                 chapter.error = _ANSI.sub("", f"{error.ename}: {error.evalue}")
                 chapter.cell, chapter.cell_number = error.source, error.cell_index
             except KeyboardInterrupt:
-                chapter.status, chapter.error = "failed", "Interrupted."
+                chapter.status, chapter.error = "failed", INTERRUPTED
             except Exception as error:  # a kernel that died, a notebook that isn't one: the report has to say so
                 chapter.status, chapter.error = "failed", f"{type(error).__name__}: {error}"
             chapter.seconds = time.monotonic() - started

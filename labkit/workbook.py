@@ -79,7 +79,7 @@ def _prepare(root: Path) -> Copies:
     try:
         for source in chapters(root):
             copy = folder / source.name
-            fresh = attendees(_read(source))
+            fresh = attendees(read(source))
             digest = _digest(fresh)
             if not copy.exists():
                 made.append(copy.name)
@@ -204,7 +204,7 @@ def defining_cell(notebook: Path, name: str) -> tuple[str, str] | None:
     import ast
 
     heading = ""
-    for cell in _read(notebook).cells:
+    for cell in read(notebook).cells:
         if cell.cell_type == "markdown":
             lines = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
             heading = lines[-1] if lines else heading
@@ -234,13 +234,25 @@ def _assigned(tree: Any) -> set[str]:
 
 
 def _code_cells(notebook: Path) -> Iterator[NotebookNode]:
-    return (cell for cell in _read(notebook).cells if cell.cell_type == "code")
+    return (cell for cell in read(notebook).cells if cell.cell_type == "code")
 
 
-def _read(path: Path) -> NotebookNode:
+def read(path: Path) -> NotebookNode:
+    """A notebook. Raises `LabError` if the file isn't one."""
     import nbformat
 
-    notebook: NotebookNode = nbformat.read(path, as_version=4)
+    try:
+        notebook: NotebookNode = nbformat.read(path, as_version=4)
+        assert isinstance(notebook.cells, list)
+    except OSError:
+        raise
+    except Exception as error:  # what nbformat raises depends on how far the file is from a notebook
+        name = f"{path.parent.name}/{path.name}"
+        why = "it isn't JSON" if isinstance(error, ValueError) else "its JSON has no list of cells"
+        raise LabError(
+            f"{name} isn't a notebook: {why}.",
+            hint=f"Restore it: `git checkout {name}` does, and drops what was changed in it.",
+        ) from error
     return notebook
 
 
@@ -281,7 +293,7 @@ def _known(folder: Path) -> dict[str, str]:
 
 def _digest_of(path: Path) -> str:
     try:
-        return _digest(_read(path))
+        return _digest(read(path))
     except Exception:  # whatever isn't a notebook is an attendee's work, too
         return ""
 

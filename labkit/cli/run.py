@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import click
 from labkit.cli.parameters import FileName
 from labkit.errors import RunError
 from labkit.kernels import Template
-from labkit.report import Run, write_index, write_junit
-from labkit.runner import execute, find_chapters, lab_of_its_own, refuse_output, store_outputs
+from labkit.report import INTERRUPTED, Run, write_index, write_junit
+from labkit.runner import alone, execute, find_chapters, lab_of_its_own, refuse_output, store_outputs
 from labkit.settings import Settings, workshop_root
 from labkit.show import counted
 
@@ -26,7 +27,9 @@ from labkit.show import counted
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook parameter.")
 @click.option("--here", is_flag=True, help="Use the embedded lab that is running. Chapters change what is in it.")
 @click.option("--store", is_flag=True, help="Store the outputs in notebooks/ when all of it passed.")
+@click.pass_context
 def run(
+    context: click.Context,
     target: str | None,
     only: str,
     output: Path | None,
@@ -53,8 +56,30 @@ def run(
     given.pop("target", None)
     if settings.target != "embedded":  # which is the default, and a parameter would be one more cell in the notebook
         given["target"] = settings.target
+    junit = junit or output / "junit.xml"
+    index = output / "index.html"
+    with alone(output):
+        for old in (index, junit, *(output / f"{path.stem}.html" for path in notebooks)):
+            old.unlink(missing_ok=True)  # else they would say of a run that is killed how another one ended
+        done = _run(settings, notebooks, output, given, here=here)
+        write_index(done)
+        write_junit(done, junit)
+    failed = done.failed_chapter
+    if failed is not None and failed.error == INTERRUPTED:
+        click.echo(f"labkit: Interrupted in {failed.name}. Report: {index}", err=True)
+        context.exit(130)
+    if failed is not None:
+        cell = f"in cell {failed.cell_number}:\n\n{_indented(failed.cell)}\n\n" if failed.cell else ""
+        raise RunError(f"{failed.name} failed {cell}{failed.error}", hint=f"Read {index}; then run the chapter again.")
+    if store:
+        for notebook in notebooks:
+            store_outputs(output / notebook.name, notebook)
+    click.echo(f"{counted(len(done.chapters), 'chapter')} passed. Report: {index}")
+
+
+def _run(settings: Settings, notebooks: Sequence[Path], output: Path, given: dict[str, Any], *, here: bool) -> Run:
+    """Executes the chapters, a line each."""
     done = Run(settings.target, [], output)
-    output.mkdir(parents=True, exist_ok=True)
     template = Template(output / "kernels.log")  # it imports while the lab starts
     with lab_of_its_own(settings, output, here=here):
         for done in execute(notebooks, output, target=settings.target, parameters=given, template=template):
@@ -65,16 +90,7 @@ def run(
             else:
                 chapter = [c for c in done.chapters if c.seconds][-1]
                 click.echo(f" {chapter.status} {chapter.seconds:6.1f} s")
-    index = write_index(done)
-    write_junit(done, junit or output / "junit.xml")
-    failed = done.failed_chapter
-    if failed is not None:
-        cell = f"in cell {failed.cell_number}:\n\n{_indented(failed.cell)}\n\n" if failed.cell else ""
-        raise RunError(f"{failed.name} failed {cell}{failed.error}", hint=f"Read {index}; then run the chapter again.")
-    if store:
-        for notebook in notebooks:
-            store_outputs(output / notebook.name, notebook)
-    click.echo(f"{counted(len(done.chapters), 'chapter')} passed. Report: {index}")
+    return done
 
 
 def _indented(text: str) -> str:

@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import RunError
+from labkit.workbook import read
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from nbconvert.exporters import HTMLExporter
     from nbformat import NotebookNode
 
+INTERRUPTED = "Interrupted."
+"""The error of a chapter in which the run was ended, by Ctrl-C or a signal."""
 _TIMES = "times.json"  # in the run's folder: seconds of each chapter when it passed last
 _HINT = "What to do:"  # errors of labkit end with it
 
@@ -61,8 +64,10 @@ class Chapter:
     @property
     def what_to_do(self) -> str:
         """The error's own hint; if it has none, where to look."""
-        hint = self.error.partition(_HINT)[2].strip()
         number = self.name[:2]
+        if self.error == INTERRUPTED:
+            return f"Nothing is wrong with the chapter. Run it again: `labkit run --only {number}`."
+        hint = self.error.partition(_HINT)[2].strip()
         again = f"Then run the chapter alone: `labkit run --only {number}`."
         return f"{hint} {again}" if hint else f"Read the cell and what the cells above it printed. {again}"
 
@@ -96,9 +101,7 @@ class Run:
 
 def chapter_of(path: Path, output: Path) -> Chapter:
     """A chapter that isn't run yet: its title, and the times that it took last in this folder and takes a class."""
-    import nbformat
-
-    notebook: NotebookNode = nbformat.read(path, as_version=4)
+    notebook = read(path)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     heading = re.search(r"^# (.+)$", text, re.M)
     minutes = re.search(r"\*\*Time\*\*: (\d+) minutes", text)

@@ -50,6 +50,7 @@ def test_chapters_are_found_in_order_and_chosen_by_number(folder: Path) -> None:
     (folder / "notes.ipynb").touch()
     assert [p.stem for p in runner.find_chapters(folder)] == ["00-a", "01-b", "03-c"]
     assert [p.stem for p in runner.find_chapters(folder, ["03", "00"])] == ["00-a", "03-c"]
+    assert [p.stem for p in runner.find_chapters(folder, ["3", "1"])] == ["01-b", "03-c"]
     with pytest.raises(RunError, match="no chapter '07'"):
         runner.find_chapters(folder, ["07"])
 
@@ -181,6 +182,10 @@ def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_pa
         "while True: pass",
     )
     command = [sys.executable, "-m", "labkit.cli", "run", "--here", "--output", str(tmp_path / "out")]
+    old = [tmp_path / "out" / name for name in ("index.html", "junit.xml", "00-a.html")]
+    for path in old:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("passed")
     run = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"LABKIT_HOME": str(tmp_path / "home")})
     noted = folder / "kernel"
     assert poll(lambda: (noted.exists() and noted.read_text()) or None, "the kernel", 60)
@@ -188,9 +193,45 @@ def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_pa
     assert lab is not None
     run.kill()
     run.wait()
+    assert not any(path.exists() for path in old), "they say how another run ended"
     assert client._wait_for_exit(lab.pid, 20)
     for pid in noted.read_text().split():
         assert client._wait_for_exit(int(pid), 20)
+
+
+def test_a_run_into_the_folder_of_another_waits_for_it(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    _notebook(
+        folder / "00-a.ipynb",
+        "import pathlib, time; pathlib.Path('started').touch()",
+        "while not pathlib.Path('go').exists(): time.sleep(0.05)",
+    )
+    command = [sys.executable, "-m", "labkit.cli", "run", "--only", "0", "--output", str(tmp_path / "out")]
+    first = subprocess.Popen(command, cwd=tmp_path)
+    assert poll(lambda: (folder / "started").exists() or None, "the kernel", 60)
+    second = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert second.stderr is not None
+    assert second.stderr.readline() == f"Waiting for another run into {tmp_path / 'out'} ...\n"
+    (folder / "go").touch()
+    assert first.wait(60) == 0
+    assert second.wait(60) == 0
+    second.stderr.close()
+    assert "1 of 1 chapters passed" in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD", "", "[]", "{}", "\udcff"])
+def test_a_chapter_that_is_no_notebook_is_named(
+    text: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifests").mkdir()
+    (folder / "01-b.ipynb").write_text(text, errors="surrogateescape")
+    monkeypatch.chdir(tmp_path)
+    for command in (["run", "--output", str(tmp_path / "out")], ["start-over"]):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 1
+        assert "notebooks/01-b.ipynb isn't a notebook" in result.output
+        assert "git checkout notebooks/01-b.ipynb" in result.output
+        assert "fault of labkit" not in result.output
 
 
 def test_a_chapter_has_a_kernel_to_itself_in_its_folder(folder: Path, tmp_path: Path) -> None:
@@ -235,7 +276,8 @@ def test_a_kernel_that_dies_is_a_chapter_that_failed(folder: Path, tmp_path: Pat
     assert "Kernel died" in report.write_index(run).read_text()
 
 
-def test_ctrl_c_ends_the_run_with_a_report(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_the_run_with_a_report(how: signal.Signals, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "manifests").mkdir()
     _notebook(folder / "00-a.ipynb", "print('hello')")
     _notebook(
@@ -250,14 +292,18 @@ def test_ctrl_c_ends_the_run_with_a_report(folder: Path, tmp_path: Path) -> None
     )
     noted = folder / "kernel"
     assert poll(lambda: (noted.exists() and noted.read_text()) or None, "the kernel", 60)
-    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of the run's processes
+    if how == signal.SIGINT:
+        os.killpg(run.pid, how)  # as a terminal does: to all of the run's processes
+    else:
+        run.send_signal(how)
     complaint = run.communicate(timeout=60)[1]
     client.stop(tmp_path / "home")
-    assert run.returncode == 1
-    assert "01-b failed Interrupted." in complaint
+    assert run.returncode == 130
+    assert f"labkit: Interrupted in 01-b. Report: {tmp_path / 'out' / 'index.html'}" in complaint
     index = (tmp_path / "out" / "index.html").read_text()
     assert '<a href="00-a.html">' in index
     assert "Interrupted." in index
+    assert "<p>Nothing is wrong with the chapter. Run it again: <code>labkit run --only 01</code>.</p>" in index
     for pid in noted.read_text().split():
         assert client._wait_for_exit(int(pid), 20)
 
