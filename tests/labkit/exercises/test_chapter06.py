@@ -180,4 +180,4 @@ def test_the_chapter_says_how_often_the_workshops_alarms_would_have_called(day: 
     text = (workshop / "notebooks/06-metrics-and-alarms.ipynb").read_text()
     assert "this alarm would have called you 49 times, and the other one never" in text
     visit = recorded_day.intruder(day)["time"]
-    assert f"({visit.min():%H:%M} to {visit.max().ceil('min'):%H:%M})" in text
+    assert f"from {visit.min():%H:%M} to {visit.max().ceil('min'):%H:%M}, and" in text
