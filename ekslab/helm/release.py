@@ -157,7 +157,8 @@ def _deploy(
         for item in objects if timeout is not None else []:
             cluster.wait_ready(item, deadline)
     except (HelmError, KeyboardInterrupt) as error:
-        text = str(error) or "context canceled"
+        # An interrupt may have a text: a codec that it arrived in adds its own.
+        text = str(error) if isinstance(error, HelmError) else "context canceled"
         storage.update(cluster, replace(revision, status="failed", description=f"{failed}: {text}"))
         raise HelmError(text) from error
     for old in history:

@@ -293,6 +293,18 @@ def test_a_release_is_rolled_back(helm: Helm, cluster: Cluster) -> None:
         helm("rollback", "nope")
 
 
+def test_an_interrupt_is_told_as_one_whatever_it_arrived_in(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    helm.install(VALUES)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt("encoding with 'idna' codec failed (KeyboardInterrupt: )")
+
+    monkeypatch.setattr(Cluster, "wait_ready", interrupted)
+    with pytest.raises(HelmError, match=r"^UPGRADE FAILED: context canceled$"):
+        helm("upgrade", *CHART, "-f", str(VALUES), "--wait")
+    assert helm.history[-1] == (2, "failed")
+
+
 def test_a_rollback_that_fails_is_kept_as_failed(helm: Helm, refused_rule: Path) -> None:
     helm.install(VALUES, refused_rule, more=())
     helm.install(VALUES)
