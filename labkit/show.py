@@ -139,23 +139,26 @@ def in_notebook() -> bool:
     return shell is not None and shell.get_ipython() is not None
 
 
+def _kernel() -> Any:
+    """The kernel of a notebook; None elsewhere, also in IPython at a terminal."""
+    return getattr(sys.modules["IPython"].get_ipython(), "kernel", None) if in_notebook() else None
+
+
 def watched() -> bool:
     """Whether a person sees what is shown only for a while: at a terminal, or in a notebook that is open.
 
     A notebook that a program executes (papermill, nbconvert, nbval) would keep it.
     """
-    if not in_notebook():
-        return bool(sys.stderr and sys.stderr.isatty())
-    kernel = getattr(sys.modules["IPython"].get_ipython(), "kernel", None)
+    kernel = _kernel()
     if kernel is None:
-        return sys.stderr.isatty()
+        return bool(sys.stderr and sys.stderr.isatty())
     # JupyterLab, Notebook and VS Code say which cell it is that they execute.
     return "cellId" in kernel.get_parent().get("metadata", {})
 
 
 def execution() -> str:
     """Which execution of a cell this is; empty outside of a notebook."""
-    kernel = getattr(sys.modules["IPython"].get_ipython(), "kernel", None) if in_notebook() else None
+    kernel = _kernel()
     return str(kernel.get_parent().get("header", {}).get("msg_id", "")) if kernel else ""
 
 
@@ -208,5 +211,5 @@ def say(text: str) -> None:
     if in_notebook():
         print(text, flush=True)
         return
-    wipe = "\r\033[K" if sys.stderr.isatty() else ""  # a line that says what is waited for
+    wipe = "\r\033[K" if sys.stderr and sys.stderr.isatty() else ""  # a line that says what is waited for
     print(f"{wipe}{text}", file=sys.stderr, flush=True)

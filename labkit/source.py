@@ -129,6 +129,8 @@ def source(
         name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
         language = language or _LANGUAGES.get(path.suffix)
     else:
+        if not isinstance(what, Mapping | list | tuple):
+            raise LabError(f"{short_repr(what)} can't be shown.", hint="Give a file's path, a dict or a list.")
         try:
             text = json.dumps(what, indent=2, default=str, ensure_ascii=False)
         except (TypeError, ValueError, RecursionError) as error:

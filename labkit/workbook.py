@@ -243,7 +243,8 @@ def read(path: Path) -> NotebookNode:
 
     try:
         notebook: NotebookNode = nbformat.read(path, as_version=4)
-        assert isinstance(notebook.cells, list)
+        if not isinstance(notebook.cells, list):
+            raise TypeError("cells are no list")
     except OSError:
         raise
     except Exception as error:  # what nbformat raises depends on how far the file is from a notebook

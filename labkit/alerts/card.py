@@ -116,9 +116,7 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
 
     def _chain(self) -> list[str]:
         """The process's ancestors, oldest first, and itself; empty if no ancestor is known."""
-        older = {
-            int(m[1]): str(self[m[0]]) for name in self.index if (m := re.fullmatch(r"proc\.aname\[(\d+)\]", name))
-        }
+        older = {int(m[1]): str(self[m[0]]) for name in self.index if (m := _ANCESTOR.fullmatch(name))}
         names = [older[n] for n in sorted(older, reverse=True) if n > 1]
         names += [str(self[name]) for name in ("proc.pname", "proc.name") if name in self]
         return names if len(names) > 1 else []

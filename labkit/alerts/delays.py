@@ -20,10 +20,10 @@ class Delays(pd.DataFrame):
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        return self.to_string(formatters=_FORMATTERS)
+        return self.to_string(formatters=_FORMATTERS, max_rows=pd.get_option("display.max_rows"))
 
     def _repr_html_(self) -> str:
-        return self.to_html(formatters=_FORMATTERS, border=0)
+        return self.to_html(formatters=_FORMATTERS, border=0, max_rows=pd.get_option("display.max_rows"))
 
 
 def _with_unit(milliseconds: Any) -> str:
@@ -36,7 +36,7 @@ _FORMATTERS: dict[str, Callable[[Any], str]] = dict.fromkeys(_STAGES, _with_unit
 def _milliseconds(start: pd.Series[Any], end: pd.Series[Any]) -> pd.Series[Any]:
     """Milliseconds (Int64) from one time to another; missing where one is missing.
 
-    CloudWatch's times are in milliseconds, so the others are cut to them: stages add up, and none is less than nothing.
+    CloudWatch's times are in milliseconds, so the others are cut to them: stages add up.
     """
     took = end.dt.floor("ms").dt.as_unit("ms") - start.dt.floor("ms").dt.as_unit("ms")
     whole: pd.Series[Any] = (took.dt.total_seconds() * 1000).round()
@@ -44,7 +44,7 @@ def _milliseconds(start: pd.Series[Any], end: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def delays(df: pd.DataFrame) -> Delays:
-    """Milliseconds that each alert of a frame took, a row for each, oldest first.
+    """Milliseconds that each alert of a frame took, a row for each, in its order.
 
     Columns: `time` (UTC, of the system call), `rule`, and Int64: `printed` (from the system call to Falco's line in the
     container's log, which is the log event's `timestamp`), `shipped` (from there to CloudWatch's `ingestionTime`) and

@@ -82,8 +82,9 @@ class Following(AsTable, Iterator[Alert]):
 
     def __init__(self, batches: Iterator[list[Event]], timeout: float) -> None:
         self._rows = (row for batch in batches for _, row in to_frame(batch).iterrows())
-        self._ends = time.monotonic() + timeout
         self.timeout = timeout
+        self._ends: float | None = None  # counted from the first alert that is asked for, as in the batches
+        self._end: BaseException | None = None  # the one that `next` raised last, not one of the block's own
         self.alerts: list[Alert] = []
         """Those that came, oldest first."""
         self._output = Output()
@@ -95,23 +96,28 @@ class Following(AsTable, Iterator[Alert]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._show(final=True)
-        if kind is not StopIteration:
+        if error is None or error is not self._end:
             return
         if self._stopped:
             raise StoppedError("Stopped following.", hint="Run the cell again to follow from then on.") from None
-        seen = counted(len(self.alerts), "alert")
+        seen = f"{counted(len(self.alerts), 'alert')} arrived, and no other" if self.alerts else "no alert arrived"
         raise AlertTimeoutError(
-            f"Followed the log group for {self.timeout:g} s: {seen} arrived, and no other.",
+            f"Followed the log group for {self.timeout:g} s: {seen}.",
             hint="lab.wait_for_alert(...) says which link of the chain is broken.",
         ) from None
 
     def __next__(self) -> Alert:
+        if self._ends is None:
+            self._ends = time.monotonic() + self.timeout
         try:
             with waiting("the next alert", max(self._ends - time.monotonic(), 0)):
                 row = next(self._rows)
+        except StopIteration as end:
+            self._end = end
+            raise
         except KeyboardInterrupt:
-            self._stopped = True
-            raise StopIteration from None
+            self._stopped, self._end = True, StopIteration()
+            raise self._end from None
         self.alerts.append(Alert.of(row))
         self._show(final=False)
         return self.alerts[-1]

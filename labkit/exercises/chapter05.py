@@ -35,15 +35,14 @@ def intruder(target: Target, answer: Any) -> str:
         raise Wrong(f"`{odd}` has to be text; it is `{short_repr(answer[odd])}`.")
     given = {key: answer[key].strip() for key in _KEYS}
     day = recorded_day.frame(target.settings.root)
-    shells = day[day["rule"] == "Run shell untrusted"]
-    first = str(shells["k8s.pod.name"].iloc[0])
-    night = day[(day["time"] >= shells["time"].iloc[0]) & (day["time"] < shells["time"].iloc[0] + _hour())]
-    second = str(night[night["proc.tty"] > 0]["k8s.pod.name"].iloc[0])
-    left = str(night[(night["k8s.pod.name"] == first) & (night["priority"] >= "Critical")]["proc.exepath"].iloc[0])
+    shell, visit = recorded_day.first_shell(day), recorded_day.intruder(day)
+    first = str(shell["k8s.pod.name"])
+    second = str(visit[visit["k8s.pod.name"] != first]["k8s.pod.name"].iloc[0])
+    left = str(visit[visit["priority"] >= "Critical"]["proc.exepath"].iloc[0])
     if given["pod"].rpartition("/")[2] == second:
         raise Wrong(f"`pod`: `{second}` is where it went later. Where did it begin?")
     _pod(day, given["pod"], first, "`pod`")
-    if given["parent"].casefold() != str(shells["proc.pname"].iloc[0]).casefold():
+    if given["parent"].casefold() != str(shell["proc.pname"]).casefold():
         raise Wrong(
             f"`pod` is right. But the first shell there wasn't started by `{given['parent']}`: look at `proc.pname` of "
             "the first alert that is about a shell."
@@ -61,12 +60,6 @@ def intruder(target: Target, answer: Any) -> str:
         f"{builds.sum()} of those were builds: a high priority alone doesn't find an intruder, and a low one may. "
         "The first shell was a `Notice`."
     )
-
-
-def _hour() -> pd.Timedelta:
-    import pandas as pd
-
-    return pd.Timedelta(hours=1)
 
 
 def _pod(day: pd.DataFrame, given: str, right: str, key: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from labkit.alerts.parse import PRIORITIES
 from labkit.calls import near, short_repr
 from labkit.exercises import recorded_day
 from labkit.exercises.exercise import Wrong, exercise
 from labkit.show import counted
 from labkit.target import Target
 
-_PRIORITIES = ("Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug")
+_PRIORITIES = tuple(reversed(PRIORITIES))
 _LABELS = ("INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
 MOST_PAGES, MOST_HIGH = 5, 60
 

@@ -29,9 +29,9 @@ def left_behind(target: Target, found: Any) -> str:
             "That audit found nothing. Had you made something before it? Its name has to begin with "
             f"`{target.settings.prefix}-`, or it has to carry the workshop's label."
         )
-    by_steps = [item for item in found.left if item.why.startswith("made by step")]
-    if len(by_steps) == len(found.left):
-        names = ", ".join(f"`{item.name}`" for item in by_steps[:3])
+    mine = [item for item in found.left if not item.why.startswith("made by step")]
+    if not mine:
+        names = ", ".join(f"`{item.name}`" for item in found.left[:3])
         raise Wrong(f"What that audit found was made by the workshop's steps ({names}). Leave something of your own.")
     now = audit(target)
     if not now.clean:
@@ -40,7 +40,6 @@ def left_behind(target: Target, found: Any) -> str:
         raise Wrong(
             f"It was found, and is still there: {names}{also}. Remove it: `lab.teardown()` removes only its own."
         )
-    mine = [item for item in found.left if item not in by_steps]
     names = ", ".join(f"the {item.kind} `{item.name}` ({item.why})" for item in mine[:3])
     return (
         f"The audit found {names}. The teardown left it alone, since the ledger says nothing of it: what a tool "

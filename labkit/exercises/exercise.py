@@ -78,7 +78,6 @@ def check(target: Target, name: str, *answers: Any) -> Feedback:
     try:
         said = exercise.check(target, *answers)
     except Wrong as wrong:
-        progress.count(name, "tries")
         raise stop(Feedback("wrong", f"Not yet: {exercise.task}", str(wrong)), hint=_help(progress, name)) from None
     except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
         given = ", ".join(map(short_repr, answers))

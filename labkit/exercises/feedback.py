@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from falcorules import markup
 from labkit.errors import Hint, LabError
 from labkit.show import in_notebook
 
@@ -51,9 +52,7 @@ class Feedback:
 
 def marked_up(text: str) -> str:
     """Plain text as HTML: escaped, with `backquotes` as code and `[text](address)` as a link."""
-    text = html.escape(text, quote=True)
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-    text = re.sub(r"\[([^\]]+)\]\(([\w./-]+)\)", r'<a href="\2">\1</a>', text)
+    text = re.sub(r"\[([^\]]+)\]\(([\w./-]+)\)", r'<a href="\2">\1</a>', markup.with_code(text))
     return text.replace("\n", "<br>")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labkit.aws import refusal
+from labkit.aws import refusal, translated_errors
 from labkit.errors import LabError, TargetError
 from labkit.provision.iam import SERVICE_ACCOUNT, assume_role, assume_role_of, role_arn
 from labkit.target import Target
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # No such stream and no such group: where the role may do it, AWS says that there is none, and nothing is changed.
 _NONE = "labkit-there-is-no-such-stream"
 _ELSEWHERE = "labkit-there-is-no-such-group"
+# What AWS answers to who may: there is no such thing, or there is one already.
+_ALLOWED = ("ResourceNotFoundException", "ResourceAlreadyExistsException")
 
 
 def _put(logs: Any, group: str) -> None:
@@ -71,7 +73,7 @@ def tried(target: Target) -> dict[str, str]:
     Raises `StepError` or `TargetError` if the service account has no role or can't take it on.
     """
     logs = assume_role_of(target, target.settings.logging_namespace, SERVICE_ACCOUNT).client("logs")
-    return {name: _refused(call, logs, target.settings) for name, call in CALLS.items()}
+    return {name: _refused(call, logs, target) for name, call in CALLS.items()}
 
 
 def tried_if_it_ships(target: Target) -> dict[str, str] | None:
@@ -94,17 +96,21 @@ def excess(target: Target) -> Iterator[str]:
     yield from (f"it can {name}" for name, call in CALLS.items() if not call.needed and not found[name])
     try:
         assume_role(target, target.settings.logging_namespace, "default", role_arn(target))
-    except TargetError:
+    except TargetError as error:
+        if "AccessDenied" not in refusal(error)[0]:
+            raise
         return
     yield "another service account can take it on"
 
 
-def _refused(call: Call, logs: Any, settings: Settings) -> str:
-    from botocore.exceptions import ClientError
-
+def _refused(call: Call, logs: Any, target: Target) -> str:
     try:
-        call.make(logs, settings)
-    except ClientError as error:
+        with translated_errors(target.aws.hint):
+            call.make(logs, target.settings)
+    except TargetError as error:
         code, _ = refusal(error)
-        return code if "AccessDenied" in code else ""  # it may, but there is no such thing, or there is one already
+        if "AccessDenied" in code:
+            return code
+        if code not in _ALLOWED:
+            raise
     return ""

@@ -44,6 +44,7 @@ def break_a_link(target: Target) -> Feedback:
         step.apply(target)
     fault = FAULTS[len(_made) % len(FAULTS)]
     fault.make(target)
+    _wait_until(target, lambda: fault.there(target))
     _made.append(fault)
     return Feedback("your turn", "A link of the pipeline is broken.", "Send a new canary, and find out which one.")
 
@@ -59,7 +60,6 @@ def _narrow_permissions(target: Target) -> None:
     target.aws.client("iam").put_role_policy(
         RoleName=target.settings.role_name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(document)
     )
-    _wait_until(target, lambda: not can_ship(target))
 
 
 def _trust_another_account(target: Target) -> None:
@@ -94,7 +94,6 @@ def _choose_other_nodes(target: Target) -> None:
     part = _part(target, "DaemonSet")
     part.item["spec"]["template"]["spec"]["nodeSelector"]["kubernetes.io/os"] = "freebsd"
     part.apply(target, part.find(target), owned=True)
-    _wait_until(target, lambda: not _pods(target))
 
 
 def _watches_falco(target: Target) -> bool:

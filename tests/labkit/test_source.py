@@ -105,3 +105,9 @@ def test_a_dollar_sign_is_no_formula_and_backquotes_are_code(workshop: Path) -> 
     assert shown.startswith('<div class="mathjax_ignore"')
     assert "`" not in shown
     assert re.search(r"see <code[^>]*>\$\.rule</code>", shown)
+
+
+def test_what_is_neither_text_nor_data_is_refused(tmp_path: Path) -> None:
+    for odd in ({1, 2}, 3, object(), (n for n in ())):
+        with pytest.raises(LabError, match="can't be shown"):
+            source(odd, tmp_path)

@@ -117,3 +117,10 @@ def test_what_a_rule_does_not_output_is_not_called_missing_for_another_reason() 
     assert "the parent had ended already" not in repr(short)
     reason = "the rule doesn't output it, or the event has none"
     assert reason in section(repr(short), "missing, and why that is normal")
+
+
+def test_a_field_with_an_absurd_index_is_shown_and_no_ancestor() -> None:
+    name = f"proc.aname[{'9' * 5000}]"
+    shown = repr(alert(fields={name: "init"}))
+    assert "init" in shown
+    assert "init →" not in shown

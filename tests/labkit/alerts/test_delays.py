@@ -61,3 +61,9 @@ def test_it_is_shown_with_its_unit_and_as_wide_whatever_the_numbers_are() -> Non
 def test_a_frame_without_the_times_of_delivery_is_told_so() -> None:
     with pytest.raises(LabError, match="no column 'ingestionTime'"):
         FRAME.drop(columns="ingestionTime").falco.delays()
+
+
+def test_of_many_alerts_as_many_are_shown_as_pandas_shows() -> None:
+    many = to_frame([event("2026-11-23T04:15:07Z", START, START)] * 200).falco.delays()
+    assert len(many) == 200
+    assert repr(many).count("A rule") == many._repr_html_().count("A rule") == pd.get_option("display.max_rows")

@@ -73,7 +73,7 @@ def test_what_was_followed_is_a_table_newest_first(client: Any, group: Any, shel
 
 def test_a_stream_without_the_alert_that_is_asked_for_says_so(client: Any, group: Any) -> None:
     events = follow_events(client, group.name, pd.Timestamp.now("UTC"), timeout=0.1, poll=0.05)
-    said = r"for 0\.1 s: 0 alerts arrived"
+    said = r"for 0\.1 s: no alert arrived"
     with pytest.raises(AlertTimeoutError, match=said) as caught, Following(events, 0.1) as it:
         next(it)
     assert "which link" in caught.value.hint
@@ -166,3 +166,9 @@ def test_live_tail_s_streams_and_pattern_choose(
         ended.set()
         thread.join()
     assert sorted(found) == sorted(expected * 2)
+
+
+def test_an_iterator_of_the_block_that_ends_is_the_blocks_own_error(client: Any, group: Any) -> None:
+    events = follow_events(client, group.name, pd.Timestamp.now("UTC"), timeout=0.1, poll=0.05)
+    with pytest.raises(StopIteration, match=r"^$"), Following(events, 0.1):
+        next(iter(()))
