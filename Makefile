@@ -20,7 +20,7 @@ $(READY): constraints.txt pyproject.toml
 run: $(READY)  ## run every chapter on the embedded lab; leaves a report in build/run
 	$(BIN)/labkit run --target embedded
 
-test: $(READY)  ## run every test, and compare the notebooks' stored outputs; OPTIONS="-x -q" are pytest's
+test: $(READY)  ## run all tests but those in a browser, and compare the notebooks' stored outputs; OPTIONS="-x -q" are pytest's
 	$(BIN)/python -m pytest $(OPTIONS)
 
 lab: $(READY)  ## open JupyterLab on the notebooks; OPTIONS="--no-browser --port=9000" are JupyterLab's

@@ -1,6 +1,6 @@
 """How the tests run: labs for tests, files spread over the processors, and nbval's comparison of the notebooks.
 
-A folder's tests are spread over as many workers as there are processors, file by file; the notebooks count as one
+A folder's tests are spread over one worker more than there are processors, file by file; the notebooks count as one
 file, because they share a lab and run in name order. A single file runs in this process, and with `-n 0` all do.
 
 Labs that are started by tests, or by commands and kernels that tests start, belong to the worker: they end with it,

@@ -266,7 +266,7 @@ _PATTERNS: tuple[tuple[str, Callable[[_Case], str]], ...] = (
     (r"filter input string is empty", _always("The condition is empty.")),
     (r"expected a (?:number|string) value|expected a list", _value_expected),
     (r"unknown event type (.*)", _unknown_type),
-    (r"(.*) is not a valid number", _not_a_number),
+    (r"^(.*) is not a valid number", _not_a_number),
     (r"'([^']*)' operator not supported .*", _unsupported),
     (r"Invalid priority", _priority),
     (r"Item has no mapping for key '([^']*)'", _missing_key),

@@ -372,7 +372,7 @@ class _Answer:
     """The answer of a web server, asked in a thread, because looking up a name has no time limit of its own."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = _without_password(url)  # it is shown; a server that refuses this answers, too
         self.date: float | None = None
         self.taken = 0.0
         self._error = f"no answer within {NETWORK_SECONDS:g} s"

@@ -114,6 +114,6 @@ def _jupyterlab(root: Path, shell: list[str], notebook: Path) -> list[str]:
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.terminado_settings={ {'shell_command': shell}!r}",
         "--TerminalsExtensionApp.terminal_manager_class=labkit.terminals.Terminals",
-        # A container's only user; nobody but this computer's users can connect, and they need the token.
+        # A container's only user; only users of this computer can connect, and they need the token.
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from labkit.errors import RunError
 from labkit.kernels import Template
 from labkit.report import INTERRUPTED, Pages, Run, chapter_of
 from labkit.settings import Settings, workshop_root
+from labkit.show import say
 from labkit.workbook import FOLDER
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def alone(output: Path) -> Iterator[None]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print(f"Waiting for another run into {output} ...", file=sys.stderr, flush=True)
+                say(f"Waiting for another run into {output} ...")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     finally:

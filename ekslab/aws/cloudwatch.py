@@ -120,7 +120,7 @@ class CloudWatch:
             async with self._drawing:
                 return {"MetricWidgetImage": await asyncio.to_thread(_image, graph)}
         except ModuleNotFoundError as error:
-            raise unsupported(call, f"{error.name} isn't installed (pip install 'labkit[notebooks]')") from error
+            raise unsupported(call, f"{error.name} isn't installed (pip install matplotlib)") from error
 
     # -- tags
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -182,6 +183,7 @@ _DRAWN = Members(
         **PROPERTIES["metric"].known,
         "height": Number(1, 2000, whole=True),
         "theme": ("light", "dark"),
+        "timezone": Text(r"[+-]([01][0-9]|2[0-3])[0-5][0-9]"),
         "view": ("timeSeries", "singleValue", "bar", "pie"),
         "width": Number(1, 2000, whole=True),
     },
@@ -258,7 +260,20 @@ def check_drawn(widget: Mapping[str, Any], region: str) -> list[Message]:
             found.append(Message("/region", f"Should be the local Region, {region}"))
         if "accountId" in asked:
             found.append(Message("/accountId", "The embedded lab has one account, which monitors no other"))
-    return [message for message in found if not message.ignored]
+    errors = [message for message in found if not message.ignored]
+    return errors or _check_moments(annotations.get("vertical", ()))
+
+
+def _check_moments(marks: Iterable[Any]) -> list[Message]:
+    """Errors of vertical annotations, whose shape is right, that are at no time."""
+    found = []
+    for mark in marks:
+        for line in mark if isinstance(mark, list) else [mark]:
+            try:
+                dt.datetime.fromisoformat(line["value"])
+            except ValueError:
+                found.append(Message("/annotations/vertical", f"{line['value'][:40]!r} is no time"))
+    return found
 
 
 def _check(kind: Any, value: Any, path: str) -> Iterator[Message]:
@@ -274,6 +289,8 @@ def _check(kind: Any, value: Any, path: str) -> Iterator[Message]:
         case Number(least, most, whole):
             if not isinstance(value, int if whole else int | float) or isinstance(value, bool):
                 yield Message(path, f"Should be {'integer' if whole else 'number'}")
+            elif not abs(value) <= 2.0**360:  # the largest value of a metric; nor NaN
+                yield Message(path, "Should be a finite number")
             elif least is not None and value < least:
                 yield Message(path, f"Should be >= {least}")
             elif most is not None and value > most:

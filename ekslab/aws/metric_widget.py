@@ -21,6 +21,7 @@ from ekslab.aws.protocols import AwsError
 
 _LARGEST = 100_000  # bytes of a widget: "up to 100 KB uncompressed payload"
 _MAX_DATAPOINTS = 100_800
+_LATEST = 1 << 35  # seconds since the epoch, in the year 3058
 _MAX_DAYS = 455  # as long as CloudWatch keeps a metric
 _DURATION = re.compile(
     r"(?P<sign>[-+]?)P(?:(?P<M>\d{1,4})M)?(?:(?P<W>\d{1,4})W)?(?:(?P<D>\d{1,4})D)?"
@@ -70,7 +71,7 @@ def graph_of(store: Metrics, text: str, *, region: str, now: float) -> Graph:
     widget = _read(text, region)
     view, period = widget.get("view", "timeSeries"), widget.get("period", 300)
     start, end = _moment(widget.get("start", "-PT3H"), now), _moment(widget.get("end", "PT0H"), now)
-    if start >= end or end - start > _MAX_DAYS * 86_400:
+    if not 0 <= start < end <= _LATEST or end - start > _MAX_DAYS * 86_400:
         raise _invalid(Message("/start", f"Should be before the end, and at most {_MAX_DAYS} days"))
     whole = bool(widget.get("setPeriodToTimeRange")) and view != "timeSeries"
     if whole:

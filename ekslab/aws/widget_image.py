@@ -25,6 +25,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ekslab.aws.metric_widget import Graph, Line
 
+_LONGEST_FILL = 500  # points of a polygon
 _DPI = 100
 _DAY = 86_400
 _LETTER = 6.0  # pixels of a letter of the legend, on average
@@ -166,7 +167,10 @@ def _stack(ax: Axes, shown: Sequence[tuple[Line, str]]) -> list[float]:
             elif edge >= until:
                 value = 0.0
             top.append(base[place] + value)
-        ax.fill_between(x, base, top, step="post", color=colour, linewidth=0)
+        # In parts: Agg takes seconds for a long polygon, and the lab answers nothing meanwhile.
+        for at in range(0, len(edges), _LONGEST_FILL):
+            part = slice(at, at + _LONGEST_FILL + 1)  # parts share an edge
+            ax.fill_between(x[part], base[part], top[part], step="post", color=colour, linewidth=0)
         base = top
     return base
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.attacks.catalogue import Attack, find, typed
 from labkit.calls import checked, texts
-from labkit.errors import AlertTimeoutError, ExecError, LabError, StoppedError
+from labkit.errors import AlertTimeoutError, ExecError, LabError, StoppedError, TargetError
 from labkit.show import AsTable, Table
 from labkit.waiting import progress
 
@@ -115,22 +115,26 @@ def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float |
 
     def finish() -> None:
         stopped = bool(attempts) and attempts[-1].outcome.stopped
-        for attempt in attempts:
+        while attempts:
+            attempt = attempts.pop(0)
             outcomes[attempt.attack.name] = attempt.end(seconds, last_look=stopped or outcomes.stopped)
-        attempts.clear()
 
-    for attack in progress(attacks, "Attacks", len(attacks), lambda attack: attack.name):
-        # Several alerts are on their way at a time, but not two of a rule: they could be taken for one another, as
-        # could a control's marker for the alert of an attack.
-        if any(attack.is_control or one.attack.is_control or one.attack.rule == attack.rule for one in attempts):
-            finish()
-        if outcomes.stopped:
-            break
-        attempts.append(_Attempt(target, attack, pod))
-        ran += 1
-        if attempts[-1].outcome.stopped:
-            break
-    finish()
+    try:
+        for attack in progress(attacks, "Attacks", len(attacks), lambda attack: attack.name):
+            # Several alerts are on their way at a time, but not two of a rule: they could be taken for one another, as
+            # could a control's marker for the alert of an attack.
+            if any(attack.is_control or one.attack.is_control or one.attack.rule == attack.rule for one in attempts):
+                finish()
+            if outcomes.stopped:
+                break
+            attempts.append(_Attempt(target, attack, pod))
+            ran += 1
+            if attempts[-1].outcome.stopped:
+                break
+        finish()
+    finally:
+        for attempt in attempts:  # an error ended the run: what their commands made is still there
+            attempt.clean_up()
     if outcomes.stopped:
         outcomes.not_run = tuple(left.name for left in attacks[ran:])
     return outcomes
@@ -185,9 +189,13 @@ class _Attempt:
         except (StoppedError, KeyboardInterrupt):
             return replace(self.outcome, stopped=True)
         finally:
-            if self.attack.cleanup and self.is_run:
-                with suppress(ExecError):  # said already, if it couldn't be run
-                    self.exec(_filled(self.attack.cleanup, self.run))
+            self.clean_up()
+
+    def clean_up(self) -> None:
+        """Removes what the command made."""
+        if self.attack.cleanup and self.is_run:
+            with suppress(ExecError, TargetError):  # said already, if it couldn't be run
+                self.exec(_filled(self.attack.cleanup, self.run))
 
     def _seen(self, result: ExecResult, seconds: float) -> Outcome:
         from labkit.alerts.arrival import alerts_of, wait_for_alert

@@ -9,7 +9,7 @@ import time
 import click
 
 from labkit import connect, environment
-from labkit.errors import NotRunningError
+from labkit.errors import SettingsError
 from labkit.settings import Settings
 
 
@@ -27,7 +27,7 @@ def up(aws_port: int | None, kubernetes_port: int | None, nodes: int | None) -> 
     found = client.status(settings.home)
     running = found.running
     if running and nodes not in (None, len(found.details["nodes"])):
-        raise NotRunningError(
+        raise SettingsError(
             f"The embedded lab in {settings.home} is already running, with {len(found.details['nodes'])} nodes, "
             f"not {nodes}.",
             hint="Run `labkit down` first, or leave the number out.",

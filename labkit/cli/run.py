@@ -25,7 +25,7 @@ from labkit.show import counted
 @click.option("--output", type=FileName(), help="Folder for the report (default: build/run).")
 @click.option("--junit", type=FileName(), help="Where to write JUnit (default: junit.xml in the output).")
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook parameter.")
-@click.option("--here", is_flag=True, help="Use the embedded lab that is running. Chapters change what is in it.")
+@click.option("--here", is_flag=True, help="Use this shell's embedded lab, started if need be. Chapters change it.")
 @click.option("--store", is_flag=True, help="Store the outputs in notebooks/ when all of it passed.")
 @click.pass_context
 def run(

@@ -84,9 +84,11 @@ def tried(
         change: Change = "gone" if key not in own else "" if key in last else "new"
         first = own.get(key, key[0])
         found.append(_match(*key, events[key[1]], change, "" if first == key[0] else first))
-    added = {rule for rule in rules if rule not in without.rules}
-    counts = Counter(rule for rule, _ in now if rule not in added)
-    counts.subtract(Counter(rule for rule, _ in without.raised))
+    counts: Counter[str] = Counter()
+    if without is not None:  # else the others load with the draft only: there is nothing to compare with
+        added = {rule for rule in rules if rule not in without.rules}
+        counts.update(rule for rule, _ in now if rule not in added)
+        counts.subtract(rule for rule, _ in without.raised)
     alerts = tuple(alerts[0] for alerts in raised if alerts)
     changed = {rule: count for rule, count in sorted(counts.items()) if count}
     return Trial(Replay(len(events), alerts), tuple(found), before is None, changed)
@@ -122,14 +124,14 @@ class _Without(NamedTuple):
 
 
 @lru_cache(4)
-def _without(files: tuple[tuple[str, str], ...], recording: Path, key: str) -> _Without:
-    """The other files on a recording. `key` is the recording's, which can be recorded again."""
+def _without(files: tuple[tuple[str, str], ...], recording: Path, key: str) -> _Without | None:
+    """The other files on a recording, whose `key` changes when it is recorded again. None if they need the draft."""
     from falcorules import FalcoRulesError, load
 
     try:
         engine = load(list(files), matching="all")
-    except FalcoRulesError:  # they need what the draft defines
-        return _Without(frozenset(), frozenset())
+    except FalcoRulesError:
+        return None
     events = enumerate(_events(recording))
     raised = frozenset((alert.rule, number) for number, event in events for alert in engine.process(event))
     return _Without(frozenset(rule.name for rule in engine.rules), raised)

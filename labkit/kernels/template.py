@@ -48,7 +48,7 @@ def main() -> None:
     for service in SERVICES:
         aws.client(service)  # reads the service's description, which other clients use, too
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the kernels
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernels aren't waited for
     for line in sys.stdin:
         parent = os.getpid()
         pid = os.fork()

@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from falcorules import markup
 from labkit.errors import RunError
 from labkit.workbook import read
 
@@ -284,11 +285,6 @@ def _highlighted(source: str) -> str:
     return marked
 
 
-def _with_code(text: str) -> str:
-    """A text with commands in backquotes, as HTML."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
-
-
 @cache
 def _exporter() -> HTMLExporter:
     from nbconvert.exporters import HTMLExporter
@@ -303,7 +299,7 @@ def _templates() -> Environment:
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    templates.filters["with_code"] = _with_code
+    templates.filters["with_code"] = markup.with_code
     return templates
 
 

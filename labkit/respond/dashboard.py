@@ -140,14 +140,15 @@ def _values(client: Any, asked: Mapping[str, Any]) -> str:
         pages = client.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries, StartTime=start, EndTime=end, ScanBy="TimestampAscending"
         )
-        values: dict[str, list[float]] = {}
+        values: dict[tuple[str, str], list[float]] = {}  # by query and label: two may be labelled alike
         for page in pages:
             for result in page["MetricDataResults"]:
                 # A metric that a search found is named with what was searched for.
                 label = result["Label"].removeprefix(f"{searched.get(result['Id'])} ")
-                values.setdefault(label, []).extend(result["Values"])
+                values.setdefault((result["Id"], label), []).extend(result["Values"])
     reduce = _WHOLE.get(asked.get("stat", "Average"), _last)
-    return ", ".join(f"{label} {reduce(numbers):,.6g}" for label, numbers in values.items() if numbers) or "no data"
+    told = (f"{label} {reduce(numbers):,.6g}" for (_, label), numbers in values.items() if numbers)
+    return ", ".join(told) or "no data"
 
 
 def _last(numbers: Sequence[float]) -> float:
@@ -195,7 +196,10 @@ def _moment(text: str) -> pd.Timestamp | None:
 def _alarm(client: Any, logs: Any, widget: Mapping[str, Any], asked: Mapping[str, Any]) -> Widget:
     names = [str(arn).rpartition(":alarm:")[2] for arn in asked["alarms"]]
     with translated_errors():
-        found = client.describe_alarms(AlarmNames=names[:100], AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+        pages = client.get_paginator("describe_alarms").paginate(
+            AlarmNames=names[:100], AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+        )
+        found = pages.build_full_result()
     alarms = {
         alarm["AlarmName"]: alarm for kind in ("MetricAlarms", "CompositeAlarms") for alarm in found.get(kind, ())
     }

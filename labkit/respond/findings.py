@@ -1,7 +1,7 @@
 """Security Hub findings of alerts: makes, imports, reads, resolves and archives them.
 
 The mapping from an alert to a finding is in `labkit.respond.forwarder`, which also runs as a Lambda function: an alert
-has the same finding, from whichever importer.
+has the same finding, from any importer.
 """
 
 from __future__ import annotations

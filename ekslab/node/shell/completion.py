@@ -16,6 +16,7 @@ from ekslab.node.shell.parser import RESERVED_BY_BASH
 from ekslab.node.shell.registry import BUILTINS
 from ekslab.node.shell.state import State
 
+_LONGEST_PATH = 4096  # characters: PATH_MAX
 _BREAKS = " \t\n\"'@><=;|&(:`"  # COMP_WORDBREAKS, and the backquote that begins a command
 _ASSIGNMENT = re.compile(r"\s*[A-Za-z_]\w*\+?=(?:\\.|\"[^\"]*\"|'[^']*'|[^\s\\\"'])*\s")
 _VARIABLE = re.compile(r"\$(\{?)(\w*)\Z")
@@ -157,10 +158,12 @@ async def _files(shell: State, start: int, raw: str, quote: str, *, programs: bo
     process = shell.process
     raw_folder, slash, raw_base = raw.rpartition("/")
     raw_folder += slash
+    if len(raw_folder) > _LONGEST_PATH:
+        return Completion(start)
     base = _unquoted(raw_base, quote)
     folder = _unquoted(raw_folder, quote)
     if quote != "'":
-        folder = _IN_FOLDER.sub(lambda match: shell.get(match[1] or match[2]), folder)
+        folder = _IN_FOLDER.sub(lambda match: shell.get(match[1] or match[2])[:_LONGEST_PATH], folder)
     if folder.startswith("~") and not quote:
         folder = _home(shell, folder[1:].partition("/")[0]) + "/" + folder.partition("/")[2]
     names = [name for name in await _listed(process, folder or ".") if name.startswith(base)]

@@ -14,7 +14,7 @@ from ekslab.node.shell.interpreter import Shell
 from ekslab.node.shell.readline import LineEditor
 
 _MOST_HISTORY = 500  # lines that are read from the history file
-_CONTINUES = re.compile(r"\A[^#]*(?<!\\)(?:\\\\)*\\\Z", re.DOTALL)  # with a backslash at the end
+_CONTINUES = re.compile(r"\A(?:[^#]|(?<=[^\s;&|()])#)*(?<!\\)(?:\\\\)*\\\Z", re.DOTALL)  # with a backslash at the end
 
 
 async def interactive(shell: Shell) -> int:
@@ -56,11 +56,11 @@ async def _start_bash(shell: Shell) -> None:
         with suppress(Interrupted):
             await shell.run_text(text)
     shell.set("HISTFILE", shell.get("HISTFILE") or f"{shell.get('HOME', '/root')}/.bash_history")
-    for path in (shell.get("HISTFILE"), "/etc/inputrc"):
-        with suppress(OSError):  # as often as not they aren't there
-            text = process.read_text(path)
-            if path == shell.get("HISTFILE"):
-                shell.history += text.splitlines()[-_MOST_HISTORY:]
+    with suppress(OSError):  # as often as not it isn't there
+        text = process.read_text(shell.get("HISTFILE"))
+        shell.history += text.removesuffix("\n").split("\n")[-_MOST_HISTORY:] if text else []
+    with suppress(OSError):
+        process.read_text("/etc/inputrc")  # bash's readline does; the lab has no key bindings to read from it
 
 
 def _save_history(shell: Shell, history: list[str]) -> None:

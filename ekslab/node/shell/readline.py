@@ -12,6 +12,7 @@ from ekslab.node.shell.state import State
 from ekslab.node.tty import Tty
 
 _LONGEST = 64 * 1024  # characters of a line, as many as the terminal takes
+_MOST_UNDO = 1_000_000  # characters of lines to go back to
 _KEY = re.compile(
     rb"(?P<text>[^\x00-\x1f\x7f]+)"
     rb"|\x1b\[200~(?P<pasted>.*?)\x1b\[201~"
@@ -81,6 +82,7 @@ class LineEditor:
                 self._show("\n")  # or the mode's end would put what is next over the prompt
             return line
         except InterruptedError:
+            self._typed = b""
             self._show("^C")
             self._screen.to_last_row(self._text)
             raise
@@ -177,7 +179,7 @@ class LineEditor:
     def _change(self, text: str, point: int) -> None:
         if text != self._text:
             self._undo.append((self._text, self._point))
-            del self._undo[:-1000]
+            del self._undo[: -max(20, min(1000, _MOST_UNDO // (len(text) + 1)))]
             self._inserted = 0
         self._text, self._point = text, point
 
@@ -660,14 +662,16 @@ _KILLS = (_E.kill_line, _E.discard_line, _E.rub_out_word, _E.kill_word, _E.back_
 
 
 def _times(count: str) -> int:
-    digits = count.lstrip("-")
+    digits = count.replace("-", "")
     return min(int(digits or "1"), 1000) if count else 1
 
 
 def _is_partial(data: bytes) -> bool:
     """Whether more has to be typed before it is clear what the first key is."""
+    if len(data) >= _LONGEST:
+        return False
     if data.startswith(_PASTED):
-        return _PASTED_END not in data and len(data) < _LONGEST
+        return _PASTED_END not in data
     return _PARTIAL.match(data) is not None or _cut_off(data) == len(data)
 
 

@@ -138,10 +138,11 @@ class SocketCalls(Task):
         """Answers HTTP requests at the process's address; returns what stops it. EADDRINUSE when the port is taken."""
 
         async def answer(request: HttpRequest) -> HttpResponse:
-            return await self.kernel.turns.task(_awaited(handler(request)), self)
+            return await self.kernel.turns.task(_answered(handler, request), self)
 
         return self.network.listen(self.ip, port, answer)
 
 
-async def _awaited(response: Awaitable[HttpResponse]) -> HttpResponse:
-    return await response
+async def _answered(handler: Callable[[HttpRequest], Awaitable[HttpResponse]], request: HttpRequest) -> HttpResponse:
+    """Calls the handler in the task's first step: a process that ends before that leaves nothing that isn't awaited."""
+    return await handler(request)

@@ -189,6 +189,17 @@ def test_every_size_is_drawn_exactly(store: Metrics, view: str, pixels: tuple[in
     assert size(draw(found)) == pixels
 
 
+def test_a_long_stack_is_filled_in_parts_that_join(store: Metrics) -> None:
+    """A long polygon would keep the lab from answering while it is drawn."""
+    rows = (["Falco", "Alerts", {"id": "m", "visible": False}], [{"expression": "FILL(m, 2)"}])
+    found = graph(store, *rows, stacked=True, start="-PT20H", end="PT0H")
+    (axes,) = figure(found).axes
+    fills = [collection.get_paths()[0].vertices[:, 0] for collection in axes.collections]
+    assert len(fills) > 1
+    assert max(map(len, fills)) < 5000
+    assert [after.min() for after in fills[1:]] == [before.max() for before in fills[:-1]]
+
+
 def test_the_theme_is_the_paper(store: Metrics) -> None:
     papers = [to_hex(figure(graph(store, ["Falco", "Alerts"], theme=t)).get_facecolor()) for t in ("light", "dark")]
     assert papers == ["#ffffff", "#1a2029"]
@@ -227,6 +238,12 @@ FAULTS: list[tuple[Any, str]] = [
     ({"metrics": [["A", "B", {"label": "${PROP('Period')}"}]]}, "has the dynamic labels"),
     ({"metrics": [["A", "B"]], "annotations": {"alarms": ["x"]}}, "/annotations/alarms"),
     ({"metrics": [["A", "B"]], "annotations": {"vertical": [{"value": "soon"}]}}, "/annotations/vertical/0/value"),
+    ({"metrics": [["A", "B"]], "annotations": {"vertical": [{"value": "2024-13-45"}]}}, "'2024-13-45' is no time"),
+    ({"metrics": [["A", "B"]], "annotations": {"horizontal": [{"value": 10**400}]}}, "Should be a finite number"),
+    ('{"metrics": [["A", "B"]], "annotations": {"horizontal": [{"value": 1e999}]}}', "Should be a finite number"),
+    ('{"metrics": [["A", "B"]], "yAxis": {"left": {"min": NaN}}}', "Should be a finite number"),
+    ({"metrics": [["A", "B"]], "timezone": "+9999"}, "/timezone"),
+    ({"metrics": [["A", "B"]], "start": "9998-01-01T00:00:00Z", "end": "9998-02-01T00:00:00Z"}, "/start"),
     ({"metrics": [["A", "B"]], "title": "x" * 100_001}, "larger than 100,000 bytes"),
 ]  # fmt: skip
 

@@ -267,3 +267,24 @@ async def test_keys_that_mean_nothing_do_no_harm(pod: Pod) -> None:
     await bash.type(b"\x1b[201~", "\x03", "echo alive\r")
     assert bash.screen.lines[-2:] == ["alive", "$"]
     await bash.end()
+
+
+async def test_a_count_with_a_sign_in_it_ends_nothing(pod: Pod) -> None:
+    bash = await Bash(pod).ready()
+    await bash.type("\x1b5", "\x1b-", "x", "\x15", "echo alive\r")
+    assert bash.screen.lines[-2:] == ["alive", "$"]
+    await bash.end()
+
+
+async def test_ctrl_c_takes_half_a_key_along(pod: Pod) -> None:
+    bash = await Bash(pod).ready()
+    await bash.type("\x1b", "\x03", "echo lower\r", "\x1b[200~half", "\x03", "echo whole\r")
+    assert [line for line in bash.screen.lines if line in ("lower", "whole")] == ["lower", "whole"]
+    await bash.end()
+
+
+async def test_a_number_sign_in_a_word_is_no_comment(pod: Pod) -> None:
+    bash = await Bash(pod).ready()
+    await bash.type("echo a#b \\\r", "c\r", "echo d # e \\\r")
+    assert [line for line in bash.screen.lines if line in ("a#b c", "d")] == ["a#b c", "d"]
+    await bash.end()

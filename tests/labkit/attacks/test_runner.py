@@ -12,7 +12,7 @@ import pytest
 
 from labkit.alerts import arrival, diagnose, to_frame
 from labkit.attacks import find, run
-from labkit.errors import AlertTimeoutError, LabError, StoppedError
+from labkit.errors import AlertTimeoutError, LabError, StoppedError, TargetError
 from labkit.kube import ExecResult
 from labkit.settings import Settings
 
@@ -247,3 +247,16 @@ def test_runs_have_the_same_ids_in_each_process_and_different_ones_within(monkey
     assert ids[0] == ids[1]
     assert len(set(ids[0])) == 2
     assert find("symlink-shadow").argv[-1] == "/tmp/labkit-{run}"
+
+
+def test_an_error_that_ends_the_run_leaves_nothing_in_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise TargetError("The credentials have expired.")
+
+    monkeypatch.setattr(arrival, "wait_for_alert", refused)
+    lab = Pod(ln=LINK, cat=READ)
+    with pytest.raises(TargetError, match="have expired"):
+        run(lab, "symlink-shadow", "hardlink-shadow")
+    made = [argv[-1] for argv in lab.commands if argv[0] == "ln"]
+    assert len(made) == 2
+    assert [argv[-1] for argv in lab.commands if argv[0] == "rm"] == made

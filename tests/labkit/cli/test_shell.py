@@ -85,7 +85,7 @@ def test_the_pod_has_the_size_of_the_window_and_follows_it(shell: Shell) -> None
     terminal.until("33 111\r\n")
     terminal.resize(44, 122)
     terminal.until(PROMPT)
-    terminal.type("sleep 0.2; stty size\r")
+    terminal.type("stty size\r")
     terminal.until("44 122\r\n")
     terminal.type("\x04")
     assert terminal.ended() == 0

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 import falcorules as rules
 from ekslab.state import Endpoints
@@ -335,3 +336,12 @@ def test_a_checkpoint_looks_at_the_draft(lab: Lab, write: Write) -> None:
     condition = {"Your rule alerts once": lambda: lab.draft("mine").replay.rules.count("Accounts looked up") == 1}
     with pytest.raises(NotYet, match="Your turn: the draft mine still has a placeholder in line 6"):
         lab.checkpoint("04", condition)
+
+
+def test_rules_that_load_with_the_draft_only_are_compared_with_nothing(lab: Lab, tmp_path: Path) -> None:
+    needing = tmp_path / "needing.yaml"
+    rule = "- rule: Needs it\n  desc: x\n  condition: theirs\n  output: x\n  priority: INFO\n"
+    needing.write_text(yaml.safe_dump({"customRules": {"zz.yaml": rule}}))
+    draft = save(lab.target, "macros", "- macro: theirs\n  condition: (spawned_process)\n", values=[str(needing)])
+    assert draft.ready
+    assert draft.trial.others == {}

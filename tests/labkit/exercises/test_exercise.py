@@ -83,7 +83,7 @@ def test_a_right_answer_is_kept(target: Target) -> None:
     assert "Well <done>." in repr(feedback)
     assert "Well &lt;done&gt;." in feedback._repr_html_()
     assert Progress(target.settings).solved(NAME)
-    with pytest.raises(NotYet):
+    with pytest.raises(NotYet, match="but another"):
         exercises.check(target, NAME, 5)
     assert Progress(target.settings).solved(NAME)  # solved once
 

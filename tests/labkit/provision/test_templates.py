@@ -96,6 +96,8 @@ def test_placeholders_are_listed_with_their_meaning_and_value(target: Any) -> No
 
 
 def test_every_placeholder_of_a_policy_has_a_meaning(target: Any, workshop: Path) -> None:
-    for file in (workshop / "manifests/iam").glob("*.json"):
+    files = list((workshop / "manifests/iam").glob("*.json"))
+    assert files
+    for file in files:
         names = set(re.findall(r"\$\{\w+\}", file.read_text()))
         assert names == {name for name, _, _ in placeholders(target, file.read_text())}
