@@ -9,12 +9,11 @@ import pandas as pd
 
 from labkit.alerts.mitre import TACTICS, tactics_of
 from labkit.calls import checked
+from labkit.triage.places import UNKNOWN, places
 
 # Widths a reader can name, in seconds: from one second to thirty days.
 _WIDTHS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800, 2592000]
 _MOST_BARS = 60
-
-UNKNOWN = "(no rule name)"
 
 
 @checked
@@ -55,10 +54,10 @@ def top_rules_data(df: pd.DataFrame, n: int = 10) -> pd.DataFrame:
 def by_pod_data(df: pd.DataFrame, n: int = 15) -> pd.DataFrame:
     """Alerts per pod (rows, most alerts first, at most `n`) and priority (columns).
 
-    A row is `namespace/pod`; without a pod's name it is `container <id>`, and `host` for what ran outside of one.
+    A row is a place: `namespace/pod`, without a pod's name `container ID`, and `host NAME` for what ran outside of one.
     `attrs["pods"]` counts the rows there are in all.
     """
-    counts = _by_priority(df, locations(df))
+    counts = _by_priority(df, places(df).rename("pod"))
     order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
     top = counts.loc[order].head(n)
     top.attrs = {"pods": len(counts)}
@@ -90,7 +89,7 @@ def tactics_data(df: pd.DataFrame) -> pd.DataFrame:
 def summary_data(df: pd.DataFrame) -> pd.DataFrame:
     """One row per rule: `priority` (highest), `alerts`, `pods`, `first` and `last` (UTC); most severe first."""
     rule = _rule(df)
-    grouped = df.assign(_location=locations(df)).groupby(rule)
+    grouped = df.assign(_location=places(df)).groupby(rule)
     table = pd.DataFrame(
         {
             "priority": _highest(df, rule),
@@ -150,13 +149,3 @@ def _highest(df: pd.DataFrame, rule: pd.Series[Any]) -> pd.Series[Any]:
     codes = df["priority"].cat.codes.groupby(rule).max()
     levels = df["priority"].cat.categories
     return pd.Series(pd.Categorical.from_codes(codes.tolist(), categories=levels, ordered=True), index=codes.index)
-
-
-def locations(df: pd.DataFrame) -> pd.Series[Any]:
-    """Where each alert happened: `namespace/pod`, `container ID` or `host`."""
-    container = df["container.id"]
-    location = "container " + container
-    location = location.mask(container.isna() | (container == "host") | (container == ""), "host")
-    pod = df["k8s.pod.name"]
-    named = pod.notna() & (pod != "")
-    return location.mask(named, df["k8s.ns.name"].fillna("?") + "/" + pod).rename("pod")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from labkit.calls import checked
-from labkit.charts.data import UNKNOWN, locations
+from labkit.triage.places import UNKNOWN, places
 
 
 @dataclass
@@ -44,7 +44,7 @@ def process_tree(df: pd.DataFrame) -> Tree:
         key=lambda c: int(c[11:-1]),
         reverse=True,
     )
-    columns = [locations(df).astype(object), df["rule"].astype("string").fillna(UNKNOWN).astype(object)]
+    columns = [places(df).astype(object), df["rule"].astype("string").fillna(UNKNOWN).astype(object)]
     columns += [df[name].astype(object) for name in ("proc.cmdline", "proc.name", *ancestors, "proc.pname")]
     chains: list[tuple[str, str, tuple[str, ...], str]] = []
     for pod, rule, cmdline, name, *names in zip(*columns, strict=True):

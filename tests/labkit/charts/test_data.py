@@ -68,7 +68,7 @@ def test_pods_are_named_or_else_the_container_or_the_host(make: Any) -> None:
         {"fields": {**nameless, "container.id": "host"}},
     )
     counts = by_pod_data(df)
-    assert counts.sum(axis=1).to_dict() == {"host": 3, "shop/web-0": 2, "container 0123456789ab": 1}
+    assert counts.sum(axis=1).to_dict() == {"host vm": 3, "shop/web-0": 2, "container 0123456789ab": 1}
     assert counts.loc["shop/web-0"].to_dict() == {"Notice": 1, "Warning": 1}
     assert by_pod_data(df, 1).attrs == {"pods": 3}
 
@@ -162,7 +162,7 @@ def test_pods_with_most_alerts_come_first_and_at_most_n_of_them(make: Any) -> No
 
 def test_a_pod_without_a_namespace_is_told_from_others(make: Any) -> None:
     df = make({"fields": {"k8s.ns.name": None}}, {"fields": {"k8s.pod.name": "", "container.id": ""}})
-    assert sorted(by_pod_data(df).index) == ["?/web-0", "host"]
+    assert sorted(by_pod_data(df).index) == ["?/web-0", "host vm"]
 
 
 def test_rows_in_any_order_have_the_same_counts(make: Any) -> None:

@@ -17,7 +17,7 @@ def test_ancestors_lead_to_command_lines_and_those_to_rules(make: Any) -> None:
         {"rule": "host", "fields": {"proc.cmdline": "nc", "k8s.pod.name": None, "container.id": "host"}},
     )
     assert str(process_tree(df)).splitlines() == [
-        "host",
+        "host vm",
         "└─ containerd-shim",
         "   └─ nc   ◄ host",
         "shop/web-0",
