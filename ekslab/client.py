@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +36,14 @@ __all__ = [
     "find",
     "health",
     "is_stopped",
+    "load",
     "recording",
     "running",
+    "set_load",
     "silence",
     "status",
     "stop",
+    "under_load",
 ]
 
 STARTUP_SECONDS = 30.0
@@ -49,6 +52,7 @@ MOST_NODES = 5
 CONTROL_PATH = "/_ekslab/"
 HEALTH_PATH = f"{CONTROL_PATH}health"
 RECORDING_PATH = f"{CONTROL_PATH}recording"
+LOAD_PATH = f"{CONTROL_PATH}load"
 PROGRAM = [sys.executable, "-m", "ekslab.server"]
 PARENT = "EKSLAB_PARENT"
 """Environment variable with a pid: a lab that is started while it is set ends with that process."""
@@ -225,6 +229,7 @@ def status(home: Path | str) -> Status:
     pods = [(f"{pod['namespace']}/{pod['name']}", str(pod["status"])) for pod in report["pods"]]
     width = max((len(name) for name, _ in pods), default=0)
     lines = [f"Running for {lasted}, pid {report['pid']}, {report['memory'] / 1e6:.0f} MB", endpoints.summary]
+    lines += load_lines(report.get("load", {}))
     lines += [f"  {len(pods)} pod{'' if len(pods) == 1 else 's'}"]
     lines += [f"  {name.ljust(width)}  {condition}" for name, condition in pods]
     details = {
@@ -237,6 +242,16 @@ def status(home: Path | str) -> Status:
         **report,
     }
     return Status(True, details, "\n".join(lines))
+
+
+def load_lines(load: Mapping[str, Any]) -> list[str]:
+    """What `load` answers, in a line for people; none if nothing is switched on."""
+    parts = [f"answers after {load['latency'] * 1000:g} ms"] if load.get("latency") else []
+    parts += [f"Insights queries take {load['query_seconds']:g} s or more"] if load.get("query_seconds") else []
+    if quotas := load.get("quotas"):
+        shown = ", ".join(f"{name} {quotas[name]:g}/s" for name in ("FilterLogEvents", "StartQuery", "GetQueryResults"))
+        parts += [f"quotas: {shown}, {quotas['ConcurrentQueries']:g} queries at a time"]
+    return [f"  AWS load    {'; '.join(parts)}"] if parts else []
 
 
 def _not_running(home: Path) -> Status:
@@ -272,18 +287,68 @@ def recording(endpoints: Endpoints, namespace: str) -> Iterator[list[str]]:
             warnings.warn("The recording became too large: it holds the first events only.", stacklevel=4)
 
 
-def _request(endpoints: Endpoints, method: str, path: str) -> dict[str, Any]:
-    """Sends a request to the lab's control API. Raises `NotRunningError` unless the answer is 200."""
+def load(endpoints: Endpoints) -> dict[str, Any]:
+    """What is switched on of AWS's load: `latency` and `query_seconds` in seconds, `quotas` by name (empty: off).
+
+    Raises `NotRunningError`.
+    """
+    return _request(endpoints, "GET", LOAD_PATH)
+
+
+def set_load(
+    endpoints: Endpoints,
+    *,
+    latency: float | None = None,
+    query_seconds: float | None = None,
+    quotas: bool | Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Makes the lab's AWS answer as a real account does under load, until it is set again or the lab ends.
+
+    `latency`: seconds that each answer is held back. `query_seconds`: the least time until the results of an Insights
+    query are complete; 1 if only `latency` is given. `quotas`: whether CloudWatch Logs has those that AWS publishes for
+    the region (requests per second; queries and live tail sessions at a time), or numbers that replace some of them,
+    such as `{"FilterLogEvents": 5}`. What is left out stays as it is. Returns what `load` does. Raises `EksLabError`
+    if a value can't be, `NotRunningError` if the lab doesn't answer.
+    """
+    changes = {"latency": latency, "query_seconds": query_seconds, "quotas": quotas}
+    body = {name: value for name, value in changes.items() if value is not None}
+    return _request(endpoints, "PUT", LOAD_PATH, json.dumps(body, default=dict))
+
+
+@contextmanager
+def under_load(
+    endpoints: Endpoints,
+    *,
+    latency: float = 0.0,
+    query_seconds: float | None = None,
+    quotas: bool | Mapping[str, float] = False,
+) -> Iterator[dict[str, Any]]:
+    """`set_load` for a block. At its end, what was switched on before holds again."""
+    before = load(endpoints)
+    try:
+        yield set_load(endpoints, latency=latency, query_seconds=query_seconds, quotas=quotas)
+    finally:
+        set_load(endpoints, **{**before, "quotas": before["quotas"] or False})
+
+
+def _request(endpoints: Endpoints, method: str, path: str, body: str | None = None) -> dict[str, Any]:
+    """Sends a request to the lab's control API. Raises `NotRunningError` unless the answer is 200.
+
+    What the lab refuses in the body is an `EksLabError` with its words.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", endpoints.aws_port, timeout=10)
     try:
         token = endpoints.credentials.kubernetes_token
-        connection.request(method, path, headers={"Authorization": f"Bearer {token}"})
+        connection.request(method, path, body, headers={"Authorization": f"Bearer {token}"})
         response = connection.getresponse()
-        body = response.read()
+        answer = response.read()
         if response.status == 200:
-            document: dict[str, Any] = json.loads(body)
+            document: dict[str, Any] = json.loads(answer)
             return document
-        reason = f"{response.status} {body[:200].decode(errors='replace')}"
+        text = answer[:500].decode(errors="replace")
+        if response.status == 400:
+            raise EksLabError(text)
+        reason = f"{response.status} {text}"
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = str(error)
     finally:

@@ -1,15 +1,16 @@
-"""The lab's control API on the AWS port: health, and recordings of system calls."""
+"""The lab's control API on the AWS port: health, recordings of system calls, and AWS's load."""
 
 from __future__ import annotations
 
 import hmac
 import itertools
+import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ekslab.client import CONTROL_PATH, HEALTH_PATH, RECORDING_PATH
+from ekslab.client import CONTROL_PATH, HEALTH_PATH, LOAD_PATH, RECORDING_PATH
 from ekslab.node import subscribe
 from falcorules import Event, as_line
 
@@ -74,7 +75,21 @@ class Control:
                 return self._start(request.query.get("namespace", "default"))
             case "DELETE", path if path == RECORDING_PATH:
                 return self._stop(request.query.get("id", ""))
+            case "GET", path if path == LOAD_PATH:
+                return self._load()
+            case "PUT", path if path == LOAD_PATH:
+                return self._set_load(await request.read())
         raise web.HTTPNotFound
+
+    def _load(self) -> web.Response:
+        return web.json_response(self._lab.aws.load.described(self._lab.aws.region))
+
+    def _set_load(self, body: bytes) -> web.Response:
+        try:
+            self._lab.aws.load.set(json.loads(body))
+        except (ValueError, TypeError) as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return self._load()
 
     def _start(self, namespace: str) -> web.Response:
         if len(self._recordings) >= _MAX_RECORDINGS:  # the oldest was never stopped

@@ -103,6 +103,7 @@ async def serve(options: argparse.Namespace) -> None:
             "uptime": round(time.monotonic() - started, 3),
             "memory": memory.resident() or memory.peak(),
             "kubernetes_version": versions.KUBERNETES,
+            "load": lab.aws.load.described(endpoints.region),
             **lab.describe(),
         }
 

@@ -26,6 +26,7 @@ from ekslab.aws.eks import Eks
 from ekslab.aws.iam_authorization import Principal
 from ekslab.aws.lambda_functions import Lambda
 from ekslab.aws.live_tail import LiveTail
+from ekslab.aws.load import Load
 from ekslab.aws.logs import Logs
 from ekslab.aws.protocols import (
     AwsError,
@@ -109,6 +110,7 @@ class Aws:
             administrator=Administrator(ADMINISTRATOR, arn, user_id, credentials.access_key_id),
             cluster_roles=self.eks.roles,
         )
+        self.load = Load()
         self.sts = Sts(credentials=credentials, issuer=issuer, account=self.account, clock=clock)
         self.sqs = Sqs(account_id=account_id, clock=clock)
         self.sns = Sns(account_id=account_id, clock=clock, sqs=self.sqs)
@@ -130,6 +132,7 @@ class Aws:
             clock=clock,
             metrics=lambda region: self.cloudwatch.region(region).metrics,
             functions=self.functions,
+            load=self.load,
         )
         # Services behind the interface `wire.Service`, by signing name.
         self._services: dict[str, wire.Service] = {
@@ -184,6 +187,8 @@ class Aws:
             caller = self._authenticate(call)
             if call.scope is not None:
                 call = with_parameters(call)
+            if call.service == "logs":
+                self.load.admit(call.operation, call.region)
             if call.operation.startswith(_STORING) and memory.is_full():
                 raise AwsError("LimitExceededException", memory.MESSAGE)
             if call.service == "iam" or call.operation.startswith("AssumeRole"):
@@ -332,6 +337,8 @@ class Aws:
                 dict(request.headers),
             )
             answer, _, request_id = await limited(self._respond(head, request.content.iter_any()))
+            if self.load.latency:
+                await asyncio.sleep(self.load.latency)
             if isinstance(answer, HttpResponse):
                 return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
             stream = web.StreamResponse(

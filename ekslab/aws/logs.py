@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+from weakref import WeakSet
 
 import orjson
 
 from ekslab import names
 from ekslab.aws import filter_patterns
 from ekslab.aws.live_tail import LiveTail
+from ekslab.aws.load import SESSIONS, Load
 from ekslab.aws.log_store import (
     DAY,
     EVENT_OVERHEAD,
@@ -70,6 +73,7 @@ class Region:
     groups: dict[str, Group] = field(default_factory=dict)
     count: int = 0
     sessions: int = 0
+    open_sessions: WeakSet[LiveTail] = field(default_factory=WeakSet)
 
 
 class Logs:
@@ -82,12 +86,17 @@ class Logs:
         clock: Callable[[], float],
         metrics: Callable[[str], Metrics] | None = None,
         functions: Functions | None = None,
+        load: Load | None = None,
     ) -> None:
-        """`metrics` returns a region's CloudWatch metrics, for metric filters; `functions` are for subscriptions."""
+        """`metrics` returns a region's CloudWatch metrics, for metric filters; `functions` are for subscriptions.
+
+        `load` has quotas and how long queries take; by default they take as long as they need.
+        """
         self.account_id = account_id
         self.clock = clock
         self._metrics = metrics or (lambda _: Metrics(clock))
         self._functions = functions
+        self._load = load or Load()
         self._regions: dict[str, Region] = {}
         self._operations: dict[str, Callable[[Region, Parameters], Result]] = {
             "CreateLogGroup": self._create_log_group,
@@ -124,7 +133,8 @@ class Logs:
     def region(self, name: str) -> Region:
         if name not in self._regions:
             subscriptions = SubscriptionFilters(name, self.account_id, self._functions)
-            self._regions[name] = Region(name, Queries(self.now), MetricFilters(self._metrics(name)), subscriptions)
+            queries = Queries(self.now, self._load, name)
+            self._regions[name] = Region(name, queries, MetricFilters(self._metrics(name)), subscriptions)
         return self._regions[name]
 
     def handle(self, call: Call, user: str) -> Result | LiveTail:
@@ -545,6 +555,8 @@ class Logs:
         if (wanted or prefixes) and len(identifiers) > 1:
             raise invalid("Log streams can be selected only when there is one log group.")
         groups = [self.group_named(region, identifier) for identifier in dict.fromkeys(identifiers)]
+        if len(region.open_sessions) >= self._load.quotas(region.name).get(SESSIONS, math.inf):
+            raise AwsError("LimitExceededException", "Rate exceeded")
 
         def selects(stream: Stream) -> bool:
             return (wanted is None or stream.name in wanted) and (
@@ -559,7 +571,9 @@ class Logs:
             "logEventFilterPattern": p.get("logEventFilterPattern", ""),
         }
         matches = compile_pattern(p.get("logEventFilterPattern", "")).matches
-        return LiveTail(groups, selects=selects, matches=matches, start=start)
+        session = LiveTail(groups, selects=selects, matches=matches, start=start)
+        region.open_sessions.add(session)
+        return session
 
     def streams(self, group: Group, wanted: list[str] | None, prefix: str | None) -> list[Stream]:
         """The streams of a group that a call selects. Raises AwsError for a stream that doesn't exist."""

@@ -13,6 +13,7 @@ from typing import Any
 from ekslab import names
 from ekslab.aws import insights
 from ekslab.aws.insights import MalformedQuery, Query, Record
+from ekslab.aws.load import QUERIES, Load
 from ekslab.aws.log_store import Event, Group, Stream
 from ekslab.aws.protocols import AwsError
 
@@ -27,7 +28,7 @@ _MAX_PAGE = 10_000
 
 @dataclass
 class RunningQuery:
-    """A query and its state. `created` is in ms."""
+    """A query and its state. `created` and `ended` are in ms; a query may end later than its results are there."""
 
     id: str
     query: Query
@@ -38,12 +39,18 @@ class RunningQuery:
     ended: int | None = None
     results: list[list[dict[str, str]]] = field(default_factory=list)
 
+    def status_at(self, now: int) -> str:
+        return "Running" if self.ended is not None and now < self.ended else self.status
+
 
 class Queries:
     """The queries of one region, newest last."""
 
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, now: Callable[[], int], load: Load, region: str) -> None:
+        """`load` has the quota of running queries, and how long they take."""
         self._now = now
+        self._load = load
+        self._region = region
         self._queries: dict[str, RunningQuery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = 0
@@ -63,13 +70,13 @@ class Queries:
             raise AwsError(
                 "MalformedQueryException", str(error), members={"queryCompileError": compile_error}
             ) from error
-        if sum(q.status == "Running" for q in self._queries.values()) >= _MAX_RUNNING:
-            message = f"Account maximum query concurrency limit of [{_MAX_RUNNING}] reached."
+        now = self._now()
+        most = int(self._load.quotas(self._region).get(QUERIES, _MAX_RUNNING))
+        if sum(q.status_at(now) == "Running" for q in self._queries.values()) >= most:
+            message = f"Account maximum query concurrency limit of [{most}] reached."
             raise AwsError("LimitExceededException", message)
         self._started += 1
-        running = RunningQuery(
-            names.uid("query", self._started), query, [group.name for group in groups], self._now(), user
-        )
+        running = RunningQuery(names.uid("query", self._started), query, [group.name for group in groups], now, user)
         self._queries[running.id] = running
         while len(self._queries) > _KEPT:
             del self._queries[next(iter(self._queries))]
@@ -88,7 +95,8 @@ class Queries:
         if len(chunk) == _CHUNK:
             return False
         running.results = running.query.finish()
-        running.status, running.ended = "Complete", self._now()
+        running.status = "Complete"
+        running.ended = max(self._now(), running.created + int(self._load.query_seconds * 1000))
         return True
 
     async def _run(self, running: RunningQuery, records: Iterator[Record]) -> None:
@@ -115,41 +123,45 @@ class Queries:
                 raise AwsError("InvalidParameterException", "The specified nextToken is invalid.")
             first = int(number)
         size = min(size or _MAX_PAGE, _MAX_PAGE)
+        status = running.status_at(self._now())
+        results = running.results if status == "Complete" else []
         answer: dict[str, Any] = {
             "queryLanguage": "CWLI",
-            "results": running.results[first : first + size],
+            "results": results[first : first + size],
             "statistics": insights.statistics(running.query)
-            | {"logGroupsScanned": float(len(running.group_names)), "resultCount": float(len(running.results))},
-            "status": running.status,
+            | {"logGroupsScanned": float(len(running.group_names)), "resultCount": float(len(results))},
+            "status": status,
         }
-        if first + size < len(running.results):
+        if first + size < len(results):
             answer["nextToken"] = f"{query_id}/{first + size}"
         return answer
 
     def stop(self, query_id: str) -> bool:
         """Cancels a running query. Raises AwsError."""
         running = self._get(query_id)
-        if running.status != "Running":
-            raise AwsError("InvalidParameterException", f"Query '{query_id}' is not running; it is {running.status}.")
+        status = running.status_at(self._now())
+        if status != "Running":
+            raise AwsError("InvalidParameterException", f"Query '{query_id}' is not running; it is {status}.")
         running.status, running.ended = "Cancelled", self._now()
         return True
 
     def describe(self, group: str | None, status: str | None, count: int) -> list[dict[str, Any]]:
         """The queries of a group and status, newest first."""
+        now = self._now()
         found = [
             {
                 "queryLanguage": "CWLI",
                 "queryId": running.id,
                 "queryString": running.query.text,
-                "status": running.status,
+                "status": running.status_at(now),
                 "createTime": running.created,
                 "logGroupName": running.group_names[0],
-                "queryDuration": (running.ended or self._now()) - running.created,
+                "queryDuration": min(running.ended or now, now) - running.created,
                 "bytesScanned": float(running.query.bytes_scanned),
                 "userIdentity": running.user,
             }
             for running in reversed(self._queries.values())
-            if (group is None or group in running.group_names) and status in (None, running.status)
+            if (group is None or group in running.group_names) and status in (None, running.status_at(now))
         ]
         return found[:count]
 

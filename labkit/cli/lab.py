@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 
@@ -13,14 +14,55 @@ from labkit.errors import SettingsError
 from labkit.settings import Settings
 
 
+class _Time(click.ParamType[float]):
+    """A short time with its unit, as seconds."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(ms|s)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no time: write it as 80ms or 1.5s.", param, ctx)
+        return float(match[1]) / (1000 if match[2] == "ms" else 1)
+
+
+def _quota(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    found = {}
+    for value in values:
+        match = re.fullmatch(r"([A-Za-z]+)=(\d{1,6}(?:\.\d{1,6})?)", value)
+        if match is None:
+            raise click.BadParameter(f"{value!r}: write it as FilterLogEvents=5.", ctx, param)
+        found[match[1]] = float(match[2])
+    return found
+
+
 @click.command()
 @click.option("--aws-port", type=click.IntRange(0, 65535), help="Port of AWS (default: any free one).")
 @click.option(
     "--kubernetes-port", type=click.IntRange(0, 65535), help="Port of the Kubernetes API (default: any free one)."
 )
 @click.option("--nodes", type=click.IntRange(1, 5), help="Nodes of the cluster (default: 2).")
-def up(aws_port: int | None, kubernetes_port: int | None, nodes: int | None) -> None:
-    """Start the embedded lab, unless it is running."""
+@click.option("--aws-latency", type=_Time(), help="Hold each answer of AWS back, e.g. by 80ms; 0ms ends that.")
+@click.option("--query-time", type=_Time(), help="The least time of an Insights query (default: 1s with a latency).")
+@click.option("--aws-quotas/--no-aws-quotas", default=None, help="Throttle CloudWatch Logs by AWS's published quotas.")
+@click.option(
+    "--aws-quota",
+    "quotas",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    callback=_quota,
+    help="The quotas, with another number, e.g. FilterLogEvents=5; may be repeated.",
+)
+def up(
+    aws_port: int | None,
+    kubernetes_port: int | None,
+    nodes: int | None,
+    aws_latency: float | None,
+    query_time: float | None,
+    aws_quotas: bool | None,
+    quotas: dict[str, float],
+) -> None:
+    """Start the embedded lab, unless it is running. What AWS is like under load changes in a running lab, too."""
     from ekslab import client
 
     settings = Settings.load(aws_port=aws_port, kubernetes_port=kubernetes_port, nodes=nodes)
@@ -35,7 +77,12 @@ def up(aws_port: int | None, kubernetes_port: int | None, nodes: int | None) -> 
     started = time.monotonic()
     endpoints = connect.start_embedded(settings)
     click.echo("The embedded lab was running." if running else f"Started in {time.monotonic() - started:.1f} s.")
-    click.echo(endpoints.summary)
+    wanted = quotas if quotas and aws_quotas is not False else aws_quotas
+    load = found.details.get("load", {})
+    if (aws_latency, query_time, wanted) != (None, None, None):
+        with connect.labkit_errors():
+            load = client.set_load(endpoints, latency=aws_latency, query_seconds=query_time, quotas=wanted)
+    click.echo("\n".join([endpoints.summary, *client.load_lines(load)]))
     click.echo('For kubectl and the AWS CLI in this shell:  eval "$(labkit env)"')
 
 

@@ -58,6 +58,23 @@ def test_the_health_check_needs_the_token(embedded: Endpoints) -> None:
     assert report["memory"] < 250e6
 
 
+def test_load_is_set_on_a_running_lab_and_ends_with_the_block(embedded: Endpoints) -> None:
+    off = {"latency": 0.0, "query_seconds": 0.0, "quotas": {}}
+    assert client.load(embedded) == off
+    with client.under_load(embedded, latency=0.001, quotas={"FilterLogEvents": 5}) as load:
+        assert (load["latency"], load["query_seconds"], load["quotas"]["FilterLogEvents"]) == (0.001, 1.0, 5)
+        with client.under_load(embedded, quotas=True) as inner:
+            assert (inner["latency"], inner["quotas"]["FilterLogEvents"]) == (0.0, 25)
+        assert client.load(embedded) == load
+        report = client.health(embedded)
+        assert report is not None
+        assert report["load"] == load
+    assert client.load(embedded) == off
+    with pytest.raises(EksLabError, match="latency is -1"):
+        client.set_load(embedded, latency=-1)
+    assert client.load(embedded) == off
+
+
 def test_two_folders_are_two_labs(embedded: Endpoints, new_lab: NewLab) -> None:
     other = new_lab()
     assert other.pid != embedded.pid

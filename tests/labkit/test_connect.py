@@ -124,6 +124,14 @@ def test_up_status_env_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         report = json.loads(labkit.invoke(main, ["status", "--json"]).output)
         assert report["running"]
         assert f"export AWS_ENDPOINT_URL={report['aws_url']}\n" in labkit.invoke(main, ["env"]).output
+        busy = labkit.invoke(main, ["up", "--aws-latency", "80ms", "--aws-quota", "FilterLogEvents=5"]).output
+        line = "AWS load    answers after 80 ms; Insights queries take 1 s or more; quotas: FilterLogEvents 5/s, "
+        assert line in busy
+        assert line in labkit.invoke(main, ["status"]).output
+        refused = labkit.invoke(main, ["up", "--aws-quota", "Filter=5"])
+        assert (refused.exit_code, "There is no quota 'Filter'" in refused.stderr) == (1, True)
+        assert labkit.invoke(main, ["up", "--aws-latency", "80"]).exit_code == 2
+        assert "load" not in labkit.invoke(main, ["up", "--aws-latency", "0ms", "--no-aws-quotas"]).output
     finally:
         stopped = labkit.invoke(main, ["down"])
     assert stopped.output == "Stopped.\n"
