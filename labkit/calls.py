@@ -55,7 +55,11 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "Sequence": (Iterable, "several values"),
 }
 # Parameters that are frames of a kind -> columns that they have to have.
-_COLUMNS: Mapping[str, set[str]] = {"df": {"time", "rule", "priority", "tags"}, "compared": {"alerts", "metric"}}
+_ALERTS = {"time", "rule", "priority", "tags"}
+_COLUMNS: Mapping[str, set[str]] = {
+    **dict.fromkeys(("df", "before", "after"), _ALERTS),
+    "compared": {"alerts", "metric"},
+}
 # Annotations of clients -> the service as boto3 calls it.
 _SERVICES = {
     "LogsClient": "logs",
@@ -196,7 +200,7 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
                 raise LabError(
                     f"{label}(): {name} is {short_repr(value, 40)}, which has no column {min(lacking)!r}.",
                     hint="Give it the frame that lab.alerts() gives."
-                    if name == "df"
+                    if name != "compared"
                     else "Give it what labkit.respond.metrics.compare() gives.",
                 )
             for one in value if parameter.kind is parameter.VAR_POSITIONAL else (value,):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from labkit import triage
 from labkit.alerts.card import Alert, card, table
 from labkit.alerts.delays import Delays, delays
 from labkit.calls import checked
@@ -13,6 +15,7 @@ from labkit.charts.data import summary_data
 from labkit.charts.tree import Tree, process_tree
 from labkit.errors import LabError
 from labkit.show import Table, counted
+from labkit.triage import Incidents
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,6 +90,28 @@ class FalcoAccessor:
     def summary(self) -> pd.DataFrame:
         """One row per rule: priority, number of alerts and pods, first and last time."""
         return summary_data(self._df)
+
+    def incidents(self, gap: Any = "5m") -> Incidents:
+        """Alerts that belong together, one row each, the incident to look at first on top. Described in `triage`."""
+        return triage.incidents(self._df, gap)
+
+    def incident(self, number: int = 1, gap: Any = "5m") -> pd.DataFrame:
+        """The alerts of an incident, by its number in `incidents(gap)`; without one, of the first."""
+        return triage.incident(self._df, number, gap)
+
+    def first_seen(self, by: str | Sequence[str] = triage.COMBINATION) -> pd.DataFrame:
+        """When each combination of a rule, an image and a command (or what `by` names) was seen first."""
+        return triage.first_seen(self._df, by)
+
+    def rare(
+        self, by: str | Sequence[str] = triage.COMBINATION, n: int = 3, share: float | None = None
+    ) -> pd.DataFrame:
+        """Alerts of combinations that occur at most `n` times (or below a `share` of all), and why they are rare."""
+        return triage.rare(self._df, by, n, share)
+
+    def compare(self, after: pd.DataFrame, by: str | Sequence[str] = ("rule", "place")) -> pd.DataFrame:
+        """These alerts and later ones, counted by rule and by place: new, gone, more, less or the same."""
+        return triage.compare(self._df, after, by)
 
     def delays(self) -> Delays:
         """Milliseconds from the system call to Falco's line, from there to CloudWatch Logs, and in total, by alert."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -66,3 +67,25 @@ def tuples(owner: Codes, value: Codes, names: Sequence[Any], owners: int) -> lis
     found = [names[i] for i in (pairs % width).tolist()] if width else []
     starts = [0, *ends.tolist()]
     return [tuple(found[start:end]) for start, end in itertools.pairwise(starts)]
+
+
+_SHELL_COMMAND = re.compile(r"\S+(?: -\w+)*? -[a-z]*c\s+[\"']*([^\s\"';&|<>]+)", re.ASCII)
+_SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh"))
+
+
+def commands(df: pd.DataFrame) -> tuple[Codes, list[str | None]]:
+    """What ran, as numbers of names (-1: not known): the program; of a shell with `-c`, also what it starts first.
+
+    `sh -c convert a.jpg b.jpg` is `sh -c convert`: a server that scales pictures runs `sh` all day, but not `sh -c id`.
+    """
+    program, cmdline = codes_of(df, "proc.name"), codes_of(df, "proc.cmdline")
+    number, first = combined([program])
+    shell = np.array([name in _SHELLS for name in texts_at(df, "proc.name", first)], dtype=bool)
+    group, first = combined([program, np.where(shell[number], cmdline, -1)])
+    found: dict[str, int] = {}
+    numbers = []
+    for name, line in zip(texts_at(df, "proc.name", first), texts_at(df, "proc.cmdline", first), strict=True):
+        if name in _SHELLS and line and (match := _SHELL_COMMAND.match(line)):
+            name = f"{name} -c {match[1].rpartition('/')[2] or match[1]}"
+        numbers.append(-1 if name is None else found.setdefault(name, len(found)))
+    return np.array(numbers, dtype=np.int64)[group] if numbers else group, list(found)
