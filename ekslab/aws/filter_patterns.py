@@ -181,13 +181,20 @@ class _Parser:
             alternatives.append(self._all_of(condition))
         if len(alternatives) == 1:
             return alternatives[0]
-        return lambda subject: any(alternative(subject) for alternative in alternatives)
+        needles = [needle for alternative in alternatives for needle in alternative.needles]
+        every = all(alternative.needles for alternative in alternatives)
+        return Condition(
+            lambda subject: any(alternative(subject) for alternative in alternatives), tuple(needles) if every else ()
+        )
 
     def _all_of(self, condition: Callable[[], Condition]) -> Condition:
         parts = [self._one(condition)]
         while self.take("&&"):
             parts.append(self._one(condition))
-        return parts[0] if len(parts) == 1 else lambda subject: all(part(subject) for part in parts)
+        if len(parts) == 1:
+            return parts[0]
+        needles = next((part.needles for part in parts if part.needles), ())
+        return Condition(lambda subject: all(part(subject) for part in parts), needles)
 
     def _one(self, condition: Callable[[], Condition]) -> Condition:
         if not self.take("("):
@@ -228,7 +235,30 @@ class _Parser:
         return Operand(word, start, number=number)
 
 
-Condition = Callable[[Any], bool]
+@dataclass(frozen=True)
+class Condition:
+    """A test of a document. Each message whose document passes contains one of the `needles`, unless it has none."""
+
+    test: Test
+    needles: Sequence[str] = ()
+
+    def __call__(self, subject: Any) -> bool:
+        return self.test(subject)
+
+
+def needles_of(text: str) -> tuple[str, ...]:
+    """The longest part of a text that stands in JSON as it is, and that no number contains; () if there is none.
+
+    A message without it, and without an escape like `\\u0041`, has no string of JSON that contains the text.
+    """
+    parts = re.findall(r"[A-Za-z0-9 _:.,;@=|()#-]{3,}", text)
+    usable = [part for part in parts if re.search(r"[^0-9.eEinfatyINF+ -]", part)]
+    return (max(usable, key=len),) if usable else ()
+
+
+def lacks(message: str, needles: Sequence[str]) -> bool:
+    """Whether no string in a message's JSON can contain one of the needles."""
+    return not any(needle in message for needle in needles) and "\\u" not in message
 
 
 @dataclass(frozen=True)
@@ -366,6 +396,8 @@ class JsonPattern:
     def matches(self, message: str) -> bool:
         if not message.lstrip().startswith("{"):
             return False
+        if self.condition.needles and lacks(message, self.condition.needles):
+            return False  # without parsing it
         try:
             document = orjson.loads(message)
         except orjson.JSONDecodeError:
@@ -404,18 +436,26 @@ class _JsonParser(_Parser):
         if operator in ("=", "!="):
             equals = functools.partial(_equals, operand)
             if operator == "=":
-                return lambda document: any(equals(value) is True for value in selector.find(document))
+                return Condition(
+                    lambda document: any(equals(value) is True for value in selector.find(document)),
+                    () if operand.search is not None else needles_of(max(operand.text.split("*"), key=len)),
+                )
             if selector.wildcard is None:
-                return lambda document: any(equals(value) is False for value in selector.find(document))
-            return lambda document: (
-                selector.base_exists(document) and not any(equals(value) is True for value in selector.find(document))
+                return Condition(lambda document: any(equals(value) is False for value in selector.find(document)))
+            return Condition(
+                lambda document: (
+                    selector.base_exists(document)
+                    and not any(equals(value) is True for value in selector.find(document))
+                )
             )
         limit = operand.number
         if limit is None:
             raise self.invalid(f'"{operand.text}"' if operand.quoted else operand.text or "%", operand.position)
-        return lambda document: any(
-            (number := _number(value)) is not None and _ordered(operator, number, limit)
-            for value in selector.find(document)
+        return Condition(
+            lambda document: any(
+                (number := _number(value)) is not None and _ordered(operator, number, limit)
+                for value in selector.find(document)
+            )
         )
 
     def _state(self, selector: Selector, keyword: str) -> Condition:
@@ -423,14 +463,16 @@ class _JsonParser(_Parser):
         start = self.at
         word = self.read(r"\w+")
         if keyword == "NOT" and word.upper() == "EXISTS":
-            return lambda document: not selector.find(document)
+            return Condition(lambda document: not selector.find(document))
         if keyword == "IS" and word.upper() in ("TRUE", "FALSE"):
             wanted = word.upper() == "TRUE"
-            return lambda document: any(value is wanted for value in selector.find(document))
+            return Condition(lambda document: any(value is wanted for value in selector.find(document)))
         if keyword == "IS" and word.upper() == "NULL":
-            return lambda document: any(
-                value is None or (selector.wildcard is None and isinstance(value, list) and None in value)
-                for value in selector.find(document)
+            return Condition(
+                lambda document: any(
+                    value is None or (selector.wildcard is None and isinstance(value, list) and None in value)
+                    for value in selector.find(document)
+                )
             )
         if not word:
             raise self.malformed("expected NULL, TRUE or FALSE" if keyword == "IS" else "expected EXISTS")
@@ -635,19 +677,18 @@ class _SpaceParser(_Parser):
             names.append(name)
             operator = self.operator()
             if operator is None:
-                return _anything
+                return _ANYTHING
             operand = self.operand()
             if operator not in ("=", "!=") and operand.number is None:
                 self.at = operand.position
                 raise self.malformed(f"{operator} needs a number")
-            return functools.partial(_compare_word, operator, operand)
+            return Condition(functools.partial(_compare_word, operator, operand))
 
         test = self.any_of(condition)
-        return Field(names[0], None if test is _anything else test)
+        return Field(names[0], None if test is _ANYTHING else test)
 
 
-def _anything(text: str) -> bool:
-    return True
+_ANYTHING = Condition(lambda text: True)
 
 
 def _compare_word(operator: str, operand: Operand, text: str) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from ekslab.aws.log_store import Event, Group, Stream
+from ekslab.aws.event_blocks import Event
+from ekslab.aws.log_store import Group, Stream
 
 INTERVAL = 1.0  # seconds between two updates
 MAX_EVENTS = 500  # in one update; more are sampled

@@ -16,18 +16,10 @@ import orjson
 
 from ekslab import names
 from ekslab.aws import filter_patterns
+from ekslab.aws.event_blocks import BLOCK, EVENT_OVERHEAD, Event, Position, message_size
 from ekslab.aws.live_tail import LiveTail
 from ekslab.aws.load import SESSIONS, Load
-from ekslab.aws.log_store import (
-    DAY,
-    EVENT_OVERHEAD,
-    Event,
-    Group,
-    Position,
-    Stream,
-    message_size,
-    scan,
-)
+from ekslab.aws.log_store import DAY, Group, Stream, scan
 from ekslab.aws.metric_filters import MetricFilters
 from ekslab.aws.metrics import Metrics
 from ekslab.aws.protocols import AwsError, Call, unsupported
@@ -44,6 +36,10 @@ TOO_NEW = 2 * 3_600_000
 # Events that one FilterLogEvents call scans. The service, too, limits the work of a call and may return an empty page
 # with a token; here it keeps other calls from waiting.
 MAX_PAGE_SCAN = 20_000
+# Above so many bytes of events, the oldest of the stream that is written to are compressed: a million alerts fit.
+_PLAIN_BYTES = 128 * 1024 * 1024
+_PLAIN_EVENTS = 2_048  # which a stream has before that
+_ALWAYS = 1 << 62
 NEWEST_FIRST_SINCE = 1_704_067_200_000  # 2024-01-01T00:00:00Z: what the service demands of startFromHead=False
 
 RETENTION_DAYS = (
@@ -310,7 +306,7 @@ class Logs:
         if prefix is not None and by_time:
             raise invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
         keyed: list[tuple[Any, Stream]] = [
-            ((stream.events[-1][0] if stream.events else 0, stream.name) if by_time else stream.name, stream)
+            ((stream.events.last[0] if stream.events else 0, stream.name) if by_time else stream.name, stream)
             for stream in group.streams.values()
             if stream.name.startswith(prefix or "")
         ]
@@ -327,7 +323,7 @@ class Logs:
             "storedBytes": 0,  # what the service reports for every stream since 2019
         }
         if stream.events:
-            description |= {"firstEventTimestamp": stream.events[0][0], "lastEventTimestamp": stream.events[-1][0]}
+            description |= {"firstEventTimestamp": stream.events.first[0], "lastEventTimestamp": stream.events.last[0]}
         if stream.last_ingestion is not None:
             description |= {
                 "lastIngestionTime": stream.last_ingestion,
@@ -368,36 +364,41 @@ class Logs:
         region.count += len(accepted)
         batch = [(timestamp, number, now, message) for number, (timestamp, message) in enumerate(accepted, first)]
         group.put(stream, batch)
+        if len(stream.events) > _PLAIN_EVENTS and self._plain_bytes() > _PLAIN_BYTES:
+            stream.events.pack(2 * len(batch) + BLOCK)
         result: Result = {"nextSequenceToken": _sequence_token(stream)}
         if rejected:
             result["rejectedLogEventsInfo"] = rejected
         return result
 
+    def _plain_bytes(self) -> int:
+        """Bytes of events that aren't compressed."""
+        groups = (group for region in self._regions.values() for group in region.groups.values())
+        return sum(stream.events.plain_size for group in groups for stream in group.streams.values())
+
     def _get_log_events(self, region: Region, p: Parameters) -> Result:
         group = self.group(region, p)
         stream = self._stream(group, p["logStreamName"])
         group.expire(self.now())
-        events = stream.events
-        low = bisect_left(events, (p.get("startTime", 0),))
+        low = (p.get("startTime", 0), 0)
         # Unlike FilterLogEvents, this operation leaves out events at endTime itself.
-        high = bisect_left(events, (p["endTime"],)) if "endTime" in p else len(events)
+        high = (p.get("endTime", _ALWAYS), 0)
         token = p.get("nextToken")
         forward = p.get("startFromHead", False)
         if token is not None:
             direction, position = _position(token)
             forward = direction == "f"
             if forward:
-                low = max(low, bisect_left(events, (position[0], position[1] + 1)))
+                low = max(low, (position[0], position[1] + 1))
             else:
-                high = min(high, bisect_left(events, position))
-        indices = range(low, max(low, high))
+                high = min(high, position)
         page: list[Event] = []
         size = 0
-        for index in indices if forward else reversed(indices):
-            size += message_size(events[index][3]) + EVENT_OVERHEAD
+        for event in stream.events.between(low, high, newest_first=not forward):
+            size += message_size(event[3]) + EVENT_OVERHEAD
             if len(page) >= p.get("limit", MAX_PAGE_EVENTS) or (page and size > MAX_PAGE_BYTES):
                 break
-            page.append(events[index])
+            page.append(event)
         if not forward:
             page.reverse()
         if page:
@@ -407,7 +408,8 @@ class Logs:
             at = _position(token)[1]
             first, last = ((at[0], at[1] + 1), at) if forward else (at, (at[0], at[1] - 1))
         else:
-            at = events[low - 1][:2] if low else (0, 0)
+            before = next(stream.events.between((0, 0), low, newest_first=True), None)
+            at = before[:2] if before is not None else (0, 0)
             first, last = (at[0], at[1] + 1), at
         return {
             "events": [{"timestamp": e[0], "message": e[3], "ingestionTime": e[2]} for e in page],
@@ -418,7 +420,7 @@ class Logs:
     def _filter_log_events(self, region: Region, p: Parameters) -> Result:
         group = self.group(region, p)
         group.expire(self.now())
-        start, end = p.get("startTime", 0), p.get("endTime", 1 << 62)
+        start, end = p.get("startTime", 0), p.get("endTime", _ALWAYS)
         newest_first = p.get("startFromHead") is False
         if start > end:
             raise invalid("endTime must be greater than or equal to startTime.")

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from ekslab.aws import filter_patterns
+from ekslab.aws.event_blocks import Event
 from ekslab.aws.filter_patterns import PatternError, RegexPattern, SpacePattern, TermPattern
-from ekslab.aws.log_store import Event, Group, Stream
+from ekslab.aws.log_store import Group, Stream
 from ekslab.aws.metrics import Metric, Metrics
 from ekslab.aws.protocols import AwsError
 

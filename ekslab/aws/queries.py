@@ -6,15 +6,16 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, repeat
 from typing import Any
 
 from ekslab import names
 from ekslab.aws import insights
+from ekslab.aws.event_blocks import EVENT_OVERHEAD, Events
 from ekslab.aws.insights import MalformedQuery, Query, Record
 from ekslab.aws.load import QUERIES, Load
-from ekslab.aws.log_store import Event, Group, Stream
+from ekslab.aws.log_store import Group, Stream
 from ekslab.aws.protocols import AwsError
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,13 @@ logger = logging.getLogger(__name__)
 # Records between two turns of the event loop: some 20 ms of work.
 _CHUNK = 2_000
 _KEPT = 1_000  # finished queries that can still be read
+_KEPT_ROWS = 200_000  # of finished queries that have been read
 _MAX_RUNNING = 100
 _MAX_PAGE = 10_000
+
+
+Snapshot = list[tuple[str, Stream, Events]]
+"""(group as `@log` shows it, stream, its events in the query's time range) of each stream."""
 
 
 @dataclass
@@ -37,7 +43,8 @@ class RunningQuery:
     user: str
     status: str = "Running"
     ended: int | None = None
-    results: list[list[dict[str, str]]] = field(default_factory=list)
+    read: bool = False
+    """Whether the last page of the results has been read."""
 
     def status_at(self, now: int) -> str:
         return "Running" if self.ended is not None and now < self.ended else self.status
@@ -78,30 +85,46 @@ class Queries:
         self._started += 1
         running = RunningQuery(names.uid("query", self._started), query, [group.name for group in groups], now, user)
         self._queries[running.id] = running
-        while len(self._queries) > _KEPT:
-            del self._queries[next(iter(self._queries))]
+        self._forget()
         # A snapshot: without events that are put while the query runs.
-        records = _records(_snapshot(groups, start, end), account)
-        if not self._run_chunk(running, records):
-            task = asyncio.get_running_loop().create_task(self._run(running, records))
+        snapshot = _snapshot(groups, start, end, account)
+        records = _records(snapshot, start, end)
+        if not self._run_chunk(running, records, snapshot):
+            task = asyncio.get_running_loop().create_task(self._run(running, records, snapshot))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return running.id
 
-    def _run_chunk(self, running: RunningQuery, records: Iterator[Record]) -> bool:
-        """Processes a chunk of records; True after the last one."""
+    def _forget(self) -> None:
+        """Forgets the oldest queries if there are many; if their rows are many, those whose results have been read."""
+        while len(self._queries) > _KEPT:
+            del self._queries[next(iter(self._queries))]
+        rows = sum(running.query.row_count for running in self._queries.values())
+        for running in tuple(self._queries.values()):
+            if rows <= _KEPT_ROWS:
+                break
+            if running.read:
+                rows -= running.query.row_count
+                del self._queries[running.id]
+
+    def _run_chunk(self, running: RunningQuery, records: Iterator[Record], snapshot: Snapshot) -> bool:
+        """Processes a chunk of records; True after the last one that matters."""
         chunk = list(islice(records, _CHUNK))
         running.query.push(chunk)
-        if len(chunk) == _CHUNK:
+        if running.query.is_full:
+            count = sum(len(events) for _, _, events in snapshot)
+            size = sum(events.size for _, _, events in snapshot)
+            running.query.count_all(count, size - count * EVENT_OVERHEAD)
+        elif len(chunk) == _CHUNK:
             return False
-        running.results = running.query.finish()
+        running.query.finish()
         running.status = "Complete"
         running.ended = max(self._now(), running.created + int(self._load.query_seconds * 1000))
         return True
 
-    async def _run(self, running: RunningQuery, records: Iterator[Record]) -> None:
+    async def _run(self, running: RunningQuery, records: Iterator[Record], snapshot: Snapshot) -> None:
         try:
-            while running.status == "Running" and not self._run_chunk(running, records):
+            while running.status == "Running" and not self._run_chunk(running, records, snapshot):
                 await asyncio.sleep(0)  # lets other calls run
         except Exception:
             logger.exception("Query failed: %s", running.query.text)
@@ -124,16 +147,18 @@ class Queries:
             first = int(number)
         size = min(size or _MAX_PAGE, _MAX_PAGE)
         status = running.status_at(self._now())
-        results = running.results if status == "Complete" else []
+        count = running.query.row_count if status == "Complete" else 0
         answer: dict[str, Any] = {
             "queryLanguage": "CWLI",
-            "results": results[first : first + size],
+            "results": running.query.rows(first, min(first + size, count)),
             "statistics": insights.statistics(running.query)
-            | {"logGroupsScanned": float(len(running.group_names)), "resultCount": float(len(results))},
+            | {"logGroupsScanned": float(len(running.group_names)), "resultCount": float(count)},
             "status": status,
         }
-        if first + size < len(results):
+        if first + size < count:
             answer["nextToken"] = f"{query_id}/{first + size}"
+        else:
+            running.read = status == "Complete"
         return answer
 
     def stop(self, query_id: str) -> bool:
@@ -166,29 +191,18 @@ class Queries:
         return found[:count]
 
 
-# The events of each stream in the query's time range.
-Snapshot = list[tuple[Group, Stream, list[Event]]]
+def _snapshot(groups: list[Group], start: int, end: int, account: str) -> Snapshot:
+    return [
+        (f"{account}:{group.name}", stream, stream.events.snapshot((start, 0), (end + 1, 0)))
+        for group in groups
+        for stream in group.streams.values()
+    ]
 
 
-def _snapshot(groups: list[Group], start: int, end: int) -> Snapshot:
-    found = []
-    for group in groups:
-        for stream in group.streams.values():
-            low, high = stream.between(start, end)
-            found.append((group, stream, stream.events[low:high]))
-    return found
-
-
-def _records(snapshot: Snapshot, account: str) -> Iterator[Record]:
-    """The records of a snapshot, newest first."""
-
-    def run(group: Group, stream: Stream, events: list[Event]) -> Iterator[tuple[Event, Record]]:
-        log = f"{account}:{group.name}"
-        for event in reversed(events):
-            timestamp, number, ingestion, message = event
-            pointer = f"{stream.id:020x}{timestamp:012x}{number:08x}"
-            yield event, Record(timestamp, ingestion, message, stream.name, log, pointer)
-
-    runs = [run(*part) for part in snapshot]
-    merged = runs[0] if len(runs) == 1 else heapq.merge(*runs, key=lambda item: item[0], reverse=True)
-    return (record for _, record in merged)
+def _records(snapshot: Snapshot, start: int, end: int) -> Iterator[Record]:
+    """The events of a snapshot, newest first."""
+    runs = [
+        zip(events.between((start, 0), (end + 1, 0), newest_first=True), repeat(stream), repeat(log))
+        for log, stream, events in snapshot
+    ]
+    return runs[0] if len(runs) == 1 else heapq.merge(*runs, reverse=True)

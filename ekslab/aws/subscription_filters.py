@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ekslab.aws import filter_patterns
+from ekslab.aws.event_blocks import Event
 from ekslab.aws.filter_patterns import Pattern, PatternError, SpacePattern
-from ekslab.aws.log_store import Event, Group, Stream
+from ekslab.aws.log_store import Group, Stream
 from ekslab.aws.protocols import AwsError
 
 MAX_FILTERS = 2  # in a log group

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ekslab.aws.filter_patterns import PatternError, compile_pattern
+from ekslab.aws import filter_patterns
+from ekslab.aws.filter_patterns import JsonPattern, PatternError, compile_pattern
 
 TERMS = [
     "ERROR", "ERRORS", "xERROR", "error", "[ERROR]", "ERROR_code", "ERROR timeout", "INFO timeout", "WARN",
@@ -337,6 +341,69 @@ def test_any_text_is_a_pattern_or_has_an_error_somewhere_in_it(text: str) -> Non
             assert isinstance(pattern.extracted(message), dict)
         return
     assert 1 <= position <= len(text) + 1
+
+
+FOUND = st.sampled_from(
+    [
+        "Terminal shell in container",
+        "Terminal shell",
+        "bash",
+        "a\\b",
+        "é",
+        "Ausführen",
+        "12",
+        "1000.0",
+        12,
+        1e3,
+        True,
+        None,
+    ]
+)
+OPERANDS = [
+    "Terminal shell in container",
+    "Terminal*",
+    "*shell*",
+    "bash",
+    "a\\\\b",
+    "é",
+    "Ausf*",
+    "12",
+    "1000.0",
+    "true",
+]
+CONDITION = st.builds('$.{} = "{}"'.format, st.sampled_from("ab"), st.sampled_from(OPERANDS))
+
+
+@given(
+    st.lists(CONDITION, min_size=1, max_size=3).flatmap(
+        lambda parts: st.sampled_from([" && ".join(parts), " || ".join(parts)])
+    ),
+    st.dictionaries(st.sampled_from("ab"), FOUND | st.lists(FOUND, max_size=2)),
+    st.booleans(),
+)
+@settings(max_examples=500, deadline=None)
+def test_what_is_dismissed_without_parsing_would_not_have_matched(text: str, document: Any, ascii_only: bool) -> None:
+    pattern = compile_pattern("{ " + text + " }")
+    assert isinstance(pattern, JsonPattern)
+    message = json.dumps(document, ensure_ascii=ascii_only)
+    assert pattern.matches(message) == pattern.condition(document)
+    escaped = re.sub(r'"(?:[^"\\]|\\.)*"', _escaped, message)
+    assert pattern.matches(escaped) == pattern.condition(document)
+
+
+def _escaped(string: re.Match[str]) -> str:
+    return '"' + "".join(f"\\u{ord(letter):04x}" for letter in json.loads(string[0])) + '"'
+
+
+def test_a_selective_pattern_parses_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    loads = orjson.loads
+    monkeypatch.setattr(filter_patterns.orjson, "loads", lambda text: parsed.append(text) or loads(text))
+    pattern = compile_pattern('{ $.rule = "Terminal shell*" && $.priority != "Notice" }')
+    assert not any(pattern.matches(f'{{"rule": "Read sensitive file untrusted", "n": {i}}}') for i in range(1000))
+    assert parsed == []
+    assert pattern.matches('{"rule": "Terminal shell in container", "priority": "Error"}')
+    assert len(parsed) == 1
 
 
 # The examples of the service's user guide, with what it says they match.

@@ -12,7 +12,9 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ekslab.aws.insights import MalformedQuery, Record, parse
+from ekslab.aws import insights
+from ekslab.aws.insights import MalformedQuery, parse
+from ekslab.aws.log_store import Stream
 
 OTHER_COMMANDS = "parse dedup pattern diff unmask unnest anomaly filterIndex source lookup join addtotals"
 OTHER_FUNCTIONS = (
@@ -228,14 +230,16 @@ WORDS = re.findall(
 @given(st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join) | st.text(max_size=30))
 @settings(max_examples=400, deadline=None)
 def test_any_text_is_a_query_or_is_malformed_somewhere_in_it(text: str) -> None:
-    records = [Record(60_000, 0, '{"rule": "r", "a": {"b": 1}}', "s", "1:g", "p"), Record(0, 0, "x", "s", "1:g", "p")]
+    stream = Stream("s", 0)
+    records = [((60_000, 2, 0, '{"rule": "r", "a": {"b": 1}}'), stream, "1:g"), ((0, 1, 0, "x"), stream, "1:g")]
     try:
         parsed = parse(text)
     except MalformedQuery as error:
         place = (0, error.start, error.end, len(text))
     else:
         parsed.push(records)
-        assert all(isinstance(cell["value"], str) for row in parsed.finish() for cell in row)
+        parsed.finish()
+        assert all(isinstance(cell["value"], str) for row in parsed.rows(0, 10) for cell in row)
         return
     assert list(place) == sorted(place)
 
@@ -293,3 +297,95 @@ def test_groups_are_named_in_exactly_one_way(logs: Any) -> None:
         {"@log": "111122223333:falco", "n": "6"},
         {"@log": "111122223333:second", "n": "1"},
     ]
+
+
+@pytest.fixture
+def many(running: Any, logs: Any) -> Any:
+    """30,000 events in two streams, of which each hundredth is the one that is looked for."""
+    logs.create_log_stream(logGroupName="falco", logStreamName="other")
+    first = running.clock.ms() - 60_000
+    for start in range(0, 30_000, 10_000):
+        events = [
+            {"timestamp": first + i, "message": f'{{"rule": "{"rare" if i % 100 == 0 else "usual"}", "n": {i}}}'}
+            for i in range(start, start + 10_000)
+        ]
+        stream = "other" if start == 10_000 else "alerts"
+        logs.put_log_events(logGroupName="falco", logStreamName=stream, logEvents=events)
+    return logs
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages that queries have parsed."""
+    messages: list[str] = []
+    loads = insights.orjson.loads
+
+    def noted(text: str | bytes) -> Any:
+        if isinstance(text, str):  # the bodies of requests are bytes
+            messages.append(text)
+        return loads(text)
+
+    monkeypatch.setattr(insights.orjson, "loads", noted)
+    return messages
+
+
+def test_rows_of_messages_are_not_parsed_and_the_rest_is_only_counted(
+    many: Any, parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[insights.EventRow] = []
+    made = insights.EventRow.__init__
+    monkeypatch.setattr(insights.EventRow, "__init__", lambda row, *args: rows.append(row) or made(row, *args))
+    answer = finished(many, start(many, "fields @message | limit 1000"))
+    assert len(answer["results"]) == 1000
+    assert (parsed, len(rows) <= 4000) == ([], True)
+    stored = many.describe_log_groups()["logGroups"][0]["storedBytes"]
+    assert answer["statistics"] == {
+        **{"recordsMatched": 30_006, "recordsScanned": 30_006, "bytesScanned": stored - 30_006 * 26},
+        **{"logGroupsScanned": 1, "resultCount": 1000, **{k: v for k, v in answer["statistics"].items() if v == 0}},
+    }
+
+
+def test_a_selective_filter_parses_what_it_may_select(many: Any, parsed: list[str]) -> None:
+    assert query(many, 'filter rule = "rare" | stats count(*) as n, max(n) as newest') == [
+        {"n": "300", "newest": "29900"}
+    ]
+    assert len(parsed) == 300
+
+
+def test_a_filter_on_what_is_not_in_the_message_finds_it(many: Any) -> None:
+    assert query(many, 'filter @logStream = "other" | stats count(*) as n') == [{"n": "10000"}]
+    renamed = 'fields @logStream as stream | filter stream = "other" and rule = "rare" | stats count(*) as n'
+    assert query(many, renamed) == [{"n": "100"}]
+    after = 'stats count(*) as n by rule | filter rule = "rare"'
+    assert query(many, after) == [{"rule": "rare", "n": "300"}]
+
+
+@pytest.mark.parametrize(("order", "numbers"), [("asc", range(20)), ("desc", range(29_999, 29_979, -1))])
+def test_a_sort_holds_no_more_rows_than_are_asked_of_it(
+    many: Any, monkeypatch: pytest.MonkeyPatch, order: str, numbers: range
+) -> None:
+    most = 0
+    push = insights.Sort.push
+
+    def counted(sort: insights.Sort, row: insights.Row) -> insights.Row | None:
+        nonlocal most
+        kept = push(sort, row)
+        most = max(most, len(sort._rows))
+        return kept
+
+    monkeypatch.setattr(insights.Sort, "push", counted)
+    rows = query(many, f"filter ispresent(n) | sort n {order} | fields n | limit 20")
+    assert [row["n"] for row in rows] == [str(n) for n in numbers]
+    assert 20 < most <= 1040
+
+
+def test_results_that_were_read_make_room_and_others_stay(many: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ekslab.aws.queries._KEPT_ROWS", 2500)
+    unread = start(many, "fields n | limit 1000")
+    read = [start(many, "fields n | limit 1000") for _ in range(4)]
+    for query_id in read:
+        finished(many, query_id)
+    start(many, "fields n | limit 1")
+    with pytest.raises(many.exceptions.ResourceNotFoundException):
+        many.get_query_results(queryId=read[0])
+    assert len(finished(many, unread)["results"]) == len(finished(many, read[-1])["results"]) == 1000
