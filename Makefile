@@ -29,8 +29,8 @@ lab: $(READY)  ## open JupyterLab on the notebooks; OPTIONS="--no-browser --port
 doctor:  ## say before class what will go wrong on this computer; needs no set-up, nor the right Python
 	@if [ -e $(READY) ]; then $(BIN)/labkit doctor; else $(or $(PYTHON),python3) -m labkit.doctor; fi
 
-bench: $(READY)  ## measure start-up, rules, delivery and reading; RULES="a.yaml b.yaml" adds rule files of yours
-	$(BIN)/python -m tests.bench $(RULES)
+bench: $(READY)  ## measure what people wait for, and reading alerts against other readers; PARTS="reading lab", FULL=1, RULES="a.yaml", WRITE=1
+	$(BIN)/python -m benchmarks $(PARTS) $(if $(FULL),--full) $(if $(WRITE),--write) $(foreach file,$(RULES),--rules $(file))
 
 fuzz: $(READY)  ## throw random and broken rule files at the loader; N=1000000 for more than 10000
 	$(BIN)/python -m tests.falcorules.fuzz --inputs $(or $(N),10000)
