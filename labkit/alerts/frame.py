@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import html
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from labkit.alerts.parse import PRIORITIES, NotAlert, parse
+from labkit.alerts.columns import ABSENT, FIRST, LAST, MISSING, Columns, Pieces, Values
+from labkit.alerts.parse import PRIORITIES
+from labkit.alerts.tags import TagsArray
 from labkit.calls import checked, short_repr
 from labkit.errors import LabError
 
@@ -26,119 +29,85 @@ DELIVERY = ("eventId", "logStreamName", "timestamp", "ingestionTime")
 
 # Output fields that every frame has even when no alert does, so that code which names them works on an empty group.
 FIELDS = {
-    "evt.type": "string",
-    "proc.name": "string",
-    "proc.cmdline": "string",
-    "proc.exepath": "string",
-    "proc.pname": "string",
+    "evt.type": "category",
+    "proc.name": "category",
+    "proc.cmdline": "category",
+    "proc.exepath": "category",
+    "proc.pname": "category",
     "proc.tty": "Int64",
-    "user.name": "string",
+    "user.name": "category",
     "user.uid": "Int64",
     "user.loginuid": "Int64",
-    "fd.name": "string",
-    "container.id": "string",
-    "container.name": "string",
-    "container.image.repository": "string",
-    "container.image.tag": "string",
-    "k8s.ns.name": "string",
-    "k8s.pod.name": "string",
+    "fd.name": "category",
+    "container.id": "category",
+    "container.name": "category",
+    "container.image.repository": "category",
+    "container.image.tag": "category",
+    "k8s.ns.name": "category",
+    "k8s.pod.name": "category",
 }
 
-# Falco's form of a time, in years that nanoseconds can hold: numpy reads it correctly.
-_USUAL = re.compile(r"(?:1[7-9]|2[01])\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)", re.ASCII)
-_FIRST, _LAST = pd.Timestamp.min.value, pd.Timestamp.max.value  # ns since the epoch that a column can hold
-_MISSING = np.iinfo(np.int64).min  # what numpy takes for: not a time
 _DAY = 86_400_000_000_000  # ns
+_PAGE = 1_000  # events that `to_frame` adds at a time
 
-_BY_NAME = {name.lower(): name for name in PRIORITIES} | {"info": "Informational"}
 
+def frame_of(columns: Columns) -> pd.DataFrame:
+    """The frame that `labkit.alerts.read` describes, ordered by `time`, of the alerts collected; takes them away."""
+    pages = columns.take_pages()
 
-class Columns:
-    """Collects alerts, all of them or those of one `rule`; `frame()` makes the DataFrame.
+    def joined(name: str) -> Any:
+        return np.concatenate([np.empty(0, dtype="int64"), *(getattr(page, name) for page in pages)])
 
-    Alerts of one rule have the same output fields in the same order. Kept by that order, their values can be turned
-    from rows into columns all at once, which is several times faster than field by field.
-    """
+    rows = np.concatenate([np.empty((0, 5), dtype="int32"), *(page.rows for page in pages)])
+    times, logged, stamps, ingested, streams = map(joined, ("times", "logged", "stamps", "ingested", "streams"))
+    usual = np.ones(len(times), dtype=bool)
+    for row, (time, rule, happened) in columns.unusual.items():
+        moment = _moment(time, rule, happened, int(logged[row]))
+        times[row] = moment if FIRST <= moment <= LAST else MISSING
+        usual[row] = False
+    order = np.argsort(times.view("datetime64[ns]"), kind="stable")  # a missing time comes last
+    if columns.rule is not None:
+        rules = _Field(columns.top["rule"], "rule", [_Slot(columns.tails, rows[:, 3])])
+        order = order[rules.rows(np.arange(len(rules.values) + 1))[order] == columns.top["rule"].find(columns.rule)]
+    if moved := not np.array_equal(order, np.arange(len(times))):
+        rows, times, logged, stamps = rows[order], times[order], logged[order], stamps[order]
+        ingested, streams, usual = ingested[order], streams[order], usual[order]
+    outputs, ids = (
+        _texts([getattr(page, name) for page in pages], order if moved else None) for name in ("outputs", "ids")
+    )
+    pages.clear()
 
-    def __init__(self, rule: str | None = None) -> None:
-        self._rule = rule
-        self.events = 0
-        self.skipped: Counter[str] = Counter()
-        # Most values repeat. Kept once, they need a tenth of the memory, and later steps are faster.
-        self._strings: dict[Any, Any] = {}
-        self._tags: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._alerts: list[tuple[Any, ...]] = []
-        self._deliveries: list[tuple[Any, ...]] = []
-        self._by_shape: dict[tuple[str, ...], tuple[list[int], list[tuple[Any, ...]]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._alerts)
-
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Adds an event of FilterLogEvents, or a mapping with a `message`. Messages without an alert are counted."""
-        self.events += 1
-        alert = parse(event["message"])
-        if isinstance(alert, NotAlert):
-            self.skipped[alert.value] += 1
-            return
-        if self._rule is not None and alert.get("rule") != self._rule:
-            return
-        same = self._strings.setdefault
-        fields = alert.get("output_fields") or {}
-        shape = tuple(fields)
-        group = self._by_shape.get(shape)
-        if group is None:
-            group = self._by_shape[shape] = ([], [])
-        group[0].append(len(self._alerts))
-        group[1].append(tuple([same(v, v) if type(v) is str else v for v in fields.values()]))
-        time, rule, priority, source, hostname, output, tags = map(alert.get, ALERT)
-        marks = tuple(map(str, tags or ()))
-        shared = same(rule, rule), same(priority, priority), same(source, source), same(hostname, hostname)
-        self._alerts.append((time, *shared, output, self._tags.setdefault(marks, marks), fields.get("evt.time")))
-        event_id, stream, timestamp, ingestion = map(event.get, DELIVERY)
-        self._deliveries.append((event_id, same(stream, stream), timestamp, ingestion))
-
-    def frame(self) -> pd.DataFrame:
-        """The frame that `labkit.alerts.read` describes, ordered by `time`."""
-        n = len(self._alerts)
-        logged = _milliseconds([delivery[2] for delivery in self._deliveries])
-        times = _times(self._alerts, logged)
-        order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
-        _, rule, priority, source, hostname, output, tags = _columns(self._alerts, order, len(ALERT))
-        event_id, stream, _, ingestion = _columns(self._deliveries, order, len(DELIVERY))
-        columns: dict[str, Any] = {
-            "time": times.iloc[order].reset_index(drop=True),
-            "rule": _category(rule),
-            "priority": pd.Categorical([_BY_NAME.get(str(p).lower()) for p in priority], dtype=PRIORITY),
-            "source": _category(source),
-            "hostname": _category(hostname),
-            "output": _strings([(None, output)], n),
-            "tags": pd.Series(tags, dtype=object),
-            **self._fields(order),
-            "eventId": _strings([(None, event_id)], n),
-            "logStreamName": _category(stream),
-            "timestamp": logged.iloc[order].reset_index(drop=True),
-            "ingestionTime": _milliseconds(ingestion),
-        }
-        df = pd.DataFrame(columns, copy=False)
-        untimed = int(times.isna().sum())
-        df.attrs = {"events": self.events, "alerts": n, "skipped": dict(self.skipped), "untimed": untimed}
-        return df
-
-    def _fields(self, order: Any) -> dict[str, Any]:
-        """Output fields as columns: first those that every frame has, then the others by name."""
-        n = len(order)
-        row_of = np.empty(n, dtype="int64")  # number of an alert as it was added -> its row
-        row_of[order] = np.arange(n)
-        parts: dict[str, list[_Part]] = {name: [] for name in FIELDS}
-        for shape, (rows, values) in self._by_shape.items():
-            sorted_rows = row_of[rows]
-            for i, name in enumerate(shape):
-                # Falco lets one add fields of any name (`append_output.extra_fields`).
-                column = f"output_fields.{name}" if name in ALERT or name in DELIVERY else name
-                parts.setdefault(column, []).append((sorted_rows, [row[i] for row in values]))
-        return {name: _typed(parts[name], n, FIELDS.get(name)) for name in [*FIELDS, *sorted(set(parts) - set(FIELDS))]}
+    heads, before, between, tails, whole = (np.ascontiguousarray(numbers) for numbers in rows.T)
+    top = [_Slot(columns.heads, heads), _Slot(columns.tails, tails)]
+    slots = [
+        _Slot(columns.before, before),
+        _Slot(columns.between, between),
+        _Slot(columns.tails.fields, tails),
+        _Slot(columns.whole, whole),
+    ]
+    rule, priority, source, hostname, tags = (
+        _Field(columns.top[name], name, top) for name in ("rule", "priority", "source", "hostname", "tags")
+    )
+    fields = [_Field(values, name, slots) for name, values in columns.fields.items()]
+    data: dict[str, Any] = {
+        "time": _utc(times),
+        "rule": rule.category(),
+        "priority": priority.priority(),
+        "source": source.category(),
+        "hostname": hostname.category(),
+        "output": outputs,
+        "tags": tags.tags(),
+        **_field_columns([field for field in fields if field], stamps, usual),
+        "eventId": ids,
+        "logStreamName": _streams(list(columns.streams), streams),
+        "timestamp": _utc(logged),
+        "ingestionTime": _utc(ingested),
+    }
+    df = pd.DataFrame(data, copy=False)
+    untimed = int((times == MISSING).sum())
+    df.attrs = {"events": columns.events, "alerts": len(df), "skipped": dict(columns.skipped), "untimed": untimed}
+    return df
 
 
 class Found(pd.DataFrame):
@@ -171,12 +140,18 @@ def to_frame(events: Iterable[Mapping[str, Any] | str]) -> pd.DataFrame:
         raise _no_event(events)
     columns = Columns()
     with unhurried_gc():
-        for event in events:
-            message = event if isinstance(event, str) else event.get("message") if isinstance(event, Mapping) else None
-            if not isinstance(message, str):
-                raise _no_event(event)
-            columns.add({"message": event} if isinstance(event, str) else event)
-        return columns.frame()
+        found = map(_event, events)
+        while page := list(islice(found, _PAGE)):
+            columns.add_page(page)
+        return frame_of(columns)
+
+
+def _event(value: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        return {"message": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("message"), str):
+        raise _no_event(value)
+    return value
 
 
 def _no_event(value: object) -> LabError:
@@ -196,32 +171,134 @@ def unhurried_gc() -> Iterator[None]:
             gc.enable()
 
 
-def _columns(rows: list[tuple[Any, ...]], order: Any, width: int) -> list[list[Any]]:
-    """The first `width` values of rows, in the given order, as columns."""
-    rows = [rows[i] for i in order.tolist()]
-    return [[row[i] for row in rows] for i in range(width)]
+class _Slot:
+    """Pieces of one kind, and for each row the number of its piece; -1: it has none."""
+
+    def __init__(self, pieces: Pieces, numbers: Any) -> None:
+        self.pieces, self.numbers = pieces, numbers
+        self.used = np.flatnonzero(np.bincount(numbers + 1, minlength=1)[1:])
 
 
-def _milliseconds(values: Sequence[int | None]) -> pd.Series[Any]:
-    """Epoch milliseconds as UTC times; missing where nanoseconds can't hold them."""
-    first, last = -(-_FIRST // 1_000_000), _LAST // 1_000_000
-    held = [v * 1_000_000 if v is not None and first <= v <= last else _MISSING for v in values]
-    return pd.Series(np.array(held, dtype="int64").view("datetime64[ns]")).dt.tz_localize("UTC")
+class _Field:
+    """The values of a field in all rows, as they are in pieces."""
+
+    def __init__(self, distinct: Values, name: str, slots: Sequence[_Slot]) -> None:
+        self.name, self.values = name, distinct.values
+        self._rows = len(slots[0].numbers)
+        self._found: list[tuple[Any, Any]] = []
+        used = [np.empty(0, dtype="int32")]
+        for slot in slots:
+            codes = slot.pieces.codes(name)
+            if codes is not None and (codes[slot.used] > ABSENT).any():
+                self._found.append((np.append(codes, np.int32(ABSENT)), slot.numbers))
+                used.append(codes[slot.used])
+        self.used = [code for code in np.unique(np.concatenate(used)).tolist() if code >= 0]
+
+    def __bool__(self) -> bool:
+        """Whether a row has the field; a piece may be of a line that was cut and then found to be no alert."""
+        return bool(self._found)
+
+    @property
+    def kinds(self) -> set[type]:
+        return {type(self.values[code]) for code in self.used}
+
+    def rows(self, table: Any) -> Any:
+        """For each row what a table has for the code of its value; the last entry is for rows without a value."""
+        if not self._found:
+            return np.repeat(table[-1:], self._rows)
+        (codes, numbers), *more = self._found
+        found = table[np.maximum(codes, -1)][numbers]
+        for codes, numbers in more:
+            found = np.where((codes > ABSENT)[numbers], table[np.maximum(codes, -1)][numbers], found)
+        return found
+
+    def column(self) -> Any:
+        """A column in the dtype of the values: Int64, boolean, Float64, else category."""
+        kinds = self.kinds
+        if kinds == {int}:
+            numbers = [self.values[code] for code in self.used]
+            low, high = min(numbers), max(numbers)
+            if high < 2**63 or low >= 0:
+                return self._nullable("int64" if high < 2**63 else "uint64", pd.arrays.IntegerArray)
+        elif kinds == {bool}:
+            return self._nullable("bool", pd.arrays.BooleanArray)
+        elif kinds and kinds <= {int, float}:
+            return self._nullable("float64", pd.arrays.FloatingArray)
+        return self.category()
+
+    def _nullable(self, dtype: str, kind: Any) -> Any:
+        data, missing = np.zeros(len(self.values) + 1, dtype=dtype), np.ones(len(self.values) + 1, dtype=bool)
+        data[self.used] = [self.values[code] for code in self.used]
+        missing[self.used] = False
+        return kind(self.rows(data), self.rows(missing))
+
+    def category(self) -> pd.Categorical:
+        """Texts as categories, in their order; values that are the same text are one."""
+        texts = {code: value if isinstance(value := self.values[code], str) else str(value) for code in self.used}
+        known = sorted(set(texts.values()))
+        place = {text: i for i, text in enumerate(known)}
+        places = np.full(len(self.values) + 1, -1, dtype=np.result_type("int8", np.min_scalar_type(-len(known) - 1)))
+        places[self.used] = [place[text] for text in texts.values()]
+        categories = pd.Index(known, dtype="str")
+        return pd.Categorical.from_codes(self.rows(places), categories=categories, validate=False)
+
+    def priority(self) -> pd.Categorical:
+        place = {name.lower(): i for i, name in enumerate(PRIORITIES)} | {"info": PRIORITIES.index("Informational")}
+        places = [place.get(str(value).lower(), -1) for value in self.values]
+        return pd.Categorical.from_codes(self.rows(np.array([*places, -1], dtype="int8")), dtype=PRIORITY)
+
+    def tags(self) -> TagsArray:
+        codes = np.arange(len(self.values) + 1).astype(np.min_scalar_type(len(self.values)))
+        return TagsArray(self.rows(codes), [*self.values, ()])
 
 
-def _times(alerts: Sequence[tuple[Any, ...]], logged: pd.Series[Any]) -> pd.Series[Any]:
-    """When alerts happened, exact to the nanosecond; missing where nanoseconds can't hold it (numpy would wrap)."""
-    usual = [time[:-1] if time is not None and _USUAL.fullmatch(time) else None for time, *_ in alerts]
-    try:
-        stamps = np.array(usual, dtype="datetime64[ns]")
-    except ValueError:  # the 30th of February
-        stamps = np.full(len(alerts), np.datetime64("NaT"), dtype="datetime64[ns]")
-    nanoseconds, shipped = stamps.view("int64"), logged.dt.tz_localize(None).to_numpy().view("int64")
-    for i in np.flatnonzero(np.isnat(stamps)).tolist():
-        time, rule, *_, happened = alerts[i]
-        moment = _moment(time, rule, happened, int(shipped[i]))
-        nanoseconds[i] = moment if _FIRST <= moment <= _LAST else _MISSING
-    return pd.Series(stamps).dt.tz_localize("UTC")
+def _field_columns(fields: Iterable[_Field], stamps: Any, usual: Any) -> dict[str, Any]:
+    """Output fields as columns: first those that every frame has, then the others by name.
+
+    `stamps` is the field `evt.time` of rows that are `usual`.
+    """
+    n = len(usual)
+    nothing = pd.Categorical.from_codes(np.full(n, -1, dtype="int8"), categories=pd.Index([], dtype="str"))
+    no_number = pd.arrays.IntegerArray(np.zeros(n, dtype="int64"), np.ones(n, dtype=bool))
+    first = {name: nothing if kind == "category" else no_number.copy() for name, kind in FIELDS.items()}
+    by_name = {field.name: field for field in fields if field}
+    found = {name: field.column() for name, field in by_name.items() if name not in FIELDS or field.used}
+    if usual.any():
+        found["evt.time"] = _stamped(by_name.get("evt.time"), stamps, usual)
+    # Falco lets one add fields of any name (`append_output.extra_fields`).
+    taken = {*ALERT, *DELIVERY}
+    named = {f"output_fields.{name}" if name in taken else name: column for name, column in found.items()}
+    return first | {name: named[name] for name in sorted(named)}
+
+
+def _stamped(other: _Field | None, stamps: Any, usual: Any) -> Any:
+    """The column `evt.time`: `stamps` in usual rows, and in the rest what they have in the field."""
+    if other is None:
+        return pd.arrays.IntegerArray(np.where(usual, stamps, 0), ~usual)
+    column = other.column()
+    if column.dtype == "Int64":
+        data = np.where(usual, stamps, column.to_numpy(dtype="int64", na_value=0))
+        return pd.arrays.IntegerArray(data, ~usual & column.isna())
+    texts = np.where(usual, stamps.astype("str"), pd.Series(column).astype("string").astype(object))
+    return pd.Series(texts, dtype="str").astype("category").array
+
+
+def _streams(names: Sequence[str | None], numbers: Any) -> pd.Categorical:
+    known = sorted(name for name in names if name is not None)
+    places = np.array([-1 if name is None else known.index(name) for name in names], dtype="int32")
+    categories = pd.Index(known, dtype="str")
+    return pd.Categorical.from_codes(places[numbers] if len(names) else numbers, categories=categories)
+
+
+def _texts(chunks: Sequence[pa.Array], order: Any) -> Any:
+    """Texts in an order of rows, or as they are for None."""
+    texts = pa.concat_arrays([pa.array([], pa.large_string()), *chunks])
+    dtype: Any = pd.StringDtype("pyarrow")
+    return dtype.__from_arrow__(texts if order is None else texts.take(pa.array(order)))
+
+
+def _utc(nanoseconds: Any) -> Any:
+    return pd.DatetimeIndex(nanoseconds.view("datetime64[ns]")).tz_localize("UTC").array
 
 
 def _moment(time: str | None, rule: str | None, happened: Any, logged: int) -> int:
@@ -229,69 +306,14 @@ def _moment(time: str | None, rule: str | None, happened: Any, logged: int) -> i
     try:
         if time and _ISO.fullmatch(time.strip()):
             return pd.Timestamp(time.strip()).as_unit("ns").value
-        if rule is None and time and logged != _MISSING:  # Falco's text form: a time of day
+        if rule is None and time and logged != MISSING:  # Falco's text form: a time of day
             found = logged - logged % _DAY + pd.Timedelta(time).value
             # Written just before midnight, shipped just after.
             return found - _DAY if found - logged > _DAY // 2 else found
     except pd.errors.OutOfBoundsDatetime:
-        return _MISSING
+        return MISSING
     except ValueError:
         pass  # the 30th of February
-    if type(happened) is float and happened > _LAST:
-        return _MISSING  # orjson's form of an integer that is too large for it
+    if type(happened) is float and happened > LAST:
+        return MISSING  # orjson's form of an integer that is too large for it
     return happened if type(happened) is int and happened > 0 else logged
-
-
-def _category(values: Sequence[Any]) -> pd.Categorical:
-    # Categories are strings even where there is no value to tell: an empty frame has the dtypes of a full one.
-    known = sorted({v for v in values if v is not None})
-    code = {name: i for i, name in enumerate(known)}
-    return pd.Categorical.from_codes([code.get(v, -1) for v in values], categories=pd.Index(known, dtype="string"))
-
-
-# Row numbers (None: all rows) and their values.
-_Part = tuple[Any, Sequence[Any]]
-
-
-def _typed(parts: list[_Part], n: int, known: str | None) -> Any:
-    """A column of `n` rows in the dtype of its values: Int64, boolean, Float64, else string."""
-    parts = [
-        (rows, [None if v == "<NA>" else v for v in values] if "<NA>" in values else values) for rows, values in parts
-    ]
-    kinds = set().union(*(map(type, values) for _, values in parts)) - {type(None)}
-    if not kinds:
-        return pd.array([None] * n, dtype=known or "string")  # type: ignore[call-overload]
-    if kinds == {int}:
-        numbers = [v for _, values in parts for v in values if v is not None]
-        low, high = min(numbers), max(numbers)
-        if high < 2**63 or low >= 0:
-            return pd.arrays.IntegerArray(*_masked(parts, n, "int64" if high < 2**63 else "uint64"))
-    elif kinds == {bool}:
-        return pd.arrays.BooleanArray(*_masked(parts, n, "bool"))
-    elif kinds <= {int, float}:
-        return pd.arrays.FloatingArray(*_masked(parts, n, "float64"))
-    return _strings(parts, n)
-
-
-def _masked(parts: list[_Part], n: int, dtype: str) -> tuple[Any, Any]:
-    """Values and mask of missing values for pandas' nullable arrays."""
-    data, mask = np.zeros(n, dtype=dtype), np.ones(n, dtype=bool)
-    for rows, values in parts:
-        missing = np.array([v is None for v in values]) if None in values else np.zeros(len(values), dtype=bool)
-        data[rows] = [0 if v is None else v for v in values]
-        mask[rows] = missing
-    return data, mask
-
-
-def _strings(parts: list[_Part], n: int) -> pd.arrays.StringArray:
-    data = np.full(n, pd.NA, dtype=object)
-    for rows, values in parts:
-        kinds = set(map(type, values))
-        if kinds != {str}:
-            values = [pd.NA if v is None else v if isinstance(v, str) else _text(v) for v in values]
-        data[slice(None) if rows is None else rows] = values
-    return pd.arrays.StringArray(data)
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

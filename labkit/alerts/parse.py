@@ -101,7 +101,7 @@ def parse(message: str) -> Alert | NotAlert:
 
 def _record(record: Alert) -> Alert | NotAlert:
     if "rule" in record and ("output_fields" in record or "output" in record):
-        return record if _is_alert(record) else NotAlert.OTHER
+        return record if is_alert(record) else NotAlert.OTHER
     for key in _DECODED:
         inner = record.get(key)
         if isinstance(inner, dict):
@@ -113,7 +113,7 @@ def _record(record: Alert) -> Alert | NotAlert:
     return NotAlert.OTHER
 
 
-def _is_alert(record: Alert) -> bool:
+def is_alert(record: Alert) -> bool:
     """Whether the values have the types that Falco writes."""
     get = record.get
     return (

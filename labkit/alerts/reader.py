@@ -12,7 +12,8 @@ import orjson
 import pandas as pd
 from botocore.exceptions import ClientError
 
-from labkit.alerts.frame import Columns, unhurried_gc
+from labkit.alerts.columns import Columns
+from labkit.alerts.frame import frame_of, unhurried_gc
 from labkit.alerts.times import When, epoch_ms
 from labkit.aws import refusal, translated_errors
 from labkit.calls import LogsClient, checked, short_repr
@@ -84,7 +85,7 @@ def read(
             progress=progress,
         ):
             columns.add(event)
-        return columns.frame()
+        return frame_of(columns)
 
 
 @contextmanager

@@ -75,15 +75,15 @@ def _lines(batches: Iterable[list[Event]], form: str) -> Iterator[str]:
         # While following, later lines must have the columns that the first one announced.
         first = columns is None
         columns = list(df.columns) if columns is None else columns
-        df["tags"] = df["tags"].map(" ".join)
+        df["tags"] = [" ".join(tags) for tags in df["tags"]]
         yield from df.reindex(columns=columns).to_csv(index=False, header=first).splitlines()
 
 
 def _table(df: pd.DataFrame) -> Iterator[str]:
     width = (terminal_width() if sys.stdout.isatty() else None) or sys.maxsize
     narrow = width < 140
-    pods = df["k8s.pod.name"].fillna(df["container.name"]).fillna("host")
-    commands = df["proc.cmdline"].fillna("")
+    pods = df["k8s.pod.name"].astype("string").fillna(df["container.name"].astype("string")).fillna("host")
+    commands = df["proc.cmdline"].astype("string").fillna("")
     for time, priority, rule, pod, command in zip(df["time"], df["priority"], df["rule"], pods, commands, strict=True):
         moment = "-" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M:%S}"
         level, name = ("-" if pd.isna(value) else value for value in (priority, rule))

@@ -63,7 +63,8 @@ def test_columns_have_types() -> None:
     assert {kinds[name] for name in ("rule", "priority", "source", "hostname")} == {"category"}
     assert df["priority"].cat.ordered
     assert tuple(df["priority"].cat.categories) == PRIORITIES
-    assert kinds[["output", "proc.cmdline", "k8s.pod.name", "eventId"]].eq("string").all()
+    assert kinds[["output", "eventId"]].eq("string").all()
+    assert kinds[["proc.cmdline", "k8s.pod.name", "logStreamName"]].eq("category").all()
     assert kinds[["proc.tty", "user.uid", "evt.time"]].eq("Int64").all()
     assert (kinds["ratio"], kinds["container.privileged"]) == ("Float64", "boolean")
     assert (df["priority"] >= "Notice").all()

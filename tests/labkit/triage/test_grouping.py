@@ -197,9 +197,9 @@ def test_the_score_is_what_the_documentation_says(make: Any) -> None:
 
 def test_missing_values_are_no_obstacle(make: Any) -> None:
     df = make(alert("01:00"), alert("01:01"))
-    texts = [name for name in df.columns if df[name].dtype == "string"]
-    df.loc[0, ["rule", "priority", "hostname", "proc.tty", *texts]] = pd.NA
-    df.at[0, "tags"] = ()
+    texts = [name for name in df.columns if df[name].dtype in ("string", "category")]
+    df.loc[0, ["proc.tty", *texts]] = pd.NA
+    df["tags"] = pd.Series([(), df["tags"][1]], dtype="tags")
     df.loc[1, "time"] = pd.NaT
     table = incidents(df)
     assert table["alerts"].tolist() == [1]
