@@ -188,10 +188,6 @@ class Columns:
     def __len__(self) -> int:
         return self._rows
 
-    def add(self, event: Event) -> None:
-        """Adds one event; `add_page` is much faster for many."""
-        self.add_page([event])
-
     def add_page(self, events: Sequence[Event]) -> None:
         """Adds events of FilterLogEvents, or mappings with a `message`. Messages without an alert are counted."""
         page = self._cut(events) or self._cut(events, whole=True)

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -75,7 +76,7 @@ def read(
         filter_pattern = f'"{rule}"'
     columns = Columns(rule)
     with unhurried_gc():
-        for event in events(
+        found = events(
             client,
             log_group,
             start,
@@ -83,8 +84,9 @@ def read(
             stream_prefix=stream_prefix,
             filter_pattern=filter_pattern,
             progress=progress,
-        ):
-            columns.add(event)
+        )
+        while page := list(islice(found, 1_000)):
+            columns.add_page(page)
         return frame_of(columns)
 
 
