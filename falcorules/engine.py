@@ -52,7 +52,7 @@ class Engine:
     `matching` is "first" (of the rules that match an event, only the first one loaded raises an alert) or "all". Rules
     below `priority` are not evaluated. `suggested_output` appends the container's fields to every output,
     `append_output` further formats. `extra_fields` maps names to formats that are added to `output_fields`.
-    `properties` are the optional keys of an alert's JSON.
+    `properties` are the optional keys of an alert's JSON. `hostname` is the alerts' (default: that of the event).
     """
 
     @checked
@@ -233,7 +233,7 @@ class Engine:
             rule=rule.name,
             priority=rule.priority,
             source=rule.source,
-            hostname=self.hostname,
+            hostname=self.hostname or event.get("evt.hostname") or "",
             output=f"{self._prefix.text(get)}{rule.priority} {message}",
             tags=rule.tags,
             output_fields=fields,

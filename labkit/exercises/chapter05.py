@@ -1,4 +1,4 @@
-"""Exercises of chapter 05: a day of alerts, and who doesn't belong there."""
+"""Exercises of chapter 05: an intruder in a day of alerts, and an exception for the noisiest rule of that day."""
 
 from __future__ import annotations
 
@@ -13,52 +13,55 @@ from labkit.target import Target
 if TYPE_CHECKING:
     import pandas as pd
 
-_KEYS = ("pod", "parent", "left_behind", "moved_to")
+    from falcorules import Alert
+
+_KEYS = ("pod", "first_alert", "shell_to", "left_behind", "moved_to")
 
 
 @exercise(
     "05-intruder",
     "Find the intruder among a day of alerts",
     hints=(
-        "Noise repeats itself: the same program, the same pods, all day. Look for rules that alerted in one pod only, "
-        "or once or twice that day. `day.falco.summary()` has both numbers.",
-        "No visitor of a web server opens a shell in it: look at all alerts of the pod in which *Run shell untrusted* "
-        'alerted, with `day[day["k8s.pod.name"] == "..."]`. Then look at what other pods did in the half hour that '
-        "follows, leaving out builds and the operator.",
+        "Noise repeats itself: the same program in the same kind of pod, all day. Take a pod whose row in the heat map "
+        "has more rules than the rows of its siblings, and look at what it did that they didn't do.",
+        "The pods of the blog start shells all day, for pictures. List the command lines of one pod's "
+        "*Run shell untrusted* that don't begin with \"sh -c convert\". The intruder's last commands in that pod name "
+        "the pod that it went on to; its first alert there is of another rule, some minutes before the first shell.",
     ),
 )
 def intruder(target: Target, answer: Any) -> str:
-    """`answer`: a dict of the pod, the parent of the first shell, the program left behind, and the second pod."""
+    """`answer`: a dict of the pod, the time of the first alert, where the shell's connection leads, the program that
+    was left behind, and the second pod."""
     if not isinstance(answer, dict) or set(answer) != set(_KEYS):
         raise Wrong(f"It has to be a dict with the keys {', '.join(f'`{key}`' for key in _KEYS)}.")
-    if odd := next((key for key in _KEYS if not isinstance(answer[key], str)), ""):
+    texts = [key for key in _KEYS if key != "first_alert"]
+    if odd := next((key for key in texts if not isinstance(answer[key], str)), ""):
         raise Wrong(f"`{odd}` has to be text; it is `{short_repr(answer[odd])}`.")
-    given = {key: answer[key].strip() for key in _KEYS}
+    given = {key: answer[key].strip() for key in texts}
     day = recorded_day.frame(target.settings.root)
-    shell, visit = recorded_day.first_shell(day), recorded_day.intruder(day)
-    first = str(shell["k8s.pod.name"])
-    second = str(visit[visit["k8s.pod.name"] != first]["k8s.pod.name"].iloc[0])
-    left = str(visit[visit["priority"] >= "Critical"]["proc.exepath"].iloc[0])
+    visit = recorded_day.intruder(day)
+    first = str(visit["k8s.pod.name"].iloc[0])
+    second = next(str(pod) for pod in visit["k8s.pod.name"] if pod != first)
     if given["pod"].rpartition("/")[2] == second:
         raise Wrong(f"`pod`: `{second}` is where it went later. Where did it begin?")
     _pod(day, given["pod"], first, "`pod`")
-    if given["parent"].casefold() != str(shell["proc.pname"]).casefold():
-        raise Wrong(
-            f"`pod` is right. But the first shell there wasn't started by `{given['parent']}`: look at `proc.pname` of "
-            "the first alert that is about a shell."
-        )
-    _left(day, given["left_behind"], left)
+    _first_alert(day, visit, answer["first_alert"])
+    _shell_to(visit, given["shell_to"])
+    brought = visit[visit["priority"] >= "Critical"]["proc.exepath"].astype(str)
+    _left(day, given["left_behind"], *brought.unique())
     if given["moved_to"].rpartition("/")[2] == first:
-        raise Wrong(f"`{first}` is where it began. Where did it go from there? Its last commands name a namespace.")
+        raise Wrong(f"`{first}` is where it began. Where did it go from there? Its last commands name a pod.")
     _pod(day, given["moved_to"], second, "`moved_to`")
     critical = day["priority"] >= "Critical"
-    builds = critical & (day["k8s.ns.name"] == "ci")
+    minutes = (visit["time"].iloc[-1] - visit["time"].iloc[0]).total_seconds() / 60
     return (
-        f"It came through the web server in `{first}`, and soon had a shell. It looked for keys, connected to the "
-        f"outside, left `{left}` running, asked the API server for pods, and opened a terminal in `{second}`, where it "
-        f"emptied a log.\n\nOf {counted(len(day), 'alert')} that day {critical.sum()} were critical, and "
-        f"{builds.sum()} of those were builds: a high priority alone doesn't find an intruder, and a low one may. "
-        "The first shell was a `Notice`."
+        f"It came by a path with `../` through the web server in `{first}`, had commands run, looked for keys, started "
+        "a program that it had brought along and a shell that answers to an address outside, asked the API server for "
+        f"pods, and went on to `{second}`, where it read secrets and emptied a log: {len(visit)} alerts in "
+        f"{minutes:.0f} minutes.\n\n"
+        f"Of {counted(len(day), 'alert')} that day {critical.sum()} were critical, and only "
+        f"{(visit['priority'] >= 'Critical').sum()} of those were the intruder's: a high priority alone doesn't find "
+        "one, and a low one may. The first shell was a `Notice`, one of hundreds."
     )
 
 
@@ -74,15 +77,63 @@ def _pod(day: pd.DataFrame, given: str, right: str, key: str) -> None:
     parents = ", ".join(f"`{parent}`" for parent in sorted(there["proc.pname"].dropna().unique())[:4])
     raise Wrong(
         f"{key}: `{given}` isn't it. It has {counted(len(there), 'alert')}, of the programs {programs}, started by "
-        f"{parents}. Is that unusual for such a pod, or does it do that all day?"
+        f"{parents}. Is that unusual for such a pod, or do its siblings do that, too?"
     )
 
 
-def _left(day: pd.DataFrame, given: str, right: str) -> None:
+def _first_alert(day: pd.DataFrame, visit: pd.DataFrame, given: Any) -> None:
+    """Raises `Wrong` unless a time, a text or a Timestamp, is in the minute of the intruder's first alert."""
+    import pandas as pd
+
+    date = day["time"].iloc[0]
+    when: pd.Timestamp | None
+    try:
+        when = pd.Timestamp(f"{date:%Y-%m-%d} {given}" if isinstance(given, str) and "-" not in given else given)
+        when = when.tz_localize("UTC") if when.tzinfo is None else when.tz_convert("UTC")
+    except (ValueError, TypeError, OverflowError):
+        when = None
+    if when is None or pd.isna(when):
+        raise Wrong(
+            f'`first_alert` has to be a time, such as "09:41" or a value of `time`; it is `{short_repr(given)}`.'
+        )
+    minute = pd.Timedelta(minutes=1)
+    start = visit["time"].iloc[0].floor("min")
+    if start <= when < start + minute:
+        return
+    if when >= start:
+        before = visit[visit["time"] < when.floor("min")]
+        if when < visit["time"].iloc[-1] + minute:
+            raise Wrong(
+                f"`first_alert`: by {when:%H:%M} the intruder is there already, with {counted(len(before), 'alert')}. "
+                "Look at what that pod's alerts were before the one that you have found."
+            )
+        raise Wrong(f"`first_alert`: at {when:%H:%M} the intruder has left.")
+    raise Wrong(
+        f"`first_alert`: at {when:%H:%M} the intruder isn't there yet. Not every alert of that pod is the intruder's."
+    )
+
+
+def _shell_to(visit: pd.DataFrame, given: str) -> None:
+    redirected = visit[visit["rule"] == "Redirect STDOUT/STDIN to Network Connection in Container"]
+    connection = str(redirected["fd.name"].iloc[0])
+    client, server = (end.rpartition(":") for end in connection.split("->"))
+    if given.rpartition("->")[2] in (server[0], "".join(server)):
+        return
+    if given in (client[0], "".join(client)):
+        raise Wrong(f"`shell_to`: `{given}` is the pod's own end of the connection.")
+    raise Wrong(
+        f"`shell_to`: not `{given}`. *{redirected['rule'].iloc[0]}* is about shells whose input and output are a "
+        "connection; its `fd.name` has both ends."
+    )
+
+
+def _left(day: pd.DataFrame, given: str, right: str, *removed: str) -> None:
     if given == right:
         return
     if given == right.rpartition("/")[2]:
         raise Wrong(f"`left_behind`: `{given}` is the program; give its whole path, `proc.exepath`.")
+    if given in removed:
+        raise Wrong(f"`left_behind`: `{given}` was brought along, too, but the intruder destroyed it in the end.")
     seen = day[day["proc.exepath"] == given]
     if seen.empty:
         raise Wrong(f"`left_behind`: no alert is about a program at `{given}`.")
@@ -90,5 +141,97 @@ def _left(day: pd.DataFrame, given: str, right: str) -> None:
     what = "the image has that program, and the intruder didn't bring it along"
     if len(critical):
         namespace = critical["k8s.ns.name"].iloc[0]
-        what = f"{counted(len(critical), 'pod')} ran it, all in the namespace {namespace}: builds do that"
+        what = f"{counted(len(critical['k8s.pod.name'].unique()), 'pod')} ran it, in the namespace {namespace}"
+        what += ": builds do that" if namespace == "ci" else ", and not only in the hour of the intruder"
     raise Wrong(f"`left_behind`: `{given}` isn't it: {what}.")
+
+
+@exercise(
+    "05-exception",
+    "Quieten the noisiest rule of the day, and lose nothing of the intruder",
+    hints=(
+        "An exception has a `name`, `fields`, and `values`: lists of one value for each field. It is added to a rule "
+        "by its name, and `override: {exceptions: append}`.",
+        "What tells the noise from all else is the image together with the program's path: `fields: "
+        "[container.image.repository, proc.exepath]`. The day's frame has the values, in columns of these names.",
+    ),
+)
+def exception(target: Target, answer: Any) -> str:
+    """`answer`: rules as text, or a draft of `%%rule`, that are loaded after Falco's."""
+    import falcorules
+
+    text = getattr(answer, "text", answer)
+    if not isinstance(text, str):
+        raise Wrong(f"It has to be the text of a rule file; it is `{short_repr(answer)}`.")
+    files = [falcorules.default_rules(), ("exception.yaml", text)]
+    report = falcorules.check(files)
+    if report.errors:
+        raise Wrong(f"Falco refuses it: {report.errors[0].message.strip()}")
+    recorded = recorded_day.events(target.settings.root)
+    before = falcorules.load(files[:1]).replay(recorded).alerts
+    after = {_identity(alert) for alert in falcorules.load(files).replay(recorded)}
+    gone = [alert for alert in before if _identity(alert) not in after]
+    new = len(after) - len(before) + len(gone)
+    visit = set(recorded_day.intruder(recorded_day.frame(target.settings.root))["evt.time"].tolist())
+    _hides_nothing([alert for alert in gone if alert.time in visit])
+    noise = [alert for alert in before if _is_noise(alert)]
+    left = sum(_identity(alert) in after for alert in noise)
+    if not gone:
+        raise Wrong(
+            f"Nothing changes: there are still {len(before):,} alerts. Do the values agree with those of the alerts, "
+            "letter by letter?"
+        )
+    if left > len(noise) // 20:
+        raise Wrong(
+            f"{counted(len(gone), 'alert')} fewer, and nothing of the intruder is lost. But {left:,} of "
+            f"{len(noise):,} that make the noise are left."
+        )
+    if new:
+        raise Wrong(f"There are {counted(new, 'alert')} that weren't there before: it is more than an exception.")
+    return _told(files, before, gone)
+
+
+def _identity(alert: Alert) -> tuple[int, str]:
+    return alert.time, alert.rule
+
+
+def _is_noise(alert: Alert) -> bool:
+    fields = alert.output_fields
+    return alert.rule == recorded_day.NOISY_RULE and fields.get("proc.name") == recorded_day.NOISY_PROGRAM
+
+
+def _hides_nothing(lost: list[Alert]) -> None:
+    """Raises `Wrong` if alerts of the intruder are lost."""
+    if not lost:
+        return
+    rules = {alert.rule for alert in lost}
+    pods = {str(alert.output_fields["k8s.pod.name"]) for alert in lost}
+    where = "in the noisy pod, where it ran other programs" if len(pods) == 1 else "in both of its pods"
+    raise Wrong(
+        f"It is too wide: {counted(len(lost), 'alert')} of the intruder would be gone ({', '.join(sorted(rules))}), "
+        f"{where}. What do the alerts of the noise have in common that those don't have?"
+    )
+
+
+def _told(files: list[tuple[str, str]], before: tuple[Alert, ...], gone: list[Alert]) -> str:
+    """What there is to say of a right answer: how much is gone, and what might get past it on another day."""
+    import falcorules
+
+    told = [f"{len(before):,} alerts become {len(before) - len(gone):,}, and none of the intruder's is lost."]
+    if others := sum(not _is_noise(alert) for alert in gone):
+        told.append(f"{counted(others, 'alert')} of other programs are gone, too: is that meant?")
+    disguised = dict(next(alert for alert in gone if _is_noise(alert)).output_fields) | {
+        "evt.type": "connect",
+        "container.image.repository": "docker.io/library/nginx",
+        "proc.exepath": f"/tmp/{recorded_day.NOISY_PROGRAM}",
+        "fd.typechar": "4",
+        "fd.sip.name": "kubernetes.default.svc.cluster.local",
+        "k8s.ns.name": "shop",
+        "k8s.pod.name": "another",
+    }
+    if not falcorules.load(files).replay([falcorules.RecordedEvent(disguised)]).alerts:
+        told.append(
+            "But any program that calls itself so gets past it, in any pod. Names are easily given; an image with the "
+            "path of its program isn't."
+        )
+    return "\n\n".join(told)

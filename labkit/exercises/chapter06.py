@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 NAMESPACE, LEAST = "shop", "Warning"
 MAX_MESSAGES = 50  # of a TestMetricFilter call
 _MINUTE = timedelta(minutes=1)
-_METRICS = {"Alerts": "Debug", "CriticalAlerts": "Critical"}  # and the lowest priority that each counts
+# The lowest priority that each counts, and the namespace if it counts one only.
+_METRICS = {"Alerts": ("Debug", ""), "CriticalAlerts": ("Critical", ""), "ShopAlerts": ("Debug", NAMESPACE)}
 _OTHER_METRICS = ("AlertsByPriority", "AlertsByRule")
 _SETTINGS = ("MetricName", "Period", "EvaluationPeriods", "Threshold")
 
@@ -45,7 +46,7 @@ def pattern(target: Target, answer: Any) -> str:
     """`answer`: a filter pattern of CloudWatch Logs. It is tried on the day's alerts and on some that are made up."""
     if not isinstance(answer, str):
         raise Wrong(f"It has to be a filter pattern, a text; it is `{short_repr(answer)}`.")
-    messages = [*recorded_day.messages(target.settings.root), *_more(recorded_day.messages(target.settings.root)[0])]
+    messages = _tried(recorded_day.messages(target.settings.root))
     matched = _matches(target, answer, messages)
     meant = {message for message in messages if _is_meant(message)}
     if not matched:
@@ -65,6 +66,18 @@ def pattern(target: Target, answer: Any) -> str:
         f"It matches the {len(meant)} messages that are meant, of {len(messages)}. Some of the priorities didn't occur "
         "that day; a pattern has to be right on other days, too."
     )
+
+
+def _tried(messages: list[str]) -> list[str]:
+    """What patterns are tried on: all of the namespace, some of each other, and what the day doesn't have."""
+    some: dict[tuple[str, str, str], str] = {}
+    for message in messages:
+        some.setdefault((*_kind(message), message if _kind(message)[1] == NAMESPACE else _rule(message)), message)
+    return [*some.values(), *_more(messages[0])]
+
+
+def _rule(message: str) -> str:
+    return str(json.loads(message)["rule"])
 
 
 def _more(line: str) -> list[str]:
@@ -162,11 +175,17 @@ class Alarm:
         before = alarm.shift(1, fill_value=0)
         return pd.DatetimeIndex(reached.index[alarm > before]) + pd.Timedelta(minutes=1)
 
+    def counted(self, day: pd.DataFrame) -> pd.DataFrame:
+        """The alerts that the metric counts."""
+        least, namespace = _METRICS[self.metric]
+        found: pd.DataFrame = day[day["priority"] >= least]
+        return found[found["k8s.ns.name"] == namespace] if namespace else found
+
     def sums(self, day: pd.DataFrame) -> pd.Series[Any]:
         """The metric's sum over the period that ends with each minute of the day."""
         import pandas as pd
 
-        counted_ones = day[day["priority"] >= _METRICS[self.metric]]
+        counted_ones = self.counted(day)
         minutes = pd.date_range(day["time"].iloc[0].floor("D"), periods=24 * 60, freq="min")
         counts = counted_ones.groupby(counted_ones["time"].dt.floor("min")).size().reindex(minutes, fill_value=0)
         return counts.rolling(self.minutes, min_periods=1).sum()
@@ -178,8 +197,9 @@ class Alarm:
     hints=(
         "An intruder isn't fast: no minute of the visit is as loud as the loudest of the day. Draw sums over longer "
         "periods. From which length on does the visit stand out?",
-        "Builds make critical alerts all day, so count all alerts. What is the highest sum of 15 minutes while the "
-        "intruder is there, and what is the highest of the rest of the day? Choose a number between them.",
+        "Builds and one noisy program drown the rest in what counts everything: count the shop's alerts. What is the "
+        "highest sum of 20 minutes while the intruder is there, and what is the highest of the rest of the day? Choose "
+        "a number between them.",
     ),
 )
 def threshold(target: Target, answer: Any) -> str:
@@ -289,8 +309,8 @@ def _missed(alarm: Alarm, day: pd.DataFrame, raised: pd.DatetimeIndex, end: pd.T
 
 def _what_it_counts(alarm: Alarm, day: pd.DataFrame, visit: pd.DataFrame) -> str:
     if alarm.metric == "CriticalAlerts":
-        all_of_them, mine = ((df["priority"] >= "Critical").sum() for df in (day, visit))
-        return f"Of {all_of_them} critical alerts that day, {mine} is the intruder's."
+        all_of_them, mine = (len(alarm.counted(df)) for df in (day, visit))
+        return f"Of {all_of_them} critical alerts that day, {mine} are the intruder's."
     return f"{_within(alarm).capitalize()} there are up to {alarm.sums(day).max():.0f} alerts that day."
 
 

@@ -23,7 +23,7 @@ MOST_PAGES, MOST_HIGH = 5, 60
     hints=(
         "How many alerts of each priority did chapter 05's day have? "
         '`lab.read_alerts("notebooks/data/day.jsonl.gz")["priority"].value_counts()` counts them. '
-        "Builds make most of one priority: what may it be, so that no team is called 56 times?",
+        "Builds make most of one priority: what may it be, so that no team is called 55 times?",
         "Leave `CRITICAL` to what Falco calls worse than `Critical`. That priority may be `HIGH` then, and `Warning` "
         "one step below.",
     ),
@@ -66,6 +66,6 @@ def severity(target: Target, table: Any) -> str:
         )
     told = ", ".join(f"{counts[label]} `{label}`" for label in reversed(_LABELS) if label in counts.index)
     return (
-        f"On chapter 05's day: {told}. The intruder's program is among the `{table['Critical']}` ones. Next you would "
-        "tell the rule about your builds, and could afford to be called for the rest."
+        f"On chapter 05's day: {told}. The intruder's programs are among the `{table['Critical']}` ones. Next you "
+        "would tell the rule about your builds, and could afford to be called for the rest."
     )

@@ -1,16 +1,22 @@
-"""The day of alerts that chapters 05 to 07 are about, and the intruder in it."""
+"""The day of alerts that chapters 05 to 07 are about, the intruder in it, and the events behind it for a replay."""
 
 from __future__ import annotations
 
 import gzip
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from falcorules import RecordedEvent
+
 DAY = Path("notebooks", "data", "day.jsonl.gz")
+EVENTS = Path("notebooks", "data", "day-events.jsonl.gz")
+NOISY_RULE, NOISY_PROGRAM = "Contact K8S API Server From Container", "config-sync"
+# What the two pods do all day, and an audit in all pods.
+_ORDINARY = ("sh -c convert ", f"{NOISY_PROGRAM} ", "grep -c ^[^:]*:: /etc/shadow")
 
 
 @cache
@@ -28,17 +34,24 @@ def frame(root: Path) -> pd.DataFrame:
     return read_file(root / DAY)
 
 
+@cache
+def events(root: Path) -> list[RecordedEvent]:
+    """The system calls that alerted, and the programs that were started in between, oldest first."""
+    from falcorules import open_events
+
+    return list(open_events(root / EVENTS))
+
+
 def intruder(day: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are the intruder's: of the pod with the first shell, and of the one that it went on to."""
+    """The rows that are the intruder's, in the pod with the hole and in the one that it moved to."""
     import pandas as pd
 
-    shell = first_shell(day)
-    start = shell["time"] - pd.Timedelta(minutes=5)
-    visit = day[day["time"].between(start, start + pd.Timedelta(hours=1))]
-    pods = [shell["k8s.pod.name"], visit[visit["proc.tty"] > 0]["k8s.pod.name"].iloc[0]]
-    return visit[visit["k8s.pod.name"].isin(pods)]
-
-
-def first_shell(day: pd.DataFrame) -> pd.Series[Any]:
-    """The alert of the intruder's first shell."""
-    return day[day["rule"] == "Run shell untrusted"].iloc[0]
+    command = day["proc.cmdline"].astype("string").fillna("")
+    brought = day["proc.exepath"].astype("string").fillna("").str.startswith("/tmp/.")
+    first, last = day[brought].iloc[0], day[brought].iloc[-1]
+    moved_to = next(pod for pod in day["k8s.pod.name"].dropna().unique() if pod in last["proc.cmdline"])
+    there = (day["k8s.pod.name"] == first["k8s.pod.name"]) | (day["k8s.pod.name"] == moved_to)
+    hour = pd.Timedelta(hours=1)
+    then = day["time"].between(first["time"] - hour, last["time"] + hour)
+    visit: pd.DataFrame = day[there & then & ~command.str.startswith(_ORDINARY)]
+    return visit

@@ -74,6 +74,13 @@ def test_first_matching_raises_the_rule_loaded_first() -> None:
     assert [rule.name for rule in _engine().matches(_read())] == ["Shadow read", "Etc read"]
 
 
+def test_an_alert_has_the_engines_host_name_or_else_that_of_its_event() -> None:
+    event = _read(**{"evt.hostname": "node-2"})
+    assert _engine().process(event)[0].hostname == "node-2"
+    assert _engine(hostname="node-1").process(event)[0].hostname == "node-1"
+    assert _engine().process(_read())[0].hostname == ""
+
+
 def test_an_event_of_a_type_that_no_rule_names_raises_nothing() -> None:
     assert _engine().process(RecordedEvent({"evt.type": "close", "fd.name": "/etc/shadow"})) == []
 

@@ -1,8 +1,7 @@
-"""The exercise of chapter 05, answered wrongly and rightly, and the day of alerts that it is about."""
+"""The exercises of chapter 05, answered wrongly and rightly."""
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,17 +9,16 @@ import pandas as pd
 import pytest
 
 from labkit import exercises
-from labkit.alerts import to_frame
-from labkit.exercises import NotYet
-from labkit.exercises.recorded_day import DAY
+from labkit.exercises import NotYet, recorded_day
 from labkit.settings import Settings
 from labkit.target import Target
+
+RULE = recorded_day.NOISY_RULE
 
 
 @pytest.fixture(scope="module")
 def day(workshop: Path) -> pd.DataFrame:
-    with gzip.open(workshop / DAY, "rt") as lines:
-        return to_frame(lines)
+    return recorded_day.frame(workshop)
 
 
 @pytest.fixture
@@ -30,62 +28,72 @@ def target(workshop: Path, tmp_path: Path) -> Target:
 
 
 @pytest.fixture(scope="module")
-def right(day: pd.DataFrame) -> dict[str, str]:
-    """The answer, found as an attendee might."""
-    rare = day.groupby("rule", observed=True)["k8s.pod.name"].nunique() == 1
-    first = day[day["rule"].isin(rare[rare].index)].iloc[0]["k8s.pod.name"]
-    there = day[day["k8s.pod.name"] == first]
+def right(day: pd.DataFrame) -> dict[str, Any]:
+    """The answer, found as an attendee might: the pod with the most rules, and what it did that its siblings didn't."""
+    rules = day.groupby(day["k8s.pod.name"].astype(str))["rule"].nunique()
+    rules = rules[rules.index.str.startswith("blog-")]
+    pod = str(rules.idxmax())
+    there = day[day["k8s.pod.name"] == pod]
+    brought = there[there["rule"] == "Drop and execute new binary in container"]
+    moved_to = next(
+        other for other in day["k8s.pod.name"].dropna().unique() if other in brought["proc.cmdline"].iloc[-1]
+    )
+    redirected = there[there["rule"].astype(str).str.startswith("Redirect")]
     return {
-        "pod": first,
-        "parent": there[there["rule"] == "Run shell untrusted"]["proc.pname"].iloc[0],
-        "left_behind": there[there["proc.exepath"].str.startswith("/tmp/")]["proc.exepath"].iloc[0],
-        "moved_to": day[day["k8s.ns.name"] == "batch"]["k8s.pod.name"].iloc[0],
+        "pod": pod,
+        "first_alert": there[there["rule"] == "Directory traversal monitored file read"]["time"].iloc[0],
+        "shell_to": redirected["fd.name"].iloc[0].split("->")[1].split(":")[0],
+        "left_behind": brought["proc.exepath"].iloc[0],
+        "moved_to": moved_to,
     }
 
 
-def other(day: pd.DataFrame, namespace: str, not_this: str = "") -> str:
-    pods = day[day["k8s.ns.name"] == namespace]["k8s.pod.name"]
-    return str(pods[pods != not_this].iloc[0])
+def other(day: pd.DataFrame, deployment: str, not_this: str) -> str:
+    pods = day["k8s.pod.name"].astype(str)
+    return str(pods[pods.str.startswith(deployment) & (pods != not_this)].iloc[0])
 
 
-def test_it_is_a_day_of_falcos_alerts_and_all_of_them_are_read(day: pd.DataFrame) -> None:
-    assert day.attrs["skipped"] == {}
-    assert len(day) == day.attrs["events"] > 300
-    assert day["time"].is_monotonic_increasing
-    assert day["time"].dt.date.nunique() == 1
-    assert day["k8s.pod.name"].nunique() > 50
-    critical = day[day["priority"] >= "Critical"]
-    assert len(critical) > 50  # so the priority alone finds nothing
-    assert (critical["k8s.ns.name"] != "ci").sum() == 1
+def test_the_right_answer_in_several_forms(target: Target, right: dict[str, Any]) -> None:
+    told = exercises.check(target, "05-intruder", right)
+    assert told.right
+    assert "39 alerts in 49 minutes" in told.text
+    assert "only 3 of those were the intruder's" in told.text
+    first = right["first_alert"]
+    for when in ("13:07", "13:07:24", f"{first:%Y-%m-%d %H:%M}", str(first), first.tz_convert("Asia/Tokyo")):
+        assert exercises.check(target, "05-intruder", right | {"first_alert": when}).right
+    written = {"pod": f"shop/{right['pod']}", "moved_to": f" platform/{right['moved_to']} "}
+    assert exercises.check(target, "05-intruder", right | written).right
+    assert exercises.check(target, "05-intruder", right | {"shell_to": f"{right['shell_to']}:443"}).right
 
 
-def test_the_right_answer_with_namespaces_or_without(target: Target, right: dict[str, str]) -> None:
-    assert exercises.check(target, "05-intruder", right).right
-    written = right | {"pod": f"shop/{right['pod']}", "moved_to": f" batch/{right['moved_to']} "}
-    assert "were builds" in exercises.check(target, "05-intruder", written).text
-    assert exercises.check(target, "05-intruder", right | {"parent": right["parent"].upper()}).right
-
-
-def test_the_second_pod_is_not_where_it_began(target: Target, right: dict[str, str]) -> None:
+def test_the_second_pod_is_not_where_it_began(target: Target, right: dict[str, Any]) -> None:
     with pytest.raises(NotYet, match="is where it went later"):
-        exercises.check(target, "05-intruder", right | {"pod": f"batch/{right['moved_to']}"})
+        exercises.check(target, "05-intruder", right | {"pod": f"platform/{right['moved_to']}"})
 
 
 def test_wrong_answers_are_told_what_is_wrong_with_them(
-    target: Target, right: dict[str, str], day: pd.DataFrame
+    target: Target, right: dict[str, Any], day: pd.DataFrame
 ) -> None:
-    web = other(day, "shop", right["pod"])
+    sibling = other(day, "blog-", right["pod"])
     wrong: list[tuple[Any, str]] = [
-        (right | {"pod": "web"}, "`pod`: no pod `web` alerted that day"),
-        (right | {"pod": web}, f"`pod`: `{web}` isn't it. It has"),
-        (right | {"parent": "sh"}, "wasn't started by `sh`"),
-        (right | {"left_behind": "kworker"}, "give its whole path"),
-        (right | {"left_behind": "/workspace/bin/e2e.test"}, "all in the namespace ci: builds do that"),
-        (right | {"left_behind": "/usr/bin/cat"}, "the image has that program"),
+        (right | {"pod": "blog"}, "`pod`: no pod `blog` alerted that day"),
+        (right | {"pod": sibling}, f"`pod`: `{sibling}` isn't it. It has"),
+        (right | {"first_alert": "13:10:51"}, "by 13:10 the intruder is there already, with 2 alerts. Look at what"),
+        (right | {"first_alert": "12:22"}, "at 12:22 the intruder isn't there yet"),
+        (right | {"first_alert": "17:30"}, "at 17:30 the intruder has left"),
+        (right | {"first_alert": [9]}, "has to be a time, such as"),
+        (right | {"first_alert": "at noon"}, "has to be a time, such as"),
+        (right | {"first_alert": 13}, "the intruder isn't there yet"),
+        (right | {"shell_to": "10.0.3.9"}, "not `10.0.3.9`. *Redirect STDOUT/STDIN to"),
+        (right | {"shell_to": "10.100.0.1"}, "its `fd.name` has both ends"),
+        (right | {"left_behind": "fc-cache"}, "give its whole path"),
+        (right | {"left_behind": "/tmp/.font-unix/kc"}, "but the intruder destroyed it in the end"),
+        (right | {"left_behind": "/tmp/strace"}, "1 pod ran it, in the namespace shop, and not only in the hour"),
+        (right | {"left_behind": "/usr/bin/grep"}, "the image has that program"),
         (right | {"left_behind": "/sbin/init"}, "no alert is about a program at `/sbin/init`"),
         (right | {"moved_to": right["pod"]}, "is where it began"),
-        (right | {"moved_to": other(day, "monitoring")}, "`moved_to`: `operator-"),
-        (right | {"parent": 3}, "`parent` has to be text; it is `3`"),
+        (right | {"moved_to": other(day, "config-sync-", right["moved_to"])}, "`moved_to`: `config-sync-"),
+        (right | {"shell_to": 3}, "`shell_to` has to be text; it is `3`"),
         (right | {"more": "x"}, "a dict with the keys"),
         ("nginx", "a dict with the keys"),
     ]
@@ -93,4 +101,74 @@ def test_wrong_answers_are_told_what_is_wrong_with_them(
         with pytest.raises(NotYet) as caught:
             exercises.check(target, "05-intruder", answer)
         assert said in str(caught.value)
-        assert right["moved_to"] not in str(caught.value), "it gives the answer away"
+        asked = list(answer.values()) if isinstance(answer, dict) else []
+        for key in ("moved_to", "left_behind"):
+            assert right[key] in asked or right[key] not in str(caught.value), "it gives the answer away"
+
+
+def exception(fields: str, *values: Any) -> str:
+    """An exception as an attendee writes it."""
+    return (
+        f"- rule: {RULE}\n  exceptions:\n    - name: known\n      fields: {fields}\n      values: {list(values)}\n"
+        "  override: {exceptions: append}\n"
+    )
+
+
+IMAGE = "111122223333.dkr.ecr.us-east-1.amazonaws.com/platform/config-sync"
+PATH = "/usr/local/bin/config-sync"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        exception("[container.image.repository, proc.exepath]", [IMAGE, PATH]),
+        "- macro: user_known_contact_k8s_api_server_activities\n"
+        f"  condition: (container.image.repository = {IMAGE} and proc.exepath = {PATH} and not proc.tty > 0)\n"
+        "  override: {condition: replace}\n",
+    ],
+)
+def test_an_exception_that_is_about_the_noise_and_nothing_else(target: Target, text: str) -> None:
+    told = exercises.check(target, "05-exception", text)
+    assert told.text == "2,954 alerts become 1,033, and none of the intruder's is lost."
+
+
+def test_an_exception_that_works_today_and_could_be_got_past(target: Target) -> None:
+    told = exercises.check(target, "05-exception", exception("[proc.name]", ["config-sync"]))
+    assert "But any program that calls itself so gets past it" in told.text
+    both = exception("[container.image.repository, proc.exepath]", [IMAGE, PATH]) + exception(
+        "[container.image.repository]", [IMAGE.replace("config-sync", "toolbox")]
+    ).replace("name: known", "name: tools")
+    assert (
+        "16 alerts of other programs are gone, too: is that meant?"
+        in exercises.check(target, "05-exception", both).text
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (exception("container.image.repository", IMAGE), "It is too wide: 5 alerts of the intruder would be gone"),
+        (exception("[k8s.ns.name]", ["platform"]), "in the noisy pod, where it ran other programs"),
+        (f"- rule: {RULE}\n  enabled: false\n", "10 alerts of the intruder would be gone (Contact K8S"),
+        (f"- rule: {RULE}\n  enabled: false\n", "in both of its pods. What do the alerts of the noise have in common"),
+        (exception("[proc.exepath]", ["config-sync"]), "Nothing changes: there are still 2,954 alerts"),
+        (
+            exception("[proc.exepath, fd.lport]", [PATH, 40000]).replace("values", "comps: [=, '>']\n      values"),
+            "1,921 that make the noise are left",
+        ),
+        ("- rule: x", "Falco refuses it: Item has no mapping for key"),
+        (exception("[proc.path]", ["x"]), "Falco refuses it: "),
+        ("no rules", "Falco refuses it: Rules content is not yaml"),
+        (
+            exception("[container.image.repository, proc.exepath]", [IMAGE, PATH])
+            + "- rule: All shells\n  desc: x\n  priority: NOTICE\n  output: x\n"
+            "  condition: evt.type = execve and proc.name = convert\n",
+            "alerts that weren't there before: it is more than an exception",
+        ),
+        (3, "the text of a rule file; it is `3`"),
+    ],
+)
+def test_exceptions_that_hide_the_intruder_or_leave_the_noise(target: Target, text: Any, said: str) -> None:
+    with pytest.raises(NotYet) as caught:
+        exercises.check(target, "05-exception", text)
+    assert said in str(caught.value)
