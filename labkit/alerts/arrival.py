@@ -13,7 +13,8 @@ import pandas as pd
 from labkit.alerts import diagnose
 from labkit.alerts.card import Alert
 from labkit.alerts.frame import Found
-from labkit.alerts.reader import NoLogGroupError, events, read
+from labkit.alerts.reader import events, whole
+from labkit.alerts.service import NoLogGroupError
 from labkit.alerts.times import When, utc
 from labkit.errors import AlertTimeoutError, ExecError, LabError
 from labkit.kube import ExecResult, Ran
@@ -34,7 +35,7 @@ def wait_for_alert(target: Target, rule: str | None, *, where: Condition, since:
     seen: list[pd.DataFrame] = []
 
     def newest() -> Alert | None:
-        seen[:] = [read(target.aws.client("logs"), target.settings.log_group, start, rule=rule)]
+        seen[:] = [whole(target.aws.client("logs"), target.settings.log_group, start, rule=rule)]
         return latest(seen[0], where)
 
     found = _poll(newest, label, timeout)
@@ -49,7 +50,7 @@ def alerts_of(target: Target, result: ExecResult, *, timeout: float) -> pd.DataF
     if ran is None:
         raise LabError("It isn't known where this command ran.", hint="Give it what lab.exec(...) returned.")
     last = _marker(target, ran, timeout)
-    df = read(target.aws.client("logs"), target.settings.log_group, ran.started)
+    df = whole(target.aws.client("logs"), target.settings.log_group, ran.started)
     # Falco names the container in every alert, the pod only when it knows it already.
     key = "container.id" if "container.id" in last else "k8s.pod.name"
     of_command = (df[key] == last.get(key)).fillna(False) & df["time"].between(ran.started, ran.ended)

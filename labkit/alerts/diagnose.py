@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit.alerts.falco_rules import loaded_rules
-from labkit.alerts.reader import read
+from labkit.alerts.reader import whole
 from labkit.aws import describe_log_group
 from labkit.calls import near, short_repr
 from labkit.errors import LabError
@@ -258,7 +258,7 @@ def _loaded(target: Target) -> dict[str, bool]:
 
 
 def _no_event(target: Target, rule: str | None, since: dt.datetime) -> Link:
-    others = read(target.aws.client("logs"), target.settings.log_group, since)
+    others = whole(target.aws.client("logs"), target.settings.log_group, since)
     if len(others):
         names = ", ".join(sorted({str(name) for name in others["rule"]}))
         return Link(

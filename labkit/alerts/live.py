@@ -10,7 +10,9 @@ import pandas as pd
 
 from labkit.alerts.card import Alert, table
 from labkit.alerts.frame import to_frame
-from labkit.alerts.reader import Event, events, log_errors
+from labkit.alerts.pages import Event
+from labkit.alerts.reader import events
+from labkit.alerts.service import log_errors
 from labkit.alerts.times import When, utc
 from labkit.calls import LogsClient, checked
 from labkit.errors import AlertTimeoutError, StoppedError

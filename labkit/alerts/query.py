@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.alerts.reader import log_errors
+from labkit.alerts.service import log_errors
 from labkit.alerts.times import When, column, utc
 from labkit.calls import LogsClient, checked
 from labkit.errors import LabError, StoppedError

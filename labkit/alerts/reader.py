@@ -1,45 +1,34 @@
-"""Reads the log events of a time window from CloudWatch Logs, page by page, or all of its alerts as a DataFrame."""
+"""Reads the alerts of a time window from CloudWatch Logs as a DataFrame, or its log events one by one."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
-import orjson
 import pandas as pd
-from botocore.exceptions import ClientError
 
+from labkit.alerts.choice import Choice
 from labkit.alerts.columns import Columns
-from labkit.alerts.frame import frame_of, unhurried_gc
-from labkit.alerts.times import When, epoch_ms
-from labkit.aws import refusal, translated_errors
-from labkit.calls import LogsClient, checked, short_repr
-from labkit.errors import LabError, TargetError
-from labkit.show import counted
+from labkit.alerts.frame import frame_of, to_frame, unhurried_gc
+from labkit.alerts.pages import NEWEST_FIRST_SINCE, Event, Pages, Window
+from labkit.alerts.times import When, epoch_ms, utc
+from labkit.calls import LogsClient, checked, duration, short_repr
+from labkit.errors import LabError
+from labkit.show import counted, say
 from labkit.waiting import counting
-
-Event = Mapping[str, Any]
-"""One event of FilterLogEvents: `message`, `timestamp` and `ingestionTime` (ms), `eventId`, `logStreamName`."""
 
 Progress = Callable[[int, "pd.Timestamp | None"], None]
 """Called after each page with the number of events read so far and the latest event's time."""
 
-_THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "ServiceUnavailableException"})
-_PATIENCE = 8  # attempts on top of botocore's own; with doubling pauses that is about two minutes
-_SAME_PAGES = 5  # pages with nothing new and a token that was there before, one after the other
-_BROKEN_PAGES = 3
-
-
-class NoLogGroupError(LabError):
-    """There is no log group of that name in that region."""
-
-
-class BrokenAnswerError(LabError):
-    """A service answered with success, but not with JSON."""
+OVERLAP = "10m"
+"""How far `after=` looks back behind the newest alert it is given, unless it is told otherwise."""
 
 
 @checked
@@ -49,7 +38,12 @@ def read(
     start: When | None = None,
     end: When | None = None,
     *,
-    rule: str | None = None,
+    rule: str | Iterable[str] | None = None,
+    pod: str | None = None,
+    priority: str | None = None,
+    limit: int | None = None,
+    after: pd.DataFrame | None = None,
+    overlap: str | timedelta = OVERLAP,
     stream_prefix: str | None = None,
     filter_pattern: str | None = None,
     progress: Progress | None = None,
@@ -58,7 +52,13 @@ def read(
 
     `client` is `boto3.client("logs")`. `start` and `end` limit the time at which the line was logged: an aware
     datetime, an ISO string with its zone, or how long ago (`"1h"`); None is no limit. `rule` selects the alerts of one
-    rule, `stream_prefix` the log streams; `filter_pattern` is a CloudWatch Logs filter pattern.
+    rule or of several, `pod` those of a pod (`web-0` or `default/web-0`), `priority` those of that level and above.
+    `stream_prefix` selects log streams; `filter_pattern` is a CloudWatch Logs filter pattern. `limit=n` gives the
+    newest n alerts, and reads no more than it takes to find them.
+
+    What can be is left to the service: `rule`, `pod` and `priority` become a filter pattern (unless you give one),
+    which `df.attrs["pushed_down"]` holds. It lets alerts pass in every shape that shippers give them, and perhaps some
+    others: those are left out here, and counted in `df.attrs["left_out"]`.
 
     Columns: `time` datetime64[ns, UTC] (Falco's own, exact; of an alert without one that of its `evt.time`, else when
     it was logged; missing if nanoseconds can't hold it, before 1677-09-22 or after 2262-04-11); `rule`, `source`,
@@ -68,31 +68,203 @@ def read(
     empty result has the same columns and dtypes. `df.attrs` counts: `events` read, `alerts` made of them, and `skipped`
     lines by reason (`lifecycle`, `malformed`, `other`), and `untimed` alerts, whose `time` is missing.
 
+    A long window is read in parts at the same time, at the pace that the account's quota of FilterLogEvents allows.
+    Ctrl-C (Jupyter's stop button) ends the reading and keeps what was read: `df.attrs["complete"]` is False then, and
+    `df.attrs["read_until"]` says up to when nothing is missing. A second Ctrl-C raises `KeyboardInterrupt`.
+
+    `after=df` goes on where a frame ends: the alerts that came since, without those it has. Lines become readable late
+    and out of order, so it reads again from `overlap` before the newest `timestamp` in it (10 minutes unless you say
+    otherwise): enough while nothing becomes readable later than that. What holds for your pipeline is in
+    `df["ingestionTime"] - df["timestamp"]`. `labkit.alerts.concat([df, later])` joins both.
+
     Raises `LabError` when the log group doesn't exist, when a time has no zone, when the service refuses, or when it
     stops giving pages before the last (never is a part passed off as the whole).
     """
-    if rule is not None and filter_pattern is None and rule.isascii() and not set(rule) & set('"\\'):
-        # Lets the service drop most of the others. A name that JSON may escape would be missed in some shapes.
-        filter_pattern = f'"{rule}"'
-    columns = Columns(rule)
-    with unhurried_gc():
-        found = events(
-            client,
-            log_group,
-            start,
-            end,
-            stream_prefix=stream_prefix,
-            filter_pattern=filter_pattern,
-            progress=progress,
-        )
-        while page := list(islice(found, 1_000)):
-            columns.add_page(page)
-        return frame_of(columns)
+    df = _read(
+        client,
+        Window(log_group, None if start is None else epoch_ms(start), None if end is None else epoch_ms(end)),
+        Choice.of(rule, pod, priority),
+        limit=limit,
+        after=_known(after, overlap),
+        stream_prefix=stream_prefix,
+        filter_pattern=filter_pattern,
+        progress=progress,
+    )
+    if not df.attrs["complete"]:
+        say(f"Stopped: of this window {counted(len(df), 'alert')} had been read, which are in the frame.")
+    return df
+
+
+def whole(client: LogsClient, log_group: str, start: When | None = None, *, rule: str | None = None) -> pd.DataFrame:
+    """As `read`, for waits: Ctrl-C raises `KeyboardInterrupt`."""
+    df = _read(client, Window(log_group, None if start is None else epoch_ms(start)), Choice.of(rule, None, None))
+    if not df.attrs["complete"]:
+        raise KeyboardInterrupt
+    return df
+
+
+def _read(
+    client: LogsClient,
+    window: Window,
+    choice: Choice,
+    *,
+    limit: int | None = None,
+    after: tuple[int | None, frozenset[str]] = (None, frozenset()),
+    stream_prefix: str | None = None,
+    filter_pattern: str | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    if limit is not None and limit < 1:
+        raise LabError(f"limit is {limit}.", hint="Give a whole number from 1 on, or leave it out to mean: all.")
+    pattern = filter_pattern or choice.pattern()
+    begin, known = after
+    low = begin if window.start is None else window.start if begin is None else max(begin, window.start)
+    window = replace(window, start=low, stream_prefix=stream_prefix, filter_pattern=pattern)
+    with stoppable() as stopped, unhurried_gc():
+        if limit is None:
+            df = choice.select(_all(client, window, known, progress, stopped))
+        else:
+            df = _newest(client, window, known, progress, stopped, choice, limit)
+        df.attrs["pushed_down"] = pattern or ""
+    return df
+
+
+def _all(
+    client: LogsClient, window: Window, known: frozenset[str], progress: Progress | None, stopped: threading.Event
+) -> pd.DataFrame:
+    columns = Columns()
+    pages = Pages(client, window, shards=True, interrupted=stopped)
+    adding = False
+    try:
+        for page in _shown(pages, progress):
+            adding = True
+            columns.add_page([event for event in page if event["eventId"] not in known] if known else page)
+            adding = False
+    except KeyboardInterrupt:
+        if adding:  # half a page may be in it
+            raise
+    df = frame_of(columns)
+    df.attrs["complete"] = pages.complete
+    if not pages.complete:
+        until = pages.read_until
+        df.attrs["read_until"] = None if until is None else str(pd.Timestamp(until, unit="ms", tz="UTC"))
+    return df
+
+
+
+def _newest(
+    client: LogsClient,
+    window: Window,
+    known: frozenset[str],
+    progress: Progress | None,
+    stopped: threading.Event,
+    choice: Choice,
+    limit: int,
+) -> pd.DataFrame:
+    """The frame of the newest `limit` alerts of a window."""
+    kept: list[Event] = []
+    skipped: Counter[str] = Counter()
+    read = left_out = 0
+    newest_first, before = True, 1 << 62  # an emulator may know no order but its own
+    complete = False
+    try:
+        for page in _shown(_backwards(client, window, stopped), progress):
+            times = [before, *(event["timestamp"] for event in page)]
+            newest_first = newest_first and all(later >= earlier for later, earlier in pairwise(times))
+            before = times[-1]
+            fresh = [event for event in page if event["eventId"] not in known]
+            df = choice.select(to_frame(fresh))
+            chosen = set(df["eventId"])
+            kept += [event for event in fresh if event["eventId"] in chosen]
+            skipped.update(df.attrs["skipped"])
+            read, left_out = read + len(fresh), left_out + df.attrs["left_out"]
+            # All of one time may be the oldest as well as the newest.
+            if len(kept) >= limit and newest_first and times[-1] < max(times[1:2], default=0):
+                complete = True
+                break
+        else:
+            complete = not stopped.is_set()
+    except KeyboardInterrupt:
+        pass
+    df = to_frame(sorted(kept, key=lambda event: -event["timestamp"])[:limit])
+    return _with(df, events=read, skipped=dict(skipped), left_out=left_out, complete=complete)
+
+
+def _with(df: pd.DataFrame, **attrs: Any) -> pd.DataFrame:
+    df.attrs |= attrs
+    if not df.attrs["complete"]:
+        df.attrs["read_until"] = None
+    return df
+
+
+def _backwards(client: LogsClient, window: Window, stopped: threading.Event) -> Iterator[list[Event]]:
+    """The pages of a window from the newest on. Events from before 2024 come last, as one page."""
+    if window.end is None or window.end >= NEWEST_FIRST_SINCE:
+        later = replace(window, start=max(window.start or 0, NEWEST_FIRST_SINCE), newest_first=True)
+        yield from Pages(client, later, interrupted=stopped)
+    if window.start is None or window.start < NEWEST_FIRST_SINCE:
+        until = NEWEST_FIRST_SINCE - 1 if window.end is None else min(window.end, NEWEST_FIRST_SINCE - 1)
+        earlier = Pages(client, replace(window, end=until), interrupted=stopped)
+        yield [event for page in earlier for event in page][::-1]
+
+
+def _known(after: pd.DataFrame | None, overlap: str | timedelta) -> tuple[int | None, frozenset[str]]:
+    """Where to go on after a frame (ms; None: at the window's start), and the ids of events that it has."""
+    if after is None:
+        return None, frozenset()
+    lacking = {"timestamp", "eventId"} - set(after.columns)
+    if lacking:
+        hint = "Give it a frame of lab.alerts(), with all its columns."
+        raise LabError(f"after is a frame without the column {min(lacking)!r}.", hint=hint)
+    back = duration(overlap) if isinstance(overlap, str) else overlap.total_seconds()
+    if back is None or not back >= 0:
+        raise LabError(f"overlap is {short_repr(overlap)}.", hint='Give it a time such as "10m", or a timedelta.')
+    latest = after["timestamp"].max()
+    if after.attrs.get("complete") is False:
+        until = after.attrs.get("read_until")
+        latest = pd.NaT if until is None else min(utc(until), latest)
+    if pd.isna(latest):
+        return None, frozenset(after["eventId"].dropna())
+    begin = max(latest.value // 1_000_000 - int(back * 1000), 0)
+    recent = after["timestamp"] >= pd.Timestamp(begin, unit="ms", tz="UTC")
+    return begin, frozenset(after.loc[recent, "eventId"].dropna())
+
+
+def _shown(pages: Iterable[list[Event]], progress: Progress | None) -> Iterator[list[Event]]:
+    """The pages; after each one `progress` is called."""
+    count, latest = 0, 0
+    for page in pages:
+        yield page
+        count += len(page)
+        if progress is not None:
+            latest = max(latest, *(event["timestamp"] for event in (*page[:1], *page[-1:])), 0)
+            progress(count, pd.Timestamp(latest, unit="ms", tz="UTC") if latest else None)
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets. The second one raises `KeyboardInterrupt`, as it does elsewhere."""
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield stopped
+        return
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
 def reading() -> Iterator[Progress]:
-    """A `progress` that shows how many events have been read, and up to which time, if that takes long."""
+    """A `progress` that shows how many events have been read, how fast, and up to which time, if that takes long."""
     with counting("Reading alerts", unit=" events") as bar:
         before = 0
 
@@ -115,123 +287,10 @@ def events(
     filter_pattern: str | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Event]:
-    """The events of a window as FilterLogEvents returns them, each once. Arguments and errors as for `read`."""
-    request: dict[str, Any] = {"logGroupName": log_group}
-    if start is not None:
-        request["startTime"] = epoch_ms(start)
-    if end is not None:
-        request["endTime"] = epoch_ms(end)
-    if stream_prefix:
-        request["logStreamNamePrefix"] = stream_prefix
-    if filter_pattern:
-        request["filterPattern"] = filter_pattern
-    seen_events: set[str] = set()
-    seen_tokens: set[str] = set()
-    latest, same = 0, 0
-    while True:
-        with log_errors(client, log_group), _quick_parse(client):
-            page = _patiently(client.filter_log_events, request)
-        before = len(seen_events)
-        # A page may be empty and yet have a successor: only the token tells whether there is more.
-        for event in page.get("events", ()):
-            if event["eventId"] not in seen_events:
-                seen_events.add(event["eventId"])
-                latest = max(latest, event["timestamp"])
-                yield event
-        if progress is not None:
-            progress(len(seen_events), pd.Timestamp(latest, unit="ms", tz="UTC") if latest else None)
-        token = page.get("nextToken")
-        if not token:
-            return
-        same = same + 1 if token in seen_tokens and len(seen_events) == before else 0
-        if same >= _SAME_PAGES:
-            raise LabError(
-                f"CloudWatch Logs gives the same page of {log_group!r} again and again, after "
-                f"{counted(len(seen_events), 'event')}: there may be more.",
-                hint="Read it again, or a shorter window.",
-            )
-        if same:
-            time.sleep(min(2.0**same * 0.1, 2.0))
-        seen_tokens.add(token)
-        request["nextToken"] = token
+    """The events of a window as FilterLogEvents returns them, each once, oldest first.
 
-
-def _patiently(call: Callable[..., Any], request: Mapping[str, Any]) -> Any:
-    """Calls again, after growing pauses, while the service throttles or answers with something else than JSON."""
-    broken = 0
-    for attempt in range(_PATIENCE):
-        try:
-            return call(**request)
-        except BrokenAnswerError:
-            broken += 1
-            if broken >= _BROKEN_PAGES:
-                raise
-            time.sleep(0.2 * broken)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _THROTTLED:
-                raise
-            time.sleep(min(2.0**attempt * 0.5, 30.0) * random.uniform(0.5, 1.0))
-    return call(**request)
-
-
-@contextmanager
-def _quick_parse(client: Any) -> Iterator[None]:
-    """Decodes FilterLogEvents' body with orjson instead of botocore's parser, which costs several times as much."""
-    name = "before-parse.cloudwatch-logs.FilterLogEvents"
-    emitter = client.meta.events
-    emitter.register_first(name, _decode, unique_id="labkit-quick-parse")
-    try:
-        yield
-    finally:
-        emitter.unregister(name, _decode, unique_id="labkit-quick-parse")
-
-
-def _decode(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    if response_dict["status_code"] != 200 or "cbor" in response_dict["headers"].get("content-type", ""):
-        return  # errors are for botocore to read
-    try:
-        page = orjson.loads(response_dict["body"])
-    except ValueError:
-        page = None
-    if not isinstance(page, dict) or not isinstance(page.get("events", []), list):
-        raise BrokenAnswerError(
-            f"CloudWatch Logs answered with something else than events: {short_repr(response_dict['body'], 80)}",
-            hint=_IN_BETWEEN,
-        )
-    customized_response_dict.update(page)
-    response_dict["body"] = b"{}"
-
-
-@contextmanager
-def log_errors(client: LogsClient, log_group: str) -> Iterator[None]:
-    """`translated_errors` for CloudWatch Logs: errors name the log group and what to do."""
-    try:
-        with translated_errors():
-            yield
-    except KeyError as error:  # botocore takes an answer that is no JSON for an empty one
-        raise BrokenAnswerError(
-            f"CloudWatch Logs answered with something else than a result: it has no {error}.", hint=_IN_BETWEEN
-        ) from error
-    except TargetError as error:
-        code, message = refusal(error)
-        if code == "ResourceNotFoundException":
-            raise NoLogGroupError(
-                f"There is no log group {log_group!r} in {client.meta.region_name}.",
-                hint="Create it with lab.apply('log-group'), or check log_group and the region (LABKIT_REGION).",
-            ) from error.__cause__
-        if code in ("AccessDeniedException", "AccessDenied"):
-            raise TargetError(
-                f"These credentials may not read log group {log_group!r}: {message}",
-                hint="They need logs:FilterLogEvents (and logs:StartQuery, logs:GetQueryResults for Insights) on it.",
-            ) from error.__cause__
-        if code in _HINTS:
-            raise LabError(f"CloudWatch Logs answered {code}: {message}", hint=_HINTS[code]) from error.__cause__
-        raise
-
-
-_IN_BETWEEN = "Is a proxy or another program in between? Check AWS_ENDPOINT_URL and the network, then try again."
-_HINTS = {
-    "InvalidParameterException": "Check the filter pattern's quotes and braces, and that start is before end.",
-    "MalformedQueryException": "Check the query's commands: fields, filter, stats, sort, limit, separated by |.",
-    "ThrottlingException": "Wait a minute, or ask for a shorter window: the account's quota of requests is used up.",
-}
+    Arguments and errors as for `read`; Ctrl-C raises `KeyboardInterrupt`.
+    """
+    low, high = (None if when is None else epoch_ms(when) for when in (start, end))
+    pages = Pages(client, Window(log_group, low, high, stream_prefix, filter_pattern))
+    return (event for page in _shown(pages, progress) for event in page)

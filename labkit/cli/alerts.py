@@ -11,8 +11,9 @@ import pandas as pd
 
 from labkit.alerts.frame import to_frame
 from labkit.alerts.live import follow_events
+from labkit.alerts.pages import Event
 from labkit.alerts.parse import NotAlert, parse
-from labkit.alerts.reader import Event, events, reading
+from labkit.alerts.reader import events, reading
 from labkit.alerts.times import utc
 from labkit.calls import near
 from labkit.cli.parameters import running

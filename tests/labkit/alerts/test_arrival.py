@@ -9,7 +9,7 @@ import pytest
 
 from labkit.alerts import arrival
 from labkit.alerts.arrival import latest
-from labkit.alerts.reader import NoLogGroupError
+from labkit.alerts.service import NoLogGroupError
 from labkit.attacks import find
 from labkit.errors import LabError
 

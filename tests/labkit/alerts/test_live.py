@@ -14,7 +14,7 @@ import pytest
 from labkit.alerts import follow, live_tail
 from labkit.alerts.card import Alert
 from labkit.alerts.live import Following, follow_events
-from labkit.alerts.reader import Event
+from labkit.alerts.pages import Event
 from labkit.errors import AlertTimeoutError, LabError, StoppedError
 
 from ..conftest import RunCell

@@ -1,0 +1,206 @@
+"""Pages of a window are read to the last, from a service that behaves badly: nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labkit.alerts import pages, service
+from labkit.alerts.pages import Pages, Window
+from labkit.errors import LabError
+
+from .unreliable import ODD, PASSING, Event, Unreliable, event, serving
+
+T0 = 1_790_000_000_000
+quick = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def served(make_client: Callable[..., Any]) -> Iterator[tuple[Unreliable, Any]]:
+    """The unreliable service, and a client of it."""
+    with serving() as (bad, url):
+        yield bad, make_client(endpoint_url=url)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_paces", {})
+    monkeypatch.setattr(service.Service, "pause", lambda *_: None)
+
+
+class Eager:
+    """A crew that is divided as soon and as often as it can be."""
+
+    def __init__(self, _: object) -> None: ...
+
+    def delivered(self, waited: float, running: int) -> None: ...
+
+    def size(self) -> int:
+        return 4
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of a few pages are divided, too."""
+    monkeypatch.setattr(pages, "_Crew", Eager)
+    for name, value in {"_LEARN": 1, "_WORTH": 2, "_PART": 3, "_BLIND": 2}.items():
+        monkeypatch.setattr(pages, name, value)
+
+
+times = st.lists(st.integers(0, 60), max_size=24)
+passing = st.lists(st.sampled_from(["", "", *PASSING]), max_size=6)
+odd = st.lists(st.sampled_from(["", *ODD]), max_size=5)
+
+
+def spread(found: list[int]) -> list[Event]:
+    return [event(number, T0 + at) for number, at in enumerate(found, 1)]
+
+
+def ids(found: Pages) -> list[str]:
+    return [one["eventId"] for page in found for one in page]
+
+
+def one_by_one(faults: list[str]) -> list[str]:
+    """The faults with answers between them."""
+    return [answer for fault in faults for answer in (fault, "")]
+
+
+@quick
+@given(times, st.integers(1, 5), passing, odd, st.booleans())
+@pytest.mark.usefixtures("eager")
+def test_nothing_is_lost_and_nothing_comes_twice(
+    served: tuple[Unreliable, Any], at: list[int], page: int, passing: list[str], odd: list[str], permuted: bool
+) -> None:
+    bad, client = served
+    for shards in (False, True):
+        bad.reset(spread(at), page=page, faults=["", *odd, *one_by_one(passing)], permuted=permuted)
+        found = Pages(client, Window("falco", T0, T0 + 100), shards=shards)
+        got = ids(found)
+        assert sorted(got) == [one["eventId"] for one in bad.events]
+        assert found.complete
+
+
+@quick
+@given(times, st.integers(1, 5), odd, st.integers(0, 60), st.integers(0, 60))
+@pytest.mark.usefixtures("eager")
+def test_a_window_holds_its_first_and_its_last_millisecond(
+    served: tuple[Unreliable, Any], at: list[int], page: int, odd: list[str], low: int, high: int
+) -> None:
+    bad, client = served
+    bad.reset(spread(at), page=page, faults=odd)
+    got = ids(Pages(client, Window("falco", T0 + low, T0 + high), shards=True))
+    assert sorted(got) == [one["eventId"] for one in bad.events if low <= one["timestamp"] - T0 <= high]
+
+
+@quick
+@given(times, st.integers(1, 5), st.lists(st.sampled_from(["", "expired", "empty", "duplicates"]), max_size=5))
+def test_backwards_it_is_the_same(served: tuple[Unreliable, Any], at: list[int], page: int, odd: list[str]) -> None:
+    bad, client = served
+    bad.reset(spread(at), page=page, faults=one_by_one(odd))
+    got = ids(Pages(client, Window("falco", T0, T0 + 100, newest_first=True)))
+    assert sorted(got) == [one["eventId"] for one in bad.events]
+
+
+@quick
+@given(times, st.integers(1, 4), st.integers(2, 12), st.booleans())
+@pytest.mark.usefixtures("eager")
+def test_what_a_deleted_stream_or_a_late_line_changes_is_theirs_alone(
+    served: tuple[Unreliable, Any], at: list[int], page: int, when: int, shards: bool
+) -> None:
+    bad, client = served
+    events = [event(n, T0 + moment, stream="ab"[n % 2]) for n, moment in enumerate(at, 1)]
+    late = [event(1000 + n, T0 + n * 7) for n in range(5)]
+
+    def change(bad: Unreliable, number: int) -> None:
+        if number == when:
+            bad.events = [one for one in bad.events if one["logStreamName"] == "a"] + late
+
+    bad.reset(events, page=page, before=change)
+    got = ids(Pages(client, Window("falco", T0, T0 + 100), shards=shards))
+    assert len(got) == len(set(got))
+    assert {one["eventId"] for one in events if one["logStreamName"] == "a"} <= set(got)
+    assert set(got) <= {one["eventId"] for one in [*events, *late]}
+
+
+@pytest.mark.parametrize("fault", ["error 500", "reset", "cut off", "no json", "throttled"])
+@pytest.mark.parametrize("number", [1, 6])
+@pytest.mark.usefixtures("eager")
+def test_a_part_that_fails_for_good_ends_the_whole(served: tuple[Unreliable, Any], fault: str, number: int) -> None:
+    bad, client = served
+    bad.reset(spread(list(range(60))), faults=["repeat"] * (number - 1) + [fault] * 1000)
+    found = Pages(client, Window("falco", T0, T0 + 100), shards=True)
+    with pytest.raises(LabError) as caught:
+        ids(found)
+    assert caught.value.hint
+    assert not found.complete
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_group_that_is_deleted_meanwhile_is_an_error(served: tuple[Unreliable, Any]) -> None:
+    bad, client = served
+
+    def answer(asked: dict[str, Any], answered: Any = bad.answer) -> Any:
+        if len(bad.requests) >= 4:
+            return 400, b'{"__type": "ResourceNotFoundException", "message": "gone"}', 58
+        return answered(asked)
+
+    bad.reset(spread(list(range(60))))
+    bad.answer = answer  # type: ignore[method-assign]
+    try:
+        with pytest.raises(LabError, match="no log group 'falco'"):
+            ids(Pages(client, Window("falco", T0, T0 + 100), shards=True))
+    finally:
+        del bad.answer
+
+
+def test_a_token_that_is_refused_again_and_again_is_an_error(served: tuple[Unreliable, Any]) -> None:
+    bad, client = served
+    bad.reset(spread(list(range(20))), faults=["", "expired", "", "expired", *["expired", "empty"] * 50])
+    with pytest.raises(LabError, match="expired"):
+        ids(Pages(client, Window("falco", T0, T0 + 100)))
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_service_that_knows_no_times_is_read_in_one_piece(served: tuple[Unreliable, Any]) -> None:
+    bad, client = served
+    bad.reset(spread(list(range(60))), honest=False)
+    assert len(ids(Pages(client, Window("falco", T0, T0 + 100), shards=True))) == 60
+    assert len(bad.requests) <= 22
+
+
+@pytest.mark.usefixtures("eager")
+def test_parts_are_read_at_the_same_time(served: tuple[Unreliable, Any]) -> None:
+    bad, client = served
+    bad.reset(spread(list(range(100))), before=lambda *_: time.sleep(0.002))
+    found = Pages(client, Window("falco", T0, T0 + 100), shards=True)
+    assert len(ids(found)) == 100
+    assert 2 <= found.most <= pages.MOST_PARTS
+    assert 2 <= bad.most_at_once <= pages.MOST_PARTS
+
+
+def test_a_few_pages_are_read_one_after_the_other(served: tuple[Unreliable, Any]) -> None:
+    bad, client = served
+    bad.reset(spread(list(range(30))), before=lambda *_: time.sleep(0.03))
+    found = Pages(client, Window("falco", T0, T0 + 30), shards=True)
+    assert len(ids(found)) == 30
+    assert (found.most, bad.most_at_once, len(bad.requests)) == (1, 1, 10)
+
+
+def test_two_pages_are_fetched_ahead_and_no_more(served: tuple[Unreliable, Any]) -> None:
+    bad, client = served
+    bad.reset(spread(list(range(60))))
+    reading = iter(Pages(client, Window("falco", T0, T0 + 100)))
+    next(reading)
+    time.sleep(0.1)
+    assert 2 <= len(bad.requests) <= 3
+    reading.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name == "labkit-pages":
+            thread.join(5)
+            assert not thread.is_alive()
