@@ -196,7 +196,7 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
                     f"{label}(): n is {short_repr(value)}.", hint="It has to be a whole number from 1 to 10,000."
                 )
             lacking = _COLUMNS.get(name, set()) - set(getattr(value, "columns", ()))
-            if lacking:
+            if lacking and (value is not None or parameter.default is not None):
                 raise LabError(
                     f"{label}(): {name} is {short_repr(value, 40)}, which has no column {min(lacking)!r}.",
                     hint="Give it the frame that lab.alerts() gives."

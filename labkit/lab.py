@@ -340,27 +340,55 @@ class Lab:
 
     # Alerts
 
-    def alerts(self, start: When | None = None, end: When | None = None, *, rule: str | None = None) -> pd.DataFrame:
-        """Alerts in the log group as a typed frame, oldest first; columns as in `labkit.alerts.read`.
+    def alerts(
+        self,
+        start: When | None = None,
+        end: When | None = None,
+        *,
+        rule: str | Iterable[str] | None = None,
+        pod: str | None = None,
+        priority: str | None = None,
+        limit: int | None = None,
+        after: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Alerts in the log group as a typed frame, oldest first; columns and `attrs` as in `labkit.alerts.read`.
 
         `start` and `end` are times with a zone, or how long ago (`"1h"`, `"5 minutes"`, a timedelta); left out, they
-        are no bound. Raises `LabError` with similar names for a `rule` without alerts that Falco hasn't loaded.
+        are no bound. `rule` is the name of a rule, or several; `pod` a pod's, with its namespace or without
+        (`"default/web-0"`); `priority` the lowest (`"Warning"`: that and what is more severe). `limit=100` gives the
+        newest 100. `after=df` gives what came since, without what `df` has. Stopped by Ctrl-C, it gives what was read
+        until then, and `df.attrs["complete"]` is False.
+
+        Raises `LabError` with similar names for a `rule` without alerts that Falco hasn't loaded.
         """
         from labkit.alerts import read
+        from labkit.alerts.choice import Choice
         from labkit.alerts.diagnose import refuse_unknown
         from labkit.alerts.frame import Found
         from labkit.alerts.reader import reading
         from labkit.charts import accessor  # noqa: F401  registers df.falco
 
+        choice = Choice.of(rule, pod, priority)
         with reading() as shown:
-            df = read(self.aws.client("logs"), self.settings.log_group, start, end, rule=rule, progress=shown)
+            df = read(
+                self.aws.client("logs"),
+                self.settings.log_group,
+                start,
+                end,
+                rule=choice.rules or None,
+                pod=pod,
+                priority=priority,
+                limit=limit,
+                after=after,
+                progress=shown,
+            )
         if not df.empty:
             return df
-        if rule is not None:
-            refuse_unknown(self.target, rule)
-        bounds = [f" of the rule {rule!r}"] if rule else []
-        bounds += [f" {word} {bound}" for word, bound in (("since", start), ("until", end)) if bound is not None]
-        return Found(df, f"No alerts{''.join(bounds)} in log group {self.settings.log_group}.")
+        for name in choice.rules if df.attrs["complete"] and after is None else ():
+            refuse_unknown(self.target, name)
+        bounds = [f" {word} {bound}" for word, bound in (("since", start), ("until", end)) if bound is not None]
+        others = " beside those that were given" if after is not None else ""
+        return Found(df, f"No alerts{choice}{''.join(bounds)}{others} in log group {self.settings.log_group}.")
 
     def read_alerts(self, file: Path | str) -> pd.DataFrame:
         """The alerts of a file, one JSON object a line as Falco prints them, plain or compressed by gzip.

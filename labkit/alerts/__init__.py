@@ -1,5 +1,6 @@
 """Falco alerts of a CloudWatch Logs group: typed DataFrames, live streams and Logs Insights queries."""
 
+from labkit.alerts.choice import concat
 from labkit.alerts.file import read_file
 from labkit.alerts.frame import to_frame
 from labkit.alerts.live import follow, live_tail
@@ -10,6 +11,7 @@ from labkit.alerts.reader import events, read
 __all__ = [
     "PRIORITIES",
     "NotAlert",
+    "concat",
     "events",
     "follow",
     "insights",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from labkit.alerts.frame import ALERT, DELIVERY, FIELDS
 from labkit.alerts.parse import PRIORITIES
-from labkit.calls import near, short_repr, texts
+from labkit.calls import checked, near, short_repr, texts
 from labkit.errors import LabError
 
 # Words of these characters are the same in every message that has them: no JSON encoder escapes one, however often a
@@ -99,7 +101,7 @@ class Choice:
         if self.priority:
             chosen &= (df["priority"] >= self.priority).fillna(False).astype(bool)
         left_out = int((~chosen).sum())
-        attrs = {**df.attrs, "alerts": len(df) - left_out, "left_out": left_out}
+        attrs: dict[Any, Any] = {**df.attrs, "alerts": len(df) - left_out, "left_out": left_out}
         if left_out:
             df = df[chosen].reset_index(drop=True)
             fixed = {*ALERT, *DELIVERY, *FIELDS}
@@ -111,6 +113,40 @@ class Choice:
             attrs["untimed"] = int(df["time"].isna().sum())
         df.attrs = attrs
         return df
+
+
+@checked
+def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames of alerts as one, ordered by `time`, with the dtypes of each: `pd.concat` forgets categories.
+
+    An alert that several of them hold (by its `eventId`) is one row. `attrs` counts what they count together; it is
+    complete if all are. Raises `LabError` if there is none.
+    """
+    frames = list(frames)
+    if not frames:
+        raise LabError("There is no frame to join.", hint="Give it a list of frames: concat([df, later]).")
+    merged = {}
+    names = dict.fromkeys(name for df in frames for name in df.columns)
+    first = [*ALERT, *FIELDS]
+    fields = sorted(name for name in names if name not in first and name not in DELIVERY)
+    for name in [name for name in (*first, *fields, *DELIVERY) if name in names]:
+        columns = [df[name] if name in df else pd.Series(pd.NA, df.index, dtype=object) for df in frames]
+        known: Any = next(df[name].dtype for df in frames if name in df)
+        if isinstance(known, pd.CategoricalDtype) and not known.ordered:
+            values = sorted({value for column in columns for value in column.dropna().unique()})
+            known = pd.CategoricalDtype(pd.Index(values, dtype=known.categories.dtype))
+        if len({type(column.array) for column in columns}) > 1:
+            columns = [column.astype(object) for column in columns]
+        merged[name] = pd.concat([column.astype(known) for column in columns], ignore_index=True)
+    df = pd.DataFrame(merged, copy=False).sort_values("time", kind="stable", ignore_index=True)
+    df = df[~(df["eventId"].duplicated() & df["eventId"].notna())].reset_index(drop=True)
+    skipped: Counter[str] = Counter()
+    for frame in frames:
+        skipped.update(frame.attrs.get("skipped", {}))
+    counts = {name: sum(frame.attrs.get(name, 0) for frame in frames) for name in ("events", "left_out")}
+    complete = all(frame.attrs.get("complete", True) for frame in frames)
+    df.attrs.update(alerts=len(df), **counts, skipped=dict(skipped), complete=complete)
+    return df
 
 
 def _plain(name: str) -> str:

@@ -134,14 +134,15 @@ def _all(
 ) -> pd.DataFrame:
     columns = Columns()
     pages = Pages(client, window, shards=True, interrupted=stopped)
-    adding = False
+    tell, adding = _tell(progress), False
     try:
-        for page in _shown(pages, progress):
+        for page in pages:
             adding = True
             columns.add_page([event for event in page if event["eventId"] not in known] if known else page)
             adding = False
+            tell(page)
     except KeyboardInterrupt:
-        if adding:  # half a page may be in it
+        if adding or stopped.is_set():  # half a page may be in it; the second one
             raise
     df = frame_of(columns)
     df.attrs["complete"] = pages.complete
@@ -149,7 +150,6 @@ def _all(
         until = pages.read_until
         df.attrs["read_until"] = None if until is None else str(pd.Timestamp(until, unit="ms", tz="UTC"))
     return df
-
 
 
 def _newest(
@@ -166,9 +166,9 @@ def _newest(
     skipped: Counter[str] = Counter()
     read = left_out = 0
     newest_first, before = True, 1 << 62  # an emulator may know no order but its own
-    complete = False
+    complete, tell = False, _tell(progress)
     try:
-        for page in _shown(_backwards(client, window, stopped), progress):
+        for page in _backwards(client, window, stopped):
             times = [before, *(event["timestamp"] for event in page)]
             newest_first = newest_first and all(later >= earlier for later, earlier in pairwise(times))
             before = times[-1]
@@ -178,6 +178,7 @@ def _newest(
             kept += [event for event in fresh if event["eventId"] in chosen]
             skipped.update(df.attrs["skipped"])
             read, left_out = read + len(fresh), left_out + df.attrs["left_out"]
+            tell(page)
             # All of one time may be the oldest as well as the newest.
             if len(kept) >= limit and newest_first and times[-1] < max(times[1:2], default=0):
                 complete = True
@@ -185,8 +186,10 @@ def _newest(
         else:
             complete = not stopped.is_set()
     except KeyboardInterrupt:
-        pass
-    df = to_frame(sorted(kept, key=lambda event: -event["timestamp"])[:limit])
+        if stopped.is_set():
+            raise
+    newest = sorted(kept, key=lambda event: -event["timestamp"])[:limit]
+    df = to_frame(newest[::-1])  # alerts of one time are in the order of their lines
     return _with(df, events=read, skipped=dict(skipped), left_out=left_out, complete=complete)
 
 
@@ -202,7 +205,7 @@ def _backwards(client: LogsClient, window: Window, stopped: threading.Event) -> 
     if window.end is None or window.end >= NEWEST_FIRST_SINCE:
         later = replace(window, start=max(window.start or 0, NEWEST_FIRST_SINCE), newest_first=True)
         yield from Pages(client, later, interrupted=stopped)
-    if window.start is None or window.start < NEWEST_FIRST_SINCE:
+    if not stopped.is_set() and (window.start is None or window.start < NEWEST_FIRST_SINCE):
         until = NEWEST_FIRST_SINCE - 1 if window.end is None else min(window.end, NEWEST_FIRST_SINCE - 1)
         earlier = Pages(client, replace(window, end=until), interrupted=stopped)
         yield [event for page in earlier for event in page][::-1]
@@ -230,15 +233,18 @@ def _known(after: pd.DataFrame | None, overlap: str | timedelta) -> tuple[int | 
     return begin, frozenset(after.loc[recent, "eventId"].dropna())
 
 
-def _shown(pages: Iterable[list[Event]], progress: Progress | None) -> Iterator[list[Event]]:
-    """The pages; after each one `progress` is called."""
+def _tell(progress: Progress | None) -> Callable[[list[Event]], None]:
+    """A function that is called with each page, and calls `progress` with what all of them had."""
     count, latest = 0, 0
-    for page in pages:
-        yield page
+
+    def tell(page: list[Event]) -> None:
+        nonlocal count, latest
         count += len(page)
+        latest = max(latest, 0, *(event["timestamp"] for event in (*page[:1], *page[-1:])))
         if progress is not None:
-            latest = max(latest, *(event["timestamp"] for event in (*page[:1], *page[-1:])), 0)
             progress(count, pd.Timestamp(latest, unit="ms", tz="UTC") if latest else None)
+
+    return tell
 
 
 @contextmanager
@@ -292,5 +298,10 @@ def events(
     Arguments and errors as for `read`; Ctrl-C raises `KeyboardInterrupt`.
     """
     low, high = (None if when is None else epoch_ms(when) for when in (start, end))
-    pages = Pages(client, Window(log_group, low, high, stream_prefix, filter_pattern))
-    return (event for page in _shown(pages, progress) for event in page)
+    return _events(Pages(client, Window(log_group, low, high, stream_prefix, filter_pattern)), _tell(progress))
+
+
+def _events(pages: Pages, tell: Callable[[list[Event]], None]) -> Iterator[Event]:
+    for page in pages:
+        yield from page
+        tell(page)

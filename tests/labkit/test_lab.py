@@ -122,6 +122,27 @@ def test_alerts_have_an_end(lab: Lab) -> None:
     assert repr(lab.alerts("2h", "1h")).startswith("No alerts since 2h until 1h in log group falco")
 
 
+def test_alerts_are_chosen_by_rule_pod_and_priority(lab: Lab) -> None:
+    lab.ensure("fluent-bit", "falco", "nginx")
+    rule = "Read sensitive file untrusted"
+    lab.exec("deploy/nginx", "cat /etc/shadow")
+    found = lab.wait_for_alert(rule)
+    namespace, pod = found["k8s.ns.name"], found["k8s.pod.name"]
+    for chosen in (lab.alerts(rule=[rule, "Other"], pod=pod), lab.alerts(pod=f"{namespace}/{pod}", priority="Warning")):
+        assert set(chosen["k8s.pod.name"]) == {pod}
+        assert rule in set(chosen["rule"])
+        assert pod in chosen.attrs["pushed_down"]
+    (newest,) = lab.alerts(rule=rule, limit=1)["time"]
+    assert newest == lab.alerts(rule=rule)["time"].max()
+    said = f"No alerts of the rule '{rule}' in pod elsewhere/{pod} of priority Error or above in log group falco."
+    assert repr(lab.alerts(rule=rule, pod=f"elsewhere/{pod}", priority="error")) == said
+    before = lab.alerts()
+    assert "No alerts beside those that were given" in repr(lab.alerts(after=before))
+    lab.exec("deploy/nginx", "cat /etc/shadow")
+    lab.wait_for_alert(rule)
+    assert list(lab.alerts(after=before)["rule"]) == [rule]
+
+
 def test_a_wait_for_anything_ends_with_it_or_says_what_was_awaited(lab: Lab) -> None:
     answers = iter([None, "there"])
     assert lab.wait_until(lambda: next(answers), "a thing") == "there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from labkit.alerts import events, insights, read, service, to_frame
+from labkit.alerts import concat, events, insights, read, reader, service, to_frame
 from labkit.errors import LabError, TargetError
 
 
@@ -89,6 +90,111 @@ def test_a_rule_s_alerts_are_found_in_wrapped_messages(client: Any, group: Any, 
 def test_a_rule_whose_name_json_escapes_is_found(client: Any, group: Any, shell: Callable[..., str], rule: str) -> None:
     group.put([shell("bash", rule=rule), shell("bash")])
     assert list(read(client, group.name, rule=rule)["rule"]) == [rule]
+
+
+def test_a_limit_gives_the_newest(client: Any, group: Any, shell: Callable[..., str]) -> None:
+    group.put([shell(str(n)) for n in range(3000)], ago=60_000, step=10)
+    group.put(["no alert", shell("rare", rule="Rare")], ago=90_000)
+    pages: list[int] = []
+    newest = read(client, group.name, limit=5, progress=lambda count, _: pages.append(count))
+    assert list(newest["proc.cmdline"]) == ["2995", "2996", "2997", "2998", "2999"]
+    assert len(pages) == 1
+    assert newest.attrs["complete"]
+    everything = read(client, group.name)
+    pd.testing.assert_frame_equal(newest, everything.tail(5).reset_index(drop=True), check_categorical=False)
+    assert list(read(client, group.name, limit=2, rule="Rare")["proc.cmdline"]) == ["rare"]
+    assert len(read(client, group.name, limit=9999)) == 3001
+    until = everything["timestamp"].iloc[100]
+    assert read(client, group.name, end=until, limit=1)["timestamp"].iloc[0] == until
+    with pytest.raises(LabError, match="limit is 0"):
+        read(client, group.name, limit=0)
+
+
+def test_the_newest_are_those_that_were_logged_last(client: Any, group: Any, falco_lines: list[str]) -> None:
+    # Falco's own times say otherwise: these lines are of one minute, and were logged in the opposite order.
+    group.put(falco_lines[::-1], ago=60_000, step=10)
+    df, newest = read(client, group.name), read(client, group.name, limit=7)
+    assert set(newest["eventId"]) == set(df.sort_values("timestamp").tail(7)["eventId"])
+    assert newest["time"].is_monotonic_increasing
+
+
+def test_going_on_after_a_frame_loses_nothing_and_repeats_nothing(
+    client: Any, group: Any, shell: Callable[..., str]
+) -> None:
+    group.put([shell("a"), shell("b")], ago=60_000, step=30_000)
+    df = read(client, group.name)
+    assert read(client, group.name, after=df).empty
+    group.put([shell("late")], ago=200_000)  # before both, and readable only now
+    group.put([shell("too late")], ago=800_000)
+    group.put([shell("c")], ago=30_000)  # at the same time as the newest
+    later = read(client, group.name, after=df)
+    assert sorted(later["proc.cmdline"]) == ["c", "late"]
+    assert list(read(client, group.name, after=df, overlap="20s")["proc.cmdline"]) == ["c"]
+    assert list(read(client, group.name, after=df, limit=1)["proc.cmdline"]) == ["c"]
+    both = concat([df, later])
+    assert read(client, group.name, after=both).empty
+    assert sorted(read(client, group.name, after=both, overlap="1h")["proc.cmdline"]) == ["too late"]
+    nothing = read(client, group.name, start="1s")
+    assert len(read(client, group.name, after=nothing)) == 5
+    for frame, overlap, said in ((df.drop(columns="eventId"), "10m", "eventId"), (df, "x", "overlap is 'x'")):
+        with pytest.raises(LabError, match=said):
+            read(client, group.name, after=frame, overlap=overlap)
+
+
+def test_frames_are_joined_with_their_dtypes_and_each_alert_once(falco_lines: list[str]) -> None:
+    lines = [{"message": line, "eventId": str(n)} for n, line in enumerate([*falco_lines, "no alert"])]
+    whole, first, second = to_frame(lines), to_frame(lines[:40]), to_frame(lines[30:])
+    pd.testing.assert_frame_equal(concat([second, first]), whole)
+    assert concat([first, second]).attrs["alerts"] == len(whole)
+    pd.testing.assert_frame_equal(concat([first.head(0), first]), first)
+    with pytest.raises(LabError, match="no frame"):
+        concat([])
+
+
+@pytest.mark.parametrize("arguments", [{}, {"limit": 5000}])
+def test_ctrl_c_keeps_what_was_read_and_says_so(
+    client: Any, group: Any, falco_lines: list[str], capsys: pytest.CaptureFixture[str], arguments: dict[str, Any]
+) -> None:
+    group.put(falco_lines * 60, ago=50_000, step=10)
+
+    def interrupt(count: int, _: object) -> None:
+        if count > 1000:
+            signal.raise_signal(signal.SIGINT)
+
+    df = read(client, group.name, progress=interrupt, **arguments)
+    assert df.attrs["complete"] is False
+    assert 1000 < len(df) < 3600
+    assert f"{len(df):,} alerts had been read" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    rest = read(client, group.name, after=df)  # from where nothing was missing, and not from the newest of them
+    assert rest.attrs["complete"] is True
+    assert len(concat([df, rest])) == len(df) + len(rest) == 3600
+    json.dumps(df.attrs)  # or it couldn't be kept as Parquet
+
+
+def test_a_second_ctrl_c_ends_it(client: Any, group: Any, falco_lines: list[str]) -> None:
+    group.put(falco_lines * 60, ago=5000, step=1)
+
+    def interrupt(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        read(client, group.name, progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(events(client, group.name, progress=lambda *_: signal.raise_signal(signal.SIGINT)))
+    with pytest.raises(KeyboardInterrupt):
+        reader.whole(interrupted(client), group.name)
+
+
+def interrupted(client: Any) -> Any:
+    class Client:
+        meta = client.meta
+
+        def filter_log_events(self, **_: Any) -> None:
+            raise KeyboardInterrupt
+
+    return Client()
 
 
 def event(n: int) -> dict[str, Any]:
