@@ -68,7 +68,7 @@ def frame_of(columns: Columns) -> pd.DataFrame:
         usual[row] = False
     order = np.argsort(times.view("datetime64[ns]"), kind="stable")  # a missing time comes last
     if columns.rule is not None:
-        rules = _Field(columns.top["rule"], "rule", [_Slot(columns.tails, rows[:, 3])])
+        rules = _Field.of(columns.top["rule"], "rule", [_Slot(columns.tails, rows[:, 3])])
         order = order[rules.rows(np.arange(len(rules.values) + 1))[order] == columns.top["rule"].find(columns.rule)]
     if moved := not np.array_equal(order, np.arange(len(times))):
         rows, times, logged, stamps = rows[order], times[order], logged[order], stamps[order]
@@ -87,9 +87,9 @@ def frame_of(columns: Columns) -> pd.DataFrame:
         _Slot(columns.whole, whole),
     ]
     rule, priority, source, hostname, tags = (
-        _Field(columns.top[name], name, top) for name in ("rule", "priority", "source", "hostname", "tags")
+        _Field.of(columns.top[name], name, top) for name in ("rule", "priority", "source", "hostname", "tags")
     )
-    fields = [_Field(values, name, slots) for name, values in columns.fields.items()]
+    fields = {name: _Field.of(values, name, slots) for name, values in columns.fields.items()}
     data: dict[str, Any] = {
         "time": _utc(times),
         "rule": rule.category(),
@@ -98,7 +98,7 @@ def frame_of(columns: Columns) -> pd.DataFrame:
         "hostname": hostname.category(),
         "output": outputs,
         "tags": tags.tags(),
-        **_field_columns([field for field in fields if field], stamps, usual),
+        **_field_columns(fields, stamps, usual),
         "eventId": ids,
         "logStreamName": _streams(list(columns.streams), streams),
         "timestamp": _utc(logged),
@@ -180,19 +180,20 @@ class _Slot:
 
 
 class _Field:
-    """The values of a field in all rows, as they are in pieces."""
+    """The values of a field in all rows: `codes`, of pieces, say which value of `distinct` it is."""
 
-    def __init__(self, distinct: Values, name: str, slots: Sequence[_Slot]) -> None:
-        self.name, self.values = name, distinct.values
-        self._rows = len(slots[0].numbers)
-        self._found: list[tuple[Any, Any]] = []
-        used = [np.empty(0, dtype="int32")]
-        for slot in slots:
-            codes = slot.pieces.codes(name)
-            if codes is not None and (codes[slot.used] > ABSENT).any():
-                self._found.append((np.append(codes, np.int32(ABSENT)), slot.numbers))
-                used.append(codes[slot.used])
-        self.used = [code for code in np.unique(np.concatenate(used)).tolist() if code >= 0]
+    def __init__(self, distinct: Sequence[Any], found: Sequence[tuple[Any, _Slot]], rows: int) -> None:
+        self.values = distinct
+        self._rows = rows
+        self._found = [(np.append(codes, np.int32(ABSENT)), slot.numbers) for codes, slot in found]
+        used = np.concatenate([np.empty(0, dtype="int32"), *(codes[slot.used] for codes, slot in found)])
+        self.used = [code for code in np.unique(used).tolist() if code >= 0]
+
+    @classmethod
+    def of(cls, distinct: Values, name: str, slots: Sequence[_Slot]) -> _Field:
+        codes = [(slot.pieces.codes(name), slot) for slot in slots]
+        found = [(c, slot) for c, slot in codes if c is not None and (c[slot.used] > ABSENT).any()]
+        return cls(distinct.values, found, len(slots[0].numbers))
 
     def __bool__(self) -> bool:
         """Whether a row has the field; a piece may be of a line that was cut and then found to be no alert."""
@@ -252,7 +253,7 @@ class _Field:
         return TagsArray(self.rows(codes), [*self.values, ()])
 
 
-def _field_columns(fields: Iterable[_Field], stamps: Any, usual: Any) -> dict[str, Any]:
+def _field_columns(fields: Mapping[str, _Field], stamps: Any, usual: Any) -> dict[str, Any]:
     """Output fields as columns: first those that every frame has, then the others by name.
 
     `stamps` is the field `evt.time` of rows that are `usual`.
@@ -261,7 +262,7 @@ def _field_columns(fields: Iterable[_Field], stamps: Any, usual: Any) -> dict[st
     nothing = pd.Categorical.from_codes(np.full(n, -1, dtype="int8"), categories=pd.Index([], dtype="str"))
     no_number = pd.arrays.IntegerArray(np.zeros(n, dtype="int64"), np.ones(n, dtype=bool))
     first = {name: nothing if kind == "category" else no_number.copy() for name, kind in FIELDS.items()}
-    by_name = {field.name: field for field in fields if field}
+    by_name = {name: field for name, field in fields.items() if field}
     found = {name: field.column() for name, field in by_name.items() if name not in FIELDS or field.used}
     if usual.any():
         found["evt.time"] = _stamped(by_name.get("evt.time"), stamps, usual)
@@ -279,8 +280,11 @@ def _stamped(other: _Field | None, stamps: Any, usual: Any) -> Any:
     if column.dtype == "Int64":
         data = np.where(usual, stamps, column.to_numpy(dtype="int64", na_value=0))
         return pd.arrays.IntegerArray(data, ~usual & column.isna())
-    texts = np.where(usual, stamps.astype("str"), pd.Series(column).astype("string").astype(object))
-    return pd.Series(texts, dtype="str").astype("category").array
+    # Something else than a whole number, once: each row's value is one of its own.
+    every = _Slot(Pieces({}), np.arange(len(usual)))
+    table = np.append(len(usual) + np.arange(len(other.values)), -1)
+    codes = np.where(usual, np.arange(len(usual)), other.rows(table)).astype("int32")
+    return _Field([*stamps.tolist(), *other.values], [(codes, every)], len(usual)).column()
 
 
 def _streams(names: Sequence[str | None], numbers: Any) -> pd.Categorical:
