@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.alerts.frame import ALERT, DELIVERY, FIELDS
+from labkit.alerts.frame import ALERT, DELIVERY, FIELDS, to_frame
+from labkit.alerts.pages import Event
 from labkit.alerts.parse import PRIORITIES
 from labkit.calls import checked, near, short_repr, texts
 from labkit.errors import LabError
@@ -88,6 +89,11 @@ class Choice:
         """A filter of Logs Insights that every alert of the choice matches; empty if there is none."""
         joined = [" or ".join(f'@message like "{text}"' for text in alternatives) for alternatives in self._terms()]
         return " and ".join(f"({alternatives})" for alternatives in joined)
+
+    def events(self, events: Sequence[Event]) -> list[Event]:
+        """The events that hold an alert of this choice."""
+        chosen = set(self.select(to_frame(events))["eventId"])
+        return [event for event in events if event["eventId"] in chosen]
 
     def select(self, df: pd.DataFrame) -> pd.DataFrame:
         """The frame's alerts of this choice, as a frame made of them alone. `attrs["left_out"]` counts the others."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
 from labkit.alerts.card import Alert, table
+from labkit.alerts.choice import Choice
 from labkit.alerts.frame import to_frame
 from labkit.alerts.pages import Event
 from labkit.alerts.reader import events
@@ -26,25 +27,32 @@ def follow(
     log_group: str = "falco",
     start: When | None = None,
     *,
-    rule: str | None = None,
+    rule: str | Iterable[str] | None = None,
+    pod: str | None = None,
+    priority: str | None = None,
     timeout: float | None = None,
     poll: float = 0.5,
     overlap: float = 30.0,
 ) -> Iterator[dict[str, Any]]:
     """Alerts logged from `start` on (default: now), one by one as they become readable.
 
-    Each is a dict of a frame's columns (`time`, `rule`, `priority`, `proc.cmdline`, ...) without missing values. Ends
-    after `timeout` seconds; without one, it doesn't end. Every `poll` seconds the log group is read again, from
-    `overlap` seconds before its latest event, because lines become readable late and out of order. Errors as for
-    `read`.
+    Each is a dict of a frame's columns (`time`, `rule`, `priority`, `proc.cmdline`, ...) without missing values.
+    `rule`, `pod` and `priority` as for `read`. Ends after `timeout` seconds; without one, it doesn't end.
+
+    Every `poll` seconds the log group is read again, from `overlap` seconds before its latest event, because lines
+    become readable late and out of order: each node's Fluent Bit ships for itself, every few seconds, and the service
+    takes some to make a line readable. 30 s are enough for that. What a Fluent Bit ships later than that, after an
+    outage, is missed here: read the window again with `read(after=...)`. Errors as for `read`.
     """
     first = utc(start) if start is not None else pd.Timestamp.now("UTC")
-    batches = follow_events(client, log_group, first, timeout=timeout, poll=poll, overlap=overlap)
+    choice = Choice.of(rule, pod, priority)
+    batches = follow_events(
+        client, log_group, first, timeout=timeout, poll=poll, overlap=overlap, filter_pattern=choice.pattern()
+    )
     return (
         {str(name): value for name, value in row.items() if not _missing(value)}
         for batch in batches
-        for row in to_frame(batch).to_dict("records")
-        if rule in (None, row["rule"])
+        for row in choice.select(to_frame(batch)).to_dict("records")
     )
 
 
@@ -56,6 +64,7 @@ def follow_events(
     timeout: float | None = None,
     poll: float = 0.5,
     overlap: float = 30.0,
+    filter_pattern: str | None = None,
 ) -> Iterator[list[Event]]:
     """Log events from `start` on, each once, in batches (the first may be empty). Arguments as for `follow`."""
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -63,7 +72,7 @@ def follow_events(
     latest = start
     given: dict[str, int] | None = None
     while True:
-        found = list(events(client, log_group, max(start, latest - back)))
+        found = list(events(client, log_group, max(start, latest - back), filter_pattern=filter_pattern))
         fresh = [event for event in found if given is None or event["eventId"] not in given]
         if fresh or given is None:
             yield fresh

@@ -92,7 +92,7 @@ class Chain:
         except LabError as error:
             if self._token is None or refusal(error)[0] != "InvalidParameterException" or self._expired >= _SAME_PAGES:
                 raise
-            self._expired += 1  # tokens expire after a day: ask anew from where this one has led
+            self._expired += 1  # tokens expire after a day
             self.again()
             return []
         new = self._new(answer)
@@ -153,17 +153,13 @@ class Chain:
         self._token = token
 
     def again(self) -> None:
-        """Drops an expired token: the next request begins with the last page (at the start, if not in order).
+        """Drops the token: the next request begins at the start again, and what was seen isn't new.
 
-        That page comes again, so that nothing is lost which is a little out of order; what was seen isn't new.
+        To go on where the token has led would rely on the order of the service's pages.
         """
-        self._token, self._same = None, 0
+        self._token, self._same, self._low_of_page, self._high_of_page = None, 0, None, None
         self._tokens.clear()
-        if self.ordered and self._window.newest_first and self._high_of_page is not None:
-            self.high = self._high_of_page
-        elif self.ordered and not self._window.newest_first and self._low_of_page is not None:
-            self.low = self._low_of_page
-        self._low_of_page = self._high_of_page = None
+        self.pages = self.events = 0
 
     def others(self, now: int, most: int) -> list[tuple[int, int | None]]:
         """Later parts of its window, with their first and last ms, that others should read; none if not worth it."""
@@ -175,7 +171,7 @@ class Chain:
         if self.first is None or self.latest is None or self.events < self.pages:
             worth = self.pages >= _BLIND
         else:
-            a_page = max((self.latest - self.first) / self.pages, 1e-3)  # ms
+            a_page = max((self.latest - self.first) / max(self.pages, 1), 1e-3)  # ms
             worth = self.pages >= _LEARN and (end - at) / a_page >= max(_WORTH, 8 * self.pages)
             step = min(step, _PART * a_page)
         if not worth or step < 1:
@@ -184,15 +180,9 @@ class Chain:
         return [(cut + 1, high) for cut, high in zip(cuts, [*cuts[1:], self.high], strict=True)]
 
     def shorten(self, high: int) -> None:
-        """Ends this part at `high` (ms), and begins it again: a token can't be asked for less.
-
-        What was read comes again and isn't new. To go on where it was would rely on the order of the service's pages.
-        """
-        self._token, self._same, self._low_of_page, self._high_of_page = None, 0, None, None
-        self._tokens.clear()
+        """Ends this part at `high` (ms), for which it is read from its start again: a token can't be asked for less."""
+        self.again()
         self.high, self._part = high, True
-        self.pages = self.events = 0
-        self.ordered = True
 
     @property
     def position(self) -> int | None:
@@ -319,9 +309,13 @@ class Pages:
         if not windows:
             return
         *parts, last = (Chain(self._service, self._window, low, high, part=True) for low, high in windows)
-        events = last.page()
-        if not last.honoured:  # the service knows no times: it would give everything to every part
+        try:
+            events = last.page()
+            # A service that knows no times would give everything to every part.
+            self._shards = last.honoured
+        except LabError:
             self._shards = False
+        if not self._shards:
             return
         chain.shorten(windows[0][0] - 1)
         for part in parts:

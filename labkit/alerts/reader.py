@@ -120,12 +120,14 @@ def _read(
     begin, known = after
     low = begin if window.start is None else window.start if begin is None else max(begin, window.start)
     window = replace(window, start=low, stream_prefix=stream_prefix, filter_pattern=pattern)
-    with stoppable() as stopped, unhurried_gc():
-        if limit is None:
+    if limit is None:
+        with stoppable() as stopped, unhurried_gc():
             df = choice.select(_all(client, window, known, progress, stopped))
-        else:
-            df = _newest(client, window, known, progress, stopped, choice, limit)
-        df.attrs["pushed_down"] = pattern or ""
+    else:
+        newest, attrs = found(client, window, choice, limit=limit, known=known, progress=progress)
+        df = to_frame(newest)
+        df.attrs |= attrs
+    df.attrs["pushed_down"] = pattern or ""
     return df
 
 
@@ -152,52 +154,49 @@ def _all(
     return df
 
 
-def _newest(
+def found(
     client: LogsClient,
     window: Window,
-    known: frozenset[str],
-    progress: Progress | None,
-    stopped: threading.Event,
     choice: Choice,
-    limit: int,
-) -> pd.DataFrame:
-    """The frame of the newest `limit` alerts of a window."""
+    *,
+    limit: int | None = None,
+    known: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
+) -> tuple[list[Event], dict[str, Any]]:
+    """The events that hold alerts of the choice, oldest first, or the newest `limit` of them; and a frame's `attrs`."""
     kept: list[Event] = []
     skipped: Counter[str] = Counter()
     read = left_out = 0
-    newest_first, before = True, 1 << 62  # an emulator may know no order but its own
+    newest_first, before = limit is not None, 1 << 62  # an emulator may know no order but its own
     complete, tell = False, _tell(progress)
-    try:
-        for page in _backwards(client, window, stopped):
-            times = [before, *(event["timestamp"] for event in page)]
-            newest_first = newest_first and all(later >= earlier for later, earlier in pairwise(times))
-            before = times[-1]
-            fresh = [event for event in page if event["eventId"] not in known]
-            df = choice.select(to_frame(fresh))
-            chosen = set(df["eventId"])
-            kept += [event for event in fresh if event["eventId"] in chosen]
-            skipped.update(df.attrs["skipped"])
-            read, left_out = read + len(fresh), left_out + df.attrs["left_out"]
-            tell(page)
-            # All of one time may be the oldest as well as the newest.
-            if len(kept) >= limit and newest_first and times[-1] < max(times[1:2], default=0):
-                complete = True
-                break
-        else:
-            complete = not stopped.is_set()
-    except KeyboardInterrupt:
-        if stopped.is_set():
-            raise
-    newest = sorted(kept, key=lambda event: -event["timestamp"])[:limit]
-    df = to_frame(newest[::-1])  # alerts of one time are in the order of their lines
-    return _with(df, events=read, skipped=dict(skipped), left_out=left_out, complete=complete)
-
-
-def _with(df: pd.DataFrame, **attrs: Any) -> pd.DataFrame:
-    df.attrs |= attrs
-    if not df.attrs["complete"]:
-        df.attrs["read_until"] = None
-    return df
+    with stoppable() as stopped, unhurried_gc():
+        pages = Pages(client, window, shards=True, interrupted=stopped)
+        try:
+            for page in pages if limit is None else _backwards(client, window, stopped):
+                times = [before, *(event["timestamp"] for event in page)]
+                newest_first = newest_first and all(later >= earlier for later, earlier in pairwise(times))
+                before = times[-1]
+                fresh = [event for event in page if event["eventId"] not in known]
+                df = choice.select(to_frame(fresh))
+                chosen = set(df["eventId"])
+                kept += [event for event in fresh if event["eventId"] in chosen]
+                skipped.update(df.attrs["skipped"])
+                read, left_out = read + len(fresh), left_out + df.attrs["left_out"]
+                tell(page)
+                # Events that are all of one time may be the oldest as well as the newest.
+                if newest_first and len(kept) >= (limit or 0) and len(set(times[1:])) > 1:
+                    complete = True
+                    break
+            else:
+                complete = not stopped.is_set()
+        except KeyboardInterrupt:
+            if stopped.is_set():
+                raise
+    attrs = {"events": read, "skipped": dict(skipped), "left_out": left_out, "complete": complete}
+    if newest_first:
+        kept.reverse()  # events of one time are in the order of their lines
+    kept.sort(key=lambda event: event["timestamp"])
+    return kept if limit is None else kept[-limit:], attrs if complete else {**attrs, "read_until": None}
 
 
 def _backwards(client: LogsClient, window: Window, stopped: threading.Event) -> Iterator[list[Event]]:

@@ -4,53 +4,69 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import click
 import orjson
 import pandas as pd
 
+from labkit.alerts.choice import Choice
 from labkit.alerts.frame import to_frame
 from labkit.alerts.live import follow_events
-from labkit.alerts.pages import Event
-from labkit.alerts.parse import NotAlert, parse
-from labkit.alerts.reader import events, reading
-from labkit.alerts.times import utc
+from labkit.alerts.pages import Event, Window
+from labkit.alerts.parse import parse
+from labkit.alerts.reader import found, reading
+from labkit.alerts.times import epoch_ms, utc
 from labkit.calls import near
 from labkit.cli.parameters import running
-from labkit.show import terminal_width
+from labkit.show import counted, terminal_width
 
 
 @click.command()
 @click.option("--since", default="1h", show_default=True, help='How long ago ("15m", "2d") or a time with its zone.')
-@click.option("--rule", help="Only this rule's alerts.")
+@click.option("--until", help="The end of the time, in the same ways.")
+@click.option("--rule", "rules", multiple=True, help="Only this rule's alerts; may be repeated.")
+@click.option("--pod", help="Only this pod's alerts: its name, or its namespace/name.")
+@click.option("--priority", help='Only alerts of this priority and above, such as "Warning".')
+@click.option("--limit", type=click.IntRange(min=1), help="Only the newest that many.")
 @click.option("--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True)
 @click.option("--follow", is_flag=True, help="Go on as alerts arrive, until Ctrl-C.")
-def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
-    """Read alerts from the log group."""
-    start = utc(since)
+def alerts(
+    since: str,
+    until: str | None,
+    rules: tuple[str, ...],
+    pod: str | None,
+    priority: str | None,
+    limit: int | None,
+    form: str,
+    follow: bool,
+) -> None:
+    """Read alerts from the log group.
+
+    Ctrl-C while it reads prints what has been read until then.
+    """
+    start, end = utc(since), None if until is None else utc(until)
+    choice = Choice.of(rules or None, pod, priority)
+    if follow and (until or limit):
+        raise click.UsageError("--follow has no end: leave --until and --limit out.")
     lab = running("Start one with `labkit up`, and put the workshop in it: `labkit apply`.")
     client, group = lab.aws.client("logs"), lab.settings.log_group
     batches: Iterable[list[Event]]
     if follow:
         click.echo(f"Following log group {group}; Ctrl-C ends it.", err=True)
-        batches = ([e for e in batch if _is_of(e, rule)] for batch in follow_events(client, group, start))
+        batches = map(choice.events, follow_events(client, group, start, filter_pattern=choice.pattern()))
     else:
-        found = []
-        names: set[str] = set()
+        window = Window(group, epoch_ms(start), None if end is None else epoch_ms(end), None, choice.pattern())
         with reading() as shown:
-            for event in events(client, group, start, progress=shown):
-                alert = parse(event["message"])
-                if not isinstance(alert, NotAlert):
-                    names.add(str(alert.get("rule")))
-                    if rule in (None, alert.get("rule")):
-                        found.append(event)
-        if not found:
-            named = f" of the rule {rule!r}" if rule else ""
-            other = near(rule, names).strip() if rule else ""
-            click.echo(
-                f"There are no alerts{named} since {start:%Y-%m-%d %H:%M:%S} UTC in {group}. {other}".strip(), err=True
-            )
-        batches = [found]
+            read, attrs = found(client, window, choice, limit=limit, progress=shown)
+        if not attrs["complete"]:
+            click.echo(f"Stopped: {counted(len(read), 'alert')} had been read.", err=True)
+        elif not read:
+            other = near(rules[0], _newest_rules(client, window)).strip() if rules else ""
+            bounds = f" since {start:%Y-%m-%d %H:%M:%S}" + (f" until {end:%Y-%m-%d %H:%M:%S}" if end else "")
+            click.echo(f"There are no alerts{choice}{bounds} UTC in {group}. {other}".strip(), err=True)
+        batches = [read]
     try:
         for line in _lines(batches, form):
             click.echo(line)
@@ -58,9 +74,9 @@ def alerts(since: str, rule: str | None, form: str, follow: bool) -> None:
         return
 
 
-def _is_of(event: Event, rule: str | None) -> bool:
-    alert = parse(event["message"])
-    return not isinstance(alert, NotAlert) and rule in (None, alert.get("rule"))
+def _newest_rules(client: Any, window: Window) -> set[str]:
+    newest, _ = found(client, replace(window, filter_pattern=None), Choice(), limit=1000)
+    return set(to_frame(newest)["rule"].dropna())
 
 
 def _lines(batches: Iterable[list[Event]], form: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -82,6 +83,57 @@ def test_that_there_is_none_is_said_beside_the_output(form: str) -> None:
     result = CliRunner().invoke(alerts, ["--rule", "nope", "--format", form], catch_exceptions=False)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("There are no alerts of the rule 'nope' since ")
+
+
+@pytest.mark.usefixtures("logged")
+def test_alerts_are_chosen(labkit: Callable[..., str], group: Any, shell: Callable[..., str]) -> None:
+    group.put([shell("newest", rule="Third")], ago=1000)
+
+    def commands(*arguments: str) -> list[str]:
+        lines = labkit("--format", "jsonl", "--since", "3h", *arguments).splitlines()
+        return [json.loads(line)["output_fields"]["proc.cmdline"] for line in lines]
+
+    assert commands("--rule", "Other", "--rule", "Third") == ["cat", "newest"]
+    assert commands("--limit", "2") == ["cat", "newest"]
+    assert commands("--until", "1h") == ["old"]
+    assert commands("--priority", "notice", "--pod", "web-0", "--rule", "Third") == ["newest"]
+    assert commands("--priority", "warning") == []
+
+
+@pytest.mark.usefixtures("logged", "labkit")
+def test_a_similar_rule_is_named_where_there_is_none_of_the_name() -> None:
+    result = CliRunner().invoke(alerts, ["--rule", "terminal shell"], catch_exceptions=False)
+    assert "Did you mean 'Terminal shell in container'?" in result.stderr
+
+
+@pytest.mark.usefixtures("labkit")
+def test_following_has_no_end() -> None:
+    result = CliRunner().invoke(alerts, ["--follow", "--limit", "5"])
+    assert result.exit_code == 2
+    assert "--follow has no end" in result.stderr
+
+
+@pytest.mark.usefixtures("logged")
+def test_ctrl_c_while_it_reads_prints_what_was_read(
+    labkit: Callable[..., str], client: Any, group: Any, falco_lines: list[str]
+) -> None:
+    group.put(falco_lines * 60, ago=50_000, step=10)
+
+    once = [signal.SIGINT]
+
+    def interrupt(**_: Any) -> None:
+        if once:
+            signal.raise_signal(once.pop())
+
+    calls = client.meta.events
+    calls.register("before-parse.cloudwatch-logs.FilterLogEvents", interrupt, unique_id="interrupt")
+    try:
+        result = CliRunner().invoke(alerts, ["--format", "jsonl"], catch_exceptions=False)
+    finally:
+        calls.unregister("before-parse.cloudwatch-logs.FilterLogEvents", interrupt, unique_id="interrupt")
+    assert result.exit_code == 0
+    assert "Stopped: " in result.stderr
+    assert len(result.stdout.splitlines()) < 3600
 
 
 @pytest.mark.usefixtures("logged")
