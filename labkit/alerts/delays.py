@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from labkit.errors import LabError
@@ -38,9 +39,10 @@ def _milliseconds(start: pd.Series[Any], end: pd.Series[Any]) -> pd.Series[Any]:
 
     CloudWatch's times are in milliseconds, so the others are cut to them: stages add up.
     """
-    took = end.dt.floor("ms").dt.as_unit("ms") - start.dt.floor("ms").dt.as_unit("ms")
-    whole: pd.Series[Any] = (took.dt.total_seconds() * 1000).round()
-    return whole.astype("Int64")
+    first, last = (time.dt.tz_localize(None).to_numpy(dtype="datetime64[ms]") for time in (start, end))
+    took = last - first
+    values = pd.arrays.IntegerArray(took.astype("int64"), np.isnat(took))
+    return pd.Series(values, index=start.index)
 
 
 def delays(df: pd.DataFrame) -> Delays:

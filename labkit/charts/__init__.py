@@ -9,18 +9,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.charts import accessor as _accessor  # noqa: F401  registers df.falco
-from labkit.charts.data import by_pod_data, counts_data, summary_data, tactics_data, timeline_data, top_rules_data
+from labkit.charts.coverage import attack_matrix_data
+from labkit.charts.data import (
+    before_after_data,
+    by_pod_data,
+    counts_data,
+    heat_map_data,
+    noise_data,
+    summary_data,
+    tactics_data,
+    timeline_data,
+    top_rules_data,
+)
+from labkit.charts.timing import latency_data, latency_histogram_data
 from labkit.charts.tree import process_tree
 from labkit.lazy import lazily
 
 if TYPE_CHECKING:
-    from labkit.charts.figures import by_pod, counts, tactics, timeline, top_rules
+    from labkit.charts.bars import before_after, by_pod, counts, noise, tactics, top_rules
+    from labkit.charts.grids import attack_matrix, heat_map
+    from labkit.charts.over_time import timeline
+    from labkit.charts.ridges import latency
 
 __all__ = [
+    "attack_matrix",
+    "attack_matrix_data",
+    "before_after",
+    "before_after_data",
     "by_pod",
     "by_pod_data",
     "counts",
     "counts_data",
+    "heat_map",
+    "heat_map_data",
+    "latency",
+    "latency_data",
+    "latency_histogram_data",
+    "noise",
+    "noise_data",
     "process_tree",
     "summary_data",
     "tactics",
@@ -31,5 +57,12 @@ __all__ = [
     "top_rules_data",
 ]
 
-_DRAWN = ("by_pod", "counts", "tactics", "timeline", "top_rules")
-__getattr__, __dir__ = lazily(__name__, dict.fromkeys(_DRAWN, f"{__name__}.figures"), __all__)
+# A module must not have a chart's name: it would take its place when it is imported.
+_DRAWN = {
+    "bars": ("before_after", "by_pod", "counts", "noise", "tactics", "top_rules"),
+    "grids": ("attack_matrix", "heat_map"),
+    "over_time": ("timeline",),
+    "ridges": ("latency",),
+}
+_MODULES = {name: f"{__name__}.{module}" for module, names in _DRAWN.items() for name in names}
+__getattr__, __dir__ = lazily(__name__, _MODULES, __all__)

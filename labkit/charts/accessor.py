@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,8 +19,9 @@ from labkit.show import Table, counted
 from labkit.triage import Incidents
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
+Size = Sequence[float] | None
 _NEEDED = ("time", "rule", "priority", "tags", "container.id", "k8s.pod.name", "k8s.ns.name", "proc.cmdline")
 
 
@@ -59,29 +61,59 @@ class FalcoAccessor:
         rows = (card(row) for _, row in self._df.iterrows())
         return table(counted(len(self._df), "alert"), rows)
 
-    def timeline(self) -> Figure:
-        """Alerts over time by priority."""
-        from labkit.charts import figures
+    def timeline(self, tz: str | tzinfo = "UTC", *, ax: Axes | None = None, figsize: Size = None) -> Axes:
+        """Alerts over time by priority, by the clocks of a time zone (`"Europe/Berlin"`)."""
+        from labkit.charts import over_time
 
-        return figures.timeline(self._df)
+        return over_time.timeline(self._df, tz, ax=ax, figsize=figsize)
 
-    def top_rules(self, n: int = 10) -> Figure:
+    def top_rules(self, n: int = 10, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
         """The `n` rules with the most alerts."""
-        from labkit.charts import figures
+        from labkit.charts import bars
 
-        return figures.top_rules(self._df, n)
+        return bars.top_rules(self._df, n, ax=ax, figsize=figsize)
 
-    def by_pod(self, n: int = 15) -> Figure:
+    def by_pod(self, n: int = 15, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
         """Alerts per pod by priority: the `n` pods with the most alerts."""
-        from labkit.charts import figures
+        from labkit.charts import bars
 
-        return figures.by_pod(self._df, n)
+        return bars.by_pod(self._df, n, ax=ax, figsize=figsize)
 
-    def tactics(self) -> Figure:
+    def heat_map(self, pods: int = 30, rules: int = 20, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
+        """Alerts per pod and rule: an intruder is a row of many cells, noise is a column or a single cell."""
+        from labkit.charts import grids
+
+        return grids.heat_map(self._df, pods, rules, ax=ax, figsize=figsize)
+
+    def tactics(self, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
         """Alerts per MITRE ATT&CK tactic."""
-        from labkit.charts import figures
+        from labkit.charts import bars
 
-        return figures.tactics(self._df)
+        return bars.tactics(self._df, ax=ax, figsize=figsize)
+
+    def attack_matrix(self, covered: Any = None, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
+        """MITRE ATT&CK's tactics with the techniques seen, and those `covered` by the rules of `lab.falco_rules()`."""
+        from labkit.charts import grids
+
+        return grids.attack_matrix(self._df, covered, ax=ax, figsize=figsize)
+
+    def latency(self, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
+        """How long alerts took from the system call to Falco's line and to CloudWatch Logs, as a distribution."""
+        from labkit.charts import ridges
+
+        return ridges.latency(self._df, ax=ax, figsize=figsize)
+
+    def noise(self, n: int = 15, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
+        """Which rules drown the rest: the `n` rules with the most alerts, and the share of all that they add up to."""
+        from labkit.charts import bars
+
+        return bars.noise(self._df, n, ax=ax, figsize=figsize)
+
+    def before_after(self, after: pd.DataFrame, n: int = 15, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
+        """These alerts beside those `after` a change, rule by rule; the `n` rules that changed most."""
+        from labkit.charts import bars
+
+        return bars.before_after(self._df, after, n, ax=ax, figsize=figsize)
 
     def tree(self) -> Tree:
         """The processes behind the alerts as a tree per pod, as text."""

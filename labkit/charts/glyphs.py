@@ -25,7 +25,7 @@ def drawable(text: str) -> tuple[str, list[str]]:
     An emoji that no font has is written as its name (`:fire:`), another such character as `□`, and one that can't be
     printed as `�`.
     """
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text.strip())
     if all(ord(c) in _characters(OWN) for c in text):
         return text, [OWN]
     fonts = [OWN, *(name for name in _OTHERS if name in _installed())]
@@ -48,7 +48,7 @@ def shortened(text: str, width: int) -> str:
         start = start[:-1]
     while columns(end) > tail:
         end = end[1:]
-    return f"{start}…{end}"
+    return f"{start.rstrip()}…{end.lstrip()}"
 
 
 def _stand_in(character: str) -> str:

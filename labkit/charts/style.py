@@ -16,11 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from falcorules import markup
-from labkit.calls import short_repr
-from labkit.charts.glyphs import OWN, drawable, shortened
 from labkit.errors import LabError
 
 try:
@@ -31,6 +26,7 @@ except ModuleNotFoundError as error:
         hint="pip install 'labkit[notebooks]'. The numbers are there without it: df.falco.summary().",
     ) from error
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb, to_rgba
 from matplotlib.figure import Figure
@@ -39,7 +35,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-NO_PRIORITY = "(no priority)"
+from falcorules import markup
+from labkit.calls import short_repr
+from labkit.charts.data import NO_PRIORITY
+from labkit.charts.glyphs import OWN, drawable, shortened
+
 WIDTH = 9.0
 """Inches. A notebook shows 96 pixels for each."""
 
@@ -211,6 +211,14 @@ def room(ax: Axes) -> float:
     return float(ax.figure.bbox.width / ax.figure.dpi * 72 * (place[1] if place else ax.get_position().width))
 
 
+def height(ax: Axes) -> float:
+    """About how high the axes themselves are, without title, legend and what is below them, in points."""
+    place = ax.get_subplotspec()
+    share = place.rowspan.stop - place.rowspan.start if place else 1
+    rows = place.get_gridspec().nrows if place else 1
+    return max(float(ax.figure.bbox.height / ax.figure.dpi * 72 * share / rows) - 90, 50.0)
+
+
 def header(ax: Axes, title: str, detail: str, legend: Iterable[tuple[str, Any]] = ()) -> None:
     """Title, a line of detail and a legend (`(label, colour or handle)`, in its order) above the axes.
 
@@ -279,6 +287,7 @@ def nothing(title: str, ax: Axes | None, figsize: Sequence[float] | None, text: 
     """A chart of nothing, which says so."""
     ax = axes(ax, figsize, 2.0)
     ax.set_axis_off()
+    ax.set(xticks=[], yticks=[])
     ax.text(
         *(0.5, 0.5, f"{text} in this selection"),
         ha="center",
@@ -324,6 +333,6 @@ def count_axis(axis: Any) -> None:
 def width_of(text: str, size: float = _SMALL, weight: str = "normal") -> float:
     """How wide a text is when drawn, in points."""
     drawn, fonts = drawable(text)
-    figure = Figure(dpi=72)
+    figure = Figure(dpi=720)  # at few dots per inch, each letter is rounded to whole ones
     shown = figure.text(0, 0, drawn, fontsize=size, fontweight=weight, fontfamily=fonts, parse_math=False)
-    return float(shown.get_window_extent().width)
+    return float(shown.get_window_extent().width) / 10

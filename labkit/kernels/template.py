@@ -24,7 +24,7 @@ IMPORTS = (
     "kubernetes.client.api.core_v1_api",
     "labkit.alerts.arrival",
     "labkit.alerts.query",
-    "labkit.charts.figures",
+    "labkit.charts.bars",
     "labkit.connect",
     "labkit.lab",
     "labkit.provision.preflight",

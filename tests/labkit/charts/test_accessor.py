@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from labkit.alerts.card import Alert
 from labkit.charts import process_tree, summary_data
@@ -15,7 +15,7 @@ from labkit.errors import LabError
 
 def test_a_frame_of_alerts_draws_itself(captured: pd.DataFrame) -> None:
     for draw in (captured.falco.timeline, captured.falco.top_rules, captured.falco.by_pod, captured.falco.tactics):
-        assert isinstance(draw(), Figure)
+        assert isinstance(draw(), Axes)
     assert captured.falco.tree() == process_tree(captured)
     pd.testing.assert_frame_equal(captured.falco.summary(), summary_data(captured))
 
@@ -53,4 +53,4 @@ def test_a_kept_frame_can_still_be_drawn(captured: pd.DataFrame, tmp_path: Path)
     captured.to_pickle(tmp_path / "alerts.pkl")
     kept = pd.read_pickle(tmp_path / "alerts.pkl")
     pd.testing.assert_frame_equal(kept, captured)
-    assert isinstance(kept.falco.timeline(), Figure)
+    assert isinstance(kept.falco.timeline(), Axes)
