@@ -37,9 +37,11 @@ __all__ = [
     "health",
     "is_stopped",
     "load",
+    "noise",
     "recording",
     "running",
     "set_load",
+    "set_noise",
     "silence",
     "status",
     "stop",
@@ -53,6 +55,7 @@ CONTROL_PATH = "/_ekslab/"
 HEALTH_PATH = f"{CONTROL_PATH}health"
 RECORDING_PATH = f"{CONTROL_PATH}recording"
 LOAD_PATH = f"{CONTROL_PATH}load"
+NOISE_PATH = f"{CONTROL_PATH}noise"
 PROGRAM = [sys.executable, "-m", "ekslab.server"]
 PARENT = "EKSLAB_PARENT"
 """Environment variable with a pid: a lab that is started while it is set ends with that process."""
@@ -229,7 +232,7 @@ def status(home: Path | str) -> Status:
     pods = [(f"{pod['namespace']}/{pod['name']}", str(pod["status"])) for pod in report["pods"]]
     width = max((len(name) for name, _ in pods), default=0)
     lines = [f"Running for {lasted}, pid {report['pid']}, {report['memory'] / 1e6:.0f} MB", endpoints.summary]
-    lines += load_lines(report.get("load", {}))
+    lines += condition_lines(report)
     lines += [f"  {len(pods)} pod{'' if len(pods) == 1 else 's'}"]
     lines += [f"  {name.ljust(width)}  {condition}" for name, condition in pods]
     details = {
@@ -244,14 +247,21 @@ def status(home: Path | str) -> Status:
     return Status(True, details, "\n".join(lines))
 
 
-def load_lines(load: Mapping[str, Any]) -> list[str]:
-    """What `load` answers, in a line for people; none if nothing is switched on."""
+def condition_lines(report: Mapping[str, Any]) -> list[str]:
+    """What is switched on in a lab that `health` reports on, in lines for people: AWS's load, and noise."""
+    load, noise = report.get("load", {}), report.get("noise", {})
     parts = [f"answers after {load['latency'] * 1000:g} ms"] if load.get("latency") else []
     parts += [f"Insights queries take {load['query_seconds']:g} s or more"] if load.get("query_seconds") else []
     if quotas := load.get("quotas"):
         shown = ", ".join(f"{name} {quotas[name]:g}/s" for name in ("FilterLogEvents", "StartQuery", "GetQueryResults"))
         parts += [f"quotas: {shown}, {quotas['ConcurrentQueries']:g} queries at a time"]
-    return [f"  AWS load    {'; '.join(parts)}"] if parts else []
+    lines = [f"  AWS load    {'; '.join(parts)}"] if parts else []
+    if noise.get("rate"):
+        lines += [
+            f"  noise       {noise['rate']:g} alerts a minute on average, in namespace {noise['namespace']} "
+            f"(seed {noise['seed']})"
+        ]
+    return lines
 
 
 def _not_running(home: Path) -> Status:
@@ -313,6 +323,22 @@ def set_load(
     changes = {"latency": latency, "query_seconds": query_seconds, "quotas": quotas}
     body = {name: value for name, value in changes.items() if value is not None}
     return _request(endpoints, "PUT", LOAD_PATH, json.dumps(body, default=dict))
+
+
+def noise(endpoints: Endpoints) -> dict[str, Any]:
+    """The background noise: `rate` in alerts a minute (0: off), `seed`, `namespace`. Raises `NotRunningError`."""
+    return _request(endpoints, "GET", NOISE_PATH)
+
+
+def set_noise(endpoints: Endpoints, rate: float, *, seed: int | None = None) -> dict[str, Any]:
+    """Makes ordinary things happen in pods of the cluster, so that Falco alerts `rate` times a minute on average.
+
+    At a rate of 0 it ends, and its pods and their namespace are removed. The same `seed` gives the same pods, commands
+    and order. Returns what `noise` does. Raises `EksLabError` if a value can't be, `NotRunningError` if the lab doesn't
+    answer.
+    """
+    body = {"rate": rate} if seed is None else {"rate": rate, "seed": seed}
+    return _request(endpoints, "PUT", NOISE_PATH, json.dumps(body))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The lab's control API on the AWS port: health, recordings of system calls, and AWS's load."""
+"""The lab's control API on the AWS port: health, recordings of system calls, AWS's load, and noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ekslab.client import CONTROL_PATH, HEALTH_PATH, LOAD_PATH, RECORDING_PATH
+from ekslab.client import CONTROL_PATH, HEALTH_PATH, LOAD_PATH, NOISE_PATH, RECORDING_PATH
 from ekslab.node import subscribe
 from falcorules import Event, as_line
 
@@ -79,6 +79,10 @@ class Control:
                 return self._load()
             case "PUT", path if path == LOAD_PATH:
                 return self._set_load(await request.read())
+            case "GET", path if path == NOISE_PATH:
+                return web.json_response(self._lab.noise.described())
+            case "PUT", path if path == NOISE_PATH:
+                return await self._set_noise(await request.read())
         raise web.HTTPNotFound
 
     def _load(self) -> web.Response:
@@ -90,6 +94,13 @@ class Control:
         except (ValueError, TypeError) as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return self._load()
+
+    async def _set_noise(self, body: bytes) -> web.Response:
+        try:
+            await self._lab.noise.set(json.loads(body))
+        except (ValueError, TypeError) as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return web.json_response(self._lab.noise.described())
 
     def _start(self, namespace: str) -> web.Response:
         if len(self._recordings) >= _MAX_RECORDINGS:  # the oldest was never stopped

@@ -12,6 +12,7 @@ from ekslab.identity import ServiceAccountIssuer
 from ekslab.images import registry
 from ekslab.kubernetes import Cluster
 from ekslab.node import Network, Node
+from ekslab.noise import Noise
 from ekslab.state import Endpoints
 
 
@@ -50,12 +51,14 @@ class EmbeddedLab:
             aws_authenticate=self.aws.authenticate_eks_token,
         )
         self.network.serve("*.amazonaws.com", self.aws.handle)
+        self.noise = Noise(self.cluster)
 
     async def start(self) -> None:
         """Start the controllers and kubelets; returns when the cluster accepts requests."""
         await self.cluster.start()
 
     async def stop(self) -> None:
+        await self.noise.stop()
         await self.cluster.stop()
 
     def describe(self) -> dict[str, Any]:

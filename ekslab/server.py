@@ -104,6 +104,7 @@ async def serve(options: argparse.Namespace) -> None:
             "memory": memory.resident() or memory.peak(),
             "kubernetes_version": versions.KUBERNETES,
             "load": lab.aws.load.described(endpoints.region),
+            "noise": lab.noise.described(),
             **lab.describe(),
         }
 

@@ -98,6 +98,17 @@ def stop_embedded(home: Path) -> bool:
     return stopped
 
 
+def end_noise(target: Target) -> None:
+    """Ends the background noise of the embedded lab, if there is any; its pods go with it. On EKS there is none."""
+    from ekslab import client
+
+    if target.settings.target == "embedded":
+        with labkit_errors():
+            lab = client.running(target.settings.home)
+            if client.noise(lab)["rate"]:
+                client.set_noise(lab, 0)
+
+
 @contextmanager
 def labkit_errors() -> Iterator[None]:
     """Turns errors of the embedded lab's client into `NoLabError` and `NotRunningError` of labkit."""

@@ -209,8 +209,10 @@ class Lab:
 
         It continues after errors, and raises `TeardownError` at the end, with what is left and why.
         """
+        from labkit.connect import end_noise
         from labkit.provision.steps import STEPS, undo_all
 
+        end_noise(self.target)
         return undo_all(self.target, STEPS)
 
     def audit(self) -> Audit:

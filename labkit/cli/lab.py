@@ -53,6 +53,15 @@ def _quota(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     callback=_quota,
     help="The quotas, with another number, e.g. FilterLogEvents=5; may be repeated.",
 )
+@click.option(
+    "--noise",
+    type=click.FloatRange(0, 120),
+    is_flag=False,
+    flag_value=4,
+    metavar="[RATE]",
+    help="Ordinary noise in pods of the cluster: alerts a minute (4 if no number is given); 0 ends it.",
+)
+@click.option("--noise-seed", type=int, help="What the noise is drawn from (default: 1).")
 def up(
     aws_port: int | None,
     kubernetes_port: int | None,
@@ -61,8 +70,10 @@ def up(
     query_time: float | None,
     aws_quotas: bool | None,
     quotas: dict[str, float],
+    noise: float | None,
+    noise_seed: int | None,
 ) -> None:
-    """Start the embedded lab, unless it is running. What AWS is like under load changes in a running lab, too."""
+    """Start the embedded lab, unless it is running. AWS's load and the noise change in a running lab, too."""
     from ekslab import client
 
     settings = Settings.load(aws_port=aws_port, kubernetes_port=kubernetes_port, nodes=nodes)
@@ -78,11 +89,12 @@ def up(
     endpoints = connect.start_embedded(settings)
     click.echo("The embedded lab was running." if running else f"Started in {time.monotonic() - started:.1f} s.")
     wanted = quotas if quotas and aws_quotas is not False else aws_quotas
-    load = found.details.get("load", {})
-    if (aws_latency, query_time, wanted) != (None, None, None):
-        with connect.labkit_errors():
-            load = client.set_load(endpoints, latency=aws_latency, query_seconds=query_time, quotas=wanted)
-    click.echo("\n".join([endpoints.summary, *client.load_lines(load)]))
+    with connect.labkit_errors():
+        if (aws_latency, query_time, wanted) != (None, None, None):
+            client.set_load(endpoints, latency=aws_latency, query_seconds=query_time, quotas=wanted)
+        if noise is not None:
+            client.set_noise(endpoints, noise, seed=noise_seed)
+    click.echo("\n".join([endpoints.summary, *client.condition_lines(client.health(endpoints) or {})]))
     click.echo('For kubectl and the AWS CLI in this shell:  eval "$(labkit env)"')
 
 

@@ -9,6 +9,7 @@ from textwrap import indent
 import click
 
 from labkit.cli.parameters import Name, connect, running
+from labkit.connect import end_noise
 from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
 from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
@@ -58,6 +59,8 @@ def teardown(steps: tuple[str, ...]) -> None:
     except NoLabError as error:
         click.echo(f"Nothing to take down: {error.message}")
         return
+    if not steps:
+        end_noise(target)
     try:
         click.echo(repr(undo_all(target, [step for step in STEPS if not steps or step.name in steps])))
     except TeardownError as error:
