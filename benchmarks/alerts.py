@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import gzip
 import random
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +25,15 @@ ROOT = Path(__file__).parent.parent
 DAY = ROOT / "notebooks" / "data" / "day.jsonl.gz"
 START = 1_773_100_800_000_000_000  # ns: 2026-03-10T00:00:00Z
 
-Variant = Literal["usual", "long", "hard"]
-"""`usual`: some forty pods do what they always do, so that most values repeat. The container's fields are in
-`output_fields` (Falco's `append_output.extra_fields`). `long`: the container's fields are in `output`, too
-(`suggested_output`, the chart's default). `hard`: as `usual`, but nearly no value repeats."""
+Variant = Literal["usual", "long", "varied", "hard"]
+"""`usual`: forty pods and their nodes do six hundred things again and again; a command in ten, and each connection's
+port, is new. The container's fields are in `output_fields` (Falco's `append_output.extra_fields`).
+`long`: as `usual`, with the container's fields in `output`, too (`suggested_output`, the chart's default).
+`varied`: the same pods, users, programs, files and parents in any combination.
+`hard`: nearly no value repeats."""
 
 NODES = tuple(f"ip-10-0-{i}-{23 * i}.ec2.internal" for i in range(1, 5))
+_PORT = re.compile(r":\d+->")
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _IMAGES = ("nginx:1.27", "web:3.12", "cart:2.8", "redis:7.4", "mysql:9", "audit:1.9", "busybox:1.37")
 _USERS = (("root", 0, -1), ("root", 0, -1), ("www-data", 33, -1), ("postgres", 999, -1), ("ec2-user", 1000, 1000))
@@ -49,28 +53,54 @@ class Kind:
     format: Format
 
 
+@dataclass(frozen=True)
+class Activity:
+    """A kind of alert, with the values that it has here: of fields by their names, and `node`, `file`, `parent`."""
+
+    kind: Kind
+    values: dict[str, Any]
+
+    def fields(self, chance: random.Random, *, new_command: bool) -> dict[str, Any]:
+        """The output fields of one more alert."""
+        fields = dict(self.kind.alert["output_fields"])
+        port = chance.randrange(32768, 61000)
+        for name, value in fields.items():
+            if name in self.values:
+                fields[name] = self.values[name]
+            elif name == "fd.lport":
+                fields[name] = port
+            elif name == "fd.name":
+                is_file = str(value).startswith("/")
+                fields[name] = self.values["file"] if is_file else _PORT.sub(f":{port}->", str(value))
+            elif value is not None and (name in ("proc.pname", "proc.pcmdline") or name.startswith("proc.aname")):
+                fields[name] = self.values["parent"]
+        if new_command:
+            fields["proc.cmdline"] += f" --id={chance.randrange(1_000_000)}"
+        return fields
+
+
 @dataclass
 class Summary:
-    """What the alerts are like: their number, their messages' size in bytes, and how many values are distinct."""
+    """What the alerts are like: their number, their messages' size in bytes, and how much of them is new."""
 
     count: int = 0
     size: int = 0
-    values: dict[str, tuple[int, set[str]]] = field(default_factory=dict, repr=False)
+    texts: int = 0
+    values: set[tuple[str, str]] = field(default_factory=set, repr=False)
+    combinations: set[int] = field(default_factory=set, repr=False)
 
     def add(self, fields: dict[str, Any], line: bytes) -> None:
         self.count += 1
         self.size += len(line)
-        for name, value in fields.items():
-            if type(value) is str:
-                n, distinct = self.values.get(name, (0, set()))
-                distinct.add(value)
-                self.values[name] = n + 1, distinct
+        values = [(name, value) for name, value in fields.items() if type(value) is str]
+        self.texts += len(values)
+        self.values.update(values)
+        self.combinations.add(hash(tuple(values)))
 
     @property
-    def distinct(self) -> float:
-        """Share of the output fields' texts that occur for the first time in their field."""
-        texts = sum(n for n, _ in self.values.values())
-        return sum(len(distinct) for _, distinct in self.values.values()) / texts if texts else 0.0
+    def distinct(self) -> tuple[float, float]:
+        """Shares of the output fields' texts, and of all texts of an alert together, that weren't there before."""
+        return len(self.values) / max(self.texts, 1), len(self.combinations) / max(self.count, 1)
 
 
 def kinds(*, appended: bool) -> list[Kind]:
@@ -97,19 +127,23 @@ def messages(count: int, variant: Variant, summary: Summary | None = None) -> It
     """
     chance = random.Random(f"{variant} 2026")
     known = kinds(appended=variant == "long")
-    cluster = [_pod(chance) for _ in range(40)]
+    pods = [_pod(chance) for _ in range(40)]
+
+    def activity() -> Activity:
+        kind = known[min(int(chance.expovariate(5 / len(known))), len(known) - 1)]
+        if variant == "hard":
+            return Activity(kind, _pod(chance) | _unseen(chance))
+        on_host = "host" in kind.alert["tags"] and chance.random() < 0.3
+        return Activity(kind, (_host(chance) if on_host else chance.choice(pods)) | _seen(chance))
+
+    again = [activity() for _ in range(600)] if variant in ("usual", "long") else []
     step = 86_400_000_000_000 // count
     for number in range(count):
-        kind = known[min(int(chance.expovariate(5 / len(known))), len(known) - 1)]
         happened = START + number * step + chance.randrange(1_000_000_000)
-        fields = dict(kind.alert["output_fields"])
-        if variant == "hard":
-            node = _hard(chance, fields)
-        else:
-            on_host = "host" in kind.alert["tags"] and chance.random() < 0.3
-            node = _usual(chance, fields, _host(chance) if on_host else chance.choice(cluster))
+        found = again[min(int(chance.expovariate(6 / 600)), 599)] if again else activity()
+        fields = found.fields(chance, new_command=bool(again) and chance.random() < 0.1)
         fields["evt.time"] = happened
-        line = _line(kind, fields, node, happened)
+        line = _line(found.kind, fields, found.values["node"], happened)
         if summary is not None:
             summary.add(fields, line)
         yield happened, line
@@ -157,65 +191,38 @@ def _host(chance: random.Random) -> dict[str, Any]:
     return {"container.id": "host", "container.name": "host", **image, **pod, "node": chance.choice(NODES)}
 
 
-def _usual(chance: random.Random, fields: dict[str, Any], where: dict[str, Any]) -> str:
+def _seen(chance: random.Random) -> dict[str, Any]:
+    """What a process does, of what is usual."""
     program, file = chance.choice(_PROGRAMS), chance.choice(_FILES)
-    return _changed(
-        fields,
-        where,
-        user=chance.choice(_USERS),
-        program=program,
-        command=f"{program} {chance.choice(('-s', '-n', '-rs', '-q'))} {file}",
-        file=lambda: file,
-        parent=lambda: chance.choice(_PARENTS),
-        tty=chance.choice((0, 0, 0, 34816, 34817)),
-    )
+    name, uid, loginuid = chance.choice(_USERS)
+    command = f"{program} {chance.choice(('-s', '-n', '-rs', '-q'))} {file}"
+    tty = chance.choice((0, 0, 0, 34816, 34817))
+    return _does(name, uid, loginuid, program, command, file, chance.choice(_PARENTS), tty)
 
 
-def _hard(chance: random.Random, fields: dict[str, Any]) -> str:
+def _unseen(chance: random.Random) -> dict[str, Any]:
+    """What a process does, not seen before."""
     pid, uid = chance.randrange(2, 4_194_304), chance.randrange(1000, 4_000_000_000)
-    program = f"p{_random(chance, 5)}"
-    return _changed(
-        fields,
-        _pod(chance),
-        user=(f"u{uid}", uid, uid),
-        program=program,
-        command=f"{program} --pid={pid} /tmp/{_random(chance, 12)}",
-        file=lambda: f"/proc/{pid}/root/{_random(chance, 8)}",
-        parent=lambda: f"p{_random(chance, 5)}",
-        tty=34816 + chance.randrange(4096),
-    )
+    program, parent = f"p{_random(chance, 5)}", f"p{_random(chance, 5)}"
+    command = f"{program} --pid={pid} /tmp/{_random(chance, 12)}"
+    file, tty = f"/proc/{pid}/root/{_random(chance, 8)}", 34816 + chance.randrange(4096)
+    return _does(f"u{uid}", uid, uid, program, command, file, parent, tty)
 
 
-def _changed(
-    fields: dict[str, Any],
-    where: dict[str, Any],
-    *,
-    user: tuple[str, int, int],
-    program: str,
-    command: str,
-    file: Callable[[], str],
-    parent: Callable[[], str],
-    tty: int,
-) -> str:
-    """Changes the fields that an alert has, and returns the node's name."""
-    new = {
-        **where,
-        "user.name": user[0],
-        "user.uid": user[1],
-        "user.loginuid": user[2],
+def _does(
+    user: str, uid: int, loginuid: int, program: str, command: str, file: str, parent: str, tty: int
+) -> dict[str, Any]:
+    return {
+        "user.name": user,
+        "user.uid": uid,
+        "user.loginuid": loginuid,
         "proc.name": program,
         "proc.exepath": f"/usr/bin/{program}",
         "proc.cmdline": command,
         "proc.tty": tty,
+        "file": file,
+        "parent": parent,
     }
-    for name, value in fields.items():
-        if name in new:
-            fields[name] = new[name]
-        elif value is not None and (name in ("proc.pname", "proc.pcmdline") or name.startswith("proc.aname")):
-            fields[name] = parent()
-        elif name in ("fd.name", "proc.sname") and str(value).startswith("/"):
-            fields[name] = file()
-    return str(where["node"])
 
 
 def _random(chance: random.Random, length: int) -> str:

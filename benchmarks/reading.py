@@ -47,13 +47,14 @@ def measure(*, full: bool = False) -> Part:
     everyone = interpreters()
     some = {name: everyone[name] for name in everyone if name in SOME}
     ours = {name: everyone[name] for name in OURS}
-    usual, hard, long = (group(variant) for variant in ("usual", "hard", "long"))
+    usual, long, varied, hard = (group(variant) for variant in ("usual", "long", "varied", "hard"))
     small = [name for count, often in SMALL.items() for name in [group("usual", count).name] * often]
     sizes = interleaved(some, [*small, group("hard", client.MOST_COMPARED).name], turns=2)
     found = {
         usual: merged(interleaved(everyone, [usual.name], turns=1), interleaved(some, [usual.name], turns=2)),
-        hard: interleaved(some, [hard.name], turns=1),
         long: interleaved(ours, [long.name], turns=2),
+        varied: interleaved(ours, [varied.name], turns=2),
+        hard: interleaved(some, [hard.name], turns=1),
     }
     sizes = merged(sizes, found[usual])
     if full:
@@ -163,7 +164,9 @@ def side_by_side(group: pages.Group, found: Measures) -> Table:
             [LABELS[name], spent * 1e6, 1 / spent, ratio, wall * group.count, *(m and round(m) for m in memory)]
         )
     variant = group.name.partition("-")[0]
-    title = f"{group.count:,} alerts, {variant}: {group.mean:,.0f} B a message, {group.distinct:.2%} of values distinct"
+    values, combinations = group.distinct
+    title = f"{group.count:,} alerts, {variant}: {group.mean:,.0f} B a message; {values:.1%} of values are new, "
+    title += f"{combinations:.0%} of their combinations"
     return Table(title, columns, rows)
 
 

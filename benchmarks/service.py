@@ -6,7 +6,6 @@ standard input does. It checks neither signatures nor times: what it can't answe
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -15,10 +14,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-# What a request may ask for: the whole group, in order.
-_UNDERSTOOD = {"logGroupName", "logStreamNames", "limit", "nextToken"}
+import orjson
+
+from benchmarks.pages import Group
+
+# What a request may ask for: all events of a window, oldest first.
+_UNDERSTOOD = {"logGroupName", "logStreamNames", "limit", "startTime", "endTime", "nextToken"}
 
 
 @contextmanager
@@ -39,11 +42,9 @@ class Service:
     """Pages of log groups, by the groups' names."""
 
     def __init__(self, folder: Path) -> None:
-        self._bounds: dict[str, list[int]] = {}
-        self._files: dict[str, int] = {}
-        for index in folder.glob("*.json"):
-            self._bounds[index.stem] = json.loads(index.read_text())["bounds"]
-            self._files[index.stem] = os.open(index.with_suffix(".pages"), os.O_RDONLY)
+        found = [Group.load(file) for file in folder.glob("*.pages")]
+        self._groups = {group.name: group for group in found if group is not None}
+        self._files = {name: os.open(group.file, os.O_RDONLY) for name, group in self._groups.items()}
 
     def serve(self, connection: socket.socket) -> None:
         """Answers the requests of a connection until the client closes it."""
@@ -53,22 +54,35 @@ class Service:
             while request := _request(stream):
                 self._answer(connection, *request)
 
-    def _answer(self, connection: socket.socket, operation: str, parameters: dict[str, object]) -> None:
-        name = str(parameters.get("logGroupName"))
+    def _answer(self, connection: socket.socket, operation: str, asked: dict[str, Any]) -> None:
+        group = self._groups.get(str(asked.get("logGroupName")))
         if operation == "DescribeLogStreams":
-            _send(connection, 200, json.dumps({"logStreams": [{"logStreamName": "alerts"}]}).encode())
-        elif operation != "FilterLogEvents" or name not in self._bounds or parameters.keys() - _UNDERSTOOD:
-            problem = {"__type": "InvalidParameterException", "message": f"not served: {operation} {parameters}"}
-            _send(connection, 400, json.dumps(problem).encode())
+            _send(connection, 200, orjson.dumps({"logStreams": [{"logStreamName": "alerts"}]}))
+        elif operation != "FilterLogEvents" or group is None or asked.keys() - _UNDERSTOOD:
+            problem = {"__type": "InvalidParameterException", "message": f"not served: {operation} {asked}"}
+            _send(connection, 400, orjson.dumps(problem))
         else:
-            page = int(str(parameters.get("nextToken", 0)))
-            first, end = self._bounds[name][page : page + 2]
-            _send(connection, 200, b"", length=end - first)
-            while first < end:
-                first += os.sendfile(connection.fileno(), self._files[name], first, end - first)
+            self._page(connection, group, asked)
+
+    def _page(self, connection: socket.socket, group: Group, asked: dict[str, Any]) -> None:
+        start, end = asked.get("startTime", 0), asked.get("endTime", 1 << 62)
+        inside = [i for i, (_, _, first, last) in enumerate(group.pages) if first <= end and last >= start]
+        page = int(asked["nextToken"]) if "nextToken" in asked else next(iter(inside), 0)
+        at, ends, first, last = group.pages[page]
+        is_last = not inside or page == inside[-1]
+        if start <= first and last <= end and (not is_last or page == len(group.pages) - 1):
+            _send(connection, 200, b"", length=ends - at)
+            while at < ends:
+                at += os.sendfile(connection.fileno(), self._files[group.name], at, ends - at)
+            return
+        body = orjson.loads(os.pread(self._files[group.name], ends - at, at))
+        body["events"] = [event for event in body["events"] if start <= event["timestamp"] <= end]
+        if is_last:
+            body.pop("nextToken", None)
+        _send(connection, 200, orjson.dumps(body))
 
 
-def _request(stream: BinaryIO) -> tuple[str, dict[str, object]] | None:
+def _request(stream: BinaryIO) -> tuple[str, dict[str, Any]] | None:
     """The operation and its parameters; None at the end."""
     if not stream.readline():
         return None
@@ -76,7 +90,7 @@ def _request(stream: BinaryIO) -> tuple[str, dict[str, object]] | None:
     while line := stream.readline().strip():
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    parameters = json.loads(stream.read(int(headers.get("content-length", 0))) or b"{}")
+    parameters = orjson.loads(stream.read(int(headers.get("content-length", 0))) or b"{}")
     return headers.get("x-amz-target", "").partition(".")[2], parameters
 
 

@@ -42,18 +42,31 @@ def test_all_alerts_come_page_by_page(logs: Any) -> None:
     assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
 
 
+def test_a_window_has_the_events_of_its_time(logs: Any) -> None:
+    def read(**window: int) -> list[int]:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName="usual-2500", **window)
+        return [event["timestamp"] for page in pages for event in page["events"]]
+
+    times = read()
+    middle, late = times[1250], times[2400]
+    assert read(startTime=middle, endTime=late) == [time for time in times if middle <= time <= late]
+    assert read(endTime=middle) + read(startTime=middle + 1) == times
+    assert read(startTime=times[0], endTime=times[-1]) == times
+    assert read(startTime=times[-1] + 1) == read(endTime=times[0] - 1) == []
+
+
 def test_pages_are_as_large_as_cloudwatch_makes_them(folder: Path) -> None:
     group = pages.group(folder, "usual", 2500)
     data = group.file.read_bytes()
-    for first, end in zip(group.bounds, group.bounds[1:-1], strict=False):
+    for first, end, *_ in group.pages[:-1]:
         events = orjson.loads(data[first:end])["events"]
         size = sum(len(event["message"]) + 26 for event in events)
         assert pages.MOST_BYTES - 3000 < size <= pages.MOST_BYTES
     tiny = list(pages.bodies(iter([(0, b"{}")] * 10_001)))
-    assert [len(orjson.loads(body)["events"]) for body in tiny] == [10_000, 1]
+    assert [len(orjson.loads(body)["events"]) for body, *_ in tiny] == [10_000, 1]
 
 
-@pytest.mark.parametrize("what", [{"filterPattern": "root"}, {"startTime": 1}, {"logStreamNamePrefix": "a"}])
+@pytest.mark.parametrize("what", [{"filterPattern": "root"}, {"startFromHead": False}, {"logStreamNamePrefix": "a"}])
 def test_what_it_would_answer_wrongly_is_refused(logs: Any, what: dict[str, Any]) -> None:
     with pytest.raises(ClientError, match="not served"):
         logs.filter_log_events(logGroupName="usual-2500", **what)
