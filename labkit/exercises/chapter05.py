@@ -167,9 +167,8 @@ def exception(target: Target, answer: Any) -> str:
     report = falcorules.check(files)
     if report.errors:
         raise Wrong(f"Falco refuses it: {report.errors[0].message.strip()}")
-    recorded = recorded_day.events(target.settings.root)
-    before = falcorules.load(files[:1]).replay(recorded).alerts
-    after = {_identity(alert) for alert in falcorules.load(files).replay(recorded)}
+    before = recorded_day.raised(target.settings.root)
+    after = {_identity(a) for a in falcorules.load(files).replay(recorded_day.events(target.settings.root))}
     gone = [alert for alert in before if _identity(alert) not in after]
     new = len(after) - len(before) + len(gone)
     visit = set(recorded_day.intruder(recorded_day.frame(target.settings.root))["evt.time"].tolist())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from falcorules import RecordedEvent
+    from falcorules import Alert, RecordedEvent
 
 DAY = Path("notebooks", "data", "day.jsonl.gz")
 EVENTS = Path("notebooks", "data", "day-events.jsonl.gz")
@@ -40,6 +40,14 @@ def events(root: Path) -> list[RecordedEvent]:
     from falcorules import open_events
 
     return list(open_events(root / EVENTS))
+
+
+@cache
+def raised(root: Path) -> tuple[Alert, ...]:
+    """The alerts that Falco's default rules raise on the events."""
+    import falcorules
+
+    return falcorules.load([falcorules.default_rules()]).replay(events(root)).alerts
 
 
 def intruder(day: pd.DataFrame) -> pd.DataFrame:
