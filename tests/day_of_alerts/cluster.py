@@ -145,7 +145,7 @@ class Keys:
 class Cluster:
     """Four nodes, their pods, and the events that rules alert on or that start a program."""
 
-    random: random.Random
+    seed: int
     engine: falcorules.Engine
     events: list[falcorules.RecordedEvent] = field(default_factory=list)
     alerts: list[falcorules.Alert] = field(default_factory=list)
@@ -153,6 +153,7 @@ class Cluster:
     last: int = 0
 
     def __post_init__(self) -> None:
+        self.random = self.numbers("cluster")
         self.network = Network()
         self.network._ports = iter(lambda: self.random.randrange(32768, 61000), None)  # type: ignore[assignment]
         self.network.serve(API_SERVER, _unauthorized, ip="10.100.0.1")
@@ -186,6 +187,10 @@ class Cluster:
         self.events.append(recorded)
         self.alerts += self.engine.process(recorded)
         assert len(self.engine.process(recorded)) == len(alerts)
+
+    def numbers(self, *of: object) -> random.Random:
+        """Random numbers of one program's own, so that a change elsewhere doesn't change what it does."""
+        return random.Random(f"{self.seed} {of}")
 
     # -- time
 
@@ -280,7 +285,7 @@ def run(day: Callable[[Cluster], Coroutine[Any, Any, None]], rules: Any, *, star
     loop = _Loop(start)
 
     async def main() -> Cluster:
-        cluster = Cluster(random.Random(seed), falcorules.load(rules))
+        cluster = Cluster(seed, falcorules.load(rules))
         await day(cluster)
         return cluster
 

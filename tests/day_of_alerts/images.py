@@ -256,6 +256,17 @@ def _all() -> tuple[Image, ...]:
             for tag in ("3.12.0", "3.12.1")
         ),
         _service(f"{ECR}/shop/cart", "1.41.2", shopping, "node", "server.js", user="node", workdir="/home/node"),
+        _service(
+            "docker.io/library/nginx",
+            "1.29.3",
+            web,
+            "nginx",
+            "-g",
+            "daemon off;",
+            workers="2 101:nginx: worker process",
+        ),
+        _service(f"{ECR}/shop/search", "3.0.4", java, "/opt/java/openjdk/bin/java", "-jar", "app.jar", user="app"),
+        _service(f"{ECR}/shop/mailer", "1.7.0", shopping, "node", "mailer.js", workdir="/home/node"),
         _service(f"{ECR}/shop/payments", "5.2.0", java, "/opt/java/openjdk/bin/java", "-jar", "app.jar", user="app"),
         _service(
             "docker.io/library/postgres",

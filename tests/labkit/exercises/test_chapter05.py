@@ -56,7 +56,7 @@ def other(day: pd.DataFrame, deployment: str, not_this: str) -> str:
 def test_the_right_answer_in_several_forms(target: Target, right: dict[str, Any]) -> None:
     told = exercises.check(target, "05-intruder", right)
     assert told.right
-    assert "39 alerts in 49 minutes" in told.text
+    assert "39 alerts in 47 minutes" in told.text
     assert "only 3 of those were the intruder's" in told.text
     first = right["first_alert"]
     for when in ("13:07", "13:07:24", f"{first:%Y-%m-%d %H:%M}", str(first), first.tz_convert("Asia/Tokyo")):
@@ -129,7 +129,7 @@ PATH = "/usr/local/bin/config-sync"
 )
 def test_an_exception_that_is_about_the_noise_and_nothing_else(target: Target, text: str) -> None:
     told = exercises.check(target, "05-exception", text)
-    assert told.text == "2,954 alerts become 1,033, and none of the intruder's is lost."
+    assert told.text == "3,052 alerts become 1,131, and none of the intruder's is lost."
 
 
 def test_an_exception_that_works_today_and_could_be_got_past(target: Target) -> None:
@@ -151,7 +151,7 @@ def test_an_exception_that_works_today_and_could_be_got_past(target: Target) -> 
         (exception("[k8s.ns.name]", ["platform"]), "in the noisy pod, where it ran other programs"),
         (f"- rule: {RULE}\n  enabled: false\n", "10 alerts of the intruder would be gone (Contact K8S"),
         (f"- rule: {RULE}\n  enabled: false\n", "in both of its pods. What do the alerts of the noise have in common"),
-        (exception("[proc.exepath]", ["config-sync"]), "Nothing changes: there are still 2,954 alerts"),
+        (exception("[proc.exepath]", ["config-sync"]), "Nothing changes: there are still 3,052 alerts"),
         (
             exception("[proc.exepath, fd.lport]", [PATH, 40000]).replace("values", "comps: [=, '>']\n      values"),
             "1,921 that make the noise are left",
