@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.calls import checked, near, short_repr, shortened, texts
 from labkit.errors import LabError
 from labkit.settings import Settings
-from labkit.show import in_notebook
+from labkit.show import in_notebook, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -352,6 +352,7 @@ class Lab:
         priority: str | None = None,
         limit: int | None = None,
         after: pd.DataFrame | None = None,
+        by: str | None = None,
     ) -> pd.DataFrame:
         """Alerts in the log group as a typed frame, oldest first; columns and `attrs` as in `labkit.alerts.read`.
 
@@ -359,11 +360,12 @@ class Lab:
         are no bound. `rule` is the name of a rule, or several; `pod` a pod's, with its namespace or without
         (`"default/web-0"`); `priority` the lowest (`"Warning"`: that and what is more severe). `limit=100` gives the
         newest 100. `after=df` gives what came since, without what `df` has. Stopped by Ctrl-C, it gives what was read
-        until then, and `df.attrs["complete"]` is False.
+        until then, and `df.attrs["complete"]` is False. `by="insights"` reads a long window by Logs Insights, which
+        costs money, and says about how much (`labkit.alerts.read_by_insights`).
 
         Raises `LabError` with similar names for a `rule` without alerts that Falco hasn't loaded.
         """
-        from labkit.alerts import read
+        from labkit.alerts import insights_price, read, read_by_insights
         from labkit.alerts.choice import Choice
         from labkit.alerts.diagnose import refuse_unknown
         from labkit.alerts.frame import Found
@@ -371,19 +373,19 @@ class Lab:
         from labkit.charts import accessor  # noqa: F401  registers df.falco
 
         choice = Choice.of(rule, pod, priority)
+        logs, group = self.aws.client("logs"), self.settings.log_group
+        chosen: dict[str, Any] = {"rule": choice.rules or None, "pod": pod, "priority": priority}
+        if by not in (None, "insights"):
+            raise LabError(f"by is {short_repr(by)}.", hint='Say by="insights", or leave it out: FilterLogEvents.')
+        if by and (limit is not None or after is not None):
+            raise LabError("Insights reads a whole window.", hint="Leave limit= and after= out, or by=.")
+        if by:
+            say(repr(insights_price(logs, group, start, end)))
         with reading() as shown:
-            df = read(
-                self.aws.client("logs"),
-                self.settings.log_group,
-                start,
-                end,
-                rule=choice.rules or None,
-                pod=pod,
-                priority=priority,
-                limit=limit,
-                after=after,
-                progress=shown,
-            )
+            if by:
+                df = read_by_insights(logs, group, start, end, **chosen, progress=shown)
+            else:
+                df = read(logs, group, start, end, **chosen, limit=limit, after=after, progress=shown)
         if not df.empty:
             return df
         for name in choice.rules if df.attrs["complete"] and after is None else ():

@@ -6,7 +6,8 @@ from labkit.alerts.frame import to_frame
 from labkit.alerts.live import follow, live_tail
 from labkit.alerts.parse import PRIORITIES, NotAlert, parse
 from labkit.alerts.query import insights
-from labkit.alerts.reader import events, read
+from labkit.alerts.reader import events, read, read_by_insights
+from labkit.alerts.rows import insights_price
 
 __all__ = [
     "PRIORITIES",
@@ -15,9 +16,11 @@ __all__ = [
     "events",
     "follow",
     "insights",
+    "insights_price",
     "live_tail",
     "parse",
     "read",
+    "read_by_insights",
     "read_file",
     "to_frame",
 ]

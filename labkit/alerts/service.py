@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import orjson
@@ -148,6 +148,15 @@ class Service:
                     self.pause(min(2.0**attempt * 0.5, 30.0) * random.uniform(0.5, 1.0))
         raise AssertionError  # the last attempt has returned or raised
 
+    def errors(self) -> AbstractContextManager[None]:
+        """A block whose errors of boto3 become `LabError`s that name the group."""
+        return log_errors(self.client, self.log_group)
+
+    def no_group(self) -> NoLogGroupError:
+        return NoLogGroupError(
+            f"There is no log group {self.log_group!r} in {self.client.meta.region_name}.", hint=_NO_GROUP
+        )
+
     def pause(self, seconds: float) -> None:
         if seconds > 0:
             self.stop.wait(seconds)
@@ -221,10 +230,7 @@ def log_errors(client: LogsClient, log_group: str) -> Iterator[None]:
     except TargetError as error:
         code, message = refusal(error)
         if code == "ResourceNotFoundException":
-            raise NoLogGroupError(
-                f"There is no log group {log_group!r} in {client.meta.region_name}.",
-                hint="Create it with lab.apply('log-group'), or check log_group and the region (LABKIT_REGION).",
-            ) from error.__cause__
+            raise Service(client, log_group).no_group() from error.__cause__
         if code in ("AccessDeniedException", "AccessDenied"):
             raise TargetError(
                 f"These credentials may not read log group {log_group!r}: {message}",
@@ -235,6 +241,7 @@ def log_errors(client: LogsClient, log_group: str) -> Iterator[None]:
         raise
 
 
+_NO_GROUP = "Create it with lab.apply('log-group'), or check log_group and the region (LABKIT_REGION)."
 _IN_BETWEEN = "Is a proxy or another program in between? Check AWS_ENDPOINT_URL and the network, then try again."
 _HINTS = {
     "InvalidParameterException": "Check the filter pattern's quotes and braces, and that start is before end.",

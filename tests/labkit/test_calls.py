@@ -72,6 +72,8 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "an attack that is none": (lambda: attacks.find(5), "It has to be text"),  # type: ignore[arg-type]
     "a lab for a client": (lambda: alerts.read(bare_lab()), 'lab.aws.client("logs")'),
     "a rule's number": (lambda: bare_lab().alerts(rule=5), "It has to be text"),  # type: ignore[arg-type]
+    "another way to read": (lambda: bare_lab().alerts(by="athena"), 'by="insights"'),
+    "the newest by Insights": (lambda: bare_lab().alerts(by="insights", limit=5), "Leave limit="),
     "a pod's list": (lambda: bare_lab().alerts(pod=["a"]), "It has to be text"),  # type: ignore[arg-type]
     "what is no frame to go on after": (lambda: bare_lab().alerts(after=[1]), "lab.alerts()"),  # type: ignore[arg-type]
     "no events": (lambda: alerts.to_frame(5), "It has to be several values"),  # type: ignore[arg-type]
@@ -163,7 +165,7 @@ def test_tab_and_help_show_the_public_names_and_no_others(package: Any) -> None:
 
 
 def test_help_still_shows_a_verb_s_own_signature() -> None:
-    parameters = ["self", "start", "end", "rule", "pod", "priority", "limit", "after"]
+    parameters = ["self", "start", "end", "rule", "pod", "priority", "limit", "after", "by"]
     assert list(inspect.signature(Lab.alerts).parameters) == parameters
     assert "typed frame" in str(Lab.alerts.__doc__)
 

@@ -122,7 +122,7 @@ def test_alerts_have_an_end(lab: Lab) -> None:
     assert repr(lab.alerts("2h", "1h")).startswith("No alerts since 2h until 1h in log group falco")
 
 
-def test_alerts_are_chosen_by_rule_pod_and_priority(lab: Lab) -> None:
+def test_alerts_are_chosen_by_rule_pod_and_priority(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.ensure("fluent-bit", "falco", "nginx")
     rule = "Read sensitive file untrusted"
     lab.exec("deploy/nginx", "cat /etc/shadow")
@@ -136,6 +136,8 @@ def test_alerts_are_chosen_by_rule_pod_and_priority(lab: Lab) -> None:
     assert newest == lab.alerts(rule=rule)["time"].max()
     said = f"No alerts of the rule '{rule}' in pod elsewhere/{pod} of priority Error or above in log group falco."
     assert repr(lab.alerts(rule=rule, pod=f"elsewhere/{pod}", priority="error")) == said
+    assert list(lab.alerts(by="insights", rule=rule)["time"]) == list(lab.alerts(rule=rule)["time"])
+    assert "Insights scans about 0.000 GB for this window" in capsys.readouterr().err
     before = lab.alerts()
     assert "No alerts beside those that were given" in repr(lab.alerts(after=before))
     lab.exec("deploy/nginx", "cat /etc/shadow")
