@@ -75,6 +75,8 @@ class Pieces(dict[str, int]):
         self._first, self._last = first, last
         # For each set of keys: the numbers of the pieces that have it, and their values' codes, one after the other.
         self._shapes: dict[tuple[str, ...], tuple[array[int], array[int]]] = {}
+        # For each key: where its code is in a piece of a shape.
+        self._places: dict[str, list[tuple[tuple[str, ...], int]]] = {}
 
     def __missing__(self, text: str) -> int:
         if len(self) >= _MOST_PIECES:
@@ -98,6 +100,8 @@ class Pieces(dict[str, int]):
         shape = self._shapes.get(names := tuple(fields))
         if shape is None:
             shape = self._shapes[names] = (array("i"), array("i"))
+            for place, name in enumerate(names):
+                self._places.setdefault(name, []).append((names, place))
         for name, value in fields.items():
             values = self._fields.get(name)
             if values is None:
@@ -109,13 +113,12 @@ class Pieces(dict[str, int]):
 
     def codes(self, name: str) -> Any:
         """The code that each piece has for a field (int32; -1: no value, -2: no field); None if no piece has it."""
-        found = None
-        for names, (numbers, codes) in self._shapes.items():
-            if name in names:
-                if found is None:
-                    found = np.full(self.count, ABSENT, dtype="int32")
-                table = np.frombuffer(codes, dtype="int32").reshape(-1, len(names))
-                found[np.frombuffer(numbers, dtype="int32")] = table[:, names.index(name)]
+        if name not in self._places:
+            return None
+        found = np.full(self.count, ABSENT, dtype="int32")
+        for names, place in self._places[name]:
+            numbers, codes = (np.frombuffer(values, dtype="int32") for values in self._shapes[names])
+            found[numbers] = codes[place :: len(names)]
         return found
 
 
