@@ -258,7 +258,10 @@ def needles_of(text: str) -> tuple[str, ...]:
 
 def lacks(message: str, needles: Sequence[str]) -> bool:
     """Whether no string in a message's JSON can contain one of the needles."""
-    return not any(needle in message for needle in needles) and "\\u" not in message
+    for needle in needles:
+        if needle in message:
+            return False
+    return "\\u" not in message
 
 
 @dataclass(frozen=True)
@@ -394,9 +397,8 @@ class JsonPattern:
     condition: Condition
 
     def matches(self, message: str) -> bool:
-        if not message.lstrip().startswith("{"):
-            return False
-        if self.condition.needles and lacks(message, self.condition.needles):
+        needles = self.condition.needles
+        if (needles and lacks(message, needles)) or not message.lstrip().startswith("{"):
             return False  # without parsing it
         try:
             document = orjson.loads(message)

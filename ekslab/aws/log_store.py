@@ -21,7 +21,10 @@ class Stream:
     created: int
     events: Events = field(default_factory=Events)
     last_ingestion: int | None = None
-    id: int = 0
+    id: int = 0  # of 80 bits
+
+    def __post_init__(self) -> None:
+        self._digits = f"{self.id:025d}"
 
     def add(self, batch: list[Event]) -> None:
         """Adds a batch that is sorted in itself."""
@@ -31,7 +34,7 @@ class Stream:
 
     def event_id(self, event: Event) -> str:
         """A stable id of 56 digits that sorts by time, as CloudWatch's do."""
-        return f"{event[0] << 144 | self.id << 64 | event[1]:056d}"
+        return f"{event[0]:013d}{self._digits}{event[1]:018d}"
 
 
 Listener = Callable[["Group", Stream, list[Event]], None]

@@ -427,7 +427,8 @@ class Logs:
         if newest_first and start < NEWEST_FIRST_SINCE:
             raise invalid("startFromHead=false is supported only when startTime is on or after 2024-01-01T00:00:00Z.")
         streams = self.streams(group, p.get("logStreamNames"), p.get("logStreamNamePrefix"))
-        matches = compile_pattern(p.get("filterPattern", "")).matches
+        pattern = p.get("filterPattern", "").strip()
+        matches = compile_pattern(pattern).matches if pattern else None
         after = None
         if "nextToken" in p:
             direction, after = _position(p["nextToken"])
@@ -438,27 +439,30 @@ class Logs:
         size = 0
         more = False
         events = scan(streams, start, end, after=after, newest_first=newest_first)
+        last: Event | None = None
         for scanned, (event, stream) in enumerate(events):
-            more = len(found) >= limit or scanned >= MAX_PAGE_SCAN
-            if not more and matches(event[3]):
-                size += message_size(event[3]) + EVENT_OVERHEAD
-                more = bool(found) and size > MAX_PAGE_BYTES
-                if not more:
-                    found.append(
-                        {
-                            "logStreamName": stream.name,
-                            "timestamp": event[0],
-                            "message": event[3],
-                            "ingestionTime": event[2],
-                            "eventId": stream.event_id(event),
-                        }
-                    )
-            if more:
+            if len(found) >= limit or scanned >= MAX_PAGE_SCAN:
+                more = True
                 break
-            after = event[:2]
+            timestamp, _, ingestion, message = event
+            if matches is None or matches(message):
+                size += message_size(message) + EVENT_OVERHEAD
+                if found and size > MAX_PAGE_BYTES:
+                    more = True
+                    break
+                found.append(
+                    {
+                        "logStreamName": stream.name,
+                        "timestamp": timestamp,
+                        "message": message,
+                        "ingestionTime": ingestion,
+                        "eventId": stream.event_id(event),
+                    }
+                )
+            last = event
         result: Result = {"events": found, "searchedLogStreams": []}
-        if more and after is not None:
-            result["nextToken"] = _token("b" if newest_first else "f", after)
+        if more and last is not None:
+            result["nextToken"] = _token("b" if newest_first else "f", last[:2])
         return result
 
     # -- filters --
