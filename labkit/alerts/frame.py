@@ -295,12 +295,12 @@ def _streams(names: Sequence[str | None], numbers: Any) -> pd.Categorical:
 
 def _categories(texts: Sequence[str]) -> pd.CategoricalDtype:
     """A column without any value has one category, what Falco writes there: Parquet keeps no dtype without one."""
-    return _few_categories(tuple(texts)) if len(texts) < 50 else pd.CategoricalDtype(pd.Index(texts, dtype="str"))
+    return _few_categories(tuple(texts)) if len(texts) < 50 else pd.CategoricalDtype(pd.Index(list(texts), dtype="str"))
 
 
 @lru_cache(1_000)  # making one takes longer than all else that is done for a column of a few alerts
 def _few_categories(texts: tuple[str, ...]) -> pd.CategoricalDtype:
-    return pd.CategoricalDtype(pd.Index(texts or ["<NA>"], dtype="str"))
+    return pd.CategoricalDtype(pd.Index(list(texts) or ["<NA>"], dtype="str"))
 
 
 def _texts(chunks: Sequence[pa.Array], order: Any) -> Any:

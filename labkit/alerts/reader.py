@@ -64,9 +64,10 @@ def read(
     Columns: `time` datetime64[ns, UTC] (Falco's own, exact; of an alert without one that of its `evt.time`, else when
     it was logged; missing if nanoseconds can't hold it, before 1677-09-22 or after 2262-04-11); `rule`, `source`,
     `hostname` categorical; `priority` ordered categorical from Debug to Emergency; `output` string; `tags` tuples; one
-    column per output field under Falco's name (`proc.cmdline` string, `user.uid` Int64, ...; a missing value is `<NA>`,
-    which is normal); and `eventId`, `logStreamName`, `timestamp`, `ingestionTime` as CloudWatch Logs knows the line. An
-    empty result has the same columns and dtypes. `df.attrs` counts: `events` read, `alerts` made of them, and `skipped`
+    column per output field under Falco's name (texts categorical, as `proc.cmdline`; whole numbers Int64, as
+    `user.uid`; booleans boolean, other numbers Float64; a missing value is normal); and `eventId` string,
+    `logStreamName` categorical, `timestamp` and `ingestionTime` datetime64[ns, UTC], as CloudWatch Logs knows the line.
+    An empty result has the same columns and dtypes. `df.to_parquet(file)` keeps all of it. `df.attrs` counts: `events` read, `alerts` made of them, and `skipped`
     lines by reason (`lifecycle`, `malformed`, `other`), and `untimed` alerts, whose `time` is missing.
 
     A long window is read in parts at the same time, at the pace that the account's quota of FilterLogEvents allows.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -252,3 +253,23 @@ def test_a_frame_that_says_why_it_is_empty_gives_plain_frames() -> None:
     assert "No alerts" not in repr(full)
     assert "<table" in str(full._repr_html_())
     assert full.attrs["alerts"] == 60
+
+
+def test_arrow_takes_texts_without_a_copy() -> None:
+    df = to_frame([event(line, n=i) for i, line in enumerate(LINES * 50)])
+    before = pa.total_allocated_bytes()
+    table = pa.Table.from_pandas(df)
+    texts = df[["output", "eventId"]].memory_usage(index=False, deep=True).sum()
+    assert pa.total_allocated_bytes() - before < texts / 4
+    assert table.column("output").to_pylist() == df["output"].tolist()
+    assert table.column("tags").to_pylist()[0] == list(df["tags"][0])
+
+
+def test_a_frame_is_small() -> None:
+    df = to_frame([event(line, n=i) for i, line in enumerate(LINES * 50)])
+    used = df.memory_usage(index=False, deep=True) / len(df)
+    assert used["output"] < df["output"].str.len().mean() + 10
+    assert used["tags"] < 3
+    categories = used[[name for name in df.columns if df[name].dtype == "category"]]
+    assert len(categories) > 30
+    assert categories.max() < 4  # a code of one or two bytes, and the texts, once
