@@ -78,6 +78,7 @@ def _edges(first: pd.Timestamp, last: pd.Timestamp, width: int) -> pd.DatetimeIn
     return walls.tz_localize(zone, ambiguous=np.ones(len(walls), bool), nonexistent="shift_forward").unique()
 
 
+@checked
 def time_zone(tz: object) -> tzinfo:
     """A time zone of its name, such as `Europe/Berlin`. Raises `LabError` if there is none of that name."""
     if isinstance(tz, tzinfo):
@@ -189,6 +190,7 @@ def tactics_data(df: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@checked
 def tagged(df: pd.DataFrame) -> pd.DataFrame:
     """The combinations of `rule` and `tags` (a tuple) that occur, and how many `alerts` have each."""
     rule, names = _rules(df)

@@ -333,6 +333,6 @@ def count_axis(axis: Any) -> None:
 def width_of(text: str, size: float = _SMALL, weight: str = "normal") -> float:
     """How wide a text is when drawn, in points."""
     drawn, fonts = drawable(text)
-    figure = Figure(dpi=720)  # at few dots per inch, each letter is rounded to whole ones
+    figure = Figure((0.1, 0.1), dpi=720)  # at few dots per inch, each letter is rounded to whole ones
     shown = figure.text(0, 0, drawn, fontsize=size, fontweight=weight, fontfamily=fonts, parse_math=False)
     return float(shown.get_window_extent().width) / 10
