@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from ekslab.aws.load import Load, published
 from ekslab.aws.protocols import AwsError
+from ekslab.http import HttpRequest
 
 
 class Ticks:
@@ -192,3 +194,12 @@ def test_latency_delays_an_answer_and_no_other_call(running: Any, logs: Any) -> 
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda client: client.filter_log_events(logGroupName="falco"), clients))
     assert 0.5 <= time.monotonic() - started < 5
+
+
+def test_latency_is_for_clients_and_not_for_pods(running: Any, logs: Any) -> None:
+    """A pod's request comes through the simulated network, and is the cluster's own."""
+    running.aws.load.set({"latency": 60})
+    body = b"Action=GetCallerIdentity&Version=2011-06-15"
+    request = HttpRequest("POST", "https://sts.us-east-1.amazonaws.com/", {}, body)
+    answer = asyncio.run_coroutine_threadsafe(running.aws.handle(request), running.loop).result(10)
+    assert answer.status == 403
