@@ -327,12 +327,18 @@ def _order(value: Value) -> tuple[int, Any]:
 
 def _text(value: Value) -> str:
     """The text of a value in results."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, Millis):
-        moment = dt.datetime.fromtimestamp(value // 1000, dt.UTC)
-        return f"{moment:%Y-%m-%d %H:%M:%S}.{value % 1000:03d}"
+        return f"{_second(value // 1000)}.{value % 1000:03d}"
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(round(value, 10))
     return str(value)
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def discovered(document: Any, path: str) -> Value:
