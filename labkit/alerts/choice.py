@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.alerts.frame import ALERT, DELIVERY, FIELDS, to_frame
+from labkit.alerts.frame import ALERT, DELIVERY, FIELDS, categories, to_frame
 from labkit.alerts.pages import Event
 from labkit.alerts.parse import PRIORITIES
 from labkit.calls import checked, near, short_repr, texts
@@ -140,7 +140,7 @@ def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         known: Any = next(df[name].dtype for df in frames if name in df)
         if isinstance(known, pd.CategoricalDtype) and not known.ordered:
             values = sorted({value for column in columns for value in column.dropna().unique()})
-            known = pd.CategoricalDtype(pd.Index(values, dtype=known.categories.dtype))
+            known = categories(values)
         if len({type(column.array) for column in columns}) > 1:
             columns = [column.astype(object) for column in columns]
         merged[name] = pd.concat([column.astype(known) for column in columns], ignore_index=True)

@@ -241,7 +241,7 @@ class _Field:
         place = {text: i for i, text in enumerate(known)}
         places = np.full(len(self.values) + 1, -1, dtype=np.result_type("int8", np.min_scalar_type(-len(known) - 1)))
         places[self.used] = [place[text] for text in texts.values()]
-        return pd.Categorical.from_codes(self.rows(places), dtype=_categories(known), validate=False)
+        return pd.Categorical.from_codes(self.rows(places), dtype=categories(known), validate=False)
 
     def priority(self) -> pd.Categorical:
         place = {name.lower(): i for i, name in enumerate(PRIORITIES)} | {"info": PRIORITIES.index("Informational")}
@@ -259,7 +259,7 @@ def _field_columns(fields: Mapping[str, _Field], stamps: Any, usual: Any) -> dic
     `stamps` is the field `evt.time` of rows that are `usual`.
     """
     n = len(usual)
-    nothing = pd.Categorical.from_codes(np.full(n, -1, dtype="int8"), dtype=_categories([]))
+    nothing = pd.Categorical.from_codes(np.full(n, -1, dtype="int8"), dtype=categories([]))
     no_number = pd.arrays.IntegerArray(np.zeros(n, dtype="int64"), np.ones(n, dtype=bool))
     first = {name: nothing if kind == "category" else no_number.copy() for name, kind in FIELDS.items()}
     by_name = {name: field for name, field in fields.items() if field}
@@ -290,17 +290,18 @@ def _stamped(other: _Field | None, stamps: Any, usual: Any) -> Any:
 def _streams(names: Sequence[str | None], numbers: Any) -> pd.Categorical:
     known = sorted(name for name in names if name is not None)
     places = np.array([-1 if name is None else known.index(name) for name in names], dtype="int32")
-    return pd.Categorical.from_codes(places[numbers] if len(names) else numbers, dtype=_categories(known))
+    return pd.Categorical.from_codes(places[numbers] if len(names) else numbers, dtype=categories(known))
 
 
-def _categories(texts: Sequence[str]) -> pd.CategoricalDtype:
-    """A column without any value has one category, what Falco writes there: Parquet keeps no dtype without one."""
-    return _few_categories(tuple(texts)) if len(texts) < 50 else pd.CategoricalDtype(pd.Index(list(texts), dtype="str"))
+def categories(texts: Iterable[str]) -> pd.CategoricalDtype:
+    """The dtype of a column with these texts. Without any it has what Falco writes then, or Parquet would lose it."""
+    known = tuple(texts) or ("<NA>",)
+    return _categories(known) if len(known) < 50 else _categories.__wrapped__(known)
 
 
 @lru_cache(1_000)  # making one takes longer than all else that is done for a column of a few alerts
-def _few_categories(texts: tuple[str, ...]) -> pd.CategoricalDtype:
-    return pd.CategoricalDtype(pd.Index(list(texts) or ["<NA>"], dtype="str"))
+def _categories(texts: tuple[str, ...]) -> pd.CategoricalDtype:
+    return pd.CategoricalDtype(pd.Index(texts, dtype="str"))
 
 
 def _texts(chunks: Sequence[pa.Array], order: Any) -> Any:

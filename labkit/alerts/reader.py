@@ -67,8 +67,9 @@ def read(
     column per output field under Falco's name (texts categorical, as `proc.cmdline`; whole numbers Int64, as
     `user.uid`; booleans boolean, other numbers Float64; a missing value is normal); and `eventId` string,
     `logStreamName` categorical, `timestamp` and `ingestionTime` datetime64[ns, UTC], as CloudWatch Logs knows the line.
-    An empty result has the same columns and dtypes. `df.to_parquet(file)` keeps all of it. `df.attrs` counts: `events` read, `alerts` made of them, and `skipped`
-    lines by reason (`lifecycle`, `malformed`, `other`), and `untimed` alerts, whose `time` is missing.
+    An empty result has the same columns and dtypes. `df.to_parquet(file)` keeps all of it. `df.attrs` counts: `events`
+    read, `alerts` made of them, `skipped` lines by reason (`lifecycle`, `malformed`, `other`), and `untimed` alerts,
+    whose `time` is missing.
 
     A long window is read in parts at the same time, at the pace that the account's quota of FilterLogEvents allows.
     Ctrl-C (Jupyter's stop button) ends the reading and keeps what was read: `df.attrs["complete"]` is False then, and
