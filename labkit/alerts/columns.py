@@ -298,7 +298,7 @@ class Page:
         self.outputs = texts
         self.times, self.stamps = moments, numbers
         self.rows = np.fromiter(chain.from_iterable(self.rows), "int32", 5 * n).reshape(n, 5)
-        ids, names, logged, ingested = map(list, zip(*map(_delivery, self.events), strict=True)) if n else ([],) * 4
+        ids, names, logged, ingested = _deliveries(self.events) if n else ((),) * 4
         self.ids = pa.array(ids, pa.large_string())
         self.streams = np.array([streams[name] for name in names], dtype="int32")
         self.logged, self.ingested = _nanoseconds(logged), _nanoseconds(ingested)
@@ -307,15 +307,15 @@ class Page:
 
 
 _DELIVERY = ("eventId", "logStreamName", "timestamp", "ingestionTime")
-_all = itemgetter(*_DELIVERY)
 
 
-def _delivery(event: Event) -> Any:
-    """Where and when CloudWatch Logs got a line."""
+def _deliveries(events: Sequence[Event]) -> Any:
+    """Where and when CloudWatch Logs got the lines, as columns."""
     try:
-        return _all(event)
+        rows = map(itemgetter(*_DELIVERY), events)
+        return tuple(zip(*rows, strict=True))
     except KeyError:
-        return tuple(map(event.get, _DELIVERY))
+        return tuple([event.get(name) for event in events] for name in _DELIVERY)
 
 
 def _not_in_json(text: Any) -> int:
