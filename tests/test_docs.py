@@ -115,7 +115,8 @@ def test_every_make_target_and_test_module_that_is_named_exists() -> None:
             named.add(target)
             assert re.search(rf"^{target}:", makefile, re.M), (name, target)
         for module in re.findall(r"python -m (tests[\w.]+)", code):
-            assert (ROOT / f"{module.replace('.', '/')}.py").exists(), (name, module)
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), (name, module)
         for test in re.findall(r"\b(tests/[\w/]+\.py)\b", code):
             assert (ROOT / test).exists(), (name, test)
     assert {"run", "test", "lab", "doctor", "bench", "notebooks", "browser", "clean"} <= named
