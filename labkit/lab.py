@@ -386,9 +386,9 @@ class Lab:
                 df = read_by_insights(logs, group, start, end, **chosen, progress=shown)
             else:
                 df = read(logs, group, start, end, **chosen, limit=limit, after=after, progress=shown)
-        if not df.empty:
+        if not df.empty or not df.attrs["complete"]:
             return df
-        for name in choice.rules if df.attrs["complete"] and after is None else ():
+        for name in choice.rules if after is None else ():
             refuse_unknown(self.target, name)
         bounds = [f" {word} {bound}" for word, bound in (("since", start), ("until", end)) if bound is not None]
         others = " beside those that were given" if after is not None else ""

@@ -125,7 +125,8 @@ def counting(what: str, total: int | None = None, unit: str = "") -> Iterator[Ca
                 _line.show(self, str(self))
             return True
 
-    form = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt} of {total_fmt}{postfix}" if total else None
+    counted = "{desc}: {n:,}{unit} [{elapsed}, {rate_fmt}{postfix}]"
+    form = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt} of {total_fmt}{postfix}" if total else counted
     look = {"bar_format": form, "ncols": 90, "ascii": False}
     started = time.monotonic()
     bar = Bar(desc=what, total=total, unit=unit, delay=QUIET_SECONDS, file=io.StringIO(), leave=False, **look)

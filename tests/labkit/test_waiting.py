@@ -51,6 +51,18 @@ QUICK = "import labkit.waiting as w; w.QUIET_SECONDS = w._TICK = 0.1; "
 WAIT = QUICK + "w.poll(lambda: None, 'an alert', 0.6)"
 COUNT = QUICK + "import time; [time.sleep(0.3) for step in w.progress(['one', 'two', 'three'], 'Steps', 3)]; None"
 NESTED = QUICK + "[w.poll(lambda: None, 'a pod', 0.4) for step in w.progress(['one', 'two'], 'Steps', 2)]; None"
+READ = (
+    QUICK
+    + """
+import time
+import pandas
+from labkit.alerts.reader import reading
+with reading() as shown:
+    for count in (1050, 2100):
+        time.sleep(0.2)
+        shown(count, pandas.Timestamp("2026-11-23T04:20:00Z"))
+"""
+)
 
 
 def at_a_terminal(code: str) -> str:
@@ -74,6 +86,8 @@ def at_a_terminal(code: str) -> str:
     [
         (WAIT, "\rWaiting for an alert: 0 s of at most 1 s"),
         (COUNT, "Steps:  33%|██████▋             | 1 of 3, two"),
+        (READ, r"Reading alerts: 1,050 events [00:00, "),
+        (READ, r" events/s, up to 2026-11-23 04:20:00]"),
         (NESTED, "Steps:  50%|██████████          | 1 of 2, two | Waiting for a pod: 0 s"),
     ],
 )
