@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.alerts import pages, service
+from labkit.alerts import concat, pages, read, service
 from labkit.alerts.pages import Pages, Window
 from labkit.errors import LabError
 
@@ -126,6 +128,40 @@ def test_what_a_deleted_stream_or_a_late_line_changes_is_theirs_alone(
     assert len(got) == len(set(got))
     assert {one["eventId"] for one in events if one["logStreamName"] == "a"} <= set(got)
     assert set(got) <= {one["eventId"] for one in [*events, *late]}
+
+
+LINE = json.dumps({"rule": "R", "priority": "Notice", "output": "o", "output_fields": {}})
+
+
+@quick
+@given(times, st.integers(1, 5), st.integers(1, 12), st.booleans(), st.booleans())
+def test_the_newest_are_the_newest_whatever_order_the_service_knows(
+    served: tuple[Unreliable, Any], at: list[int], page: int, limit: int, honest: bool, permuted: bool
+) -> None:
+    bad, client = served
+    bad.reset([event(n, T0 + moment, LINE) for n, moment in enumerate(at, 1)], page=page)
+    bad.honest, bad.permuted = honest, permuted
+    df = read(client, start=pd.Timestamp(T0, unit="ms", tz="UTC"), limit=limit)
+    assert df["eventId"].is_unique
+    found = sorted(df["timestamp"].astype("int64") // 1_000_000 - T0)
+    assert found == sorted(at)[-limit:]
+
+
+@settings(quick, max_examples=5)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 59)), max_size=8), max_size=4), odd)
+def test_reading_again_and_again_gives_every_late_line_once(
+    served: tuple[Unreliable, Any], visits: list[list[tuple[int, int]]], odd: list[str]
+) -> None:
+    """At each visit there are new lines: some of now, some up to nine minutes late."""
+    bad, client = served
+    bad.reset([], faults=odd)
+    df = read(client)
+    for number, lines in enumerate(visits):
+        now = T0 + number * 60_000
+        for late, second in lines:
+            bad.events.append(event(len(bad.events) + 1, now - late * 60_000 + second * 1000, LINE))
+        df = concat([df, read(client, after=df)])
+        assert sorted(df["eventId"]) == [one["eventId"] for one in bad.events]
 
 
 @pytest.mark.parametrize("fault", ["error 500", "reset", "cut off", "no json", "throttled"])
