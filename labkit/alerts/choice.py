@@ -114,7 +114,7 @@ class Choice:
             df = df.drop(columns=[name for name in df.columns if name not in fixed and df[name].isna().all()])
             for name, dtype in df.dtypes.items():
                 if isinstance(dtype, pd.CategoricalDtype) and name != "priority":
-                    df[name] = df[name].cat.remove_unused_categories()
+                    df[name] = df[name].astype(categories(sorted(df[name].dropna().unique())))
         if "untimed" in attrs:
             attrs["untimed"] = int(df["time"].isna().sum())
         df.attrs = attrs
