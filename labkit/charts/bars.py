@@ -145,7 +145,7 @@ def noise(df: pd.DataFrame, n: int = 15, *, ax: Axes | None = None, figsize: Seq
     for i, (count, mark) in enumerate(zip(alerts, marks, strict=True)):
         share = _percent(upto[i], last=i == len(names) - 1)
         if mark - count < apart:  # the number would be under the line
-            _beside(ax, mark, i, f"{count:,}  ({share})")
+            _beside(ax, mark, i, f"{count:,}  ({share})", up=0 if i else 6)
         else:
             _beside(ax, count, i, f"{count:,}")
             _beside(ax, mark, i, share, line)
@@ -250,12 +250,12 @@ def _labels(ax: Axes, bars: Any, labels: Iterable[str]) -> list[Any]:
     return list(ax.bar_label(bars, list(labels), padding=4, color=style.look(ax).ink, fontsize=9))
 
 
-def _beside(ax: Axes, x: float, y: float, text: str, colour: str = "") -> None:
-    """A text to the right of a mark."""
+def _beside(ax: Axes, x: float, y: float, text: str, colour: str = "", up: float = 0) -> None:
+    """A text to the right of a mark, `up` points above its middle."""
     ax.annotate(
         text,
         (x, y),
-        xytext=(6, 0),
+        xytext=(6, up),
         textcoords="offset points",
         va="center",
         color=colour or style.look(ax).ink,

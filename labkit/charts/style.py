@@ -82,7 +82,7 @@ DARK = Look(
     muted="#78828f",
     edge="#1f2731",
     priorities={
-        NO_PRIORITY: "#565f6b",
+        NO_PRIORITY: "#9a8a5f",
         "Debug": "#78828f",
         "Informational": "#4f94c9",
         "Notice": "#9bd3f7",
@@ -102,7 +102,7 @@ LIGHT = Look(
     accent="#3f6fa8",
     muted="#98a2ae",
     edge="#ffffff",
-    priorities={NO_PRIORITY: "#c3c9d0"} | {name: back for name, (back, _) in markup.PRIORITY_COLOURS.items()},
+    priorities={NO_PRIORITY: "#c8bb96"} | {name: back for name, (back, _) in markup.PRIORITY_COLOURS.items()},
     scale=("#e3eef7", "#a9d0e6", "#5a9fce", "#2a6aa8", "#0c2f66"),
 )
 
@@ -192,7 +192,7 @@ def contrast(one: Any, other: Any) -> float:
 
 def text_on(colour: Any) -> str:
     """Dark or light text, whichever is read better on a colour."""
-    return max("#10151b", "#ffffff", key=lambda text: contrast(text, colour))
+    return max("#000000", "#ffffff", key=lambda text: contrast(text, colour))
 
 
 def _place(ax: Axes) -> tuple[float, float] | None:
@@ -233,6 +233,7 @@ def header(ax: Axes, title: str, detail: str, legend: Iterable[tuple[str, Any]] 
     handles = [c if hasattr(c, "get_label") else Patch(facecolor=c, label=label) for label, c in legend]
     longest = max((width_of(str(handle.get_label())) for handle in handles), default=0)
     across = max(1, min(len(handles), int(width / (longest + 3 * _SMALL))))
+    across = -(-len(handles) // -(-len(handles) // across)) if handles else 1  # as many in each row
     height = 9.0
     if handles:
         box = ax.legend(

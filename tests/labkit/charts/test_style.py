@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from labkit.alerts import PRIORITIES
 from labkit.charts import style
+from labkit.charts.data import NO_PRIORITY
 from labkit.charts.glyphs import columns, drawable, shortened
 from labkit.errors import LabError
 
@@ -29,20 +30,20 @@ LOOKS = pytest.mark.parametrize("look", [style.DARK, style.LIGHT], ids=["dark", 
 def test_texts_can_be_read(look: style.Look) -> None:
     for text in (look.ink, look.faint):
         assert style.contrast(text, look.background) >= 4.5
-    for colour in (*look.priorities.values(), *look.scale, look.accent, look.muted):
+    scale = (look.map()(share) for share in np.linspace(0, 1, 21))
+    for colour in (*look.priorities.values(), *scale, look.accent, look.muted):
         assert style.contrast(style.text_on(colour), colour) >= 4.5
 
 
 def test_the_card_is_dark_enough_for_a_dark_page_and_its_marks_are_seen_on_it() -> None:
     assert style.luminance(style.DARK.background) < 0.03
-    marks = {name: colour for name, colour in style.DARK.priorities.items() if name != style.NO_PRIORITY}
-    for colour in (*marks.values(), style.DARK.accent, style.DARK.muted):
+    for colour in (*style.DARK.priorities.values(), style.DARK.accent, style.DARK.muted):
         assert style.contrast(colour, style.DARK.background) >= 3
 
 
 @pytest.mark.parametrize("deficiency", SEEN_BY)
 def test_priorities_keep_apart_for_colour_blind_readers(deficiency: str) -> None:
-    colours = [to_rgb(style.DARK.priorities[p]) for p in PRIORITIES]
+    colours = [to_rgb(style.DARK.priorities[p]) for p in (*PRIORITIES, NO_PRIORITY)]
     seen = [np.clip(np.array(SEEN_BY[deficiency]) @ np.array(colour), 0, 1) for colour in colours]
     for one, other in combinations(seen, 2):
         assert np.linalg.norm(one - other) > 0.15
