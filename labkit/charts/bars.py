@@ -144,11 +144,12 @@ def noise(df: pd.DataFrame, n: int = 15, *, ax: Axes | None = None, figsize: Seq
     apart = total * 60 / (0.55 * style.room(ax))  # alerts: as wide as a number, about
     for i, (count, mark) in enumerate(zip(alerts, marks, strict=True)):
         share = _percent(upto[i], last=i == len(names) - 1)
+        up = 6 if [*marks, mark][i + 1] - mark > apart / 2 else 0  # above a line that is nearly level
         if mark - count < apart:  # the number would be under the line
-            _beside(ax, mark, i, f"{count:,}  ({share})", up=0 if i else 6)
+            _beside(ax, mark, i, f"{count:,}  ({share})", up=up)
         else:
             _beside(ax, count, i, f"{count:,}")
-            _beside(ax, mark, i, share, line)
+            _beside(ax, mark, i, share, line, up)
     ax.set_xlim(0, total * 1.08)
     ax.set_xlabel("alerts")
     detail = f"{counted(most, 'rule')} of {len(table)} raised {_percent(float(table['cumulative'].iloc[most - 1]))} of "
