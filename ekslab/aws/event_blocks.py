@@ -67,6 +67,7 @@ class Events:
         self._blocks: list[Block] = []
         self._tail: list[Event] = []
         self._count = 0  # in blocks
+        self._recent: Block | None = None  # where `find` found the last one
         self.size = 0
         """Bytes that AWS counts."""
         self.plain_size = 0
@@ -153,6 +154,23 @@ class Events:
             _cut(block.load(), low, high, newest_first) for block in (reversed(blocks) if newest_first else blocks)
         )
         return chain(plain, parts) if newest_first else chain(parts, plain)
+
+    def is_packed(self, position: Position) -> bool:
+        """Whether the event at a position is compressed."""
+        return bool(self._blocks) and position <= self._blocks[-1].last
+
+    def find(self, position: Position) -> Event:
+        """The event at a position that is compressed. Quick for one that is near the last one."""
+        block = self._recent
+        if block is None or not block.first <= position <= block.last:
+            at = bisect_left(self._blocks, position, key=lambda block: block.last)
+            block = self._recent = self._blocks[at]
+        events = block.load()
+        return events[bisect_left(events, position)]
+
+    def forget_plain(self) -> None:
+        """Keeps the compressed events only: for a snapshot of which no others will be asked."""
+        self._tail = []
 
     def snapshot(self, low: Position, high: Position) -> Events:
         """The events of a range as they are now, for a reader that takes its time."""

@@ -17,10 +17,9 @@ from typing import Any
 import orjson
 
 from ekslab.aws import filter_patterns
-from ekslab.aws.event_blocks import Event, message_size
+from ekslab.aws.event_blocks import Event, Events, Position, message_size
 from ekslab.aws.log_store import Stream
 
-Record = tuple[Event, Stream, str]  # the last is the group, as `@log` shows it
 Value = str | int | float | None
 
 
@@ -80,23 +79,43 @@ class Millis(int):
     """A time in milliseconds since the epoch; results show it as a date."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where events come from: a stream, its group as `@log` shows it, and the stream's events in the query's range."""
+
+    stream: Stream
+    log: str
+    events: Events
+
+
+Record = tuple[Event, Source]
+
+
 class EventRow(Row):
     """A log event's values, each found when it is asked for: a query over many events needs few of each.
 
     `json_fields` are the discovered fields that the query names; they are read together.
     """
 
-    __slots__ = ("_event", "_json_fields", "_log", "_stream")
+    __slots__ = ("_event", "_json_fields", "source")
 
-    def __init__(self, event: Event, stream: Stream, log: str, json_fields: Sequence[str] = ()) -> None:
-        self._event = event
-        self._stream = stream
-        self._log = log
+    def __init__(self, event: Event, source: Source, json_fields: Sequence[str] = ()) -> None:
+        self._event: Event | Position = event
+        self.source = source
         self._json_fields = json_fields
+
+    def release(self) -> None:
+        """Lets go of the event if the store has it compressed: it is found again when the row is shown."""
+        position = self._event[:2]
+        if self.source.events.is_packed(position):
+            self._event = position
+
+    def _whole(self) -> Event:
+        return self._event if len(self._event) == 4 else self.source.events.find(self._event)
 
     def __missing__(self, name: str) -> Value:
         value: Value
-        timestamp, number, ingestion, message = self._event
+        timestamp, number, ingestion, message = self._whole()
         match name:
             case "@message":
                 return message
@@ -105,11 +124,11 @@ class EventRow(Row):
             case "@ingestionTime":
                 return Millis(ingestion)
             case "@logStream":
-                return self._stream.name
+                return self.source.stream.name
             case "@log":
-                return self._log
+                return self.source.log
             case "@ptr":
-                return f"{self._stream.id:020x}{timestamp:012x}{number:08x}"
+                return f"{self.source.stream.id:020x}{timestamp:012x}{number:08x}"
         if name.startswith("@") or name not in self._json_fields:
             return None
         document = None
@@ -122,7 +141,7 @@ class EventRow(Row):
         return value
 
     def lacks(self, needles: Sequence[str]) -> bool:
-        return filter_patterns.lacks(self._event[3], needles)
+        return filter_patterns.lacks(self._whole()[3], needles)
 
 
 @dataclass(frozen=True)
@@ -708,10 +727,10 @@ class Query:
         json_fields = [name for name in self.needed if not name.startswith("@")]
         filters = next((i for i, s in enumerate(self.stages) if not isinstance(s, Filter | Alias)), len(self.stages))
         first = self.stages[:filters]
-        for event, stream, log in records:
+        for event, source in records:
             self.scanned += 1
             self.bytes_scanned += message_size(event[3])
-            row: Row | None = EventRow(event, stream, log, json_fields)
+            row: Row | None = EventRow(event, source, json_fields)
             for stage in first:
                 row = stage.push(row) if row is not None else None
             if row is not None:
@@ -742,6 +761,11 @@ class Query:
         for index, stage in enumerate(self.stages):
             for row in stage.finish():
                 self._push_through(row, index + 1)
+        rows = [row for row in self._rows if isinstance(row, EventRow)]
+        for row in rows:
+            row.release()
+        for events in {row.source.events for row in rows}:
+            events.forget_plain()
 
     @property
     def row_count(self) -> int:

@@ -12,10 +12,10 @@ from typing import Any
 
 from ekslab import names
 from ekslab.aws import insights
-from ekslab.aws.event_blocks import EVENT_OVERHEAD, Events
-from ekslab.aws.insights import MalformedQuery, Query, Record
+from ekslab.aws.event_blocks import EVENT_OVERHEAD
+from ekslab.aws.insights import MalformedQuery, Query, Record, Source
 from ekslab.aws.load import QUERIES, Load
-from ekslab.aws.log_store import Group, Stream
+from ekslab.aws.log_store import Group
 from ekslab.aws.protocols import AwsError
 
 logger = logging.getLogger(__name__)
@@ -26,10 +26,6 @@ _KEPT = 1_000  # finished queries that can still be read
 _KEPT_ROWS = 200_000  # of finished queries that have been read
 _MAX_RUNNING = 100
 _MAX_PAGE = 10_000
-
-
-Snapshot = list[tuple[str, Stream, Events]]
-"""(group as `@log` shows it, stream, its events in the query's time range) of each stream."""
 
 
 @dataclass
@@ -86,11 +82,11 @@ class Queries:
         running = RunningQuery(names.uid("query", self._started), query, [group.name for group in groups], now, user)
         self._queries[running.id] = running
         self._forget()
-        # A snapshot: without events that are put while the query runs.
-        snapshot = _snapshot(groups, start, end, account)
-        records = _records(snapshot, start, end)
-        if not self._run_chunk(running, records, snapshot):
-            task = asyncio.get_running_loop().create_task(self._run(running, records, snapshot))
+        # As they are now: without events that are put while the query runs.
+        sources = _sources(groups, start, end, account)
+        records = _records(sources, start, end)
+        if not self._run_chunk(running, records, sources):
+            task = asyncio.get_running_loop().create_task(self._run(running, records, sources))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return running.id
@@ -107,13 +103,13 @@ class Queries:
                 rows -= running.query.row_count
                 del self._queries[running.id]
 
-    def _run_chunk(self, running: RunningQuery, records: Iterator[Record], snapshot: Snapshot) -> bool:
+    def _run_chunk(self, running: RunningQuery, records: Iterator[Record], sources: list[Source]) -> bool:
         """Processes a chunk of records; True after the last one that matters."""
         chunk = list(islice(records, _CHUNK))
         running.query.push(chunk)
         if running.query.is_full:
-            count = sum(len(events) for _, _, events in snapshot)
-            size = sum(events.size for _, _, events in snapshot)
+            count = sum(len(source.events) for source in sources)
+            size = sum(source.events.size for source in sources)
             running.query.count_all(count, size - count * EVENT_OVERHEAD)
         elif len(chunk) == _CHUNK:
             return False
@@ -122,9 +118,9 @@ class Queries:
         running.ended = max(self._now(), running.created + int(self._load.query_seconds * 1000))
         return True
 
-    async def _run(self, running: RunningQuery, records: Iterator[Record], snapshot: Snapshot) -> None:
+    async def _run(self, running: RunningQuery, records: Iterator[Record], sources: list[Source]) -> None:
         try:
-            while running.status == "Running" and not self._run_chunk(running, records, snapshot):
+            while running.status == "Running" and not self._run_chunk(running, records, sources):
                 await asyncio.sleep(0)  # lets other calls run
         except Exception:
             logger.exception("Query failed: %s", running.query.text)
@@ -191,18 +187,17 @@ class Queries:
         return found[:count]
 
 
-def _snapshot(groups: list[Group], start: int, end: int, account: str) -> Snapshot:
+def _sources(groups: list[Group], start: int, end: int, account: str) -> list[Source]:
+    """The streams of groups, with their events as they are now."""
     return [
-        (f"{account}:{group.name}", stream, stream.events.snapshot((start, 0), (end + 1, 0)))
+        Source(stream, f"{account}:{group.name}", stream.events.snapshot((start, 0), (end + 1, 0)))
         for group in groups
         for stream in group.streams.values()
     ]
 
 
-def _records(snapshot: Snapshot, start: int, end: int) -> Iterator[Record]:
-    """The events of a snapshot, newest first."""
-    runs = [
-        zip(events.between((start, 0), (end + 1, 0), newest_first=True), repeat(stream), repeat(log))
-        for log, stream, events in snapshot
-    ]
+def _records(sources: list[Source], start: int, end: int) -> Iterator[Record]:
+    """The events of all sources, newest first."""
+    low, high = (start, 0), (end + 1, 0)
+    runs = [zip(source.events.between(low, high, newest_first=True), repeat(source)) for source in sources]
     return runs[0] if len(runs) == 1 else heapq.merge(*runs, reverse=True)

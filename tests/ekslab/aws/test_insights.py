@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ekslab.aws import insights
-from ekslab.aws.insights import MalformedQuery, parse
+from ekslab.aws.event_blocks import Events
+from ekslab.aws.insights import MalformedQuery, Source, parse
 from ekslab.aws.log_store import Stream
 
 OTHER_COMMANDS = "parse dedup pattern diff unmask unnest anomaly filterIndex source lookup join addtotals"
@@ -230,8 +231,8 @@ WORDS = re.findall(
 @given(st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join) | st.text(max_size=30))
 @settings(max_examples=400, deadline=None)
 def test_any_text_is_a_query_or_is_malformed_somewhere_in_it(text: str) -> None:
-    stream = Stream("s", 0)
-    records = [((60_000, 2, 0, '{"rule": "r", "a": {"b": 1}}'), stream, "1:g"), ((0, 1, 0, "x"), stream, "1:g")]
+    source = Source(Stream("s", 0), "1:g", Events())
+    records = [((60_000, 2, 0, '{"rule": "r", "a": {"b": 1}}'), source), ((0, 1, 0, "x"), source)]
     try:
         parsed = parse(text)
     except MalformedQuery as error:
@@ -389,3 +390,23 @@ def test_results_that_were_read_make_room_and_others_stay(many: Any, monkeypatch
     with pytest.raises(many.exceptions.ResourceNotFoundException):
         many.get_query_results(queryId=read[0])
     assert len(finished(many, unread)["results"]) == len(finished(many, read[-1])["results"]) == 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["fields @timestamp, @message, n", 'filter rule = "rare" | sort n asc | fields n, @log']
+)
+def test_results_of_compressed_events_are_the_same_and_hold_none_of_them(
+    many: Any, running: Any, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    expected = query(many, text)
+    group = running.aws.logs.region("us-east-1").groups["falco"]
+    for stream in group.streams.values():
+        stream.events.pack(30_000, keep=300)
+    query_id = start(many, text)
+    assert finished(many, query_id)["status"] == "Complete"
+    rows = running.aws.logs.region("us-east-1").queries._queries[query_id].query._rows
+    assert sum(len(row._event) == 4 for row in rows) < 1500  # those that the store has as they are
+    assert sum(len(row._event) == 2 for row in rows) > 200
+    for stream in group.streams.values():
+        stream.events.pack(30_000, keep=0)
+    assert query(many, text) == expected
