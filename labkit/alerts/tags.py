@@ -124,6 +124,11 @@ class TagsArray(ExtensionArray):
     def copy(self) -> TagsArray:
         return type(self)(self._codes.copy(), self._distinct)
 
+    def _explode(self) -> tuple[Any, Any]:
+        """The texts one after the other, missing for an empty tuple, and how many each row has."""
+        texts = [text for tags in self for text in (tags or (None,))]
+        return pd.array(texts, dtype="str"), np.array([max(len(tags), 1) for tags in self], dtype="uint64")
+
     def __arrow_array__(self, type: Any = None) -> pa.Array:
         values = pa.array([list(tags) for tags in self._distinct], _LIST).take(pa.array(self._codes))
         return pa.ExtensionArray.from_storage(_ArrowTags(), values)
