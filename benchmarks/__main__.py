@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import document, reading, workshop
+from benchmarks import document, reading, windows, workshop
 from benchmarks.report import BUILD, ROOT, Part
 
-PARTS = ("import", "rules", "lab", "chapters", "reading")
+PARTS = ("import", "rules", "lab", "chapters", "reading", "windows")
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
         "lab": workshop.lab,
         "chapters": workshop.chapters,
         "reading": lambda: reading.measure(full=options.full),
+        "windows": lambda: windows.measure(full=options.full),
     }
     measured: dict[str, Part] = {}
     failed: list[str] = []
