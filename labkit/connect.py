@@ -105,7 +105,8 @@ def end_noise(target: Target) -> None:
     if target.settings.target == "embedded":
         with labkit_errors():
             lab = client.running(target.settings.home)
-            if client.noise(lab)["rate"]:
+            report = client.health(lab) or {}
+            if report.get("noise", {}).get("rate"):
                 client.set_noise(lab, 0)
 
 

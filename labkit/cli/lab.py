@@ -76,6 +76,8 @@ def up(
     """Start the embedded lab, unless it is running. AWS's load and the noise change in a running lab, too."""
     from ekslab import client
 
+    if noise is None and noise_seed is not None:
+        raise click.UsageError("--noise-seed is for --noise, which is not given.")
     settings = Settings.load(aws_port=aws_port, kubernetes_port=kubernetes_port, nodes=nodes)
     found = client.status(settings.home)
     running = found.running

@@ -96,6 +96,7 @@ def test_noise_is_nothing_of_the_workshop_and_teardown_ends_it(
     up = CliRunner().invoke(main, ["up", "--noise", "--noise-seed", "9"])
     assert "noise       4 alerts a minute on average, in namespace background-noise (seed 9)" in up.output
     assert "12 alerts a minute" in CliRunner().invoke(main, ["up", "--noise", "12"]).output
+    assert CliRunner().invoke(main, ["up", "--noise-seed", "3"]).exit_code == 2
     connected = Lab.connect(home=lab.home, root=workshop)
     assert connected.audit().clean
     connected.teardown()
