@@ -22,7 +22,6 @@ from labkit.charts.data import (
     top_rules_data,
 )
 from labkit.charts.timing import latency_data, latency_histogram_data
-from labkit.charts.tree import process_tree
 from labkit.lazy import lazily
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from labkit.charts.grids import attack_matrix, heat_map
     from labkit.charts.over_time import timeline
     from labkit.charts.ridges import latency
+    from labkit.charts.steps import sequence
+    from labkit.charts.tree import process_tree
 
 __all__ = [
     "attack_matrix",
@@ -48,6 +49,7 @@ __all__ = [
     "noise",
     "noise_data",
     "process_tree",
+    "sequence",
     "summary_data",
     "tactics",
     "tactics_data",
@@ -63,6 +65,8 @@ _DRAWN = {
     "grids": ("attack_matrix", "heat_map"),
     "over_time": ("timeline",),
     "ridges": ("latency",),
+    "steps": ("sequence",),
+    "tree": ("process_tree",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _DRAWN.items() for name in names}
 __getattr__, __dir__ = lazily(__name__, _MODULES, __all__)

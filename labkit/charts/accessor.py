@@ -13,10 +13,9 @@ from labkit.alerts.card import Alert, card, table
 from labkit.alerts.delays import Delays, delays
 from labkit.calls import checked
 from labkit.charts.data import summary_data
-from labkit.charts.tree import Tree, process_tree
 from labkit.errors import LabError
 from labkit.show import Table, counted
-from labkit.triage import Incidents
+from labkit.triage import Incidents, Tree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,9 +114,32 @@ class FalcoAccessor:
 
         return bars.before_after(self._df, after, n, ax=ax, figsize=figsize)
 
-    def tree(self) -> Tree:
-        """The processes behind the alerts as a tree per pod, as text."""
-        return process_tree(self._df)
+    def tree(self, incident: int | None = None) -> Tree:
+        """The processes behind the alerts (or those of an incident, by its number) as a tree per place, in text."""
+        return triage.tree(self._of(incident))
+
+    def process_tree(self, incident: int | None = None, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
+        """The processes behind the alerts (or those of an incident) as a picture, with a badge for each rule."""
+        from labkit.charts.tree import process_tree
+
+        return process_tree(self._of(incident), ax=ax, figsize=figsize)
+
+    def sequence(self, incident: int | None = None, *, ax: Axes | None = None, figsize: Size = None) -> Axes:
+        """The alerts (or those of an incident) on the axis of time, with rules and command lines, a lane per place."""
+        from labkit.charts.steps import sequence
+
+        return sequence(self._of(incident), ax=ax, figsize=figsize)
+
+    def steps(self, n: int = 60) -> pd.DataFrame:
+        """The numbers of `sequence`: one row per place, rule and command line, at most `n`."""
+        return triage.steps(self._df, n)
+
+    def processes(self) -> pd.DataFrame:
+        """The numbers of `process_tree`: one row per process, parents before their children."""
+        return triage.processes(self._df)
+
+    def _of(self, incident: int | None) -> pd.DataFrame:
+        return self._df if incident is None else triage.incident(self._df, incident)
 
     def summary(self) -> pd.DataFrame:
         """One row per rule: priority, number of alerts and pods, first and last time."""

@@ -5,9 +5,24 @@ Each function takes a frame of `labkit.alerts.read` (or rows of it) and gives a 
 
 from __future__ import annotations
 
+from labkit.triage.ancestry import Tree, processes, tree
 from labkit.triage.difference import compare
 from labkit.triage.grouping import Incidents, incident, incidents
 from labkit.triage.novelty import COMBINATION, first_seen, rare
 from labkit.triage.places import places
+from labkit.triage.stepwise import steps
 
-__all__ = ["COMBINATION", "Incidents", "compare", "first_seen", "incident", "incidents", "places", "rare"]
+__all__ = [
+    "COMBINATION",
+    "Incidents",
+    "Tree",
+    "compare",
+    "first_seen",
+    "incident",
+    "incidents",
+    "places",
+    "processes",
+    "rare",
+    "steps",
+    "tree",
+]

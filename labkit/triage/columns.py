@@ -69,7 +69,7 @@ def tuples(owner: Codes, value: Codes, names: Sequence[Any], owners: int) -> lis
     return [tuple(found[start:end]) for start, end in itertools.pairwise(starts)]
 
 
-_SHELL_COMMAND = re.compile(r"\S+(?: -\w+)*? -[a-z]*c\s+[\"']*([^\s\"';&|<>]+)", re.ASCII)
+SHELL_COMMAND = re.compile(r"\S+(?: -\w+)*? -[a-z]*c\s+[\"']*([^\s\"';&|<>]+)", re.ASCII)
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh"))
 
 
@@ -85,7 +85,7 @@ def commands(df: pd.DataFrame) -> tuple[Codes, list[str | None]]:
     found: dict[str, int] = {}
     numbers = []
     for name, line in zip(texts_at(df, "proc.name", first), texts_at(df, "proc.cmdline", first), strict=True):
-        if name in _SHELLS and line and (match := _SHELL_COMMAND.match(line)):
+        if name in _SHELLS and line and (match := SHELL_COMMAND.match(line)):
             name = f"{name} -c {match[1].rpartition('/')[2] or match[1]}"
         numbers.append(-1 if name is None else found.setdefault(name, len(found)))
     return np.array(numbers, dtype=np.int64)[group] if numbers else group, list(found)

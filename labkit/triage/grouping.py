@@ -378,7 +378,9 @@ def _texts(df: pd.DataFrame, name: str, missing: str | None) -> tuple[Codes, lis
 def _tactics(df: pd.DataFrame, group: Codes, n: int) -> list[tuple[str, ...]]:
     """The tactics of each group in the order in which its alerts name them."""
     known: dict[tuple[str, ...], int] = {}
-    tags = np.array([known.setdefault(tuple(value), len(known)) for value in df["tags"]], dtype=np.int64)
+    tags = np.array(
+        [known.setdefault(tuple(value), len(known)) for value in np.asarray(df["tags"], dtype=object)], dtype=np.int64
+    )
     by_tags = [tactics_of(value) for value in known]
     combinations = tuples(group, tags, [tuple(names) for names in by_tags], n)
     return [tuple(dict.fromkeys(itertools.chain.from_iterable(names))) for names in combinations]

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
+from labkit import triage
 from labkit.alerts.card import Alert
-from labkit.charts import process_tree, summary_data
+from labkit.charts import summary_data
 from labkit.errors import LabError
 
 
 def test_a_frame_of_alerts_draws_itself(captured: pd.DataFrame) -> None:
     for draw in (captured.falco.timeline, captured.falco.top_rules, captured.falco.by_pod, captured.falco.tactics):
         assert isinstance(draw(), Axes)
-    assert captured.falco.tree() == process_tree(captured)
     pd.testing.assert_frame_equal(captured.falco.summary(), summary_data(captured))
 
 
@@ -54,3 +54,27 @@ def test_a_kept_frame_can_still_be_drawn(captured: pd.DataFrame, tmp_path: Path)
     kept = pd.read_pickle(tmp_path / "alerts.pkl")
     pd.testing.assert_frame_equal(kept, captured)
     assert isinstance(kept.falco.timeline(), Axes)
+
+
+def test_alerts_are_sorted_by_triage(captured: pd.DataFrame) -> None:
+    falco = captured.falco
+    pd.testing.assert_frame_equal(falco.incidents("1m"), triage.incidents(captured, "1m"))
+    pd.testing.assert_frame_equal(falco.incident(1, "1m"), triage.incident(captured, 1, "1m"))
+    pd.testing.assert_frame_equal(falco.first_seen("rule"), triage.first_seen(captured, "rule"))
+    pd.testing.assert_frame_equal(falco.rare("rule", n=1), triage.rare(captured, "rule", n=1))
+    pd.testing.assert_frame_equal(falco.compare(captured[:30]), triage.compare(captured, captured[:30]))
+    pd.testing.assert_frame_equal(falco.processes(), triage.processes(captured))
+    pd.testing.assert_frame_equal(falco.steps(5), triage.steps(captured, 5))
+
+
+def test_an_incident_has_a_tree_and_a_sequence(captured: pd.DataFrame) -> None:
+    first = captured.falco.incident()
+    assert captured.falco.tree() == triage.tree(captured)
+    assert captured.falco.tree(1) == triage.tree(first) != triage.tree(captured)
+    for draw in (captured.falco.process_tree, captured.falco.sequence):
+        shown = draw(1)
+        assert isinstance(shown, Axes)
+        (detail,) = [text for text in shown.texts if "place" in text.get_text()]
+        assert detail.get_text().startswith(f"{len(first)} alerts in 1 place")
+    with pytest.raises(LabError, match="no incident 99"):
+        captured.falco.sequence(99)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from labkit.errors import LabError
+from labkit.exercises import recorded_day
 from labkit.triage import Incidents, incident, incidents
 from tests.labkit.triage.conftest import alert, as_categories
 
@@ -25,20 +26,27 @@ def test_the_intruder_of_a_noisy_day_is_on_top(day: pd.DataFrame) -> None:
     assert table["score"].is_monotonic_decreasing
     assert first["score"] > 2 * table["score"].iloc[1]
     assert len(first["places"]) == 2  # it moved on
-    assert first["duration"] < pd.Timedelta("1h")
-    assert first["breadth"] >= 10
     alerts = incident(day)
+    pd.testing.assert_frame_equal(alerts, recorded_day.intruder(day))
     assert len(alerts) == first["alerts"]
     assert alerts["time"].is_monotonic_increasing
-    assert alerts["time"].iloc[0] == first["start"]
-    assert alerts["time"].iloc[-1] == first["end"]
-    pd.testing.assert_frame_equal(alerts, day.loc[alerts.index])
+    assert (alerts["time"].iloc[0], alerts["time"].iloc[-1]) == (first["start"], first["end"])
+
+
+@pytest.mark.parametrize("gap", ["1m", "2m", "10m", "1h"])
+def test_the_intruder_is_on_top_with_another_gap_too(day: pd.DataFrame, gap: str) -> None:
+    intruder = set(recorded_day.intruder(day).index)
+    assert len(intruder & set(incident(day, 1, gap).index)) > len(intruder) / 2
+    score = incidents(day, gap)["score"]
+    assert score.iloc[0] > 2 * score.iloc[1]
 
 
 def test_each_alert_is_in_one_incident(day: pd.DataFrame) -> None:
     table = incidents(day)
     assert table["alerts"].sum() == len(day)
-    assert sorted(row for group in groups(day) for row in group) == day.index.tolist()
+    some = [incident(day, number).index.tolist() for number in (1, 2, len(table))]
+    assert list(map(len, some)) == table["alerts"].loc[[1, 2, len(table)]].tolist()
+    assert len({row for rows in some for row in rows}) == sum(map(len, some))
 
 
 def test_rows_in_another_order_or_as_categories_make_no_difference(day: pd.DataFrame) -> None:
