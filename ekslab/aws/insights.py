@@ -5,10 +5,9 @@ Other commands and functions of the language are refused with their position.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -17,7 +16,7 @@ from typing import Any
 import orjson
 
 from ekslab.aws import filter_patterns
-from ekslab.aws.event_blocks import Event, Events, Position, message_size
+from ekslab.aws.event_blocks import Event, Events, Position
 from ekslab.aws.log_store import Stream
 
 Value = str | int | float | None
@@ -114,8 +113,9 @@ class EventRow(Row):
         return self._event if len(self._event) == 4 else self.source.events.find(self._event)
 
     def __missing__(self, name: str) -> Value:
-        value: Value
         timestamp, number, ingestion, message = self._whole()
+        if not name.startswith("@"):
+            return self._read(message, name)
         match name:
             case "@message":
                 return message
@@ -129,16 +129,21 @@ class EventRow(Row):
                 return self.source.log
             case "@ptr":
                 return f"{self.source.stream.id:020x}{timestamp:012x}{number:08x}"
-        if name.startswith("@") or name not in self._json_fields:
+        return None
+
+    def _read(self, message: str, name: str) -> Value:
+        """Reads the discovered fields, all at once, and returns one of them."""
+        if name not in self._json_fields:
             return None
         document = None
         if message.startswith("{") or message.lstrip().startswith("{"):
-            with contextlib.suppress(orjson.JSONDecodeError):
+            try:
                 document = orjson.loads(message)
+            except orjson.JSONDecodeError:
+                document = None
         for field_ in self._json_fields:
             self.setdefault(field_, discovered(document, field_))
-        value = self[name]
-        return value
+        return self[name]
 
     def lacks(self, needles: Sequence[str]) -> bool:
         return filter_patterns.lacks(self._whole()[3], needles)
@@ -722,14 +727,13 @@ class Query:
     bytes_scanned: int = 0
     _rows: list[Row] = field(default_factory=list)
 
-    def push(self, records: Iterable[Record]) -> None:
+    def push(self, records: Sequence[Record]) -> None:
         """Processes events; some thousands take about 10 ms."""
         json_fields = [name for name in self.needed if not name.startswith("@")]
         filters = next((i for i, s in enumerate(self.stages) if not isinstance(s, Filter | Alias)), len(self.stages))
         first = self.stages[:filters]
+        self.scanned += len(records)
         for event, source in records:
-            self.scanned += 1
-            self.bytes_scanned += message_size(event[3])
             row: Row | None = EventRow(event, source, json_fields)
             for stage in first:
                 row = stage.push(row) if row is not None else None
@@ -746,8 +750,10 @@ class Query:
         return isinstance(following, Limit) and following.full
 
     def count_all(self, events: int, size: int) -> None:
-        """Sets the statistics of a query that is full: of all its events, with so many bytes."""
-        self.scanned = self.matched = events
+        """Sets the statistics at the end: there were so many events, with so many bytes."""
+        if self.is_full:
+            self.matched = events
+        self.scanned = events
         self.bytes_scanned = size
 
     def _push_through(self, row: Row | None, start: int) -> None:

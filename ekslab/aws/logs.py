@@ -37,7 +37,7 @@ TOO_NEW = 2 * 3_600_000
 # with a token; here it keeps other calls from waiting.
 MAX_PAGE_SCAN = 20_000
 # Above so many bytes of events, the oldest of the stream that is written to are compressed: a million alerts fit.
-_PLAIN_BYTES = 96 * 1024 * 1024
+_PLAIN_BYTES = 64 * 1024 * 1024
 _PLAIN_EVENTS = 2_048  # which a stream has before that
 _ALWAYS = 1 << 62
 NEWEST_FIRST_SINCE = 1_704_067_200_000  # 2024-01-01T00:00:00Z: what the service demands of startFromHead=False

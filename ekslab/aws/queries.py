@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Records between two turns of the event loop: some 20 ms of work.
 _CHUNK = 2_000
 _KEPT = 1_000  # finished queries that can still be read
-_KEPT_ROWS = 200_000  # of finished queries that have been read
+_KEPT_ROWS = 100_000  # of finished queries that have been read
 _MAX_RUNNING = 100
 _MAX_PAGE = 10_000
 
@@ -107,12 +107,11 @@ class Queries:
         """Processes a chunk of records; True after the last one that matters."""
         chunk = list(islice(records, _CHUNK))
         running.query.push(chunk)
-        if running.query.is_full:
-            count = sum(len(source.events) for source in sources)
-            size = sum(source.events.size for source in sources)
-            running.query.count_all(count, size - count * EVENT_OVERHEAD)
-        elif len(chunk) == _CHUNK:
+        if len(chunk) == _CHUNK and not running.query.is_full:
             return False
+        count = sum(len(source.events) for source in sources)
+        size = sum(source.events.size for source in sources)
+        running.query.count_all(count, size - count * EVENT_OVERHEAD)
         running.query.finish()
         running.status = "Complete"
         running.ended = max(self._now(), running.created + int(self._load.query_seconds * 1000))
