@@ -75,7 +75,8 @@ def _edges(first: pd.Timestamp, last: pd.Timestamp, width: int) -> pd.DatetimeIn
     begin, end = (int(time.tz_localize(None).tz_localize("UTC").timestamp()) for time in (first, last))
     start = begin - (begin - (_MONDAY if width == 7 * _DAY else 0)) % width
     walls = pd.to_datetime(np.arange(start, end + width + 1, width), unit="s")
-    return walls.tz_localize(zone, ambiguous=np.ones(len(walls), bool), nonexistent="shift_forward").unique()
+    edges = walls.tz_localize(zone, ambiguous=np.ones(len(walls), bool), nonexistent="shift_forward")
+    return edges.unique().sort_values()  # where clocks skip a whole day, pandas shifts some too far
 
 
 @checked
