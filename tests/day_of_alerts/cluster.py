@@ -48,6 +48,7 @@ _FIELDS = """
     container.type container.start_ts k8s.ns.name k8s.pod.name k8s.pod.uid k8s.pod.ip k8s.pod.labels
 """
 FIELDS = _FIELDS.split()
+_INODE = ("dev", "ino")
 
 
 class _Selector(selectors.SelectSelector):
@@ -85,19 +86,6 @@ class Pod:
     @property
     def name(self) -> str:
         return self.container.spec.pod_name
-
-    @property
-    def path(self) -> str:
-        return f"{self.container.spec.pod_namespace}/{self.name}"
-
-    @property
-    def ip(self) -> str:
-        return self.container.spec.pod_ip
-
-    @property
-    def start(self) -> float:
-        """Seconds since the day began."""
-        return self.container.started_at / SECOND - DAY.timestamp()
 
     async def do(self, action: Action, worker: int = 0) -> Any:
         """Has the container's main process do something, or one of its workers (from 1 on)."""
@@ -156,7 +144,7 @@ class Cluster:
         self.random = self.numbers("cluster")
         self.network = Network()
         self.network._ports = iter(lambda: self.random.randrange(32768, 61000), None)  # type: ignore[assignment]
-        self.network.serve(API_SERVER, _unauthorized, ip="10.100.0.1")
+        self.network.serve(API_SERVER, _api_server, ip="10.100.0.1")
         self.images = ImageRegistry(images.all_of_them())
         self.nodes = {name: self._node(name, ip) for name, ip in NODES.items()}
         self._addresses = {ip.rpartition(".")[0]: itertools.count(130) for ip in NODES.values()}
@@ -164,7 +152,7 @@ class Cluster:
 
     def _node(self, name: str, ip: str) -> Node:
         node = Node(name, network=self.network, images=self.images, ip=ip, clock=self._clock)
-        # Other processes and their system calls, which nothing is told about, use up numbers, too.
+        # Other processes on the node and their system calls use up numbers, too.
         calls, processes = self.random.uniform(900, 2200), self.random.uniform(0.8, 2.1)
         node.kernel._pids = _numbers(processes, self.random.randrange(90_000, 900_000))  # type: ignore[assignment]
         node.kernel._call_numbers = _numbers(calls, self.random.randrange(10**9))  # type: ignore[assignment]
@@ -241,7 +229,7 @@ class Cluster:
         return found
 
     async def job(self, namespace: str, name: str, image: str) -> Pod:
-        """A pod of a job; its name is that of a cron job's if it ends in the minute for which it is scheduled."""
+        """A pod of a job, with a random suffix to its name."""
         suffix = names.suffix(5, namespace, name)
         return await self.pod(namespace, f"{name}-{suffix}", image, owner=name.rpartition("-")[0])
 
@@ -251,11 +239,13 @@ class Cluster:
 
 
 def _recorded(event: KernelEvent) -> dict[str, Any]:
+    """The event without its environment, and without the numbers that inodes have in this process."""
     values: dict[str, Any] = event.recorded(FIELDS)
-    if event.type == "execve":  # its arguments repeat the fields of the process, and have its environment
+    if event.type != "socket":
         del values["evt.args"]
-        values["evt.arg"] = {name: values["evt.arg"][name] for name in ("res", "exe", "flags")}
-    return values
+    arguments = values["evt.arg"]
+    kept = ("res", "exe", "flags") if event.type == "execve" else [name for name in arguments if name not in _INODE]
+    return values | {"evt.arg": {name: arguments[name] for name in kept}}
 
 
 def minute(hours: float) -> int:
@@ -263,7 +253,7 @@ def minute(hours: float) -> int:
     return int(DAY.timestamp() // 60 + round(hours * 60))
 
 
-async def _unauthorized(request: HttpRequest) -> HttpResponse:
+async def _api_server(request: HttpRequest) -> HttpResponse:
     return HttpResponse(200, {"Content-Type": "application/json"}, b'{"kind": "List", "items": []}\n')
 
 
@@ -285,13 +275,13 @@ def run(day: Callable[[Cluster], Coroutine[Any, Any, None]], rules: Any, *, star
     loop = _Loop(start)
 
     async def main() -> Cluster:
+        images.begin_anew()
         cluster = Cluster(seed, falcorules.load(rules))
         await day(cluster)
         return cluster
 
-    instant = SimpleNamespace(
-        monotonic=lambda: 0.0, thread_time=lambda: 0.0
-    )  # turns depend on the clock of the computer
+    # Turns would depend on the computer's clock.
+    instant = SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: 0.0)
     with (
         patch.object(taking_turns, "time", instant),
         patch.object(taking_turns._Timer, "watch", lambda turns: None),

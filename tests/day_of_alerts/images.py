@@ -96,7 +96,14 @@ async def caller(p: Process) -> int:
 
 
 ended = asyncio.Event()
-"""The `kubectl exec` of a pod has ended."""
+"""The session of the pod's `kubectl exec` has ended."""
+
+
+def begin_anew() -> None:
+    """Forgets the processes of an earlier run."""
+    global ended
+    _services.clear()
+    ended = asyncio.Event()
 
 
 @program("day-daemon")
