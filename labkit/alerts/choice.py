@@ -97,6 +97,9 @@ class Choice:
 
     def select(self, df: pd.DataFrame) -> pd.DataFrame:
         """The frame's alerts of this choice, as a frame made of them alone. `attrs["left_out"]` counts the others."""
+        if self == Choice():
+            df.attrs["left_out"] = 0
+            return df
         chosen = pd.Series(True, index=df.index)
         if self.rules:
             chosen &= df["rule"].isin(self.rules)

@@ -32,6 +32,13 @@ _GAIN = 1.15  # twice as many parts at a time have to be that much faster, or it
 _FULL = 0.5  # the share of the time that has to go by with waiting for pages before there are more
 
 
+class Stop(threading.Event):
+    """Set by another thread or by a signal's handler, it ends an iteration."""
+
+    at_once = False
+    """Whether what goes on in this thread has to be interrupted for that."""
+
+
 @dataclass(frozen=True)
 class Window:
     """What FilterLogEvents is asked for. `start` and `end` are in ms, both inclusive; None is no bound."""
@@ -215,19 +222,20 @@ class Pages:
         window: Window,
         *,
         shards: bool = False,
-        interrupted: threading.Event | None = None,
+        interrupted: Stop | None = None,
     ) -> None:
-        """`interrupted`: set by another thread or a signal's handler, it ends the iteration."""
         self._service = Service(client, window.log_group)
         self._window = window
         self._shards = shards
-        self._interrupted = interrupted or threading.Event()
+        self._interrupted = interrupted or Stop()
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._wanted = 0  # parts to add
         self._open: dict[int, tuple[Chain, int | None]] = {}  # running, and up to where each was handed over
         self.complete = False
         """Whether all pages were read."""
+        self.parts = 0
+        """Parts of the window that were begun."""
         self.most = 1
         """How many parts were read at a time."""
 
@@ -241,9 +249,11 @@ class Pages:
 
     def __iter__(self) -> Iterator[list[Event]]:
         with self._service.open("FilterLogEvents"):
-            self._start(Chain(self._service, self._window, self._window.start, self._window.end, part=False))
+            chain = Chain(self._service, self._window, self._window.start, self._window.end, part=False)
+            self._open[id(chain)] = (chain, chain.low)
             crew = _Crew(self._service)
             try:
+                self._start(chain, self._first(chain))
                 while self._open:
                     waited = time.monotonic()
                     item = self._next()
@@ -266,6 +276,14 @@ class Pages:
                 for chain, _ in tuple(self._open.values()):
                     chain.turn.release()  # lets the threads end that wait to hand over
 
+    def _first(self, chain: Chain) -> list[Event]:
+        """The first page, which may be all there is: without a thread, for which the rest would wait."""
+        self._interrupted.at_once = True
+        try:
+            return chain.page()
+        finally:
+            self._interrupted.at_once = False
+
     def _next(self) -> _Item | None:
         while not self._interrupted.is_set():
             try:
@@ -279,6 +297,7 @@ class Pages:
     def _start(self, chain: Chain, events: list[Event] | None = None) -> None:
         """Begins to read a chain, of which a first page may have been read."""
         with self._lock:
+            self.parts += 1
             self._open[id(chain)] = (chain, chain.low)
         if events is not None:
             self._hand_over(_Item(chain, events, chain.position, ended=chain.ended))

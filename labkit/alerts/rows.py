@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from labkit.alerts.pages import Event
+from labkit.alerts.pages import Event, Stop
 from labkit.alerts.service import BrokenAnswerError, Service
 from labkit.alerts.times import When, epoch_ms
 from labkit.calls import LogsClient, checked
@@ -112,12 +112,12 @@ class Rows:
         low: int,
         high: int,
         filter_: str = "",
-        interrupted: threading.Event | None = None,
+        interrupted: Stop | None = None,
     ) -> None:
         self._service = Service(client, log_group)
         self._text = _QUERY.format(filter=f" | filter {filter_}" if filter_ else "")
         self._window = _Part(low, high)
-        self._interrupted = interrupted or threading.Event()
+        self._interrupted = interrupted or Stop()
         self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
         self._todo: deque[_Part] = deque()
         self._running: dict[int, _Part] = {}
@@ -125,7 +125,8 @@ class Rows:
         """Whether all rows were read."""
         self.scanned = 0
         """Bytes that were scanned, by the service's account: what is paid for."""
-        self.queries = 0
+        self.parts = 0
+        """Queries that were started."""
 
     @property
     def read_until(self) -> int | None:
@@ -155,7 +156,7 @@ class Rows:
 
     def _start(self, part: _Part) -> None:
         self._running[id(part)] = part
-        self.queries += 1
+        self.parts += 1
         threading.Thread(target=self._run, args=(part,), name="labkit-rows", daemon=True).start()
 
     def _next(self) -> _Result | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -185,6 +187,27 @@ def test_a_second_ctrl_c_ends_it(client: Any, group: Any, falco_lines: list[str]
         list(events(client, group.name, progress=lambda *_: signal.raise_signal(signal.SIGINT)))
     with pytest.raises(KeyboardInterrupt):
         reader.whole(interrupted(client), group.name)
+
+
+def test_ctrl_c_before_anything_was_read_ends_it_at_once(make_client: Callable[..., Any]) -> None:
+    waiting = threading.Event()
+
+    class Hanging(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+            waiting.wait(20)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Hanging) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        started = time.monotonic()
+        df = read(make_client(endpoint_url=f"http://127.0.0.1:{server.server_port}"), "falco", "1h")
+        assert time.monotonic() - started < 10
+        waiting.set()
+        server.shutdown()
+    assert df.empty
+    assert df.attrs["complete"] is False
 
 
 def interrupted(client: Any) -> Any:
