@@ -129,7 +129,11 @@ def chapters() -> Part:
 
     def empty() -> None:
         for _ in chapters:
-            papermill.execute_notebook(folder / "a.ipynb", folder / "b.ipynb", progress_bar=False)
+            # Kernels say at each start that TCP isn't encrypted.
+            quiet = ["--log-level=CRITICAL"]
+            papermill.execute_notebook(
+                folder / "a.ipynb", folder / "b.ipynb", progress_bar=False, extra_arguments=quiet
+            )
 
     run = [sys.executable, "-m", "labkit.cli", "run", "--target=embedded", f"--output={folder / 'run'}"]
     environ = {name: value for name, value in os.environ.items() if name != "LABKIT_HOME"}
