@@ -131,7 +131,7 @@ def read_by_insights(
     if price.dollars > most_dollars:
         raise LabError(f"{price} That is more than most_dollars={most_dollars:g}.", hint="Allow more, or ask for less.")
     with stoppable() as stopped:
-        rows = Rows(client, log_group, low, high, choice.query(), interrupted=stopped)
+        rows = Rows(client, log_group, low, high, choice.query(), price.rows, stopped)
         df = choice.select(_all(rows, frozenset(), progress, stopped))
     df.attrs |= {"pushed_down": choice.query(), "bytesScanned": rows.scanned, "queries": rows.parts}
     if not df.attrs["complete"]:

@@ -46,6 +46,11 @@ class Price:
     """When the group can have its first event, in ms."""
 
     @property
+    def rows(self) -> int:
+        """About how many alerts that are."""
+        return self.bytes // 1000
+
+    @property
     def dollars(self) -> float:
         return self.bytes / 1e9 * DOLLARS_A_GB
 
@@ -112,14 +117,16 @@ class Rows:
         low: int,
         high: int,
         filter_: str = "",
+        expected: int = 0,
         interrupted: Stop | None = None,
     ) -> None:
+        """`low` and `high` are the window's first and last ms; `expected` is about how many rows it will have."""
         self._service = Service(client, log_group)
         self._text = _QUERY.format(filter=f" | filter {filter_}" if filter_ else "")
-        self._window = _Part(low, high)
         self._interrupted = interrupted or Stop()
         self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
-        self._todo: deque[_Part] = deque()
+        # What is scanned is paid for: a query for the whole of a large window would be one for its first rows.
+        self._todo = deque(_divided(low, high, expected if expected > 2 * _AIM else 0))
         self._running: dict[int, _Part] = {}
         self.complete = False
         """Whether all rows were read."""
@@ -137,7 +144,6 @@ class Rows:
     def __iter__(self) -> Iterator[list[Event]]:
         with self._service.open("StartQuery", "GetQueryResults"):
             try:
-                self._todo.append(self._window)
                 while self._todo or self._running:
                     while self._todo and len(self._running) < MOST_QUERIES:
                         self._start(self._todo.popleft())
@@ -222,10 +228,13 @@ class Rows:
             )
         if last // 1000 <= part.low // 1000:
             return [_Part(part.low, part.high, MOST_ROWS)]  # times of queries are whole seconds
-        low = max(last, part.low)
-        count = max(-(-(matched - len(events)) // _AIM), 1)
-        step = max(-(-(part.high + 1 - low) // count), 1000)
-        return [_Part(at, min(at + step - 1, part.high)) for at in range(low, part.high + 1, step)]
+        return _divided(max(last, part.low), part.high, matched - len(events))
+
+
+def _divided(low: int, high: int, rows: int) -> list[_Part]:
+    """Parts of a window, each for about as many rows as a query is meant to have; of a second at least."""
+    step = max(-(-(high + 1 - low) // max(-(-rows // _AIM), 1)), 1000)
+    return [_Part(at, min(at + step - 1, high)) for at in range(low, high + 1, step)]
 
 
 def _events(rows: Sequence[Sequence[Mapping[str, str]]]) -> list[Event]:

@@ -247,5 +247,5 @@ _HINTS = {
     "InvalidParameterException": "Check the filter pattern's quotes and braces, and that start is before end.",
     "MalformedQueryException": "Check the query's commands: fields, filter, stats, sort, limit, separated by |.",
     "ThrottlingException": "Wait a minute, or ask for a shorter window: the account's quota of requests is used up.",
-    "LimitExceededException": "Too many Insights queries run at once in this account: wait until some have ended.",
+    "LimitExceededException": "Wait until other Insights queries of this account have ended, or do what it says.",
 }

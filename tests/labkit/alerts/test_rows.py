@@ -64,10 +64,12 @@ def test_rules_pods_and_priorities_choose(client: Any, group: Any, falco_lines: 
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 120)), max_size=12))
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 120)), max_size=12), st.sampled_from([0, 500]))
 @pytest.mark.usefixtures("few")
-def test_bursts_are_divided_until_they_have_room(client: Any, group: Any, bursts: list[tuple[int, int]]) -> None:
-    name = f"{group.name}-{threading.get_ident()}-{abs(hash(tuple(bursts)))}"
+def test_bursts_are_divided_until_they_have_room(
+    client: Any, group: Any, bursts: list[tuple[int, int]], expected: int
+) -> None:
+    name = f"{group.name}-{threading.get_ident()}-{abs(hash((tuple(bursts), expected)))}"
     client.create_log_group(logGroupName=name)
     client.create_log_stream(logGroupName=name, logStreamName="a")
     base = group.now - 100_000
@@ -76,9 +78,20 @@ def test_bursts_are_divided_until_they_have_room(client: Any, group: Any, bursts
     if events:
         client.put_log_events(logGroupName=name, logStreamName="a", logEvents=events)
     low, high = base + 1000, base + 19_999
-    found = [event for page in Rows(client, name, low, high) for event in page]
+    found = [event for page in Rows(client, name, low, high, expected=expected) for event in page]
     assert sorted(int(event["message"]) for event in found) == [n for n, at in enumerate(times) if low <= at <= high]
     client.delete_log_group(logGroupName=name)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_window_of_many_is_divided_before_it_is_scanned(client: Any, group: Any) -> None:
+    group.put(["x"] * 400, ago=100_000, step=200)
+    spread = Rows(client, group.name, group.now - 100_000, group.now - 20_001, expected=400)
+    assert sum(len(page) for page in spread) == 400
+    assert spread.parts == 10
+    one = Rows(client, group.name, group.now - 100_000, group.now - 20_001)
+    assert sum(len(page) for page in one) == 400
+    assert one.scanned > 1.5 * spread.scanned
 
 
 @pytest.mark.usefixtures("few")
