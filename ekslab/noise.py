@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -90,12 +90,12 @@ def _data() -> dict[str, Any]:
 class Noise:
     """Switches noise on and off in a cluster. Its pods are in `NAMESPACE`; deleting that ends it, too."""
 
-    def __init__(self, cluster: Cluster, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
         self._rate = 0.0
         self._seed = 1
+        self._setting = asyncio.Lock()
 
     def described(self) -> dict[str, Any]:
         """`rate` in alerts a minute (0: off), `seed` and `namespace`."""
@@ -110,25 +110,25 @@ class Noise:
             raise ValueError(f"The rate of noise is {rate!r}: give alerts a minute, from 0 to {MAX_RATE:g}.")
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ValueError(f"The seed of noise is {seed!r}: give a whole number.")
-        await self.stop()
-        await self._remove()
-        self._seed = seed
-        if rate:
-            try:
-                metadata = {"name": NAMESPACE, "labels": _LABELS}
-                self._cluster.registry.create(r.NAMESPACES, "", {"metadata": metadata})
-            except ApiError as error:
-                raise ValueError(f"Noise needs a namespace of its own, but {error}.") from error
-            self._rate = float(rate)
-            self._task = asyncio.create_task(self._run(Plan(seed, rate)))
+        async with self._setting:
+            await self.stop()
+            await self._remove()
+            self._seed = seed
+            if rate:
+                try:
+                    metadata = {"name": NAMESPACE, "labels": _LABELS}
+                    self._cluster.registry.create(r.NAMESPACES, "", {"metadata": metadata})
+                except ApiError as error:
+                    raise ValueError(f"Noise needs a namespace of its own, but {error}.") from error
+                self._rate = float(rate)
+                self._task = asyncio.create_task(self._run(Plan(seed, rate)))
 
     async def stop(self) -> None:
         """Ends what is going on, and leaves the pods as they are."""
         self._rate = 0.0
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
     async def _run(self, plan: Plan) -> None:
@@ -137,16 +137,16 @@ class Noise:
             await self._until(lambda: all(self._container(name) for name in plan.pods))
             while self._has_namespace():
                 happening = plan.next()
-                await self._sleep(happening.after)
+                await asyncio.sleep(happening.after)
                 if found := self._container(happening.pod):
                     await self._happen(happening, *found)
-        except ApiError as error:
-            logger.warning("noise ends: %s", error)
+        except Exception:
+            logger.exception("noise ends")
         self._rate = 0.0
 
     async def _happen(self, happening: Happening, runtime: Runtime, container: Container) -> None:
         """Runs one command to its end, or for a while. What becomes of it doesn't matter."""
-        with contextlib.suppress(OciError, TimeoutError):
+        with contextlib.suppress(OciError, OSError):  # a time-out is one, too
             async with asyncio.timeout(_COMMAND_SECONDS):
                 stdin = _Typed(happening.typed) if happening.typed else None
                 await runtime.exec(container, happening.argv, tty=stdin is not None, stdin=stdin)
