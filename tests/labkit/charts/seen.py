@@ -55,28 +55,23 @@ def _shown(ax: Axes) -> list[Any]:
     return [t for t in found if t.get_visible() and t.get_text().strip() and t not in hidden]
 
 
-def overlapping(ax: Axes) -> list[tuple[str, str]]:
-    """Pairs of texts that lie over each other. (Those at an angle are left out.)"""
-    boxes = [(t.get_text(), t.get_window_extent()) for t in _shown(ax) if not t.get_rotation()]
-    return [
-        (text, other)
-        for i, (text, a) in enumerate(boxes)
-        for other, b in boxes[i + 1 :]
-        if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
-    ]
-
-
-def cut_off(ax: Axes) -> list[str]:
-    """Texts that reach out of the figure."""
-    found = _shown(ax)
+def untidy(ax: Axes) -> list[str]:
+    """Texts that lie over each other (those at an angle are left out) or reach out of the figure."""
     figure = ax.get_figure(root=True)
     assert figure is not None
     page = figure.bbox
-    boxes = [(t.get_text(), t.get_window_extent()) for t in found]
-    return [
-        text
+    boxes = [(text, text.get_window_extent()) for text in _shown(ax)]
+    found = [
+        f"cut off: {text.get_text()}"
         for text, box in boxes
         if box.x0 < page.x0 - 1 or box.x1 > page.x1 + 1 or box.y0 < page.y0 - 1 or box.y1 > page.y1 + 1
+    ]
+    level = [(text.get_text(), box) for text, box in boxes if not text.get_rotation()]
+    return found + [
+        f"one over the other: {text}, {other}"
+        for i, (text, a) in enumerate(level)
+        for other, b in level[i + 1 :]
+        if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
     ]
 
 

@@ -24,7 +24,7 @@ from labkit.charts import (
     top_rules_data,
 )
 from labkit.respond import metrics
-from tests.labkit.charts.seen import overlapping, texts
+from tests.labkit.charts.seen import texts, untidy
 
 
 def test_what_is_left_out_is_never_none_of_it() -> None:
@@ -101,7 +101,7 @@ def test_counts_are_drawn_side_by_side(captured: pd.DataFrame, by: str) -> None:
     assert np.array_equal(np.array(drawn).T, counts_data(table).to_numpy(dtype="float64"))
     assert len(drawn[0]) <= 15
     assert any("60 alerts in the frame, 60 in the metric; equal in every row" in text for text in texts(ax))
-    assert overlapping(ax) == []
+    assert untidy(ax) == []
 
 
 def test_counts_that_differ_are_said(captured: pd.DataFrame, empty: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from labkit.charts import latency
 from labkit.charts.ridges import duration
-from tests.labkit.charts.seen import cut_off, overlapping, texts
+from tests.labkit.charts.seen import texts, untidy
 
 
 def test_each_stage_has_its_median_and_its_longest(make: Any) -> None:
@@ -20,7 +20,7 @@ def test_each_stage_has_its_median_and_its_longest(make: Any) -> None:
     said = texts(ax)
     assert "system call → Falco's line\nmedian 2 ms, longest 400 ms" in said
     assert "Falco's line → CloudWatch\nmedian 250 ms, longest 1.5 min" in said
-    assert overlapping(ax) == cut_off(ax) == []
+    assert untidy(ax) == []
 
 
 def test_times_that_are_missing_or_negative_are_said(make: Any) -> None:
@@ -29,7 +29,7 @@ def test_times_that_are_missing_or_negative_are_said(make: Any) -> None:
     df["ingestionTime"] = df["timestamp"] + pd.Timedelta("10ms")
     ax = latency(df)
     assert "3 alerts, 1 without all times; 1 took less than nothing: the clocks of node and AWS differ" in texts(ax)
-    assert cut_off(ax) == []
+    assert untidy(ax) == []
 
 
 def test_alerts_of_a_file_have_no_times_of_delivery(captured: pd.DataFrame) -> None:
