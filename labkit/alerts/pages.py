@@ -231,6 +231,7 @@ class Pages:
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._wanted = 0  # parts to add
+        self._coming = 0  # parts that are about to be added
         self._open: dict[int, tuple[Chain, int | None]] = {}  # running, and up to where each was handed over
         self.complete = False
         """Whether all pages were read."""
@@ -268,7 +269,7 @@ class Pages:
                             del self._open[id(item.chain)]
                         else:
                             self._open[id(item.chain)] = (item.chain, item.position)
-                        self._wanted = crew.size() - len(self._open) if self._shards else 0
+                        self._wanted = crew.size() - len(self._open) - self._coming if self._shards else 0
                         self.most = max(self.most, len(self._open))
                 self.complete = True
             finally:
@@ -323,10 +324,17 @@ class Pages:
     def _divide(self, chain: Chain) -> None:
         """Hands on later parts of a chain's window, if that is worth it."""
         with self._lock:
-            wanted, self._wanted = self._wanted, 0
-        windows = chain.others(int(time.time() * 1000), wanted) if wanted > 0 else []
-        if not windows:
-            return
+            wanted, self._wanted = max(self._wanted, 0), 0
+            self._coming += wanted
+        try:
+            windows = chain.others(int(time.time() * 1000), wanted) if wanted else []
+            if windows:
+                self._hand_on(chain, windows)
+        finally:
+            with self._lock:
+                self._coming -= wanted
+
+    def _hand_on(self, chain: Chain, windows: list[tuple[int, int | None]]) -> None:
         *parts, last = (Chain(self._service, self._window, low, high, part=True) for low, high in windows)
         try:
             events = last.page()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.alerts.service import log_errors
+from labkit.alerts.service import Service
 from labkit.alerts.times import When, column, utc
 from labkit.calls import LogsClient, checked
 from labkit.errors import LabError, StoppedError
@@ -39,18 +39,20 @@ def insights(
 
     Raises `LabError` when the query is malformed, fails, or isn't complete after `timeout` seconds.
     """
-    with log_errors(client, log_group):
-        query_id = client.start_query(
-            logGroupName=log_group,
-            startTime=utc(start).value // 1_000_000_000,
-            endTime=-(-utc(end).value // 1_000_000_000),
-            queryString=text,
-            limit=limit,
-        )["queryId"]
-        answer = _wait(client, query_id, text, timeout)
+    service = Service(client, log_group)
+    asked = {
+        "logGroupName": log_group,
+        "startTime": utc(start).value // 1_000_000_000,
+        "endTime": -(-utc(end).value // 1_000_000_000),
+        "queryString": text,
+        "limit": limit,
+    }
+    with service.errors():
+        query_id = service.call("StartQuery", asked)["queryId"]
+        answer = _wait(service, query_id, text, timeout)
         rows = list(answer["results"])
         while token := answer.get("nextToken"):
-            answer = client.get_query_results(queryId=query_id, nextToken=token)
+            answer = service.call("GetQueryResults", {"queryId": query_id, "nextToken": token})
             rows += answer["results"]
     df = pd.DataFrame([{cell["field"]: cell.get("value") for cell in row if cell["field"] != "@ptr"} for row in rows])
     for name in df.columns:
@@ -59,13 +61,13 @@ def insights(
     return df
 
 
-def _wait(client: Any, query_id: str, text: str, timeout: float) -> Any:
+def _wait(service: Service, query_id: str, text: str, timeout: float) -> Any:
     """Polls until the query has ended; the service offers nothing to wait on."""
     status = ""
 
     def look() -> Any:
         nonlocal status
-        answer = client.get_query_results(queryId=query_id)
+        answer = service.call("GetQueryResults", {"queryId": query_id})
         status = answer["status"]
         if status == "Complete":
             return answer
@@ -76,10 +78,10 @@ def _wait(client: Any, query_id: str, text: str, timeout: float) -> Any:
     try:
         answer = poll(look, "Logs Insights", timeout)
     except StoppedError:
-        _stop(client, query_id)
+        _stop(service.client, query_id)
         raise
     if answer is None:
-        _stop(client, query_id)
+        _stop(service.client, query_id)
         raise LabError(
             f"The query is still {status} after {timeout:g} s: {text}",
             hint="Give it a longer timeout=, or a shorter window.",

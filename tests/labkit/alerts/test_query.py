@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from botocore.stub import ANY, Stubber
 
-from labkit.alerts import insights, read
+from labkit.alerts import insights, read, service
 from labkit.errors import LabError
 
 
@@ -96,6 +96,16 @@ def test_a_malformed_query_says_what_the_service_says(stub: Stubber) -> None:
     with pytest.raises(LabError, match="unexpected symbol found } at line 1") as caught:
         insights(stub.client, "fields }")
     assert "filter" in caught.value.hint
+
+
+def test_an_account_that_is_throttled_is_waited_for(stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_paces", {})
+    monkeypatch.setattr(service.Service, "pause", lambda *_: None)
+    stub.add_client_error("start_query", "LimitExceededException", "Account maximum query concurrency limit reached.")
+    started(stub)
+    stub.add_client_error("get_query_results", "ThrottlingException", "Rate exceeded")
+    stub.add_response("get_query_results", {"status": "Complete", "results": [cells(n="1")]})
+    assert list(insights(stub.client, "fields n")["n"]) == [1]
 
 
 def test_the_service_and_the_frame_count_the_same(client: Any, group: Any, falco_lines: list[str]) -> None:
