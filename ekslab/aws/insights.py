@@ -32,6 +32,9 @@ class Row(dict[str, Value]):
         """Whether none of the discovered fields can contain one of the needles."""
         return False
 
+    def release(self) -> None:
+        """Lets go of what can be found again: the row is kept for a while."""
+
 
 Expression = Callable[[Row], Value]
 Predicate = Callable[[Row], bool]
@@ -104,7 +107,7 @@ class EventRow(Row):
         self._json_fields = json_fields
 
     def release(self) -> None:
-        """Lets go of the event if the store has it compressed: it is found again when the row is shown."""
+        # The store has the event, compressed.
         position = self._event[:2]
         if self.source.events.is_packed(position):
             self._event = position
@@ -226,6 +229,8 @@ class Sort(Stage):
     _rows: list[Row] = field(default_factory=list)
 
     def push(self, row: Row) -> Row | None:
+        row.update([(name, row[name]) for name, _ in self.keys])
+        row.release()
         self._rows.append(row)
         if self.limit is not None and len(self._rows) > 2 * self.limit + 1000:
             self._rows = self.finish()
@@ -760,6 +765,7 @@ class Query:
         for stage in self.stages[start:]:
             row = stage.push(row) if row is not None else None
         if row is not None and len(self._rows) < self.limit:
+            row.release()
             self._rows.append(row)
 
     def finish(self) -> None:
@@ -767,10 +773,7 @@ class Query:
         for index, stage in enumerate(self.stages):
             for row in stage.finish():
                 self._push_through(row, index + 1)
-        rows = [row for row in self._rows if isinstance(row, EventRow)]
-        for row in rows:
-            row.release()
-        for events in {row.source.events for row in rows}:
+        for events in {row.source.events for row in self._rows if isinstance(row, EventRow)}:
             events.forget_plain()
 
     @property
