@@ -1,8 +1,8 @@
 """The look of all charts, and how they are displayed: colours for dark and light, title, legend, axes.
 
-A chart of our own is a dark card, which neither glares on JupyterLab's dark theme nor vanishes on its light one. (No
-transparent picture does both: no text colour has a contrast of 4.5:1 on white and on #111.) Drawn into axes of someone
-else, a chart takes the colours that suit their background.
+A new figure is a dark card, which neither glares on JupyterLab's dark theme nor vanishes on its light one. (A
+transparent one can't do both: no text colour has a contrast of 4.5:1 on white and on #111.) Drawn into given axes, a
+chart takes the colours that suit their background.
 
 pyplot isn't used: a chart is displayed once, and nothing has to be closed.
 """
@@ -43,7 +43,7 @@ from labkit.charts.glyphs import OWN, drawable, shortened
 WIDTH = 9.0
 """Inches. A notebook shows 96 pixels for each."""
 
-_LEFT = 0.014  # where title and legend of our own charts start: a fraction of the figure
+_LEFT = 0.014  # where title and legend start: a fraction of the figure
 _TITLE, _DETAIL, _SMALL = 12.5, 9.5, 9.0  # points
 _LEGEND_ROW = 15.0  # points
 
@@ -118,7 +118,7 @@ class Chart(Figure):
 
 
 class ChartAxes(Axes):
-    """Axes of a figure of our own. Displayed, they show the figure: nothing else will."""
+    """Axes of a `Chart`. Displayed, they show their figure: nothing else does."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]] | None:
         return self.figure._repr_png_() if isinstance(self.figure, Chart) else None
@@ -137,9 +137,11 @@ def axes(ax: Axes | None, figsize: Sequence[float] | None, height: float, width:
         if not isinstance(ax, Axes):
             hint = "It has to be matplotlib's Axes, such as `fig, ax = plt.subplots()` gives."
             raise LabError(f"ax is {short_repr(ax)}.", hint=hint)
-        figure = ax.get_figure(root=True)
-        if figure is not None and figure.get_layout_engine() is None:
-            figure.set_layout_engine(ConstrainedLayoutEngine())
+        if ax.figure is None:
+            raise LabError("ax is in no figure any longer.", hint="Make new ones: `fig, ax = plt.subplots()`.")
+        whole = ax.figure.figure  # of a subfigure the figure
+        if whole.get_layout_engine() is None:
+            whole.set_layout_engine(ConstrainedLayoutEngine())
     else:
         size = _size(figsize) if figsize is not None else (width, height)
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
@@ -171,8 +173,7 @@ def _size(figsize: object) -> tuple[float, float]:
 def look(ax: Axes) -> Look:
     """The colours that suit what is behind the axes."""
     shade: tuple[float, ...] = to_rgb("white")
-    figure = ax.get_figure(root=True)
-    for colour in (figure.get_facecolor() if figure is not None else "none", ax.get_facecolor()):
+    for colour in (ax.figure.figure.get_facecolor(), ax.figure.get_facecolor(), ax.get_facecolor()):
         *rgb, alpha = to_rgba(colour)
         shade = tuple(alpha * top + (1 - alpha) * below for top, below in zip(rgb, shade, strict=True))
     return DARK if luminance(shade) < 0.18 else LIGHT

@@ -6,15 +6,17 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from labkit.alerts import PRIORITIES
-from labkit.charts import style
+from labkit.charts import by_pod, style, timeline
 from labkit.charts.data import NO_PRIORITY
 from labkit.charts.glyphs import columns, drawable, shortened
 from labkit.errors import LabError
+from tests.labkit.charts.seen import untidy
 
 # Machado, Oliveira, Fernandes 2009: what a complete deficiency leaves of linear RGB.
 SEEN_BY = {
@@ -72,6 +74,23 @@ def test_what_is_no_size_is_refused(size: Any) -> None:
 def test_what_are_no_axes_is_refused() -> None:
     with pytest.raises(LabError, match="ax is 'left'"):
         style.axes("left", None, 3)  # type: ignore[arg-type]
+
+
+def test_axes_without_a_figure_are_refused() -> None:
+    ax = Figure().add_subplot()
+    ax.remove()
+    with pytest.raises(LabError, match="no figure"):
+        style.axes(ax, None, 3)
+
+
+def test_in_a_subfigure_a_chart_keeps_to_its_side(captured: pd.DataFrame) -> None:
+    figure = Figure(figsize=(14, 5), facecolor="#111")
+    left, right = figure.subfigures(1, 2)
+    for part, chart in ((left, by_pod), (right, timeline)):
+        ax = chart(captured, ax=part.add_subplot(facecolor="none"))
+        assert untidy(ax) == []
+        assert part.bbox.x0 - 1 <= ax.get_tightbbox().x0 < ax.get_tightbbox().x1 <= part.bbox.x1 + 1
+        assert style.look(ax) is style.DARK
 
 
 def test_a_character_without_a_font_has_a_stand_in() -> None:
