@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import combinations
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from labkit.alerts import PRIORITIES
 from labkit.charts import by_pod, style, timeline
@@ -105,3 +107,13 @@ def test_a_long_name_is_cut_in_the_middle_to_what_it_takes_when_drawn() -> None:
     assert shortened("x" * 52, 52) == "x" * 52
     assert shortened("a" * 100 + "b" * 100, 30) == "a" * 19 + "…" + "b" * 10
     assert columns(shortened("漢" * 100, 31)) <= 31
+
+
+def test_a_chart_in_a_notebook_is_a_small_picture_of_the_same_colours(captured: pd.DataFrame) -> None:
+    figure = top_rules(captured).figure
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=192)
+    png, _ = figure._repr_png_()  # type: ignore[operator]
+    assert len(png) < len(drawn.getvalue()) / 2
+    shown, meant = (np.asarray(Image.open(one).convert("RGB"), dtype=int) for one in (io.BytesIO(png), drawn))
+    assert np.abs(shown - meant).max() < 24
