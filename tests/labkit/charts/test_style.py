@@ -15,6 +15,7 @@ from PIL import Image
 
 from labkit.alerts import PRIORITIES
 from labkit.charts import by_pod, style, timeline
+from labkit.charts.bars import top_rules
 from labkit.charts.data import NO_PRIORITY
 from labkit.charts.glyphs import columns, drawable, shortened
 from labkit.errors import LabError
