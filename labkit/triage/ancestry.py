@@ -295,15 +295,20 @@ def _adopt(parent: _Process, key: _Key, child: _Process) -> None:
 
 
 @checked
-def tree(df: pd.DataFrame) -> Tree:
-    """The `processes` behind alerts as text: a tree per place, command lines, and their rules."""
+def tree(df: pd.DataFrame, n: int = 500) -> Tree:
+    """The `processes` behind alerts as text: a tree per place, command lines, and their rules.
+
+    After `n` processes it ends with a line that says how many are left out.
+    """
     if df.empty:
         return Tree("No alerts: no processes to show.")
     table = processes(df)
     lines: list[str] = []
-    for place, rows in table.groupby("place", sort=False):
+    for place, rows in table.head(n).groupby("place", sort=False):
         lines.append(str(place))
         lines += _lines(rows)
+    if len(table) > n:
+        lines.append(f"… {len(table) - n:,} of {len(table):,} processes are left out: select an incident, or a place.")
     return Tree("\n".join(lines))
 
 

@@ -186,3 +186,12 @@ def test_a_web_server_s_shell_has_what_the_intruder_did_below_it(day: pd.DataFra
     (shell,) = table.index[table["command"] == "bash -i"]
     assert (table["parent"] == shell).sum() >= 4
     assert table.loc[table.loc[shell, "parent"], "command"].startswith("sh -c bash -c 'bash -i")
+
+
+def test_a_long_tree_ends_with_what_is_left_out(captured: pd.DataFrame) -> None:
+    whole = str(process_tree(captured)).splitlines()
+    some = str(process_tree(captured, n=10)).splitlines()
+    assert some[-1] == f"… {len(processes(captured)) - 10} of {len(processes(captured))} processes are left out: " + (
+        "select an incident, or a place."
+    )
+    assert len(some) == 12 < len(whole)
