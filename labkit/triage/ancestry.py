@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -10,17 +9,20 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from falcorules import markup
 from labkit.calls import checked
 from labkit.triage.columns import SHELL_COMMAND, codes, codes_of, combined, texts_at
 from labkit.triage.places import UNKNOWN, places
 
 _Key: TypeAlias = "tuple[str | None, str, int | None]"
 
+_DRAWN = "│├└─ "
+_WRAPPED = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
 _LATER = 2**63 - 1  # ns: after any time
 
 
 class Tree(str):
-    """Text that a notebook displays unchanged in a fixed-width font."""
+    """Text that a notebook displays in a fixed-width font. A long line goes on below its text, not below the tree."""
 
     __slots__ = ()
 
@@ -28,7 +30,12 @@ class Tree(str):
         return str(self)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self)}</pre>"
+        lines = []
+        for line in self.splitlines():
+            text = line.lstrip(_DRAWN)
+            drawn = markup.styled(line[: len(line) - len(text)], "white-space:pre;flex:none")
+            lines.append(markup.styled(markup.Html(drawn + markup.styled(text, _WRAPPED)), "display:flex", "div"))
+        return markup.code(markup.Html("".join(lines)))
 
 
 @dataclass

@@ -22,6 +22,7 @@ noise raises one, again and again; a person at work raises few, which others rai
 from __future__ import annotations
 
 import functools
+import html
 import ipaddress
 import itertools
 import re
@@ -31,6 +32,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from falcorules import markup
 from labkit.alerts.mitre import tactics_of
 from labkit.calls import checked, duration, short_repr
 from labkit.errors import LabError
@@ -92,10 +94,21 @@ class Incidents(pd.DataFrame):
         return repr(pd.DataFrame(self)) if shown is None else repr(shown)
 
     def _repr_html_(self) -> str | None:
+        """A row has what happened, where and as whom below one another: side by side they are too wide for a page."""
         shown = self._table()
         if shown is None:
             return pd.DataFrame(self)._repr_html_()  # type: ignore[operator,no-any-return]
-        return shown._repr_html_()
+        columns = ("id", "score", "priority", "start (UTC)", "alerts", "what happened")
+        rows = []
+        for number, score, priority, start, span, alerts, place, rules, tactics, user in shown.rows:
+            badge = markup.priority_badge(priority) if priority else ""
+            when = markup.styled(markup.Html(f"{html.escape(start)}<br>{html.escape(span)}"), "white-space:nowrap")
+            who = markup.styled(f" as {user}", markup.FAINT) if user else ""
+            lines = [markup.styled(place, "font-weight:600") + who, html.escape(rules)]
+            lines += [markup.styled(tactics, markup.FAINT)] if tactics else []
+            what = markup.styled(markup.Html("<br>".join(lines)), "overflow-wrap:anywhere")
+            rows.append([number, score, badge, when, alerts, what])
+        return f"<b>{html.escape(shown.title)}</b>{markup.table(columns, rows)}"
 
 
 _COLUMNS = (
