@@ -112,6 +112,7 @@ def test_a_long_name_is_cut_in_the_middle_to_what_it_takes_when_drawn() -> None:
 
 def test_a_chart_in_a_notebook_is_a_small_picture_of_the_same_colours(captured: pd.DataFrame) -> None:
     figure = top_rules(captured).figure
+    figure.savefig(io.BytesIO())  # the first drawing settles where texts are
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=192)
     png, _ = figure._repr_png_()  # type: ignore[operator]
