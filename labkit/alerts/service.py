@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -51,6 +52,7 @@ class Pace:
         self._lock = threading.Lock()
         self._base: float | None = quota if limited else None
         self._since = clock()  # when `_base` was set; from then on the pace grows
+        self._answers: deque[float] = deque(maxlen=256)  # when they came
         self._next = 0.0  # when the next request is due if none may come early
 
     @property
@@ -72,13 +74,20 @@ class Pace:
             self._next = max(self._next, now - early) + 1 / rate
             return max(self._next - 1 / rate - now, 0.0)
 
+    def answered(self) -> None:
+        """The service has answered a request."""
+        self._answers.append(self._clock())
+
     def throttled(self) -> None:
         """The service has throttled. Several such answers within a second count once."""
         with self._lock:
             rate, now = self.rate, self._clock()
             if self._base is not None and now - self._since < 1:
                 return
-            self._base = self.quota if rate is None else max(0.8 * min(rate, 2 * self.quota), 0.5)
+            known = self.quota if rate is None else min(rate, 2 * self.quota)
+            # What has been let through in the last two seconds is what the service allows, about.
+            through = sum(at > now - 2 for at in self._answers) / 2
+            self._base = max(min(through, 0.8 * known if rate is not None else known), 0.4 * known, 0.5)
             self._since, self._next = now, max(self._next, now + 1 / self._base)
 
 
@@ -130,6 +139,7 @@ class Service:
                 try:
                     answer = method(**request)
                     self._answered = True
+                    pace.answered()
                     return answer
                 except (BrokenAnswerError, KeyError, ConnectionError, HTTPClientError) as error:
                     broken += 1

@@ -45,12 +45,19 @@ def test_aws_is_asked_at_its_published_pace_from_the_start() -> None:
     assert 4 <= clock.send(pace, 25) <= 5
 
 
-@pytest.mark.parametrize(("limited", "after"), [(False, 5.0), (True, 4.0)])
-def test_a_throttled_pace_is_slower_and_finds_its_way_up_again(limited: bool, after: float) -> None:
+@pytest.mark.parametrize(
+    ("limited", "answers", "after"),
+    [(False, 0, 2), (False, 8, 4), (False, 50, 5), (True, 0, 2), (True, 6, 3), (True, 50, 4)],
+)
+def test_a_throttled_pace_is_what_was_let_through_and_finds_its_way_up_again(
+    limited: bool, answers: int, after: float
+) -> None:
     clock = Clock()
     pace = Pace(5, limited=limited, clock=clock)
     clock.now += 1.5  # a while after it was made
-    for _ in range(8):  # shards are throttled at the same time
+    for _ in range(answers):
+        pace.answered()
+    for _ in range(8):  # parts are throttled at the same time
         pace.throttled()
     assert pace.rate == pytest.approx(after, abs=0.2)
     assert clock.send(pace, 1) > 0  # no burst after that
@@ -73,6 +80,7 @@ def test_it_stays_near_a_quota_that_it_does_not_know() -> None:
             pace.throttled()
         else:
             through.append(clock.now)
+            pace.answered()
     assert len(through) > 60 * 7
     assert refused < len(through) / 20
 
