@@ -138,6 +138,8 @@ def column_of(df: pd.DataFrame, name: str) -> pd.Series[Any]:
     column = PARTS.get(name, name)
     if column in df.columns:
         return df[column]
+    if name in PARTS:  # selected away: missing in each row
+        return pd.Series(pd.array([None] * len(df), dtype="string"), index=df.index)
     raise LabError(
         f"by is {short_repr(name)}, which is neither a column nor one of {', '.join(PARTS)}.",
         hint=near(name, [*PARTS, *df.columns]).strip(),

@@ -11,7 +11,7 @@ import pytest
 
 from labkit.errors import LabError
 from labkit.exercises import recorded_day
-from labkit.triage import Incidents, incident, incidents
+from labkit.triage import Incidents, compare, first_seen, incident, incidents, processes, rare, steps
 from tests.labkit.triage.conftest import alert, as_categories
 
 
@@ -39,6 +39,41 @@ def test_the_intruder_is_on_top_with_another_gap_too(day: pd.DataFrame, gap: str
     assert len(intruder & set(incident(day, 1, gap).index)) > len(intruder) / 2
     score = incidents(day, gap)["score"]
     assert score.iloc[0] > 2 * score.iloc[1]
+
+
+def test_the_intruder_is_on_top_when_it_is_slow_or_its_critical_alerts_are_missing(day: pd.DataFrame) -> None:
+    visit = recorded_day.intruder(day)
+    slow = day.copy()
+    slow.loc[visit.index, "time"] = visit["time"].iloc[0] + (visit["time"] - visit["time"].iloc[0]) * 3
+    for df in (slow, day.drop(visit.index[visit["priority"] == "Critical"])):
+        found = incident(df)
+        assert len(set(found.index) & set(visit.index)) > 0.8 * len(visit)
+        assert incidents(df)["score"].iloc[0] > 2 * incidents(df)["score"].iloc[1]
+
+
+def test_the_intruder_is_on_top_in_a_week(day: pd.DataFrame) -> None:
+    visit = recorded_day.intruder(day)
+    days = [(day if n == 3 else day.drop(visit.index)) for n in range(7)]
+    week = pd.concat(
+        [df.assign(time=df["time"] + pd.Timedelta(days=n)) for n, df in enumerate(days)], ignore_index=True
+    )
+    found = incident(week)
+    assert found["output"].tolist() == visit["output"].tolist()
+
+
+def test_any_rows_and_columns_with_any_values_missing_will_do(day: pd.DataFrame) -> None:
+    random = np.random.default_rng(0)
+    fields = [name for name in day.columns if name not in ("time", "rule", "priority", "tags")]
+    for seed in range(15):
+        df = day.sample(int(random.integers(0, 60)), random_state=seed)
+        df = df[["time", "rule", "priority", "tags", *(name for name in fields if random.random() < 0.5)]]
+        df = df.assign(**{name: df[name].mask(random.random(len(df)) < 0.2) for name in df.columns if name != "tags"})
+        assert incidents(df)["alerts"].sum() == df["time"].notna().sum()
+        assert processes(df)["alerts"].sum() == len(df)
+        assert steps(df)["alerts"].sum() == df["time"].notna().sum()
+        assert first_seen(df)["alerts"].sum() == len(df)
+        assert set(rare(df).index) <= set(df.index)
+        assert (compare(df, df)["state"] == "same").all()
 
 
 def test_each_alert_is_in_one_incident(day: pd.DataFrame) -> None:

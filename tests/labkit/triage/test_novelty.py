@@ -86,6 +86,12 @@ def test_what_can_not_be_combined(some: pd.DataFrame) -> None:
         rare(some, n=0)
 
 
+def test_a_part_without_its_column_is_missing(some: pd.DataFrame) -> None:
+    few = some[["time", "rule", "priority", "tags"]]
+    assert first_seen(few)["image"].isna().all()
+    assert rare(few, n=2)["why"].tolist() == ["rule Rare: 2 alerts in all"] * 2
+
+
 def test_alerts_without_a_time_are_last(some: pd.DataFrame) -> None:
     some.loc[0, "time"] = pd.NaT
     some["rule"] = some["rule"].astype("string")
