@@ -44,7 +44,7 @@ CELLS = {
         "05-alerts-in-pandas",
         (
             *("target = None", "Lab.connect(", "chapter_start =", "df = lab.alerts("),
-            *("lab.read_alerts(", "day.falco.timeline()"),
+            *("lab.read_alerts(", "day.falco.timeline()", "night.falco.heat_map("),
         ),
     ),
 }
@@ -92,7 +92,7 @@ def take(screen: Screen, name: str) -> bytes:
     for part in parts:
         chapter.run(part, RULE if part == "%%rule" else "", fails=part.startswith("lab.check("))
     picture: bytes
-    if "timeline" in parts[-1]:
+    if ".falco." in parts[-1]:
         picture = chapter.cell(parts[-1]).locator(".jp-OutputArea-output").screenshot()
     else:
         chapter.cell(parts[-2]).evaluate("element => element.scrollIntoView({block: 'start'})")
