@@ -6,7 +6,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -141,7 +141,8 @@ def read_by_insights(
 
 def whole(client: LogsClient, log_group: str, start: When | None = None, *, rule: str | None = None) -> pd.DataFrame:
     """As `read`, for waits: Ctrl-C raises `KeyboardInterrupt`."""
-    df = _read(client, Window(log_group, None if start is None else epoch_ms(start)), Choice.of(rule, None, None))
+    window = Window(log_group, None if start is None else epoch_ms(start))
+    df = _read(client, window, Choice.of(rule, None, None), keep=False)
     if not df.attrs["complete"]:
         raise KeyboardInterrupt
     return df
@@ -157,7 +158,9 @@ def _read(
     stream_prefix: str | None = None,
     filter_pattern: str | None = None,
     progress: Progress | None = None,
+    keep: bool = True,
 ) -> pd.DataFrame:
+    """`keep`: whether Ctrl-C keeps what was read."""
     if limit is not None and limit < 1:
         raise LabError(f"limit is {limit}.", hint="Give a whole number from 1 on, or leave it out to mean: all.")
     pattern = filter_pattern or choice.pattern()
@@ -165,7 +168,7 @@ def _read(
     low = begin if window.start is None else window.start if begin is None else max(begin, window.start)
     window = replace(window, start=low, stream_prefix=stream_prefix, filter_pattern=pattern)
     if limit is None:
-        with stoppable() as stopped:
+        with stoppable() if keep else nullcontext(Stop()) as stopped:
             df = choice.select(_all(Pages(client, window, shards=True, interrupted=stopped), known, progress, stopped))
     else:
         newest, attrs = found(client, window, choice, limit=limit, known=known, progress=progress)
