@@ -93,6 +93,7 @@ def take(screen: Screen, name: str) -> bytes:
         chapter.run(part, RULE if part == "%%rule" else "", fails=part.startswith("lab.check("))
     picture: bytes
     if ".falco." in parts[-1]:
+        screen.page.set_viewport_size({"width": 1280, "height": 1500})  # a chart may be higher than a window
         picture = chapter.cell(parts[-1]).locator(".jp-OutputArea-output").screenshot()
     else:
         chapter.cell(parts[-2]).evaluate("element => element.scrollIntoView({block: 'start'})")
@@ -124,7 +125,7 @@ def _small(picture: bytes) -> bytes:
     """The PNG with a palette in place of true colours: a third of the bytes."""
     written = io.BytesIO()
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.quantize(96, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
+    image.quantize(96, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
     assert len(written.getvalue()) < LARGEST
     return written.getvalue()
 
