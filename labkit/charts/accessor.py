@@ -146,7 +146,11 @@ class FalcoAccessor:
         return summary_data(self._df)
 
     def incidents(self, gap: Any = "5m") -> Incidents:
-        """Alerts that belong together, one row each, the incident to look at first on top. Described in `triage`."""
+        """Alerts that belong together, one row each, the incident to look at first on top.
+
+        That is what happened in one place without a pause longer than `gap`, and what a shell, a name, an address or a
+        file ties to it; routine is apart. `labkit.triage.incidents` describes the columns and the score.
+        """
         return triage.incidents(self._df, gap)
 
     def incident(self, number: int = 1, gap: Any = "5m") -> pd.DataFrame:

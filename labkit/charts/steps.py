@@ -16,7 +16,7 @@ from labkit.charts.data import NO_PRIORITY
 from labkit.charts.labels import put, same_day, spanned, wide
 from labkit.show import counted
 from labkit.triage import steps
-from labkit.triage.grouping import lasted
+from labkit.triage.display import lasted
 
 MOST = 60
 """Steps in one picture."""

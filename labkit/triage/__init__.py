@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from labkit.triage.ancestry import Tree, processes, tree
 from labkit.triage.difference import compare
-from labkit.triage.grouping import Incidents, incident, incidents
+from labkit.triage.display import Incidents
+from labkit.triage.grouping import incident, incidents
 from labkit.triage.novelty import COMBINATION, first_seen, rare
 from labkit.triage.places import places
 from labkit.triage.stepwise import steps

@@ -21,100 +21,21 @@ noise raises one, again and again; a person at work raises few, which others rai
 
 from __future__ import annotations
 
-import functools
-import html
-import ipaddress
 import itertools
-import re
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from falcorules import markup
 from labkit.alerts.mitre import tactics_of
 from labkit.calls import checked, duration, short_repr
 from labkit.errors import LabError
-from labkit.show import Table, counted
+from labkit.show import counted
 from labkit.triage.columns import Codes, codes_of, combined, commands, texts_at, tuples
+from labkit.triage.display import Incidents
+from labkit.triage.evidence import HOUR, ROUTINE_HOURS, evidence, hours
 from labkit.triage.places import UNKNOWN, places
-
-Name = TypeVar("Name", bound=Hashable)
-
-ROUTINE_HOURS = 6
-"""In how many different hours a combination has to alert to be routine, and an address or a file to be common."""
-
-REACH = 6
-"""How many gaps may lie between groups that evidence joins."""
-
-_HOUR = 3_600_000_000_000  # ns
-_SHOWN = 20  # rows
-
-_INSIDE = [
-    ipaddress.ip_network(net)
-    for net in (
-        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
-        *("192.168.0.0/16", "224.0.0.0/3", "::/127", "fc00::/7", "fe80::/10", "ff00::/8", "::ffff:0:0/96"),
-    )
-]
-_ADDRESS = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\w)")
-_HOST = re.compile(r"\bhttps?://(?:[^/\s@]*@)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)", re.ASCII | re.IGNORECASE)
-_TEMPORARY = re.compile(r"(?<![\w/.-])/(?:tmp|var/tmp|dev/shm)/[\w./-]*\w", re.ASCII)
-_NAMESPACE = re.compile(r"(?:\bnamespaces/|\s-n[ =]?|--namespace[ =])([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)", re.ASCII)
-_WORD = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
-_CLUSTER = (".svc", ".local", ".internal", ".cluster")
-
-
-class Incidents(pd.DataFrame):
-    """Incidents, one row each. Displayed, it is a table of the first twenty that fits a notebook's page."""
-
-    @property
-    def _constructor(self) -> type[Incidents]:
-        return Incidents
-
-    def _table(self) -> Table | None:
-        if not set(_COLUMNS) <= set(self.columns):
-            return None
-        columns = ("id", "score", "priority", "start (UTC)", "lasted", "alerts", "place", "rules", "tactics", "user")
-        rows = tuple(_row(number, row) for number, row in zip(self.index, self.itertuples(), strict=False))[:_SHOWN]
-        routine = int(self["routine"].sum())
-        title = counted(len(self) - routine, "incident")
-        if routine:
-            title += f" and {counted(routine, 'row')} of routine"
-        title += f", {counted(int(self['alerts'].sum()), 'alert')}"
-        if len(self) > _SHOWN:
-            title += f"; the first {_SHOWN} are shown"
-        if untimed := self.attrs.get("untimed"):
-            title += f"; {counted(untimed, 'alert')} without a time left out"
-        return Table(title, columns, rows)
-
-    def __repr__(self) -> str:
-        shown = self._table()
-        return repr(pd.DataFrame(self)) if shown is None else repr(shown)
-
-    def _repr_html_(self) -> str | None:
-        """A row has what happened, where and as whom below one another: side by side they are too wide for a page."""
-        shown = self._table()
-        if shown is None:
-            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator,no-any-return]
-        columns = ("id", "score", "priority", "start (UTC)", "alerts", "what happened")
-        rows = []
-        for number, score, priority, start, span, alerts, place, rules, tactics, user in shown.rows:
-            badge = markup.priority_badge(priority) if priority else ""
-            when = markup.styled(markup.Html(f"{html.escape(start)}<br>{html.escape(span)}"), "white-space:nowrap")
-            who = markup.styled(f" as {user}", markup.FAINT) if user else ""
-            lines = [markup.styled(place, "font-weight:600") + who, html.escape(rules)]
-            lines += [markup.styled(tactics, markup.FAINT)] if tactics else []
-            what = markup.styled(markup.Html("<br>".join(lines)), "overflow-wrap:anywhere")
-            rows.append([number, score, badge, when, alerts, what])
-        return f"<b>{html.escape(shown.title)}</b>{markup.table(columns, rows)}"
-
-
-_COLUMNS = (
-    *("start", "end", "duration", "places", "alerts", "rules", "priority", "tactics", "users", "routine"),
-    *("severity", "breadth", "rarity", "score"),
-)
 
 
 @checked
@@ -178,11 +99,11 @@ def _incidents(df: pd.DataFrame, gap: object) -> tuple[Incidents, Codes]:
     command, _ = commands(alerts)
     combination, _ = combined([rule, image, command, parent])
     terminal = _on_terminal(alerts)
-    routine = (_hours(combination, time) >= ROUTINE_HOURS)[combination] & ~terminal
+    routine = (hours(combination, time) >= ROUTINE_HOURS)[combination] & ~terminal
     group, _ = combined([_groups(time, at, combination, routine, wide)])
     rest = np.flatnonzero(~routine)
     left = alerts.iloc[rest], place.iloc[rest], time[rest], combination[rest], group[rest], terminal[rest]
-    edges = list(_evidence(*left, wide))
+    edges = list(evidence(*left, wide))
     group, first = combined([_joined(group, edges)])
     table = _table(alerts, time, place, combination, group, routine[first] if len(first) else routine)
     ranked = table.sort_values(["score", "start", "end"], ascending=[False, True, True], kind="stable")
@@ -205,12 +126,6 @@ def _on_terminal(df: pd.DataFrame) -> Any:
     return (df["proc.tty"] > 0).fillna(False).to_numpy(dtype=bool)
 
 
-def _hours(value: Codes, time: Codes) -> Codes:
-    """In how many different hours each value from 0 occurs."""
-    _, first = combined([value, np.asarray(time // _HOUR - time.min(initial=0) // _HOUR)])
-    return np.bincount(value[first])
-
-
 def _groups(time: Codes, place: Codes, combination: Codes, routine: Any, gap: int) -> Codes:
     """Numbers of groups: a routine's combination, or alerts of a place without a longer pause. `time` is sorted."""
     number = combination.copy()
@@ -220,101 +135,6 @@ def _groups(time: Codes, place: Codes, combination: Codes, routine: Any, gap: in
     starts[1:] = (np.diff(place[by_place]) != 0) | (np.diff(time[by_place]) > gap)
     number[by_place] = combination.max(initial=0) + np.cumsum(starts)
     return number
-
-
-def _evidence(
-    df: pd.DataFrame, place: pd.Series[Any], time: Codes, combination: Codes, group: Codes, terminal: Any, gap: int
-) -> Iterator[tuple[Codes, Codes]]:
-    """Pairs of groups that belong together, of alerts that are no routine, sorted by time."""
-    at = place.cat.codes.to_numpy().astype(np.int64)
-    tty, user, parent = (codes_of(df, name) for name in ("proc.tty", "user.name", "proc.pname"))
-    shell, _ = combined([at, tty, user, parent])
-    yield _neighbours(shell, time, group, REACH * gap)
-    alone = np.flatnonzero(~terminal)
-    same, _ = combined([combination[alone], codes_of(df, "proc.cmdline")[alone]])
-    yield _neighbours(same, time[alone], group[alone], gap)
-    row, name, _ = _named(df, ("proc.cmdline", "fd.name", "proc.exepath"), _indicators)
-    kept = (_hours(name, time[row]) < ROUTINE_HOURS)[name]
-    yield _neighbours(name[kept], time[row][kept], group[row][kept], REACH * gap)
-    yield from _reached(df, place, time, group, gap)
-
-
-def _neighbours(value: Codes, time: Codes, group: Codes, reach: int) -> tuple[Codes, Codes]:
-    """Groups of alerts with the same value that follow each other within `reach`."""
-    order = np.lexsort((time, value))
-    value, time, group = value[order], time[order], group[order]
-    near = (np.diff(value) == 0) & (np.diff(time) <= reach)
-    return group[:-1][near], group[1:][near]
-
-
-def _named(
-    df: pd.DataFrame, columns: Iterable[str], names: Callable[[str], Iterable[Name]]
-) -> tuple[Codes, Codes, list[Name]]:
-    """Positions of alerts (sorted), numbers of the names that `names` finds in a text of theirs, and these names."""
-    known: dict[Name, int] = {}
-    rows, numbers = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for column in columns:
-        value, first = combined([codes_of(df, column)])
-        found = [[known.setdefault(n, len(known)) for n in names(t)] if t else [] for t in texts_at(df, column, first)]
-        count = np.array([len(named) for named in found], dtype=np.int64)
-        hits = np.flatnonzero(count[value] > 0) if len(count) else rows[0]
-        rows.append(np.repeat(hits, count[value[hits]]))
-        numbers.append(np.array(list(itertools.chain.from_iterable(found[v] for v in value[hits].tolist())), np.int64))
-    row, number = np.concatenate(rows), np.concatenate(numbers)
-    order = np.argsort(row, kind="stable")
-    return row[order], number[order], list(known)
-
-
-def _indicators(text: str) -> list[str]:
-    """Addresses and hosts outside the cluster and files in folders for temporary files that a text names."""
-    found = _TEMPORARY.findall(text) if "/" in text else []
-    hosts = [host.lower() for host in _HOST.findall(text)] if "://" in text else []
-    if "." in text:
-        hosts += _ADDRESS.findall(text)
-    if "->" in text:
-        hosts.append(text.partition("->")[2].rpartition(":")[0])
-    return list(dict.fromkeys([*found, *filter(_outside, hosts)]))
-
-
-@functools.lru_cache(100_000)
-def _outside(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return bool(_HOST.fullmatch(f"http://{host}")) and not f".{host}".endswith(_CLUSTER)
-    return not any(address in network for network in _INSIDE)
-
-
-def _reached(
-    df: pd.DataFrame, place: pd.Series[Any], time: Codes, group: Codes, gap: int
-) -> Iterator[tuple[Codes, Codes]]:
-    """Groups in pods that an earlier command of another place names, or whose namespace it names."""
-    at = place.cat.codes.to_numpy().astype(np.int64)
-    by_pod: dict[str, list[int]] = {}
-    by_namespace: dict[str, list[int]] = {}
-    for number in np.unique(at).tolist():
-        namespace, slash, pod = place.cat.categories[number].partition("/")
-        if slash:
-            by_pod.setdefault(pod, []).append(number)
-            by_namespace.setdefault(namespace, []).append(number)
-
-    def targets(text: str) -> dict[tuple[int, int], None]:
-        found = {(target, REACH * gap): None for word in _WORD.findall(text) for target in by_pod.get(word, ())}
-        spaces = _NAMESPACE.findall(text)
-        return found | {(target, gap): None for word in spaces for target in by_namespace.get(word, ())}
-
-    rows, numbers, named = _named(df, ["proc.cmdline"], targets)
-    order = np.argsort(at, kind="stable")
-    starts = np.searchsorted(at[order], np.arange(len(place.cat.categories) + 1))
-    times = [time[order[start:end]] for start, end in itertools.pairwise(starts)]
-    pairs = [(0, 0)]
-    for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
-        target, reach = named[number]
-        after = int(np.searchsorted(times[target], time[row]))
-        if target != at[row] and after < len(times[target]) and times[target][after] - time[row] <= reach:
-            pairs.append((group[row], group[order[starts[target] + after]]))
-    found = np.array(pairs, dtype=np.int64)
-    yield found[:, 0], found[:, 1]
 
 
 def _joined(group: Codes, edges: Iterable[tuple[Codes, Codes]]) -> Codes:
@@ -351,7 +171,7 @@ def _table(
     user, users = _texts(df, "user.name", None)
     of_rules, of_tactics = tuples(group, rule, rules, n), _tactics(df, group, n)
     _, first = combined([group, combination])
-    hour = time // _HOUR
+    hour = time // HOUR
     _, at_first = combined([combination, at, hour - hour.min(initial=0)])
     occasions = np.bincount(combination[at_first], minlength=int(combination.max(initial=-1)) + 1)
     shares = np.bincount(group[first], weights=1 / occasions[combination[first]], minlength=n)
@@ -404,37 +224,3 @@ def _objects(values: list[Any]) -> pd.Series[Any]:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return pd.Series(column, dtype=object)
-
-
-def _row(number: object, row: Any) -> tuple[str, ...]:
-    return (
-        str(number),
-        f"{row.score:.1f}",
-        "" if pd.isna(row.priority) else str(row.priority),
-        f"{row.start:%Y-%m-%d %H:%M:%S}",
-        lasted(row.duration) + (", routine" if row.routine else ""),
-        f"{row.alerts:,}",
-        _listed(row.places, 2, ", "),
-        _listed(row.rules, 3, ", "),
-        " → ".join(row.tactics),
-        _listed(row.users, 2, ", "),
-    )
-
-
-def _listed(names: tuple[str, ...], most: int, between: str) -> str:
-    if len(names) <= most + 1:
-        return between.join(names)
-    return between.join([*names[:most], f"{len(names) - most} more"])
-
-
-def lasted(span: pd.Timedelta) -> str:
-    """`45 s`, `24 min`, `3 h 12 min`, `2 d 4 h`: rounded down to what matters."""
-    seconds = int(span.total_seconds())
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
-    if days:
-        return f"{days} d {hours} h" if hours else f"{days} d"
-    if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{minutes} min"
