@@ -24,7 +24,16 @@ def python() -> str | None:
         return str(interpreter)
     print(f"Setting up {ENVIRONMENT.relative_to(ROOT)} with {AWSWRANGLER}: half a minute, once.", file=sys.stderr)
     venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"]
+    pip = [
+        str(interpreter),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--retries=1",
+        "--timeout=15",
+    ]
     done = subprocess.run(
         [*pip, f"--constraint={ROOT / 'constraints.txt'}", AWSWRANGLER], capture_output=True, text=True
     )

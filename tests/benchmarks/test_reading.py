@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks import client, pages, reading
+from benchmarks import client, pages, peers, reading
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,11 @@ def test_tables_have_a_row_for_each_reader(found: reading.Measures, group: pages
     assert aims.columns[2:] == ("usual",)
     assert aims.rows[0][2] is None  # awswrangler wasn't there
     assert isinstance(aims.rows[2][2], int)
+
+
+def test_without_the_network_the_peers_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "python", lambda: None)
+    assert list(reading.interpreters()) == ["labkit", "boto3", "floor", "floor and messages"]
+    monkeypatch.setattr(peers, "python", lambda: "/there/python")
+    assert {python for name, python in reading.interpreters().items() if "awswrangler" in name} == {"/there/python"}
+    assert reading.interpreters()["boto3"] == sys.executable
