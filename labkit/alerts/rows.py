@@ -258,7 +258,9 @@ def _events(rows: Sequence[Sequence[Mapping[str, str]]]) -> list[Event]:
 
 
 def _milliseconds(texts: list[str]) -> list[int]:
-    """Times as Insights writes them, `2026-11-23 04:15:07.123` in UTC, in ms since 1970."""
+    """Times as Insights writes them, `2026-11-23 04:15:07.123` in UTC or already in ms, in ms since 1970."""
+    if texts and texts[0].isdigit():
+        return list(map(int, texts))
     milliseconds: list[int] = np.array(texts, dtype="datetime64[ms]").view("int64").tolist()
     return milliseconds
 

@@ -54,6 +54,17 @@ def test_the_quick_parser_gives_what_boto3_gives(client: Any, group: Any, falco_
     assert list(events(client, group.name)) == [event for page in pages for event in page["events"]]
 
 
+def test_two_readings_of_one_client_do_not_disturb_each_other(client: Any, group: Any, falco_lines: list[str]) -> None:
+    group.put(falco_lines * 40, ago=5000, step=1)
+    first, second = events(client, group.name), events(client, group.name)
+    for _ in range(10):
+        next(first)
+        next(second)
+    first.close()  # type: ignore[attr-defined]
+    assert len(list(second)) == 2390
+    assert len(read(client, group.name)) == 2400
+
+
 def test_an_empty_page_is_not_the_end(client: Any, group: Any, shell: Callable[..., str]) -> None:
     group.put(["noise"] * 20_500, ago=5000)
     group.put([shell("bash")])

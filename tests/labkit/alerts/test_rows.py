@@ -104,6 +104,13 @@ def test_more_in_a_second_than_a_query_can_have_is_an_error(
         list(Rows(client, group.name, group.now - 200_000, group.now))
 
 
+def test_times_of_insights_are_milliseconds() -> None:
+    texts = ["2026-11-23 04:15:07.123", "1969-12-31 23:59:59.999"]
+    assert rows._milliseconds(texts) == [1_795_407_307_123, -1]
+    assert rows._milliseconds(["1795407307123"]) == [1_795_407_307_123]
+    assert rows._milliseconds([]) == []
+
+
 def test_the_price_is_told_before_and_can_be_too_high(client: Any, group: Any) -> None:
     group.put(["x" * 974] * 1000, ago=1000)
     price = insights_price(client, group.name, start=None)
