@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from falcorules.yaml_scanner import Place, Scanner, as_utf8, decoded
 
@@ -54,9 +55,20 @@ class Node:
         return value if value < 1 << 32 else None
 
 
-def documents(content: bytes) -> list[Node]:
-    """The documents of a file up to the first empty one. Aliases are shared nodes. Raises YamlFault."""
-    return _Parser(Scanner(as_utf8(content).decode("latin-1"))).documents()
+_MOST_KEPT = 1 << 16  # bytes
+
+
+def documents(content: bytes) -> tuple[Node, ...]:
+    """The documents of a file up to the first empty one. Aliases are shared nodes. Raises YamlFault.
+
+    The last files of less than 64 KiB are kept: the default rules are read again with each try of a rule.
+    """
+    return (_documents if len(content) < _MOST_KEPT else _documents.__wrapped__)(content)
+
+
+@lru_cache(8)
+def _documents(content: bytes) -> tuple[Node, ...]:
+    return tuple(_Parser(Scanner(as_utf8(content).decode("latin-1"))).documents())
 
 
 class _Open:

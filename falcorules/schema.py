@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from falcorules.document import Node
@@ -66,7 +67,7 @@ class SchemaFault(Exception):
     """A document that Falco's schema check fails on."""
 
 
-def schema_warnings(roots: list[Node]) -> list[str]:
+def schema_warnings(roots: Sequence[Node]) -> list[str]:
     """Departures from the schema in Falco's words, innermost first. Raises SchemaFault."""
     found: list[str] = []
     for root in roots:

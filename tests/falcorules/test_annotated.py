@@ -12,7 +12,17 @@ from falcorules import Annotated, RuleError, annotate
 from falcorules.report import ERRORS
 from tests.falcorules import fuzz
 
-DEFAULT = falcorules.default_rules()
+NAME, TEXT = falcorules.default_rules()
+# Its lists and macros, and two of its rules: with all of them each test takes twice as long.
+KEPT = ("Terminal shell in container", "Read sensitive file untrusted")
+DEFAULT = (
+    NAME,
+    "".join(
+        item
+        for item in re.split(r"^(?=- )", TEXT, flags=re.M)
+        if not item.startswith("- rule:") or item.split("\n")[0].removeprefix("- rule: ") in KEPT
+    ),
+)
 RULE = """\
 - list: programs
   items: [cat, head]

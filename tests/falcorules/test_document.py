@@ -211,3 +211,9 @@ def test_nodes_have_places_in_bytes() -> None:
         (0, 5, 5),
         (1, 2, 10),
     ]
+
+
+def test_a_file_that_is_read_again_is_parsed_once_unless_it_is_large() -> None:
+    assert documents(b"a: [b]") is documents(b"a: [b]")
+    large = b"a: [" + b"b, " * 30_000 + b"]"
+    assert documents(large) is not documents(large)
