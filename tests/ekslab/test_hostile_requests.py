@@ -122,18 +122,21 @@ def _ask(lab: Endpoints, pipe: Connection) -> None:
             except Exception as error:
                 failure = repr(error)
             latencies.append(time.monotonic() - began)
-        if pipe.poll(0.02):
+        if pipe.poll(0.05):
             pipe.recv()
             pipe.send(failure or latencies)
             latencies, failure = [], ""
 
 
-def slowness() -> float:
-    """How many times longer than alone a program takes on this computer now."""
+def at_once(latencies: list[float]) -> bool:
+    """Whether all requests were answered soon enough, as fast as this computer is now."""
+    if max(latencies) < WORST:
+        return True
     began, used = time.monotonic(), time.thread_time()
     while time.thread_time() - used < 0.1:
         pass
-    return max(1.0, (time.monotonic() - began) / 0.1)
+    slowness = (time.monotonic() - began) / 0.1  # how many times longer than alone a program takes
+    return max(latencies) < WORST * slowness
 
 
 @pytest.fixture(scope="module")
@@ -469,7 +472,7 @@ CASES: dict[str, Case] = {
 def test_others_are_answered_meanwhile(lab: Endpoints, other: Bystander, case: str) -> None:
     other.latencies()
     CASES[case](Attacker(lab))
-    assert max(other.latencies()) < WORST * slowness()
+    assert at_once(other.latencies())
     assert memory(lab) < 600 * 1024**2
 
 
