@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -42,8 +43,9 @@ def _run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[
     shutil.copy(ROOT / "conftest.py", folder)
     (folder / "test_it.py").write_text(test)
     (folder / "pytest.ini").touch()
-    command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-p", "no:nbval", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "xdist", "-p", "no:cacheprovider", *options]
+    environ = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=90)
 
 
 @pytest.mark.parametrize("workers", ["-n0", "-n1"])
