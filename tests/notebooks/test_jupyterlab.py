@@ -52,6 +52,11 @@ TEXT = """(() => {
 })()"""
 
 
+def wait(page: Any, condition: str, **options: Any) -> Any:
+    """Waits for a condition in the page, ten times a second: playwright would look 60 times, at all that there is."""
+    return page.wait_for_function(condition, polling=100, **options)
+
+
 class Screen:
     """A page of the browser with JupyterLab on it."""
 
@@ -59,7 +64,7 @@ class Screen:
         self.page = page
         self.server = server
         page.goto(f"{server.url}/lab/?reset&token={server.token}")
-        page.wait_for_function("() => window.jupyterapp?.restored")
+        wait(page, "() => window.jupyterapp?.restored")
         page.evaluate("() => window.jupyterapp.restored.then(() => true)")
 
     def run(self, command: str, **arguments: Any) -> None:
@@ -75,7 +80,8 @@ class Screen:
     def open(self, path: str, *, kernel: bool = True) -> None:
         """Opens a notebook; returns when its text is rendered and its kernel runs, unless it is to have none."""
         self.run("docmanager:open", path=path, kernelPreference={"shouldStart": kernel})
-        self.page.wait_for_function(
+        wait(
+            self.page,
             """([path, kernel]) => {
                 const shown = window.jupyterapp.shell.currentWidget;
                 const cells = shown?.content?.widgets ?? [];
@@ -103,7 +109,8 @@ class Screen:
         self.run("notebook:clear-all-cell-outputs")
         self.run("notebook:run-all-cells")
         # JupyterLab may keep cells that are out of sight out of the page: its model has them all.
-        outputs: list[Any] = self.page.wait_for_function(
+        outputs: list[Any] = wait(
+            self.page,
             """() => {
                 const cells = window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells
                     .filter(cell => cell.cell_type === 'code');
@@ -118,9 +125,9 @@ class Screen:
 
     def terminal(self) -> Terminal:
         # An empty JupyterLab opens its launcher, which takes the keyboard.
-        self.page.wait_for_function("() => [...window.jupyterapp.shell.widgets('main')].length")
+        wait(self.page, "() => [...window.jupyterapp.shell.widgets('main')].length")
         self.run("terminal:create-new")
-        self.page.wait_for_function(f"() => {TEXT} !== null")
+        wait(self.page, f"() => {TEXT} !== null")
         return Terminal(self.page)
 
 
@@ -143,7 +150,8 @@ class Terminal:
         self._typed += 1
         end = f"end-{self._typed}-"
         self.enter(f"clear; {command}; echo {end}$?")
-        shown: str = self.page.wait_for_function(
+        shown: str = wait(
+            self.page,
             f"end => {{ const text = {TEXT} ?? ''; return RegExp(`^${{end}}[0-9]`, 'm').test(text) ? text : null }}",
             arg=end,
             timeout=60_000,
@@ -231,9 +239,10 @@ def test_every_chapter_has_its_pictures_links_and_folds(screen: Screen) -> None:
         screen.open(f"my-notebooks/{chapter}.ipynb", kernel=False)
         for theme in ("Light", "Dark"):
             screen.run("apputils:change-theme", theme=f"JupyterLab {theme}")
-            screen.page.wait_for_function(
+            wait(
+                screen.page,
                 """() => !document.getElementById('jupyterlab-splash')
-                    && [...document.querySelectorAll('.jp-Notebook img')].every(picture => picture.complete)"""
+                    && [...document.querySelectorAll('.jp-Notebook img')].every(picture => picture.complete)""",
             )
             screen.picture(f"{chapter}-{theme.lower()}")
             deadline = time.monotonic() + 20
@@ -246,9 +255,7 @@ def test_every_chapter_has_its_pictures_links_and_folds(screen: Screen) -> None:
 def test_a_link_to_a_file_opens_it(screen: Screen) -> None:
     screen.open("my-notebooks/04-custom-rules.ipynb", kernel=False)
     screen.page.get_by_role("link", name="custom-rules/whoami.yaml").click()
-    screen.page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.context?.path === 'custom-rules/whoami.yaml'"
-    )
+    wait(screen.page, "() => window.jupyterapp.shell.currentWidget.context?.path === 'custom-rules/whoami.yaml'")
     screen.close()
     screen.close()
 
@@ -270,7 +277,8 @@ def test_run_all_reaches_the_checkpoint(screen: Screen, chapter: str, said: str)
 def test_run_all_in_a_copy_stops_at_the_exercise(screen: Screen) -> None:
     screen.open("my-notebooks/03-default-rules.ipynb")
     screen.run("notebook:run-all-cells")
-    cells: list[Any] = screen.page.wait_for_function(
+    cells: list[Any] = wait(
+        screen.page,
         """() => {
             const cells = window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells
                 .filter(cell => cell.cell_type === 'code').map(cell => cell.toJSON());
@@ -361,7 +369,7 @@ def test_results_are_read_easily_and_nothing_is_cut_off(screen: Screen, attendee
         screen.outputs("the end")
         for theme in ("Light", "Dark"):
             screen.run("apputils:change-theme", theme=f"JupyterLab {theme}")
-            screen.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
+            wait(screen.page, "() => !document.getElementById('jupyterlab-splash')")
             screen.picture(f"results-{theme.lower()}")
             found = screen.page.evaluate(READ)
             assert (found["faint"], found["wide"]) == ([], []), theme
@@ -443,7 +451,7 @@ def test_the_button_of_a_chapter_opens_a_shell_in_the_pod_below_it(screen: Scree
     def shows(pattern: str) -> None:
         """Waits until the terminal shows it; `""` until there is no terminal."""
         shown = f"p => {{ const text = {TEXT}; return p ? new RegExp(p, 'm').test(text ?? '') : text === null }}"
-        page.wait_for_function(shown, arg=pattern, timeout=60_000)
+        wait(page, shown, arg=pattern, timeout=60_000)
 
     lab = Lab.connect(home=attendee.folder / ".labkit", root=attendee.folder)
     lab.undo("nginx")
