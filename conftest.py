@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
     from xdist.workermanage import WorkerController
 
-    from tests.lab_forks import Forks
-
 HERE = Path(__file__).parent
 FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 # Files that take longest, first: the short ones at the end fill the workers evenly.
@@ -43,7 +41,6 @@ _labs_left: list[str] = []
 _internal_error = False
 _numbers = itertools.count()
 _NUMBER = pytest.StashKey[int]()
-_forks: Forks | None = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,8 +84,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Endpoints]:
     """Starts labs, each in a folder of its own unless `home` is given.
 
-    A lab ends with what asked for it: a fixture, or else the test. They are forks of one process, unless the test is
-    marked `start_up`.
+    A lab ends with what asked for it: a fixture, or else the test.
     """
     homes: set[Path] = set()
 
@@ -98,31 +94,9 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Endpoints
             homes.add(home)
             owner = _being_set_up[-1] if _being_set_up else _running[-1]
             owner.addfinalizer(lambda: client.stop(home))
-        with pytest.MonkeyPatch.context() as patch:
-            if not _running[-1].get_closest_marker("start_up"):
-                patch.setattr(client, "PROGRAM", _start_forks(tmp_path_factory).lab)
-            return client.ensure_running(home, functions=[FUNCTION], **settings)  # type: ignore[arg-type]
+        return client.ensure_running(home, functions=[FUNCTION], **settings)  # type: ignore[arg-type]
 
     return start
-
-
-def _start_forks(tmp_path_factory: pytest.TempPathFactory) -> Forks:
-    """The process that forks labs; what Helm is asked from then on is answered by forks of it, too."""
-    global _forks
-    if _forks is None:
-        from labkit import helm
-        from tests.lab_forks import Forks
-
-        forks = _forks = Forks(tmp_path_factory.mktemp("forks"))
-        run = helm._finish
-
-        def finish(argv: Sequence[str], deadline: float, *, keep: Sequence[int]) -> subprocess.CompletedProcess[str]:
-            if forks.reads(argv) and not _running[-1].get_closest_marker("start_up"):
-                return forks.helm(argv, deadline)
-            return run(argv, deadline, keep=keep)
-
-        helm._finish = finish
-    return _forks
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -218,8 +192,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if _lab_home is not None:
         client.stop(_lab_home)
     _labs_left.extend(_labs_of(os.getpid()))
-    if _forks is not None:
-        _forks.process.communicate()
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["labs_left"] = _labs_left
     elif _labs_left:
@@ -237,11 +209,11 @@ def pytest_testnodedown(node: WorkerController) -> None:
 def _labs_of(pid: int) -> list[str]:
     """Pid and command line of the labs that belong to a process."""
     listed = subprocess.run(["ps", "-eww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    forks = _forks.process.pid if _forks else None
     return [
-        f"{lab} {command}"
-        for lab, parent, command in (line.split(maxsplit=2) for line in listed.splitlines())
-        if int(parent) == forks or ("ekslab.server" in command and f"--parent {pid} " in f"{command} ")
+        f"{process} {command}"
+        for process, parent, command in (line.split(maxsplit=2) for line in listed.splitlines())
+        if ("ekslab.server" in command and f"--parent {pid} " in f"{command} ")
+        or (f"/forks-{pid}-" in command and int(parent) != pid)  # it has the command of the process that has forked it
     ]
 
 

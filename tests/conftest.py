@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import botocore.session
@@ -12,6 +12,7 @@ import pytest
 
 from ekslab import client
 from ekslab.state import Endpoints
+from tests.forks import Forks
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +33,27 @@ def _models_parsed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
         yield
+
+
+_running: list[pytest.Item] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    _running.append(item)
+    try:
+        return (yield)
+    finally:
+        _running.pop()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forks() -> Iterator[None]:
+    """The project's programs are forks of processes that have imported them, unless a test is marked `start_up`."""
+    forks = Forks()
+    with forks.instead_of_programs(lambda: not _running[-1].get_closest_marker("start_up")):
+        yield
+    forks.close()
 
 
 @pytest.fixture(scope="session")

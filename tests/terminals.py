@@ -7,12 +7,14 @@ import os
 import pty
 import re
 import select
-import signal
 import struct
+import subprocess
 import termios
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
+
+from tests.forks import take_terminal
 
 _TOKEN = re.compile(r"\x1b\[(?P<private>\??)(?P<numbers>[\d;]*)(?P<final>[A-Za-z])|[\s\S]")
 
@@ -97,11 +99,13 @@ class Terminal:
         self.said = ""
         self._seen = 0
         self.status: int | None = None
-        self.pid, self._master = pty.fork()
-        if not self.pid:
-            _set_size(0, rows, columns)
-            os.execvpe(argv[0], list(argv), env)
-        _set_size(self._master, rows, columns)
+        self._master, slave = pty.openpty()
+        _set_size(slave, rows, columns)
+        self._process = subprocess.Popen(
+            argv, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=take_terminal
+        )
+        self.pid = self._process.pid
+        os.close(slave)
 
     def type(self, keys: str | bytes) -> None:
         os.write(self._master, keys.encode() if isinstance(keys, str) else keys)
@@ -139,21 +143,19 @@ class Terminal:
         while self.status is None:
             assert time.monotonic() < deadline, f"still running: {self.said!r}"
             self._read(0.05)
-            self._reap(os.WNOHANG)
+            self._poll()
         while select.select([self._master], [], [], 0)[0] and self._read(0):
             pass
         return self.status
 
-    def _reap(self, options: int = 0) -> None:
-        pid, status = os.waitpid(self.pid, options)
-        if pid:
-            code = os.waitstatus_to_exitcode(status)
+    def _poll(self) -> None:
+        code = self._process.poll()
+        if code is not None:
             self.status = code if code >= 0 else 128 - code
 
     def close(self) -> None:
-        if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
-            self._reap()
+        self._process.kill()
+        self._process.wait()
         os.close(self._master)
 
 

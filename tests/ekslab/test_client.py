@@ -24,7 +24,6 @@ from ekslab.client import EksLabError, NoLabError, NotRunningError
 from ekslab.identity import ServerCertificate
 from ekslab.state import Endpoints
 
-pytestmark = pytest.mark.start_up
 NewLab = Callable[..., Endpoints]
 
 
@@ -85,6 +84,7 @@ def test_two_folders_are_two_labs(embedded: Endpoints, new_lab: NewLab) -> None:
     assert client.find(embedded.home) == embedded
 
 
+@pytest.mark.start_up
 def test_however_a_lab_ends_the_next_one_has_the_same_door(new_lab: NewLab) -> None:
     first = new_lab()
     lab = first
@@ -210,6 +210,7 @@ def test_another_program_on_its_port_is_not_taken_for_it(new_lab: NewLab) -> Non
         assert client.health(back) is not None
 
 
+@pytest.mark.start_up
 def test_a_port_in_use_is_named(new_lab: NewLab) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

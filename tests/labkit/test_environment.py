@@ -80,6 +80,7 @@ def programs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.start_up  # a child of this process, which stays a zombie
 def test_programs_run_on_a_running_lab_and_else_say_what_to_do(
     new_lab: Callable[..., Endpoints], programs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -17,11 +17,13 @@ from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ekslab import client, state
+from ekslab.state import Endpoints
 from labkit import report, runner
 from labkit.cli import main
 from labkit.connect import start_embedded
 from labkit.environment import embedded
 from labkit.errors import RunError
+from labkit.kernels import Template
 from labkit.settings import Settings
 from labkit.waiting import poll
 
@@ -36,6 +38,29 @@ def _notebook(path: Path, *sources: str) -> None:
 def _last(runs: Iterator[report.Run]) -> report.Run:
     *_, last = runs
     return last
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
+    template = Template(tmp_path_factory.mktemp("template") / "kernels.log")
+    yield template
+    template.stop()
+
+
+@pytest.fixture(autouse=True)
+def _one_template(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of runs in this process are forked from one process, which outlives them."""
+
+    class Shared(Template):
+        def __init__(self, log: Path) -> None:
+            self.log = log
+            self._process = template._process
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr("labkit.runner.Template", Shared)
+    monkeypatch.setattr("labkit.cli.run.Template", Shared)
 
 
 @pytest.fixture
@@ -201,19 +226,14 @@ def test_a_run_that_is_killed_leaves_neither_lab_nor_kernel(folder: Path, tmp_pa
 
 def test_a_run_into_the_folder_of_another_waits_for_it(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "manifests").mkdir()
-    _notebook(
-        folder / "00-a.ipynb",
-        "import pathlib, time; pathlib.Path('started').touch()",
-        "while not pathlib.Path('go').exists(): time.sleep(0.05)",
-    )
+    _notebook(folder / "00-a.ipynb", "import pathlib; assert pathlib.Path('go').exists()")
     command = [sys.executable, "-m", "labkit.cli", "run", "--only", "0", "--output", str(tmp_path / "out")]
-    first = subprocess.Popen(command, cwd=tmp_path)
-    assert poll(lambda: (folder / "started").exists() or None, "the kernel", 60)
-    second = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    assert second.stderr is not None
-    assert second.stderr.readline() == f"Waiting for another run into {tmp_path / 'out'} ...\n"
-    (folder / "go").touch()
-    assert first.wait(60) == 0
+    with runner.alone(tmp_path / "out"):
+        second = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        assert second.stderr is not None
+        assert second.stderr.readline() == f"Waiting for another run into {tmp_path / 'out'} ...\n"
+        assert not (tmp_path / "out" / "kernels.log").exists()
+        (folder / "go").touch()
     assert second.wait(60) == 0
     second.stderr.close()
     assert "1 of 1 chapters passed" in (tmp_path / "out" / "index.html").read_text()
@@ -277,8 +297,11 @@ def test_a_kernel_that_dies_is_a_chapter_that_failed(folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_end_the_run_with_a_report(how: signal.Signals, folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_and_sigterm_end_the_run_with_a_report(
+    how: signal.Signals, folder: Path, tmp_path: Path, new_lab: Callable[..., Endpoints]
+) -> None:
     (tmp_path / "manifests").mkdir()
+    new_lab(home=tmp_path / "home")
     _notebook(folder / "00-a.ipynb", "print('hello')")
     _notebook(
         folder / "01-b.ipynb",
@@ -286,7 +309,7 @@ def test_ctrl_c_and_sigterm_end_the_run_with_a_report(how: signal.Signals, folde
         "while True: time.sleep(0.1)",
     )
     command = [sys.executable, "-m", "labkit.cli", "run", "--here", "--output", str(tmp_path / "out")]
-    environ = os.environ | {"LABKIT_HOME": str(tmp_path / "home"), client.PARENT: str(os.getpid())}
+    environ = os.environ | {"LABKIT_HOME": str(tmp_path / "home")}
     run = subprocess.Popen(
         command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -297,7 +320,6 @@ def test_ctrl_c_and_sigterm_end_the_run_with_a_report(how: signal.Signals, folde
     else:
         run.send_signal(how)
     complaint = run.communicate(timeout=60)[1]
-    client.stop(tmp_path / "home")
     assert run.returncode == 130
     assert f"labkit: Interrupted in 01-b. Report: {tmp_path / 'out' / 'index.html'}" in complaint
     index = (tmp_path / "out" / "index.html").read_text()

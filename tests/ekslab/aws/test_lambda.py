@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from ekslab.aws import lambda_invocations
 from ekslab.aws.lambda_functions import digest
 
+pytestmark = pytest.mark.start_up  # what functions are limited to, and how long they take to start
 PROBE = (Path(__file__).parent / "functions" / "probe.py").read_bytes()
 TRUST = {
     "Version": "2012-10-17",

@@ -148,7 +148,6 @@ def test_one_ctrl_c_ends_all_attacks_and_shows_what_was_seen(lab: Lab, environ: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # the suite's may be ignored
     ) as running:
         pods = [pod["metadata"]["name"] for pod in lab.kube.list("Pod", "falco", labels="app.kubernetes.io/name=falco")]
 
