@@ -37,7 +37,7 @@ _LAB = ("ekslab.lab", "ekslab.images.falco", "ekslab.images.fluent_bit", "ekslab
 _LAB += ("botocore.auth", "moto.eks.models", "moto.iam.responses", "moto.iam.urls", "moto.sts")
 _CLI = ("labkit.cli.attacks", "labkit.cli.shell", "labkit.connect", "labkit.lab", "labkit.attacks.runner")
 _CLI += ("ekslab.client", "labkit.provision.preflight", "boto3", "kubernetes.client", "kubernetes.stream")
-_CLI += ("aiohttp", "jwt", "orjson")
+_CLI += ("aiohttp", "jwt", "labkit.alerts.arrival", "labkit.alerts.query", "orjson")
 IMPORTS = {
     "ekslab.server": _LAB,
     "ekslab.helm": ("ekslab.helm.cli",),
