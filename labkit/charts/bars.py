@@ -25,7 +25,7 @@ _SEEN = 0.006  # of the axis: what is shorter isn't seen
 @checked
 def top_rules(df: pd.DataFrame, n: int = 10, *, ax: Axes | None = None, figsize: Sequence[float] | None = None) -> Axes:
     """The rules with the most alerts, coloured by the highest priority each was raised with. Data: `top_rules_data`."""
-    table = data.top_rules_data(df, n)
+    table = data.top_rules_data(df, style.fitting(n, ax, figsize))
     title = "Rules that alerted most"
     if table.empty:
         return style.nothing(title, ax, figsize)
@@ -55,7 +55,7 @@ def _share(part: int, whole: int) -> str:
 @checked
 def by_pod(df: pd.DataFrame, n: int = 15, *, ax: Axes | None = None, figsize: Sequence[float] | None = None) -> Axes:
     """Alerts per pod as stacked bars, one colour per priority. Its data: `by_pod_data`."""
-    counts = data.by_pod_data(df, n)
+    counts = data.by_pod_data(df, style.fitting(n, ax, figsize))
     title = "Where alerts came from"
     if counts.empty:
         return style.nothing(title, ax, figsize)
@@ -105,7 +105,8 @@ def tactics(df: pd.DataFrame, *, ax: Axes | None = None, figsize: Sequence[float
     detail = f"{(table['alerts'] > 0).sum()} of {len(table)} tactics seen"
     bars = ax.barh(range(len(table)), table["alerts"].to_numpy(), 0.7, color=look.accent)
     numbers = zip(table["alerts"], table["rules"], strict=True)
-    style.rows(ax, [f"{name}  {tactic}" for name, tactic in zip(table.index, table["id"], strict=True)])
+    ids = [f"  {tactic}" if style.room(ax) > 400 else "" for tactic in table["id"]]
+    style.rows(ax, [f"{name}{tactic}" for name, tactic in zip(table.index, ids, strict=True)])
     texts = _labels(ax, bars, [f"{a:,}  ({counted(rules, 'rule')})" if a else "–" for a, rules in numbers])
     for text, label, count in zip(texts, ax.get_yticklabels(), table["alerts"], strict=True):
         if not count:
@@ -127,6 +128,7 @@ def noise(df: pd.DataFrame, n: int = 15, *, ax: Axes | None = None, figsize: Seq
     if table.empty:
         return style.nothing(title, ax, figsize)
     total, most = table.attrs["alerts"], table.attrs["most"]
+    n = style.fitting(n, ax, figsize)
     shown, rest = table.head(n), table.iloc[n:]
     names, alerts, upto = list(shown.index), shown["alerts"].tolist(), shown["cumulative"].tolist()
     if len(rest):
@@ -144,7 +146,8 @@ def noise(df: pd.DataFrame, n: int = 15, *, ax: Axes | None = None, figsize: Seq
     apart = total * 60 / (0.55 * style.room(ax))  # alerts: as wide as a number, about
     for i, (count, mark) in enumerate(zip(alerts, marks, strict=True)):
         share = _percent(upto[i], last=i == len(names) - 1)
-        up = 6 if [*marks, mark][i + 1] - mark > apart / 2 else 0  # above a line that is nearly level
+        level = style.room(ax) > 400 and [*marks, mark][i + 1] - mark > apart / 2
+        up = 6 if level else 0  # above a line that is nearly level
         if mark - count < apart:  # the number would be under the line
             _beside(ax, mark, i, f"{count:,}  ({share})", up=up)
         else:
@@ -179,7 +182,7 @@ def before_after(
 
     Data: `before_after_data`.
     """
-    table = data.before_after_data(before, after, n)
+    table = data.before_after_data(before, after, style.fitting(n, ax, figsize))
     title = "Alerts before and after"
     if table.empty:
         return style.nothing(title, ax, figsize)
@@ -221,7 +224,7 @@ def counts(
 
     `compared` is what `labkit.respond.metrics.compare` gives.
     """
-    table = data.counts_data(compared, n)
+    table = data.counts_data(compared, style.fitting(n, ax, figsize, 20))
     title = "Alerts, and what CloudWatch counted"
     if table.empty:
         return style.nothing(title, ax, figsize)
@@ -248,7 +251,8 @@ def counts(
 
 
 def _labels(ax: Axes, bars: Any, labels: Iterable[str]) -> list[Any]:
-    return list(ax.bar_label(bars, list(labels), padding=4, color=style.look(ax).ink, fontsize=9))
+    size = style.size(ax, len(bars))
+    return list(ax.bar_label(bars, list(labels), padding=4, color=style.look(ax).ink, fontsize=size))
 
 
 def _beside(ax: Axes, x: float, y: float, text: str, colour: str = "", up: float = 0) -> None:
@@ -260,7 +264,7 @@ def _beside(ax: Axes, x: float, y: float, text: str, colour: str = "", up: float
         textcoords="offset points",
         va="center",
         color=colour or style.look(ax).ink,
-        fontsize=9,
+        fontsize=style.size(ax, len(ax.get_yticks())),
         annotation_clip=False,
     )
 

@@ -38,15 +38,21 @@ def heat_map(
     """Alerts per pod (rows) and rule (columns): the number in a cell, and its colour on a scale of powers of ten.
 
     At the top are the pods where most different rules alerted, at the left the most severe rules: what an intruder does
-    is a row of many cells, noise is a column or a cell. At most `pods` rows and `rules` columns. Data: `heat_map_data`.
+    is a row of many cells, noise is a column or a cell. At most `pods` rows and `rules` columns, or as many as fit `ax`
+    or `figsize`. Data: `heat_map_data`.
     """
+    longest = _LONGEST
+    if place := style.given(ax, figsize):
+        longest = max(10, min(_LONGEST, int(0.09 * place[1])))
+        pods = min(pods, max(1, int((place[1] - 3.4 * longest) / 12)))
+        rules = min(rules, max(1, int(0.6 * place[0] / 14)))
     table = data.heat_map_data(df, pods, rules)
     title = "Which rules alerted where"
     if table.empty:
         return style.nothing(title, ax, figsize)
     high, wide = table.shape
     # A rule's name is written at an angle of 40 degrees: as high as two thirds of its length.
-    names = max(style.width_of(shortened(drawable(name)[0], _LONGEST)) for name in table.columns) * 0.65 / 72
+    names = max(style.width_of(shortened(drawable(name)[0], longest)) for name in table.columns) * 0.65 / 72
     ax = style.axes(ax, figsize, 1.5 + names + _ROW * (high + 0.6), style.WIDTH if wide > 4 else 5.0 + wide)
     look = style.look(ax)
     cells = table.to_numpy()
@@ -71,7 +77,7 @@ def heat_map(
         ax.add_patch(Rectangle((x - 0.47, high - 0.32), 0.94, 0.28, color=colour, linewidth=0))
     ax.hlines(np.arange(high) + 0.5, -0.5, wide - 0.5, color=look.grid, linewidth=0.5, zorder=0)
     style.named(ax.yaxis, range(high), table.index, max(12, int(0.36 * style.room(ax) / 5.4)))
-    style.named(ax.xaxis, range(wide), table.columns, _LONGEST, rotation=40, ha="right", rotation_mode="anchor")
+    style.named(ax.xaxis, range(wide), table.columns, longest, rotation=40, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="x", pad=3)
     ax.set_xlim(-0.5, wide - 0.5)
     ax.set_ylim(high + 0.1, -0.5)
@@ -123,18 +129,24 @@ def attack_matrix(
     elif style.height(ax) / len(rows) < 21:  # points: two lines of text
         named, across = False, max(1, int(width / _SMALL_CELL))
         rows = _lines(table, across)
+    size = min(8.0, style.size(ax, len(rows)))
     norm = LogNorm(1, max(10, int(table["alerts"].to_numpy().max())))
     for y, (tactic, cells) in enumerate(rows):
         for x, cell in enumerate(cells):
             back = look.map()(norm(cell.alerts)) if cell.alerts else None
-            _technique(ax, (x, y), cell, back, 0.88 * max(width / across, 60.0) if named else 0, compared)
+            _technique(ax, (x, y), cell, back, 0.88 * max(width / across, 60.0) if named else 0, compared, size)
         if not cells:
             text = "no loaded rule" if compared else "not seen"
-            _inside(ax, 0.06, y, text, fontsize=8, fontstyle="italic", color=look.faint)
+            _inside(ax, 0.06, y, text, fontsize=size, fontstyle="italic", color=look.faint)
         if tactic and y:
             ax.axhline(y - 0.5, color=look.grid, linewidth=0.7, zorder=0)
     places = [y for y, (tactic, _) in enumerate(rows) if tactic]
-    style.named(ax.yaxis, places, [f"{rows[y][0]}  {TACTICS[rows[y][0]]}" for y in places])
+    style.named(
+        ax.yaxis,
+        places,
+        [f"{rows[y][0]}  {TACTICS[rows[y][0]]}" for y in places],
+        fontsize=size + (1 if size == 8 else 0),
+    )
     for label, y in zip(ax.get_yticklabels(), places, strict=True):
         label.set_color(look.ink if rows[y][1] else look.faint)
     ax.set_xlim(0, across)
@@ -154,7 +166,7 @@ def _lines(table: pd.DataFrame, across: int) -> list[tuple[str, list[Any]]]:
     return rows
 
 
-def _technique(ax: Axes, at: tuple[int, int], cell: Any, back: Any, room: float, compared: bool) -> None:
+def _technique(ax: Axes, at: tuple[int, int], cell: Any, back: Any, room: float, compared: bool, size: float) -> None:
     """A technique's cell: filled if it was seen, else an outline; `room` points for its name, which it else lacks."""
     look, (x, y) = style.look(ax), at
     ink = style.text_on(back) if back else look.faint
@@ -164,7 +176,7 @@ def _technique(ax: Axes, at: tuple[int, int], cell: Any, back: Any, room: float,
     name = "tactic only" if pd.isna(cell.technique) else cell.technique
     count = f"{cell.alerts:,}" if cell.alerts else counted(int(cell.covered), "rule")
     for place, align, text, weight in ((0.06, "left", name, "bold"), (0.94, "right", count, "normal")):
-        _inside(ax, x + place, y - (0.18 if room else 0), text, ha=align, fontsize=8, fontweight=weight, color=ink)
+        _inside(ax, x + place, y - (0.18 if room else 0), text, ha=align, fontsize=size, fontweight=weight, color=ink)
     if room and not pd.isna(cell.name):
         _inside(ax, x + 0.06, y + 0.2, _fitting(cell.name, room), fontsize=7.5, color=ink)
 

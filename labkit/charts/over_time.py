@@ -97,16 +97,19 @@ def _hidden(ax: Axes, counts: pd.DataFrame, edges: Any, top: float) -> bool:
 
 
 class _Ticks(AutoDateLocator):
-    """Without the hour that is skipped when clocks are put forward, which would be the next one once more."""
+    """At most so many, and without the hour that is skipped when clocks are put forward: it would be the next one."""
+
+    most = 9
 
     def __call__(self) -> Any:
-        return np.unique(super().__call__())  # type: ignore[no-untyped-call]
+        ticks = np.unique(super().__call__())  # type: ignore[no-untyped-call]
+        return ticks[:: -(-len(ticks) // self.most) or 1]
 
 
 def _time_axis(ax: Axes, starts: pd.DatetimeIndex, end: pd.Timestamp, zone: tzinfo) -> None:
     """Times of day at the ticks, the date in the label; over several days, days at the ticks."""
-    few = style.room(ax) < 400
-    locator = _Ticks(tz=zone, minticks=3, maxticks=5 if few else 9)  # type: ignore[no-untyped-call]
+    locator = _Ticks(tz=zone, minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
+    locator.most = max(2, min(9, int(style.room(ax) / 60)))
     ax.xaxis_date(zone)
     ax.xaxis.set_major_locator(locator)
     first, last = starts[0], end - pd.Timedelta(seconds=1)

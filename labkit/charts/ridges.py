@@ -55,18 +55,23 @@ def latency(df: pd.DataFrame, *, ax: Axes | None = None, figsize: Sequence[float
             at = max(float(known.loc[stage, mark]), _LEAST * 1.05)
             ax.plot([at, at], [y + 0.35, y - 0.47], color=look.ink, linewidth=1.4, linestyle=dashes)
     labels = [f"{_NAMES[stage]}\n{_said(known.loc[stage])}" for stage in known.index]
+    if style.room(ax) < 400:
+        labels = [label.replace(" → ", "\n→ ").replace(", ", "\n") for label in labels]
+    if style.height(ax) / len(known) < 15 * (1 + labels[0].count("\n")):  # points
+        labels = [label.partition("\nmedian")[0] for label in labels]
     style.named(ax.yaxis, range(len(known)), [""] * len(known))
     ax.set_yticks(range(len(known)), labels, fontsize=9, linespacing=1.5)
     ax.set_xscale("log")
     right = max(float(edges[-1]), 10) * 1.15
     ax.set_xlim(_LEAST, right)
     ticks = [tick for tick in _TICKS if tick <= right]
+    ticks = ticks[:: -(-len(ticks) // max(2, int(style.room(ax) / 90)))]
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
     ax.set_ylim(len(known) - 0.6, -0.6)
     ax.grid(axis="x", color=look.grid, linewidth=0.8)
-    ax.set_xlabel("time (each step of the scale is about ten times as long)")
+    ax.set_xlabel("time (log scale)")
     legend = [
         (label, Line2D([], [], color=look.ink, linewidth=1.4, linestyle=dashes, label=label))
         for label, dashes in _MARKS.values()

@@ -140,11 +140,7 @@ def axes(ax: Axes | None, figsize: Sequence[float] | None, height: float, width:
     if `ax` or `figsize` aren't what they have to be.
     """
     if ax is not None:
-        if not isinstance(ax, Axes):
-            hint = "It has to be matplotlib's Axes, such as `fig, ax = plt.subplots()` gives."
-            raise LabError(f"ax is {short_repr(ax)}.", hint=hint)
-        if ax.figure is None:
-            raise LabError("ax is in no figure any longer.", hint="Make new ones: `fig, ax = plt.subplots()`.")
+        _check(ax)
         whole = ax.figure.figure  # of a subfigure the figure
         if whole.get_layout_engine() is None:
             whole.set_layout_engine(ConstrainedLayoutEngine())
@@ -163,6 +159,14 @@ def axes(ax: Axes | None, figsize: Sequence[float] | None, height: float, width:
         axis.label.set(color=colours.faint, size=_SMALL, fontfamily=OWN)
     ax.set_axisbelow(True)
     return ax
+
+
+def _check(ax: object) -> None:
+    if not isinstance(ax, Axes):
+        hint = "It has to be matplotlib's Axes, such as `fig, ax = plt.subplots()` gives."
+        raise LabError(f"ax is {short_repr(ax)}.", hint=hint)
+    if ax.figure is None:
+        raise LabError("ax is in no figure any longer.", hint="Make new ones: `fig, ax = plt.subplots()`.")
 
 
 def _size(figsize: object) -> tuple[float, float]:
@@ -221,9 +225,32 @@ def room(ax: Axes) -> float:
 def height(ax: Axes) -> float:
     """About how high the axes themselves are, without title, legend and what is below them, in points."""
     place = ax.get_subplotspec()
-    share = place.rowspan.stop - place.rowspan.start if place else 1
-    rows = place.get_gridspec().nrows if place else 1
-    return max(float(ax.figure.bbox.height / ax.figure.dpi * 72 * share / rows) - 90, 50.0)
+    share = ax.get_position().height + 0.2
+    if place is not None:
+        share = (place.rowspan.stop - place.rowspan.start) / place.get_gridspec().nrows
+    return max(float(ax.figure.bbox.height / ax.figure.dpi * 72 * share) - 100, 40.0)
+
+
+def given(ax: Axes | None, figsize: Sequence[float] | None) -> tuple[float, float] | None:
+    """Width and height, in points, of what is given to draw in, as `room` and `height` tell it; None if nothing is."""
+    if ax is not None:
+        _check(ax)
+        return room(ax), height(ax)
+    if figsize is None:
+        return None
+    across, high = _size(figsize)
+    return across * 72, max(high * 72 - 100, 40.0)
+
+
+def fitting(n: int, ax: Axes | None, figsize: Sequence[float] | None, each: float = 11.0) -> int:
+    """How many of `n` rows, `each` points high, fit the axes or the figure that are given; else all."""
+    place = given(ax, figsize)
+    return n if place is None else min(n, max(1, int(place[1] / each)))
+
+
+def size(ax: Axes, n: int) -> float:
+    """The size of texts in `n` rows, in points."""
+    return min(_SMALL, max(4.0, 0.8 * height(ax) / max(n, 1)))
 
 
 def header(ax: Axes, title: str, detail: str, legend: Iterable[tuple[str, Any]] = ()) -> None:
@@ -313,12 +340,18 @@ def rows(ax: Axes, labels: Iterable[str], *, share: float = 0.42) -> None:
     """Names as rows, the first one at the top, cut to a share of the axes' place; the axis of counts below."""
     colours = look(ax)
     names = list(labels)
-    named(ax.yaxis, range(len(names)), names, max(12, int(share * room(ax) / (0.6 * _SMALL))))
+    named(
+        ax.yaxis,
+        range(len(names)),
+        names,
+        max(12, int(share * room(ax) / (0.6 * _SMALL))),
+        fontsize=size(ax, len(names)),
+    )
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.spines["left"].set_visible(True)
     ax.spines["left"].set_color(colours.faint)
     ax.spines["bottom"].set_visible(False)
-    count_axis(ax.xaxis)
+    count_axis(ax.xaxis, int(room(ax) / 100))
     ax.grid(axis="x", color=colours.grid, linewidth=0.8)
 
 
@@ -331,9 +364,9 @@ def named(axis: Any, places: Iterable[float], names: Iterable[str], width: int =
         label.set_fontfamily(fonts)
 
 
-def count_axis(axis: Any) -> None:
-    """Whole numbers, with a comma at thousands."""
-    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+def count_axis(axis: Any, most: int = 6) -> None:
+    """Whole numbers, with a comma at thousands, at most 6 of them."""
+    axis.set_major_locator(MaxNLocator(nbins=max(1, min(most, 6)), integer=True, min_n_ticks=1))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 

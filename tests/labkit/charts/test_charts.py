@@ -61,15 +61,15 @@ def test_no_alerts_are_said_to_be_none(chart: Any, empty: pd.DataFrame) -> None:
 
 @EVERY
 def test_drawn_into_given_axes_it_keeps_to_them(chart: Any, captured: pd.DataFrame) -> None:
-    figure = Figure(figsize=(13, 6))
+    figure = Figure()  # of matplotlib's usual size, which is small for two
     one, other = figure.subplots(1, 2)
     assert chart(captured, ax=one) is one
     assert chart(captured, ax=other) is other
     assert untidy(one) == []
     middle = figure.bbox.width / 2
     boxes = [(ax, ax.get_tightbbox()) for ax in (one, other)]
-    assert boxes[0][1].x1 <= middle + 20
-    assert boxes[1][1].x0 >= middle - 20
+    assert boxes[0][1].x1 <= middle + 10
+    assert boxes[1][1].x0 >= middle - 10
 
 
 @EVERY
