@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -24,37 +25,14 @@ from labkit.alerts.parse import NotAlert, is_alert, parse
 
 Event = Mapping[str, Any]
 
-_NONE = -1  # no piece, no value
-ABSENT = -2  # no such field
+_NONE = -1  # no piece
 IRREGULAR = -2  # a piece that is not what belongs there
 
-_MOST_PIECES = 50_000  # texts of one kind that are remembered, some 15 MB; alerts of which nothing repeats have more
+_MOST_PIECES = 10_000  # texts of one kind that are remembered, some 4 MB; where alerts have more, few of them repeat
+_MOST_VALUES = 50_000  # of pieces with the same keys that are kept as Python objects
 
-
-class Values:
-    """The distinct values of one output field: a number for each."""
-
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-        self._codes: dict[Any, int] = {}
-
-    def find(self, value: str) -> int:
-        """The number of a text; -1 if no alert has it."""
-        return self._codes.get(value, _NONE)
-
-    def code(self, value: Any) -> int:
-        """The number of a value; -1 for a missing one, which Falco writes as null or as `<NA>`."""
-        if value is None or value == "<NA>":
-            return _NONE
-        if isinstance(value, dict | list):
-            value = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        # 1, 1.0 and true are equal in Python.
-        key = value if type(value) is str else (type(value), value)
-        code = self._codes.get(key)
-        if code is None:
-            code = self._codes[key] = len(self.values)
-            self.values.append(value)
-        return code
+Column: TypeAlias = Any
+"""Values of a field: an array of strings, int64, booleans, doubles or nulls, or a list of what fits none of them."""
 
 
 class Numbers(dict[Any, int]):
@@ -65,123 +43,146 @@ class Numbers(dict[Any, int]):
         return self[value]
 
 
-class Pieces(dict[str, int]):
-    """The pieces of one kind: text of a piece -> its number. A new one is decoded by looking it up."""
+class Shape:
+    """The pieces that have the same keys."""
 
-    def __init__(self, fields: dict[str, Values], first: str = "", last: str = "") -> None:
-        super().__init__()
+    def __init__(self, width: int) -> None:
+        self.numbers = array("i")
+        self._values: list[Any] = []
+        self._columns: list[list[Column]] = [[] for _ in range(width)]
+
+    def add(self, number: int, values: Iterable[Any]) -> None:
+        self.numbers.append(number)
+        self._values.extend(values)
+        if len(self._values) > _MOST_VALUES:
+            self.pack()
+
+    def pack(self) -> None:
+        """Values become arrays, which need much less memory."""
+        width = len(self._columns)
+        for i, column in enumerate(self._columns):
+            column.append(_column(self._values[i::width]))
+        self._values.clear()
+
+    def columns(self, i: int) -> list[Column]:
+        """The values of the key at a position, in parts, in the order of `numbers`."""
+        if self._values:
+            self.pack()
+        return self._columns[i]
+
+
+class Fields:
+    """Output fields of pieces, whose keys are from `first` on and before `last`."""
+
+    def __init__(self, first: str = "", last: str = "\U0010ffff") -> None:
         self.count = 0
-        self._fields = fields
+        self.places: dict[str, list[tuple[Shape, int]]] = {}  # for each key: the shapes that have it, and where
         self._first, self._last = first, last
-        # For each set of keys: the numbers of the pieces that have it, and their values' codes, one after the other.
-        self._shapes: dict[tuple[str, ...], tuple[array[int], array[int]]] = {}
-        # For each key: where its code is in a piece of a shape.
-        self._places: dict[str, list[tuple[tuple[str, ...], int]]] = {}
+        self._shapes: dict[tuple[str, ...], Shape] = {}
+
+    def add(self, fields: Mapping[str, Any], *, any_keys: bool = False) -> int:
+        """The number of a new piece; IRREGULAR if there is a key that doesn't belong here, unless any does."""
+        names = tuple(fields)
+        shape = self._shapes.get(names)
+        if shape is None:
+            if not any_keys and not all(self._first <= name < self._last for name in names):
+                return IRREGULAR
+            shape = self._shapes[names] = Shape(len(names))
+            for i, name in enumerate(names):
+                self.places.setdefault(name, []).append((shape, i))
+        shape.add(self.count, fields.values())
+        self.count += 1
+        return self.count - 1
+
+
+class Pieces(dict[str, int]):
+    """Texts of pieces, `"key":value,...`, and their numbers. A new one is decoded by looking it up."""
+
+    def __init__(self, first: str, last: str) -> None:
+        super().__init__()
+        self.fields = Fields(first, last)
 
     def __missing__(self, text: str) -> int:
         if len(self) >= _MOST_PIECES:
             self.clear()
-        found = self[text] = self._decoded(text)
+        try:
+            found = self._decoded(text)
+        except ValueError:  # not JSON
+            found = IRREGULAR
+        self[text] = found
         return found
 
     def _decoded(self, text: str) -> int:
-        """A piece is `"key":value,...`, with keys from `first` on and before `last`."""
-        try:
-            fields = orjson.loads(f"{{{text}}}")
-        except ValueError:
-            return IRREGULAR
-        return self.add(fields) if self.belong(fields) else IRREGULAR
-
-    def belong(self, fields: Mapping[str, Any]) -> bool:
-        return all(self._first <= name < self._last for name in fields)
-
-    def add(self, fields: Mapping[str, Any]) -> int:
-        """The number of a piece with these fields."""
-        shape = self._shapes.get(names := tuple(fields))
-        if shape is None:
-            shape = self._shapes[names] = (array("i"), array("i"))
-            for place, name in enumerate(names):
-                self._places.setdefault(name, []).append((names, place))
-        for name, value in fields.items():
-            values = self._fields.get(name)
-            if values is None:
-                values = self._fields[name] = Values()
-            shape[1].append(values.code(value))
-        shape[0].append(self.count)
-        self.count += 1
-        return self.count - 1
-
-    def codes(self, name: str) -> Any:
-        """The code that each piece has for a field (int32; -1: no value, -2: no field); None if no piece has it."""
-        if name not in self._places:
-            return None
-        found = np.full(self.count, ABSENT, dtype="int32")
-        for names, place in self._places[name]:
-            numbers, codes = (np.frombuffer(values, dtype="int32") for values in self._shapes[names])
-            found[numbers] = codes[place :: len(names)]
-        return found
+        return self.fields.add(orjson.loads(f"{{{text}}}"))
 
 
 class Heads(Pieces):
-    """`{"hostname":...`"""
+    """`{"hostname":...`; the number is the host's."""
+
+    def __init__(self) -> None:
+        super().__init__("", "")
+        self.hosts = Numbers()
 
     def _decoded(self, text: str) -> int:
-        try:
-            head = orjson.loads(f"{text}}}")
-        except ValueError:
+        head = orjson.loads(f"{text}}}")
+        if head.keys() != {"hostname"} or not isinstance(head["hostname"], str | None):
             return IRREGULAR
-        return self.add(head) if _is_head(head) else IRREGULAR
-
-
-def _is_head(value: Any) -> bool:
-    return value.keys() == {"hostname"} and isinstance(value["hostname"], str | None)
+        return self.hosts[head["hostname"]]
 
 
 class Tails(Pieces):
     """The last fields, `"proc...":...},`, and what follows: `"priority":...,"rule":...,"source":...,"tags":[...]`."""
 
-    def __init__(self, top: dict[str, Values], fields: dict[str, Values], first: str) -> None:
-        super().__init__(top)
-        self.fields = Pieces(fields, first, "\U0010ffff")
+    def __init__(self, first: str) -> None:
+        super().__init__(first, "\U0010ffff")
+        self.rules = Numbers()  # priority, rule, source and tags
+        self.rule_of = array("i")  # for each piece the number of its rule
 
     def _decoded(self, text: str) -> int:
-        try:
-            tail = orjson.loads(f'{{"output_fields":{{{text}}}')
-        except ValueError:
-            return IRREGULAR
+        tail = orjson.loads(f'{{"output_fields":{{{text}}}')
         if tuple(tail) != ("output_fields", "priority", "rule", "source", "tags") or not is_alert(tail):
             return IRREGULAR
-        fields = tail.pop("output_fields")
-        if not self.fields.belong(fields):
-            return IRREGULAR
-        self.fields.add(fields)  # gets the same number
-        return self.add({**tail, "tags": tags(tail["tags"])})
+        return self.add(tail, tail["output_fields"])
 
-    def add_without_fields(self, values: Mapping[str, Any]) -> int:
-        self.fields.add({})
-        return self.add(values)
+    def add(self, alert: Mapping[str, Any], fields: Mapping[str, Any]) -> int:
+        """The number of a new piece, of an alert and its last fields."""
+        number = self.fields.add(fields)
+        if number != IRREGULAR:
+            tags = tuple(map(str, alert.get("tags") or ()))
+            self.rule_of.append(self.rules[alert.get("priority"), alert.get("rule"), alert.get("source"), tags])
+        return number
 
 
-def tags(values: Sequence[Any] | None) -> tuple[str, ...]:
-    return tuple(map(str, values or ()))
+_ARRAYS = {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}
+
+
+def _column(values: list[Any]) -> Column:
+    """Values as an array, if they are of one kind that has one. A missing value is null, or `<NA>`, in Falco's JSON."""
+    kinds = set(map(type, values)) - {type(None)}
+    if str in kinds and "<NA>" in values:
+        values = [None if value == "<NA>" else value for value in values]
+        kinds = set(map(type, values)) - {type(None)}
+    if not kinds:
+        return pa.nulls(len(values))
+    if len(kinds) == 1 and (dtype := _ARRAYS.get(kinds.pop())):
+        with suppress(OverflowError):
+            return pa.array(values, dtype)
+    return values
 
 
 class Columns:
-    """Collects alerts, all of them or those of one `rule`; `frame()` makes the DataFrame."""
+    """Collects alerts; `frame_of` makes a DataFrame of them."""
 
-    def __init__(self, rule: str | None = None) -> None:
-        self.rule = rule
+    def __init__(self) -> None:
         self.events = 0
         self.skipped: Counter[str] = Counter()
-        self.fields: dict[str, Values] = {}
-        self.top = {name: Values() for name in ("rule", "priority", "source", "hostname", "tags")}
         # Falco orders keys by their bytes, so each kind of piece has the fields of a range. Lines that aren't cut have
         # all of their fields in `whole`.
-        self.heads = Heads(self.top)
-        self.before = Pieces(self.fields, "", _TIME)
-        self.between = Pieces(self.fields, _TIME + "\0", _PROC)
-        self.tails = Tails(self.top, self.fields, _PROC)
-        self.whole = Pieces(self.fields)
+        self.heads = Heads()
+        self.before = Pieces("", _TIME)
+        self.between = Pieces(_TIME + "\0", _PROC)
+        self.tails = Tails(_PROC)
+        self.whole = Fields()
         self.streams = Numbers()
         self._pages: list[Page] = []
         self._rows = 0
@@ -207,7 +208,7 @@ class Columns:
         page = Page(self._rows)
         add_row, add_output, add_event = page.rows.append, page.outputs.append, page.events.append
         add_time, add_stamp = page.times.append, page.stamps.append
-        heads, before, between, tails, rest = self.heads, self.before, self.between, self.tails, self.whole
+        heads, before, between, tails = self.heads, self.before, self.between, self.tails
         for event in events:
             message: str = event["message"]
             if whole:  # half of a surrogate pair is no text
@@ -243,10 +244,8 @@ class Columns:
             values = alert.get("output_fields") or {}
             page.decoded.add(len(page))
             page.unusual[page.first + len(page)] = (alert.get("time"), alert.get("rule"), values.get(_TIME))
-            head = {"hostname": alert.get("hostname")}
-            tail = {name: alert.get(name) for name in ("priority", "rule", "source")}
-            tail["tags"] = tags(alert.get("tags"))
-            add_row((heads.add(head), _NONE, _NONE, tails.add_without_fields(tail), rest.add(values)))
+            host = heads.hosts[alert.get("hostname")]
+            add_row((host, _NONE, _NONE, tails.add(alert, {}), self.whole.add(values, any_keys=True)))
             add_output(alert.get("output"))
             add_time(_NO_TIME)
             add_stamp(_NO_STAMP)
@@ -270,7 +269,7 @@ class Page:
         self.first = first
         self.skipped: Counter[str] = Counter()
         self.unusual: dict[int, tuple[Any, Any, Any]] = {}
-        self.rows: Any = []  # numbers of pieces: head, before, between, tail, whole; int32, n x 5
+        self.rows: Any = []  # numbers of host and pieces: before, between, tail, whole; int32, n x 5
         self.outputs: Any = []
         self.times: Any = []  # ns since the epoch, int64
         self.stamps: Any = []  # `evt.time`, int64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import html
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from labkit.alerts.columns import ABSENT, FIRST, LAST, MISSING, Columns, Pieces, Values
+from labkit.alerts.columns import FIRST, LAST, MISSING, Column, Columns, Fields
 from labkit.alerts.parse import PRIORITIES
 from labkit.alerts.tags import TagsArray
 from labkit.calls import checked, short_repr
@@ -68,9 +68,6 @@ def frame_of(columns: Columns) -> pd.DataFrame:
         times[row] = moment if FIRST <= moment <= LAST else MISSING
         usual[row] = False
     order = np.argsort(times.view("datetime64[ns]"), kind="stable")  # a missing time comes last
-    if columns.rule is not None:
-        rules = _Field.of(columns.top["rule"], "rule", [_Slot(columns.tails, rows[:, 3])])
-        order = order[rules.rows(np.arange(len(rules.values) + 1))[order] == columns.top["rule"].find(columns.rule)]
     if moved := not np.array_equal(order, np.arange(len(times))):
         rows, times, logged, stamps = rows[order], times[order], logged[order], stamps[order]
         ingested, streams, usual = ingested[order], streams[order], usual[order]
@@ -79,29 +76,26 @@ def frame_of(columns: Columns) -> pd.DataFrame:
     )
     pages.clear()
 
-    heads, before, between, tails, whole = (np.ascontiguousarray(numbers) for numbers in rows.T)
-    top = [_Slot(columns.heads, heads), _Slot(columns.tails, tails)]
-    slots = [
-        _Slot(columns.before, before),
-        _Slot(columns.between, between),
-        _Slot(columns.tails.fields, tails),
-        _Slot(columns.whole, whole),
+    hosts, before, between, tails, whole = (np.ascontiguousarray(numbers) for numbers in rows.T)
+    parts = [
+        _Part(columns.before.fields, before),
+        _Part(columns.between.fields, between),
+        _Part(columns.tails.fields, tails),
+        _Part(columns.whole, whole),
     ]
-    rule, priority, source, hostname, tags = (
-        _Field.of(columns.top[name], name, top) for name in ("rule", "priority", "source", "hostname", "tags")
-    )
-    fields = {name: _Field.of(values, name, slots) for name, values in columns.fields.items()}
+    rules = np.frombuffer(columns.tails.rule_of, dtype="int32")[tails] if len(tails) else tails
+    priority, rule, source, tags = zip(*columns.tails.rules, strict=True) if columns.tails.rules else ((),) * 4
     data: dict[str, Any] = {
         "time": _utc(times),
-        "rule": rule.category(),
-        "priority": priority.priority(),
-        "source": source.category(),
-        "hostname": hostname.category(),
+        "rule": _categorical(rule, rules),
+        "priority": _priorities(priority, rules),
+        "source": _categorical(source, rules),
+        "hostname": _categorical(list(columns.heads.hosts), hosts),
         "output": outputs,
-        "tags": tags.tags(),
-        **_field_columns(fields, stamps, usual),
+        "tags": TagsArray(rules.astype(np.min_scalar_type(len(tags))), tags),
+        **_field_columns(parts, stamps, usual),
         "eventId": ids,
-        "logStreamName": _streams(list(columns.streams), streams),
+        "logStreamName": _categorical(list(columns.streams), streams),
         "timestamp": _utc(logged),
         "ingestionTime": _utc(ingested),
     }
@@ -172,88 +166,128 @@ def unhurried_gc() -> Iterator[None]:
             gc.enable()
 
 
-class _Slot:
+class _Part:
     """Pieces of one kind, and for each row the number of its piece; -1: it has none."""
 
-    def __init__(self, pieces: Pieces, numbers: Any) -> None:
-        self.pieces, self.numbers = pieces, numbers
-        self.used = np.flatnonzero(np.bincount(numbers + 1, minlength=1)[1:])
+    def __init__(self, fields: Fields, numbers: Any) -> None:
+        self.fields, self.numbers = fields, numbers
+        used = np.bincount(numbers + 1, minlength=fields.count + 1)[1:]
+        self.used = used > 0  # not of lines that were cut and then found to be none
 
 
 class _Field:
-    """The values of a field in all rows: `codes`, of pieces, say which value of `distinct` it is."""
+    """The values that pieces have for a field, one after the other, and whose they are."""
 
-    def __init__(self, distinct: Sequence[Any], found: Sequence[tuple[Any, _Slot]], rows: int) -> None:
-        self.values = distinct
-        self._rows = rows
-        self._found = [(np.append(codes, np.int32(ABSENT)), slot.numbers) for codes, slot in found]
-        used = np.concatenate([np.empty(0, dtype="int32"), *(codes[slot.used] for codes, slot in found)])
-        self.used = [code for code in np.unique(used).tolist() if code >= 0]
+    def __init__(self, name: str, parts: Sequence[_Part]) -> None:
+        self.found: list[Column] = []
+        self._places: list[tuple[_Part, Any]] = []
+        for part in parts:
+            for shape, i in part.fields.places.get(name, ()):
+                numbers = np.frombuffer(shape.numbers, dtype="int32")
+                if part.used[numbers].any():
+                    self.found += shape.columns(i)
+                    self._places.append((part, numbers))
+        self._rows = len(parts[0].numbers)
+        self.used = np.concatenate([part.used[numbers] for part, numbers in self._places] or [np.empty(0, dtype=bool)])
 
-    @classmethod
-    def of(cls, distinct: Values, name: str, slots: Sequence[_Slot]) -> _Field:
-        codes = [(slot.pieces.codes(name), slot) for slot in slots]
-        found = [(c, slot) for c, slot in codes if c is not None and (c[slot.used] > ABSENT).any()]
-        return cls(distinct.values, found, len(slots[0].numbers))
-
-    def __bool__(self) -> bool:
-        """Whether a row has the field; a piece may be of a line that was cut and then found to be no alert."""
-        return bool(self._found)
-
-    @property
-    def kinds(self) -> set[type]:
-        return {type(self.values[code]) for code in self.used}
-
-    def rows(self, table: Any) -> Any:
-        """For each row what a table has for the code of its value; the last entry is for rows without a value."""
-        if not self._found:
-            return np.repeat(table[-1:], self._rows)
-        (codes, numbers), *more = self._found
-        found = table[np.maximum(codes, -1)][numbers]
-        for codes, numbers in more:
-            found = np.where((codes > ABSENT)[numbers], table[np.maximum(codes, -1)][numbers], found)
-        return found
+    def rows(self, values: Any, missing: Any) -> Any:
+        """A value for each row, from one for each piece; `missing` in rows that don't have the field."""
+        tables: dict[int, tuple[_Part, Any, Any]] = {}
+        start = 0
+        for part, numbers in self._places:
+            size = part.fields.count + 1  # -1, for no piece, is the last
+            new = part, np.zeros(size, dtype=bool), np.full(size, missing, dtype=values.dtype)
+            _, there, table = tables.setdefault(id(part), new)
+            there[numbers] = True
+            table[numbers] = values[start : start + len(numbers)]
+            start += len(numbers)
+        result = None
+        for part, there, table in tables.values():
+            found = table[part.numbers]
+            result = found if result is None else np.where(there[part.numbers], found, result)
+        return np.full(self._rows, missing, dtype=values.dtype) if result is None else result
 
     def column(self) -> Any:
-        """A column in the dtype of the values: Int64, boolean, Float64, else category."""
-        kinds = self.kinds
-        if kinds == {int}:
-            numbers = [self.values[code] for code in self.used]
-            low, high = min(numbers), max(numbers)
-            if high < 2**63 or low >= 0:
-                return self._nullable("int64" if high < 2**63 else "uint64", pd.arrays.IntegerArray)
-        elif kinds == {bool}:
-            return self._nullable("bool", pd.arrays.BooleanArray)
-        elif kinds and kinds <= {int, float}:
-            return self._nullable("float64", pd.arrays.FloatingArray)
-        return self.category()
-
-    def _nullable(self, dtype: str, kind: Any) -> Any:
-        data, missing = np.zeros(len(self.values) + 1, dtype=dtype), np.ones(len(self.values) + 1, dtype=bool)
-        data[self.used] = [self.values[code] for code in self.used]
-        missing[self.used] = False
-        return kind(self.rows(data), self.rows(missing))
-
-    def category(self) -> pd.Categorical:
-        """Texts as categories, in their order; values that are the same text are one."""
-        texts = {code: value if isinstance(value := self.values[code], str) else str(value) for code in self.used}
-        known = sorted(set(texts.values()))
-        place = {text: i for i, text in enumerate(known)}
-        places = np.full(len(self.values) + 1, -1, dtype=np.result_type("int8", np.min_scalar_type(-len(known) - 1)))
-        places[self.used] = [place[text] for text in texts.values()]
-        return pd.Categorical.from_codes(self.rows(places), dtype=categories(known), validate=False)
-
-    def priority(self) -> pd.Categorical:
-        place = {name.lower(): i for i, name in enumerate(PRIORITIES)} | {"info": PRIORITIES.index("Informational")}
-        places = [place.get(str(value).lower(), -1) for value in self.values]
-        return pd.Categorical.from_codes(self.rows(np.array([*places, -1], dtype="int8")), dtype=PRIORITY)
-
-    def tags(self) -> TagsArray:
-        codes = np.arange(len(self.values) + 1).astype(np.min_scalar_type(len(self.values)))
-        return TagsArray(self.rows(codes), [*self.values, ()])
+        """A column in the dtype of the values: Int64, boolean, Float64, else category; None if all are missing."""
+        kinds = {column.type if isinstance(column, pa.Array) else None for column in self.found} - {pa.null()}
+        if len(kinds) == 1 and None not in kinds:
+            (kind,) = kinds
+            values = pa.concat_arrays([column.cast(kind) for column in self.found])
+        else:
+            every = [value for column in self.found for value in _listed(column)]
+            values = _alike([value if used else None for value, used in zip(every, self.used, strict=True)])
+        missing = values.is_null().to_numpy(zero_copy_only=False) | ~self.used
+        return None if missing.all() else _column(values, missing, self.rows)
 
 
-def _field_columns(fields: Mapping[str, _Field], stamps: Any, usual: Any) -> dict[str, Any]:
+def _column(values: pa.Array, missing: Any, rows: Callable[[Any, Any], Any]) -> Any:
+    """A column of values, some of which are missing; `rows` gives those of all rows."""
+    if not pa.types.is_string(values.type):
+        data = values.fill_null(pa.scalar(0).cast(values.type)).to_numpy(zero_copy_only=False)
+        return _NULLABLE[values.type](rows(data, 0), rows(missing, True))
+    encoded = values.dictionary_encode()
+    codes = np.where(missing, -1, encoded.indices.fill_null(-1).to_numpy())
+    used = np.unique(codes[codes >= 0])
+    known = encoded.dictionary.take(pa.array(used)).to_pylist()
+    order = sorted(range(len(known)), key=known.__getitem__)
+    places = np.full(len(encoded.dictionary) + 1, -1, dtype=_smallest(len(known)))
+    places[used[order]] = np.arange(len(known))
+    dtype = categories(known[i] for i in order)
+    return pd.Categorical.from_codes(rows(places[codes], -1), dtype=dtype, validate=False)
+
+
+_NULLABLE = {
+    pa.int64(): pd.arrays.IntegerArray,
+    pa.uint64(): pd.arrays.IntegerArray,
+    pa.bool_(): pd.arrays.BooleanArray,
+    pa.float64(): pd.arrays.FloatingArray,
+}
+
+
+def _listed(column: Column) -> list[Any]:
+    return column if isinstance(column, list) else list(column.to_pylist())
+
+
+def _alike(values: Sequence[Any]) -> pa.Array:
+    """Values of several kinds as an array of one."""
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {int}:
+        numbers = [value for value in values if value is not None]
+        if max(numbers) < 2**63 or min(numbers) >= 0:
+            return pa.array(values, pa.int64() if max(numbers) < 2**63 else pa.uint64())
+    elif kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    elif kinds and kinds <= {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    return pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _smallest(count: int) -> Any:
+    """The smallest signed type for codes from -1 to `count` - 1."""
+    return np.result_type("int8", np.min_scalar_type(-count - 1))
+
+
+def _categorical(names: Sequence[str | None], numbers: Any) -> pd.Categorical:
+    """Names as categories, in their order: those with a number that a row has."""
+    used = np.unique(numbers).tolist()
+    known = sorted({name for number in used if (name := names[number]) is not None})
+    place = {name: i for i, name in enumerate(known)}
+    places = np.full(len(names) + 1, -1, dtype=_smallest(len(known)))
+    places[used] = [-1 if (name := names[number]) is None else place[name] for number in used]
+    return pd.Categorical.from_codes(places[numbers], dtype=categories(known), validate=False)
+
+
+def _priorities(names: Sequence[str | None], numbers: Any) -> pd.Categorical:
+    place = {name.lower(): i for i, name in enumerate(PRIORITIES)} | {"info": PRIORITIES.index("Informational")}
+    places = np.array([*(place.get(str(name).lower(), -1) for name in names), -1], dtype="int8")
+    return pd.Categorical.from_codes(places[numbers], dtype=PRIORITY)
+
+
+def _field_columns(parts: Sequence[_Part], stamps: Any, usual: Any) -> dict[str, Any]:
     """Output fields as columns: first those that every frame has, then the others by name.
 
     `stamps` is the field `evt.time` of rows that are `usual`.
@@ -262,35 +296,30 @@ def _field_columns(fields: Mapping[str, _Field], stamps: Any, usual: Any) -> dic
     nothing = pd.Categorical.from_codes(np.full(n, -1, dtype="int8"), dtype=categories([]))
     no_number = pd.arrays.IntegerArray(np.zeros(n, dtype="int64"), np.ones(n, dtype=bool))
     first = {name: nothing if kind == "category" else no_number.copy() for name, kind in FIELDS.items()}
-    by_name = {name: field for name, field in fields.items() if field}
-    found = {name: field.column() for name, field in by_name.items() if name not in FIELDS or field.used}
+    found = {}
+    for name in {name for part in parts for name in part.fields.places}:
+        field = _Field(name, parts)
+        column = field.column()
+        if column is not None or (field.found and name not in FIELDS):
+            found[name] = nothing if column is None else column
     if usual.any():
-        found["evt.time"] = _stamped(by_name.get("evt.time"), stamps, usual)
+        found["evt.time"] = _stamped(found.get("evt.time"), stamps, usual)
     # Falco lets one add fields of any name (`append_output.extra_fields`).
     taken = {*ALERT, *DELIVERY}
     named = {f"output_fields.{name}" if name in taken else name: column for name, column in found.items()}
     return first | {name: named[name] for name in sorted(named)}
 
 
-def _stamped(other: _Field | None, stamps: Any, usual: Any) -> Any:
+def _stamped(other: Any, stamps: Any, usual: Any) -> Any:
     """The column `evt.time`: `stamps` in usual rows, and in the rest what they have in the field."""
-    if other is None:
+    if other is None or other.isna().all():
         return pd.arrays.IntegerArray(np.where(usual, stamps, 0), ~usual)
-    column = other.column()
-    if column.dtype == "Int64":
-        data = np.where(usual, stamps, column.to_numpy(dtype="int64", na_value=0))
-        return pd.arrays.IntegerArray(data, ~usual & column.isna())
-    # Something else than a whole number, once: each row's value is one of its own.
-    every = _Slot(Pieces({}), np.arange(len(usual)))
-    table = np.append(len(usual) + np.arange(len(other.values)), -1)
-    codes = np.where(usual, np.arange(len(usual)), other.rows(table)).astype("int32")
-    return _Field([*stamps.tolist(), *other.values], [(codes, every)], len(usual)).column()
-
-
-def _streams(names: Sequence[str | None], numbers: Any) -> pd.Categorical:
-    known = sorted(name for name in names if name is not None)
-    places = np.array([-1 if name is None else known.index(name) for name in names], dtype="int32")
-    return pd.Categorical.from_codes(places[numbers] if len(names) else numbers, dtype=categories(known))
+    if other.dtype == "Int64":
+        data = np.where(usual, stamps, other.to_numpy(dtype="int64", na_value=0))
+        return pd.arrays.IntegerArray(data, ~usual & other.isna())
+    others = [None if pd.isna(value) else value for value in other.tolist()]
+    values = _alike([own if mine else theirs for own, mine, theirs in zip(stamps.tolist(), usual, others, strict=True)])
+    return _column(values, values.is_null().to_numpy(zero_copy_only=False), lambda every, _: every)
 
 
 def categories(texts: Iterable[str]) -> pd.CategoricalDtype:
