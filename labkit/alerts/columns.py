@@ -186,8 +186,6 @@ class Columns:
         self.streams = Numbers()
         self._pages: list[Page] = []
         self._rows = 0
-        # Alerts without a usual time, by row: `time`, `rule` and the field `evt.time`.
-        self.unusual: dict[int, tuple[Any, Any, Any]] = {}
 
     def __len__(self) -> int:
         return self._rows
@@ -198,14 +196,13 @@ class Columns:
         assert page is not None  # lines that are decoded whole are checked by it
         self.events += len(events)
         self.skipped += page.skipped
-        self.unusual.update(page.unusual)
         self._rows += len(page)
         if len(page):
             self._pages.append(page)
 
     def _cut(self, events: Sequence[Event], whole: bool = False) -> Page | None:
         """The rows of a page; None if one of the lines that were cut is not JSON after all."""
-        page = Page(self._rows)
+        page = Page()
         add_row, add_output, add_event = page.rows.append, page.outputs.append, page.events.append
         add_time, add_stamp = page.times.append, page.stamps.append
         heads, before, between, tails = self.heads, self.before, self.between, self.tails
@@ -243,7 +240,7 @@ class Columns:
                 continue
             values = alert.get("output_fields") or {}
             page.decoded.add(len(page))
-            page.unusual[page.first + len(page)] = (alert.get("time"), alert.get("rule"), values.get(_TIME))
+            page.unusual[len(page)] = (alert.get("time"), alert.get("rule"), values.get(_TIME))
             host = heads.hosts[alert.get("hostname")]
             add_row((host, _NONE, _NONE, tails.add(alert, {}), self.whole.add(values, any_keys=True)))
             add_output(alert.get("output"))
@@ -265,9 +262,9 @@ _NO_TIME, _NO_STAMP = '1970-01-01T00:00:00.000000000Z"}', "1" + "0" * 18
 class Page:
     """The alerts of a page. After `close` its values are arrays."""
 
-    def __init__(self, first: int) -> None:
-        self.first = first
+    def __init__(self) -> None:
         self.skipped: Counter[str] = Counter()
+        # Alerts without a usual time, by row: `time`, `rule` and the field `evt.time`.
         self.unusual: dict[int, tuple[Any, Any, Any]] = {}
         self.rows: Any = []  # numbers of host and pieces: before, between, tail, whole; int32, n x 5
         self.outputs: Any = []

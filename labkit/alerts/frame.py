@@ -51,11 +51,12 @@ FIELDS = {
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)", re.ASCII)
 _DAY = 86_400_000_000_000  # ns
 _PAGE = 1_000  # events that `to_frame` adds at a time
+_ROWS = 4_000  # whose texts are put into order at a time
 
 
 def frame_of(columns: Columns) -> pd.DataFrame:
     """The frame that `labkit.alerts.read` describes, ordered by `time`, of the alerts collected; takes them away."""
-    pages = columns.take_pages()
+    pages = sorted(columns.take_pages(), key=lambda page: page.times[0])  # those of parts of a window are mixed
 
     def joined(name: str) -> Any:
         return np.concatenate([np.empty(0, dtype="int64"), *(getattr(page, name) for page in pages)])
@@ -63,18 +64,20 @@ def frame_of(columns: Columns) -> pd.DataFrame:
     rows = np.concatenate([np.empty((0, 5), dtype="int32"), *(page.rows for page in pages)])
     times, logged, stamps, ingested, streams = map(joined, ("times", "logged", "stamps", "ingested", "streams"))
     usual = np.ones(len(times), dtype=bool)
-    for row, (time, rule, happened) in columns.unusual.items():
-        moment = _moment(time, rule, happened, int(logged[row]))
-        times[row] = moment if FIRST <= moment <= LAST else MISSING
-        usual[row] = False
+    start = 0
+    for page in pages:
+        for row, (time, rule, happened) in page.unusual.items():
+            moment = _moment(time, rule, happened, int(logged[start + row]))
+            times[start + row] = moment if FIRST <= moment <= LAST else MISSING
+            usual[start + row] = False
+        start += len(page)
     order = np.argsort(times.view("datetime64[ns]"), kind="stable")  # a missing time comes last
     if moved := not np.array_equal(order, np.arange(len(times))):
         rows, times, logged, stamps = rows[order], times[order], logged[order], stamps[order]
         ingested, streams, usual = ingested[order], streams[order], usual[order]
-    outputs, ids = (
-        _texts([getattr(page, name) for page in pages], order if moved else None) for name in ("outputs", "ids")
-    )
+    texts = [[page.outputs for page in pages], [page.ids for page in pages]]
     pages.clear()
+    outputs, ids = (_texts(chunks, order if moved else None) for chunks in texts)
 
     hosts, before, between, tails, whole = (np.ascontiguousarray(numbers) for numbers in rows.T)
     parts = [
@@ -333,11 +336,30 @@ def _categories(texts: tuple[str, ...]) -> pd.CategoricalDtype:
     return pd.CategoricalDtype(pd.Index(texts, dtype="str"))
 
 
-def _texts(chunks: Sequence[pa.Array], order: Any) -> Any:
-    """Texts in an order of rows, or as they are for None."""
-    texts = pa.concat_arrays([pa.array([], pa.large_string()), *chunks])
+def _texts(chunks: list[pa.Array], order: Any) -> Any:
+    """Texts in an order of rows, or as they are for None; the list is empty afterwards.
+
+    Alerts arrive nearly in their order. Then a few rows at a time are put into it, which need a few pages only.
+    """
+    parts: list[pa.Array] = []
+    if order is None:
+        parts, chunks[:] = chunks[:], []
+    elif len(order):
+        starts = np.cumsum([0, *map(len, chunks)])
+        blocks = np.arange(0, len(order), _ROWS)
+        first, last = (
+            np.searchsorted(starts, edge.reduceat(order, blocks), side="right") - 1 for edge in (np.minimum, np.maximum)
+        )
+        if (last - first).max() > 10:
+            parts, chunks[:] = [pa.concat_arrays(chunks).take(pa.array(order))], []
+        needed = np.minimum.accumulate(first[::-1])[::-1]  # by this block and those after it
+        for i, begin in enumerate(blocks if chunks else ()):
+            chunks[: needed[i]] = [None] * needed[i]
+            near = pa.concat_arrays(chunks[first[i] : last[i] + 1])
+            parts.append(near.take(pa.array(order[begin : begin + _ROWS] - starts[first[i]])))
+        chunks.clear()
     dtype: Any = pd.StringDtype("pyarrow")
-    return dtype.__from_arrow__(texts if order is None else texts.take(pa.array(order)))
+    return dtype.__from_arrow__(pa.chunked_array(parts, pa.large_string()))
 
 
 def _utc(nanoseconds: Any) -> Any:

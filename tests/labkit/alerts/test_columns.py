@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,11 @@ def frame(lines: list[str], whole: bool = False) -> tuple[pd.DataFrame, int]:
     if whole:
         page = found._cut(events, whole=True)
         assert page is not None
-        found.events, found.skipped, found.unusual = len(events), page.skipped, page.unusual
-        found._pages = [page]
+        found.events, found.skipped, found._pages = len(events), page.skipped, [page] if len(page) else []
     else:
         found.add_page(events)
-    return frame_of(found), len(found.unusual)
+    unusual = sum(len(page.unusual) for page in found._pages)
+    return frame_of(found), unusual
 
 
 def assert_cut_like_whole(lines: list[str]) -> int:
@@ -186,3 +187,36 @@ def test_numbers_that_are_equal_in_python_keep_their_types() -> None:
     ]
     df = to_frame(lines)
     assert sorted(df["x"]) == ["1", "1", "1.0", "True"]
+
+
+@pytest.mark.parametrize("order", ["as they are", "nearly in order", "parts of the window mixed", "any"])
+def test_rows_are_in_order_however_their_pages_came(order: str) -> None:
+    start = 1795407615000000000
+    events = []
+    for i in range(9_000):
+        moment = start + i * 1_000_000
+        fields = {**ALERTS[0]["output_fields"], "evt.time": moment}
+        time = f"{pd.Timestamp(moment):%Y-%m-%dT%H:%M:%S}.{moment % 10**9:09d}Z"
+        line = as_falco({**ALERTS[0], "output": f"number {i}", "output_fields": fields, "time": time})
+        events.append({"message": line, "eventId": str(i), "timestamp": moment // 1_000_000})
+    numbers = list(range(len(events)))
+    shuffled = random.Random(7)
+    if order == "nearly in order":
+        numbers.sort(key=lambda i: i + shuffled.randrange(50))
+    elif order == "parts of the window mixed":
+        numbers = [
+            i
+            for page in range(5)
+            for part in (6_000, 0, 3_000)
+            for i in range(part + page * 600, part + page * 600 + 600)
+        ]
+    elif order == "any":
+        shuffled.shuffle(numbers)
+    found = Columns()
+    for begin in range(0, len(numbers), 600):
+        found.add_page([events[i] for i in numbers[begin : begin + 600]])
+    df = frame_of(found)
+    assert df["output"].tolist() == [f"number {i}" for i in range(len(events))]
+    assert df["eventId"].tolist() == list(map(str, range(len(events))))
+    assert df["evt.time"].tolist() == [start + i * 1_000_000 for i in range(len(events))]
+    assert df["time"].is_monotonic_increasing
