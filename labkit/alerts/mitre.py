@@ -75,7 +75,7 @@ TECHNIQUES = {
     "T1203": "Exploitation for Client Execution",
     "T1212": "Exploitation for Credential Access",
     "T1222": "File and Directory Permissions Modification",
-    "T1222.002": "Linux File Permissions Modification",
+    "T1222.002": "Linux and Mac File and Directory Permissions Modification",
     "T1485": "Data Destruction",
     "T1486": "Data Encrypted for Impact",
     "T1489": "Service Stop",
