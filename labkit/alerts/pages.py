@@ -29,6 +29,7 @@ _PART = 24  # pages that a part is meant to have
 _WORTH = 12  # pages that have to be left, and eight times those that would be read again
 _BLIND = 6  # pages with next to no events after which a window is divided without knowing
 _GAIN = 1.15  # twice as many parts at a time have to be that much faster, or it stays at that
+_ENOUGH = 25.0  # pages a second: the largest quota that AWS publishes
 _FULL = 0.5  # the share of the time that has to go by with waiting for pages before there are more
 
 
@@ -373,8 +374,10 @@ class _Crew:
         if not self._grows or self._pages < 4 * self._size or spent < 0.2:
             return self._size
         speed = self._pages / spent
-        if self._waited < _FULL * spent or self._size >= MOST_PARTS or self._service.held - self._held > 0.2 * spent:
-            self._restart()  # the frame or the account's quota sets the pace
+        busy = self._waited < _FULL * spent  # the frame sets the pace, and not the service
+        held = self._service.held - self._held > 0.2 * spent  # the account's quota does
+        if busy or held or speed >= _ENOUGH or self._size >= MOST_PARTS:
+            self._restart()
         elif speed < _GAIN * self._before:
             self._grows = False
         else:

@@ -240,3 +240,39 @@ def test_two_pages_are_fetched_ahead_and_no_more(served: tuple[Unreliable, Any])
         if thread.name == "labkit-pages":
             thread.join(5)
             assert not thread.is_alive()
+
+
+class Simulated:
+    """A crew on a service whose pages take some time each, read by so many parts at a time as the crew says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, at_most: float = 1000.0) -> None:
+        self.now, self.held, self.at_most = 0.0, 0.0, at_most
+        monkeypatch.setattr(pages.time, "monotonic", lambda: self.now)
+        self.crew = pages._Crew(self)  # type: ignore[arg-type]
+
+    def read(self, count: int, *, seconds: float, frame: float = 0.0, held: float = 0.0) -> int:
+        """Reads pages that take `seconds` each, and `frame` for the frame; how many are read at a time in the end."""
+        size = 1
+        for _ in range(count):
+            apart = max(seconds / size, 1 / self.at_most, frame)
+            self.now += apart
+            self.held += held
+            self.crew.delivered(apart - frame, size)
+            size = self.crew.size()
+        return size
+
+
+@pytest.mark.parametrize(
+    ("page", "at_most", "size"),
+    [
+        ({"seconds": 0.2}, 1000, 8),  # a client far away
+        ({"seconds": 0.02}, 1000, 1),  # quick already
+        ({"seconds": 0.2, "frame": 0.15}, 1000, 1),  # the frame takes the time
+        ({"seconds": 0.2}, 5, 2),  # no quicker by two: no more are tried
+        ({"seconds": 0.2, "held": 0.1}, 1000, 1),  # held back to keep the pace
+    ],
+)
+def test_more_parts_are_read_while_that_makes_it_faster(
+    monkeypatch: pytest.MonkeyPatch, page: dict[str, float], at_most: float, size: int
+) -> None:
+    assert Simulated(monkeypatch, at_most=at_most).read(200, **page) == size
