@@ -6,6 +6,7 @@ import http.server
 import json
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,13 +45,16 @@ class Unreliable(http.server.ThreadingHTTPServer):
         before: Callable[[Unreliable, int], None] | None = None,
         honest: bool = True,
         permuted: bool = False,
+        patience: int = 1000,
     ) -> None:
         """`faults`: how the first requests are answered, in turn. `before` is called with each request's number.
 
-        `honest`: it knows times and order, and not only tokens. `permuted`: pages come in any order.
+        `honest`: it knows times and order, and not only tokens. `permuted`: pages come in any order. `patience`: how
+        often one request is answered with a fault.
         """
         self.events, self.page, self.faults = list(events), page, list(faults or [])
         self.before, self.honest, self.permuted = before, honest, permuted
+        self.patience, self._faulty = patience, Counter[str]()
         self.requests: list[dict[str, Any]] = []
         self.at_once = self.most_at_once = 0
         self.random = random.Random(len(events))
@@ -63,6 +67,9 @@ class Unreliable(http.server.ThreadingHTTPServer):
                 self.before(self, len(self.requests))
             fault = self.faults.pop(0) if self.faults else ""
             token = asked.get("nextToken", "")
+            if fault in PASSING:
+                self._faulty[json.dumps(asked)] += 1
+                fault = fault if self._faulty[json.dumps(asked)] <= self.patience else ""
             if fault == "expired":
                 if not token:
                     fault = ""  # there is none that could be
