@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import stat
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from labkit.settings import workshop_root
 
 LARGEST = 1 << 20
 """Bytes of a file: what a ConfigMap holds at most."""
+_MOST_KEPT = 1 << 16
+"""Characters of a file whose documents are kept."""
 
 
 def read_text(file: Path) -> str:
@@ -44,10 +48,18 @@ def load_yaml(file: Path) -> list[Any]:
 
     text = read_text(file)
     try:
-        # PyYAML's own loader: libyaml's crashes on deeply nested text.
-        return list(yaml.safe_load_all(text))
+        return deepcopy((_documents if len(text) < _MOST_KEPT else _documents.__wrapped__)(text))
     except RecursionError as error:
         hint = "Look for brackets that are never closed."
         raise StepError(f"{named(file)} is nested too deeply.", hint=hint) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that don't exist
         raise StepError(f"{named(file)} is not YAML: {error}", hint="Correct the file; indentation counts.") from error
+
+
+@lru_cache(64)
+def _documents(text: str) -> list[Any]:
+    """Kept for the next step: manifests are read by each of them that is applied, looked at or undone."""
+    import yaml
+
+    # PyYAML's own loader: libyaml's crashes on deeply nested text.
+    return list(yaml.safe_load_all(text))

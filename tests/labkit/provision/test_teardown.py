@@ -27,18 +27,15 @@ from labkit.provision.steps import TeardownError
 from labkit.target import Target
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def home(new_lab: Callable[..., Endpoints]) -> Path:
     return new_lab().home
 
 
 @pytest.fixture
 def lab(home: Path, workshop: Path) -> Lab:
-    """The lab, in which nothing has been applied."""
-    lab = Lab.connect(home=home, root=workshop)
-    lab.teardown()
-    assert lab.audit().clean, lab.audit()
-    return lab
+    """A new lab: nothing has been applied."""
+    return Lab.connect(home=home, root=workshop)
 
 
 def states(lab: Lab) -> dict[str, str]:
