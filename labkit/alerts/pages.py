@@ -26,7 +26,8 @@ MOST_PARTS = 8
 _SAME_PAGES = 5  # pages with nothing new and a token that was there before, one after the other
 _LEARN = 3  # pages from which it is known how many events a part of a window holds
 _PART = 24  # pages that a part is meant to have
-_WORTH = 12  # pages that have to be left, and eight times those that would be read again
+_WORTH = 12  # pages that have to be left
+_AGAIN = 0.15  # the share of pages that may be read again for that, beside the first few
 _BLIND = 6  # pages with next to no events after which a window is divided without knowing
 _GAIN = 1.15  # twice as many parts at a time have to be that much faster, or it stays at that
 _ENOUGH = 25.0  # pages a second: the largest quota that AWS publishes
@@ -112,20 +113,23 @@ class Chain:
         return new
 
     def _new(self, answer: Mapping[str, Any]) -> list[Event]:
-        found: list[Event] = []
-        seen, low, high, part = self.seen, self.low, self.high, self._part
-        times = []
+        low, high = self.low, self.high
         try:
-            for event in answer.get("events", ()):
-                moment: int = event["timestamp"]
-                if part and ((low is not None and moment < low) or (high is not None and moment > high)):
-                    self.honoured = False
-                    continue
-                if event["eventId"] not in seen:
-                    event["message"]
-                    seen.add(event["eventId"])
-                    found.append(event)
-                    times.append(moment)
+            found: list[Event] = list(answer.get("events", ()))
+            if self._part:
+                count = len(found)
+                found = [
+                    event
+                    for event in found
+                    if (low is None or event["timestamp"] >= low) and (high is None or event["timestamp"] <= high)
+                ]
+                self.honoured &= len(found) == count
+            ids = [event["eventId"] for event in found]
+            if len(set(ids)) < len(ids) or not self.seen.isdisjoint(ids):
+                fresh = {event["eventId"]: event for event in found if event["eventId"] not in self.seen}
+                found = list(fresh.values())
+            self.seen.update(ids)
+            times: list[int] = [event["timestamp"] for event in found if event["message"] is not None]
             lowest, highest = (min(times), max(times)) if times else (None, None)
         except (KeyError, TypeError, AttributeError) as error:
             with log_errors(self._service.client, self._window.log_group):
@@ -170,21 +174,21 @@ class Chain:
         self.pages = self.events = 0
 
     def others(self, now: int, most: int) -> list[tuple[int, int | None]]:
-        """Later parts of its window, with their first and last ms, that others should read; none if not worth it."""
+        """Later parts of its window, their first and last ms: so many, and the rest; none if it isn't worth it."""
         end = now if self.high is None else min(self.high, now)
         at = self.low if self.latest is None else self.latest
         if self.ended or at is None:
             return []
-        step = (end - at) / (most + 1)
+        step = (end - at) / (most + 2)
         if self.first is None or self.latest is None or self.events < self.pages:
             worth = self.pages >= _BLIND
         else:
             a_page = max((self.latest - self.first) / max(self.pages, 1), 1e-3)  # ms
-            worth = self.pages >= _LEARN and (end - at) / a_page >= max(_WORTH, 8 * self.pages)
+            worth = self.pages >= _LEARN and (end - at) / a_page >= _WORTH
             step = min(step, _PART * a_page)
         if not worth or step < 1:
             return []
-        cuts = [at + int(step * (i + 1)) for i in range(most)]
+        cuts = [at + int(step * (i + 1)) for i in range(most + 1)]
         return [(cut + 1, high) for cut, high in zip(cuts, [*cuts[1:], self.high], strict=True)]
 
     def shorten(self, high: int) -> None:
@@ -233,6 +237,8 @@ class Pages:
         self._lock = threading.Lock()
         self._wanted = 0  # parts to add
         self._coming = 0  # parts that are about to be added
+        self._later: list[tuple[int, int | None]] = []  # parts that wait for others to end
+        self._total = self._again = 0  # pages that were read, and those of them that had been read before
         self._open: dict[int, tuple[Chain, int | None]] = {}  # running, and up to where each was handed over
         self.complete = False
         """Whether all pages were read."""
@@ -245,7 +251,7 @@ class Pages:
     def read_until(self) -> int | None:
         """The time (ms) before which every event of the window has been handed over; None if there is none."""
         with self._lock:
-            positions = [position for _, position in self._open.values()]
+            positions = [*(position for _, position in self._open.values()), *(low for low, _ in self._later)]
         known = [position for position in positions if position is not None]
         return min(known) if known and len(known) == len(positions) else None
 
@@ -270,8 +276,11 @@ class Pages:
                             del self._open[id(item.chain)]
                         else:
                             self._open[id(item.chain)] = (item.chain, item.position)
-                        self._wanted = crew.size() - len(self._open) - self._coming if self._shards else 0
-                        self.most = max(self.most, len(self._open))
+                        free = crew.size() - len(self._open) - self._coming
+                        later, self._later = self._later[: max(free, 0)], self._later[max(free, 0) :]
+                        self._wanted = free - len(later) if self._shards else 0
+                    for low, high in later:
+                        self._start(Chain(self._service, self._window, low, high, part=True))
                 self.complete = True
             finally:
                 self._service.stop.set()
@@ -301,6 +310,7 @@ class Pages:
         with self._lock:
             self.parts += 1
             self._open[id(chain)] = (chain, chain.low)
+            self.most = max(self.most, len(self._open))
         if events is not None:
             self._hand_over(_Item(chain, events, chain.position, ended=chain.ended))
         if not chain.ended:
@@ -316,6 +326,7 @@ class Pages:
         try:
             while not chain.ended and not stop.is_set():
                 events = chain.page()
+                self._total += 1
                 self._hand_over(_Item(chain, events, chain.position, ended=chain.ended))
                 if self._wanted > 0 and not chain.ended:
                     self._divide(chain)
@@ -325,6 +336,8 @@ class Pages:
     def _divide(self, chain: Chain) -> None:
         """Hands on later parts of a chain's window, if that is worth it."""
         with self._lock:
+            if self._again + chain.pages > 2 * _LEARN + _AGAIN * self._total:
+                return
             wanted, self._wanted = max(self._wanted, 0), 0
             self._coming += wanted
         try:
@@ -336,7 +349,7 @@ class Pages:
                 self._coming -= wanted
 
     def _hand_on(self, chain: Chain, windows: list[tuple[int, int | None]]) -> None:
-        *parts, last = (Chain(self._service, self._window, low, high, part=True) for low, high in windows)
+        *parts, last = (Chain(self._service, self._window, low, high, part=True) for low, high in windows[:-1])
         try:
             events = last.page()
             # A service that knows no times would give everything to every part.
@@ -345,6 +358,9 @@ class Pages:
             self._shards = False
         if not self._shards:
             return
+        with self._lock:
+            self._again += chain.pages
+            self._later.append(windows[-1])
         chain.shorten(windows[0][0] - 1)
         for part in parts:
             self._start(part)
