@@ -29,6 +29,7 @@ _NONE = -1  # no piece
 IRREGULAR = -2  # a piece that is not what belongs there
 
 _MOST_PIECES = 10_000  # texts of one kind that are remembered, some 4 MB; where alerts have more, few of them repeat
+_PAGES_UNCUT = 16  # after a page with more new pieces than lines
 _MOST_VALUES = 50_000  # of pieces with the same keys that are kept as Python objects
 
 Column: TypeAlias = Any
@@ -131,15 +132,16 @@ class Heads(Pieces):
 
 
 class Tails(Pieces):
-    """The last fields, `"proc...":...},`, and what follows: `"priority":...,"rule":...,"source":...,"tags":[...]`."""
+    """The last fields, without the first `"proc.`, and `},"priority":...,"rule":...,"source":...,"tags":[...]`."""
 
     def __init__(self, first: str) -> None:
         super().__init__(first, "\U0010ffff")
         self.rules = Numbers()  # priority, rule, source and tags
         self.rule_of = array("i")  # for each piece the number of its rule
+        self._bare: dict[tuple[Any, ...], int] = {}
 
     def _decoded(self, text: str) -> int:
-        tail = orjson.loads(f'{{"output_fields":{{{text}}}')
+        tail = orjson.loads(f'{{"output_fields":{{"proc.{text}}}')
         if tuple(tail) != ("output_fields", "priority", "rule", "source", "tags") or not is_alert(tail):
             return IRREGULAR
         return self.add(tail, tail["output_fields"])
@@ -148,9 +150,21 @@ class Tails(Pieces):
         """The number of a new piece, of an alert and its last fields."""
         number = self.fields.add(fields)
         if number != IRREGULAR:
-            tags = tuple(map(str, alert.get("tags") or ()))
-            self.rule_of.append(self.rules[alert.get("priority"), alert.get("rule"), alert.get("source"), tags])
+            self.rule_of.append(self.rules[_rule(alert)])
         return number
+
+    def without_fields(self, alert: Mapping[str, Any]) -> int:
+        """The number of a piece that has no fields, the same for each alert of a rule."""
+        rule = _rule(alert)
+        number = self._bare.get(rule)
+        if number is None:
+            number = self._bare[rule] = self.add(alert, {})
+        return number
+
+
+def _rule(alert: Mapping[str, Any]) -> tuple[Any, ...]:
+    tags = tuple(map(str, alert.get("tags") or ()))
+    return alert.get("priority"), alert.get("rule"), alert.get("source"), tags
 
 
 _ARRAYS = {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}
@@ -186,52 +200,53 @@ class Columns:
         self.streams = Numbers()
         self._pages: list[Page] = []
         self._rows = 0
+        self._uncut = 0  # pages to come whose lines are decoded whole, since little repeats in them
 
     def __len__(self) -> int:
         return self._rows
 
     def add_page(self, events: Sequence[Event]) -> None:
         """Adds events of FilterLogEvents, or mappings with a `message`. Messages without an alert are counted."""
-        page = self._cut(events) or self._cut(events, whole=True)
-        assert page is not None  # lines that are decoded whole are checked by it
+        pieces = (self.before, self.between, self.tails)
+        known = sum(kind.fields.count for kind in pieces)
+        page = self._rows_of(events, cut=not self._uncut) or self._rows_of(events, cut=False, trusted=False)
+        assert page is not None  # JSON's own texts and numbers are what they should be
+        new = sum(kind.fields.count for kind in pieces) - known
+        self._uncut = max(self._uncut - 1, _PAGES_UNCUT if new > len(page) else 0)
         self.events += len(events)
         self.skipped += page.skipped
         self._rows += len(page)
         if len(page):
             self._pages.append(page)
 
-    def _cut(self, events: Sequence[Event], whole: bool = False) -> Page | None:
-        """The rows of a page; None if one of the lines that were cut is not JSON after all."""
+    def _rows_of(self, events: Sequence[Event], *, cut: bool, trusted: bool = True) -> Page | None:
+        """The rows of a page; None if something that was cut out of a line, or is trusted to be usual, isn't.
+
+        Lines that aren't cut are decoded whole.
+        """
         page = Page()
         add_row, add_output, add_event = page.rows.append, page.outputs.append, page.events.append
         add_time, add_stamp = page.times.append, page.stamps.append
         heads, before, between, tails = self.heads, self.before, self.between, self.tails
         for event in events:
             message: str = event["message"]
-            if whole:  # half of a surrogate pair is no text
+            if not trusted:  # half of a surrogate pair is no text
                 message = message.encode("utf-8", "replace").decode()
             # In JSON these can't be within a text, where a quote follows a backslash.
-            output = message.find(',"output":"')
-            fields = message.find('","output_fields":{', output)
-            moment = message.find(',"evt.time":', fields)
-            process = message.find(',"proc.', moment)
-            if 0 < output < fields < moment < process and message[-41:-32] == ',"time":"' and not whole:
-                row = (
-                    heads[message[:output]],
-                    before[message[fields + 19 : moment]],
-                    between[message[moment + 32 : process]],
-                    tails[message[process + 1 : -41]],
-                    _NONE,
-                )
-                cut = message[output + 11 : fields]
-                text = _decoded(cut) if "\\" in cut else cut
-                if text != cut:
+            head, _, rest = message.partition(',"output":"') if cut else ("", "", "")
+            said, _, rest = rest.partition('","output_fields":{')
+            first, _, rest = rest.partition(',"evt.time":')
+            second, process, last = rest.partition(',"proc.')  # nothing is found in what is empty
+            if process and last[-41:-32] == ',"time":"' and second[19:20] in _COMMA:
+                row = heads[head], before[first], between[second[20:]], tails[last[:-41]], _NONE
+                text = _decoded(said) if "\\" in said else said
+                if text is not said:
                     page.decoded.add(len(page))
-                if IRREGULAR not in row and text is not None and message[moment + 31] == ",":
+                if IRREGULAR not in row and text is not None:
                     add_row(row)
                     add_output(text)
-                    add_time(message[-32:])
-                    add_stamp(message[moment + 12 : moment + 31])
+                    add_time(last[-32:])
+                    add_stamp(second[:19])
                     add_event(event)
                     continue
             alert = parse(message)
@@ -239,13 +254,19 @@ class Columns:
                 page.skipped[alert.value] += 1
                 continue
             values = alert.get("output_fields") or {}
+            time, stamp = alert.get("time"), values.get(_TIME)
             page.decoded.add(len(page))
-            page.unusual[len(page)] = (alert.get("time"), alert.get("rule"), values.get(_TIME))
+            if trusted and time and len(time) == 30 and type(stamp) is int and 10**18 <= stamp < 2**63:
+                del values[_TIME]
+                add_time(f'{time}"}}')
+                add_stamp(str(stamp))
+            else:
+                page.unusual[len(page)] = (time, alert.get("rule"), stamp)
+                add_time(_NO_TIME)
+                add_stamp(_NO_STAMP)
             host = heads.hosts[alert.get("hostname")]
-            add_row((host, _NONE, _NONE, tails.add(alert, {}), self.whole.add(values, any_keys=True)))
+            add_row((host, _NONE, _NONE, tails.without_fields(alert), self.whole.add(values, any_keys=True)))
             add_output(alert.get("output"))
-            add_time(_NO_TIME)
-            add_stamp(_NO_STAMP)
             add_event(event)
         return page if page.close(self.streams) else None
 
@@ -256,6 +277,7 @@ class Columns:
 
 
 _TIME, _PROC = "evt.time", "proc."
+_COMMA = ("", ",")  # after the time, unless it is the last field before those of the process
 _NO_TIME, _NO_STAMP = '1970-01-01T00:00:00.000000000Z"}', "1" + "0" * 18
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from labkit.alerts import columns as columns_module
 from labkit.alerts import to_frame
-from labkit.alerts.columns import Columns
+from labkit.alerts.columns import Columns, Page
 from labkit.alerts.frame import frame_of
 
 DATA = Path(__file__).parent / "data"
@@ -29,32 +29,34 @@ def as_falco(alert: dict[str, Any]) -> str:
     return json.dumps(alert, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
-def frame(lines: list[str], whole: bool = False) -> tuple[pd.DataFrame, int]:
-    """The frame, and how many lines were not cut."""
+def frame(lines: list[str], **how: bool) -> tuple[pd.DataFrame, Page]:
+    """The frame of lines of one page, and the page."""
     found = Columns()
     events = [{"message": line, "timestamp": 1795407307836 + i, "eventId": str(i)} for i, line in enumerate(lines)]
-    if whole:
-        page = found._cut(events, whole=True)
+    if how:
+        page = found._rows_of(events, **how) or found._rows_of(events, cut=False, trusted=False)
         assert page is not None
         found.events, found.skipped, found._pages = len(events), page.skipped, [page] if len(page) else []
     else:
         found.add_page(events)
-    unusual = sum(len(page.unusual) for page in found._pages)
-    return frame_of(found), unusual
+        page = found._pages[0] if found._pages else Page()
+    return frame_of(found), page
 
 
-def assert_cut_like_whole(lines: list[str]) -> int:
-    cut, unusual = frame(lines)
-    pd.testing.assert_frame_equal(cut, frame(lines, whole=True)[0])
-    assert cut.attrs == frame(lines, whole=True)[0].attrs
-    return unusual
+def assert_cut_like_whole(lines: list[str]) -> Page:
+    cut, page = frame(lines)
+    for trusted in (True, False):
+        whole, _ = frame(lines, cut=False, trusted=trusted)
+        pd.testing.assert_frame_equal(cut, whole)
+        assert cut.attrs == whole.attrs
+    return page
 
 
 def test_falco_s_lines_are_cut() -> None:
     lines = list(map(as_falco, ALERTS))
-    with_process = [alert for alert in ALERTS if any(name.startswith("proc.") for name in alert["output_fields"])]
-    assert assert_cut_like_whole(lines) == len(lines) - len(with_process)
-    assert len(with_process) > 50
+    page = assert_cut_like_whole(lines)
+    assert (len(page), page.unusual) == (60, {})
+    assert page.decoded == {row for row, alert in enumerate(ALERTS) if "\\" in as_falco({"": alert["output"]})}
 
 
 def test_what_repeats_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +70,8 @@ def test_what_repeats_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         fields = {**alert["output_fields"], "evt.time": moment}
         time = f"2026-11-23T04:20:15.{i:09d}Z"
         lines.append(as_falco({**alert, "output": f"number {i}", "output_fields": fields, "time": time}))
-    df, unusual = frame(lines)
-    assert (len(df), unusual) == (500, 0)
+    df, page = frame(lines)
+    assert (len(df), page.unusual, page.decoded) == (500, {}, set())
     assert len(decoded) == 4  # host, fields before the time, fields after it, the process with the rule
     assert df["output"].tolist() == [f"number {i}" for i in range(500)]
     assert df["evt.time"].tolist() == [1795407615000000000 + i for i in range(500)]
@@ -220,3 +222,19 @@ def test_rows_are_in_order_however_their_pages_came(order: str) -> None:
     assert df["eventId"].tolist() == list(map(str, range(len(events))))
     assert df["evt.time"].tolist() == [start + i * 1_000_000 for i in range(len(events))]
     assert df["time"].is_monotonic_increasing
+
+
+def test_where_little_repeats_lines_are_decoded_whole_for_a_while() -> None:
+    def page(first: int, different: bool) -> list[dict[str, str]]:
+        fields = ALERTS[0]["output_fields"]
+        numbers = [first + i if different else 0 for i in range(100)]
+        changes = [{"proc.cmdline": f"cat {number}", "container.id": f"{number:012x}"} for number in numbers]
+        alerts = [{**ALERTS[0], "output_fields": {**fields, **change}} for change in changes]
+        return [{"message": as_falco(alert)} for alert in alerts]
+
+    found = Columns()
+    for number, different in enumerate([False, True, *[True] * 16, False, False]):
+        found.add_page(page(number * 100, different))
+    decoded = [len(page.decoded) for page in found._pages]
+    assert decoded == [0, 0, *[100] * 16, 0, 0]
+    assert frame_of(found)["proc.cmdline"].nunique() == 1 + 17 * 100
