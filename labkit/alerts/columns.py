@@ -25,6 +25,7 @@ from labkit.alerts.parse import NotAlert, is_alert, parse
 
 Event = Mapping[str, Any]
 
+POOL = pa.system_memory_pool()  # gives memory back at once; Arrow's own keeps as much again
 _NONE = -1  # no piece
 IRREGULAR = -2  # a piece that is not what belongs there
 
@@ -303,7 +304,7 @@ class Page:
         """Makes arrays of the values. False if a text or number that was cut out isn't what JSON allows there."""
         self.count = n = len(self.rows)
         try:
-            texts = pa.array(self.outputs, pa.large_string())
+            texts = pa.array(self.outputs, pa.large_string(), memory_pool=POOL)
             times, stamps = ("".join(column).encode("ascii") for column in (self.times, self.stamps))
         except UnicodeEncodeError:
             return False
@@ -317,7 +318,7 @@ class Page:
         self.times, self.stamps = moments, numbers
         self.rows = np.fromiter(chain.from_iterable(self.rows), "int32", 5 * n).reshape(n, 5)
         ids, names, logged, ingested = _deliveries(self.events) if n else ((),) * 4
-        self.ids = pa.array(ids, pa.large_string())
+        self.ids = pa.array(ids, pa.large_string(), memory_pool=POOL)
         self.streams = np.array([streams[name] for name in names], dtype="int32")
         self.logged, self.ingested = _nanoseconds(logged), _nanoseconds(ingested)
         self.events = []

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from labkit.alerts.columns import FIRST, LAST, MISSING, Column, Columns, Fields
+from labkit.alerts.columns import FIRST, LAST, MISSING, POOL, Column, Columns, Fields
 from labkit.alerts.parse import PRIORITIES
 from labkit.alerts.tags import TagsArray
 from labkit.calls import checked, short_repr
@@ -351,15 +352,20 @@ def _texts(chunks: list[pa.Array], order: Any) -> Any:
             np.searchsorted(starts, edge.reduceat(order, blocks), side="right") - 1 for edge in (np.minimum, np.maximum)
         )
         if (last - first).max() > 10:
-            parts, chunks[:] = [pa.concat_arrays(chunks).take(pa.array(order))], []
+            parts, chunks[:] = [_taken(chunks, order)], []
         needed = np.minimum.accumulate(first[::-1])[::-1]  # by this block and those after it
         for i, begin in enumerate(blocks if chunks else ()):
             chunks[: needed[i]] = [None] * needed[i]
-            near = pa.concat_arrays(chunks[first[i] : last[i] + 1])
-            parts.append(near.take(pa.array(order[begin : begin + _ROWS] - starts[first[i]])))
+            rows = order[begin : begin + _ROWS] - starts[first[i]]
+            parts.append(_taken(chunks[first[i] : last[i] + 1], rows))
         chunks.clear()
     dtype: Any = pd.StringDtype("pyarrow")
     return dtype.__from_arrow__(pa.chunked_array(parts, pa.large_string()))
+
+
+def _taken(chunks: Sequence[pa.Array], rows: Any) -> pa.Array:
+    every = pa.concat_arrays(chunks, memory_pool=POOL)
+    return pc.take(every, pa.array(rows), memory_pool=POOL)
 
 
 def _utc(nanoseconds: Any) -> Any:
