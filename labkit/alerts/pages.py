@@ -25,7 +25,7 @@ MOST_PARTS = 8
 """Parts of a window that are read at a time."""
 _SAME_PAGES = 5  # pages with nothing new and a token that was there before, one after the other
 _LEARN = 3  # pages from which it is known how many events a part of a window holds
-_PART = 24  # pages that a part is meant to have
+_PART = 60  # pages that a part is meant to have
 _WORTH = 12  # pages that have to be left
 _AGAIN = 0.15  # the share of pages that may be read again for that, beside the first few
 _BLIND = 6  # pages with next to no events after which a window is divided without knowing
@@ -390,10 +390,9 @@ class _Crew:
         if not self._grows or self._pages < 4 * self._size or spent < 0.2:
             return self._size
         speed = self._pages / spent
-        busy = self._waited < _FULL * spent  # the frame sets the pace, and not the service
-        held = self._service.held - self._held > 0.2 * spent  # the account's quota does
-        if busy or held or speed >= _ENOUGH or self._size >= MOST_PARTS:
-            self._restart()
+        held = self._service.held - self._held > 0.2 * spent  # by the account's quota
+        if held or self._waited < _FULL * spent or speed >= _ENOUGH or self._size >= MOST_PARTS:
+            self._restart()  # more wouldn't be faster; if little was waited for, the frame takes the time
         elif speed < _GAIN * self._before:
             self._grows = False
         else:
