@@ -87,7 +87,7 @@ class Pace:
             known = self.quota if rate is None else min(rate, 2 * self.quota)
             # What has been let through in the last two seconds is what the service allows, about.
             through = sum(at > now - 2 for at in self._answers) / 2
-            self._base = max(min(through, 0.8 * known if rate is not None else known), 0.4 * known, 0.5)
+            self._base = max(min(through, 0.9 * known if rate is not None else known), 0.4 * known, 0.5)
             self._since, self._next = now, max(self._next, now + 1 / self._base)
 
 

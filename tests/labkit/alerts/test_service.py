@@ -47,7 +47,7 @@ def test_aws_is_asked_at_its_published_pace_from_the_start() -> None:
 
 @pytest.mark.parametrize(
     ("limited", "answers", "after"),
-    [(False, 0, 2), (False, 8, 4), (False, 50, 5), (True, 0, 2), (True, 6, 3), (True, 50, 4)],
+    [(False, 0, 2), (False, 8, 4), (False, 50, 5), (True, 0, 2), (True, 6, 3), (True, 50, 4.5)],
 )
 def test_a_throttled_pace_is_what_was_let_through_and_finds_its_way_up_again(
     limited: bool, answers: int, after: float
