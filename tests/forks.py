@@ -115,7 +115,9 @@ class Forks:
             prctl(_BECOME_SUBREAPER, 1)  # who forks ends at once, and this process becomes the parent
             try:
                 data = json.dumps({**request, "files": list(files)}).encode() + b"\n"
-                connection.sendall(data[socket.send_fds(connection, [data], list(files.values())) :])
+                sent = socket.send_fds(connection, [data], list(files.values()))
+                if sent < len(data):  # to send nothing is an error, too, when the other end has been quick to close
+                    connection.sendall(data[sent:])
                 said = b""
                 while not said.endswith(b"\n"):
                     said += (chunk := connection.recv(100))
