@@ -83,6 +83,7 @@ def test_the_pod_has_the_size_of_the_window_and_follows_it(shell: Shell) -> None
     terminal.until(PROMPT)
     terminal.type("stty size\r")
     terminal.until("33 111\r\n")
+    terminal.until(PROMPT)
     terminal.resize(44, 122)
     terminal.until(PROMPT)
     terminal.type("stty size\r")
