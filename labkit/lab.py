@@ -395,16 +395,17 @@ class Lab:
         return Found(df, f"No alerts{choice}{''.join(bounds)}{others} in log group {self.settings.log_group}.")
 
     def read_alerts(self, file: Path | str) -> pd.DataFrame:
-        """The alerts of a file, one JSON object a line as Falco prints them, plain or compressed by gzip.
+        """The alerts of a file: lines as Falco prints them, Parquet, an export of CloudWatch Logs to S3 (its folder)...
 
-        The path counts from here or from the workshop's folder. Columns as in `alerts`; `attrs["skipped"]` counts lines
-        that are no alerts. Raises `LabError` for a file that can't be read.
+        See `labkit.alerts.read_file`. The path counts from here or from the workshop's folder. Columns as in `alerts`;
+        `attrs["skipped"]` counts lines that are no alerts. Raises `LabError` for a file that can't be read, and for one
+        without an alert.
         """
         from labkit.alerts import read_file
         from labkit.charts import accessor  # noqa: F401  registers df.falco
 
         there = self.settings.root / file
-        return read_file(there if not Path(file).is_file() and there.is_file() else file)
+        return read_file(there if there.exists() and not Path(file).exists() else file)
 
     def wait_for_alert(
         self,

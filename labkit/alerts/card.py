@@ -148,13 +148,17 @@ def card(row: pd.Series[Any]) -> Alert:
 
 
 def table(title: str, alerts: Iterable[Alert]) -> Table:
-    """A row for each alert: time of day (UTC), priority, rule, pod and command line, nothing cut off."""
-    return Table(title, ("time", "priority", "rule", "pod", "command"), tuple(map(_row, alerts)))
+    """A row for each alert: time (UTC; the date, too, if there are several), priority, rule, pod and command line."""
+    alerts = list(alerts)
+    days = {time.date() for alert in alerts if isinstance(time := alert.get("time"), pd.Timestamp)}
+    form = "%Y-%m-%d %H:%M:%S" if len(days) > 1 else "%H:%M:%S"
+    rows = tuple(_row(alert, form) for alert in alerts)
+    return Table(title, ("time", "priority", "rule", "pod", "command"), rows)
 
 
-def _row(alert: Alert) -> tuple[str, ...]:
+def _row(alert: Alert, form: str) -> tuple[str, ...]:
     time = alert.get("time")
-    moment = f"{time:%H:%M:%S}.{time.value % 10**9:09d}" if isinstance(time, pd.Timestamp) else "-"
+    moment = f"{time.strftime(form)}.{time.value % 10**9:09d}" if isinstance(time, pd.Timestamp) else "-"
     pod = alert.get("k8s.pod.name", alert.get("container.name", "host"))
     texts = (alert.get("priority", "-"), alert.get("rule", "-"), pod, alert.get("proc.cmdline", ""))
     return (moment, *map(printable, texts))

@@ -16,6 +16,7 @@ import pyarrow as pa
 from labkit.alerts.frame import ALERT, DELIVERY, FIELDS, to_frame
 from labkit.calls import checked, short_repr
 from labkit.errors import LabError
+from labkit.show import counted
 
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 
@@ -33,8 +34,18 @@ def read_file(file: Path | str) -> pd.DataFrame:
     * a frame that was kept with `df.to_parquet(file)`, which comes back as it was
 
     Text may be compressed by gzip. `attrs["skipped"]` counts lines that are no alerts. Raises `LabError` for a file
-    that can't be read.
+    that can't be read, and for one that isn't empty and has no alert.
     """
+    df = _read(file)
+    if df.empty and (lines := df.attrs["events"]):
+        raise LabError(
+            f"None of the {counted(lines, 'line')} of {short_repr(str(file), 200)} is an alert of Falco.",
+            hint="It reads alerts. Recorded system calls are for falcorules: load(rules).replay(read_events(file)).",
+        )
+    return df
+
+
+def _read(file: Path | str) -> pd.DataFrame:
     path = Path(file)
     try:
         if path.is_dir():

@@ -43,7 +43,7 @@ class FalcoAccessor:
         if not isinstance(frame["priority"].dtype, pd.CategoricalDtype):
             raise NotAlertsError(
                 "The columns have lost their types, as they do in a CSV file.",
-                hint="Use the frame that lab.alerts() gives, or keep it as a pickle.",
+                hint="Use the frame that lab.alerts() gives, and keep it with df.to_parquet(...).",
             )
         self._df = frame
 
@@ -55,10 +55,11 @@ class FalcoAccessor:
             )
         return card(self._df.iloc[row])
 
-    def table(self) -> Table:
-        """The alerts, one row each, with nothing cut off: time of day (UTC), priority, rule, pod, command line."""
-        rows = (card(row) for _, row in self._df.iterrows())
-        return table(counted(len(self._df), "alert"), rows)
+    def table(self, n: int = 100) -> Table:
+        """The first `n` alerts, one row each, with nothing cut off: time (UTC), priority, rule, pod, command line."""
+        rows = (card(row) for _, row in self._df.head(n).iterrows())
+        title = counted(len(self._df), "alert")
+        return table(title if len(self._df) <= n else f"{title}; the first {n} are shown", rows)
 
     def timeline(self, tz: str | tzinfo = "UTC", *, ax: Axes | None = None, figsize: Size = None) -> Axes:
         """Alerts over time by priority, by the clocks of a time zone (`"Europe/Berlin"`)."""

@@ -58,6 +58,45 @@ class Incidents(pd.DataFrame):
         return f"<b>{html.escape(shown.title)}</b>{markup.table(columns, rows)}"
 
 
+class Rare(pd.DataFrame):
+    """Rare alerts, one row each. Displayed, it is a table of the first twenty, with why on top of what happened."""
+
+    @property
+    def _constructor(self) -> type[Rare]:
+        return Rare
+
+    def _table(self) -> Table | None:
+        if not {"time", "priority", "rule", "place", "command line", "why"} <= set(self.columns):
+            return None
+        title = counted(len(self), "rare alert") + (f"; the first {_SHOWN} are shown" if len(self) > _SHOWN else "")
+        columns = ("time (UTC)", "priority", "why", "rule", "place", "command")
+        shown = self[["time", "priority", "why", "rule", "place", "command line"]].head(_SHOWN).astype(object)
+        return Table(title, columns, tuple(tuple(map(_text, row)) for row in shown.itertuples(index=False)))
+
+    def __repr__(self) -> str:
+        shown = self._table()
+        return repr(pd.DataFrame(self)) if shown is None else repr(shown)
+
+    def _repr_html_(self) -> str | None:
+        shown = self._table()
+        if shown is None:
+            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator,no-any-return]
+        rows = []
+        for when, priority, why, rule, place, command in shown.rows:
+            badge = markup.priority_badge(priority) if priority else ""
+            lines = [html.escape(why), markup.styled(f"{rule}, {place}", "font-weight:600")]
+            lines += [markup.styled(command, f"{markup.MONO};{markup.FAINT}")] if command else []
+            what = markup.styled(markup.Html("<br>".join(lines)), "overflow-wrap:anywhere")
+            rows.append([markup.styled(when, "white-space:nowrap"), badge, what])
+        return f"<b>{html.escape(shown.title)}</b>{markup.table(('time (UTC)', 'priority', 'why, and what'), rows)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return "" if pd.isna(value) else " ".join(str(value).split())
+
+
 _COLUMNS = (
     *("start", "end", "duration", "places", "alerts", "rules", "priority", "tactics", "users", "routine"),
     *("severity", "breadth", "rarity", "score"),

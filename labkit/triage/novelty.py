@@ -12,6 +12,7 @@ from labkit.calls import checked, near, short_repr, texts
 from labkit.errors import LabError
 from labkit.show import counted
 from labkit.triage.columns import Codes, codes, combined, commands
+from labkit.triage.display import Rare
 from labkit.triage.places import places
 
 PARTS = {
@@ -92,7 +93,7 @@ def rare(
         },
         index=found.index,
     )
-    return table.sort_values(["alerts", "time"], kind="stable")
+    return Rare(table.sort_values(["alerts", "time"], kind="stable"))
 
 
 def _reasons(

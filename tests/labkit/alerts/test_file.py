@@ -105,3 +105,11 @@ def test_what_the_aws_cli_prints_is_read_with_ids_and_times(tmp_path: Path, inde
     df = read_file(tmp_path / "printed.json")
     assert df["eventId"].tolist() == ["7"]
     assert df["timestamp"].tolist() == [pd.Timestamp(1795407307836, unit="ms", tz="UTC")]
+
+
+@pytest.mark.parametrize("text", ["# Read me\n\nText.\n", "time,rule\n1,2\n", '{"evt.num": 1}\n{"evt.num": 2}\n'])
+def test_a_file_without_an_alert_is_told_from_one_that_is_empty(tmp_path: Path, text: str) -> None:
+    (tmp_path / "other").write_text(text)
+    with pytest.raises(LabError, match=r"None of the 2 lines of '.*other' is an alert of Falco") as told:
+        read_file(tmp_path / "other")
+    assert "falcorules" in str(told.value.hint)

@@ -78,3 +78,13 @@ def test_an_incident_has_a_tree_and_a_sequence(captured: pd.DataFrame) -> None:
         assert detail.get_text().startswith(f"{len(first)} alerts in 1 place")
     with pytest.raises(LabError, match="no incident 99"):
         captured.falco.sequence(99)
+
+
+def test_a_long_table_shows_its_beginning_and_dates_where_there_are_several(captured: pd.DataFrame) -> None:
+    assert captured.falco.table(5).title == "60 alerts; the first 5 are shown"
+    assert len(captured.falco.table(5).rows) == 5
+    assert captured.falco.table().title == "60 alerts"
+    assert not captured.falco.table().rows[0][0].startswith("2026")
+    later = captured.assign(time=captured["time"] + pd.Timedelta("3D"))
+    both = pd.concat([captured.head(1), later.head(1)])
+    assert [row[0][:10] for row in both.falco.table().rows] == [f"{time:%Y-%m-%d}" for time in both["time"]]

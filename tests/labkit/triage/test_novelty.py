@@ -99,3 +99,15 @@ def test_alerts_without_a_time_are_last(some: pd.DataFrame) -> None:
     table = first_seen(some, "rule")
     assert table["rule"].iloc[-1] == "Untimed"
     assert table["first"].isna().tolist() == [False, False, True]
+
+
+def test_rare_alerts_are_displayed_as_a_table_of_the_first(day: pd.DataFrame) -> None:
+    found = rare(day)
+    shown = repr(found)
+    assert shown.startswith(f"{len(found)} rare alerts; the first 20 are shown")
+    assert found["why"].iloc[0].split(":")[0] in shown
+    page = str(found._repr_html_())
+    assert page.count("<tr") == 21
+    assert "<script>" not in str(rare(day.assign(**{"proc.cmdline": "<script>"}))._repr_html_())
+    assert type(found[["time", "why"]]).__name__ == "Rare"
+    assert "rare alerts" not in repr(found[["time", "why"]])
