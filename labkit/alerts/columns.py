@@ -363,16 +363,12 @@ def _moments(texts: bytes, n: int) -> Any:
     found = np.frombuffer(texts, dtype="uint8")
     if found.size != n * _FORM.size:
         return None
-    found = found.reshape(n, _FORM.size)
-    digits = found[:, _DIGITS] - np.uint8(ord("0"))
-    if (found[:, _MARKS] != _FORM[_MARKS]).any() or (digits > 9).any():
+    found = np.ascontiguousarray(found.reshape(n, _FORM.size).T)
+    digits = found[_DIGITS] - np.uint8(ord("0"))
+    if (found[_MARKS] != _FORM[_MARKS, np.newaxis]).any() or (digits > 9).any():
         return None
-
-    def number(start: int, end: int) -> Any:
-        return digits[:, start:end].astype("int64") @ 10 ** np.arange(end - start - 1, -1, -1)
-
-    year, month, day = number(0, 4), number(4, 6), number(6, 8)
-    hour, minute, second = number(8, 10), number(10, 12), number(12, 14)
+    year, month, day = _number(digits[0:4]), _number(digits[4:6]), _number(digits[6:8])
+    hour, minute, second = _number(digits[8:10]), _number(digits[10:12]), _number(digits[12:14])
     usual = (year >= 1678) & (year <= 2261) & (month >= 1) & (month <= 12) & (day >= 1)
     if not (usual & (hour < 24) & (minute < 60) & (second < 60)).all():
         return None
@@ -381,7 +377,7 @@ def _moments(texts: bytes, n: int) -> Any:
         return None
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     days = months.astype("datetime64[D]").astype("int64") + day - 1
-    return ((days * 24 + hour) * 60 + minute) * 60_000_000_000 + second * 1_000_000_000 + number(14, 23)
+    return ((days * 24 + hour) * 60 + minute) * 60_000_000_000 + second * 1_000_000_000 + _number(digits[14:23])
 
 
 def _whole_numbers(texts: bytes, n: int) -> Any:
@@ -389,9 +385,22 @@ def _whole_numbers(texts: bytes, n: int) -> Any:
     found = np.frombuffer(texts, dtype="uint8") - np.uint8(ord("0"))
     if found.size != n * 19 or (found > 9).any():
         return None
-    digits = found.reshape(n, 19).astype("uint64")
-    numbers = digits @ np.array([10**i for i in range(18, -1, -1)], dtype="uint64")
-    return None if (digits[:, 0] == 0).any() or (numbers >= 2**63).any() else numbers.astype("int64")
+    digits = np.ascontiguousarray(found.reshape(n, 19).T)
+    large, small = _number(digits[:10]), _number(digits[10:])
+    if (digits[0] == 0).any() or ((large > _LARGE) | ((large == _LARGE) & (small > _SMALL))).any():
+        return None
+    return large * 1_000_000_000 + small
+
+
+_LARGE, _SMALL = divmod(2**63 - 1, 1_000_000_000)
+
+
+def _number(digits: Any) -> Any:
+    """Whole numbers (int64) of digits: a row for each place, the first one's first."""
+    found = digits[0].astype("int64")
+    for place in digits[1:]:
+        found = found * 10 + place
+    return found
 
 
 def _nanoseconds(milliseconds: Sequence[Any]) -> Any:
