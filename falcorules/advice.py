@@ -207,6 +207,11 @@ def _not_a_number(case: _Case) -> str:
 
 def _missing_key(case: _Case) -> str:
     if case.name == "enabled":  # what Falco asks for in a rule that has nothing else
+        if case.word.strip("\"'") in case.known.rules:
+            return (
+                "There is a rule of this name already, and this item would be a new one. To change that rule, say what "
+                "is changed: `override:` in the same column as `rule`, with `exceptions: append`, for instance."
+            )
         return "The keys `condition`, `desc`, `output` and `priority` are missing."
     if case.word[:1] in ("'", '"'):
         return f"This quote is never closed: what follows, `{case.name}` too, belongs to the text that it begins."
@@ -280,6 +285,21 @@ _PATTERNS: tuple[tuple[str, Callable[[_Case], str]], ...] = (
         _unknown_item,
     ),
     (r"^(Rule|List|Macro) uses 'append'|replace' to a rule was requested|has 'enabled' key but", _nothing_to_change),
+    (r"'([^']*)' is not a supported filter field", _unknown_field),
+    (
+        r"Fields and values lists must have equal length",
+        _always(
+            "`values` is a list of lists: each has one value for each of `fields`, as in `[a, b]` for two fields, and "
+            "`[a]` for one."
+        ),
+    ),
+    (
+        r"Fields and comps lists must have equal length",
+        _always(
+            "`comps` needs one operator for each of `fields`. (To add an exception, use `exceptions: append`, which "
+            "needs none; `replace` takes the rule's others away.)"
+        ),
+    ),
     (r"Key '([^']*)' cannot be (?:appended|replaced)", _override),
     (r"Unexpected key '([^']*)'", lambda case: f"`{case.name}` is given, but `override` doesn't name it."),
     (r"illegal tab", _always("Here is a tab. YAML is indented with spaces.")),

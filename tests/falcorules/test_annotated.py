@@ -33,6 +33,15 @@ RULE = """\
   priority: {priority}
 """
 
+EXCEPTION = """\
+- rule: Terminal shell in container
+  exceptions:
+    - name: mine
+      fields: [proc.name, user.name]
+      values: [[cat, root]]
+  override: {exceptions: append}
+"""
+
 
 def draft(text: str, *before: tuple[str, str]) -> Annotated:
     return annotate([DEFAULT, *before, ("draft.yaml", text)], "draft.yaml")
@@ -164,6 +173,19 @@ def test_what_only_follows_from_an_error_is_not_said() -> None:
         ("rule: A\ndesc: x\n", "rule: A", "A rules file is a list of items"),
         ("customRules:\n  a.yaml: |-\n    - rule: A\n", "customRules:", "This is a values file for Helm"),
         ("- hello\n", "hello", "A rules file is a list of items"),
+        (
+            EXCEPTION.partition("  override")[0],
+            "Terminal shell in container",
+            "There is a rule of this name already.* `override:` in the same column as `rule`",
+        ),
+        (
+            EXCEPTION.partition("  override")[0].replace("Terminal shell in container", "Of mine"),
+            "Of mine",
+            "^The keys `condition`, `desc`, `output` and `priority` are missing",
+        ),
+        (EXCEPTION.replace("[[cat, root]]", "[cat, root]"), "name:", "`values` is a list of lists"),
+        (EXCEPTION.replace("append", "replace"), "name:", "To add an exception, use `exceptions: append`"),
+        (EXCEPTION.replace("proc.name", "proc.nmae"), "name:", "no field `proc.nmae`. Did you mean 'proc.name'"),
         (
             "- rule: Terminal shell in contaner\n  condition: and x\n  override: {condition: append}\n",
             "Terminal shell in contaner",
