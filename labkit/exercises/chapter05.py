@@ -13,9 +13,17 @@ from labkit.target import Target
 if TYPE_CHECKING:
     import pandas as pd
 
-    from falcorules import Alert
+    from falcorules import Alert, Engine
 
 _KEYS = ("pod", "first_alert", "shell_to", "left_behind", "moved_to")
+_SHELLS = ("ash", "bash", "dash", "sh")
+_MOST_ERRORS = 3
+# What an alert's output doesn't have of a connection to the API server.
+_CONNECTION = {
+    "evt.type": "connect",
+    "fd.typechar": "4",
+    "fd.sip.name": "kubernetes.default.svc.cluster.local",
+}
 
 
 @exercise(
@@ -25,8 +33,10 @@ _KEYS = ("pod", "first_alert", "shell_to", "left_behind", "moved_to")
         "Noise repeats itself: the same program in the same kind of pod, all day. Take a pod whose row in the heat map "
         "has more rules than the rows of its siblings, and look at what it did that they didn't do.",
         "The pods of the blog start shells all day, for pictures. List the command lines of one pod's "
-        "*Run shell untrusted* that don't begin with \"sh -c convert\". The intruder's last commands in that pod name "
-        "the pod that it went on to; its first alert there is of another rule, some minutes before the first shell.",
+        "`Run shell untrusted` that don't begin with `sh -c convert`. The intruder's last commands in that pod name "
+        "the pod that it went on to; its first alert there is of another rule, some minutes before the first shell. "
+        "Or run `day.falco.incidents()`: it ranks what belongs together, and `day.falco.incident(1)` has the alerts of "
+        "the first.",
     ),
 )
 def intruder(target: Target, answer: Any) -> str:
@@ -85,6 +95,12 @@ def _first_alert(day: pd.DataFrame, visit: pd.DataFrame, given: Any) -> None:
     """Raises `Wrong` unless a time, a text or a Timestamp, is in the minute of the intruder's first alert."""
     import pandas as pd
 
+    if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1_000_000:  # no nanoseconds
+        hour, rest = divmod(int(given), 100) if 100 <= given < 2400 else (9, 41)
+        raise Wrong(
+            f'`first_alert`: write the time in quotes, such as `"{hour:02}:{min(rest, 59):02}"`; it is the number '
+            f"`{short_repr(given)}`."
+        )
     date = day["time"].iloc[0]
     when: pd.Timestamp | None
     try:
@@ -122,7 +138,7 @@ def _shell_to(visit: pd.DataFrame, given: str) -> None:
     if given in (client[0], "".join(client)):
         raise Wrong(f"`shell_to`: `{given}` is the pod's own end of the connection.")
     raise Wrong(
-        f"`shell_to`: not `{given}`. *{redirected['rule'].iloc[0]}* is about shells whose input and output are a "
+        f"`shell_to`: not `{given}`. `{redirected['rule'].iloc[0]}` is about shells whose input and output are a "
         "connection; its `fd.name` has both ends."
     )
 
@@ -136,6 +152,11 @@ def _left(day: pd.DataFrame, given: str, right: str, *removed: str) -> None:
         raise Wrong(f"`left_behind`: `{given}` was brought along, too, but the intruder destroyed it in the end.")
     seen = day[day["proc.exepath"] == given]
     if seen.empty:
+        if shell := _shell_of_script(day, given):
+            raise Wrong(
+                f"`left_behind`: `{given}` is a script, which a shell ran: the `proc.exepath` of that alert is the "
+                f"shell's, `{shell}`. A program is meant."
+            )
         raise Wrong(f"`left_behind`: no alert is about a program at `{given}`.")
     critical = seen[seen["priority"] >= "Critical"]
     what = "the image has that program, and the intruder didn't bring it along"
@@ -144,6 +165,13 @@ def _left(day: pd.DataFrame, given: str, right: str, *removed: str) -> None:
         what = f"{counted(len(critical['k8s.pod.name'].unique()), 'pod')} ran it, in the namespace {namespace}"
         what += ": builds do that" if namespace == "ci" else ", and not only in the hour of the intruder"
     raise Wrong(f"`left_behind`: `{given}` isn't it: {what}.")
+
+
+def _shell_of_script(day: pd.DataFrame, path: str) -> str:
+    """The path of the shell that ran a script, according to the alerts; empty if none did."""
+    words = day["proc.cmdline"].astype("string").fillna("").str.split(n=2)
+    ran = day[(words.str[1] == path).fillna(False) & day["proc.name"].isin(_SHELLS)]
+    return str(ran["proc.exepath"].iloc[0]) if len(ran) else ""
 
 
 @exercise(
@@ -166,13 +194,13 @@ def exception(target: Target, answer: Any) -> str:
     files = [falcorules.default_rules(), ("exception.yaml", text)]
     report = falcorules.check(files)
     if report.errors:
-        raise Wrong(f"Falco refuses it: {report.errors[0].message.strip()}")
+        raise Wrong(_refused(files, text) or f"Falco refuses it: {report.errors[0].message.strip()}")
     before = recorded_day.raised(target.settings.root)
     after = {_identity(a) for a in falcorules.load(files).replay(recorded_day.events(target.settings.root))}
     gone = [alert for alert in before if _identity(alert) not in after]
     new = len(after) - len(before) + len(gone)
     visit = set(recorded_day.intruder(recorded_day.frame(target.settings.root))["evt.time"].tolist())
-    _hides_nothing([alert for alert in gone if alert.time in visit])
+    _hides_nothing([alert for alert in gone if alert.time in visit], gone)
     noise = [alert for alert in before if _is_noise(alert)]
     left = sum(_identity(alert) in after for alert in noise)
     if not gone:
@@ -182,8 +210,8 @@ def exception(target: Target, answer: Any) -> str:
         )
     if left > len(noise) // 20:
         raise Wrong(
-            f"{counted(len(gone), 'alert')} fewer, and nothing of the intruder is lost. But {left:,} of "
-            f"{len(noise):,} that make the noise are left."
+            f"{counted(len(gone), 'alert')} fewer (of {_rules(gone)}), and nothing of the intruder is lost. But "
+            f"{left:,} of {len(noise):,} that make the noise are left."
         )
     if new:
         raise Wrong(f"There are {counted(new, 'alert')} that weren't there before: it is more than an exception.")
@@ -199,16 +227,39 @@ def _is_noise(alert: Alert) -> bool:
     return alert.rule == recorded_day.NOISY_RULE and fields.get("proc.name") == recorded_day.NOISY_PROGRAM
 
 
-def _hides_nothing(lost: list[Alert]) -> None:
-    """Raises `Wrong` if alerts of the intruder are lost."""
+def _refused(files: list[tuple[str, str]], text: str) -> str:
+    """The errors of the last file: where, in plain words, and in Falco's; empty if none is known."""
+    import falcorules
+
+    lines = text.split("\n")
+    told = []
+    for mark in falcorules.annotate(files, files[-1][0]).errors[:_MOST_ERRORS]:
+        line = lines[mark.line].strip().replace("`", "'") if mark.line >= 0 else ""
+        where = f"Line {mark.line + 1}, `{line}`: " if line else f"Line {mark.line + 1}: " if mark.line >= 0 else ""
+        own = f" (Falco: {mark.said})" if mark.said and mark.said != mark.words else ""
+        told.append(f"{where}{mark.words}{own}")
+    return "\n\n".join(["Falco refuses it.", *told]) if told else ""
+
+
+def _rules(alerts: list[Alert]) -> str:
+    return ", ".join(f"`{rule}`" for rule in sorted({alert.rule for alert in alerts}))
+
+
+def _hides_nothing(lost: list[Alert], gone: list[Alert]) -> None:
+    """Raises `Wrong` if alerts of the intruder are lost. `gone` are all that are."""
     if not lost:
         return
-    rules = {alert.rule for alert in lost}
+    noisy_pods = {str(alert.output_fields["k8s.pod.name"]) for alert in gone if _is_noise(alert)}
     pods = {str(alert.output_fields["k8s.pod.name"]) for alert in lost}
-    where = "in the noisy pod, where it ran other programs" if len(pods) == 1 else "in both of its pods"
+    where = "in both of its pods"
+    if len(pods) == 1:
+        where = "in the noisy pod, where it ran other programs" if pods <= noisy_pods else "in the pod where it began"
+    ask = "What do the alerts of the noise have in common that those don't have?"
+    if all(alert.rule != recorded_day.NOISY_RULE for alert in gone):
+        ask = f"The noise is of another rule, `{recorded_day.NOISY_RULE}`: add the exception to that one."
     raise Wrong(
-        f"It is too wide: {counted(len(lost), 'alert')} of the intruder would be gone ({', '.join(sorted(rules))}), "
-        f"{where}. What do the alerts of the noise have in common that those don't have?"
+        f"It is too wide: {counted(len(lost), 'alert')} of the intruder would be gone (of {_rules(lost)}), {where}. "
+        f"{ask}"
     )
 
 
@@ -217,20 +268,36 @@ def _told(files: list[tuple[str, str]], before: tuple[Alert, ...], gone: list[Al
     import falcorules
 
     told = [f"{len(before):,} alerts become {len(before) - len(gone):,}, and none of the intruder's is lost."]
-    if others := sum(not _is_noise(alert) for alert in gone):
-        told.append(f"{counted(others, 'alert')} of other programs are gone, too: is that meant?")
-    disguised = dict(next(alert for alert in gone if _is_noise(alert)).output_fields) | {
-        "evt.type": "connect",
+    if others := [alert for alert in gone if alert.rule != recorded_day.NOISY_RULE]:
+        told.append(f"{counted(len(others), 'alert')} of {_rules(others)} are gone, too: is that meant?")
+    if programs := len(gone) - len(others) - sum(map(_is_noise, gone)):
+        told.append(f"{counted(programs, 'alert')} of other programs are gone, too: is that meant?")
+    engine = falcorules.load(files)
+    ordinary = dict(next(alert for alert in gone if _is_noise(alert)).output_fields) | _CONNECTION
+    later = ordinary | {
+        "k8s.pod.name": f"{recorded_day.NOISY_PROGRAM}-6d5c9f7b48-x2k4q",
+        "container.id": "0123456789ab",
+    }
+    if not _silent(engine, later):
+        told.append(
+            "But it holds for the pods or containers of today only: after the next rollout they have other names, and "
+            "the noise is back. The image and the program's path stay."
+        )
+    disguised = ordinary | {
         "container.image.repository": "docker.io/library/nginx",
         "proc.exepath": f"/tmp/{recorded_day.NOISY_PROGRAM}",
-        "fd.typechar": "4",
-        "fd.sip.name": "kubernetes.default.svc.cluster.local",
         "k8s.ns.name": "shop",
         "k8s.pod.name": "another",
     }
-    if not falcorules.load(files).replay([falcorules.RecordedEvent(disguised)]).alerts:
+    if _silent(engine, disguised):
         told.append(
             "But any program that calls itself so gets past it, in any pod. Names are easily given; an image with the "
             "path of its program isn't."
         )
     return "\n\n".join(told)
+
+
+def _silent(engine: Engine, fields: dict[str, Any]) -> bool:
+    import falcorules
+
+    return not engine.replay([falcorules.RecordedEvent(fields)]).alerts

@@ -82,6 +82,8 @@ def check(target: Target, name: str, *answers: Any) -> Feedback:
     except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
         given = ", ".join(map(short_repr, answers))
         form = f"The answer doesn't have the form that the cell above began with; it is `{given}`."
+        if not answers:
+            form = f'The answer is missing: `lab.check("{name}", ...)`, with yours in place of `...`.'
         raise stop(Feedback("wrong", f"Not yet: {exercise.task}", form), hint=_help(progress, name)) from error
     except LabError as error:  # the lab couldn't try it: no verdict on the answer
         said = f"It couldn't be checked. {error.message}"

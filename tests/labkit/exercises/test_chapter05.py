@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+import labkit.charts.accessor  # noqa: F401 - df.falco
 from labkit import exercises
 from labkit.exercises import NotYet, recorded_day
 from labkit.settings import Settings
@@ -59,11 +62,33 @@ def test_the_right_answer_in_several_forms(target: Target, right: dict[str, Any]
     assert "39 alerts in 47 minutes" in told.text
     assert "only 3 of those were the intruder's" in told.text
     first = right["first_alert"]
-    for when in ("13:07", "13:07:24", f"{first:%Y-%m-%d %H:%M}", str(first), first.tz_convert("Asia/Tokyo")):
+    for when in (
+        first.value,
+        "13:07",
+        "13:07:24",
+        f"{first:%Y-%m-%d %H:%M}",
+        str(first),
+        first.tz_convert("Asia/Tokyo"),
+    ):
         assert exercises.check(target, "05-intruder", right | {"first_alert": when}).right
     written = {"pod": f"shop/{right['pod']}", "moved_to": f" platform/{right['moved_to']} "}
     assert exercises.check(target, "05-intruder", right | written).right
     assert exercises.check(target, "05-intruder", right | {"shell_to": f"{right['shell_to']}:443"}).right
+
+
+def test_the_cell_after_it_takes_a_pod_with_its_namespace_too(
+    workshop: Path, right: dict[str, Any], day: pd.DataFrame
+) -> None:
+    notebook = json.loads((workshop / "notebooks/05-alerts-in-pandas.ipynb").read_text(encoding="utf-8"))
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    cell = next(source for source in sources if source.endswith("visit.falco.sequence()"))
+    prefixed = {"pod": f"shop/{right['pod']}", "moved_to": f" platform/{right['moved_to']} "}
+    for answer in (right, right | prefixed):
+        names: dict[str, Any] = {"day": day, "intruder": answer}
+        exec(cell, names)
+        assert len(names["visit"]) == 39
+        assert set(names["visit"]["k8s.pod.name"]) == {right["pod"], right["moved_to"]}
+        plt.close("all")
 
 
 def test_the_second_pod_is_not_where_it_began(target: Target, right: dict[str, Any]) -> None:
@@ -83,13 +108,17 @@ def test_wrong_answers_are_told_what_is_wrong_with_them(
         (right | {"first_alert": "17:30"}, "at 17:30 the intruder has left"),
         (right | {"first_alert": [9]}, "has to be a time, such as"),
         (right | {"first_alert": "at noon"}, "has to be a time, such as"),
-        (right | {"first_alert": 13}, "the intruder isn't there yet"),
-        (right | {"shell_to": "10.0.3.9"}, "not `10.0.3.9`. *Redirect STDOUT/STDIN to"),
+        (right | {"first_alert": 1307}, '`first_alert`: write the time in quotes, such as `"13:07"`; it is the number'),
+        (right | {"first_alert": 13}, 'write the time in quotes, such as `"09:41"`'),
+        (right | {"first_alert": True}, "has to be a time, such as"),
+        (right | {"shell_to": "10.0.3.9"}, "not `10.0.3.9`. `Redirect STDOUT/STDIN to"),
         (right | {"shell_to": "10.100.0.1"}, "its `fd.name` has both ends"),
         (right | {"left_behind": "fc-cache"}, "give its whole path"),
         (right | {"left_behind": "/tmp/.font-unix/kc"}, "but the intruder destroyed it in the end"),
         (right | {"left_behind": "/tmp/strace"}, "1 pod ran it, in the namespace shop, and not only in the hour"),
         (right | {"left_behind": "/usr/bin/grep"}, "the image has that program"),
+        (right | {"left_behind": "/dev/shm/.u"}, "is a script, which a shell ran: the `proc.exepath` of that alert is"),
+        (right | {"left_behind": "/dev/shm/.c"}, "no alert is about a program at `/dev/shm/.c`"),
         (right | {"left_behind": "/sbin/init"}, "no alert is about a program at `/sbin/init`"),
         (right | {"moved_to": right["pod"]}, "is where it began"),
         (right | {"moved_to": other(day, "config-sync-", right["moved_to"])}, "`moved_to`: `config-sync-"),
@@ -118,10 +147,14 @@ IMAGE = "111122223333.dkr.ecr.us-east-1.amazonaws.com/platform/config-sync"
 PATH = "/usr/local/bin/config-sync"
 
 
+KNOWN = exception("[container.image.repository, proc.exepath]", [IMAGE, PATH])
+OTHER = "- rule: Run shell untrusted\n  enabled: false\n  override: {enabled: replace}\n"
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        exception("[container.image.repository, proc.exepath]", [IMAGE, PATH]),
+        KNOWN,
         "- macro: user_known_contact_k8s_api_server_activities\n"
         f"  condition: (container.image.repository = {IMAGE} and proc.exepath = {PATH} and not proc.tty > 0)\n"
         "  override: {condition: replace}\n",
@@ -135,13 +168,42 @@ def test_an_exception_that_is_about_the_noise_and_nothing_else(target: Target, t
 def test_an_exception_that_works_today_and_could_be_got_past(target: Target) -> None:
     told = exercises.check(target, "05-exception", exception("[proc.name]", ["config-sync"]))
     assert "But any program that calls itself so gets past it" in told.text
-    both = exception("[container.image.repository, proc.exepath]", [IMAGE, PATH]) + exception(
-        "[container.image.repository]", [IMAGE.replace("config-sync", "toolbox")]
-    ).replace("name: known", "name: tools")
+    assert "rollout" not in told.text
+    both = KNOWN + exception("[container.image.repository]", [IMAGE.replace("config-sync", "toolbox")]).replace(
+        "name: known", "name: tools"
+    )
     assert (
         "26 alerts of other programs are gone, too: is that meant?"
         in exercises.check(target, "05-exception", both).text
     )
+
+
+def test_an_exception_that_is_over_with_the_next_rollout(target: Target, day: pd.DataFrame) -> None:
+    noise = day[(day["rule"] == RULE) & (day["proc.name"] == "config-sync")]
+    pods = [str(pod) for pod in noise["k8s.pod.name"].unique()]
+    told = exercises.check(
+        target, "05-exception", exception("[k8s.pod.name, proc.name]", *([pod, "config-sync"] for pod in pods))
+    )
+    assert told.right
+    assert "after the next rollout they have other names, and the noise is back" in told.text
+
+
+def test_what_else_is_gone_is_named_by_its_rule(target: Target) -> None:
+    also = OTHER.replace("Run shell untrusted", "Disallowed SSH Connection Non Standard Port")
+    told = exercises.check(target, "05-exception", KNOWN + also)
+    assert "of `Disallowed SSH Connection Non Standard Port` are gone, too: is that meant?" in told.text
+    assert "other programs" not in told.text
+
+
+def test_a_check_without_an_answer_says_that_it_is_missing(target: Target) -> None:
+    with pytest.raises(NotYet, match=r'The answer is missing: `lab.check\("05-intruder", ...\)`'):
+        exercises.check(target, "05-intruder")
+
+
+def test_the_last_hint_names_the_incidents_and_hints_have_no_asterisks(target: Target) -> None:
+    hints = [exercises.hint(target, "05-intruder").text for _ in range(2)]
+    assert "day.falco.incidents()" in hints[1]
+    assert not any("*" in hint for hint in hints)
 
 
 @pytest.mark.parametrize(
@@ -149,16 +211,29 @@ def test_an_exception_that_works_today_and_could_be_got_past(target: Target) -> 
     [
         (exception("container.image.repository", IMAGE), "It is too wide: 5 alerts of the intruder would be gone"),
         (exception("[k8s.ns.name]", ["platform"]), "in the noisy pod, where it ran other programs"),
-        (f"- rule: {RULE}\n  enabled: false\n", "10 alerts of the intruder would be gone (Contact K8S"),
+        (f"- rule: {RULE}\n  enabled: false\n", "10 alerts of the intruder would be gone (of `Contact K8S"),
+        (OTHER, "10 alerts of the intruder would be gone (of `Run shell untrusted`), in the pod where it began."),
+        (OTHER, f"The noise is of another rule, `{RULE}`: add the exception to that one."),
+        (
+            OTHER.replace("Run shell untrusted", "Disallowed SSH Connection Non Standard Port"),
+            "fewer (of `Disallowed SSH Connection Non Standard Port`), and nothing of the intruder is lost",
+        ),
         (f"- rule: {RULE}\n  enabled: false\n", "in both of its pods. What do the alerts of the noise have in common"),
         (exception("[proc.exepath]", ["config-sync"]), "Nothing changes: there are still 3,096 alerts"),
         (
             exception("[proc.exepath, fd.lport]", [PATH, 40000]).replace("values", "comps: [=, '>']\n      values"),
             "1,921 that make the noise are left",
         ),
-        ("- rule: x", "Falco refuses it: Item has no mapping for key"),
-        (exception("[proc.path]", ["x"]), "Falco refuses it: "),
-        ("no rules", "Falco refuses it: Rules content is not yaml"),
+        ("- rule: x", "Line 1, `- rule: x`: The keys `condition`, `desc`, `output` and `priority` are missing."),
+        (KNOWN.partition("  override")[0], f"Line 1, `- rule: {RULE}`: There is a rule of this name already"),
+        (KNOWN.partition("  override")[0], "(Falco: Item has no mapping for key 'enabled')"),
+        (KNOWN.replace("append", "replace"), "To add an exception, use `exceptions: append`"),
+        (exception("[container.image.repository, proc.exepath]", IMAGE, PATH), "`values` is a list of lists"),
+        (KNOWN.replace("Server From", "Server from"), f"Did you mean '{RULE}'?"),
+        (KNOWN.replace("      fields", "     fields"), "The indentation of this line fits nothing above it"),
+        (exception("[proc.path]", ["x"]), "There is no field `proc.path`. Did you mean 'proc.exepath'?"),
+        (exception("[proc.path]", ["x"]), "Falco refuses it."),
+        ("no rules", "A rules file is a list of items"),
         (
             exception("[container.image.repository, proc.exepath]", [IMAGE, PATH])
             + "- rule: All shells\n  desc: x\n  priority: NOTICE\n  output: x\n"
