@@ -13,16 +13,25 @@ from labkit.target import Target
 if TYPE_CHECKING:
     import pandas as pd
 
-    from falcorules import Alert, Engine
+    from falcorules import Alert, Engine, RecordedEvent
 
 _KEYS = ("pod", "first_alert", "shell_to", "left_behind", "moved_to")
 _SHELLS = ("ash", "bash", "dash", "sh")
 _MOST_ERRORS = 3
-# What an alert's output doesn't have of a connection to the API server.
-_CONNECTION = {
-    "evt.type": "connect",
-    "fd.typechar": "4",
-    "fd.sip.name": "kubernetes.default.svc.cluster.local",
+# What is another's after a rollout.
+_LATER = {
+    "k8s.pod.name": f"{recorded_day.NOISY_PROGRAM}-6d5c9f7b48-x2k4q",
+    "k8s.pod.uid": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
+    "container.id": "0123456789ab",
+    **dict.fromkeys(("k8s.pod.ip", "fd.cip", "fd.lip"), "10.0.7.77"),
+}
+# Another program in another pod, which has the name of the noisy one.
+_DISGUISED = {
+    "container.image": "docker.io/library/nginx:1.29",
+    "container.image.repository": "docker.io/library/nginx",
+    "proc.exepath": f"/tmp/{recorded_day.NOISY_PROGRAM}",
+    "k8s.ns.name": "shop",
+    "k8s.pod.name": "another",
 }
 
 
@@ -196,12 +205,13 @@ def exception(target: Target, answer: Any) -> str:
     if report.errors:
         raise Wrong(_refused(files, text) or f"Falco refuses it: {report.errors[0].message.strip()}")
     before = recorded_day.raised(target.settings.root)
-    after = {_identity(a) for a in falcorules.load(files).replay(recorded_day.events(target.settings.root))}
+    events = recorded_day.events(target.settings.root)
+    after = {_identity(a) for a in falcorules.load(files).replay(events)}
     gone = [alert for alert in before if _identity(alert) not in after]
     new = len(after) - len(before) + len(gone)
     visit = set(recorded_day.intruder(recorded_day.frame(target.settings.root))["evt.time"].tolist())
-    _hides_nothing([alert for alert in gone if alert.time in visit], gone)
     noise = [alert for alert in before if _is_noise(alert)]
+    _hides_nothing([alert for alert in gone if alert.time in visit], noise)
     left = sum(_identity(alert) in after for alert in noise)
     if not gone:
         raise Wrong(
@@ -215,7 +225,7 @@ def exception(target: Target, answer: Any) -> str:
         )
     if new:
         raise Wrong(f"There are {counted(new, 'alert')} that weren't there before: it is more than an exception.")
-    return _told(files, before, gone)
+    return _told(files, events, before, gone)
 
 
 def _identity(alert: Alert) -> tuple[int, str]:
@@ -245,25 +255,27 @@ def _rules(alerts: list[Alert]) -> str:
     return ", ".join(f"`{rule}`" for rule in sorted({alert.rule for alert in alerts}))
 
 
-def _hides_nothing(lost: list[Alert], gone: list[Alert]) -> None:
-    """Raises `Wrong` if alerts of the intruder are lost. `gone` are all that are."""
+def _hides_nothing(lost: list[Alert], noise: list[Alert]) -> None:
+    """Raises `Wrong` if alerts of the intruder are lost."""
     if not lost:
         return
-    noisy_pods = {str(alert.output_fields["k8s.pod.name"]) for alert in gone if _is_noise(alert)}
+    noisy_pods = {str(alert.output_fields["k8s.pod.name"]) for alert in noise}
     pods = {str(alert.output_fields["k8s.pod.name"]) for alert in lost}
     where = "in both of its pods"
     if len(pods) == 1:
         where = "in the noisy pod, where it ran other programs" if pods <= noisy_pods else "in the pod where it began"
     ask = "What do the alerts of the noise have in common that those don't have?"
-    if all(alert.rule != recorded_day.NOISY_RULE for alert in gone):
-        ask = f"The noise is of another rule, `{recorded_day.NOISY_RULE}`: add the exception to that one."
+    if all(alert.rule != recorded_day.NOISY_RULE for alert in lost):
+        ask = f"The noise is of `{recorded_day.NOISY_RULE}`: leave other rules as they are."
     raise Wrong(
         f"It is too wide: {counted(len(lost), 'alert')} of the intruder would be gone (of {_rules(lost)}), {where}. "
         f"{ask}"
     )
 
 
-def _told(files: list[tuple[str, str]], before: tuple[Alert, ...], gone: list[Alert]) -> str:
+def _told(
+    files: list[tuple[str, str]], events: list[RecordedEvent], before: tuple[Alert, ...], gone: list[Alert]
+) -> str:
     """What there is to say of a right answer: how much is gone, and what might get past it on another day."""
     import falcorules
 
@@ -273,23 +285,14 @@ def _told(files: list[tuple[str, str]], before: tuple[Alert, ...], gone: list[Al
     if programs := len(gone) - len(others) - sum(map(_is_noise, gone)):
         told.append(f"{counted(programs, 'alert')} of other programs are gone, too: is that meant?")
     engine = falcorules.load(files)
-    ordinary = dict(next(alert for alert in gone if _is_noise(alert)).output_fields) | _CONNECTION
-    later = ordinary | {
-        "k8s.pod.name": f"{recorded_day.NOISY_PROGRAM}-6d5c9f7b48-x2k4q",
-        "container.id": "0123456789ab",
-    }
-    if not _silent(engine, later):
+    time = next(alert.time for alert in gone if _is_noise(alert))
+    ordinary = next(event.to_dict() for event in events if event.time == time)
+    if not _silent(engine, ordinary | _LATER):
         told.append(
             "But it holds for the pods or containers of today only: after the next rollout they have other names, and "
             "the noise is back. The image and the program's path stay."
         )
-    disguised = ordinary | {
-        "container.image.repository": "docker.io/library/nginx",
-        "proc.exepath": f"/tmp/{recorded_day.NOISY_PROGRAM}",
-        "k8s.ns.name": "shop",
-        "k8s.pod.name": "another",
-    }
-    if _silent(engine, disguised):
+    if _silent(engine, ordinary | _DISGUISED):
         told.append(
             "But any program that calls itself so gets past it, in any pod. Names are easily given; an image with the "
             "path of its program isn't."

@@ -186,6 +186,8 @@ def test_an_exception_that_is_over_with_the_next_rollout(target: Target, day: pd
     )
     assert told.right
     assert "after the next rollout they have other names, and the noise is back" in told.text
+    lasts = exception("[container.image.repository, proc.exepath, fd.sip]", [IMAGE, PATH, "10.100.0.1"])
+    assert "rollout" not in exercises.check(target, "05-exception", lasts).text
 
 
 def test_what_else_is_gone_is_named_by_its_rule(target: Target) -> None:
@@ -213,7 +215,11 @@ def test_the_last_hint_names_the_incidents_and_hints_have_no_asterisks(target: T
         (exception("[k8s.ns.name]", ["platform"]), "in the noisy pod, where it ran other programs"),
         (f"- rule: {RULE}\n  enabled: false\n", "10 alerts of the intruder would be gone (of `Contact K8S"),
         (OTHER, "10 alerts of the intruder would be gone (of `Run shell untrusted`), in the pod where it began."),
-        (OTHER, f"The noise is of another rule, `{RULE}`: add the exception to that one."),
+        (KNOWN + OTHER, f"in the pod where it began. The noise is of `{RULE}`: leave other rules as they are."),
+        (
+            OTHER.replace("Run shell untrusted", "Execution from /dev/shm"),
+            "1 alert of the intruder would be gone (of `Execution from /dev/shm`), in the noisy pod, where it ran",
+        ),
         (
             OTHER.replace("Run shell untrusted", "Disallowed SSH Connection Non Standard Port"),
             "fewer (of `Disallowed SSH Connection Non Standard Port`), and nothing of the intruder is lost",
