@@ -19,7 +19,7 @@ _RULE = "Read sensitive file untrusted"
     hints=(
         "Rules look at which file is opened, which program is started, and with which arguments. Reading "
         "`/etc/passwd` or `/etc/hostname` is everyday work. Which other files should no web server open?",
-        "The rule *Read sensitive file untrusted* knows more files than the one with the passwords. "
+        "The rule `Read sensitive file untrusted` knows more files than the one with the passwords. "
         '`labkit rules explain "Read sensitive file untrusted" --default-rules` in a terminal shows which; '
         "one of them is in every Debian image.",
     ),

@@ -25,7 +25,7 @@ _PRINTERS = ("cat", "head", "tail", "less", "grep", "awk", "sed", "cut", "sort")
     "A rule that alerts when a program that prints files opens /etc/passwd in a container",
     hints=(
         "Three things have to be true: a file was opened for reading (the default rules have a macro for that), in a "
-        "container (for that, too), and it was *that* file. `labkit rules fields 'fd.*'` in a terminal says which "
+        "container (for that, too), and it was that file. `labkit rules fields 'fd.*'` in a terminal says which "
         'field names a file. `lab.draft("passwd-lookup").why()` says what kept your rule silent.',
         "`open_read and container and fd.name = /etc/hosts` alerts on each program that reads the file `/etc/hosts`. "
         "What is left is to name another file, and the programs: `proc.name in (...)`, with a list in the brackets.",
