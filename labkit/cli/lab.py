@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -76,6 +77,8 @@ def up(
     """Start the embedded lab, unless it is running. AWS's load and the noise change in a running lab, too."""
     from ekslab import client
 
+    if noise is not None and math.isnan(noise):
+        raise click.BadParameter("nan is no number of alerts.", param_hint="--noise")
     if noise is None and noise_seed is not None:
         raise click.UsageError("--noise-seed is for --noise, which is not given.")
     settings = Settings.load(aws_port=aws_port, kubernetes_port=kubernetes_port, nodes=nodes)

@@ -101,6 +101,13 @@ OFFLINE = [
         for value in NUMBERS
         if value not in ("1_0", "٣")
     ),
+    *(["up", option, value] for option in ("--aws-latency", "--query-time") for value in [*BAD, "-1", "soon"]),
+    *(["up", "--aws-quota", value] for value in [*BAD, "FilterLogEvents", "FilterLogEvents=soon"]),
+    *(["up", "--noise", value] for value in ("nan", "-1", "121", "soon")),
+    *(["up", "--noise-seed", value] for value in ("nan", "1.5", "soon")),
+    *(["alerts", "--until", value] for value in [*BAD, "2026-13-45T00:00Z"]),
+    *(["alerts", "--limit", value] for value in ("", "nan", "-1", "0", "many")),
+    *(["alerts", "--priority", value] for value in BAD),
     *(["alerts", "--since", value] for value in [*BAD, "99999999w", "1h" * 5000, "2026-13-45T00:00Z", "5"]),
     *(["alerts", "--format", value] for value in BAD),
     *(["attack", "run", "read-shadow", "--timeout", value] for value in [*BAD, "-1", "soon"]),
@@ -147,7 +154,7 @@ def test_a_command_in_the_lab_refuses_what_it_cannot_use(
 
 def test_every_command_and_option_is_tried() -> None:
     tried = {word for arguments in OFFLINE + IN_THE_LAB for word in arguments}
-    free_text = {"--stdin", "--rule"}  # any text will do
+    free_text = {"--stdin", "--rule", "--pod"}  # any text will do
     for name in COMMANDS:
         command = main.get_command(click.Context(main), name)
         assert command is not None
