@@ -107,7 +107,7 @@ def attendee(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attendee]:
     """Somebody whose start-up files, profiles, kubeconfig and Jupyter configuration lead elsewhere."""
     place = tmp_path_factory.mktemp("attendee")
     folder, home, elsewhere = place / "Übung mit Falco", place / "home", Elsewhere()
-    for name in ("notebooks", "manifests", "custom-rules", "images"):
+    for name in ("notebooks", "manifests", "custom-rules", "images", "docs"):
         shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "Makefile", folder)
     exports = EXPORTS.format(elsewhere=elsewhere.url)
