@@ -200,11 +200,7 @@ class Columns:
         self.whole = Fields()
         self.streams = Numbers()
         self._pages: list[Page] = []
-        self._rows = 0
         self._uncut = 0  # pages to come whose lines are decoded whole, since little repeats in them
-
-    def __len__(self) -> int:
-        return self._rows
 
     def add_page(self, events: Sequence[Event]) -> None:
         """Adds events of FilterLogEvents, or mappings with a `message`. Messages without an alert are counted."""
@@ -216,7 +212,6 @@ class Columns:
         self._uncut = max(self._uncut - 1, _PAGES_UNCUT if new > len(page) else 0)
         self.events += len(events)
         self.skipped += page.skipped
-        self._rows += len(page)
         if len(page):
             self._pages.append(page)
 
@@ -241,9 +236,9 @@ class Columns:
             if process and last[-41:-32] == ',"time":"' and second[19:20] in _COMMA:
                 row = heads[head], before[first], between[second[20:]], tails[last[:-41]], _NONE
                 text = _decoded(said) if "\\" in said else said
-                if text is not said:
-                    page.decoded.add(len(page))
                 if IRREGULAR not in row and text is not None:
+                    if text is not said:
+                        page.decoded.add(len(page))
                     add_row(row)
                     add_output(text)
                     add_time(last[-32:])

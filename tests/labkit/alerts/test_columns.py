@@ -238,3 +238,10 @@ def test_where_little_repeats_lines_are_decoded_whole_for_a_while() -> None:
     decoded = [len(page.decoded) for page in found._pages]
     assert decoded == [0, 0, *[100] * 16, 0, 0]
     assert frame_of(found)["proc.cmdline"].nunique() == 1 + 17 * 100
+
+
+def test_a_line_that_is_none_lends_nothing_to_the_next() -> None:
+    escaped = as_falco({**ALERTS[0], "output": "a\\b"}).replace('"source":', '"source":oh,')
+    broken = as_falco(ALERTS[1]).replace('"output":"', '"output":"a\x01')
+    page = assert_cut_like_whole([escaped, broken, as_falco(ALERTS[2])])
+    assert (len(page), sum(page.skipped.values())) == (1, 2)
