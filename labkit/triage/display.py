@@ -13,12 +13,33 @@ from labkit.show import Table, counted
 _SHOWN = 20  # rows
 
 
-class Incidents(pd.DataFrame):
-    """Incidents, one row each. Displayed, it is a table of the first twenty that fits a notebook's page."""
+class _Listed(pd.DataFrame):
+    """A frame that is displayed as a table of its first rows, unless it lacks the columns for that."""
 
     @property
-    def _constructor(self) -> type[Incidents]:
-        return Incidents
+    def _constructor(self) -> type[_Listed]:
+        return type(self)
+
+    def _table(self) -> Table | None:
+        raise NotImplementedError
+
+    def _page(self, shown: Table) -> str:
+        """The table as HTML that fits a notebook's page."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        shown = self._table()
+        return repr(pd.DataFrame(self)) if shown is None else repr(shown)
+
+    def _repr_html_(self) -> str | None:
+        shown = self._table()
+        if shown is None:
+            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator,no-any-return]
+        return f"<b>{html.escape(shown.title)}</b>{self._page(shown)}"
+
+
+class Incidents(_Listed):
+    """Incidents, one row each. Displayed, it is a table of the first twenty that fits a notebook's page."""
 
     def _table(self) -> Table | None:
         if not set(_COLUMNS) <= set(self.columns):
@@ -36,15 +57,8 @@ class Incidents(pd.DataFrame):
             title += f"; {counted(untimed, 'alert')} without a time left out"
         return Table(title, columns, rows)
 
-    def __repr__(self) -> str:
-        shown = self._table()
-        return repr(pd.DataFrame(self)) if shown is None else repr(shown)
-
-    def _repr_html_(self) -> str | None:
+    def _page(self, shown: Table) -> str:
         """A row has what happened, where and as whom below one another: side by side they are too wide for a page."""
-        shown = self._table()
-        if shown is None:
-            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator,no-any-return]
         columns = ("id", "score", "priority", "start (UTC)", "alerts", "what happened")
         rows = []
         for number, score, priority, start, span, alerts, place, rules, tactics, user in shown.rows:
@@ -55,15 +69,11 @@ class Incidents(pd.DataFrame):
             lines += [markup.styled(tactics, markup.FAINT)] if tactics else []
             what = markup.styled(markup.Html("<br>".join(lines)), "overflow-wrap:anywhere")
             rows.append([number, score, badge, when, alerts, what])
-        return f"<b>{html.escape(shown.title)}</b>{markup.table(columns, rows)}"
+        return str(markup.table(columns, rows))
 
 
-class Rare(pd.DataFrame):
+class Rare(_Listed):
     """Rare alerts, one row each. Displayed, it is a table of the first twenty, with why on top of what happened."""
-
-    @property
-    def _constructor(self) -> type[Rare]:
-        return Rare
 
     def _table(self) -> Table | None:
         if not {"time", "priority", "rule", "place", "command line", "why"} <= set(self.columns):
@@ -73,14 +83,7 @@ class Rare(pd.DataFrame):
         shown = self[["time", "priority", "why", "rule", "place", "command line"]].head(_SHOWN).astype(object)
         return Table(title, columns, tuple(tuple(map(_text, row)) for row in shown.itertuples(index=False)))
 
-    def __repr__(self) -> str:
-        shown = self._table()
-        return repr(pd.DataFrame(self)) if shown is None else repr(shown)
-
-    def _repr_html_(self) -> str | None:
-        shown = self._table()
-        if shown is None:
-            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator,no-any-return]
+    def _page(self, shown: Table) -> str:
         rows = []
         for when, priority, why, rule, place, command in shown.rows:
             badge = markup.priority_badge(priority) if priority else ""
@@ -88,7 +91,7 @@ class Rare(pd.DataFrame):
             lines += [markup.styled(command, f"{markup.MONO};{markup.FAINT}")] if command else []
             what = markup.styled(markup.Html("<br>".join(lines)), "overflow-wrap:anywhere")
             rows.append([markup.styled(when, "white-space:nowrap"), badge, what])
-        return f"<b>{html.escape(shown.title)}</b>{markup.table(('time (UTC)', 'priority', 'why, and what'), rows)}"
+        return str(markup.table(("time (UTC)", "priority", "why, and what"), rows))
 
 
 def _text(value: Any) -> str:
