@@ -213,7 +213,7 @@ def test_a_service_that_knows_no_times_is_read_in_one_piece(served: tuple[Unreli
 @pytest.mark.usefixtures("eager")
 def test_parts_are_read_at_the_same_time(served: tuple[Unreliable, Any]) -> None:
     bad, client = served
-    bad.reset(spread(list(range(100))), before=lambda *_: time.sleep(0.002))
+    bad.reset(spread(list(range(100))), before=lambda *_: time.sleep(0.02))
     found = Pages(client, Window("falco", T0, T0 + 100), shards=True)
     assert len(ids(found)) == 100
     assert 2 <= found.most <= pages.MOST_PARTS
