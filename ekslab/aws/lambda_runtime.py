@@ -68,13 +68,17 @@ def write_event(text: str) -> None:
 def main() -> None:
     stream = socket.socket(fileno=int(sys.argv[1])).makefile("rw", encoding="utf-8", newline="\n")
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(stream, requests), daemon=True).start()
+    receiver = threading.Thread(target=_receive, args=(stream, requests), daemon=True)
+    receiver.start()
     try:
-        _serve(stream, requests)
-    except SystemExit as error:
-        sys.stdout.flush()
-        code = error.code
-        os._exit(code if isinstance(code, int) else int(code is not None))
+        try:
+            _serve(stream, requests)
+        except SystemExit as error:
+            sys.stdout.flush()
+            code = error.code
+            os._exit(code if isinstance(code, int) else int(code is not None))
+    except OSError:  # the lab has ended: it takes neither output nor results
+        receiver.join()
 
 
 def _receive(stream: TextIO, requests: queue.SimpleQueue[dict[str, Any]]) -> None:

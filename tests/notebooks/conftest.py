@@ -83,6 +83,10 @@ class Attendee:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.1)
+            while not listens(new[0]["port"]):  # a server writes its file before it listens
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
             yield JupyterLab(new[0]["url"].rstrip("/"), new[0]["token"], new[0]["root_dir"])
         finally:
             with suppress(ProcessLookupError):  # it has ended by itself
@@ -93,6 +97,14 @@ class Attendee:
         """What running JupyterLabs say of themselves to `jupyter server list`: url, token, root_dir..."""
         found = (self.home / ".local/share/jupyter/runtime").glob("jpserver-*.json")
         return [json.loads(text) for file in found if (text := file.read_text())]
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -641,10 +641,15 @@ def test_an_environment_ends_before_its_credentials_do(probe: Any, monkeypatch: 
     assert gone(first)
 
 
-def test_what_runs_ends_when_the_lab_is_killed(tmp_path: Path) -> None:
-    """In the middle of an invocation: nobody is left who could end it."""
+@pytest.mark.parametrize(
+    "event",
+    [{"do": "sleep", "seconds": 600}, {"do": "print on"}, {"do": "exit on EPIPE"}],
+    ids=lambda event: event["do"],
+)
+def test_what_runs_ends_when_the_lab_is_killed(event: dict[str, Any]) -> None:
+    """In the middle of an invocation, whatever the function does: nobody is left who could end it."""
     lab = subprocess.Popen(
-        [sys.executable, "-c", _LAB, str(Path(__file__).parent / "functions" / "probe.py")],
+        [sys.executable, "-c", _LAB, str(Path(__file__).parent / "functions" / "probe.py"), json.dumps(event)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -669,7 +674,7 @@ async def main():
     outcome = await environment.invoke("1", json.dumps({"do": "environ"}), function_arn="a", timeout=20)
     folder = json.loads(outcome.payload)["HOME"]
     print(json.dumps({"pid": environment.pid, "folder": folder}), flush=True)
-    await environment.invoke("2", json.dumps({"do": "sleep", "seconds": 600}), function_arn="a", timeout=900)
+    await environment.invoke("2", sys.argv[2], function_arn="a", timeout=900)
 
 asyncio.run(main())
 """

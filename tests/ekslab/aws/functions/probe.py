@@ -34,6 +34,15 @@ def handler(event, context):
         case "sleep":
             print("going to sleep", flush=True)
             time.sleep(event["seconds"])
+        case "print on":
+            while True:
+                print("on", flush=True)
+        case "exit on EPIPE":
+            try:
+                while True:
+                    print("on", flush=True)
+            except BrokenPipeError:
+                sys.exit(3)
         case "exit":
             sys.exit(event["code"])
         case "kill":
