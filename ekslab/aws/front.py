@@ -334,7 +334,7 @@ class Aws:
                 request.method,
                 # As it came on the wire: a signature covers the encoded form.
                 f"http://{request.host}{request.raw_path}",
-                dict(request.headers),
+                _joined(request.headers.items()),
             )
             answer, _, request_id = await limited(self._respond(head, request.content.iter_any()))
             if self.load.latency:
@@ -374,6 +374,15 @@ class Aws:
         app.cleanup_ctx.append(background)
         app.router.add_route("*", "/{path:.*}", serve)
         return app
+
+
+def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers by name; a repeated one has its values in one line, with commas, as a signature covers them."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, value in headers:
+        first, before = found.get(name.lower(), (name, None))
+        found[name.lower()] = (first, value if before is None else f"{before},{value}")
+    return dict(found.values())
 
 
 def _in_protocol(error: AwsError, call: Call) -> AwsError:

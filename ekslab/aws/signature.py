@@ -5,15 +5,17 @@ from __future__ import annotations
 import calendar
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 from ekslab.aws.protocols import AwsError, Call, Protocol
 from ekslab.http import HttpRequest
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+_ALGORITHM = "AWS4-HMAC-SHA256"
 CLOCK_SKEW = 15 * 60  # seconds that a client's clock may differ, as on AWS
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
@@ -78,24 +80,49 @@ def verify(call: Call, keys: Keys, now: float, *, presigned_lifetime: int | None
 
 def _verify_header(call: Call, key: SigningKey, now: float) -> None:
     request = call.request
-    algorithm, _, rest = request.header("authorization").partition(" ")
-    fields = dict(part.strip().partition("=")[::2] for part in rest.split(","))
-    if algorithm != "AWS4-HMAC-SHA256" or not fields.get("SignedHeaders") or not fields.get("Signature"):
-        raise _error("incomplete", call.protocol, "Authorization header requires 'SignedHeaders' and 'Signature'.")
-    timestamp = request.header("x-amz-date")
+    given = request.header("authorization").strip()
+    algorithm, _, rest = given.partition(" ")
+    if algorithm != _ALGORITHM:
+        raise _error("incomplete", call.protocol, f"Unsupported AWS 'algorithm': '{algorithm}'.")
+    fields = {}
+    for part in filter(None, map(str.strip, rest.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            message = f"'{part}' not a valid key=value pair (missing equal-sign) in Authorization header: '{given}'."
+            raise _error("incomplete", call.protocol, message)
+        fields[name] = value
+    timestamp = request.header("x-amz-date") or request.header("date")
+    missing = [
+        f"Authorization header requires '{name}' parameter."
+        for name in ("Signature", "SignedHeaders")
+        if not fields.get(name)
+    ]
+    if not timestamp:
+        missing.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
+    if missing:
+        raise _error("incomplete", call.protocol, f"{' '.join(missing)} Authorization={algorithm}")
     _check_clock(call, timestamp, now, CLOCK_SKEW)
     if (key.session_token or "") != request.header("x-amz-security-token"):
         raise _error("unknown", call.protocol, "The security token included in the request is invalid.")
-    payload_hash = request.header("x-amz-content-sha256")
-    if payload_hash and payload_hash != UNSIGNED_PAYLOAD and payload_hash != hashlib.sha256(request.body).hexdigest():
+    body_hash = hashlib.sha256(request.body).hexdigest()
+    payload_hash = request.header("x-amz-content-sha256") or body_hash
+    if payload_hash not in (UNSIGNED_PAYLOAD, body_hash):
         raise _error("mismatch", call.protocol, _MISMATCH)
-    _compare(call, key, timestamp, fields["SignedHeaders"].split(";"), request.url, fields["Signature"])
+    query = urlsplit(request.url).query
+    _compare(call, key, timestamp, fields["SignedHeaders"], query, payload_hash, fields["Signature"])
 
 
 def _verify_presigned(call: Call, key: SigningKey, now: float, fixed_lifetime: int | None) -> None:
     parts = urlsplit(call.request.url)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    timestamp = query.get("X-Amz-Date", "")
+    missing = [
+        f"AWS query-string parameters must include '{name}'."
+        for name in ("X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date")
+        if not query.get(name)
+    ]
+    if missing:
+        raise _error("incomplete", call.protocol, f"{' '.join(missing)} Re-examine the query-string parameters.")
+    timestamp = query["X-Amz-Date"]
     try:
         lifetime = int(query.get("X-Amz-Expires", "3600"))
     except ValueError:
@@ -104,15 +131,18 @@ def _verify_presigned(call: Call, key: SigningKey, now: float, fixed_lifetime: i
     if (key.session_token or "") != query.get("X-Amz-Security-Token", ""):
         raise _error("unknown", call.protocol, "The security token included in the request is invalid.")
     unsigned = "&".join(pair for pair in parts.query.split("&") if not pair.startswith("X-Amz-Signature="))
-    url = urlunsplit((parts.scheme, parts.netloc, parts.path, unsigned, ""))
-    _compare(call, key, timestamp, query.get("X-Amz-SignedHeaders", "").split(";"), url, query["X-Amz-Signature"])
+    s3 = call.scope is not None and call.scope.service == "s3"
+    payload_hash = UNSIGNED_PAYLOAD if s3 else hashlib.sha256(call.request.body).hexdigest()
+    _compare(call, key, timestamp, query["X-Amz-SignedHeaders"], unsigned, payload_hash, query["X-Amz-Signature"])
 
 
 def _check_clock(call: Call, timestamp: str, now: float, lifetime: int) -> None:
     try:
         signed_at = calendar.timegm(time.strptime(timestamp, "%Y%m%dT%H%M%SZ"))
     except ValueError:
-        message = "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
+        message = (
+            f"Date must be in ISO-8601 'basic format'. Got '{timestamp}'. See http://en.wikipedia.org/wiki/ISO_8601"
+        )
         raise _error("incomplete", call.protocol, message) from None
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     if now > signed_at + lifetime:
@@ -121,26 +151,77 @@ def _check_clock(call: Call, timestamp: str, now: float, lifetime: int) -> None:
         raise _error("mismatch", call.protocol, f"Signature not yet current: {timestamp} is still later than {stamp}")
 
 
-def _compare(call: Call, key: SigningKey, timestamp: str, signed: list[str], url: str, signature: str) -> None:
-    # Imported here so that the lab starts faster.
-    from botocore.auth import S3SigV4Auth, SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials as SigningCredentials
-
+def _compare(
+    call: Call, key: SigningKey, timestamp: str, signed: str, query: str, payload_hash: str, signature: str
+) -> None:
+    """Raises AwsError unless `signature` is that of the request with exactly the headers that `signed` names."""
     scope = call.scope
     assert scope is not None
-    headers = {name: _header(call.request, name) for name in signed}
-    request = AWSRequest(method=call.request.method, url=url, data=call.request.body, headers=headers)
-    request.context["timestamp"] = timestamp
-    signer_class = S3SigV4Auth if scope.service == "s3" else SigV4Auth
-    signer = signer_class(SigningCredentials(scope.access_key_id, key.secret), scope.service, scope.region)
-    canonical = signer.canonical_request(request)
-    expected = signer.signature(signer.string_to_sign(request, canonical), request)
-    if not hmac.compare_digest(expected, signature) or scope.date != timestamp[:8]:
+    names = sorted({name.strip().lower() for name in signed.split(";")})
+    if "host" not in names and ":authority" not in names:
+        message = "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
+        raise _error("mismatch", call.protocol, message)
+    if scope.date != timestamp[:8]:
+        message = (
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+            f"'{scope.date}' != '{timestamp[:8]}', from '{timestamp}'."
+        )
+        raise _error("mismatch", call.protocol, message)
+    headers = _signed_headers(call.request, names)
+    if headers is None:
+        raise _error("mismatch", call.protocol, _MISMATCH)
+    canonical = "\n".join(
+        (
+            call.request.method,
+            _canonical_path(urlsplit(call.request.url).path, scope.service),
+            _canonical_query(query),
+            *(f"{name}:{value}" for name, value in headers),
+            "",
+            ";".join(names),
+            payload_hash,
+        )
+    )
+    scope_text = f"{scope.date}/{scope.region}/{scope.service}/aws4_request"
+    hashed = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    secret = f"AWS4{key.secret}".encode()
+    for part in scope_text.split("/"):
+        secret = hmac.digest(secret, part.encode(), "sha256")
+    text = f"{_ALGORITHM}\n{timestamp}\n{scope_text}\n{hashed}"
+    expected = hmac.new(secret, text.encode(), "sha256").hexdigest()
+    if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape")):
         raise _error("mismatch", call.protocol, _MISMATCH)
 
 
-def _header(request: HttpRequest, name: str) -> str:
-    if name == "host":
-        return request.header("host") or urlsplit(request.url).netloc
-    return request.header(name)
+def _signed_headers(request: HttpRequest, names: list[str]) -> list[tuple[str, str]] | None:
+    """Names and canonical values of the signed headers; None if the request lacks one of them."""
+    values = {name.lower(): value for name, value in request.headers.items()}
+    authority = urlsplit(request.url).netloc
+    values = {"host": authority, ":authority": authority} | values
+    if any(name not in values for name in names):
+        return None
+    # Blanks around a value, and runs of them in it, count as one; a proxy may have changed them.
+    return [(name, re.sub(r" +", " ", values[name].replace("\t", " ")).strip()) for name in names]
+
+
+def _canonical_path(path: str, service: str) -> str:
+    """The path as it is signed: S3's as it is sent, all others' without dots, encoded once more."""
+    if service == "s3":
+        return path or "/"
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        elif part not in ("", ".", ".."):
+            parts.append(part)
+    end = "/" if parts and path.endswith("/") else ""
+    return quote("/" + "/".join(parts) + end, safe="/~")
+
+
+def _canonical_query(query: str) -> str:
+    """The query's parameters sorted, their names and values in one encoding: clients differ in what they encode."""
+    pairs = [part.partition("=")[::2] for part in query.split("&") if part]
+    return "&".join(f"{name}={value}" for name, value in sorted((_encoded(n), _encoded(v)) for n, v in pairs))
+
+
+def _encoded(text: str) -> str:
+    return quote(unquote_to_bytes(text.replace("+", " ")), safe="~")

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
+import http.client
+import json
+import time
 import urllib.request
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -194,3 +201,182 @@ def test_eks_tokens_that_do_not_hold_are_nobody(running: Any) -> None:
     assert authenticate(held) is not None
     running.clock.offset = 16 * 60
     assert authenticate(held) is None
+
+
+TARGET = "Logs_20140328.DescribeLogGroups"
+
+
+def sent(
+    running: Any,
+    headers: list[tuple[str, str]],
+    signed: Iterable[str],
+    *,
+    canonical: dict[str, str] | None = None,
+    payload_hash: str = "",
+    body: bytes = b"{}",
+    order: str = "",
+    secret: str = "",
+) -> tuple[int, dict[str, str]]:
+    """A request signed by hand, without an SDK: its status and answer.
+
+    `canonical` has the values as they are signed, where they differ from those in `headers`; an empty text leaves a
+    header out of what is signed.
+    """
+    host = urlsplit(running.url).netloc
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(running.clock()))
+    scope = f"{now[:8]}/us-east-1/logs/aws4_request"
+    given = [("Host", host), ("X-Amz-Date", now), *headers]
+    values = {name.lower(): value for name, value in given} | {"content-length": str(len(body))} | (canonical or {})
+    names = sorted(signed)
+    lines = [f"{name}:{values[name]}\n" for name in names if values.get(name)]
+    payload_hash = payload_hash or hashlib.sha256(body).hexdigest()
+    request = f"POST\n/\n\n{''.join(lines)}\n{';'.join(names)}\n{payload_hash}"
+    text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    key = f"AWS4{secret or running.credentials.secret_access_key}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    fields = {
+        "Credential": f"{running.credentials.access_key_id}/{scope}",
+        "SignedHeaders": order or ";".join(names),
+        "Signature": signature,
+    }
+    given.append(("Authorization", "AWS4-HMAC-SHA256 " + ", ".join(f"{n}={v}" for n, v in fields.items())))
+    connection = http.client.HTTPConnection(host, timeout=30)
+    connection.putrequest("POST", "/", skip_host=True, skip_accept_encoding=True)
+    for name, value in [*given, ("Content-Length", str(len(body)))]:
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    response = connection.getresponse()
+    answer: dict[str, str] = json.loads(response.read())
+    connection.close()
+    return response.status, answer
+
+
+PLAIN = [("X-Amz-Target", TARGET), ("Content-Type", "application/x-amz-json-1.1")]
+
+
+@pytest.mark.parametrize(
+    ("more", "signed"),
+    [
+        pytest.param([], ["host"], id="host alone"),
+        pytest.param([], ["host", "x-amz-date"], id="the least that SDKs sign"),
+        pytest.param(
+            [("User-Agent", "aws-fluent-bit-plugin-")],
+            ["content-length", "content-type", "host", "user-agent", "x-amz-date", "x-amz-target"],
+            id="Fluent Bit's",
+        ),
+        pytest.param([("Accept", "*/*"), ("Expect", "")], ["accept", "host", "x-amz-date"], id="accept"),
+        pytest.param([("X-Amzn-Trace-Id", "Root=1")], ["host", "x-amzn-trace-id"], id="a trace id"),
+        pytest.param([("Connection", "keep-alive")], ["connection", "host"], id="hop by hop"),
+        pytest.param([("ZZ-Own", "a=b, c;d"), ("aa-own", "\u00e9")], ["aa-own", "host", "zz-own"], id="own headers"),
+    ],
+)
+def test_a_signature_holds_over_exactly_the_headers_that_it_names(
+    running: Any, more: list[tuple[str, str]], signed: list[str]
+) -> None:
+    headers = [(name, value.encode().decode("latin-1")) for name, value in PLAIN + more]
+    canonical = {name.lower(): value for name, value in more}
+    status, answer = sent(running, headers, signed, canonical=canonical)
+    assert (status, answer) == (200, {"logGroups": []})
+    status, answer = sent(running, headers, signed, canonical=canonical, secret="another")
+    assert (status, answer["__type"].rpartition("#")[2]) == (400, "InvalidSignatureException")
+
+
+def test_a_header_that_changes_on_the_way_breaks_the_signature_if_it_is_signed(running: Any) -> None:
+    headers = [*PLAIN, ("User-Agent", "changed")]
+    assert sent(running, headers, ["host"], canonical={"user-agent": "sent"})[0] == 200
+    status, answer = sent(running, headers, ["host", "user-agent"], canonical={"user-agent": "sent"})
+    assert status == 400
+    assert "does not match the signature you provided" in answer["message"]
+
+
+def test_repeated_headers_are_signed_as_one_in_the_order_sent(running: Any) -> None:
+    headers = [*PLAIN, ("X-Own", "b"), ("x-own", "a"), ("X-OWN", "b")]
+    assert sent(running, headers, ["host", "x-own"], canonical={"x-own": "b,a,b"})[0] == 200
+    assert sent(running, headers, ["host", "x-own"], canonical={"x-own": "a,b,b"})[0] == 400
+
+
+def test_blanks_in_a_signed_header_count_once(running: Any) -> None:
+    headers = [*PLAIN, ("X-Own", '   "a   b"    c  ')]
+    assert sent(running, headers, ["host", "x-own"], canonical={"x-own": '"a b" c'})[0] == 200
+
+
+def test_the_order_in_which_headers_are_named_does_not_matter(running: Any) -> None:
+    assert sent(running, PLAIN, ["host", "x-amz-date"], order="x-amz-date;host")[0] == 200
+
+
+def test_without_host_a_signature_is_refused(running: Any) -> None:
+    status, answer = sent(running, PLAIN, ["x-amz-date", "x-amz-target"])
+    assert status == 400
+    assert answer["__type"].endswith("InvalidSignatureException")
+    assert answer["message"] == "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
+
+
+@pytest.mark.parametrize("value", ["", "sent once"])
+def test_a_signed_header_that_is_not_there_is_refused(running: Any, value: str) -> None:
+    status, answer = sent(running, PLAIN, ["host", "x-lost"], canonical={"x-lost": value})
+    assert (status, answer["__type"].rpartition("#")[2]) == (400, "InvalidSignatureException")
+
+
+def test_a_payload_is_signed_by_its_hash_or_not_at_all(running: Any) -> None:
+    def with_hash(value: str) -> int:
+        headers = [*PLAIN, ("X-Amz-Content-Sha256", value)]
+        return sent(running, headers, ["host", "x-amz-content-sha256"], payload_hash=value)[0]
+
+    assert with_hash(hashlib.sha256(b"{}").hexdigest()) == 200
+    assert with_hash("UNSIGNED-PAYLOAD") == 200
+    assert with_hash(hashlib.sha256(b"other").hexdigest()) == 400
+    assert sent(running, PLAIN, ["host"], payload_hash=hashlib.sha256(b"other").hexdigest())[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("authorization", "message"),
+    [
+        ("Bearer x", "Authorization header requires 'Credential' parameter."),
+        ("AWS4-HMAC-SHA256 Credential={c}, SignedHeaders=host", "Authorization header requires 'Signature' parameter."),
+        ("AWS4-HMAC-SHA256 Credential={c}, Signature=0", "Authorization header requires 'SignedHeaders' parameter."),
+        ("AWS4-HMAC-SHA256 Credential={c}, host, Signature=0", "'host' not a valid key=value pair"),
+        ("AWS5-HMAC Credential={c}, SignedHeaders=host, Signature=0", "Unsupported AWS 'algorithm': 'AWS5-HMAC'."),
+    ],
+)
+def test_an_incomplete_signature_is_refused_with_what_it_lacks(running: Any, authorization: str, message: str) -> None:
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    scope = f"{running.credentials.access_key_id}/{now[:8]}/us-east-1/logs/aws4_request"
+    headers = {"X-Amz-Target": TARGET, "X-Amz-Date": now, "Authorization": authorization.format(c=scope)}
+    request = urllib.request.Request(running.url, data=b"{}", headers=headers, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    answer = json.loads(caught.value.read())
+    assert answer["__type"].endswith("IncompleteSignatureException")
+    assert answer["message"].startswith(message)
+
+
+def test_a_query_may_be_encoded_in_any_way(running: Any) -> None:
+    url = running.client("sts").generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
+    head, _, query = url.partition("?")
+    turned = "&".join(reversed(query.replace("%2F", "%2f").split("&")))
+    body = urllib.request.urlopen(f"{head}?{turned}").read().decode()
+    assert "<Arn>arn:aws:iam::111122223333:user/workshop</Arn>" in body
+
+
+def test_the_official_test_vectors_hold(running: Any) -> None:
+    """Paths of REST services are normalized and encoded once more, as in AWS's test suite for signatures."""
+    from ekslab.aws.signature import _canonical_path, _canonical_query
+
+    paths = {
+        "/": "/",
+        "": "/",
+        "/example/..": "/",
+        "/example1/example2/../..": "/",
+        "/./": "/",
+        "/./example": "/example",
+        "//": "/",
+        "//example//": "/example/",
+        "/clusters/a%3Ab": "/clusters/a%253Ab",
+    }
+    assert {path: _canonical_path(path, "eks") for path in paths} == paths
+    assert _canonical_query("Param2=value2&Param1=value1") == "Param1=value1&Param2=value2"
+    assert _canonical_query("Param1=b&Param1=a") == "Param1=a&Param1=b"
+    assert _canonical_query("Param1") == "Param1="
+    assert _canonical_query("a+b=c%7e~") == "a%20b=c~~"
