@@ -7,13 +7,15 @@ import functools
 import inspect
 import math
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from numbers import Integral, Real
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from labkit.errors import LabError
+from labkit.errors import LabError, StoppedError
 
 # boto3's clients of these services; `checked` refuses the client of another.
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ else:
     CloudWatchClient = LogsClient = SecurityHubClient = SqsClient = Any
 
 Checked = TypeVar("Checked", bound=Callable[..., Any])
+_calls = threading.local()  # `made`: whether a checked call is going on in this thread
 
 LONGEST = 7 * 24 * 3600.0
 """The longest time that can be waited for, in seconds."""
@@ -146,7 +149,8 @@ def checked(target: Checked) -> Checked:
     """Checks the arguments of a function, or of each public method of a class, before it is called.
 
     Raises `LabError` for names that aren't parameters and for values of another kind than the annotation says (as far
-    as that is a simple one). A parameter `timeout` takes what `seconds` does.
+    as that is a simple one). A parameter `timeout` takes what `seconds` does. In a notebook, Jupyter's stop button ends
+    a call with `StoppedError`.
     """
     if isinstance(target, type):
         for name, member in list(vars(target).items()):
@@ -205,9 +209,24 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
                 )
             for one in value if parameter.kind is parameter.VAR_POSITIONAL else (value,):
                 _check(label, name, one, str(parameter.annotation))
-        return function(*bound.args, **bound.kwargs)
+        if getattr(_calls, "made", False):
+            return function(*bound.args, **bound.kwargs)
+        _calls.made = True
+        try:
+            return function(*bound.args, **bound.kwargs)
+        except KeyboardInterrupt:
+            if not _in_notebook():
+                raise
+            raise StoppedError(f"Stopped {label}().", hint="Run the cell again to have it whole.") from None
+        finally:
+            _calls.made = False
 
     return call
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
 
 
 def _service(client: object) -> str:

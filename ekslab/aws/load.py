@@ -112,7 +112,9 @@ class Load:
         default = self.query_seconds if "latency" not in changes else QUERY_SECONDS if latency else 0.0
         query_seconds = _number(changes, "query_seconds", default, MAX_QUERY_SECONDS)
         if "quotas" in changes:
-            self._quotas = _quotas(changes["quotas"])
+            quotas = _quotas(changes["quotas"])
+            earlier = self._quotas if isinstance(self._quotas, dict) else {}
+            self._quotas = earlier | quotas if isinstance(quotas, dict) else quotas
             self._buckets.clear()
         self.latency, self.query_seconds = latency, query_seconds
 

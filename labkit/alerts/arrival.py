@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
@@ -26,6 +28,7 @@ Condition: TypeAlias = "Callable[[pd.Series[Any]], bool] | Mapping[str, Any] | N
 
 MARKER, MARKER_RULE = ("cat", "/etc/shadow"), "Read sensitive file untrusted"
 _runs: Counter[str] = Counter()
+_DOUBT = 3.0  # seconds without an alert after which Falco is asked whether it has the rule at all
 
 
 def wait_for_alert(target: Target, rule: str | None, *, where: Condition, since: When, timeout: float) -> Alert:
@@ -33,10 +36,16 @@ def wait_for_alert(target: Target, rule: str | None, *, where: Condition, since:
     start = utc(since)
     label = f"an alert of {rule or 'any rule'}"
     seen: list[pd.DataFrame] = []
+    in_doubt = time.monotonic() + _DOUBT
 
     def newest() -> Alert | None:
+        nonlocal in_doubt
         seen[:] = [whole(target.aws.client("logs"), target.settings.log_group, start, rule=rule)]
-        return latest(seen[0], where)
+        found = latest(seen[0], where)
+        if found is None and rule and time.monotonic() >= in_doubt:
+            in_doubt = math.inf
+            diagnose.refuse_unknown(target, rule)
+        return found
 
     found = _poll(newest, label, timeout)
     if found is not None:

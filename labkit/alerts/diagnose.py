@@ -236,11 +236,15 @@ def rule_state(target: Target, rule: str) -> str:
 
 def refuse_unknown(target: Target, rule: str) -> None:
     """Raises `LabError` with similar names if the running Falco has no such rule."""
-    if rule_state(target, rule) == "unknown":
-        raise LabError(
-            f"There are no alerts of a rule {short_repr(rule)}, and Falco has loaded none of that name.",
-            hint=_other_rules(target, rule),
-        )
+    if unknown := unknown_rule(target, rule):
+        raise LabError(f"There are no alerts of a rule {short_repr(rule)}.", hint=unknown)
+
+
+def unknown_rule(target: Target, rule: str) -> str:
+    """That the running Falco has no such rule, and similar names; empty if it has it, or can't be asked."""
+    if rule_state(target, rule) != "unknown":
+        return ""
+    return f"Falco has loaded no rule {short_repr(rule)}. {_other_rules(target, rule)}"
 
 
 def _other_rules(target: Target, rule: str) -> str:

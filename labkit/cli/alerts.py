@@ -12,6 +12,7 @@ import orjson
 import pandas as pd
 
 from labkit.alerts.choice import Choice
+from labkit.alerts.diagnose import unknown_rule
 from labkit.alerts.frame import to_frame
 from labkit.alerts.live import follow_events
 from labkit.alerts.pages import Event, Window
@@ -54,6 +55,9 @@ def alerts(
     client, group = lab.aws.client("logs"), lab.settings.log_group
     batches: Iterable[list[Event]]
     if follow:
+        for rule in rules:
+            if unknown := unknown_rule(lab.target, rule):
+                click.echo(f"Warning: {unknown}", err=True)
         click.echo(f"Following log group {group}; Ctrl-C ends it.", err=True)
         batches = map(choice.events, follow_events(client, group, start, filter_pattern=choice.pattern()))
     else:

@@ -240,6 +240,14 @@ def test_an_unknown_rule_is_named(lab: Lab) -> None:
         lab.wait_for_alert("Terminal shell", timeout=0.5)
 
 
+def test_an_unknown_rule_is_not_waited_for_to_the_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.alerts.arrival._DOUBT", 0)
+    with pytest.raises(
+        LabError, match=r"Falco has loaded no rule 'Terminal shell'\. Did you mean 'Terminal shell in con"
+    ):
+        lab.wait_for_alert("Terminal shell", timeout=600)
+
+
 def test_fields_that_do_not_fit_are_told_from_no_alert(lab: Lab) -> None:
     lab.exec("deploy/nginx", "cat /etc/shadow")
     with pytest.raises(AlertTimeoutError, match="1 of its alerts arrived, but none has the fields"):

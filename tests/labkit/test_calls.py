@@ -20,7 +20,7 @@ from labkit import Lab, alerts, attacks, charts, respond
 from labkit.alerts.times import utc
 from labkit.aws import Aws
 from labkit.calls import checked, duration, is_text, near, seconds, short_repr, shortened, texts
-from labkit.errors import LabError
+from labkit.errors import LabError, StoppedError
 from labkit.helm import Helm
 from labkit.kube import Kube
 from labkit.kube.command import command
@@ -336,3 +336,23 @@ def test_a_wrong_argument_is_told_with_what_it_has_to_be(call: Callable[[], obje
 
 def test_the_largest_number_of_rows_can_be_asked_for() -> None:
     assert len(Checked.make("a", 10_000)) == 10_000
+
+
+@checked
+def outer() -> None:
+    inner()
+
+
+@checked
+def inner() -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_stop_button_ends_a_call_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a script, Ctrl-C is what it is everywhere."""
+    with pytest.raises(KeyboardInterrupt):
+        outer()
+    monkeypatch.setattr("labkit.calls._in_notebook", lambda: True)
+    for _ in range(2):
+        with pytest.raises(StoppedError, match=r"Stopped outer\(\)"):
+            outer()

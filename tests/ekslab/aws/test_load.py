@@ -66,6 +66,15 @@ def test_operations_and_regions_have_buckets_of_their_own() -> None:
     assert admitted(load, "StopQuery", 50) == 50  # AWS publishes none for it
 
 
+def test_numbers_are_given_one_after_the_other() -> None:
+    load = Load(Ticks())
+    load.set({"quotas": {"FilterLogEvents": 7}})
+    load.set({"quotas": {"StartQuery": 2}})
+    assert load.quotas("us-east-1") == {**published("us-east-1"), "FilterLogEvents": 7, "StartQuery": 2}
+    load.set({"quotas": True})
+    assert load.quotas("us-east-1") == published("us-east-1")
+
+
 def test_another_number_replaces_the_published_one_and_no_other() -> None:
     load = Load(Ticks())
     load.set({"quotas": {"FilterLogEvents": 7}})

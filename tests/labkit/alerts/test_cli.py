@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from labkit.alerts import live
+from labkit.alerts import diagnose, live
 from labkit.cli import main
 from labkit.cli.alerts import alerts
 from labkit.lab import Lab
@@ -25,9 +25,12 @@ from labkit.lab import Lab
 def labkit(client: Any, group: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs `labkit alerts` with these arguments on the group, returns what it printed."""
     lab = SimpleNamespace(
-        aws=SimpleNamespace(client=lambda name: client), settings=SimpleNamespace(log_group=group.name)
+        aws=SimpleNamespace(client=lambda name: client),
+        settings=SimpleNamespace(log_group=group.name),
+        target=SimpleNamespace(),
     )
     monkeypatch.setattr(Lab, "connect", lambda **_: lab)
+    monkeypatch.setattr(diagnose, "_loaded", lambda _: {"Terminal shell in container": True})
 
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(alerts, arguments, catch_exceptions=False)
@@ -153,6 +156,16 @@ def test_following_prints_what_is_there_and_what_comes(
     lines = labkit("--follow", "--format", "csv", "--rule", "Terminal shell in container").splitlines()
     df = pd.read_csv(io.StringIO("\n".join(lines)))
     assert df["proc.cmdline"].tolist() == ["sh -c 'a b'".replace(" b", "\nb"), "later"]
+
+
+@pytest.mark.usefixtures("labkit")
+def test_following_a_rule_that_falco_has_not_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(live.time, "sleep", stop)
+    result = CliRunner().invoke(alerts, ["--follow", "--rule", "Terminal shell"])
+    assert "Warning: Falco has loaded no rule 'Terminal shell'. Did you mean 'Terminal shell in cont" in result.stderr
 
 
 def test_a_time_that_is_none_is_an_error_of_two_sentences() -> None:
