@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from falcorules.document import Node
 from falcorules.yaml_scanner import YamlFault
 
 _INTEGER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.I)
+
+Schema = Mapping[str, Any]
+"""A JSON schema: `type`, `enum`, `items`, `anyOf`, `oneOf`, `properties` and `required` as in JSON; `others` is the
+schema of further properties, which are refused without it; `least` is the least number of properties, and `lowest` and
+`highest` bound a number."""
 
 _SCHEMA_STRING = {"type": "string"}
 _SCHEMA_BOOLEAN = {"type": "boolean"}
@@ -27,7 +33,7 @@ _ITEM_SCHEMA: dict[str, Any] = {
         **dict.fromkeys(("enabled", "append", "capture", "warn_evttypes", "skip-if-unknown-filter"), _SCHEMA_BOOLEAN),
         "capture_duration": _SCHEMA_INTEGER,
         "priority": {"type": "string", "enum": _PRIORITIES},
-        "items": {"type": "array", "items": {"anyOf": ("integer", "string")}},
+        "items": {"type": "array", "items": {"anyOf": (_SCHEMA_INTEGER, _SCHEMA_STRING)}},
         "tags": {"type": "array", "items": _SCHEMA_STRING},
         "exceptions": {
             "type": "array",
@@ -39,7 +45,7 @@ _ITEM_SCHEMA: dict[str, Any] = {
         },
         "override": {
             "type": "object",
-            "minimum": 1,
+            "least": 1,
             "properties": dict.fromkeys(
                 ("items", "desc", "condition", "output", "priority", "enabled", "exceptions"), _OVERRIDE
             ),
@@ -68,65 +74,103 @@ class SchemaFault(Exception):
 
 
 def schema_warnings(roots: Sequence[Node]) -> list[str]:
-    """Departures from the schema in Falco's words, innermost first. Raises SchemaFault."""
+    """Departures from the schema of rule files in Falco's words, innermost first. Raises SchemaFault."""
+    return [f"failed for {fault}" for root in roots for fault in departures(root, _FILE_SCHEMA)]
+
+
+def departures(root: Node, schema: Schema) -> list[str]:
+    """Where a document departs from a schema, each as `<root>[key]: what is wrong`, innermost first.
+
+    Any scalar may be a number or a boolean, as for Falco, whose reader forgets quotes. Raises SchemaFault.
+    """
     found: list[str] = []
-    for root in roots:
-        _validate(root, _FILE_SCHEMA, "<root>", found)
-    return [f"failed for {fault}" for fault in found]
+    _validate(root, schema, "<root>", found)
+    return found
 
 
-def _validate(node: Node, schema: dict[str, Any], path: str, found: list[str]) -> bool:
+def _validate(node: Node, schema: Schema, path: str, found: list[str]) -> bool:
     valid = True
-    wanted = schema.get("type", "")
-    if "anyOf" in schema and not any(_has_type(node, name) for name in schema["anyOf"]):
-        for place in range(len(schema["anyOf"])):
-            found.append(f"{path}: Value type not permitted by 'type' constraint.")
-            found.append(f"{path}: Failed to validate against child schema #{place}.")
-        found.append(f"{path}: Failed to validate against any schemas allowed by anyOf constraint.")
+
+    def fault(text: str) -> None:
+        nonlocal valid
+        found.append(f"{path}: {text}")
         valid = False
+
+    if "type" in schema and not _has_type(node, schema["type"]):
+        fault("Value type not permitted by 'type' constraint.")
+    if "anyOf" in schema and _matches(node, schema["anyOf"], path, found) == 0:
+        fault("Failed to validate against any schemas allowed by anyOf constraint.")
     if "enum" in schema and (node.kind != "scalar" or node.text not in schema["enum"]):
-        found.append(f"{path}: Failed to match against any enum values.")
-        valid = False
-    if wanted and not _has_type(node, wanted):
-        found.append(f"{path}: Value type not permitted by 'type' constraint.")
-        valid = False
-    if wanted == "array":
+        fault("Failed to match against any enum values.")
+    if "items" in schema and node.kind == "sequence":
         for place, item in enumerate(node.items):
             if not _validate(item, schema["items"], f"{path}[{place}]", found):
-                found.append(f"{path}: Failed to validate item #{place} in array.")
-                valid = False
-    if wanted == "object" and node.kind == "sequence" and not node.items:
+                fault(f"Failed to validate item #{place} in array.")
+    if ("lowest" in schema or "highest" in schema) and _has_type(node, "number"):
+        number = float(node.text)
+        if number > schema.get("highest", number):
+            fault(f"Expected number less than or equal to {schema['highest']:.6f}")
+        if number < schema.get("lowest", number):
+            fault(f"Expected number greater than or equal to {schema['lowest']:.6f}")
+    if {"properties", "required", "least"} & schema.keys() and node.kind == "sequence" and not node.items:
         raise SchemaFault("JSON value is not an object.")  # it passes for an empty object until its keys are counted
-    if wanted == "object" and node.kind == "map":
+    if "least" in schema and node.kind == "map" and len(node.pairs) < schema["least"]:
+        fault(f"Object should have no fewer than {schema['least']} properties.")
+    if "oneOf" in schema:
+        matching = _matches(node, schema["oneOf"], path, found)
+        if matching == 0:
+            fault("Failed to validate against any child schemas allowed by oneOf constraint.")
+        elif matching > 1:
+            fault("Failed to validate against exactly one child schema.")
+    if "properties" in schema and node.kind == "map":
         valid = _validate_object(node, schema, path, found) and valid
+    for name in schema.get("required", ()) if node.kind == "map" else ():
+        if node.get(name) is None:
+            fault(f"Missing required property '{name}'.")
     return valid
 
 
-def _validate_object(node: Node, schema: dict[str, Any], path: str, found: list[str]) -> bool:
+def _matches(node: Node, schemas: Sequence[Schema], path: str, found: list[str]) -> int:
+    """How many of the schemas the node is valid for; with none, what is wrong is added to `found`."""
+    faults: list[str] = []
+    matching = 0
+    for place, schema in enumerate(schemas):
+        if _validate(node, schema, path, faults):
+            matching += 1
+        else:
+            faults.append(f"{path}: Failed to validate against child schema #{place}.")
+    if not matching:
+        found += faults
+    return matching
+
+
+def _validate_object(node: Node, schema: Schema, path: str, found: list[str]) -> bool:
     valid = True
-    properties = schema["properties"]
+    properties: Mapping[str, Schema] = schema["properties"]
+    others: Schema | None = schema.get("others")
     values: dict[str, Node] = {}
     for key, value in node.pairs:
         if key.name is None:
             raise SchemaFault(YamlFault("bad conversion", key.place).message)
         values.setdefault(key.name, value)
-    if len(node.pairs) < schema.get("minimum", 0):
-        found.append(f"{path}: Object should have no fewer than {schema['minimum']} properties.")
-        valid = False
     for name in sorted(properties.keys() & values.keys()):
         if not _validate(values[name], properties[name], f"{path}[{name}]", found):
             found.append(f"{path}: Failed to validate against schema associated with property name '{name}'.")
             valid = False
-    if len(properties.keys() & values.keys()) != len(node.pairs):  # a key that is there twice counts as well
+    if others is None and len(properties.keys() & values.keys()) != len(node.pairs):  # a repeated key counts as well
         unknown = next((name for name in values if name not in properties), "")
         found.append(
             f"{path}: Object contains a property that could not be validated using 'properties' or "
             f"'additionalProperties' constraints: '{unknown}'."
         )
-        valid = False
-    for name in schema.get("required", ()):
-        if name not in values:
-            found.append(f"{path}: Missing required property '{name}'.")
+        return False
+    for name in values:
+        if (
+            others is not None
+            and name not in properties
+            and not _validate(values[name], others, f"{path}[{name}]", found)
+        ):
+            found.append(f"{path}: Failed to validate against additional properties schema")
             valid = False
     return valid
 
@@ -141,6 +185,12 @@ def _has_type(node: Node, wanted: str) -> bool:
             return node.kind == "scalar" and node.text in ("true", "false")
         case "integer":
             return node.kind == "scalar" and _is_integer(node.text)
+        case "number":
+            return node.kind == "scalar" and _NUMBER.fullmatch(node.text) is not None
+        case "text":  # a string where quotes are not forgotten
+            return node.kind == "scalar" and not _has_type(node, "boolean") and not _has_type(node, "number")
+        case "null":
+            return node.kind == "null" or (node.kind == "scalar" and not node.text)
         case _:
             return node.kind == "scalar"
 

@@ -208,7 +208,7 @@ def test_a_report_reads_like_falcos_text() -> None:
         ("- capture_duration: 9223372036854775808\n", [("capture_duration", "type")]),
         ("- enabled: yes\n", [("enabled", "type")]),
         ("- override: {}\n", [("override", "fewer than 1 properties")]),
-        ("- priority: {}\n", [("priority", "enum values"), ("priority", "type")]),
+        ("- priority: {}\n", [("priority", "type"), ("priority", "enum values")]),
     ],
 )
 def test_what_departs_from_the_schema_is_said_innermost_first(text: str, warnings: list[tuple[str, str]]) -> None:
