@@ -9,12 +9,16 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """An HTTP request. `url` is absolute, with the query; `headers` have the sender's order and spelling."""
+    """An HTTP request. `url` is absolute, with the query; `headers` have the sender's order and spelling.
+
+    `peer` is the client's address, if it came over a connection that has one.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    peer: str = ""
 
     def header(self, name: str, default: str = "") -> str:
         """The value of a header; the case of its name doesn't matter."""

@@ -179,6 +179,6 @@ def _respond(worker: Process, request: HttpRequest, server: str) -> HttpResponse
     agent = request.header("user-agent", "-")
     stamp = clock.strftime("%d/%b/%Y:%H:%M:%S +0000", clock.gmtime(worker.kernel.now() // 1_000_000_000))
     line = f"{request.method} {urlsplit(request.url).path or '/'} HTTP/1.1"
-    worker.stdout.write(f'- - - [{stamp}] "{line}" {status} {len(body)} "-" "{agent}" "-"\n')
+    worker.stdout.write(f'{request.peer or "-"} - - [{stamp}] "{line}" {status} {len(body)} "-" "{agent}" "-"\n')
     headers = {"Server": server, "Content-Type": kind, "Content-Length": str(len(body))}
     return HttpResponse(status, headers, b"" if request.method == "HEAD" else body)

@@ -90,7 +90,7 @@ from ekslab.node.network import Network
 from ekslab.node.node import Node
 from ekslab.node.process import Process
 from ekslab.node.programs import elf, program
-from ekslab.node.runtime import Execution, OciError, Runtime
+from ekslab.node.runtime import Connection, Execution, OciError, Runtime
 from ekslab.node.volumes import EmptyDir, Files, HostPath, Mount
 
 __all__ = [
@@ -101,6 +101,7 @@ __all__ = [
     "O_RDWR",
     "O_TRUNC",
     "O_WRONLY",
+    "Connection",
     "Container",
     "ContainerSpec",
     "EmptyDir",

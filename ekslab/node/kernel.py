@@ -109,6 +109,8 @@ class Task(Credentials, DescriptorTable):
         self.signal_handlers: dict[int, Callable[[], object] | None] = {}
         """What handles a signal; None ignores it."""
         self.fatal_signal = 0
+        self.entered_network = ""
+        """The address in the network namespace of a pod that a process of the node has entered."""
         self.ran: float | None = None
         self._held = 0
         self._filled: OpenFile | None = None
@@ -127,6 +129,8 @@ class Task(Credentials, DescriptorTable):
     @property
     def ip(self) -> str:
         """The address of the process's network namespace."""
+        if self.entered_network:
+            return self.entered_network
         if self.container is None or self.container.spec.host_network:
             return self.kernel.ip
         return self.container.spec.pod_ip

@@ -23,6 +23,7 @@ from ekslab.node.kernel import Kernel
 from ekslab.node.limits import LAYER, LOGS, SHARED_MEMORY, Disk, Memory
 from ekslab.node.process import Process
 from ekslab.node.procfs import mount_kernel_filesystems
+from ekslab.node.sockets import Socket
 from ekslab.node.tty import Tty, TtyFile
 from ekslab.node.volumes import EmptyDir, Files, HostPath, Mount
 
@@ -72,6 +73,33 @@ class Execution:
                 self.process.kernel.close_tty(self._tty)
 
 
+class Connection:
+    """A TCP connection that containerd holds for a client outside the node."""
+
+    def __init__(self, process: Process, fd: int) -> None:
+        self._process = process
+        self._fd = fd
+        socket = process.fds[fd]
+        assert isinstance(socket, Socket)
+        self._socket = socket
+
+    def write(self, data: bytes) -> None:
+        """Raises EPIPE when the other end has closed it."""
+        self._socket.write(data, self._process.kernel.now())
+
+    async def read(self, size: int) -> bytes:
+        """At most `size` bytes; b"" when the other end has closed it."""
+        return await self._socket.read(size)
+
+    def shut(self) -> None:
+        """Nothing more is written."""
+        self._socket.shut()
+
+    def close(self) -> None:
+        if self._fd in self._process.fds:
+            self._process.close(self._fd)
+
+
 class Runtime:
     """containerd of one node."""
 
@@ -81,6 +109,7 @@ class Runtime:
         self.images = images
         self.containers: dict[str, Container] = {}
         self._shims: dict[str, Process] = {}
+        self._daemon: Process | None = None
         self._attempts: dict[tuple[str, str], int] = {}
         self._watchers: set[asyncio.Task[None]] = set()
 
@@ -238,6 +267,29 @@ class Runtime:
             if shim is not None:
                 shim.signal(abi.SIGKILL)
             self.filesystem.remove(posixpath.dirname(posixpath.dirname(container.log_path)))
+
+    # -- port-forward -------------------------------------------------------------------------------------------------
+
+    async def connect(self, address: str, port: int) -> Connection:
+        """Connects to a port of a pod from inside its network namespace, as containerd does for `port-forward`.
+
+        `address` is the pod's. Raises ECONNREFUSED.
+        """
+        daemon = self._containerd()
+        daemon.entered_network = address  # which its thread leaves again before another one runs
+        try:
+            return Connection(daemon, await daemon.connect("127.0.0.1", port))
+        finally:
+            daemon.entered_network = ""
+
+    def _containerd(self) -> Process:
+        """containerd's process on the node."""
+        if self._daemon is None:
+            self._daemon = Process(self.kernel, parent=None, filesystem=self.filesystem, argv=["/usr/bin/containerd"])
+            self._daemon.exe_path = "/usr/bin/containerd"
+            if self.filesystem.exists(self._daemon.exe_path):
+                self._daemon.exe_inode = self.filesystem.walk(self._daemon.exe_path).inode
+        return self._daemon
 
     # -- processes ----------------------------------------------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ekslab.http import Handler, HttpRequest
 from ekslab.node import abi
 from ekslab.node.abi import error
 from ekslab.node.descriptors import OpenFile
+
+_MAX_REQUEST = 4 * 1024 * 1024  # bytes, with its headers
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Socket(OpenFile):
     _sent: bytearray = field(default_factory=bytearray)
     _received: bytearray = field(default_factory=bytearray)
     _ended: bool = False
+    _shut: bool = False
 
     def __post_init__(self) -> None:
         super().__init__(flags=abi.O_RDWR)
@@ -51,20 +54,32 @@ class Socket(OpenFile):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif self._sent and not _looks_like_http(self._sent):
-            # What listens here speaks HTTP only.
-            self._received.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            self._sent.clear()
-            self._ended = True
-            self._wake.set()
+            self._refuse(400)  # what listens here speaks HTTP only
+        elif len(self._sent) > _MAX_REQUEST:
+            self._refuse(413)
         return len(data)
 
+    def _refuse(self, status: int) -> None:
+        head = f"HTTP/1.1 {status} {reason(status)}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        self._received.extend(head.encode())
+        self._sent.clear()
+        self._ended = True
+        self._wake.set()
+
+    def shut(self) -> None:
+        """Nothing more is written: the other end closes the connection when it has answered."""
+        self._shut = True
+        if not self._tasks:
+            self._ended = True
+            self._wake.set()
+
     async def _answer(self, request: HttpRequest, handler: Handler) -> None:
-        response = await handler(request)
+        response = await handler(replace(request, peer=self.local[0]) if self.local is not None else request)
         head = f"HTTP/1.1 {response.status} {reason(response.status)}\r\n"
         headers = {"Content-Length": str(len(response.body)), **response.headers}
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
         self._received.extend(head.encode() + response.body)
-        self._ended = request.header("Connection").lower() == "close"
+        self._ended = self._shut or request.header("Connection").lower() == "close"
         self._wake.set()
 
     async def read(self, size: int) -> bytes:
@@ -97,6 +112,7 @@ _REASONS = {
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",
+    413: "Request Entity Too Large",
     429: "Too Many Requests",
     500: "Internal Server Error",
     502: "Bad Gateway",

@@ -12,6 +12,7 @@ _SUBRESOURCE_KINDS = {
     "binding": ("", "v1", "Binding"),
     "exec": ("", "v1", "PodExecOptions"),
     "attach": ("", "v1", "PodAttachOptions"),
+    "portforward": ("", "v1", "PodPortForwardOptions"),
 }
 _SUBRESOURCE_VERBS = {
     "status": ("get", "patch", "update"),
@@ -20,6 +21,7 @@ _SUBRESOURCE_VERBS = {
     "log": ("get",),
     "exec": ("create", "get"),
     "attach": ("create", "get"),
+    "portforward": ("create", "get"),
     "eviction": ("create",),
     "binding": ("create",),
     "token": ("create",),

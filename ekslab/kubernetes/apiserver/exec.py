@@ -6,10 +6,11 @@ import asyncio
 import errno
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
 
+from ekslab.kubernetes.apiserver.channels import Inbox, Outbox
 from ekslab.kubernetes.apiserver.logs import container_named, follow_log
 from ekslab.kubernetes.kubelet.kubelet import Kubelet
 from ekslab.kubernetes.objects.errors import ApiError, bad_request
@@ -21,83 +22,13 @@ from ekslab.node.tty import Tty
 logger = logging.getLogger("ekslab")
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the official Python client sends all input as one
-_PING_SECONDS = 2.0
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
-
-
-class _Stdin:
-    """What the client sends on channel 0, as the process reads it. A client that sends much waits for room."""
-
-    _LIMIT = 256 * 1024  # bytes
-
-    def __init__(self) -> None:
-        self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
-        self._rest = memoryview(b"")
-        self._waiting = 0
-        self._room = asyncio.Event()
-        self._ended = False
-
-    def feed(self, data: bytes) -> None:
-        if data:
-            self._waiting += len(data)
-            self._chunks.put_nowait(data)
-
-    def end(self) -> None:
-        self._chunks.put_nowait(b"")
-
-    async def read(self, count: int) -> bytes:
-        if not self._rest and not self._ended:
-            self._rest = memoryview(await self._chunks.get())
-            self._ended = not self._rest
-        data, self._rest = bytes(self._rest[:count]), self._rest[count:]
-        self._waiting -= len(data)
-        self._room.set()
-        return data
-
-    async def room(self, there: Callable[[], Awaitable[object]]) -> None:
-        """Waits until there is room for more; meanwhile calls `there` now and then, to find out if the client is."""
-        while self._waiting > self._LIMIT:
-            self._room.clear()
-            try:
-                async with asyncio.timeout(_PING_SECONDS):
-                    await self._room.wait()
-            except TimeoutError:
-                await there()
-
-
-class _Outbox:
-    """Frames on their way to the client, in order; None ends them. Who writes much waits for room."""
-
-    _LIMIT = 64
-
-    def __init__(self) -> None:
-        self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._room = asyncio.Event()
-        self._room.set()
-
-    def put(self, frame: bytes | None) -> None:
-        self._frames.put_nowait(frame)
-        if self._frames.qsize() >= self._LIMIT:
-            self._room.clear()
-
-    async def get(self) -> bytes | None:
-        frame = await self._frames.get()
-        if self._frames.qsize() < self._LIMIT:
-            self._room.set()
-        return frame
-
-    @property
-    def full(self) -> bool:
-        return not self._room.is_set()
-
-    async def room(self) -> None:
-        await self._room.wait()
 
 
 class _Channel:
     """An output of the process: what it writes goes to the client in order with everything else."""
 
-    def __init__(self, number: int, frames: _Outbox) -> None:
+    def __init__(self, number: int, frames: Outbox) -> None:
         self._prefix = bytes((number,))
         self._frames = frames
         self.closed = False
@@ -119,7 +50,7 @@ class _Channel:
 class _Attachment:
     """A client that looks on while a container's own process runs, and types into its terminal if it has one."""
 
-    def __init__(self, container: Container, kubelet: Kubelet, stdin: _Stdin | None, stdout: _Channel | None) -> None:
+    def __init__(self, container: Container, kubelet: Kubelet, stdin: Inbox | None, stdout: _Channel | None) -> None:
         self._container = container
         first = kubelet.node.kernel.first_process(container)
         self._tty = first.tty if first is not None else None
@@ -142,7 +73,7 @@ class _Attachment:
         return write
 
     @staticmethod
-    async def _type(tty: Tty, stdin: _Stdin) -> None:
+    async def _type(tty: Tty, stdin: Inbox) -> None:
         while data := await stdin.read(4096):
             await tty.room()
             tty.input(data)
@@ -187,11 +118,11 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, att
             400, "BadRequest", "the embedded cluster runs commands over WebSocket only: use kubectl 1.30 or later"
         )
     await socket.prepare(request)
-    frames = _Outbox()
+    frames = Outbox()
     sender = asyncio.create_task(_send(socket, frames))
     first = _STDOUT if wants["stdout"] else _STDERR if wants["stderr"] else _ERROR
     frames.put(bytes((first,)))  # tells the client that the streams are there
-    stdin = _Stdin() if wants["stdin"] else None
+    stdin = Inbox() if wants["stdin"] else None
     stdout = _Channel(_STDOUT, frames) if wants["stdout"] else None
     stderr = _Channel(_STDERR, frames) if wants["stderr"] and not wants["tty"] else None
     runtime = kubelet.node.runtime
@@ -239,7 +170,7 @@ def _running(pod: Object, kubelet: Kubelet, wanted: str) -> Container:
     return container
 
 
-async def _send(socket: web.WebSocketResponse, frames: _Outbox) -> None:
+async def _send(socket: web.WebSocketResponse, frames: Outbox) -> None:
     there = True
     while (frame := await frames.get()) is not None:
         if there and not socket.closed:
@@ -252,7 +183,7 @@ async def _send(socket: web.WebSocketResponse, frames: _Outbox) -> None:
 async def _receive(
     socket: web.WebSocketResponse,
     execution: Execution | _Attachment,
-    stdin: _Stdin | None,
+    stdin: Inbox | None,
     outputs: list[_Channel],
 ) -> None:
     """Hands the client's frames to the process until the connection ends; then its input ends too."""

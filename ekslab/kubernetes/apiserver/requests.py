@@ -11,8 +11,8 @@ from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import ApiError, bad_request, no_such_path
 from ekslab.kubernetes.objects.resources import Resource
 
-STREAMED = ("exec", "attach")
-_NOT_EMULATED = ("ephemeralcontainers", "portforward", "proxy", "resize")  # of pods, nodes and services
+STREAMED = ("exec", "attach", "portforward")
+_NOT_EMULATED = ("ephemeralcontainers", "proxy", "resize")  # of pods, nodes and services
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ekslab.kubernetes.apiserver.auth import ANONYMOUS, Attributes, User
 from ekslab.kubernetes.apiserver.bodies import MAX_BODY, YAML_TYPES, parse, typed
 from ekslab.kubernetes.apiserver.exec import serve_exec
 from ekslab.kubernetes.apiserver.logs import log_request, read_log, stream_log
+from ekslab.kubernetes.apiserver.portforward import serve_port_forward
 from ekslab.kubernetes.apiserver.requests import STREAMED, Accept, Request, Target, attributes, parse_path
 from ekslab.kubernetes.apiserver.reviews import Reviews, scale_of, scaled
 from ekslab.kubernetes.apiserver.tables import partial_metadata, table
@@ -225,6 +226,8 @@ class Api:
             )
         if target.resource is r.PODS and target.subresource in STREAMED:
             pod = self._registry.get(r.PODS, target.namespace, target.name)
+            if target.subresource == "portforward":
+                return serve_port_forward(web_request, pod, self._kubelet(pod))
             return serve_exec(web_request, pod, self._kubelet(pod), attach=target.subresource == "attach")
         if target.resource is r.PODS and target.subresource == "log" and request.flag("follow"):
             pod = self._registry.get(r.PODS, target.namespace, target.name)

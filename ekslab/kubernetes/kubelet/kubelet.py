@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ekslab import names
 from ekslab.identity import ServiceAccountIssuer
 from ekslab.kubernetes.kubelet.host import Host
 from ekslab.kubernetes.kubelet.pod import PodWorker
@@ -13,7 +14,7 @@ from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.registry import Registry
 from ekslab.kubernetes.objects.resources import Object, namespace_of
 from ekslab.kubernetes.objects.store import Change
-from ekslab.node import Container, Node
+from ekslab.node import Connection, Container, Node
 
 
 class Kubelet:
@@ -50,6 +51,28 @@ class Kubelet:
         """The container before the last restart."""
         state = self._state(pod, name)
         return state.previous if state else None
+
+    async def connect(self, pod: Object, port: int) -> Connection:
+        """A connection to a port of the pod, for `port-forward`. Raises OSError with containerd's words."""
+        worker = self._workers.get(pod["metadata"]["uid"])
+        if worker is None or not worker.address:
+            sandbox = worker.sandbox if worker else ""
+            raise OSError(f'failed to find sandbox "{sandbox}" in store: not found')
+        try:
+            return await self.node.runtime.connect(worker.address, port)
+        except ConnectionRefusedError as error:
+            namespace = f"/var/run/netns/cni-{names.uid('network namespace', worker.sandbox)}"
+            refused = "connect: connection refused"
+            raise OSError(
+                f'failed to execute portforward in network namespace "{namespace}": failed to connect to '
+                f'localhost:{port} inside namespace "{worker.sandbox}", IPv4: dial tcp4 127.0.0.1:{port}: {refused} '
+                f"IPv6 dial tcp6 [::1]:{port}: {refused} "
+            ) from error
+
+    def sandbox(self, pod: Object) -> str:
+        """The id of the pod's sandbox; empty when the pod isn't on the node."""
+        worker = self._workers.get(pod["metadata"]["uid"])
+        return worker.sandbox if worker else ""
 
     def _state(self, pod: Object, name: str) -> ContainerState | None:
         worker = self._workers.get(pod["metadata"]["uid"])

@@ -46,9 +46,15 @@ class PodWorker:
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
         self._terminating = False
-        self._sandbox = names.hex_id(64, "sandbox", pod["metadata"]["uid"])
+        self.sandbox = names.hex_id(64, "sandbox", pod["metadata"]["uid"])
 
     # What others see and do
+
+    @property
+    def address(self) -> str:
+        """The pod's IP; empty when no container of it runs."""
+        running = any(s.current is not None and s.current.state == "running" for s in (*self._init, *self._main))
+        return self._ip if running else ""
 
     def find(self, name: str) -> ContainerState | None:
         return next((state for state in (*self._init, *self._main) if state.name == name), None)
@@ -196,7 +202,7 @@ class PodWorker:
         return container_spec(
             {**self.pod, "status": status},
             state.spec,
-            sandbox_id=self._sandbox,
+            sandbox_id=self.sandbox,
             mounts=self._volumes.mounts(state.spec),
             restarts=state.restarts,
             node_name=self._host.node.name,

@@ -73,7 +73,7 @@ PODS = Resource(
     "pods",
     short_names=("po",),
     categories=("all",),
-    subresources=("status", "log", "exec", "attach", "eviction", "binding"),
+    subresources=("status", "log", "exec", "attach", "portforward", "eviction", "binding"),
     selectable=(
         "spec.nodeName",
         "spec.restartPolicy",

@@ -119,7 +119,7 @@ class SocketCalls(Task):
 
         Raises socket.gaierror (unknown name), ConnectionRefusedError, TimeoutError.
         """
-        request = HttpRequest(method, url, dict(headers or {}), body)
+        request = HttpRequest(method, url, dict(headers or {}), body, self.ip)
 
         async def exchange() -> HttpResponse:
             fd = await self.connect(*destination(request))

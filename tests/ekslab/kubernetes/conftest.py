@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import queue
 import shutil
+import signal
 import ssl
 import subprocess
 import threading
@@ -277,6 +280,32 @@ def _eventually() -> Callable[..., Any]:
     return eventually
 
 
+class Started:
+    """A command that goes on until it is interrupted; its lines on both outputs, in order."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+
+    def line(self, part: str) -> str:
+        """The next line that contains a text; those before it are dropped."""
+        while part not in (line := self._lines.get(timeout=30)):
+            pass
+        return line
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def ended(self) -> int:
+        return self._process.wait(30)
+
+
 class Kubectl:
     """kubectl with the cluster's kubeconfig, in a namespace."""
 
@@ -295,6 +324,22 @@ class Kubectl:
         )
         assert not check or found.returncode == 0, found.stderr
         return found
+
+    @contextlib.contextmanager
+    def started(self, *args: str, **variables: str) -> Iterator[Started]:
+        """A command that goes on in the background; killed at the end if it still runs."""
+        with subprocess.Popen(
+            ["kubectl", "-n", self._namespace, *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**self._environment, **variables},
+        ) as process:
+            try:
+                yield Started(process)
+            finally:
+                process.kill()
 
     def terminal(self, command: str) -> str:
         """What a person sees who types this command into a terminal."""

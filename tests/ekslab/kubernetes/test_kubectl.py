@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import requests
 
 MANIFEST = """\
 apiVersion: apps/v1
@@ -158,6 +159,29 @@ def test_logs(web):
     assert web("logs", "-l", "app=web", "--tail=1").splitlines() == ["serving", "serving"]
 
 
+@pytest.mark.parametrize("over", ["websockets", "spdy"])
+def test_port_forward(web, over):
+    with web.started(
+        "port-forward", "svc/web", "0:80", KUBECTL_PORT_FORWARD_WEBSOCKETS=str(over == "websockets")
+    ) as run:
+        port = re.search(r"127\.0\.0\.1:(\d+) -> 80", run.line("Forwarding from 127.0.0.1"))[1]
+        for _ in range(3):
+            assert "hello from web-" in requests.get(f"http://127.0.0.1:{port}/", timeout=10).text
+        run.line(f"Handling connection for {port}")
+        run.interrupt()
+        assert run.ended() == 0
+
+
+def test_port_forward_to_a_closed_port_ends_as_it_does_in_a_cluster(web):
+    with web.started("port-forward", "deploy/web", "0:81") as run:
+        port = re.search(r"127\.0\.0\.1:(\d+) -> 81", run.line("Forwarding from 127.0.0.1"))[1]
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"http://127.0.0.1:{port}/", timeout=10)
+        assert "connect: connection refused" in run.line("an error occurred forwarding")
+        run.line("error: lost connection to pod")
+        assert run.ended() == 1
+
+
 def test_run_wait_delete(kubectl):
     kubectl("run", "one", "--image=toolbox:1")
     kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=10s")
@@ -217,10 +241,7 @@ def test_cordon(kubectl):
 def test_what_is_not_emulated_is_named(kubectl):
     kubectl("run", "one", "--image=toolbox:1")
     kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=10s")
-    for command, subresource in (
-        (("port-forward", "pod/one", "0:80"), "portforward"),
-        (("debug", "one", "--image=toolbox:1"), "ephemeralcontainers"),
-    ):
+    for command, subresource in ((("debug", "one", "--image=toolbox:1"), "ephemeralcontainers"),):
         refused = kubectl.run(*command, check=False)
         assert refused.returncode == 1
         assert f"the embedded cluster doesn't emulate pods/{subresource}" in refused.stderr

@@ -253,7 +253,7 @@ def test_unknown_paths_and_methods_are_refused(running):
     assert ask("GET", "/apis/nothing.example/v1/things") == (404, "NotFound")
     assert ask("GET", "/api/v1/namespaces/default/gadgets") == (404, "NotFound")
     assert ask("GET", "/api/v1/namespaces/default/pods/a/nothing") == (404, "NotFound")
-    assert ask("POST", "/api/v1/namespaces/default/pods/a/portforward") == (501, "NotImplemented")
+    assert ask("POST", "/api/v1/namespaces/default/pods/a/portforward") == (404, "NotFound")
     assert ask("PATCH", "/api/v1/namespaces/default/pods/a/ephemeralcontainers") == (501, "NotImplemented")
     assert ask("PUT", "/api/v1/namespaces/default/pods") == (405, "MethodNotAllowed")
     assert ask("POST", "/api/v1/namespaces/default/pods") == (400, "BadRequest")
