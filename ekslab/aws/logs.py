@@ -40,6 +40,7 @@ MAX_PAGE_SCAN = 20_000
 _PLAIN_BYTES = 64 * 1024 * 1024
 _PLAIN_EVENTS = 2_048  # which a stream has before that
 _ALWAYS = 1 << 62
+_FIRST_MILLISECONDS = 100_000_000_000  # of queries: in seconds that is the year 5138, in milliseconds 1973
 NEWEST_FIRST_SINCE = 1_704_067_200_000  # 2024-01-01T00:00:00Z: what the service demands of startFromHead=False
 
 RETENTION_DAYS = (
@@ -524,15 +525,16 @@ class Logs:
             raise invalid("Exactly one of logGroupName, logGroupNames and logGroupIdentifiers is required.")
         named = p[given[0]]
         groups = [self.group_named(region, name) for name in ([named] if isinstance(named, str) else named)]
-        if p["endTime"] < p["startTime"]:
+        start, end = _query_time(p["startTime"]), _query_time(p["endTime"], 999)
+        if end < start:
             raise invalid("endTime must be greater than or equal to startTime.")
         for group in groups:
             group.expire(self.now())
         query_id = region.queries.start(
             p["queryString"],
             groups,
-            p["startTime"] * 1000,
-            p["endTime"] * 1000 + 999,  # the second that is named belongs to the range
+            start,
+            end,
             limit=p.get("limit"),
             user=user,
             account=self.account_id,
@@ -596,6 +598,11 @@ def compile_pattern(pattern: str) -> filter_patterns.Pattern:
         return filter_patterns.compile_pattern(pattern)
     except filter_patterns.PatternError as error:
         raise invalid(str(error)) from error
+
+
+def _query_time(time: int, rest: int = 0) -> int:
+    """A time of StartQuery in ms: the service takes seconds and milliseconds. `rest` is added to whole seconds."""
+    return time if time >= _FIRST_MILLISECONDS else time * 1000 + rest
 
 
 def _checked_events(events: list[Any]) -> list[tuple[int, str]]:

@@ -65,15 +65,15 @@ class Queries:
 
         `user` is the ARN of who starts it, `account` what `@log` shows before the group. Raises AwsError.
         """
+        now = self._now()
         try:
-            query = insights.parse(text, limit=limit)
+            query = insights.parse(text, limit=limit, now=now)
         except MalformedQuery as error:
             location = {"startCharOffset": error.start, "endCharOffset": error.end}
             compile_error = {"location": location, "message": str(error)}
             raise AwsError(
                 "MalformedQueryException", str(error), members={"queryCompileError": compile_error}
             ) from error
-        now = self._now()
         most = int(self._load.quotas(self._region).get(QUERIES, _MAX_RUNNING))
         if sum(q.status_at(now) == "Running" for q in self._queries.values()) >= most:
             message = f"Account maximum query concurrency limit of [{most}] reached."

@@ -7,23 +7,21 @@ import re
 import time
 from typing import Any
 
+import orjson
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ekslab.aws import insights
 from ekslab.aws.event_blocks import Events
 from ekslab.aws.insights import MalformedQuery, Source, parse
+from ekslab.aws.insights.rows import EventRow
+from ekslab.aws.insights.stages import Sort
+from ekslab.aws.insights.values import Row
 from ekslab.aws.log_store import Stream
 
-OTHER_COMMANDS = "parse dedup pattern diff unmask unnest anomaly filterIndex source lookup join addtotals"
-OTHER_FUNCTIONS = (
-    "abs ceil floor greatest least log sqrt datefloor dateceil fromMillis toMillis now isValidIp isValidIpV4 "
-    "isValidIpV6 isIpInSubnet isIpv4InSubnet isIpv6InSubnet isempty isblank concat ltrim rtrim trim strlen toupper "
-    "tolower substr replace strcontains coalesce case if jsonParse jsonStringify"
-)
-OTHER_AGGREGATES = "pct median stddev earliest latest sortsFirst sortsLast"
+OTHER_COMMANDS = "pattern diff unmask unnest anomaly filterIndex source lookup join addtotals SELECT filtr"
+OTHER_FUNCTIONS = "jsonParse jsonStringify split values haversine rate unmask"
 
 ALERTS = [
     ("Terminal shell in container", "Notice", "default", 12),
@@ -119,21 +117,25 @@ def test_bins_and_every_aggregate(logs: Any) -> None:
     assert set(minutes[0]) == {"bin(1m)", "count(*)"}
 
 
-@pytest.mark.parametrize(
-    ("form", "names"),
-    [("{} a", OTHER_COMMANDS), ("filter {}(a)", OTHER_FUNCTIONS), ("stats {}(a)", OTHER_AGGREGATES)],
-)
-def test_what_the_lab_lacks_is_refused_by_name(form: str, names: str) -> None:
-    for name in names.split():
-        with pytest.raises(MalformedQuery, match=f"the embedded lab's queries have no {name}"):
-            parse(form.format(name))
+@pytest.mark.parametrize("name", OTHER_COMMANDS.split())
+def test_commands_that_the_lab_lacks_are_refused_by_name(name: str) -> None:
+    words = f"unexpected symbol found {name} at line 1 and position 14: the embedded lab's queries have no such command"
+    with pytest.raises(MalformedQuery, match=f"^{words}$"):
+        parse(f"fields rule | {name} @message")
+
+
+@pytest.mark.parametrize("name", OTHER_FUNCTIONS.split())
+def test_functions_that_the_lab_lacks_are_refused_by_name(name: str) -> None:
+    words = f"unexpected symbol found {name} at line 1 and position 7: the embedded lab's queries have no such function"
+    with pytest.raises(MalformedQuery, match=f"^{words}$"):
+        parse(f"fields {name}(@message)")
 
 
 @pytest.mark.parametrize(
     ("condition", "count"),
     [
         ('priority = "Notice"', 3),
-        ('priority != "Notice"', 2),
+        ('priority != "Notice"', 3),
         ('priority in ["Warning", "Critical"]', 2),
         ('priority not in ["Warning", "Critical"] and ispresent(priority)', 3),
         ("rule like /(?i)SHELL|file/", 4),
@@ -181,7 +183,7 @@ def test_filters_after_statistics_see_their_columns(logs: Any) -> None:
     rows = query(logs, "filter ispresent(rule) | stats count(*) as n by rule | filter n > 1")
     assert rows == [{"rule": "Terminal shell in container", "n": "3"}]
     assert query(logs, "stats count(*) as n") == [{"n": "6"}]
-    rows = query(logs, "filter ispresent(rule) | stats count(*) by bin(1m) | sort bin(1m) desc, count(*) asc")
+    rows = query(logs, "filter ispresent(rule) | stats count(*) by bin(1m) | sort `bin(1m)` desc, `count(*)` asc")
     assert [row["bin(1m)"] for row in rows] == sorted((row["bin(1m)"] for row in rows), reverse=True)
     assert query(logs, "filter nothing = 1 | stats count(*) as n") == [{"n": "0"}]
 
@@ -189,25 +191,41 @@ def test_filters_after_statistics_see_their_columns(logs: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "offset", "words"),
     [
-        (
-            "parse @message '*' as x",
-            0,
-            "found parse at line 1 and position 1: the embedded lab's queries have no parse",
-        ),
-        ("stats pct(pid, 95)", 6, "found pct at line 1 and position 7: the embedded lab's queries have no pct"),
-        ("filter isblank(rule)", 7, "position 8: the embedded lab's queries have no isblank"),
-        ("fields @message | dedup rule", 18, "unexpected symbol found dedup"),
-        ("fields @timestamp,\n  strlen(rule)", 21, "at line 2 and position 3"),
-        ("filter rule ~ 'x'", 12, "unexpected symbol found ~"),
-        ("filter rule = ", 14, "the end of the query"),
-        ("stats median(x)", 6, "unexpected symbol found median"),
-        ("stats count(*) by bin(0m)", 22, "unexpected symbol found 0m"),
-        ("stats count(*) by bin(5)", 22, "unexpected symbol found 5"),
+        ("stats haversine(pid, 95)", 6, "found haversine at line 1 and position 6: the embedded lab's queries have no"),
+        ("fields @timestamp,\n  split(rule)", 21, "unexpected symbol found split at line 2 and position 2"),
+        ("filter nosuch(rule)", 13, "unexpected symbol found ( at line 1 and position 13"),
+        ("filter rule ~ 'x'", 12, "unexpected symbol found ~ at line 1 and position 12"),
+        ("filter rule = ", 14, "unexpected symbol found <EOF> at line 1 and position 14"),
+        ("filter rule like /x/i", 20, "unexpected symbol found i at line 1 and position 20"),
+        ("filter strlen(rule, 1) > 1", 18, "unexpected symbol found ,"),
+        ("filter replace(rule, 'a') > 1", 24, "unexpected symbol found )"),
+        ("filter n + > 1", 11, "unexpected symbol found >"),
+        ("filter sum(n) > 1", 10, "unexpected symbol found ("),
+        ("stats rule", 6, "unexpected symbol found rule"),
+        ("stats sum(n) + m", 15, "unexpected symbol found m"),
+        ("stats sum(sum(n))", 13, "unexpected symbol found ("),
+        ("stats pct(n)", 11, "unexpected symbol found )"),
+        ("stats pct(n, 101)", 13, "unexpected symbol found 101"),
+        ("stats count(*) by bin(0m)", 22, "unexpected symbol found 0"),
+        ("stats count(*) by bin(5)", 23, "unexpected symbol found )"),
+        ("stats count(*) by bin(5 parsecs)", 24, "unexpected symbol found parsecs"),
         ("stats count(*) by rule | sort @timestamp desc", 30, "Unknown symbols found in or after stats: @timestamp"),
-        ("fields rule |", 13, "unexpected symbol found"),
+        (
+            "stats count(*) by bin(1m) | sort bin(1m)",
+            36,
+            "found ( at line 1 and position 36: write this column in back",
+        ),
+        ("stats count(*) as n | stats sum(n) as n", 28, "Ephemeral field is already defined: n ([28,39])"),
+        ("parse @message '* ' as x | fields x", 34, "Ephemeral field is already defined: x ([34,35])"),
+        ("parse @message '* *' as x", 15, "1 names for 2 values in '* *'"),
+        ("parse @message /no group/", 15, "0 names for 0 values in /no group/"),
+        ("parse @message logfmt as l", 15, "the embedded lab's queries have no such command"),
+        ("dedup rule | sort rule", 13, "unexpected symbol found sort at line 1 and position 13"),
+        ("order rule", 6, "unexpected symbol found rule"),
+        ("fields rule |", 13, "unexpected symbol found <EOF>"),
         ("limit many", 6, "unexpected symbol found many"),
-        ("filter rule like /(/", 17, "invalid regular expression"),
-        ("SELECT * FROM falco", 0, "unexpected symbol found SELECT"),
+        ("filter rule like /(/", 17, "Invalid regular expression"),
+        ("filter " + "(" * 60, 58, "unexpected symbol found ("),
     ],
 )
 def test_what_cannot_be_answered_is_malformed_with_its_position(logs: Any, text: str, offset: int, words: str) -> None:
@@ -222,8 +240,9 @@ def test_what_cannot_be_answered_is_malformed_with_its_position(logs: Any, text:
 WORDS = re.findall(
     r"""\S+""",
     r"""
-    fields filter stats sort limit display by as and or not in like =~ = != < >= ( ) [ ] , | * bin count
-    sum ispresent @timestamp rule a.b `x y` 'text' 5 -1.5 5m /re/ asc desc #
+    fields filter stats sort limit display parse dedup search head tail order by as and or not in like =~ = != < >= (
+    ) [ ] , | * / + - % ^ bin datefloor count sum pct latest ispresent strlen replace if case now @timestamp @message
+    rule a.b `x y` 'text' '*:*' 5 1.5 5m /re/ /(?<g>x)/ asc desc #
     """,
 )
 
@@ -319,23 +338,23 @@ def many(running: Any, logs: Any) -> Any:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The messages that queries have parsed."""
     messages: list[str] = []
-    loads = insights.orjson.loads
+    loads = orjson.loads
 
     def noted(text: str | bytes) -> Any:
         if isinstance(text, str):  # the bodies of requests are bytes
             messages.append(text)
         return loads(text)
 
-    monkeypatch.setattr(insights.orjson, "loads", noted)
+    monkeypatch.setattr(orjson, "loads", noted)
     return messages
 
 
 def test_rows_of_messages_are_not_parsed_and_the_rest_is_only_counted(
     many: Any, parsed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: list[insights.EventRow] = []
-    made = insights.EventRow.__init__
-    monkeypatch.setattr(insights.EventRow, "__init__", lambda row, *args: rows.append(row) or made(row, *args))
+    rows: list[EventRow] = []
+    made = EventRow.__init__
+    monkeypatch.setattr(EventRow, "__init__", lambda row, *args: rows.append(row) or made(row, *args))
     answer = finished(many, start(many, "fields @message | limit 1000"))
     assert len(answer["results"]) == 1000
     assert (parsed, len(rows) <= 4000) == ([], True)
@@ -366,15 +385,15 @@ def test_a_sort_holds_no_more_rows_than_are_asked_of_it(
     many: Any, monkeypatch: pytest.MonkeyPatch, order: str, numbers: range
 ) -> None:
     most = 0
-    push = insights.Sort.push
+    push = Sort.push
 
-    def counted(sort: insights.Sort, row: insights.Row) -> insights.Row | None:
+    def counted(sort: Sort, row: Row) -> Row | None:
         nonlocal most
         kept = push(sort, row)
         most = max(most, len(sort._rows))
         return kept
 
-    monkeypatch.setattr(insights.Sort, "push", counted)
+    monkeypatch.setattr(Sort, "push", counted)
     rows = query(many, f"filter ispresent(n) | sort n {order} | fields n | limit 20")
     assert [row["n"] for row in rows] == [str(n) for n in numbers]
     assert 20 < most <= 1040
@@ -410,3 +429,29 @@ def test_results_of_compressed_events_are_the_same_and_hold_none_of_them(
     for stream in group.streams.values():
         stream.events.pack(30_000, keep=0)
     assert query(many, text) == expected
+
+
+def test_times_of_a_query_are_seconds_or_milliseconds(running: Any, logs: Any) -> None:
+    now = running.clock.ms()
+    answers = {
+        unit: finished(
+            logs,
+            logs.start_query(
+                logGroupName="falco",
+                startTime=(now - 3_600_000) // width,
+                endTime=now // width,
+                queryString="fields rule",
+            )["queryId"],
+        )["results"]
+        for unit, width in (("s", 1000), ("ms", 1))
+    }
+    assert answers["s"] == answers["ms"] != []
+    # A range in milliseconds ends at its last one; one in seconds has the whole of its last second.
+    first = now - now % 1000 - 60_000
+    events = [{"timestamp": first + ms, "message": f"at {ms}"} for ms in (0, 999)]
+    logs.create_log_stream(logGroupName="falco", logStreamName="exact")
+    logs.put_log_events(logGroupName="falco", logStreamName="exact", logEvents=events)
+    text = 'filter @logStream = "exact" | stats count(*) as n'
+    for start_, end, count in ((0, first // 1000, "2"), (0, first + 998, "1"), (first + 1, first + 999, "1")):
+        query_id = logs.start_query(logGroupName="falco", startTime=start_, endTime=end, queryString=text)["queryId"]
+        assert finished(logs, query_id)["results"] == [[{"field": "n", "value": count}]]
