@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -23,6 +24,7 @@ _TIMESTAMP = re.compile(
     r"(?:Z|([+-])(0\d|1[0-8]):?([0-5]\d)?)",
     re.ASCII,
 )
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:(?:/?/)?\S*\Z", re.IGNORECASE | re.ASCII)
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "string": ("string", (str,)),
     "integer": ("integer", (int,)),
@@ -86,60 +88,73 @@ def _faults(shape_name: str, value: Any, path: str, shown: str) -> Iterator[str]
     right = isinstance(value, types) and (kind == "boolean" or not isinstance(value, bool))
     if not right:
         yield f"{shown} should be {kind}"
-        return
-    if path in rules()["limits"]:
-        least, most = rules()["limits"][path]
-        noun = "characters" if kind == "string" else "items"
-        longer, shorter = ("longer", "shorter") if kind == "string" else ("have more", "have fewer")
-        be = "NOT be" if kind == "string" else "NOT"
-        if len(value) > most:
-            yield f"{shown} should {be} {longer} than {most} {noun}"
-        if len(value) < least:
-            yield f"{shown} should {be} {shorter} than {least} {noun}"
-    if path in rules()["ranges"]:
-        least, most = rules()["ranges"][path]
+    elif kind in ("integer", "number"):
+        least, most = rules()["ranges"].get(path, (shape.get("min", -math.inf), shape.get("max", math.inf)))
         if not least <= value <= most:
             yield f"{shown} should be {'>=' if value < least else '<='} {least if value < least else most}"
-    if kind == "string":
+    elif kind == "string":
         yield from _text_faults(shape, value, path, shown)
     elif kind == "array":
+        least, most = rules()["limits"].get(path, (shape.get("min", 0), shape.get("max", math.inf)))
+        if len(value) > most:
+            yield f"{shown} should NOT have more than {most} items"
+        if len(value) < least:
+            yield f"{shown} should NOT have fewer than {least} items"
         for index, item in enumerate(value):
             yield from _faults(shape["member"]["shape"], item, f"{path}[]", f"{shown}[{index}]")
     elif shape["type"] == "map":
         yield from _map_faults(shape, value, path, shown)
     elif kind == "object":
-        for name in shape.get("required", ()):
-            if name not in value:
-                yield f"{shown} should have required property '{name}'"
-        for name, member in value.items():
-            if name not in shape["members"]:
-                yield f"{shown} should NOT have additional properties"
-            else:
-                inner = f"{path}.{name}" if path else name
-                yield from _faults(shape["members"][name]["shape"], member, inner, f"{shown}.{name}")
+        yield from _object_faults(shape, value, path, shown)
+    if "enum" in shape and value not in shape["enum"]:
+        yield f"{shown} should be equal to one of the allowed values"
+
+
+def _object_faults(shape: Mapping[str, Any], value: Mapping[str, Any], path: str, shown: str) -> Iterator[str]:
+    for name in shape.get("required", ()):
+        if name not in value:
+            yield f"{shown} should have required property '{name}'"
+    for name in value:
+        if name not in shape["members"]:
+            yield f"{shown} should NOT have additional properties"
+    for name, member in shape["members"].items():
+        if name in value:
+            inner = f"{path}.{name}" if path else name
+            yield from _faults(member["shape"], value[name], inner, f"{shown}.{name}")
 
 
 def _text_faults(shape: Mapping[str, Any], value: str, path: str, shown: str) -> Iterator[str]:
-    if "enum" in shape and value not in shape["enum"]:
-        yield f"{shown} should be equal to one of the allowed values"
-    if path in rules()["timestamps"] and nanoseconds(value) is None:
-        yield f'{shown} should match format "date-time"'
     pattern = rules()["patterns"].get(path)
+    date = path in rules()["timestamps"]
+    # What has a pattern or is a time says so by that alone.
+    least = 1 if "pattern" in shape and not (pattern or date) else 0
+    least, most = rules()["limits"].get(path, (least, math.inf))
+    if len(value) > most:
+        yield f"{shown} should NOT be longer than {most} characters"
+    if len(value.strip()) < least:
+        yield f"{shown} should NOT be shorter than {least} characters"
     if pattern and re.search(pattern, value, re.ASCII) is None:
         yield f'{shown} should match pattern "{pattern}"'
-    if "pattern" in shape and not value.strip():
-        yield f'{shown} should match pattern "{shape["pattern"]}"'
+    if date and nanoseconds(value) is None:
+        yield f'{shown} should match format "date-time"'
+    if path in rules()["uris"] and _URI.match(value) is None:
+        yield f'{shown} should match format "uri"'
 
 
 def _map_faults(shape: Mapping[str, Any], value: Mapping[str, Any], path: str, shown: str) -> Iterator[str]:
-    most, longest_key, longest_value = rules()["maps"].get(path, (None, None, None))
-    if most is not None and len(value) > most:
+    most, longest_key, longest_value = rules()["maps"].get(path, (math.inf, math.inf, math.inf))
+    if len(value) > most:
         yield f"{shown} should NOT have more than {most} properties"
+    for key in value:
+        if len(key) > longest_key:
+            yield f"{shown} should NOT be longer than {longest_key} characters"
+        if not key.strip():
+            yield f"{shown} should NOT be shorter than 1 characters"
+        if not key.strip() or len(key) > longest_key:
+            yield f"{shown} property name '{key}' is invalid"
     for key, item in value.items():
         inner = f"{shown}['{key}']"
-        if not key.strip() or (longest_key is not None and len(key) > longest_key):
-            yield f"{shown} property name '{key[:128]}' is invalid"
-        if longest_value is not None and isinstance(item, str) and len(item) > longest_value:
+        if isinstance(item, str) and len(item) > longest_value:
             yield f"{inner} should NOT be longer than {longest_value} characters"
         yield from _faults(shape["value"]["shape"], item, f"{path}.*", inner)
 

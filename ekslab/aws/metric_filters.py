@@ -19,6 +19,7 @@ from ekslab.aws.protocols import AwsError
 
 MAX_FILTERS = 100  # in a log group
 MAX_REGEX_FILTERS = 5
+MAX_DIMENSIONS = 3
 _MAX_PAIRS = 1000  # of dimension names and values in an hour; beyond that the service disables a filter
 _HOUR = 3_600_000  # ms
 
@@ -143,38 +144,49 @@ def _made(group: str, p: Mapping[str, Any], now: int) -> MetricFilter:
     dimensions = transformation.get("dimensions") or {}
     default = transformation.get("defaultValue")
     if default is not None and dimensions:
-        raise _invalid("Invalid metric transformation: dimensions and default value are mutually exclusive properties.")
-    if len(dimensions) > 3:
-        raise _invalid("Invalid metric transformation: the maximum number of dimensions is 3.")
+        raise _wrong("dimensions and default value are mutually exclusive properties")
+    if len(dimensions) > MAX_DIMENSIONS:
+        raise _wrong(f"the maximum number of dimensions is {MAX_DIMENSIONS}")
     if transformation["metricNamespace"].startswith("AWS/"):
-        raise _invalid("Invalid metric transformation: namespaces that begin with AWS/ are reserved.")
+        raise _wrong("namespaces that begin with AWS/ are reserved")
     try:
         pattern = filter_patterns.compile_pattern(p["filterPattern"])
-        if dimensions and isinstance(pattern, TermPattern | RegexPattern):
-            raise _invalid(
-                "Invalid metric transformation: dimensions are supported with JSON and space-delimited filter patterns "
-                "only."
-            )
-        constant = _number(transformation["metricValue"])
-        read = (lambda message: constant) if constant is not None else _reader(transformation["metricValue"], pattern)
-        readers = {name: _reader(text, pattern) for name, text in dimensions.items()}
     except PatternError as error:
         raise _invalid(str(error)) from error
+    if dimensions and isinstance(pattern, TermPattern | RegexPattern):
+        raise _invalid("The specified filter pattern does not support dimensions")
+    value = transformation["metricValue"]
+    constant = _number(value)
+    read = (lambda message: constant) if constant is not None else _reader(value, pattern)
+    if read is None:
+        raise _wrong(f"metric value {value} must be a valid number")
+    readers = {}
+    for name, text in dimensions.items():
+        reader = _reader(text, pattern)
+        if reader is None:
+            raise _wrong("dimension value must be valid selector")
+        readers[name] = reader
     return MetricFilter(
         p["filterName"], group, p["filterPattern"], now, transformation, pattern.matches, read, readers, default
     )
 
 
-def _reader(text: str, pattern: filter_patterns.Pattern) -> Read:
-    """The function that extracts a field (`$.name` of JSON, `$name` of a space-delimited pattern) from a message."""
-    if text.startswith("$."):
+def _reader(text: str, pattern: filter_patterns.Pattern) -> Read | None:
+    """The function that extracts a field from a message, if a text names one.
+
+    That is `$.name` of JSON, without a wildcard, or `$name` of a space-delimited pattern that has this field.
+    """
+    if isinstance(pattern, SpacePattern):
+        return (lambda message: pattern.extracted(message).get(text)) if text in pattern.names else None
+    if not text.startswith("$."):
+        return None
+    try:
         selector = filter_patterns.parse_selector(text)
-        if selector.wildcard is not None:
-            raise _invalid(f"Invalid metric transformation: {text} must not have a wildcard.")
-        return lambda message: next(iter(selector.find(_document(message))), None)
-    if isinstance(pattern, SpacePattern) and text in pattern.names:
-        return lambda message: pattern.extracted(message).get(text)
-    raise _invalid(f"Invalid metric transformation: {text} is neither a number nor a field of the filter pattern.")
+    except PatternError:
+        return None
+    if selector.wildcard is not None:
+        return None
+    return lambda message: next(iter(selector.find(_document(message))), None)
 
 
 def _document(message: str) -> Any:
@@ -205,6 +217,10 @@ def _text(value: Any) -> str | None:
     if isinstance(value, int | float | str) and value != "":
         return str(value)
     return None
+
+
+def _wrong(message: str) -> AwsError:
+    return _invalid(f"Invalid metric transformation: {message}")
 
 
 def _invalid(message: str) -> AwsError:

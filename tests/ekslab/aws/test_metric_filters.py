@@ -91,6 +91,14 @@ def test_a_space_delimited_field_as_value_and_dimension(running: Any, logs: Any)
     assert values(running) == {"root": (20.0, 1.0), "app": (30.0, 1.0)}
 
 
+def test_dimensions_need_not_be_in_the_pattern_of_json(running: Any, logs: Any) -> None:
+    put_filter(logs, '{ $.rule = "*" }', dimensions={"P": "$.priority", "First": "$.tags[0]"})
+    put_filter(logs, "[ip, , size > 5]", name="place", metric="Place", dimensions={"Second": "$2"})
+    put(running, logs, {"rule": "R", "priority": "Notice", "tags": ["T1059"]}, "10.0.0.1 app 7")
+    assert values(running) == {"T1059,Notice": (1.0, 1.0)}
+    assert values(running, "Place") == {"app": (1.0, 1.0)}
+
+
 def test_dotted_keys_are_reached_in_brackets(running: Any, logs: Any) -> None:
     put_filter(logs, '{ $.rule = "*" }', dimensions={"Namespace": "$.output_fields.['k8s.ns.name']"})
     put(running, logs, {"rule": "R", "output_fields": {"k8s.ns.name": "shop"}})
@@ -169,18 +177,43 @@ def test_filters_are_described_replaced_and_deleted(running: Any, logs: Any) -> 
     assert logs.describe_metric_filters()["metricFilters"] == []
 
 
+WRONG = "InvalidParameterException: Invalid metric transformation"
+EXCLUSIVE = "dimensions and default value are mutually exclusive properties"
+
+
 @pytest.mark.parametrize(
     ("pattern", "value", "more", "message"),
     [
         ("{ $.a = }", "1", {}, "position"),
-        ("ERROR", "x", {}, "neither a number nor a field"),
-        ("ERROR", "$name", {}, "neither a number nor a field"),
-        ("[a, b]", "$c", {}, "neither a number nor a field"),
-        ("ERROR", "$.values[*]", {}, "wildcard"),
-        ("ERROR", "1", {"defaultValue": 0.0, "dimensions": {"A": "$.a"}}, "mutually exclusive"),
-        ("ERROR", "1", {"dimensions": {c: f"$.{c}" for c in "abcd"}}, "maximum number of dimensions is 3"),
-        ("ERROR", "1", {"dimensions": {"A": "$.a"}}, "JSON and space-delimited filter patterns only"),
-        ("%ERR%", "1", {"dimensions": {"A": "$.a"}}, "JSON and space-delimited filter patterns only"),
+        ("ERROR", "x", {}, f"{WRONG}: metric value x must be a valid number"),
+        ("ERROR", "$name", {}, f"{WRONG}: metric value $name must be a valid number"),
+        ("[a, b]", "$c", {}, f"{WRONG}: metric value $c must be a valid number"),
+        ("[a, b]", "$.a", {}, f"{WRONG}: metric value $.a must be a valid number"),
+        ("{ $.a = 1 }", "$.values[*]", {}, f"{WRONG}: metric value $.values[*] must be a valid number"),
+        ("{ $.a = 1 }", "$.", {}, f"{WRONG}: metric value $. must be a valid number"),
+        *(
+            (pattern, "1", {"defaultValue": 0.0, "dimensions": {"A": "$.a"}}, f"{WRONG}: {EXCLUSIVE}")
+            for pattern in ("ERROR", "{ $.a = 1 }")
+        ),
+        ("{ $.a = 1 }", "1", {"dimensions": {c: f"$.{c}" for c in "abcd"}}, f"{WRONG}: the maximum number of dim"),
+        *(
+            (pattern, "1", {"dimensions": {"A": value}}, "The specified filter pattern does not support dimensions")
+            for pattern in ("ERROR", '"two words"', "?a ?b", "-INFO", "%ERR%", "")
+            for value in ("$.a", "production")
+        ),
+        *(
+            (pattern, "1", {"dimensions": {"A": value}}, f"{WRONG}: dimension value must be valid selector")
+            for pattern, value in (
+                ("{ $.a = 1 }", "production"),
+                ("{ $.a = 1 }", "$a"),
+                ("{ $.a = 1 }", "$.b[*]"),
+                ("{ $.a = 1 }", "$.a.*"),
+                ("[a, b]", "$c"),
+                ("[a, b]", "$.a"),
+                ("[a, b]", "a"),
+                ("[a, , c]", "$4"),
+            )
+        ),
         ("ERROR", "1", {"metricName": "a:b"}, "regular expression pattern"),
         ("ERROR", "1", {"metricNamespace": "AWS/Falco"}, "reserved"),
         ("ERROR", "1", {"unit": "Alerts"}, "enum"),

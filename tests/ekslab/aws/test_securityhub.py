@@ -262,7 +262,7 @@ def test_a_workflow_without_a_status_is_a_new_one(hub: Any) -> None:
         ({"Title": "x" * 257}, "data.Title should NOT be longer than 256 characters"),
         ({"Title": ""}, "data.Title should NOT be shorter than 1 characters"),
         ({"Description": "x" * 1025}, "data.Description should NOT be longer than 1024 characters"),
-        ({"Description": " \n"}, r'data.Description should match pattern ".*\S.*"'),
+        ({"Description": " \n"}, "data.Description should NOT be shorter than 1 characters"),
         ({"Id": "x" * 513}, "data.Id should NOT be longer than 512 characters"),
         ({"SchemaVersion": "2020-01-01"}, "data.SchemaVersion should match pattern"),
         ({"CreatedAt": "yesterday"}, 'data.CreatedAt should match format "date-time"'),
@@ -282,8 +282,8 @@ def test_a_workflow_without_a_status_is_a_new_one(hub: Any) -> None:
         ({"FindingProviderFields": None}, "data should have required property 'FindingProviderFields'"),
         ({"FindingProviderFields": {"Types": ["Effects"]}}, "data should match some schema in anyOf"),
         (
-            {"FindingProviderFields": {"Severity": {"Label": "LOW"}, "Types": ["Container Software"]}},
-            "data.FindingProviderFields.Types[0] should match pattern",
+            {"FindingProviderFields": {"Severity": {"Label": "LOW"}, "Types": ["a/b/c/d"]}},
+            'data.FindingProviderFields.Types[0] should match pattern "^([^/]+)(/[^/]+){0,2}$"',
         ),
         ({"Process": {"Name": "x" * 65}}, "data.Process.Name should NOT be longer than 64 characters"),
     ],
@@ -296,15 +296,136 @@ def test_a_finding_that_breaks_the_format_is_told_how(hub: Any, changes: dict[st
     assert hub.get_findings()["Findings"] == []
 
 
+RATED = {"Severity": {"Label": "LOW"}}
+URL = "data.Remediation.Recommendation.Url"
+
+
+@pytest.mark.parametrize(
+    ("changes", "faults"),
+    [
+        # Blank text is too short, and nothing else.
+        ({"Title": ""}, ["data.Title should NOT be shorter than 1 characters"]),
+        ({"GeneratorId": "   "}, ["data.GeneratorId should NOT be shorter than 1 characters"]),
+        (
+            {"Resources": [{"Type": "", "Id": ""}]},
+            [f"data.Resources[0].{name} should NOT be shorter than 1 characters" for name in ("Type", "Id")],
+        ),
+        (
+            {"Note": {"Text": "", "UpdatedBy": "", "UpdatedAt": T0}},
+            [f"data.Note.{name} should NOT be shorter than 1 characters" for name in ("Text", "UpdatedBy")],
+        ),
+        (
+            {"Resources": [{"Type": "Container", "Id": "c", "Details": {"Container": {"ImageName": ""}}}]},
+            ["data.Resources[0].Details.Container.ImageName should NOT be shorter than 1 characters"],
+        ),
+        ({"Malware": [{"Name": " "}]}, ["data.Malware[0].Name should NOT be shorter than 1 characters"]),
+        # Types are in any namespace, of one to three parts.
+        ({"FindingProviderFields": RATED | {"Types": ["Container trouble", "Mine/a", "Mine/a/b c"]}}, []),
+        *(
+            (
+                {"FindingProviderFields": RATED | {"Types": ["TTPs", wrong]}},
+                ['data.FindingProviderFields.Types[1] should match pattern "^([^/]+)(/[^/]+){0,2}$"'],
+            )
+            for wrong in ("", "a/b/c/d", "a//b", "/a", "a/")
+        ),
+        ({"Types": ["x"] * 51}, ["data.Types should NOT have more than 50 items"]),
+        # Links are URIs.
+        *(
+            ({"Remediation": {"Recommendation": {"Url": right}}}, [])
+            for right in ("https://example.com/runbook?x=1#y", "HTTP://a", "mailto:sec@example.com", "urn:x:y")
+        ),
+        *(
+            ({"Remediation": {"Recommendation": {"Url": wrong}}}, [f'{URL} should match format "uri"'])
+            for wrong in ("example.com/runbook", "see the wiki", "https://example.com/a b", "//example.com", "1a:x")
+        ),
+        (
+            {"Remediation": {"Recommendation": {"Text": "x" * 513, "Url": ""}}},
+            [
+                "data.Remediation.Recommendation.Text should NOT be longer than 512 characters",
+                f"{URL} should NOT be shorter than 1 characters",
+                f'{URL} should match format "uri"',
+            ],
+        ),
+        ({"SourceUrl": "falco"}, ['data.SourceUrl should match format "uri"']),
+        (
+            {"ThreatIntelIndicators": [{"SourceUrl": "falco"}]},
+            ['data.ThreatIntelIndicators[0].SourceUrl should match format "uri"'],
+        ),
+        (
+            {"Vulnerabilities": [{"Id": "CVE-1", "ReferenceUrls": ["https://a.b", "x"]}]},
+            ['data.Vulnerabilities[0].ReferenceUrls[1] should match format "uri"'],
+        ),
+        # Lists, numbers, choices, and members that belong together.
+        (
+            {"Compliance": {"AssociatedStandards": [{"StandardsId": f"s-{i}"} for i in range(21)]}},
+            ["data.Compliance.AssociatedStandards should NOT have more than 20 items"],
+        ),
+        ({"Compliance": {"AssociatedStandards": [{"StandardsId": "s"}] * 20}}, []),
+        ({"Compliance": {"Status": "FAIL"}}, ["data.Compliance.Status should be equal to one of the allowed values"]),
+        (
+            {"FindingProviderFields": {"Severity": {"Label": "WARNING"}, "Types": ["Effects"]}},
+            ["data.FindingProviderFields.Severity.Label should be equal to one of the allowed values"],
+        ),
+        ({"Confidence": 101}, ["data.Confidence should be <= 100"]),
+        ({"Criticality": -1}, ["data.Criticality should be >= 0"]),
+        (
+            {"FindingProviderFields": RATED | {"Types": ["a"], "Confidence": 101}},
+            ["data.FindingProviderFields.Confidence should be <= 100"],
+        ),
+        ({"Network": {"SourcePort": -1}}, ["data.Network.SourcePort should be >= 0"]),
+        ({"Threats": []}, ["data.Threats should NOT have fewer than 1 items"]),
+        (
+            {"Threats": [{"Name": "x" * 129, "FilePaths": []}]},
+            [
+                "data.Threats[0].Name should NOT be longer than 128 characters",
+                "data.Threats[0].FilePaths should NOT have fewer than 1 items",
+            ],
+        ),
+        (
+            {"GeneratorDetails": {"Labels": ["x"] * 11}},
+            ["data.GeneratorDetails.Labels should NOT have more than 10 items"],
+        ),
+        (
+            {"PatchSummary": {"Id": "p", "OperationStartTime": "now"}},
+            ['data.PatchSummary.OperationStartTime should match format "date-time"'],
+        ),
+        ({"UpdatedAt": ""}, ['data.UpdatedAt should match format "date-time"']),
+        (
+            {"ProductFields": {"k" * 129: "v"}},
+            [
+                "data.ProductFields should NOT be longer than 128 characters",
+                f"data.ProductFields property name '{'k' * 129}' is invalid",
+            ],
+        ),
+        ({"AwsAccountId": "1234"}, [r'data.AwsAccountId should match pattern "^\d{12}$"']),
+    ],
+)
+def test_a_finding_breaks_the_format_in_exactly_so_many_ways(changes: dict[str, Any], faults: list[str]) -> None:
+    assert asff.faults(finding(**changes)) == faults
+
+
+def test_members_that_belong_together_are_asked_for() -> None:
+    wrong = finding(Note={}, RelatedFindings=[{}], Resources=[{}])
+    assert asff.faults(wrong) == [
+        *(f"data.Resources[0] should have required property '{name}'" for name in ("Type", "Id")),
+        *(f"data.RelatedFindings[0] should have required property '{name}'" for name in ("ProductArn", "Id")),
+        *(f"data.Note should have required property '{name}'" for name in ("Text", "UpdatedBy", "UpdatedAt")),
+    ]
+
+
 def test_what_boto3_would_not_send_is_refused_too() -> None:
     whole = {"Process": {"Pid": "1"}, "Sample": 1, "Nonsense": 1, "Types": "x", "Network": {"SourcePort": 70_000}}
     found = asff.faults({**finding(), **whole})
     assert found == [
-        "data.Process.Pid should be integer",
-        "data.Sample should be boolean",
         "data should NOT have additional properties",
         "data.Types should be array",
         "data.Network.SourcePort should be <= 65535",
+        "data.Process.Pid should be integer",
+        "data.Sample should be boolean",
+    ]
+    assert asff.faults(finding(RecordState=5)) == [
+        "data.RecordState should be string",
+        "data.RecordState should be equal to one of the allowed values",
     ]
     assert "data should have required property 'Title'" in asff.faults({})
     assert asff.faults([]) == ["data should be object"]
@@ -566,7 +687,14 @@ def shape_at(path: str) -> str:
 
 def test_every_limit_and_filter_is_about_a_member_that_exists() -> None:
     rules = asff.rules()
-    paths = [*rules["limits"], *rules["maps"], *rules["ranges"], *rules["patterns"], *rules["timestamps"]]
+    paths = [
+        *rules["limits"],
+        *rules["maps"],
+        *rules["ranges"],
+        *rules["patterns"],
+        *rules["timestamps"],
+        *rules["uris"],
+    ]
     assert all(shape_at(path) for path in [*paths, *rules["filters"].values()])
     shapes = service_model("securityhub")["shapes"]
     members = set(shapes["AwsSecurityFindingFilters"]["members"])
