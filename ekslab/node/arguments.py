@@ -41,7 +41,7 @@ def path_argument(name: str, raw: str, absolute: str) -> Argument:
 
 def flags_argument(name: str, number: int, text: str) -> Argument:
     if not number:
-        return Argument(name, "0(O_NONE)" if name == "flags" else "0", "O_NONE" if name == "flags" else "0")
+        return plain(name, "0")
     return Argument(name, f"{number}({text})", text, number)
 
 

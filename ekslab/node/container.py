@@ -31,6 +31,7 @@ class ContainerSpec:
     user: str = ""
     tty: bool = False
     privileged: bool = False
+    read_only_root: bool = False
     add: Sequence[str] = ()
     drop: Sequence[str] = ()
     mounts: Sequence[Mount] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ekslab.node import abi
@@ -64,26 +64,42 @@ class Watch:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MountPoint:
-    """A mounted file system; `source` and `kind` are shown in /proc/mounts."""
+    """A mounted file system; `source`, `kind` and `options` (`ro,nosuid,relatime`) are shown in /proc/mounts.
+
+    Lookup hands it on with what it finds: ro, noexec, nosuid and nodev hold for every file below.
+    """
 
     path: str
     root: Inode
     covered: Inode
-    read_only: bool = False
     source: str = "tmpfs"
     kind: str = "tmpfs"
+    options: str = "rw,relatime"
+    read_only: bool = field(init=False)
+    noexec: bool = field(init=False)
+    nosuid: bool = field(init=False)
+    nodev: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        options = self.options.split(",")
+        self.read_only, self.noexec = "ro" in options, "noexec" in options
+        self.nosuid, self.nodev = "nosuid" in options, "nodev" in options
 
 
 class Found(NamedTuple):
-    """Where a path leads: its directory and last name, the inode if there is one, and the path without links."""
+    """Where a path leads: its directory and last name, the inode if there is one, its mount, the path without links."""
 
     directory: Directory
     name: str
     inode: Inode | None
-    read_only: bool
+    mount: MountPoint
     real_path: str
+
+    @property
+    def read_only(self) -> bool:
+        return self.mount.read_only
 
     def need(self, path: str) -> Inode:
         if self.inode is None:
@@ -91,16 +107,24 @@ class Found(NamedTuple):
         return self.inode
 
 
-def _join(trail: list[tuple[Directory, str, bool]], *names: str) -> str:
+def _join(trail: list[tuple[Directory, str, MountPoint]], *names: str) -> str:
     return "/" + "/".join([name for _, name, _ in trail[1:]] + list(names))
 
 
 class Filesystem:
     """A mount namespace: a root directory and what is mounted below it."""
 
-    def __init__(self, root: Directory, *, clock: Callable[[], int], root_source: str = "overlay") -> None:
+    def __init__(
+        self,
+        root: Directory,
+        *,
+        clock: Callable[[], int],
+        source: str = "overlay",
+        kind: str = "overlay",
+        options: str = "rw,relatime",
+    ) -> None:
         self.root = root
-        self.root_source = root_source
+        self.root_mount = MountPoint("/", root, root, source, kind, options)
         self.now = clock
         self.mounts: dict[int, MountPoint] = {}
         # Cache of `accounts.name_of`, by path: file, its ctime, number -> name.
@@ -120,12 +144,12 @@ class Filesystem:
         if len(path) > _PATH_MAX:
             raise error("ENAMETOOLONG", path)
         todo = [part for part in reversed(path.split("/")) if part and part != "."]
-        # From the root to the current directory: (inode, name, whether its mount is read-only).
-        trail: list[tuple[Directory, str, bool]] = [(self.root, "", False)]
+        # From the root to the current directory: (inode, name, its mount).
+        trail: list[tuple[Directory, str, MountPoint]] = [(self.root, "", self.root_mount)]
         links = 0
         while todo:
             part = todo.pop()
-            directory, _, read_only = trail[-1]
+            directory, _, mount = trail[-1]
             if viewer is not None and not viewer.may(directory, abi.X_OK):
                 raise error("EACCES", path)
             if part == "..":
@@ -135,19 +159,20 @@ class Filesystem:
             if visited is not None:
                 visited.append(directory)
             inode = directory.lookup(part, viewer)
-            mount = self.mounts.get(id(inode)) if inode is not None else None
-            if mount is not None:
-                inode, read_only = mount.root, mount.read_only
             if inode is None:
                 if todo:
                     raise error("ENOENT", path)
-                return Found(directory, part, None, read_only, _join(trail, part))
+                return Found(directory, part, None, mount, _join(trail, part))
+            over = self.mounts.get(id(inode))
+            if over is not None:
+                inode, mount = over.root, over
             if isinstance(inode, Symlink) and (todo or follow):
                 links += 1
                 if links > _MAX_LINKS:
                     raise error("ELOOP", path)
                 if isinstance(inode, MagicLink):
                     inode = inode.inode
+                    mount = self._mount_of(inode)
                 else:
                     if inode.target.startswith("/"):
                         del trail[1:]
@@ -156,13 +181,13 @@ class Filesystem:
             if not todo:
                 if path.endswith("/") and not isinstance(inode, Directory) and follow:
                     raise error("ENOTDIR", path)
-                return Found(directory, part, inode, read_only, _join(trail, part))
+                return Found(directory, part, inode, mount, _join(trail, part))
             if not isinstance(inode, Directory):
                 raise error("ENOTDIR", path)
-            trail.append((inode, part, read_only))
-        directory, name, read_only = trail[-1]
+            trail.append((inode, part, mount))
+        directory, name, mount = trail[-1]
         parent = trail[-2][0] if len(trail) > 1 else directory
-        return Found(parent, name, directory, read_only, _join(trail))
+        return Found(parent, name, directory, mount, _join(trail))
 
     def trail(self, path: str) -> list[Inode]:
         """The inodes whose change can change what `path` shows: the file, its directory, and links on the way."""
@@ -176,7 +201,7 @@ class Filesystem:
     # -- mounts ----------------------------------------------------------------------------------------------------
 
     def mount(
-        self, path: str, root: Inode, *, read_only: bool = False, source: str = "tmpfs", kind: str = "tmpfs"
+        self, path: str, root: Inode, *, source: str = "tmpfs", kind: str = "tmpfs", options: str = "rw,relatime"
     ) -> None:
         """Mounts `root` at `path`, which is created (as a directory or an empty file, like `root`) if missing."""
         if isinstance(root, Directory):
@@ -184,17 +209,16 @@ class Filesystem:
         elif not self.exists(path):
             self.write_bytes(path, b"")
         covered = self.walk(path).need(path)
-        self.mounts[id(covered)] = MountPoint(path, root, covered, read_only, source, kind)
+        self.mounts[id(covered)] = MountPoint(path, root, covered, source, kind, options)
 
-    def mount_of(self, path: str) -> MountPoint | None:
-        """The mount whose tree a path lies in, or None for the root."""
-        best: MountPoint | None = None
-        for mount in self.mounts.values():
-            if (path == mount.path or path.startswith(mount.path.rstrip("/") + "/")) and (
-                best is None or len(mount.path) >= len(best.path)
-            ):
-                best = mount
-        return best
+    def mount_points(self) -> list[MountPoint]:
+        """Every mount, the root first."""
+        return [self.root_mount, *self.mounts.values()]
+
+    def _mount_of(self, inode: Inode) -> MountPoint:
+        """Where an inode that a link of /proc leads to is mounted. What is mounted nowhere has no restrictions."""
+        found = (mount for mount in self.mount_points() if mount.root.dev == inode.dev)
+        return next(found, MountPoint("", inode, inode))
 
     def is_mount_root(self, inode: Inode) -> bool:
         return any(mount.root is inode for mount in self.mounts.values())

@@ -39,6 +39,13 @@ class ProcessExit(BaseException):
         self.status = status
 
 
+class Attempt(NamedTuple):
+    """The arguments and environment of an execve that failed."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+
+
 class SystemCall(NamedTuple):
     """A system call as it is about to return. `source` and `target` are the two paths of rename, link and symlink."""
 
@@ -55,6 +62,8 @@ class SystemCall(NamedTuple):
     """What execve was asked to run."""
     time: int
     number: int
+    attempt: Attempt | None = None
+    """What an execve that failed would have run: the process is still what it was."""
 
     @property
     def container(self) -> Container | None:
@@ -179,13 +188,16 @@ class Task(Credentials, DescriptorTable):
         source: str | None = None,
         target: str | None = None,
         filename: str = "",
+        attempt: Attempt | None = None,
     ) -> None:
         """Shows a system call to the kernel's subscribers."""
         kernel = self.kernel
         if kernel.wants(type):
             now, number = kernel.now(), kernel.next_call_number()
             kernel.emit(
-                SystemCall(self, type, result, arguments, fd, file, path, source, target, filename, now, number)
+                SystemCall(
+                    self, type, result, arguments, fd, file, path, source, target, filename, now, number, attempt
+                )
             )
 
     # -- running -----------------------------------------------------------------------------------------------------

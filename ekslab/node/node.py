@@ -45,7 +45,7 @@ class Node:
     def _host_files(self) -> Filesystem:
         root = Directory(0o755, now=self.kernel.now())
         root.disk = self.kernel.disk
-        filesystem = Filesystem(root, clock=self.kernel.now, root_source="/dev/nvme0n1p1")
+        filesystem = Filesystem(root, clock=self.kernel.now, source="/dev/nvme0n1p1", kind="xfs", options="rw,noatime")
         for path in (
             "/boot",
             "/lib/modules",

@@ -9,11 +9,12 @@ from ekslab.node.container import Container
 from ekslab.node.filesystem import Filesystem
 from ekslab.node.inodes import ComputedFile, Device, Directory, Inode, MagicLink, Symlink, Viewer, new_tmpfs
 from ekslab.node.kernel import Kernel, Task
-from ekslab.node.limits import Memory
+from ekslab.node.limits import SHARED_MEMORY, Memory
 
 KERNEL_RELEASE = "6.12.40-64.114.amzn2023.x86_64"
 KERNEL_VERSION = "#1 SMP PREEMPT_DYNAMIC Tue Aug  5 00:00:00 UTC 2025"
 MEMORY_KIB = 7_935_204
+_RESTRICTED = "nosuid,nodev,noexec,relatime"
 _FILESYSTEMS = (
     "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevtmpfs\n\text4\n\txfs\nnodev\toverlay\n"
 )
@@ -151,12 +152,9 @@ def _meminfo() -> bytes:
 
 def mount_table(filesystem: Filesystem) -> str:
     """What /proc/mounts says."""
-    lines = [f"{filesystem.root_source} / overlay rw,relatime 0 0"]
-    lines += [
-        f"{mount.source} {mount.path} {mount.kind} {'ro' if mount.read_only else 'rw'},relatime 0 0"
-        for mount in filesystem.mounts.values()
-    ]
-    return "\n".join(lines) + "\n"
+    return "".join(
+        f"{mount.source} {mount.path} {mount.kind} {mount.options} 0 0\n" for mount in filesystem.mount_points()
+    )
 
 
 class PtsDirectory(Directory):
@@ -207,15 +205,24 @@ def new_dev(kernel: Kernel, memory: Memory) -> Directory:
 
 
 def mount_kernel_filesystems(filesystem: Filesystem, kernel: Kernel, container: Container | None) -> None:
-    """Mounts /proc, /dev, /dev/pts, /dev/shm, /dev/mqueue and /sys into a namespace."""
+    """Mounts /proc, /dev, /dev/pts, /dev/shm, /dev/mqueue and /sys into a namespace, with the runtime's options."""
     memory = container.memory if container is not None else kernel.memory
-    filesystem.mount("/proc", ProcDirectory(kernel, filesystem, container), source="proc", kind="proc")
-    filesystem.mount("/dev", new_dev(kernel, memory), source="tmpfs", kind="tmpfs")
-    filesystem.mount("/dev/pts", PtsDirectory(kernel, container), source="devpts", kind="devpts")
-    filesystem.mount("/dev/mqueue", new_tmpfs(kernel.now, memory, 0o1777), source="mqueue", kind="mqueue")
-    filesystem.mount("/dev/shm", new_tmpfs(kernel.now, memory, 0o1777), source="shm", kind="tmpfs")
+    pids = None if container is not None and container.spec.host_pid else container
+    processes = ProcDirectory(kernel, filesystem, pids)
+    filesystem.mount("/proc", processes, source="proc", kind="proc", options=f"rw,{_RESTRICTED}")
+    filesystem.mount("/dev", new_dev(kernel, memory), options="rw,nosuid,size=65536k,mode=755")
+    terminals = PtsDirectory(kernel, container)
+    options = "rw,nosuid,noexec,relatime,gid=5,mode=620,ptmxmode=666"
+    filesystem.mount("/dev/pts", terminals, source="devpts", kind="devpts", options=options)
+    queues = new_tmpfs(kernel.now, memory, 0o1777)
+    filesystem.mount("/dev/mqueue", queues, source="mqueue", kind="mqueue", options=f"rw,{_RESTRICTED}")
     sys = new_tmpfs(kernel.now, memory, 0o555)
-    filesystem.mount("/sys", sys, read_only=container is not None, source="sysfs", kind="sysfs")
+    changeable = container is None or container.spec.privileged
+    options = f"{'rw' if changeable else 'ro'},{_RESTRICTED}"
+    filesystem.mount("/sys", sys, source="sysfs", kind="sysfs", options=options)
+    # The node's own is for its programs: of what systemd mounts, only a container's has noexec.
+    options = f"rw,{_RESTRICTED},size={SHARED_MEMORY >> 10}k" if container is not None else "rw,nosuid,nodev"
+    filesystem.mount("/dev/shm", new_tmpfs(kernel.now, memory, 0o1777), source="shm", options=options)
     fs = sys.entries["fs"] = Directory(0o755, dev=sys.dev)
     cgroup = fs.entries["cgroup"] = Directory(0o555, dev=sys.dev)
     cgroup.entries = {

@@ -125,10 +125,12 @@ class Runtime:
         disk = Disk(LAYER, parent=self.kernel.disk, reserve=0)
         memory = Memory(spec.memory_limit, self.kernel.memory)
         root = new_overlay(image.layer.root, self.kernel.now, disk)
-        filesystem = Filesystem(root, clock=self.kernel.now)
+        filesystem = Filesystem(
+            root, clock=self.kernel.now, options="ro,relatime" if spec.read_only_root else "rw,relatime"
+        )
         container = Container(spec, image, id, hostname, filesystem, disk, memory)
         memory.kill = partial(self._out_of_memory, container)
-        mount_kernel_filesystems(filesystem, self.kernel, None if spec.host_pid else container)
+        mount_kernel_filesystems(filesystem, self.kernel, container)
         self._mount_pod_files(container)
         for mount in sorted(spec.mounts, key=lambda mount: mount.path.count("/")):
             self._mount(container, mount)
@@ -163,7 +165,7 @@ class Runtime:
         ):
             file = File(text.encode(), 0o644 if path != spec.termination_log else 0o666, now=self.kernel.now())
             file.place(container.disk)
-            container.filesystem.mount(path, file, source="/dev/nvme0n1p1", kind="xfs")
+            container.filesystem.mount(path, file, source="/dev/nvme0n1p1", kind="xfs", options="rw,noatime")
 
     def _mount(self, container: Container, mount: Mount) -> None:
         source = mount.source
@@ -173,7 +175,8 @@ class Runtime:
             if not self.filesystem.exists(path):
                 self.filesystem.mkdir(path)
             root = self.filesystem.walk(path).need(path)
-            container.filesystem.mount(mount.path, root, read_only=mount.read_only, source=path, kind="xfs")
+            options = f"{'ro' if mount.read_only else 'rw'},noatime"
+            container.filesystem.mount(mount.path, root, source=path, kind="xfs", options=options)
             self._mount_below(container, path, mount)
             return
         if isinstance(source, Files):
@@ -188,9 +191,9 @@ class Runtime:
                 )
             root = _below(source, mount.sub_path, self.kernel.now())
             name = "tmpfs" if source.medium else "/dev/nvme0n1p1"
-        container.filesystem.mount(
-            mount.path, root, read_only=mount.read_only, source=name, kind="tmpfs" if name == "tmpfs" else "xfs"
-        )
+        kind, times = ("tmpfs", "relatime") if name == "tmpfs" else ("xfs", "noatime")
+        options = f"{'ro' if mount.read_only else 'rw'},{times}"
+        container.filesystem.mount(mount.path, root, source=name, kind=kind, options=options)
 
     def _mount_below(self, container: Container, path: str, mount: Mount) -> None:
         """What is mounted on the node below a hostPath is seen in the container as well."""
@@ -198,8 +201,9 @@ class Runtime:
         for host in list(self.filesystem.mounts.values()):
             if host.path.startswith(prefix):
                 inside = posixpath.join(mount.path, host.path[len(prefix) :])
+                options = host.options.replace("rw,", "ro,", 1) if mount.read_only else host.options
                 container.filesystem.mounts[id(host.covered)] = MountPoint(
-                    inside, host.root, host.covered, mount.read_only or host.read_only, host.source, host.kind
+                    inside, host.root, host.covered, host.source, host.kind, options
                 )
 
     async def start(self, container: Container) -> None:

@@ -45,6 +45,7 @@ def container_spec(
         user="" if user is None else str(user) if group is None else f"{user}:{group}",
         tty=bool(spec.get("tty")),
         privileged=bool(context.get("privileged")),
+        read_only_root=bool(context.get("readOnlyRootFilesystem")),
         add=tuple(capabilities.get("add") or ()),
         drop=tuple(capabilities.get("drop") or ()),
         mounts=mounts,

@@ -11,10 +11,10 @@ from ekslab.node.fields.common import (
     ArgumentExtract,
     Extract,
     cgroups,
-    environment,
     exe_flags,
     fd_limit,
     tty_device,
+    variables,
     zero_terminated,
 )
 from ekslab.node.kernel import SystemCall, Task
@@ -37,10 +37,11 @@ def _pid_argument(name: str, process: Task | None) -> Argument:
 
 def _start_arguments(call: SystemCall) -> tuple[Argument, ...]:
     process = call.process
+    argv = call.attempt.argv if call.attempt is not None else [process.exe, *process.argv[1:]]
     return (
         result_argument(call.result),
-        plain("exe", process.exe),
-        plain("args", zero_terminated(process.argv[1:])),
+        plain("exe", argv[0] if argv else ""),
+        plain("args", zero_terminated(argv[1:])),
         _pid_argument("tid", process),
         _pid_argument("pid", process),
         _pid_argument("ptid", process.parent),
@@ -82,7 +83,7 @@ def _execve_arguments(call: SystemCall) -> tuple[Argument, ...]:
     leader = process.group_leader
     return (
         *_start_arguments(call),
-        plain("env", zero_terminated(environment(process))),
+        plain("env", zero_terminated(variables(call.attempt.env if call.attempt is not None else process.env))),
         plain("tty", str(tty_device(call))),
         plain("vpgid", str(leader.vpid)),
         Argument("loginuid", "-1(<NONE>)", "<NONE>", -1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ekslab.node import abi
 from ekslab.node.kernel import SystemCall, Task
@@ -40,7 +40,11 @@ def command_line(process: Task) -> str:
 
 
 def environment(process: Task) -> list[str]:
-    return [f"{name}={value}" for name, value in process.env.items()]
+    return variables(process.env)
+
+
+def variables(env: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in env.items()]
 
 
 def cgroups(process: Task) -> list[str]:

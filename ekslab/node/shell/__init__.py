@@ -7,10 +7,10 @@ from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell import builtins as _builtins  # noqa: F401 - registers the built-in commands
-from ekslab.node.shell.builtins.flow import script_text
 from ekslab.node.shell.errors import ExpansionError, ShellSyntaxError
 from ekslab.node.shell.interactive import interactive
 from ekslab.node.shell.interpreter import Shell
+from ekslab.node.shell.programs import script_text
 
 
 @program("dash")

@@ -6,7 +6,7 @@ dash makes a command's redirections before it starts the command (vfork), bash i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Self
 
 from ekslab.node import abi
@@ -15,9 +15,25 @@ from ekslab.node.process import Process
 from ekslab.node.shell.errors import ExpansionError, Interrupted
 from ekslab.node.shell.redirections import Redirections, message
 from ekslab.node.shell.syntax import Redirect
+from ekslab.node.syscalls.processes import Executable
 
 _LONGEST_ARGUMENT = 131_072  # bytes, the kernel's limit
 _MOST_ARGUMENTS = 2_097_152  # bytes of all arguments and the environment
+
+
+async def script_text(process: Process, path: str) -> str:
+    """A script's text, which the process then holds; NULs are left out. Raises OSError."""
+    fd = process.open(path)
+    parts: list[bytes] = []
+    try:
+        while chunk := await process.read(fd):
+            kept = chunk.replace(b"\0", b"")
+            process.charge(len(kept) + 64)
+            parts.append(kept)
+            await process.cooperate()
+    finally:
+        process.close(fd)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 class Programs(Redirections):
@@ -107,26 +123,57 @@ class Programs(Redirections):
                 arg0 = f"-{argv[0]}"
         if not argv:
             return 0
+        env = {} if clean else self.environment(assignments)
         try:
             self._check_size(argv)
-            executable = self.process.executable(argv[0], argv=[arg0 or argv[0], *argv[1:]], path=self.get("PATH"))
+            given = [arg0 or argv[0], *argv[1:]]
+            if not self.bash:  # dash tries each directory of PATH here, and looks before only when it forks
+                self.process.env["PATH"] = self.get("PATH") or self.process.env.get("PATH", "")
+                raise ProcessExit(await self.process.exec(given, env=env, failed=self._raise))
+            executable = self._executable(self.process, argv[0], given, env)
         except OSError as exc:
             status = self._not_run(argv[0], exc, "exec: ")
             if self.interactive or self.shopt.get("execfail"):
                 return status
             raise ProcessExit(status) from None
-        raise ProcessExit(
-            await self.process.run_executable(executable, env={} if clean else self.environment(assignments))
-        )
+        raise ProcessExit(await self.process.run_executable(executable, env=env))
 
-    async def _replace(self, argv: list[str], assignments: dict[str, str]) -> int:
+    @staticmethod
+    def _raise(exc: OSError) -> int:
+        raise exc
+
+    def _executable(self, process: Process, name: str, argv: list[str], env: Mapping[str, str]) -> Executable:
+        """What a name means, as the shell finds it; an execve of `process` that fails is an event."""
+        path = process.find_program(name, self.get("PATH"))
+        try:
+            return process.loaded(path, argv)
+        except OSError as exc:
+            process.refused(path, argv, exc, env)
+            if abi.errno_name(exc) == "ENOEXEC" and not self.bash:
+                return process.loaded("/bin/sh", ["/bin/sh", path, *argv[1:]])
+            raise
+
+    async def _script(self, path: str, argv: list[str]) -> int:
+        """bash runs a file that has no first line `#!` itself."""
+        text = await script_text(self.process, path)
+        if "\0" in text.partition("\n")[0]:
+            self.complain(f"{argv[0]}: cannot execute binary file: Exec format error")
+            return 126
+        self.arg0 = self.in_script = path
+        self.positional = argv[1:]
+        return await self.run_text(text)
+
+    async def _replace(self, process: Process, argv: list[str], assignments: dict[str, str]) -> int:
         """Goes on as another program; the status of what it ran (or of not finding it)."""
+        env = self.environment(assignments)
         try:
             self._check_size(argv)
-            executable = self.process.executable(argv[0], argv=argv, path=self.get("PATH"))
+            executable = self._executable(process, argv[0], argv, env)
         except OSError as exc:
+            if abi.errno_name(exc) == "ENOEXEC" and self.bash:
+                return await self._script(process.find_program(argv[0], self.get("PATH")), argv)
             return self._not_run(argv[0], exc)
-        return await self.process.run_executable(executable, env=self.environment(assignments))
+        return await process.run_executable(executable, env=env)
 
     def _check_size(self, argv: list[str]) -> None:
         """E2BIG when execve wouldn't take so many or so long arguments."""
@@ -153,10 +200,10 @@ class Programs(Redirections):
                 return self._failed(exc)
         try:
             if tail and not (self.bash and ("EXIT" in self.traps)):
-                return await self._replace(words, assignments)
+                return await self._replace(process, words, assignments)
             try:
                 self._check_size(words)
-                executable = process.executable(words[0], argv=words, path=self.get("PATH"))
+                process.find_program(words[0], self.get("PATH"))
             except OSError as exc:
                 if in_child:  # bash has made the redirections by the time it finds out
                     saved = await self._redirect(redirects)
@@ -165,6 +212,7 @@ class Programs(Redirections):
             pipes = set(self.pipes)
 
             async def main(child: Process) -> int:
+                shell = self
                 if in_child:
                     shell = self.in_child(child)
                     try:
@@ -177,7 +225,7 @@ class Programs(Redirections):
                 if self.interactive:
                     for number in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
                         child.default_signal(number)
-                return await child.run_executable(executable, env=self.environment(assignments))
+                return await shell._replace(child, words, assignments)
 
             child = self._fork(main, new_group=self.interactive, call="clone" if self.bash else "vfork")
             return (await self.foreground([child]))[0]

@@ -433,6 +433,10 @@ class State(ABC):
     # -- what running commands adds (`Shell`) -------------------------------------------------------------------------
 
     @abstractmethod
+    async def run_text(self, text: str, *, tail: bool = False, line: int = 1) -> int:
+        """Reads and runs a text; its status."""
+
+    @abstractmethod
     async def substitute(self, body: Sequence) -> str:
         """The output of a command substitution, without the newlines at its end."""
 

@@ -60,7 +60,7 @@ class FileCalls(PathLookup):
             if writing and isinstance(inode, Directory):
                 raise error("EISDIR", path)
             want = (abi.W_OK if writing else 0) | (abi.R_OK if flags & abi.O_ACCMODE != abi.O_WRONLY else 0)
-            if not self.may(inode, want):
+            if not self.may(inode, want) or (isinstance(inode, Device) and found.mount.nodev):
                 raise error("EACCES", path)
             if writing and found.read_only and isinstance(inode, File):
                 raise error("EROFS", path)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ekslab.node import abi
 from ekslab.node.abi import error
 from ekslab.node.arguments import Argument, result_argument
-from ekslab.node.filesystem import Found, Watch
+from ekslab.node.filesystem import Found, MountPoint, Watch
 from ekslab.node.inodes import Device, Directory, File, Inode, Stat, Symlink
 from ekslab.node.kernel import Task
 
@@ -78,6 +78,8 @@ class PathLookup(Task):
             return False
         if found.inode is None or (mode & abi.W_OK and found.read_only and not isinstance(found.inode, Device)):
             return False
+        if mode & abi.X_OK and found.mount.noexec and isinstance(found.inode, File):
+            return False
         return self.may(found.inode, mode)
 
     def exists(self, path: str) -> bool:
@@ -100,6 +102,12 @@ class PathLookup(Task):
         found = self._walk(path)
         found.need(path)
         return found.real_path
+
+    def mount_of(self, path: str) -> MountPoint:
+        """The mount in which a path lies (statfs)."""
+        found = self._walk(path)
+        found.need(path)
+        return found.mount
 
     def readlink(self, path: str) -> str:
         inode = self._walk(path, follow=False).need(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ekslab.node import abi
-from ekslab.node.arguments import flags_argument, plain, result_argument
+from ekslab.node.arguments import Argument, flags_argument, plain, result_argument
 from ekslab.node.descriptors import OpenFile, RegularFile
 from ekslab.node.inodes import File
 from ekslab.node.kernel import Task
@@ -33,5 +33,7 @@ class MemoryCalls(Task):
 
     def userfaultfd(self) -> int:
         fd = self.install(OpenFile())
-        self.emit("userfaultfd", fd, result_argument(fd), flags_argument("flags", 0, ""), fd=fd, file=self.fds[fd])
+        self.emit(
+            "userfaultfd", fd, result_argument(fd), Argument("flags", "0(O_NONE)", "O_NONE"), fd=fd, file=self.fds[fd]
+        )
         return fd

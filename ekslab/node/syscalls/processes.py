@@ -6,14 +6,15 @@ import asyncio
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from ekslab.node import abi, programs
 from ekslab.node.abi import error
 from ekslab.node.arguments import Argument, plain, result_argument
 from ekslab.node.filesystem import Found
-from ekslab.node.inodes import Directory, File
-from ekslab.node.kernel import ProcessExit, Task
+from ekslab.node.inodes import File
+from ekslab.node.kernel import Attempt, ProcessExit, Task
 from ekslab.node.syscalls.files import FileCalls
 
 _MOST_PROCESSES = 512  # per container
@@ -105,19 +106,24 @@ class ProcessCalls(FileCalls):
             self.children.remove(child)
         return status
 
+    def _candidates(self, name: str, path: str | None) -> list[str]:
+        search = self.env.get("PATH", _DEFAULT_PATH) if path is None else path
+        return [posixpath.join(directory or ".", name) for directory in search.split(":")]
+
     def find_program(self, name: str, path: str | None = None) -> str:
-        """The path of the executable that a name means, looked up in PATH; FileNotFoundError if there is none."""
+        """The path of the file that a name means, as shells look it up in PATH: by stat, before they fork.
+
+        A file that may not be executed is the last resort. FileNotFoundError if there is none.
+        """
         if "/" in name:
             return name
-        search = self.env.get("PATH", _DEFAULT_PATH) if path is None else path
-        denied = False
-        for directory in search.split(":"):
-            candidate = posixpath.join(directory or ".", name)
-            if self.isfile(candidate):
-                if self.access(candidate, abi.X_OK):
-                    return candidate
-                denied = True
-        raise error("EACCES" if denied else "ENOENT", name)
+        files = [candidate for candidate in self._candidates(name, path) if self.isfile(candidate)]
+        for candidate in files:
+            if self.access(candidate, abi.X_OK):
+                return candidate
+        if not files:
+            raise error("ENOENT", name)
+        return files[0]
 
     def _load(self, path: str, argv: Sequence[str]) -> tuple[Found, programs.Program, str, list[str], str]:
         """Resolves what execve runs: the file, its program, the program's name, the arguments, and the new `comm`."""
@@ -126,7 +132,7 @@ class ProcessCalls(FileCalls):
         for _ in range(4):
             found = self._walk(path)
             inode = found.need(path)
-            if isinstance(inode, Directory) or not isinstance(inode, File) or not self.may(inode, abi.X_OK):
+            if not isinstance(inode, File) or not self.may(inode, abi.X_OK) or found.mount.noexec:
                 raise error("EACCES", path)
             name = programs.program_name(inode.data)
             if name is not None:
@@ -146,11 +152,19 @@ class ProcessCalls(FileCalls):
 
     def executable(self, name: str, *, argv: Sequence[str] | None = None, path: str | None = None) -> Executable:
         """Looks a program up, for `run_executable`; raises what execve would raise."""
-        words = list(map(len, argv or ()))
+        return self.loaded(self.find_program(name, path), argv if argv is not None else [name])
+
+    def loaded(self, path: str, argv: Sequence[str]) -> Executable:
+        """The program in a file, for `run_executable`; raises what execve would raise."""
+        words = list(map(len, argv))
         if max(words, default=0) > _LONGEST_WORD or sum(words) + len(words) * 8 > _LONGEST_COMMAND:
-            raise error("E2BIG", name)
-        found_path = self.find_program(name, path)
-        return Executable(found_path, *self._load(found_path, argv if argv is not None else [name]))
+            raise error("E2BIG", path)
+        return Executable(path, *self._load(path, argv))
+
+    def refused(self, path: str, argv: Sequence[str], exc: OSError, env: Mapping[str, str] | None = None) -> None:
+        """Emits the execve that failed. The process stays what it is, and so do its fields in the event."""
+        attempt = Attempt(argv, self.env if env is None else env)
+        self.emit("execve", -abi.errno_number(abi.errno_name(exc)), filename=path, attempt=attempt)
 
     async def run_executable(self, executable: Executable, *, env: Mapping[str, str] | None = None) -> int:
         """Replaces what this process runs (execve) and runs that to its end; its exit status."""
@@ -170,7 +184,8 @@ class ProcessCalls(FileCalls):
             self.exe_path = self.name = f"memfd:{getattr(self.exe_inode, 'memfd', '')}"
             self.name = self.name[:15]
         inode = self.exe_inode
-        if inode is not None and inode.mode & 0o4000 and self.container is not None:
+        sets_user = inode is not None and inode.mode & 0o4000 and not executable.found.mount.nosuid
+        if inode is not None and sets_user and self.container is not None:
             self.euid = inode.uid
         self.emit("execve", 0, filename=executable.path)
         self._load_libraries()
@@ -183,9 +198,43 @@ class ProcessCalls(FileCalls):
                 fd = self.open(path, abi.O_RDONLY | abi.O_CLOEXEC)
                 self.close(fd)
 
-    async def exec(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
-        """`return await p.exec(argv)`: goes on as another program."""
-        return await self.run_executable(self.executable(argv[0], argv=argv), env=env)
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        failed: Callable[[OSError], int] | None = None,
+    ) -> int:
+        """`return await p.exec(argv)`: goes on as another program, which the C library's execvp finds.
+
+        When it can't be run, ends with what `failed` returns, else raises the error.
+        """
+        try:
+            executable = self._execvp(argv, env)
+        except OSError as exc:
+            if failed is None:
+                raise
+            return failed(exc)
+        return await self.run_executable(executable, env=env)
+
+    def _execvp(self, argv: Sequence[str], env: Mapping[str, str] | None) -> Executable:
+        """Tries execve for each directory of PATH until one succeeds; each failure is an event.
+
+        A file without a first line `#!` is run by sh.
+        """
+        name, denied = argv[0], False
+        for path in [name] if "/" in name else self._candidates(name, None):
+            try:
+                return self.loaded(path, argv)
+            except OSError as exc:
+                self.refused(path, argv, exc, env)
+                number = abi.errno_name(exc)
+                if number == "ENOEXEC":
+                    return self.loaded("/bin/sh", ["/bin/sh", path, *argv[1:]])
+                if number not in ("ENOENT", "ENOTDIR", "EACCES"):
+                    raise
+                denied = denied or number == "EACCES"
+        raise error("EACCES" if denied else "ENOENT", name)
 
     def spawn(
         self,
@@ -200,10 +249,12 @@ class ProcessCalls(FileCalls):
         gid: int | None = None,
         new_group: bool = False,
         call: str = "vfork",
-        path: str | None = None,
+        failed: Callable[[Self, OSError], int] | None = None,
     ) -> Self:
-        """Starts a program as a child; raises FileNotFoundError, PermissionError or ENOEXEC when it can't be run."""
-        executable = self.executable(argv[0], argv=argv, path=path)
+        """Starts a program as a child, which looks it up by `exec`.
+
+        When it can't be run, the child ends with what `failed` returns, else with an error message and 1.
+        """
 
         async def main(child: Self) -> int:
             for source, fd in ((stdin, 0), (stdout, 1), (stderr, 2)):
@@ -214,7 +265,7 @@ class ProcessCalls(FileCalls):
                     child.close(fd)
             if cwd is not None:
                 child.cwd = child.real_path(cwd)
-            return await child.run_executable(executable, env=env)
+            return await child.exec(argv, env=env, failed=partial(failed, child) if failed is not None else None)
 
         return self.fork(main, uid=uid, gid=gid, new_group=new_group, call=call)
 

@@ -910,10 +910,24 @@ async def dd(p: Process) -> int:
     if settings.get("status") != "none":
         seconds = max((p.kernel.now() - started) / 1e9, 1e-6)
         size = f"{records.total} byte{'s' if records.total != 1 else ''}"
+        amounts = [_amount(records.total, 1000)] if records.total >= 1000 else []
+        amounts += [_amount(records.total, 1024)] if records.total >= 1024 else []
         p.stderr.write(
-            f"{records.text(records.read)} in\n{records.text(records.written)} out\n{size} copied, {seconds:.6g} s\n"
+            f"{records.text(records.read)} in\n{records.text(records.written)} out\n{size} "
+            f"{'(' + ', '.join(amounts) + ') ' if amounts else ''}copied, {seconds:.6g} s, "
+            f"{_amount(int(records.total / seconds), 1000)}/s\n"
         )
     return status
+
+
+def _amount(size: int, base: int) -> str:
+    value, units = float(size), iter(("B", *("kMGT" if base == 1000 else "KMGT")))
+    unit = next(units)
+    while value >= base:
+        value /= base
+        unit = next(units, "T")
+    text = f"{value:.1f}" if value < 9.95 and unit != "B" else f"{value:.0f}"
+    return f"{text} {unit}{'' if unit == 'B' else 'B' if base == 1000 else 'iB'}"
 
 
 class _Records:
@@ -941,7 +955,8 @@ async def _copy_blocks(
                 break
             size += len(chunk)
             if skip <= 0:
-                await emit(p, chunk, writing)
+                p.write(writing, chunk)
+                await p.drain(writing)
                 records.total += len(chunk)
             if p.fstat(reading).mode & 0o170000 == abi.S_IFIFO:
                 break  # one read of a pipe is one record

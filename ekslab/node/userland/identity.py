@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from ekslab.node import abi
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.options import parse, quoted, usage
 from ekslab.node.userland.show import answer
+
+_ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def look_up_names(p: Process, *databases: str) -> None:
@@ -131,20 +135,38 @@ async def nologin(p: Process) -> int:
 
 @program("su")
 async def su(p: Process) -> int:
-    words = p.argv[1:]
-    login, command, user = False, None, "root"
-    while words:
-        word = words.pop(0)
-        if word in ("-", "-l", "--login"):
-            login = True
-        elif word in ("-c", "--command") and words:
-            command = words.pop(0)
-        elif word in ("-s", "--shell") and words:
-            words.pop(0)
-        elif word.startswith("-"):
-            usage(p, f"invalid option -- '{word.lstrip('-')}'")
-        else:
-            user = word
+    """util-linux's: it runs the shell by its path, without looking along PATH."""
+    options = parse(
+        p,
+        "mplhVPTc:s:g:G:w:",
+        {
+            "login": "l",
+            "command": "c",
+            "session-command": "c",
+            "shell": "s",
+            "preserve-environment": "p",
+            "group": "g",
+            "supp-group": "G",
+            "whitelist-environment": "w",
+            "pty": "P",
+        },
+        stop_at_operand=True,
+    )
+    words = list(options.operands)
+    login = "l" in options
+    if words[:1] == ["-"]:
+        login = True
+        words.pop(0)
+    user, *further = words or ["root"]
+    # Options may follow the user's name; what follows `--` or the next word goes to the shell.
+    if further[:1] and further[0].startswith("-") and further[0] != "--":
+        late = parse(p, "mplc:s:", {"login": "l", "command": "c", "shell": "s"}, arguments=further)
+        options.values.update(late.values)
+        options.flags += late.flags
+        login, further = login or "l" in late, late.operands
+    for letter in "gGwPT":
+        if letter in options:
+            return p.fail(f"option -{letter} is not simulated in this lab")
     entry = next((e for e in entries(p, "/etc/passwd") if e[0] == user), None)
     if entry is None:
         return p.fail(f"user {user} does not exist or the user entry does not contain all the required fields")
@@ -154,19 +176,29 @@ async def su(p: Process) -> int:
             await answer(p)
         return p.fail("Authentication failure")
     p.close(p.open("/etc/shadow")) if p.exists("/etc/shadow") else None
-    shell = entry[6] or "/bin/sh"
-    env = {**p.env, "HOME": entry[5], "SHELL": shell, "USER": user, "LOGNAME": user}
-    argv = [shell, *(["-c", command] if command is not None else [])]
-    try:
-        child_program = p.executable(shell, argv=argv)
-    except OSError as exc:
-        return p.fail(f"failed to execute {shell}: {exc.strerror}", 127)
+    keep = ("p" in options or "m" in options) and not login
+    shell = options.values.get("s") or (p.env.get("SHELL") if keep else None) or entry[6] or "/bin/sh"
+    env = dict(p.env) if not login else {name: p.env[name] for name in ("TERM",) if name in p.env}
+    if not keep:
+        env |= {"HOME": entry[5], "SHELL": shell, "USER": user, "LOGNAME": user}
+    if login:
+        env["PATH"] = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games" if int(entry[2]) else _ROOT_PATH
+    name = posixpath.basename(shell)
+    command = options.values.get("c")
+    argv = [f"-{name}" if login else name, *(["-c", command] if command is not None else []), *further]
 
     async def main(child: Process) -> int:
         child.setgid(int(entry[3]))
+        child.groups = [int(e[2]) for e in entries(p, "/etc/group") if user in e[3].split(",")]
         child.setuid(int(entry[2]))
         if login:
             child.cwd = entry[5] if child.isdir(entry[5]) else "/"
-        return await child.run_executable(child_program, env=env)
+        try:
+            executable = child.loaded(shell, argv)
+        except OSError as exc:
+            child.refused(shell, argv, exc, env)
+            child.stderr.write(f"su: failed to execute {shell}: {exc.strerror}\n")
+            return 127 if isinstance(exc, FileNotFoundError) else 126
+        return await child.run_executable(executable, env=env)
 
     return await p.wait(p.fork(main))

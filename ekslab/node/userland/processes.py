@@ -234,10 +234,17 @@ async def env(p: Process) -> int:
             p.stdout.write(f"{name}={value}" + ("\0" if "0" in options else "\n"))
         return 0
     p.env = environment
-    try:
-        return await p.exec(words, env=environment)
-    except OSError as exc:
-        return p.fail(f"{quoted(words[0])}: {exc.strerror}", 127 if isinstance(exc, FileNotFoundError) else 126)
+    return await p.exec(words, env=environment, failed=not_run(p, words[0], "{}"))
+
+
+def not_run(p: Process, name: str, message: str = "failed to run command {}") -> Callable[[OSError], int]:
+    """What coreutils' programs say of a command that they can't run: 127 if there is none, else 126."""
+
+    def failed(exc: OSError) -> int:
+        text = message.format(quoted(name))
+        return p.fail(f"{text}: {exc.strerror}", 127 if isinstance(exc, FileNotFoundError) else 126)
+
+    return failed
 
 
 @program("printenv")
@@ -284,13 +291,7 @@ async def timeout(p: Process) -> int:
     number = int(name) if name.isdigit() else abi.SIGNALS.get(name)
     if number is None:
         usage(p, f"{quoted(name)}: invalid signal", 125)
-    try:
-        child = p.spawn(argv)
-    except OSError as exc:
-        return p.fail(
-            f"failed to run command {quoted(argv[0])}: {exc.strerror}",
-            127 if isinstance(exc, FileNotFoundError) else 126,
-        )
+    child = p.spawn(argv, call="clone", failed=lambda child, exc: not_run(child, argv[0])(exc))
     try:
         return await asyncio.wait_for(p.wait(child), seconds or None)
     except TimeoutError:
@@ -320,13 +321,7 @@ async def nohup(p: Process) -> int:
             p.close(fd)
     if p.name == "setsid":
         p.new_session()
-    try:
-        return await p.exec(words)
-    except OSError as exc:
-        return p.fail(
-            f"failed to run command {quoted(words[0])}: {exc.strerror}",
-            127 if isinstance(exc, FileNotFoundError) else 126,
-        )
+    return await p.exec(words, failed=not_run(p, words[0]))
 
 
 @program("unshare")
@@ -352,7 +347,17 @@ async def unshare(p: Process) -> int:
             p.unshare("|".join(flags))
     except OSError as exc:
         return p.fail(f"unshare failed: {exc.strerror}")
-    return await p.exec(options.operands or [p.env.get("SHELL", "/bin/sh")])
+    words = options.operands or [p.env.get("SHELL", "/bin/sh")]
+    return await p.exec(words, failed=executing(p, words[0]))
+
+
+def executing(p: Process, name: str) -> Callable[[OSError], int]:
+    """What util-linux's programs say of a command that they can't run."""
+
+    def failed(exc: OSError) -> int:
+        return p.fail(f"failed to execute {name}: {exc.strerror}", 127 if isinstance(exc, FileNotFoundError) else 126)
+
+    return failed
 
 
 @program("setpriv")
@@ -371,11 +376,9 @@ async def setpriv(p: Process) -> int:
             p.setgid(int(options.values["regid"]))
         if "reuid" in options.values:
             p.setuid(int(options.values["reuid"]))
-        return await p.exec(options.operands)
-    except FileNotFoundError as exc:
-        return p.fail(f"failed to execute {options.operands[0]}: {exc.strerror}", 127)
     except OSError as exc:
         return p.fail(f"setresuid failed: {exc.strerror}", 127)
+    return await p.exec(options.operands, failed=executing(p, options.operands[0]))
 
 
 # -- the shell's built-ins as programs -------------------------------------------------------------------------------

@@ -478,13 +478,13 @@ async def find(p: Process) -> int:
 
 
 async def run(p: Process, argv: list[str], caller: str) -> int:
-    """Runs another program and waits for it; 127 with a message when it can't be run."""
-    try:
-        child = p.spawn(argv)
-    except OSError as exc:
-        p.stderr.write(f"{caller}: {quoted(argv[0]) if caller == 'find' else argv[0]}: {exc.strerror}\n")
+    """Runs another program and waits for it; 126 or 127 with a message when it can't be run."""
+
+    def failed(child: Process, exc: OSError) -> int:
+        child.stderr.write(f"{caller}: {quoted(argv[0]) if caller == 'find' else argv[0]}: {exc.strerror}\n")
         return 126 if isinstance(exc, PermissionError) else 127
-    return await p.wait(child)
+
+    return await p.wait(p.spawn(argv, call="clone", failed=failed))
 
 
 # -- grep -------------------------------------------------------------------------------------------------------------

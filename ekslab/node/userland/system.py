@@ -138,10 +138,9 @@ async def df(p: Process) -> int:
     options = parse(p, "ahTHikP", {"human-readable": "h", "print-type": "T", "all": "a", "inodes": "i"})
     if "i" in options:
         return p.fail("option -i is not simulated in this lab")
-    source, kind = ("overlay", "overlay") if p.container else ("/dev/nvme0n1p1", "xfs")
-    rows = [(source, kind, *_space(p.filesystem.root.disk), "/")]
-    for mount in p.filesystem.mounts.values():
-        if mount.kind in ("proc", "sysfs", "devpts", "mqueue") and "a" not in options:
+    rows = []
+    for mount in p.filesystem.mount_points():
+        if mount.kind in ("proc", "sysfs", "devpts", "mqueue") and not ("a" in options or options.operands):
             continue
         rows.append((mount.source, mount.kind, *_space(mount.root.disk), mount.path))
     if options.operands:
@@ -151,8 +150,7 @@ async def df(p: Process) -> int:
             if not p.exists(name):
                 p.fail(f"{name}: No such file or directory")
                 continue
-            mount_point = p.filesystem.mount_of(p.real_path(name))
-            wanted.append(mount_point.path if mount_point is not None else "/")
+            wanted.append(p.mount_of(name).path)
         rows = [row for row in rows if row[-1] in wanted]
         if not rows:
             return 1
@@ -173,8 +171,9 @@ async def df(p: Process) -> int:
         table.append([source, kind, *shown, f"{-(-taken * 100 // size) if size else 0}%", path])
     if "T" not in options:
         table = [[row[0], *row[2:]] for row in table]
-    widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
     left = 2 if "T" in options else 1
+    least = [14, 4, *[5] * 3, 4, 0] if left == 2 else [14, *[5] * 3, 4, 0]
+    widths = [max(least[index], *(len(row[index]) for row in table)) for index in range(len(table[0]))]
     for row in table:
         cells = [
             cell.ljust(widths[i]) if i < left or i == len(row) - 1 else cell.rjust(widths[i])

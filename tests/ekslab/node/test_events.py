@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ekslab.node import KernelEvent, subscribe
+import pytest
+
+from ekslab.node import EmptyDir, KernelEvent, Mount, subscribe
 
 
 async def test_opening_a_file_reads_as_recorded(pod):
@@ -87,14 +89,108 @@ async def test_executing_a_program_reads_as_recorded(pod):
     assert event["proc.cwd"] == "/"
 
 
-async def test_a_dropped_binary_is_of_the_upper_layer_and_a_file_in_shm_of_none(pod):
-    await pod.sh("cp /bin/true /tmp/t; /tmp/t; cp /bin/true /dev/shm/t; cd /dev/shm; ./t; chmod +x /bin/ls; ls")
+async def test_a_dropped_binary_is_of_the_upper_layer_and_a_file_in_a_volume_of_none(start):
+    pod = await start(mounts=[Mount("/scratch", EmptyDir(medium="Memory"))])
+    await pod.sh("cp /bin/true /tmp/t; /tmp/t; cp /bin/true /scratch/t; cd /scratch; ./t; chmod +x /bin/ls; ls")
     flags = {str(event["proc.exepath"]): event["evt.arg"]["flags"] for event in pod.seen("execve")}
     assert flags["/tmp/t"] == "EXE_WRITABLE|EXE_UPPER_LAYER"
-    assert flags["/dev/shm/t"] == "EXE_WRITABLE"
+    assert flags["/scratch/t"] == "EXE_WRITABLE"
     assert flags["/usr/bin/ls"] == "EXE_WRITABLE|EXE_UPPER_LAYER"
-    in_shm = pod.seen("execve", proc_exepath="/dev/shm/t")[0]
-    assert (in_shm["proc.exe"], in_shm["proc.cwd"]) == ("./t", "/dev/shm/")
+    in_volume = pod.seen("execve", proc_exepath="/scratch/t")[0]
+    assert (in_volume["proc.exe"], in_volume["proc.cwd"]) == ("./t", "/scratch/")
+
+
+TRIED = ["/usr/local/sbin/{}", "/usr/local/bin/{}", "/usr/sbin/{}", "/usr/bin/{}"]
+
+
+@pytest.mark.parametrize(
+    ("command", "tried"),
+    [
+        ("env true", TRIED),
+        ("timeout 5 true", TRIED),
+        ("nohup true", TRIED),
+        ("nice true", TRIED),
+        ("setsid true", TRIED),
+        ("stdbuf -o0 true", TRIED),
+        ("setpriv true", TRIED),
+        ("unshare true", TRIED),
+        ("find /etc/hostname -exec true {} ';'", TRIED),
+        ("echo x | xargs true", TRIED),
+        ("exec true", TRIED),
+        ("true() { /bin/true; }; true", ["/bin/true"]),
+        ("command /bin/true; bash -c 'env true'", ["/bin/true", *TRIED]),
+        ("bash -c 'exec true'", ["/usr/bin/true"]),
+        ("env /usr/bin/true", ["/usr/bin/true"]),
+        ("cp /etc/passwd /tmp/true; PATH=/tmp:/bin env true", ["/tmp/{}", "/bin/{}"]),
+        ("cd /tmp; PATH=:/bin env true", ["./{}", "/bin/{}"]),
+    ],
+)
+async def test_a_program_that_looks_along_path_makes_an_execve_for_each_directory(pod, command, tried):
+    await pod.sh(command)
+    calls = [event for event in pod.seen("execve") if str(event["evt.arg"]["filename"]).endswith("/true")]
+    assert [event["evt.arg"]["filename"] for event in calls] == [path.format("true") for path in tried]
+    assert [event["evt.res"] == "SUCCESS" for event in calls] == [
+        event["evt.arg"]["filename"] in ("/bin/true", "/usr/bin/true") for event in calls
+    ]
+
+
+async def test_an_execve_that_fails_shows_the_process_as_it_is_and_what_it_tried(pod):
+    await pod.sh("find /etc/hostname -exec cat {} ';'")
+    failed = pod.seen("execve", evt_res="ENOENT")
+    assert [event["evt.arg"]["filename"] for event in failed] == [path.format("cat") for path in TRIED[:3]]
+    event = failed[0]
+    assert (event["evt.failed"], event["evt.rawres"], event["evt.arg"]["res"]) == (True, -2, "ENOENT")
+    assert (event["evt.arg"]["exe"], event["evt.arg"]["args"], event["evt.arg"]["comm"]) == (
+        "cat",
+        "/etc/hostname.",
+        "find",
+    )
+    assert event["evt.arg"]["trusted_exepath"] == "/usr/bin/find"
+    assert (event["proc.name"], event["proc.cmdline"]) == ("find", "find /etc/hostname -exec cat {} ;")
+    assert (event["proc.pname"], event["proc.exepath"]) == ("find", "/usr/bin/find")
+    assert event["evt.arg"]["flags"] == "EXE_WRITABLE|EXE_LOWER_LAYER"
+
+
+@pytest.mark.parametrize(
+    ("shell", "command", "code", "message", "error"),
+    [
+        ("sh", "cp /bin/ls /dev/shm/l; /dev/shm/l /", 126, "sh: 1: /dev/shm/l: Permission denied", "EACCES"),
+        ("bash", "cp /bin/ls /dev/shm/l; /dev/shm/l /", 126, "bash: line 1: /dev/shm/l: Permission denied", "EACCES"),
+        ("sh", "cp /bin/ls /dev/shm/l; cd /dev/shm; ./l", 126, "sh: 1: ./l: Permission denied", "EACCES"),
+        (
+            "sh",
+            "cp /bin/ls /dev/shm/l; env /dev/shm/l",
+            126,
+            "env: '/dev/shm/l': Permission denied",
+            "EACCES",
+        ),
+        (
+            "sh",
+            "printf '#!/dev/shm/l\\n' > /tmp/s; cp /bin/sh /dev/shm/l; chmod +x /tmp/s; /tmp/s",
+            126,
+            None,
+            "EACCES",
+        ),
+        ("sh", "./nowhere; true; ./nowhere", 127, "sh: 1: ./nowhere: not found", "ENOENT"),
+        ("bash", "./nowhere", 127, "bash: line 1: ./nowhere: No such file or directory", "ENOENT"),
+        ("sh", "nowhere", 127, "sh: 1: nowhere: not found", None),
+        ("bash", "nowhere", 127, "bash: line 1: nowhere: command not found", None),
+        (
+            "sh",
+            "timeout 5 nowhere",
+            127,
+            "timeout: failed to run command 'nowhere': No such file or directory",
+            "ENOENT",
+        ),
+    ],
+)
+async def test_what_can_not_be_run_fails_in_execve_as_often_as_it_is_tried(pod, shell, command, code, message, error):
+    result = await pod.run(shell, "-c", command)
+    assert result.code == code
+    if message is not None:
+        assert result.err.splitlines()[0] == message
+    failed = {event["evt.res"] for event in pod.seen("execve") if event["evt.failed"]}
+    assert failed == ({error} if error else set())
 
 
 async def test_changes_of_the_file_system_read_as_recorded(pod):

@@ -64,7 +64,12 @@ async def packet(p: Process) -> int:
 
 @program("launcher")
 async def launcher(p: Process) -> int:
-    return await p.wait(p.spawn(["sh", "-c", " ".join(p.argv[1:])]))
+    child = p.executable("/bin/sh", argv=["sh", "-c", " ".join(p.argv[1:])])  # execl
+
+    async def main(shell: Process) -> int:
+        return await shell.run_executable(child)
+
+    return await p.wait(p.fork(main))
 
 
 @program("uffd")

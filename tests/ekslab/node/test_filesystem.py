@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from ekslab.node import EmptyDir, Files, HostPath, Mount
+from ekslab.node.inodes import Device, new_tmpfs
 
 
 async def test_two_containers_share_the_image_and_nothing_else(start):
@@ -122,6 +123,25 @@ async def _as_user(p):
             "truncate: failed to truncate '/tmp/big' at 10737418240 bytes: No space left on device",
         ),
         ("grep -c . /proc/mounts", "{}"),
+        (
+            "grep ' /dev/shm ' /proc/mounts; mount | grep shm; df -h /dev/shm | tail -1 | tr -s ' '",
+            "shm /dev/shm tmpfs rw,nosuid,nodev,noexec,relatime,size=65536k 0 0\n"
+            "shm on /dev/shm type tmpfs (rw,nosuid,nodev,noexec,relatime,size=65536k)\n"
+            "shm 64M 0 64M 0% /dev/shm",
+        ),
+        (
+            "dd if=/dev/zero of=/dev/shm/x bs=1M count=65 2>&1 | head -1; stat -c %s /dev/shm/x",
+            "dd: error writing '/dev/shm/x': No space left on device\n67043328",
+        ),
+        (
+            "cp /bin/id /dev/shm; chmod 4755 /dev/shm/id; [ -x /dev/shm/id ] || echo no; [ -x /dev/shm ] && echo yes",
+            "no\nyes",
+        ),
+        (
+            "exec 3< /bin/echo; /proc/self/fd/3 hi; cp /bin/echo /dev/shm; exec 3< /dev/shm/echo; /proc/self/fd/3 hi",
+            "hi",
+        ),
+        ("touch /sys/x 2>&1", "touch: cannot touch '/sys/x': Read-only file system"),
         ("head -c 4 /bin/ls | xxd -p", "7f454c46"),
     ],
 )
@@ -134,3 +154,33 @@ async def test_the_host_sees_its_containers_processes(start):
     pod = await start(host_pid=True, mounts=[Mount("/host/proc", HostPath("/proc"), read_only=True)])
     number = pod.container.pid
     assert (await pod.sh(f"cat /host/proc/{number}/comm; ls /proc | grep -c '^{number}$'")).out == "test-wait\n1\n"
+
+
+async def test_a_read_only_root_takes_writes_in_volumes_only(start):
+    pod = await start(read_only_root=True, mounts=[Mount("/cache", EmptyDir())])
+    result = await pod.sh("touch /tmp/x; echo x > /etc/y; touch /cache/z /dev/shm/z && head -1 /proc/mounts")
+    assert result.err.splitlines() == [
+        "touch: cannot touch '/tmp/x': Read-only file system",
+        "sh: 1: cannot create /etc/y: Read-only file system",
+    ]
+    assert result.out == "overlay / overlay ro,relatime 0 0\n"
+
+
+async def test_what_is_mounted_noexec_nosuid_or_nodev_restricts_every_file_below(start, node):
+    options = {"/n/exec": "rw,noexec", "/n/suid": "rw,nosuid", "/n/dev": "rw,nodev", "/n/all": "rw"}
+    pod = await start()
+    for path, text in options.items():
+        root = new_tmpfs(node.kernel.now, pod.container.memory)
+        root.entries["zero"] = Device("zero", 1, 5)
+        pod.container.filesystem.mount(path, root, options=text)
+        await pod.sh(f"mkdir {path}/d; cp /usr/bin/id {path}/d/id; chmod 4755 {path}/d/id")
+    told = {}
+    for path in options:
+        ran = await pod.sh(f"su app -s /bin/sh -c '{path}/d/id -u; head -c 1 {path}/zero | wc -c'")
+        told[path] = ran.out.split()
+    assert told == {
+        "/n/exec": ["1"],
+        "/n/suid": ["1000", "1"],
+        "/n/dev": ["0", "0"],
+        "/n/all": ["0", "1"],
+    }

@@ -103,7 +103,7 @@ import pytest
         (
             "dd if=/dev/zero of=/tmp/z bs=1K count=2 2>&1 | sed -n 's/,.*//;$p'; du -s /tmp | cut -f2;"
             "df / | tail -1 | cut -c1-7",
-            "2048 bytes copied\n/tmp\noverlay",
+            "2048 bytes (2.0 kB\n/tmp\noverlay",
         ),
         ("dpkg -s bash | grep ^Version; apt list --installed 2>/dev/null | grep -c '/now'", "Version: 5.2.15-2+b8\n18"),
         (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ekslab.node import abi
 from ekslab.node.kernel import ProcessExit
-from ekslab.node.process import Process
 from ekslab.node.shell.builtins.common import fatal
 from ekslab.node.shell.conditions import evaluate_test
 from ekslab.node.shell.errors import ExpansionError
 from ekslab.node.shell.interpreter import Shell
+from ekslab.node.shell.programs import script_text
 from ekslab.node.shell.registry import BUILTINS, builtin
 from ekslab.node.shell.state import decimal
 
@@ -116,21 +116,6 @@ async def _source(shell: Shell, argv: list[str]) -> int:
         if words[1:]:
             shell.positional = positional
         shell.process.charge(-len(text))
-
-
-async def script_text(process: Process, path: str) -> str:
-    """A script's text, which the process then holds; NULs are left out. Raises OSError."""
-    fd = process.open(path)
-    parts: list[bytes] = []
-    try:
-        while chunk := await process.read(fd):
-            kept = chunk.replace(b"\0", b"")
-            process.charge(len(kept) + 64)
-            parts.append(kept)
-            await process.cooperate()
-    finally:
-        process.close(fd)
-    return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 def _no_file(exc: OSError) -> str:
