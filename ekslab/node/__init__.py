@@ -79,11 +79,12 @@ KernelEvent (`events.py`): implements falcorules.Event; subscribe(kernel, callba
 """
 
 from ekslab.node.abi import O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY
-from ekslab.node.container import Container, ContainerSpec
+from ekslab.node.container import Container, ContainerSpec, PidNamespace
 from ekslab.node.debian import debian_userland
 from ekslab.node.events import KernelEvent, subscribe
 from ekslab.node.filesystem import Filesystem, Watch
 from ekslab.node.images import Image, ImagePullError, ImageRegistry, Layer
+from ekslab.node.inbox import Inbox
 from ekslab.node.inodes import Stat
 from ekslab.node.kernel import Kernel
 from ekslab.node.network import Network
@@ -112,6 +113,7 @@ __all__ = [
     "Image",
     "ImagePullError",
     "ImageRegistry",
+    "Inbox",
     "Kernel",
     "KernelEvent",
     "Layer",
@@ -119,6 +121,7 @@ __all__ = [
     "Network",
     "Node",
     "OciError",
+    "PidNamespace",
     "Process",
     "Runtime",
     "Stat",

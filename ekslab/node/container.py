@@ -10,8 +10,19 @@ from dataclasses import dataclass, field
 from ekslab.node import abi
 from ekslab.node.filesystem import Filesystem
 from ekslab.node.images import Image, normalized
+from ekslab.node.inbox import Inbox
 from ekslab.node.limits import NODE_MEMORY, Disk, Memory
 from ekslab.node.volumes import HostPath, Mount
+
+
+class PidNamespace:
+    """The numbers of processes that see each other."""
+
+    def __init__(self, first: int = 1) -> None:
+        self._numbers = itertools.count(first)
+
+    def new_pid(self) -> int:
+        return next(self._numbers)
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,8 @@ class ContainerSpec:
     workdir: str = ""
     user: str = ""
     tty: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
     privileged: bool = False
     read_only_root: bool = False
     add: Sequence[str] = ()
@@ -45,6 +58,8 @@ class ContainerSpec:
     pod_labels: Mapping[str, str] = field(default_factory=dict)
     termination_log: str = "/dev/termination-log"
     memory_limit: int = NODE_MEMORY
+    pid_namespace: PidNamespace | None = None
+    """That of another container or of the whole pod; None for one of its own."""
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -85,7 +100,8 @@ class Container:
         repository, tag, _ = normalized(self.spec.image)
         self.image_tag: str = tag or self.image.tags[0]
         self.image_reference: str = f"{repository}:{self.image_tag}"
-        self._pids = itertools.count(1)
+        self.pid_namespace = self.spec.pid_namespace or PidNamespace()
+        self.stdin: Inbox | None = Inbox() if self.spec.stdin and not self.spec.tty else None
         self._finished = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -118,7 +134,7 @@ class Container:
 
     def new_pid(self) -> int:
         """The next number in the container's pid namespace."""
-        return next(self._pids)
+        return self.pid_namespace.new_pid()
 
     def finish(self, exit_code: int, now: int) -> None:
         """Records the end of the container."""

@@ -194,13 +194,13 @@ class ImageRegistry:
                 return image
         full = f"{repository}@{digest}" if digest else f"{repository}:{tag}"
         prefix = f'failed to pull and unpack image "{full}": failed to resolve reference "{full}"'
-        if repository in self._images:
-            raise ImagePullError("ErrImagePull", f"{prefix}: {full}: not found")
-        raise ImagePullError(
-            "ErrImagePull",
-            f"{prefix}: pull access denied, repository does not exist or may require authorization: "
-            "server message: insufficient_scope: authorization failed",
-        )
+        if found := self._images.get(repository):
+            tags = ", ".join(tag for image in found for tag in image.tags)
+            why = f"{full}: not found: of this image the embedded lab has only {tags}"
+            raise ImagePullError("ErrImagePull", f"rpc error: code = NotFound desc = {prefix}: {why}")
+        have = ", ".join(sorted(name.removeprefix("docker.io/").removeprefix("library/") for name in self._images))
+        why = f"the embedded lab has no such image and reaches no registry: it has only {have}"
+        raise ImagePullError("ErrImagePull", f"{prefix}: {why}")
 
 
 def _valid(reference: str) -> bool:

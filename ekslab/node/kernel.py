@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 from ekslab.node import abi
 from ekslab.node.arguments import Argument, flags_argument, plain
-from ekslab.node.container import Container
+from ekslab.node.container import Container, PidNamespace
 from ekslab.node.credentials import Credentials
 from ekslab.node.descriptors import DescriptorTable, OpenFile
 from ekslab.node.filesystem import Filesystem
@@ -150,10 +150,15 @@ class Task(Credentials, DescriptorTable):
 
     @property
     def vppid(self) -> int:
-        """The parent's number in the container; 0 when the parent is outside."""
-        if self.parent is None or self.parent.container is not self.container:
+        """The parent's number in the pid namespace; 0 when the parent is outside."""
+        if self.parent is None or self.parent.pid_namespace is not self.pid_namespace:
             return 0
         return self.parent.vpid
+
+    @property
+    def pid_namespace(self) -> PidNamespace | None:
+        """None for the node's."""
+        return self.container.pid_namespace if self.container is not None else None
 
     @property
     def alive(self) -> bool:
@@ -163,7 +168,7 @@ class Task(Credentials, DescriptorTable):
         """The processes in the same pid namespace, oldest first."""
         if self.container is None or self.container.spec.host_pid:
             return sorted(self.kernel.processes.values(), key=lambda process: process.pid)
-        return sorted(self.kernel.processes_of(self.container), key=lambda process: process.pid)
+        return self.kernel.processes_in(self.container.pid_namespace)
 
     def find_process(self, vpid: int) -> Task | None:
         """The process with this number in the caller's pid namespace."""
@@ -433,6 +438,11 @@ class Kernel:
     def processes_of(self, container: Container) -> list[Task]:
         """The processes of a container."""
         return [process for process in self.processes.values() if process.container is container]
+
+    def processes_in(self, namespace: PidNamespace) -> list[Task]:
+        """The processes of a pid namespace, oldest first."""
+        found = [process for process in self.processes.values() if process.pid_namespace is namespace]
+        return sorted(found, key=lambda process: process.pid)
 
     def first_process(self, container: Container) -> Task | None:
         """The process with number 1 in a container, while it runs."""

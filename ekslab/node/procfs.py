@@ -63,11 +63,7 @@ class ProcDirectory(Directory):
     def _processes(self) -> dict[str, Task]:
         if self.container is None:
             return {str(process.pid): process for process in self.kernel.processes.values()}
-        return {
-            str(process.vpid): process
-            for process in self.kernel.processes.values()
-            if process.container is self.container
-        }
+        return {str(process.vpid): process for process in self.kernel.processes_in(self.container.pid_namespace)}
 
     def lookup(self, name: str, viewer: Viewer | None = None) -> Inode | None:
         if name in self.static:
@@ -105,7 +101,7 @@ class ProcDirectory(Directory):
             "environ": file(lambda: "".join(f"{name}={value}\0" for name, value in process.env.items()), 0o400),
             "fd": descriptors,
             "mounts": file(lambda: mount_table(process.filesystem)),
-            "root": Symlink("/", dev=0x2A),
+            "root": MagicLink("/", process.filesystem.root),
             "stat": file(lambda: _stat_line(process, self.container is not None)),
             "status": file(lambda: _status(process, self.container is not None)),
         }

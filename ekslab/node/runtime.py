@@ -216,7 +216,7 @@ class Runtime:
         logs = [LogWriter(log, stream, self.kernel.now) for stream in ("stdout", "stderr")]
         tty = self.kernel.open_tty(logs[0].write, container) if spec.tty else None
         sinks: list[OpenFile] = [Sink(log, log.flush) for log in logs]
-        process = self._process(container, tty, None, sinks)
+        process = self._process(container, tty, container.stdin, sinks)
         container.pid = process.pid
         try:
             self._run(container, process, argv, "create")

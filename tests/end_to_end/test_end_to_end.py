@@ -160,7 +160,7 @@ def test_kubectl_takes_the_workshops_own_manifests(kubectl: Callable[..., str], 
         assert "created" not in again
     assert "successfully rolled out" in kubectl("rollout", "status", "deployment/nginx", "--timeout=30s")
     assert "nginx" in kubectl("get", "pods")
-    assert "Started container nginx" in kubectl("describe", "pods", "-l", "app=nginx")
+    assert "Container started" in kubectl("describe", "pods", "-l", "app=nginx")
     assert kubectl("exec", "deploy/nginx", "--", "cat", "/etc/hostname").startswith("nginx-")
     assert kubectl("exec", "-i", "deploy/nginx", "--", "cat", stdin="from here\n") == "from here\n"
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
 
-from ekslab.kubernetes.apiserver.channels import Inbox, Outbox
+from ekslab.kubernetes.apiserver.channels import Outbox
 from ekslab.kubernetes.apiserver.logs import container_named, follow_log
 from ekslab.kubernetes.kubelet.kubelet import Kubelet
 from ekslab.kubernetes.objects.errors import ApiError, bad_request
 from ekslab.kubernetes.objects.resources import Object
 from ekslab.names import hex_id
-from ekslab.node import Container, Execution, OciError
+from ekslab.node import Container, Execution, Inbox, OciError
 from ekslab.node.tty import Tty
 
 logger = logging.getLogger("ekslab")
@@ -54,6 +54,7 @@ class _Attachment:
         self._container = container
         first = kubelet.node.kernel.first_process(container)
         self._tty = first.tty if first is not None else None
+        self._input: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         if self._tty is not None:
             self._before = self._tty.output
@@ -61,8 +62,11 @@ class _Attachment:
                 self._tty.output = self._both(stdout)
             if stdin is not None:
                 self._tasks.append(asyncio.create_task(self._type(self._tty, stdin)))
-        elif stdout is not None:
+            return
+        if stdout is not None:
             self._tasks.append(asyncio.create_task(follow_log(kubelet, container, stdout.write, stdout.drain)))
+        if stdin is not None and container.stdin is not None:
+            self._input = asyncio.create_task(self._pass_on(container.stdin, stdin))
 
     def _both(self, stdout: _Channel) -> Callable[[bytes], object]:
         def write(data: bytes) -> None:
@@ -71,6 +75,14 @@ class _Attachment:
                 stdout.write(data)
 
         return write
+
+    async def _pass_on(self, to: Inbox, stdin: Inbox) -> None:
+        """Hands on what the client sends; its end ends the container's input if that is to be attached once only."""
+        while data := await stdin.read(4096):
+            to.feed(data)
+            await to.room(_still_there)
+        if self._container.spec.stdin_once:
+            to.end()
 
     @staticmethod
     async def _type(tty: Tty, stdin: Inbox) -> None:
@@ -90,11 +102,18 @@ class _Attachment:
             task.cancel()
 
     async def wait(self) -> int:
-        code = int(await self._container.wait())
+        """Waits for the container's end. Its exit code isn't the session's: that is in the pod's status."""
+        await self._container.wait()
+        if self._input is not None:
+            self._input.cancel()
         if self._tty is None:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self.hang_up()
-        return code
+        return 0
+
+
+async def _still_there() -> None:
+    """The receiver of the connection finds out when the client goes away."""
 
 
 async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, attach: bool) -> web.StreamResponse:
@@ -106,8 +125,6 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, att
     command = query.getall("command", [])
     wants = {name: query.get(name, "").lower() in ("true", "1") for name in ("stdin", "stdout", "stderr", "tty")}
     container = _running(pod, kubelet, query.get("container", ""))
-    if attach and wants["stdin"] and not container.spec.tty:
-        raise bad_request("the embedded cluster attaches input to terminals only: run the pod with a terminal (--tty)")
     if not attach and not command:
         raise bad_request("you must specify at least 1 command for the container")
     if not any(wants[name] for name in ("stdin", "stdout", "stderr")):

@@ -37,7 +37,8 @@ def container_named(pod: Object, wanted: str) -> str:
     main = [container["name"] for container in spec["containers"]]
     init = [container["name"] for container in spec.get("initContainers") or ()]
     if wanted:
-        if wanted not in main and wanted not in init:
+        ephemeral = [container["name"] for container in spec.get("ephemeralContainers") or ()]
+        if wanted not in (*main, *init, *ephemeral):
             raise bad_request(f"container {wanted} is not valid for pod {name_of(pod)}")
         return wanted
     if len(main) == 1:
@@ -90,7 +91,8 @@ def _log_path(kubelet: Kubelet, pod: Object, wanted: LogRequest) -> tuple[str, C
 
 def _waiting(pod: Object, name: str) -> str:
     status = pod.get("status", {})
-    for state in (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())):
+    kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    for state in [state for kind in kinds for state in status.get(kind) or ()]:
         if state["name"] == name:
             reason = (state["state"].get("waiting") or {}).get("reason", "ContainerCreating")
             if reason == "ErrImagePull":

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import WSMsgType, web
 
-from ekslab.kubernetes.apiserver.channels import Inbox, Outbox
+from ekslab.kubernetes.apiserver.channels import Outbox
 from ekslab.kubernetes.apiserver.spdy import (
     REFUSED_STREAM,
     Decoder,
@@ -27,6 +27,7 @@ from ekslab.kubernetes.apiserver.upgrade import Upgraded
 from ekslab.kubernetes.kubelet.kubelet import Kubelet
 from ekslab.kubernetes.objects.errors import bad_request
 from ekslab.kubernetes.objects.resources import Object
+from ekslab.node import Inbox
 
 PROTOCOL = "portforward.k8s.io"
 _TUNNEL = f"SPDY/3.1+{PROTOCOL}"

@@ -12,7 +12,7 @@ from ekslab.kubernetes.objects.errors import ApiError, bad_request, no_such_path
 from ekslab.kubernetes.objects.resources import Resource
 
 STREAMED = ("exec", "attach", "portforward")
-_NOT_EMULATED = ("ephemeralcontainers", "proxy", "resize")  # of pods, nodes and services
+_NOT_EMULATED = ("proxy", "resize")  # of pods, nodes and services
 
 
 @dataclass(frozen=True)

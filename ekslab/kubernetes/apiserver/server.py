@@ -397,9 +397,11 @@ class Api:
         call = self._call(request)
         key = (resource, target.namespace, target.name)
         match target.subresource, request.method:
-            case ("status" | "scale") as part, "GET":
+            case ("status" | "scale" | "ephemeralcontainers") as part, "GET":
                 obj = registry.get(*key)
                 return _json(scale_of(obj) if part == "scale" else obj)
+            case "ephemeralcontainers", "PUT":
+                return _json(registry.update(*key, _body(request), call, "ephemeralcontainers"))
             case ("status" | "finalize") as part, "PUT":
                 if part == "finalize":
                     spec = typed(request.parsed, "Namespace").get("spec") or {}
@@ -411,7 +413,7 @@ class Api:
                 else:
                     obj = registry.update(*key, _body(request), call, "status")
                 return _json(obj)
-            case "status", "PATCH":
+            case "status" | "ephemeralcontainers", "PATCH":
                 obj, _ = self._patch(request, target, call)
                 return _json(obj)
             case "scale", "PUT" | "PATCH":

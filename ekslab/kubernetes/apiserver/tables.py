@@ -74,13 +74,21 @@ def pod_status(pod: Object) -> tuple[str, int, int, int, str]:
     status, spec = pod.get("status", {}), pod["spec"]
     reason = status.get("reason") or status.get("phase", "Unknown")
     restarts, last_restart = 0, ""
-    initializing = False
-    init_statuses = status.get("initContainerStatuses") or []
-    for index, container in enumerate(init_statuses):
+    sidecars = {c["name"] for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
+    sidecar_restarts, last_sidecar_restart = 0, ""
+    initializing, ready = False, 0
+    for index, container in enumerate(status.get("initContainerStatuses") or []):
         restarts += container.get("restartCount", 0)
+        last_restart = max(last_restart, _last_end(container))
+        if container.get("name") in sidecars:
+            sidecar_restarts += container.get("restartCount", 0)
+            last_sidecar_restart = max(last_sidecar_restart, _last_end(container))
         state = container.get("state") or {}
         terminated, waiting = state.get("terminated"), state.get("waiting")
         if terminated and terminated.get("exitCode") == 0:
+            continue
+        if container.get("name") in sidecars and container.get("started"):
+            ready += bool(container.get("ready"))
             continue
         if terminated:
             reason = "Init:" + (terminated.get("reason") or f"ExitCode:{terminated.get('exitCode')}")
@@ -90,28 +98,37 @@ def pod_status(pod: Object) -> tuple[str, int, int, int, str]:
             reason = f"Init:{index}/{len(spec.get('initContainers') or ())}"
         initializing = True
         break
-    ready = 0
-    if not initializing:
-        restarts, running = 0, False
+    if not initializing or _condition(status, "Initialized"):
+        restarts, last_restart, running = sidecar_restarts, last_sidecar_restart, False
         for container in reversed(status.get("containerStatuses") or []):
             restarts += container.get("restartCount", 0)
-            finished = ((container.get("lastState") or {}).get("terminated") or {}).get("finishedAt", "")
-            last_restart = max(last_restart, finished)
+            last_restart = max(last_restart, _last_end(container))
             state = container.get("state") or {}
             terminated, waiting = state.get("terminated"), state.get("waiting")
             if waiting and waiting.get("reason"):
                 reason = waiting["reason"]
             elif terminated:
                 reason = terminated.get("reason") or f"ExitCode:{terminated.get('exitCode')}"
-            elif container.get("ready") and state.get("running"):
+            elif container.get("ready") and state.get("running") is not None:
                 running = True
                 ready += 1
         if reason == "Completed" and running:
-            is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
-            reason = "Running" if is_ready else "NotReady"
+            reason = "Running" if _condition(status, "Ready") else "NotReady"
     if pod["metadata"].get("deletionTimestamp"):
-        reason = "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
-    return reason, ready, len(spec.get("containers") or ()), restarts, last_restart
+        if status.get("reason") == "NodeLost":
+            reason = "Unknown"
+        elif status.get("phase") not in ("Succeeded", "Failed"):
+            reason = "Terminating"
+    return reason, ready, len(spec.get("containers") or ()) + len(sidecars), restarts, last_restart
+
+
+def _last_end(container: Object) -> str:
+    """When the container ended before it was restarted; empty if it wasn't."""
+    return str(((container.get("lastState") or {}).get("terminated") or {}).get("finishedAt") or "")
+
+
+def _condition(status: Object, kind: str) -> bool:
+    return any(c["type"] == kind and c["status"] == "True" for c in status.get("conditions") or ())
 
 
 def _pod(pod: Object, now: float) -> list[Any]:

@@ -6,7 +6,7 @@ from ekslab.kubernetes.kubelet.environment import environment, expand
 from ekslab.kubernetes.objects.quantities import quantity
 from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of
 from ekslab.kubernetes.objects.store import Store
-from ekslab.node import ContainerSpec, Mount
+from ekslab.node import ContainerSpec, Mount, PidNamespace
 from ekslab.node.limits import NODE_MEMORY
 
 
@@ -19,6 +19,7 @@ def container_spec(
     restarts: int,
     node_name: str,
     store: Store,
+    pid_namespace: PidNamespace | None = None,
 ) -> ContainerSpec:
     """The runtime's spec of the container `spec` of `pod`, whose status must have its addresses.
 
@@ -44,6 +45,8 @@ def container_spec(
         workdir=spec.get("workingDir", ""),
         user="" if user is None else str(user) if group is None else f"{user}:{group}",
         tty=bool(spec.get("tty")),
+        stdin=bool(spec.get("stdin")),
+        stdin_once=bool(spec.get("stdinOnce")),
         privileged=bool(context.get("privileged")),
         read_only_root=bool(context.get("readOnlyRootFilesystem")),
         add=tuple(capabilities.get("add") or ()),
@@ -57,4 +60,5 @@ def container_spec(
         hostname=node_name if host_network else name_of(pod)[:63],
         pod_labels=dict(pod["metadata"].get("labels") or {}),
         memory_limit=int(quantity(limit)) if limit else NODE_MEMORY,
+        pid_namespace=pid_namespace,
     )

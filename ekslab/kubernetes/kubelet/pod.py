@@ -9,19 +9,22 @@ from typing import Any
 from ekslab import names
 from ekslab.kubernetes.kubelet.container_spec import container_spec
 from ekslab.kubernetes.kubelet.environment import ConfigError
+from ekslab.kubernetes.kubelet.hooks import HookFailure, run_hook
 from ekslab.kubernetes.kubelet.host import Host
-from ekslab.kubernetes.kubelet.probes import Probe, ProbeFailure
+from ekslab.kubernetes.kubelet.probes import Probe, ProbeError, ProbeFailure
 from ekslab.kubernetes.kubelet.status import ContainerState, container_status, pod_addresses, pod_conditions
 from ekslab.kubernetes.kubelet.volumes import MountError, Volumes
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of
 from ekslab.kubernetes.objects.timestamps import rfc3339
-from ekslab.node import Container, ContainerSpec, ImagePullError, OciError
+from ekslab.node import Container, ContainerSpec, ImagePullError, OciError, PidNamespace
 
 # A cluster waits 10 s, 20 s ... 5 min; here the same happens fast enough to watch.
 _BACKOFF_FIRST, _BACKOFF_MAX = 1.0, 30.0
 _BACKOFF_RESET = 600.0
 _MOUNT_RETRY = 1.0
+_LEAST_GRACE = 2.0
+_FIRST_SHARED = 7  # the number of the first process beside the pod's sandbox
 _START_SECONDS = 1.0  # at most; what a program takes to open the port that a probe asks
 
 
@@ -35,17 +38,20 @@ class PodWorker:
         self._volumes = Volumes(pod, host.registry.store, host.issuer, host.node.filesystem, host.clock)
         self._init = [ContainerState(spec) for spec in pod["spec"].get("initContainers") or ()]
         self._main = [ContainerState(spec) for spec in pod["spec"]["containers"]]
+        self._ephemeral: list[ContainerState] = []
         if self._init:
             for state in (*self._init, *self._main):
                 state.state = {"waiting": {"reason": "PodInitializing"}}
         self._ip = ""
         self._started_at = rfc3339(host.clock())
         self._initialized = not self._init
-        self._mounted = False
+        self._mounted = asyncio.Event()
+        self._processes = PidNamespace(_FIRST_SHARED) if pod["spec"].get("shareProcessNamespace") else None
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
         self._terminating = False
+        self._killing = False
         self.sandbox = names.hex_id(64, "sandbox", pod["metadata"]["uid"])
 
     # What others see and do
@@ -53,11 +59,14 @@ class PodWorker:
     @property
     def address(self) -> str:
         """The pod's IP; empty when no container of it runs."""
-        running = any(s.current is not None and s.current.state == "running" for s in (*self._init, *self._main))
-        return self._ip if running else ""
+        return self._ip if any(state.running for state in self._all) else ""
+
+    @property
+    def _all(self) -> list[ContainerState]:
+        return [*self._init, *self._main, *self._ephemeral]
 
     def find(self, name: str) -> ContainerState | None:
-        return next((state for state in (*self._init, *self._main) if state.name == name), None)
+        return next((state for state in self._all if state.name == name), None)
 
     def update(self, pod: Object) -> None:
         """The pod's object changed: maybe it is to end, maybe its image or labels are others."""
@@ -70,17 +79,25 @@ class PodWorker:
             return
         if before["metadata"] is not metadata and _labels_of(before) != _labels_of(pod):
             self.refresh_volumes()
-        for state in self._main:
-            new = next(c for c in pod["spec"]["containers"] if c["name"] == state.name)
+        specs = {
+            spec["name"]: spec for kind in ("initContainers", "containers") for spec in pod["spec"].get(kind) or ()
+        }
+        for state in (*self._init, *self._main):
+            new = specs[state.name]
             if new["image"] != state.spec["image"]:
                 state.spec = new
-                if state.current is not None and state.current.state == "running":
+                if state.running and (state.is_sidecar or state in self._main):
                     message = f"Container {state.name} definition changed, will be restarted"
                     self._event("Killing", message, state)
-                    self._host.spawn(self._host.node.runtime.stop(state.current, self._grace))
+                    self._host.spawn(self._host.node.runtime.stop(state.running, self._grace))
+        for spec in pod["spec"].get("ephemeralContainers") or ():
+            if self.find(spec["name"]) is None:
+                state = ContainerState(spec)
+                self._ephemeral.append(state)
+                self._host.spawn(self._debug(state))
 
     def refresh_volumes(self) -> None:
-        if self._mounted:
+        if self._mounted.is_set():
             self._volumes.refresh(self.pod)
 
     @property
@@ -89,7 +106,7 @@ class PodWorker:
 
     async def kill(self) -> None:
         """Ends everything at once: the pod's object is gone already."""
-        self._terminating = True
+        self._terminating = self._killing = True
         await self._stop_containers(0.0)
         await self._clean_up()
 
@@ -108,7 +125,7 @@ class PodWorker:
             return
         sidecars = []
         for state in self._init:
-            if state.spec.get("restartPolicy") == "Always":
+            if state.is_sidecar:
                 sidecars.append(self._host.spawn(self._supervise(state, "Always")))
                 await self._sidecar_started(state)
                 continue
@@ -136,10 +153,20 @@ class PodWorker:
             await self._changed.wait()
 
     async def _end_sidecars(self, sidecars: list[asyncio.Task[Any]]) -> None:
+        """Ends what still runs when the pod's work is done."""
         self._stopping.set()
-        running = [s for s in self._init if s.current is not None and s.current.state == "running"]
-        await asyncio.gather(*(self._stop_container(state, self._grace) for state in running))
+        if not self._terminating:
+            await self._stop_running(self._grace)
         await asyncio.gather(*sidecars)
+
+    async def _debug(self, state: ContainerState) -> None:
+        """Runs an ephemeral container, once, in a pod whose volumes are there."""
+        mounted = asyncio.create_task(self._mounted.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((mounted, stopping), return_when=asyncio.FIRST_COMPLETED)
+        for task in (mounted, stopping):
+            task.cancel()
+        await self._supervise(state, "Never")
 
     @property
     def _full_name(self) -> str:
@@ -157,7 +184,7 @@ class PodWorker:
                 self._event("FailedMount", str(error), warning=True)
                 await self._pause(_MOUNT_RETRY)
             else:
-                self._mounted = True
+                self._mounted.set()
                 return True
         return False
 
@@ -207,7 +234,18 @@ class PodWorker:
             restarts=state.restarts,
             node_name=self._host.node.name,
             store=self._host.registry.store,
+            pid_namespace=self._pid_namespace(state),
         )
+
+    def _pid_namespace(self, state: ContainerState) -> PidNamespace | None:
+        """The processes that the container sees besides its own. Raises `ConfigError` for a target that isn't there."""
+        name = state.spec.get("targetContainerName")
+        if not name or self._processes is not None:
+            return self._processes
+        target = self.find(name)
+        if target is None or target.current is None:
+            raise ConfigError(f"unable to find target container {name}")
+        return target.current.pid_namespace
 
     async def _create(self, state: ContainerState) -> Container | None:
         """A created container, or None after a failure that has been reported and waited for."""
@@ -220,7 +258,8 @@ class PodWorker:
         known = image in self._host.images
         policy = state.spec.get("imagePullPolicy", "IfNotPresent")
         if known and policy == "IfNotPresent":
-            self._event("Pulled", f'Container image "{image}" already present on machine', state)
+            message = f'Container image "{image}" already present on machine and can be accessed by the pod'
+            self._event("Pulled", message, state)
         elif not known and policy == "Never":
             message = f'Container image "{image}" is not present with pull policy of Never'
             self._event("ErrImageNeverPull", message, state, warning=True)
@@ -247,7 +286,7 @@ class PodWorker:
             await runtime.remove(container)
             await self._config_error(state, refusal)
             return None
-        self._event("Created", f"Created container {state.name}", state)
+        self._event("Created", "Container created", state)
         return container
 
     async def _config_error(self, state: ContainerState, message: str) -> None:
@@ -269,7 +308,8 @@ class PodWorker:
         await self._pause(min(wait, _BACKOFF_FIRST) / 2)
         self._event("BackOff", f'Back-off pulling image "{image}"', state)
         self._event("Failed", "Error: ImagePullBackOff", state, warning=True)
-        state.state = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}}
+        message = f'Back-off pulling image "{image}": {reason}: {message}'
+        state.state = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
         self._publish()
         await self._pause(wait)
 
@@ -316,7 +356,7 @@ class PodWorker:
             state.backoff = state.backoff or _BACKOFF_FIRST
             self._publish()
             return 128
-        self._event("Started", f"Started container {state.name}", state)
+        self._event("Started", "Container started", state)
         if self._stopping.is_set():
             await runtime.stop(container, 0.0)
         if state.state.get("terminated"):
@@ -325,12 +365,13 @@ class PodWorker:
         probes = self._probes(state, container)
         state.started = "startupProbe" not in state.spec
         state.ready = state.started and "readinessProbe" not in state.spec
+        started = self._host.spawn(self._after_start(state, container))
         self._publish()
         try:
             code = int(await container.wait())
         finally:
-            for probe in probes:
-                probe.cancel()
+            for task in (*probes, started):
+                task.cancel()
         state.ready = state.started = False
         state.state = {
             "terminated": {
@@ -345,6 +386,17 @@ class PodWorker:
         if not self._terminating:
             self._publish()
         return code
+
+    async def _after_start(self, state: ContainerState, container: Container) -> None:
+        """Runs the hook after the start; a container whose hook fails is killed."""
+        hook = (state.spec.get("lifecycle") or {}).get("postStart")
+        if hook:
+            try:
+                await run_hook(hook, state.spec, container, self._host.node, self._ip)
+            except HookFailure:
+                self._event("FailedPostStartHook", "PostStartHook failed", state, warning=True)
+                self._event("Killing", "FailedPostStartHook", state)
+                await self._host.node.runtime.stop(container, self._grace)
 
     def _termination_message(self, state: ContainerState, container: Container, code: int) -> Object:
         path = state.spec.get("terminationMessagePath", "/dev/termination-log")
@@ -375,6 +427,8 @@ class PodWorker:
         while True:
             try:
                 await probe.check()
+            except ProbeError as error:  # no verdict: it doesn't count
+                self._event("Unhealthy", f"{word} probe {error}", state, warning=True)
             except ProbeFailure as failure:
                 good, bad = 0, bad + 1
                 self._event("Unhealthy", f"{word} probe {failure}", state, warning=True)
@@ -383,6 +437,8 @@ class PodWorker:
                         self._set_ready(state, False)
                     else:
                         message = f"Container {state.name} failed {word.lower()} probe, will be restarted"
+                        if state in self._init:
+                            message = f"Init container {state.name} failed {word.lower()} probe"
                         self._event("Killing", message, state)
                         await self._host.node.runtime.stop(container, self._grace)
                         return
@@ -391,7 +447,8 @@ class PodWorker:
                 if good >= int(spec["successThreshold"]):
                     if kind == "startupProbe":
                         state.started = True
-                        self._set_ready(state, "readinessProbe" not in state.spec)
+                        state.ready = "readinessProbe" not in state.spec
+                        self._publish()
                         return
                     if kind == "readinessProbe":
                         self._set_ready(state, True)
@@ -414,9 +471,6 @@ class PodWorker:
     # The end
 
     async def _terminate(self, grace: float) -> None:
-        for state in (*self._init, *self._main):
-            if state.current is not None and state.current.state == "running":
-                self._event("Killing", f"Stopping container {state.name}", state)
         await self._stop_containers(grace)
         await self._clean_up()
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.pod["metadata"]["uid"]}}
@@ -432,23 +486,47 @@ class PodWorker:
     async def _stop_containers(self, grace: float) -> None:
         self._stopping.set()
         self._changed.set()
-        running = [s for s in (*self._init, *self._main) if s.current is not None and s.current.state == "running"]
-        await asyncio.gather(*(self._stop_container(state, grace) for state in running))
+        await self._stop_running(grace)
         await self._ended.wait()
 
-    async def _stop_container(self, state: ContainerState, grace: float) -> None:
-        runtime, container = self._host.node.runtime, state.current
-        assert container is not None
-        hook = ((state.spec.get("lifecycle") or {}).get("preStop") or {}).get("exec")
-        if hook and grace > 0:
+    async def _stop_running(self, grace: float) -> None:
+        """Stops what runs: the sidecars one by one, the last first, after all others have ended.
+
+        Hooks run at once, as on a cluster, and waiting for its turn counts as a sidecar's time.
+        """
+        deadline = asyncio.get_running_loop().time() + grace
+        running = [state for state in self._all if state.running]
+        if not self._killing:
+            for state in running:
+                self._event("Killing", f"Stopping container {state.name}", state)
+        before = [asyncio.create_task(self._stop(s, deadline, grace, ())) for s in running if not self._waits(s)]
+        for state in reversed(running):
+            if self._waits(state):
+                before.append(asyncio.create_task(self._stop(state, deadline, grace, tuple(before))))
+        await asyncio.gather(*before)
+
+    def _waits(self, state: ContainerState) -> bool:
+        return state in self._init and state.is_sidecar
+
+    async def _stop(
+        self, state: ContainerState, deadline: float, grace: float, before: tuple[asyncio.Task[None], ...]
+    ) -> None:
+        container, now = state.running, asyncio.get_running_loop().time
+        hook = (state.spec.get("lifecycle") or {}).get("preStop")
+        if hook and grace > 0 and container is not None:
             try:
-                await asyncio.wait_for(runtime.exec(container, list(hook.get("command") or ())), grace)
-            except (OciError, TimeoutError) as error:
-                self._event("FailedPreStopHook", f"PreStopHook failed: {error}", state, warning=True)
-        await runtime.stop(container, grace)
+                async with asyncio.timeout_at(deadline):
+                    await run_hook(hook, state.spec, container, self._host.node, self._ip)
+            except (HookFailure, TimeoutError):
+                self._event("FailedPreStopHook", "PreStopHook failed", state, warning=True)
+        if before:
+            await asyncio.wait(before, timeout=max(0.0, deadline - now()))
+        if container is not None:
+            left = max(deadline - now(), _LEAST_GRACE) if grace > 0 else 0.0
+            await self._host.node.runtime.stop(container, left)
 
     async def _clean_up(self) -> None:
-        for state in (*self._init, *self._main):
+        for state in self._all:
             containers = [c for c in (state.previous, state.current) if c is not None]
             state.previous = state.current = None  # a forced deletion may come while a graceful one is on its way
             for container in containers:
@@ -465,7 +543,10 @@ class PodWorker:
     def _event(self, reason: str, message: str, state: ContainerState | None = None, *, warning: bool = False) -> None:
         path = ""
         if state is not None:
-            path = f"spec.{'initContainers' if state in self._init else 'containers'}{{{state.name}}}"
+            kind = "containers"
+            if state not in self._main:
+                kind = "initContainers" if state in self._init else "ephemeralContainers"
+            path = f"spec.{kind}{{{state.name}}}"
         self._host.recorder.event(r.PODS, self.pod, reason, message, warning=warning, path=path)
 
     def _publish(self, phase: str = "") -> None:
@@ -496,6 +577,8 @@ class PodWorker:
         }
         if self._init:
             status["initContainerStatuses"] = [container_status(state) for state in self._init]
+        if self._ephemeral:
+            status["ephemeralContainerStatuses"] = [container_status(state) for state in self._ephemeral]
         self._host.registry.set_status(r.PODS, pod, status)
 
 

@@ -15,6 +15,13 @@ class ProbeFailure(Exception):
     """The container isn't well; the message follows `Readiness probe `, as the kubelet words it."""
 
 
+class ProbeError(Exception):
+    """The probe couldn't be made; the message follows `Readiness probe `."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"errored and resulted in unknown state: {why}")
+
+
 _USER_AGENT = f"kube-probe/{versions.EKS}"
 
 
@@ -43,21 +50,24 @@ class Probe:
             return True
         try:
             address, port = self._node.network.resolve(asked.get("host") or self._address), self._port(asked["port"])
-        except (OSError, ValueError):
+        except (OSError, ProbeError):
             return True  # asking says what is wrong
         return self._node.network.handler_for(address, port) is not None
 
     async def check(self) -> None:
-        """Returns when the container is well, raises `ProbeFailure` when it isn't."""
+        """Returns when the container is well. Raises `ProbeFailure` when not, `ProbeError` when that is unknown."""
         timeout = float(self._spec.get("timeoutSeconds", 1))
         if "exec" in self._spec:
             await self._command(list(self._spec["exec"].get("command") or ()), timeout)
         elif "tcpSocket" in self._spec:
             port = self._port(self._spec["tcpSocket"]["port"])
+            host = self._spec["tcpSocket"].get("host") or self._address
             try:
-                await self._get(f"http://{self._address}:{port}/", {}, timeout)
-            except (OSError, TimeoutError) as error:
-                raise ProbeFailure(f"failed: dial tcp {self._address}:{port}: {_words(error)}") from error
+                reached = self._node.network.handler_for(self._node.network.resolve(host), port) is not None
+            except OSError as error:
+                raise ProbeFailure(f"failed: dial tcp: lookup {host}: no such host") from error
+            if not reached:
+                raise ProbeFailure(f"failed: dial tcp {host}:{port}: connect: connection refused")
         elif "httpGet" in self._spec:
             await self._http(self._spec["httpGet"], timeout)
 
@@ -74,7 +84,7 @@ class Probe:
             raise ProbeFailure(f"failed: HTTP probe failed with statuscode: {status}")
 
     async def _get(self, url: str, headers: dict[str, str], timeout: float) -> int:
-        request = HttpRequest("GET", url, headers)
+        request = HttpRequest("GET", url, headers, peer=self._node.ip)
         response = await asyncio.wait_for(self._node.network.http(request), timeout)
         return response.status
 
@@ -85,16 +95,21 @@ class Probe:
                 self._node.runtime.exec(self._container, argv, stdout=output, stderr=output), timeout
             )
         except TimeoutError as error:
-            raise ProbeFailure(f'failed: command "{" ".join(argv)}" timed out') from error
+            said = f'command timed out: "{" ".join(argv)}" timed out after {timeout:g}s'
+            raise ProbeFailure(f"failed: {said}") from error
         except OciError as error:
-            raise ProbeFailure(f"errored: {error}") from error
+            raise ProbeError(str(error)) from error
         if code:
             raise ProbeFailure(f"failed: {output.data.decode(errors='replace')}")
 
     def _port(self, port: Any) -> int:
         if isinstance(port, int):
             return port
-        return int(self._ports[port]) if port in self._ports else int(port)
+        if port in self._ports:
+            return int(self._ports[port])
+        if not port.isdecimal():
+            raise ProbeError(f'strconv.Atoi: parsing "{port}": invalid syntax')
+        return int(port)
 
 
 def _words(error: BaseException) -> str:

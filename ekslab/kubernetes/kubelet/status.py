@@ -27,6 +27,16 @@ class ContainerState:
     def name(self) -> str:
         return str(self.spec["name"])
 
+    @property
+    def running(self) -> Container | None:
+        """The container, while it runs."""
+        return self.current if self.current is not None and self.current.state == "running" else None
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether it is an init container that runs beside the others: what only those may say is `Always`."""
+        return self.spec.get("restartPolicy") == "Always"
+
 
 def pod_addresses(host_ip: str, pod_ip: str) -> Object:
     """The addresses in a pod's status."""
@@ -64,7 +74,7 @@ def pod_conditions(
     now: str,
 ) -> list[Object]:
     """The conditions of a pod; one whose status is as in `before` keeps its transition time."""
-    unready = [state.name for state in main if not state.ready]
+    unready = [state.name for state in (*(s for s in init if s.is_sidecar), *main) if not state.ready]
     ready = not unready and initialized
     problem: Object = {}
     if phase == "Succeeded":
@@ -76,7 +86,7 @@ def pod_conditions(
         }
     uninitialized: Object = {}
     if not initialized:
-        waiting = [s.name for s in init if not (s.done and s.ready)]
+        waiting = [s.name for s in init if not (s.started if s.is_sidecar else s.done and s.ready)]
         uninitialized = {
             "reason": "ContainersNotInitialized",
             "message": f"containers with incomplete status: [{' '.join(waiting)}]",

@@ -34,8 +34,9 @@ def pod_spec(spec: Object) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"]
     for volume in spec.get("volumes") or ():
         _volume(volume)
-    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
-        _container(container, host_network=bool(spec.get("hostNetwork")))
+    for kind in ("initContainers", "containers", "ephemeralContainers"):
+        for container in spec.get(kind) or ():
+            _container(container, host_network=bool(spec.get("hostNetwork")))
 
 
 def _volume(volume: Object) -> None:

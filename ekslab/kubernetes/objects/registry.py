@@ -17,6 +17,7 @@ from ekslab import names
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.admission import Admission
 from ekslab.kubernetes.objects.defaults import set_defaults
+from ekslab.kubernetes.objects.ephemeral import validate_ephemeral
 from ekslab.kubernetes.objects.errors import (
     ApiError,
     Cause,
@@ -121,7 +122,7 @@ class Registry:
         call: Call | None = None,
         subresource: str = "",
     ) -> Object:
-        """Replaces an object, or with `subresource="status"` only its status. Returns what is stored then."""
+        """Replaces an object, or only its part `subresource` (`status`, ...). Returns what is stored then."""
         return self._replace(resource, self.get(resource, namespace, name), obj, call or Call(), subresource)
 
     def patch(
@@ -292,6 +293,16 @@ class Registry:
             kept = {k: v for k, v in metadata.items() if k == "managedFields"}
             new = {**copy.deepcopy(old), **({"status": new["status"]} if "status" in new else {})}
             new["metadata"].update(kept)
+            return new
+        if subresource == "ephemeralcontainers":
+            wanted = (new.get("spec") or {}).get("ephemeralContainers") or []
+            new = copy.deepcopy(old)
+            new["spec"]["ephemeralContainers"] = wanted
+            set_defaults(resource, new)
+            if ephemeral := list(validate_ephemeral(new, old)):
+                raise invalid(resource, name, ephemeral)
+            if not wanted:
+                del new["spec"]["ephemeralContainers"]
             return new
         metadata["name"] = name
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]

@@ -73,7 +73,7 @@ PODS = Resource(
     "pods",
     short_names=("po",),
     categories=("all",),
-    subresources=("status", "log", "exec", "attach", "portforward", "eviction", "binding"),
+    subresources=("status", "log", "exec", "attach", "portforward", "ephemeralcontainers", "eviction", "binding"),
     selectable=(
         "spec.nodeName",
         "spec.restartPolicy",

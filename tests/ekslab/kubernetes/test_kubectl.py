@@ -94,7 +94,7 @@ def test_describe(web):
     assert "2 desired | 2 updated | 2 total | 2 available | 0 unavailable" in text
     assert "ScalingReplicaSet" in text
     text = web("describe", "pod", "-l", "app=web")
-    for part in ("Controlled By:  ReplicaSet/web-", "Container ID:   containerd://", "Started container web"):
+    for part in ("Controlled By:  ReplicaSet/web-", "Container ID:   containerd://", "Container started"):
         assert part in text
     text = web("describe", "node", "ip-10-0-1-10.ec2.internal")
     assert "Amazon Linux 2023" in text
@@ -241,7 +241,44 @@ def test_cordon(kubectl):
 def test_what_is_not_emulated_is_named(kubectl):
     kubectl("run", "one", "--image=toolbox:1")
     kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=10s")
-    for command, subresource in ((("debug", "one", "--image=toolbox:1"), "ephemeralcontainers"),):
-        refused = kubectl.run(*command, check=False)
-        assert refused.returncode == 1
-        assert f"the embedded cluster doesn't emulate pods/{subresource}" in refused.stderr
+    refused = kubectl.run("get", "--raw", f"/api/v1/namespaces/{kubectl._namespace}/pods/one/proxy", check=False)
+    assert refused.returncode == 1
+    assert "the embedded cluster doesn't emulate pods/proxy" in refused.stderr
+
+
+def test_debug_a_pod(kubectl):
+    kubectl("run", "one", "--image=toolbox:1")
+    kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=10s")
+    shown = kubectl.terminal("debug one -it --image=toolbox:1 --target=one --profile=general -c d -- tty")
+    assert "not a tty" not in shown
+    kubectl("wait", "--for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0", "pod/one")
+    assert "spec.ephemeralContainers{d}: Container started" in kubectl("describe", "pod", "one")
+    assert kubectl("logs", "one", "-c", "d").strip() in shown
+    waits = kubectl.run("debug", "one", "--image=busybox", "-c", "e", "--profile=general", "--attach=false")
+    assert waits.returncode == 0
+    message = "jsonpath={.status.ephemeralContainerStatuses[1].state.waiting.reason}=ImagePullBackOff"
+    kubectl("wait", f"--for={message}", "pod/one", "--timeout=10s")
+    assert "the embedded lab has no such image and reaches no registry" in kubectl("describe", "pod", "one")
+
+
+def test_debug_a_copy_and_a_node(kubectl):
+    kubectl("run", "one", "--image=toolbox:1")
+    kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=10s")
+    kubectl("debug", "one", "--copy-to=two", "--image=toolbox:1", "-c", "d", "--profile=general", "--", "env")
+    kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/two", "--timeout=10s")
+    assert kubectl("get", "pod", "two", "-o", "jsonpath={.spec.shareProcessNamespace}") == "true"
+    node = "ip-10-0-1-10.ec2.internal"
+    said = kubectl(
+        "debug", f"node/{node}", "--image=toolbox:1", "--profile=sysadmin", "--", "cat", "/host/etc/hostname"
+    )
+    pod = re.search(r"node-debugger-\S+", said)[0]
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{pod}", "--timeout=10s")
+    assert kubectl("logs", pod).strip() == node
+
+
+def test_input_is_attached_without_a_terminal(kubectl):
+    said = kubectl(
+        "run", "one", "-i", "--rm", "--restart=Never", "--image=toolbox:1", "--command", "--", "cat", stdin="a line\n"
+    )
+    assert "a line" in said
+    assert 'pod "one" deleted' in said

@@ -254,7 +254,8 @@ def test_unknown_paths_and_methods_are_refused(running):
     assert ask("GET", "/api/v1/namespaces/default/gadgets") == (404, "NotFound")
     assert ask("GET", "/api/v1/namespaces/default/pods/a/nothing") == (404, "NotFound")
     assert ask("POST", "/api/v1/namespaces/default/pods/a/portforward") == (404, "NotFound")
-    assert ask("PATCH", "/api/v1/namespaces/default/pods/a/ephemeralcontainers") == (501, "NotImplemented")
+    assert ask("POST", "/api/v1/namespaces/default/pods/a/ephemeralcontainers") == (405, "MethodNotAllowed")
+    assert ask("GET", "/api/v1/namespaces/default/pods/a/proxy") == (501, "NotImplemented")
     assert ask("PUT", "/api/v1/namespaces/default/pods") == (405, "MethodNotAllowed")
     assert ask("POST", "/api/v1/namespaces/default/pods") == (400, "BadRequest")
 

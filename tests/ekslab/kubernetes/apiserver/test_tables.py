@@ -296,7 +296,42 @@ def test_the_status_word_of_a_pod(status: dict[str, Any], shown: tuple[str, int,
     assert (word, ready, restarts) == shown
     assert total == 2
     dying = {"deletionTimestamp": BORN}
-    assert pod_status({"metadata": dying, "spec": spec, "status": status})[0] == "Terminating"
+    over = status.get("phase") in ("Succeeded", "Failed")
+    assert pod_status({"metadata": dying, "spec": spec, "status": status})[0] == (word if over else "Terminating")
+
+
+@pytest.mark.parametrize(
+    ("started", "ready", "main", "shown"),
+    [
+        (False, False, {"waiting": {"reason": "PodInitializing"}}, ("Init:1/3", 0, 5, "2026-11-23T04:02:00Z")),
+        (True, False, {"waiting": {"reason": "PodInitializing"}}, ("Init:2/3", 0, 5, "2026-11-23T04:02:00Z")),
+        (True, True, {"running": {}}, ("Running", 2, 3, "2026-11-23T04:01:00Z")),
+        (True, False, {"running": {}}, ("Running", 1, 3, "2026-11-23T04:01:00Z")),
+    ],
+)
+def test_sidecars_count_among_the_containers(started, ready, main, shown):
+    names = ("first", "side", "last")
+    spec = {"containers": [{"name": "main"}], "initContainers": [{"name": name} for name in names]}
+    spec["initContainers"][1]["restartPolicy"] = "Always"
+    over = {"terminated": {"exitCode": 0, "reason": "Completed"}}
+
+    def once(time: str) -> dict[str, Any]:
+        return {"lastState": {"terminated": {"finishedAt": time}}}
+
+    initialized = "running" in main
+    status = {
+        "phase": "Running" if initialized else "Pending",
+        "initContainerStatuses": [
+            {"name": "first", "restartCount": 2, "state": over, **once("2026-11-23T04:02:00Z")},
+            {"name": "side", "restartCount": 3, "started": started, "ready": ready, "state": {"running": {}},
+             **once("2026-11-23T04:01:00Z")},
+            {"name": "last", "restartCount": 0, "state": over if initialized else {"running": {}}},
+        ],
+        "containerStatuses": [{"name": "main", "restartCount": 0, "ready": initialized, "state": main}],
+    }  # fmt: skip
+    word, count, total, restarts, last = pod_status({"metadata": {}, "spec": spec, "status": status})
+    assert (word, count, restarts, last) == shown
+    assert total == 2
 
 
 def test_restarts_are_shown_with_the_time_of_the_last() -> None:

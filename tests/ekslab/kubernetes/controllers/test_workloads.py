@@ -155,7 +155,7 @@ def test_scaling_is_told_in_events(deploy, core, namespace, eventually):
     assert messages["ScalingReplicaSet"].startswith("Scaled up replica set web-")
     assert messages["SuccessfulCreate"].startswith("Created pod: web-")
     assert messages["Scheduled"].startswith(f"Successfully assigned {namespace}/web-")
-    assert messages["Started"] == "Started container main"
+    assert messages["Started"] == "Container started"
 
 
 @pytest.fixture

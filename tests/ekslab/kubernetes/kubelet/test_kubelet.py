@@ -244,11 +244,34 @@ def test_restart_policies(run):
 def test_an_unknown_image_is_reported_as_on_a_cluster(core, namespace, pod_manifest, eventually):
     core.create_namespaced_pod(namespace, pod_manifest("bad", container={"image": "nosuch/image:9"}))
     waiting = eventually(lambda: _waiting(core, namespace, "bad", "ImagePullBackOff"))
-    assert waiting.message == 'Back-off pulling image "nosuch/image:9"'
+    assert waiting.message.startswith(
+        'Back-off pulling image "nosuch/image:9": ErrImagePull: failed to pull and unpack'
+    )
+    assert waiting.message.endswith("the embedded lab has no such image and reaches no registry: it has only toolbox")
     messages = [e.message for e in core.list_namespaced_event(namespace).items]
     assert 'Pulling image "nosuch/image:9"' in messages
     assert "Error: ErrImagePull" in messages
+    assert 'Back-off pulling image "nosuch/image:9"' in messages
     assert any(message.startswith('Failed to pull image "nosuch/image:9": ') for message in messages)
+
+
+def test_an_unknown_tag_is_not_found_and_the_tags_are_named(core, namespace, pod_manifest, eventually):
+    core.create_namespaced_pod(namespace, pod_manifest("bad", container={"image": "toolbox:9"}))
+    waiting = eventually(lambda: _waiting(core, namespace, "bad", "ImagePullBackOff"))
+    assert waiting.message.endswith(
+        "docker.io/library/toolbox:9: not found: of this image the embedded lab has only 1, 2, latest"
+    )
+
+
+def test_the_events_of_a_start_are_the_kubelet_s(run, core, namespace):
+    run("plain")
+    core.delete_namespaced_pod("plain", namespace)
+    said = {(e.reason, e.message) for e in core.list_namespaced_event(namespace).items}
+    assert {("Created", "Container created"), ("Started", "Container started")} <= said
+    assert said & {
+        ("Pulled", 'Container image "toolbox:1" already present on machine and can be accessed by the pod'),
+        ("Pulling", 'Pulling image "toolbox:1"'),
+    }
 
 
 def test_a_command_that_is_not_there_is_a_start_error(core, namespace, pod_manifest, eventually):
@@ -371,32 +394,6 @@ def test_pod_security_refuses_in_its_own_words(core, namespace, pod_manifest):
         'hostPath volumes (volume \\"root\\"), '
         'privileged (container \\"main\\" must not set securityContext.privileged=true)'
     ) in error.value.body
-
-
-def test_a_sidecar_starts_first_and_ends_last(run, core, namespace, eventually):
-    sidecar = {
-        "name": "side",
-        "image": "toolbox:1",
-        "restartPolicy": "Always",
-        "env": [{"name": "PORT", "value": "81"}],
-    }
-    run("pair", initContainers=[sidecar])
-    pod = core.read_namespaced_pod("pair", namespace)
-    assert pod.status.init_container_statuses[0].state.running
-    assert pod.status.container_statuses[0].ready
-    run("ends", "exit", "0", phase="Succeeded", restartPolicy="Never", initContainers=[sidecar])
-    core.delete_namespaced_pod("pair", namespace)
-    eventually(lambda: [p.metadata.name for p in core.list_namespaced_pod(namespace).items] == ["ends"])
-
-
-def test_a_failed_init_container_ends_the_sidecar(run, core, namespace, eventually):
-    sidecar = {"name": "side", "image": "toolbox:1", "restartPolicy": "Always"}
-    bad = {"name": "bad", "image": "toolbox:1", "command": ["exit", "2"]}
-    pod = run("p", phase="Failed", restartPolicy="Never", initContainers=[sidecar, bad])
-    states = {status.name: status.state for status in pod.status.init_container_statuses}
-    assert states["bad"].terminated.exit_code == 2
-    assert states["side"].terminated
-    assert pod.status.container_statuses[0].state.waiting.reason == "PodInitializing"
 
 
 def test_modes_of_mounted_files(run, core, namespace, running):
