@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import shutil
 import signal
 import time
@@ -15,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.connect import start_embedded, stop_embedded
+from labkit.connect import running_embedded, start_embedded, stop_embedded
 from labkit.environment import embedded
-from labkit.errors import RunError
+from labkit.errors import NoLabError, NotRunningError, RunError
 from labkit.kernels import Template
-from labkit.report import INTERRUPTED, Pages, Run, chapter_of
+from labkit.report import INTERRUPTED, Pages, Run, chapter_of, reasons
 from labkit.settings import Settings, workshop_root
 from labkit.show import say
 from labkit.workbook import FOLDER
@@ -27,7 +26,8 @@ from labkit.workbook import FOLDER
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+CELL_SECONDS = 900
+"""How long a cell may take."""
 
 
 def find_chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
@@ -83,19 +83,23 @@ def execute(
     target: str = "embedded",
     parameters: dict[str, Any] | None = None,
     template: Template | None = None,
+    lab: Path | None = None,
 ) -> Iterator[Run]:
     """Execute notebooks in order; yields the run before each chapter and after it. Stops at the first failure.
 
     `parameters` go to each notebook's cell tagged `parameters`. Executed notebooks and their HTML are in `output`.
-    `template` is what kernels are forked from, if it has been started already.
+    `template` is what kernels are forked from, if it has been started already. `lab` is the state folder of the
+    embedded lab that they run on: if that has ended, a chapter that fails says so.
     """
     import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillExecutionError
 
     from labkit.kernels.manager import Kernels, SeldomSaved
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # nbclient's: that a kernel died is in the report
     papermill_engines.register("seldom", SeldomSaved)
     output.mkdir(parents=True, exist_ok=True)
     run = Run(target, [chapter_of(path, output) for path in notebooks], output)
@@ -115,25 +119,72 @@ def execute(
                         kernel_name="python3",
                         cwd=str(chapter.path.parent),
                         progress_bar=False,
-                        execution_timeout=900,
+                        execution_timeout=CELL_SECONDS,
                         engine_name="seldom",
                         km=kernel,
                     )
                 chapter.status = "passed"
             except PapermillExecutionError as error:
-                chapter.status = "failed"
-                chapter.error = _ANSI.sub("", f"{error.ename}: {error.evalue}")
-                chapter.cell, chapter.cell_number = error.source, error.cell_index
+                chapter.status, chapter.cell_number = "failed", error.cell_index
+                cell = _cell(executed, error.source)
+                chapter.cell, chapter.error = error.source, reasons.of_error(cell, error.ename, error.evalue)
             except KeyboardInterrupt:
                 chapter.status, chapter.error = "failed", INTERRUPTED
-            except Exception as error:  # a kernel that died, a notebook that isn't one: the report has to say so
+            except (CellTimeoutError, DeadKernelError) as error:
+                chapter.status = "failed"
+                chapter.cell_number, running = _last_begun(executed)
+                chapter.cell = running.source if running is not None else ""
+                if isinstance(error, DeadKernelError):
+                    chapter.error = reasons.of_kernel(running, output / "kernels.log")
+                else:
+                    chapter.error = reasons.of_timeout(CELL_SECONDS)
+            except (
+                Exception
+            ) as error:  # a kernel that doesn't start, a notebook that isn't one: the report has to say so
                 chapter.status, chapter.error = "failed", f"{type(error).__name__}: {error}"
+            if chapter.status == "failed" and chapter.error != INTERRUPTED and lab is not None and _has_ended(lab):
+                from ekslab.client import log_file
+
+                chapter.error = reasons.of_lab(chapter.error, log_file(lab))
             chapter.seconds = time.monotonic() - started
             if executed.exists():
                 pages.write(run, chapter)
             yield run
             if chapter.status == "failed":
                 return
+
+
+def _cell(executed: Path, source: str) -> NotebookNode:
+    """The cell that failed, with what it printed."""
+    import nbformat
+
+    cells = nbformat.read(executed, as_version=4).cells
+    failed = (cell for cell in cells if cell.source == source and cell.metadata.get("papermill", {}).get("exception"))
+    return next(failed, nbformat.v4.new_code_cell(source))
+
+
+def _last_begun(executed: Path) -> tuple[int, NotebookNode | None]:
+    """The last cell that was begun, with its number from 0; None if there is none."""
+    import nbformat
+
+    cells = nbformat.read(executed, as_version=4).cells if executed.exists() else []
+    begun = [
+        (number, cell)
+        for number, cell in enumerate(cells)
+        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time")
+    ]
+    return begun[-1] if begun else (0, None)
+
+
+def _has_ended(lab: Path) -> bool:
+    """Whether the lab with this state folder has ended by itself."""
+    try:
+        running_embedded(lab)
+    except NoLabError as error:
+        return error.ended
+    except NotRunningError:  # it is there and doesn't answer
+        pass
+    return False
 
 
 def store_outputs(executed: Path, notebook: Path) -> None:
@@ -171,14 +222,16 @@ _OF_A_LAB = ("LABKIT_HOME", "LABKIT_ROOT", "LABKIT_AWS_PORT", "LABKIT_KUBERNETES
 
 
 @contextmanager
-def lab_of_its_own(settings: Settings, output: Path, *, here: bool = False) -> Iterator[None]:
+def lab_of_its_own(settings: Settings, output: Path, *, here: bool = False) -> Iterator[Path | None]:
     """On the embedded target, runs on a new lab in `output`, which ends with the run. `here`: on that of `settings`.
+
+    Yields the lab's state folder; None on another target.
 
     The notebooks' kernels inherit the environment, which is the lab's then, as in JupyterLab. Nothing in it is of the
     lab that the shell uses.
     """
     if settings.target != "embedded":
-        yield
+        yield None
         return
     from ekslab.client import PARENT
 
@@ -199,7 +252,7 @@ def lab_of_its_own(settings: Settings, output: Path, *, here: bool = False) -> I
         environ = embedded(start_embedded(settings)).of_process(os.environ)
         os.environ.clear()
         os.environ.update(environ)
-        yield
+        yield settings.home
     finally:
         if not here:
             stop_embedded(home)

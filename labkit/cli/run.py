@@ -70,7 +70,7 @@ def run(
         context.exit(130)
     if failed is not None:
         cell = f"in cell {failed.cell_number}:\n\n{_indented(failed.cell)}\n\n" if failed.cell else ""
-        raise RunError(f"{failed.name} failed {cell}{failed.error}", hint=f"Read {index}; then run the chapter again.")
+        raise RunError(f"{failed.name} failed {cell}{failed.reason}", hint=f"{failed.what_to_do} The report: {index}")
     if store:
         for notebook in notebooks:
             store_outputs(output / notebook.name, notebook)
@@ -81,8 +81,8 @@ def _run(settings: Settings, notebooks: Sequence[Path], output: Path, given: dic
     """Executes the chapters, a line each."""
     done = Run(settings.target, [], output)
     template = Template(output / "kernels.log")  # it imports while the lab starts
-    with lab_of_its_own(settings, output, here=here):
-        for done in execute(notebooks, output, target=settings.target, parameters=given, template=template):
+    with lab_of_its_own(settings, output, here=here) as lab:
+        for done in execute(notebooks, output, target=settings.target, parameters=given, template=template, lab=lab):
             for number, chapter in enumerate(done.chapters, 1):
                 if chapter.status == "running":
                     click.echo(f"[{number}/{len(done.chapters)}] {chapter.name:<24}", nl=False)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from falcorules import markup
 from labkit.errors import RunError
+from labkit.report.reasons import HINT
 from labkit.workbook import read
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 INTERRUPTED = "Interrupted."
 """The error of a chapter in which the run was ended, by Ctrl-C or a signal."""
 _TIMES = "times.json"  # in the run's folder: seconds of each chapter when it passed last
-_HINT = "What to do:"  # errors of labkit end with it
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Chapter:
 
     @property
     def reason(self) -> str:
-        return self.error.partition(_HINT)[0].strip()
+        return self.error.partition(HINT)[0].strip()
 
     @property
     def what_to_do(self) -> str:
@@ -68,7 +68,7 @@ class Chapter:
         number = self.name[:2]
         if self.error == INTERRUPTED:
             return f"Nothing is wrong with the chapter. Run it again: `labkit run --only {number}`."
-        hint = self.error.partition(_HINT)[2].strip()
+        hint = self.error.partition(HINT)[2].strip()
         again = f"Then run the chapter alone: `labkit run --only {number}`."
         return f"{hint} {again}" if hint else f"Read the cell and what the cells above it printed. {again}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import signal
@@ -288,12 +289,82 @@ def test_a_kernel_shows_what_one_that_jupyter_starts_shows(folder: Path, tmp_pat
     assert "display.max_columns" in ours
 
 
-def test_a_kernel_that_dies_is_a_chapter_that_failed(folder: Path, tmp_path: Path) -> None:
-    _notebook(folder / "00-a.ipynb", "import os; os._exit(1)")
-    run = _last(runner.execute(runner.find_chapters(folder), tmp_path / "out"))
-    assert run.failed_chapter is not None
-    assert "Kernel died" in run.failed_chapter.error
-    assert "Kernel died" in report.write_index(run).read_text()
+def _failure(folder: Path, output: Path, source: str) -> report.Chapter:
+    """A chapter whose third cell, after one that prints, fails; the report and JUnit say why, too."""
+    _notebook(folder / "00-a.ipynb", "print('fine')", source, "print('never')")
+    run = _last(runner.execute(runner.find_chapters(folder), output))
+    failed = run.failed_chapter
+    assert failed is not None
+    assert (failed.cell, failed.cell_number) == (source, 3)
+    index = html.unescape(report.write_index(run).read_text())
+    page = html.unescape((output / "00-a.html").read_text())
+    report.write_junit(run, output / "junit.xml")
+    assert all(failed.reason in text for text in (index, page, html.unescape((output / "junit.xml").read_text())))
+    return failed
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "hint"),
+    [
+        ("%nosuch 1", "UsageError: Line magic function `%nosuch` not found.", "`%lsmagic` lists those there are"),
+        ("%%nosuch\nx", "UsageError: Cell magic `%%nosuch` not found.", "`%lsmagic` lists those there are"),
+        ("%timeit -n\n", "UsageError: option -n requires argument", "`%timeit?`"),
+        (
+            "%%bash\necho fine\necho 'no such pod' >&2\nexit 3",
+            "The script of `%%bash` ended with exit code 3.\n    no such pod",
+            "Type its commands into a terminal",
+        ),
+        (
+            "%%bash\nnosuchprogram",
+            "The script of `%%bash` ended with exit code 127.\n    bash: line 1: nosuchprogram: command not found",
+            "`labkit doctor`",
+        ),
+        ("%%bash\nkill -9 $$", "The script of `%%bash` was ended by the signal SIGKILL.", "Type its commands"),
+        ("x = 1\ny = = 2", "SyntaxError: invalid syntax (line 2 of the cell)", "Read the cell"),
+        ("%%capture\n1 / 0", "ZeroDivisionError: division by zero", "Read the cell"),
+        ("import os; os._exit(1)", "The kernel, the process that runs the chapter's cells, died while", "memory"),
+    ],
+)
+def test_a_cell_that_fails_says_why_and_what_to_do(
+    source: str, reason: str, hint: str, folder: Path, tmp_path: Path
+) -> None:
+    failed = _failure(folder, tmp_path / "out", source)
+    assert failed.reason.startswith(reason)
+    assert hint in failed.what_to_do
+    assert failed.what_to_do.endswith("Then run the chapter alone: `labkit run --only 00`.")
+
+
+def test_a_cell_that_takes_too_long_is_stopped(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.runner.CELL_SECONDS", 2)
+    failed = _failure(folder, tmp_path / "out", "import time; print('so far'); time.sleep(60)")
+    assert failed.reason == "The cell was stopped: it ran for more than 2 seconds."
+    assert "so far" in (tmp_path / "out" / "00-a.html").read_text()
+
+
+def test_a_lab_that_ends_in_the_middle_is_the_reason(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifests").mkdir()
+    monkeypatch.chdir(tmp_path)
+    _notebook(
+        folder / "00-a.ipynb",
+        "import json, os, pathlib, signal\nfrom labkit import Lab\nlab = Lab.connect()",
+        "state = pathlib.Path(os.environ['LABKIT_HOME'], 'lab.json')\n"
+        "os.kill(json.loads(state.read_text())['pid'], signal.SIGKILL)",
+        "lab.exec('deploy/nginx', 'whoami')",
+    )
+    result = CliRunner().invoke(main, ["run", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    log = tmp_path / "out" / ".labkit" / "lab.log"
+    for said in (
+        "00-a failed in cell 4:\n\n    lab.exec('deploy/nginx', 'whoami')",
+        f"The embedded lab ended while this cell ran. Its log, {log}, ends with:",
+        "The cell's own error:",
+        "A run starts a new lab.",
+        "labkit run --only 00",
+    ):
+        assert said in result.output
+    assert "The embedded lab ended while this cell ran." in (tmp_path / "out" / "index.html").read_text()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
