@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ekslab import memory
 from ekslab.http import HttpRequest, HttpResponse
-from ekslab.kubernetes.apiserver import discovery
+from ekslab.kubernetes.apiserver import discovery, openapi
 from ekslab.kubernetes.apiserver.auth import ANONYMOUS, Attributes, User
 from ekslab.kubernetes.apiserver.bodies import MAX_BODY, YAML_TYPES, parse, typed
 from ekslab.kubernetes.apiserver.exec import serve_exec
@@ -244,7 +244,7 @@ class Api:
 
     async def _answer(self, request: Request, target: Target | None) -> HttpResponse:
         if target is None:
-            return self._meta(request)
+            return await self._openapi(request.path) or self._meta(request)
         if target.subresource:
             return await self._subresource(request, target)
         if "create" in target.resource.verbs and target.resource.verbs == ("create",):
@@ -254,6 +254,14 @@ class Api:
                 self._reviews.review(target.resource, typed(request.parsed, target.resource.kind), request.user), 201
             )
         return self._object(request, target)
+
+    async def _openapi(self, path: str) -> HttpResponse | None:
+        """The OpenAPI document at a path, if there is one. The first request makes it, in a thread."""
+        if not path.startswith("/openapi/v3/"):
+            return None
+        text = await asyncio.to_thread(openapi.document, path.removeprefix("/openapi/v3/"))
+        headers = {"Content-Type": "application/json", "Cache-Control": "public, immutable"}
+        return HttpResponse(200, headers, text) if text is not None else None
 
     def _meta(self, request: Request) -> HttpResponse:
         """Discovery, health, version, schemas."""
@@ -269,7 +277,7 @@ class Api:
                 kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
                 return HttpResponse(200, {"Content-Type": kind}, b"")
             case ["openapi", "v3"]:
-                return _json({"paths": {}})
+                return _json(openapi.index())
             case ["api"]:
                 return _json(discovery.api_versions(request.header("host") or "127.0.0.1"))
             case ["apis"]:
@@ -444,9 +452,11 @@ class Api:
     def _call(self, request: Request) -> Call:
         query = request.query
         manager = query.get("fieldManager") or request.header("user-agent").partition("/")[0] or "unknown"
-        strict = query.get("fieldValidation") == "Strict"
+        validation = query.get("fieldValidation")
         dry = dry_run([value for name, value in request.pairs if name == "dryRun"])
-        return Call(manager, dry, request.flag("force"), strict, request.warnings)
+        return Call(
+            manager, dry, request.flag("force"), validation == "Strict", validation == "Ignore", request.warnings
+        )
 
     def _representation(self, resource: Resource, obj: Object, accept: Accept, request: Request) -> Object:
         """An object in the form that the client accepts."""

@@ -75,13 +75,14 @@ _SYSTEM_METADATA = (
 class Call:
     """How an object is written. `manager` is recorded in managedFields unless it is empty; `warnings` are returned.
 
-    `strict` refuses fields that the kind doesn't have; otherwise they are left out with a warning.
+    `strict` refuses fields that the kind doesn't have; otherwise they are left out, with a warning unless `lenient`.
     """
 
     manager: str = ""
     dry_run: bool = False
     force: bool = False
     strict: bool = False
+    lenient: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -505,7 +506,8 @@ def _decoded(resource: Resource, obj: Object, call: Call) -> Object:
     said = [f'unknown field "{path}"' for path in unknown]
     if said and call.strict:
         raise _unhandled(resource, f"strict decoding error: {', '.join(said)}")
-    call.warnings += said
+    if not call.lenient:
+        call.warnings += said
     return decoded
 
 

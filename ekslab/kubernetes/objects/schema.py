@@ -38,9 +38,28 @@ class TypeMismatch(Exception):
 
 
 @cache
-def _types() -> dict[str, dict[str, str]]:
+def types() -> dict[str, dict[str, str]]:
+    """The fields of every type, by the type's name: those that the cluster's version has."""
     loaded: dict[str, dict[str, str]] = orjson.loads(resources.files(__package__).joinpath("schema.json").read_bytes())
+    for name, fields in loaded.items():
+        for field in documented(name).get("later", ()):
+            fields.pop(field, None)
     return loaded
+
+
+@cache
+def _documented() -> dict[str, dict[str, Any]]:
+    loaded: dict[str, dict[str, Any]] = orjson.loads(resources.files(__package__).joinpath("openapi.json").read_bytes())
+    return loaded
+
+
+def documented(kind: str) -> dict[str, Any]:
+    """What `openapi.json` says of a type besides the types of its fields.
+
+    `package`, `required` (fields), `enums` (field: values), `merge` (field: strategy and key), `types` (field: format),
+    and `later`: fields that the client's models have and the cluster's version has not.
+    """
+    return _documented().get(kind, {})
 
 
 def decode(resource: Resource, obj: Object) -> tuple[Object, list[str]]:
@@ -87,7 +106,7 @@ def _decode(value: Any, kind: str, path: str, go_path: str, unknown: list[str]) 
         return quantity_text(value) if kind == "quantity" else value
     if not isinstance(value, dict):
         raise _mismatch(value, go_path, f"v1.{kind}")
-    fields = _types()[kind]
+    fields = types()[kind]
     decoded = {}
     for key, item in value.items():
         inner = f"{path}.{key}" if path else key

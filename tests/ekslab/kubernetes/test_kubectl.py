@@ -159,6 +159,43 @@ def test_logs(web):
     assert web("logs", "-l", "app=web", "--tail=1").splitlines() == ["serving", "serving"]
 
 
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [("warn", 'Warning: unknown field "nosuch"\n'), ("ignore", ""), ("false", ""), ("strict", None)],
+)
+def test_validation_says_what_it_was_asked_to_say(kubectl, level, said):
+    wrong = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\nnosuch: 1\n"
+    done = kubectl.run("apply", f"--validate={level}", "-f", "-", stdin=wrong, check=said is not None)
+    if said is not None:
+        assert (done.stdout, done.stderr) == ("configmap/c created\n", said)
+    else:
+        assert 'strict decoding error: unknown field "nosuch"' in done.stderr
+    right = kubectl.run("apply", f"--validate={level}", "-f", "-", stdin=wrong.replace("nosuch: 1\n", ""))
+    assert right.stderr == ""
+
+
+def test_explain(kubectl):
+    shown = kubectl("explain", "pod.spec.restartPolicy")
+    assert shown.startswith("KIND:       Pod\nVERSION:    v1\n\nFIELD: restartPolicy <string>\nENUM:\n    Always\n")
+    assert "Restart policy for all containers within the pod." in shown
+    shown = kubectl("explain", "deploy.spec.template.spec.containers")
+    assert "GROUP:      apps" in shown
+    assert "name\t<string> -required-" in shown
+    assert "resources\t<ResourceRequirements>" in shown
+    assert "limits\t<map[string]Quantity>" in kubectl("explain", "pod", "--recursive")
+    wrong = kubectl.run("explain", "pod.spec.nosuch", check=False)
+    assert wrong.stderr == 'error: field "nosuch" does not exist\n'
+
+
+def test_apply_merges_lists_by_their_keys(web):
+    """kubectl computes its patch by the OpenAPI document: what others have added to a list stays."""
+    web("set", "env", "deploy/web", "ADDED=1")
+    less = MANIFEST.replace("env: [{name: NODE", "env: [{name: OTHER")
+    web("apply", "-f", "-", stdin=less)
+    names = web("get", "deploy", "web", "-o", "jsonpath={.spec.template.spec.containers[0].env[*].name}")
+    assert sorted(names.split()) == ["ADDED", "OTHER"]
+
+
 @pytest.mark.parametrize("over", ["websockets", "spdy"])
 def test_port_forward(web, over):
     with web.started(

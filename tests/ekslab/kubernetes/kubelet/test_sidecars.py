@@ -239,6 +239,7 @@ def test_ephemeral_containers_stay(run, core, namespace):
         _debug(core, namespace, "web", {"name": "d", "image": "toolbox:2"})
     assert 'existing ephemeral containers \\"d\\" may not be changed' in error.value.body
     pod = core.read_namespaced_pod_ephemeralcontainers("web", namespace)
+    pod.metadata.resource_version = None
     pod.spec.ephemeral_containers = []
     with pytest.raises(ApiException) as error:
         core.replace_namespaced_pod_ephemeralcontainers("web", namespace, pod)
