@@ -37,14 +37,19 @@ class Jobs(Controller):
         failed = sum(pod["status"].get("phase") == "Failed" for pod in pods)
         active = [pod for pod in pods if is_active(pod)]
         finished = ""
-        if succeeded >= spec["completions"]:
+        completions = spec.get("completions")
+        if (succeeded and not active) if completions is None else succeeded >= completions:
             finished = "Complete"
         elif failed > spec["backoffLimit"]:
             finished = "Failed"
         for pod in active if finished or spec.get("suspend") else ():
             self.registry.delete(r.PODS, key.namespace, name_of(pod))
         if not finished and not spec.get("suspend"):
-            wanted = min(spec["parallelism"], spec["completions"] - succeeded)
+            wanted = spec["parallelism"]
+            if completions is not None:
+                wanted = min(wanted, completions - succeeded)
+            elif succeeded:
+                wanted = 0  # a queue of work: pods that are done show that there is no more
             for _ in range(wanted - len(active)):
                 if not self._create(job):
                     break

@@ -7,7 +7,7 @@ from ekslab import names
 from ekslab.identity import STS_AUDIENCE
 from ekslab.kubernetes.objects import pod_security
 from ekslab.kubernetes.objects import resources as r
-from ekslab.kubernetes.objects.errors import forbidden, not_found
+from ekslab.kubernetes.objects.errors import forbidden, invalid, not_found
 from ekslab.kubernetes.objects.resources import Object, Resource
 from ekslab.kubernetes.objects.store import Store
 
@@ -27,19 +27,28 @@ class Admission:
         self._store = store
         self._region = region
 
-    def admit_create(self, resource: Resource, obj: Object, warnings: list[str]) -> None:
-        """Changes `obj` in place. Raises the API error with which it is refused; appends to `warnings`."""
-        namespace = self._namespace(resource, obj)
+    def admit_create(self, resource: Resource, obj: Object) -> None:
+        """Changes a new `obj` in place, before it is validated. Raises the API error with which it is refused."""
+        self._check_namespace(resource, obj)
         if resource is r.PODS:
             self._service_account(obj)
             self._pod_identity(obj)
             self._tolerations(obj)
             self._priority(obj)
-        self._pod_security(resource, obj, namespace, warnings)
 
-    def _namespace(self, resource: Resource, obj: Object) -> Object | None:
+    def check(self, resource: Resource, obj: Object, old: Object | None, warnings: list[str]) -> None:
+        """Pod security of a valid object that is new or replaces `old`. Raises 403 and 422; appends to `warnings`."""
+        if resource is r.NAMESPACES:
+            self._security_labels(obj, old, warnings)
+        elif resource is r.PODS and old is not None:
+            if pod_security.images(obj["spec"]) != pod_security.images(old["spec"]):
+                self._pod_security(resource, obj, warnings)
+        elif resource is r.PODS or resource in _TEMPLATED:
+            self._pod_security(resource, obj, warnings)
+
+    def _check_namespace(self, resource: Resource, obj: Object) -> None:
         if not resource.namespaced:
-            return None
+            return
         name = obj["metadata"]["namespace"]
         namespace = self._store.get(r.NAMESPACES, "", name)
         if namespace is None:
@@ -56,7 +65,6 @@ class Admission:
                 }
             ]
             raise error
-        return namespace
 
     def _service_account(self, pod: Object) -> None:
         spec = pod["spec"]
@@ -177,19 +185,30 @@ class Admission:
         spec["priority"] = value
         spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
-    def _pod_security(self, resource: Resource, obj: Object, namespace: Object | None, warnings: list[str]) -> None:
-        if namespace is None or (resource is not r.PODS and resource not in _TEMPLATED):
-            return
-        spec = obj["spec"] if resource is r.PODS else obj["spec"]["template"]["spec"]
+    def _security_labels(self, namespace: Object, old: Object | None, warnings: list[str]) -> None:
+        """Refuses labels that name no level; warns of the pods that a tightened namespace wouldn't take any more."""
         labels = namespace["metadata"].get("labels") or {}
-        if resource is r.PODS:
+        before = (old or {}).get("metadata", {}).get("labels") or {}
+        name = namespace["metadata"]["name"]
+        if (causes := pod_security.wrong_labels(labels)) and causes != pod_security.wrong_labels(before):
+            raise invalid(r.NAMESPACES, name, causes)
+        if old is None:
+            return
+        level, version = pod_security.level(labels, "enforce")
+        if pod_security.is_tighter((level, version), pod_security.level(before, "enforce")):
+            warnings += pod_security.violating(name, (level, version), self._store.list(r.PODS, name))
+
+    def _pod_security(self, resource: Resource, obj: Object, warnings: list[str]) -> None:
+        namespace = self._store.get(r.NAMESPACES, "", obj["metadata"]["namespace"])
+        labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+        is_pod = resource is r.PODS
+        spec = obj["spec"] if is_pod else obj["spec"]["template"]["spec"]
+        if is_pod:
             wanted, version = pod_security.level(labels, "enforce")
             if found := pod_security.violations(spec, wanted):
                 why = f'violates PodSecurity "{wanted}:{version}": {", ".join(found)}'
                 raise forbidden(r.PODS, obj["metadata"].get("name", ""), why)
-        # Without a `warn` label, a workload is warned of what `enforce` will refuse.
-        mode = "warn" if "pod-security.kubernetes.io/warn" in labels or resource is r.PODS else "enforce"
-        wanted, version = pod_security.level(labels, mode)
+        wanted, version = pod_security.warn_level(labels)
         if found := pod_security.violations(spec, wanted):
             warnings.append(f'would violate PodSecurity "{wanted}:{version}": {", ".join(found)}')
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.resources import Object, Resource
 
 _VOLUME_MODES = ("configMap", "secret", "projected", "downwardAPI")
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+_AFFINITY_SECONDS = 10_800
 
 
 def set_defaults(resource: Resource, obj: Object) -> None:
@@ -21,22 +25,30 @@ def set_defaults(resource: Resource, obj: Object) -> None:
         fill(obj)
 
 
+def _default(obj: Object, **values: Any) -> None:
+    """Sets what is absent or empty: to the API server text that is empty isn't there."""
+    for key, value in values.items():
+        if obj.get(key) in (None, "", 0) and obj.get(key) is not False:
+            obj[key] = value
+
+
 def pod_spec(spec: Object) -> None:
     """Defaults common to pods and to pod templates."""
-    spec.setdefault("restartPolicy", "Always")
+    _default(spec, restartPolicy="Always", dnsPolicy="ClusterFirst", schedulerName="default-scheduler")
     spec.setdefault("terminationGracePeriodSeconds", 30)
-    spec.setdefault("dnsPolicy", "ClusterFirst")
     spec.setdefault("securityContext", {})
-    spec.setdefault("schedulerName", "default-scheduler")
     if spec.get("serviceAccountName"):
         spec["serviceAccount"] = spec["serviceAccountName"]
     elif spec.get("serviceAccount"):
         spec["serviceAccountName"] = spec["serviceAccount"]
     for volume in spec.get("volumes") or ():
         _volume(volume)
-    for kind in ("initContainers", "containers", "ephemeralContainers"):
-        for container in spec.get(kind) or ():
-            _container(container, host_network=bool(spec.get("hostNetwork")))
+    for container in _containers(spec):
+        _container(container)
+
+
+def _containers(spec: Object) -> list[Object]:
+    return [c for kind in ("initContainers", "containers", "ephemeralContainers") for c in spec.get(kind) or ()]
 
 
 def _volume(volume: Object) -> None:
@@ -47,6 +59,8 @@ def _volume(volume: Object) -> None:
             volume[kind].setdefault("defaultMode", 420)
     if isinstance(volume.get("hostPath"), dict):
         volume["hostPath"].setdefault("type", "")
+    if isinstance(volume.get("image"), dict):
+        _default(volume["image"], pullPolicy=_pull_policy(str(volume["image"].get("reference", ""))))
     items = [*((volume.get("downwardAPI") or {}).get("items") or ())]
     for source in (volume.get("projected") or {}).get("sources") or ():
         if "serviceAccountToken" in source:
@@ -54,49 +68,51 @@ def _volume(volume: Object) -> None:
         items += (source.get("downwardAPI") or {}).get("items") or ()
     for item in items:
         if "fieldRef" in item:
-            item["fieldRef"].setdefault("apiVersion", "v1")
+            _default(item["fieldRef"], apiVersion="v1")
 
 
-def _container(container: Object, *, host_network: bool) -> None:
+def _pull_policy(image: str) -> str:
+    tag = image.rpartition("/")[2].partition("@")[0].partition(":")[2]
+    return "Always" if tag in ("", "latest") and "@" not in image else "IfNotPresent"
+
+
+def _container(container: Object) -> None:
     container.setdefault("resources", {})
-    container.setdefault("terminationMessagePath", "/dev/termination-log")
-    container.setdefault("terminationMessagePolicy", "File")
-    if not container.get("imagePullPolicy"):
-        image = str(container.get("image", ""))
-        tag = image.rpartition("/")[2].partition("@")[0].partition(":")[2]
-        latest = tag in ("", "latest") and "@" not in image
-        container["imagePullPolicy"] = "Always" if latest else "IfNotPresent"
+    _default(
+        container,
+        terminationMessagePath="/dev/termination-log",
+        terminationMessagePolicy="File",
+        imagePullPolicy=_pull_policy(str(container.get("image", ""))),
+    )
     for port in container.get("ports") or ():
-        port.setdefault("protocol", "TCP")
-        if host_network and "containerPort" in port:
-            port.setdefault("hostPort", port["containerPort"])
+        _default(port, protocol="TCP")
     for variable in container.get("env") or ():
         field = (variable.get("valueFrom") or {}).get("fieldRef")
         if field is not None:
-            field.setdefault("apiVersion", "v1")
-    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+            _default(field, apiVersion="v1")
+    handlers = [*(container.get("lifecycle") or {}).values()]
+    for name in _PROBES:
         probe = container.get(name)
-        if probe:
-            for key, value in (
-                ("timeoutSeconds", 1),
-                ("periodSeconds", 10),
-                ("successThreshold", 1),
-                ("failureThreshold", 3),
-            ):
-                probe.setdefault(key, value)
-            if "httpGet" in probe:
-                probe["httpGet"].setdefault("path", "/")
-                probe["httpGet"].setdefault("scheme", "HTTP")
+        if probe is not None:
+            _default(probe, **_PROBE)
+            handlers.append(probe)
+    for handler in handlers:
+        if isinstance(handler, dict) and "httpGet" in handler:
+            _default(handler["httpGet"], path="/", scheme="HTTP")
 
 
 def _pod(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     spec.setdefault("enableServiceLinks", True)
     pod_spec(spec)
-    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+    for container in _containers(spec):
         limits = (container.get("resources") or {}).get("limits") or {}
         for name, amount in limits.items():
             container["resources"].setdefault("requests", {}).setdefault(name, amount)
+        if spec.get("hostNetwork"):
+            for port in container.get("ports") or ():
+                if port.get("containerPort"):
+                    _default(port, hostPort=port["containerPort"])
 
 
 def _template(obj: Object) -> Object:
@@ -113,7 +129,7 @@ def _deployment(obj: Object) -> None:
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("progressDeadlineSeconds", 600)
     strategy = spec.setdefault("strategy", {})
-    strategy.setdefault("type", "RollingUpdate")
+    _default(strategy, type="RollingUpdate")
     if strategy["type"] == "RollingUpdate":
         rolling = strategy.setdefault("rollingUpdate", {})
         rolling.setdefault("maxUnavailable", "25%")
@@ -132,7 +148,7 @@ def _daemon_set(obj: Object) -> None:
     spec = _template(obj)
     spec.setdefault("revisionHistoryLimit", 10)
     strategy = spec.setdefault("updateStrategy", {})
-    strategy.setdefault("type", "RollingUpdate")
+    _default(strategy, type="RollingUpdate")
     if strategy["type"] == "RollingUpdate":
         rolling = strategy.setdefault("rollingUpdate", {})
         rolling.setdefault("maxUnavailable", 1)
@@ -140,44 +156,53 @@ def _daemon_set(obj: Object) -> None:
 
 
 def _job(obj: Object) -> None:
-    spec = _template(obj)
-    for key, value in (("completions", 1), ("parallelism", 1), ("backoffLimit", 6), ("suspend", False)):
-        spec.setdefault(key, value)
+    spec, metadata = _template(obj), obj["metadata"]
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", 2**31 - 1 if "backoffLimitPerIndex" in spec else 6)
+    spec.setdefault("suspend", False)
+    spec.setdefault("manualSelector", False)
     spec.setdefault("completionMode", "NonIndexed")
-    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed")
-    labels = {
-        "batch.kubernetes.io/controller-uid": obj["metadata"].get("uid", ""),
-        "batch.kubernetes.io/job-name": obj["metadata"].get("name", ""),
-        "controller-uid": obj["metadata"].get("uid", ""),
-        "job-name": obj["metadata"].get("name", ""),
-    }
-    if labels["controller-uid"]:
+    spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
+    if spec["template"]["metadata"].get("labels") and not metadata.get("labels"):
+        metadata["labels"] = dict(spec["template"]["metadata"]["labels"])
+    if metadata.get("uid") and not spec["manualSelector"]:
+        uid, name = metadata["uid"], metadata.get("name", "")
         template_labels = spec["template"]["metadata"].setdefault("labels", {})
-        for key, value in labels.items():
-            template_labels.setdefault(key, value)
-        spec.setdefault(
-            "selector",
-            {"matchLabels": {"batch.kubernetes.io/controller-uid": labels["controller-uid"]}},
-        )
+        for prefix in ("batch.kubernetes.io/", ""):
+            template_labels.setdefault(f"{prefix}controller-uid", uid)
+            template_labels.setdefault(f"{prefix}job-name", name)
+        selected = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+        selected.setdefault("batch.kubernetes.io/controller-uid", uid)
 
 
 def _service(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
-    spec.setdefault("type", "ClusterIP")
-    spec.setdefault("sessionAffinity", "None")
+    _default(spec, type="ClusterIP", sessionAffinity="None")
+    if spec["sessionAffinity"] == "None":
+        spec.pop("sessionAffinityConfig", None)
+    elif spec["sessionAffinity"] == "ClientIP":
+        config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        if config.get("timeoutSeconds") is None:
+            spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": _AFFINITY_SECONDS}}
+    if spec.get("clusterIP"):
+        spec.setdefault("clusterIPs", [spec["clusterIP"]])
     if spec["type"] != "ExternalName":
-        spec.setdefault("internalTrafficPolicy", "Cluster")
+        _default(spec, internalTrafficPolicy="Cluster", ipFamilyPolicy="SingleStack")
         spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
     if spec["type"] in ("NodePort", "LoadBalancer"):
-        spec.setdefault("externalTrafficPolicy", "Cluster")
+        _default(spec, externalTrafficPolicy="Cluster")
+    if spec["type"] == "LoadBalancer":
+        spec.setdefault("allocateLoadBalancerNodePorts", True)
     for port in spec.get("ports") or ():
-        port.setdefault("protocol", "TCP")
-        port.setdefault("targetPort", port.get("port"))
+        _default(port, protocol="TCP")
+        if port.get("port"):
+            _default(port, targetPort=port["port"])
 
 
 def _secret(obj: Object) -> None:
-    obj.setdefault("type", "Opaque")
+    _default(obj, type="Opaque")
     plain = obj.pop("stringData", None)
     if plain:
         data = obj.setdefault("data", {})
@@ -185,18 +210,44 @@ def _secret(obj: Object) -> None:
             data[key] = base64.b64encode(str(value).encode()).decode()
 
 
+def _claim(obj: Object) -> None:
+    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+
+
+def _priority_class(obj: Object) -> None:
+    _default(obj, preemptionPolicy="PreemptLowerPriority")
+
+
+def _network_policy(obj: Object) -> None:
+    spec = obj.get("spec") or {}
+    if spec and not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", *(["Egress"] if "egress" in spec else [])]
+    for rule in (*(spec.get("ingress") or ()), *(spec.get("egress") or ())):
+        for port in rule.get("ports") or ():
+            _default(port, protocol="TCP")
+
+
+def _ingress(obj: Object) -> None:
+    for rule in (obj.get("spec") or {}).get("rules") or ():
+        for path in (rule.get("http") or {}).get("paths") or ():
+            if path.get("pathType") == "":
+                path["pathType"] = "ImplementationSpecific"
+
+
 def _namespace(obj: Object) -> None:
     obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
     obj.setdefault("status", {}).setdefault("phase", "Active")
-    obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
+    name = obj["metadata"].get("name")
+    if name:
+        obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
 
 
 def _binding(obj: Object) -> None:
     if isinstance(obj.get("roleRef"), dict):
-        obj["roleRef"].setdefault("apiGroup", "rbac.authorization.k8s.io")
+        _default(obj["roleRef"], apiGroup="rbac.authorization.k8s.io")
     for subject in obj.get("subjects") or ():
         if subject.get("kind") in ("User", "Group"):
-            subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
+            _default(subject, apiGroup="rbac.authorization.k8s.io")
 
 
 def _event(obj: Object) -> None:
@@ -215,6 +266,10 @@ _DEFAULTS: dict[Resource, Callable[[Object], None]] = {
     r.SERVICES: _service,
     r.SECRETS: _secret,
     r.NAMESPACES: _namespace,
+    r.PERSISTENT_VOLUME_CLAIMS: _claim,
+    r.PRIORITY_CLASSES: _priority_class,
+    r.NETWORK_POLICIES: _network_policy,
+    r.INGRESSES: _ingress,
     r.ROLE_BINDINGS: _binding,
     r.CLUSTER_ROLE_BINDINGS: _binding,
     r.EVENTS: _event,

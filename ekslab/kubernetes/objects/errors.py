@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from ekslab.kubernetes.objects.resources import Resource
 
 _JSON_KINDS = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
@@ -51,12 +53,18 @@ class Cause:
 
     @classmethod
     def invalid(cls, field: str, value: Any, why: str) -> Cause:
-        return cls(field, "FieldValueInvalid", f"Invalid value: {_go_value(value)}: {why}")
+        """`value` is what the field has, or a `Printed` text that stands for it."""
+        return cls(field, "FieldValueInvalid", f"Invalid value: {go_value(value)}: {why}")
+
+    @classmethod
+    def wrong(cls, field: str, why: str) -> Cause:
+        """Invalid, of a value that isn't printed."""
+        return cls(field, "FieldValueInvalid", f"Invalid value: {why}")
 
     @classmethod
     def unsupported(cls, field: str, value: Any, supported: Sequence[str]) -> Cause:
         names = ", ".join(f'"{name}"' for name in supported)
-        return cls(field, "FieldValueNotSupported", f"Unsupported value: {_go_value(value)}: supported values: {names}")
+        return cls(field, "FieldValueNotSupported", f"Unsupported value: {go_value(value)}: supported values: {names}")
 
     @classmethod
     def forbidden(cls, field: str, why: str) -> Cause:
@@ -64,11 +72,23 @@ class Cause:
 
     @classmethod
     def duplicate(cls, field: str, value: Any) -> Cause:
-        return cls(field, "FieldValueDuplicate", f"Duplicate value: {_go_value(value)}")
+        return cls(field, "FieldValueDuplicate", f"Duplicate value: {go_value(value)}")
 
     @classmethod
-    def not_found(cls, field: str, value: Any) -> Cause:
-        return cls(field, "FieldValueNotFound", f"Not found: {_go_value(value)}")
+    def not_found(cls, field: str, value: Any, why: str = "") -> Cause:
+        return cls(field, "FieldValueNotFound", f"Not found: {go_value(value)}{': ' + why if why else ''}")
+
+    @classmethod
+    def too_long(cls, field: str, limit: int) -> Cause:
+        return cls(field, "FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
+
+    @classmethod
+    def too_many(cls, field: str, count: int, limit: int) -> Cause:
+        return cls(field, "FieldValueTooMany", f"Too many: {count}: must have at most {limit} items")
+
+
+class Printed(str):
+    """A value as Go prints it, where that isn't the value's JSON."""
 
 
 def json_kind(value: Any) -> str:
@@ -76,18 +96,35 @@ def json_kind(value: Any) -> str:
     return _JSON_KINDS.get(type(value), "null")
 
 
-def _go_value(value: Any) -> str:
-    """A value as Go prints it in a validation message."""
-    if isinstance(value, bool):
-        return str(value).lower()
+_ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+
+
+def go_value(value: Any) -> str:
+    """A value as Go prints it in a validation message: text quoted, anything else as its JSON."""
+    if isinstance(value, Printed):
+        return value
     if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, dict):
-        inner = ", ".join(f'"{k}":{_go_value(v)}' for k, v in sorted(value.items()))
-        return f"{{{inner}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(_go_value(item) for item in value)}]"
-    return str(value)
+        return quoted(value)
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def quoted(text: str) -> str:
+    """The text as Go's `%q` has it."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return f'"{"".join(map(_quoted_character, text))}"'
+
+
+def _quoted_character(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    number = ord(character)
+    if number < 0x7F or number == 0x7F:
+        return _ESCAPES.get(character) or f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def _details(resource: Resource, name: str, *, kind: str | None = None, **extra: Any) -> dict[str, Any]:

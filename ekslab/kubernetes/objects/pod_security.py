@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ekslab.kubernetes.objects.resources import Object
+from ekslab.kubernetes.objects.errors import Cause
+from ekslab.kubernetes.objects.resources import Object, name_of
 
 LEVELS = ("privileged", "baseline", "restricted")
+
+_PREFIX = "pod-security.kubernetes.io/"
+_VERSION = re.compile(r"latest|v1\.(0|[1-9][0-9]*)")
+_REASON = re.compile(r" \(.*\)$")  # what is in parentheses says where
 
 _BASELINE_CAPABILITIES = {
     "AUDIT_WRITE",
@@ -38,9 +44,61 @@ _RESTRICTED_VOLUMES = {
 
 def level(labels: Mapping[str, str], mode: str) -> tuple[str, str]:
     """The level and version a namespace's labels ask for in a mode (`enforce`, `warn`, `audit`)."""
-    wanted = labels.get(f"pod-security.kubernetes.io/{mode}", "privileged")
-    version = labels.get(f"pod-security.kubernetes.io/{mode}-version", "latest")
-    return (wanted if wanted in LEVELS else "restricted", version)
+    wanted = labels.get(f"{_PREFIX}{mode}", "privileged")
+    version = labels.get(f"{_PREFIX}{mode}-version", "latest")
+    unknown = "restricted" if mode == "enforce" else "privileged"
+    return (wanted if wanted in LEVELS else unknown, version if _VERSION.fullmatch(version) else "latest")
+
+
+def warn_level(labels: Mapping[str, str]) -> tuple[str, str]:
+    """The level and version of which clients are warned: without a label, that which is enforced."""
+    wanted = level(labels, "warn")
+    if f"{_PREFIX}warn" in labels or labels.get(f"{_PREFIX}enforce") not in LEVELS:
+        return wanted
+    enforced, version = level(labels, "enforce")
+    return enforced, wanted[1] if f"{_PREFIX}warn-version" in labels else version
+
+
+def wrong_labels(labels: Mapping[str, str]) -> list[Cause]:
+    """What is wrong with a namespace's labels: a level or a version that there isn't."""
+    causes = []
+    for mode in ("enforce", "audit", "warn"):
+        for name, is_known, why in (
+            (f"{_PREFIX}{mode}", LEVELS.__contains__, f"must be one of {', '.join(LEVELS)}"),
+            (f"{_PREFIX}{mode}-version", _VERSION.fullmatch, 'must be "latest" or "v1.x"'),
+        ):
+            if name in labels and not is_known(labels[name]):
+                causes.append(Cause.invalid(f"metadata.labels[{name}]", labels[name], why))
+    return causes
+
+
+def is_tighter(new: tuple[str, str], old: tuple[str, str]) -> bool:
+    """Whether pods that were allowed may be refused now."""
+    if new == old or new[0] == "privileged":
+        return False
+    return new[1] != old[1] or LEVELS.index(new[0]) > LEVELS.index(old[0])
+
+
+def violating(namespace: str, wanted: tuple[str, str], pods: Iterable[Object]) -> list[str]:
+    """Warnings that name the pods of a namespace that don't meet a level and version."""
+    found: dict[str, list[str]] = {}
+    for pod in pods:
+        if reasons := violations(pod["spec"], wanted[0]):
+            found.setdefault(", ".join(_REASON.sub("", reason) for reason in reasons), []).append(name_of(pod))
+    if not found:
+        return []
+    said = f'existing pods in namespace "{namespace}" violate the new PodSecurity enforce level "{":".join(wanted)}"'
+    lines = []
+    for why, names in found.items():
+        more = len(names) - 1
+        others = f" (and {more} other pod{'s' if more > 1 else ''})" if more else ""
+        lines.append(f"{min(names)}{others}: {why}")
+    return [said, *sorted(lines)]
+
+
+def images(spec: Object) -> list[tuple[str, str]]:
+    """Containers and their images: a change of these is checked again."""
+    return [(container.get("name", ""), container.get("image", "")) for container in _containers(spec)]
 
 
 def violations(spec: Object, wanted: str) -> list[str]:

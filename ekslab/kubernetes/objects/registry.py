@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from ekslab import names
@@ -36,13 +37,15 @@ from ekslab.kubernetes.objects.resources import Object, Resource, name_of, names
 from ekslab.kubernetes.objects.schema import TypeMismatch, decode
 from ekslab.kubernetes.objects.store import Store
 from ekslab.kubernetes.objects.timestamps import rfc3339
-from ekslab.kubernetes.objects.validation import validate
+from ekslab.kubernetes.objects.validation import formats, validate
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
+_SERVICE_RANGE = ip_network("10.100.0.0/16")
+_NODE_PORTS = range(30_000, 32_768)
 _PROTECTED_NAMESPACES = ("default", "kube-system", "kube-public")
 _DELETED_OBJECT_IS_RETURNED = (r.PODS, r.SERVICES, r.SERVICE_ACCOUNTS, r.PERSISTENT_VOLUME_CLAIMS)
 # What the API server puts into the status of a new object; clients insist on these fields.
@@ -254,14 +257,15 @@ class Registry:
 
     def _insert(self, resource: Resource, new: Object, call: Call) -> Object:
         name = new["metadata"].get("name", "")
-        if name and self.store.get(resource, namespace_of(new), name) is not None:
-            raise already_exists(resource, name)
         set_defaults(resource, new)
-        if causes := [c for c in validate(resource, new) if c.field == "metadata.name"]:
-            raise invalid(resource, name, causes)
-        self._admission.admit_create(resource, new, call.warnings)
+        self._admission.admit_create(resource, new)
+        if resource is r.SERVICES:
+            self._check_cluster_ip(new, call)
         if causes := validate(resource, new):
             raise invalid(resource, name, causes)
+        self._admission.check(resource, new, None, call.warnings)
+        if self.store.get(resource, namespace_of(new), name) is not None:
+            raise already_exists(resource, name)
         if resource is r.PODS:
             new["status"]["qosClass"] = quality_of_service(new["spec"])
         if resource is r.SERVICES:
@@ -321,6 +325,7 @@ class Registry:
         set_defaults(resource, new)
         if causes := validate(resource, new, old):
             raise invalid(resource, name, causes)
+        self._admission.check(resource, new, old, call.warnings)
         if any(old.get(key) != new.get(key) for key in resource.spec_fields):
             metadata["generation"] = old["metadata"].get("generation", 0) + 1
         return new
@@ -374,6 +379,48 @@ class Registry:
                 return new
         return old if _same(old, new) else self.store.put(resource, new)
 
+    def _check_cluster_ip(self, service: Object, call: Call) -> None:
+        """What can't be allocated is refused before the rest is looked at; a dry run allocates nothing."""
+        spec = service["spec"]
+        causes = []
+        if spec["type"] != "ExternalName":
+            if (policy := spec.get("ipFamilyPolicy")) == "RequireDualStack":
+                why = "this cluster is not configured for dual-stack services"
+                causes.append(Cause.invalid("spec.ipFamilyPolicy", policy, why))
+            families = enumerate(spec.get("ipFamilies") or ())
+            causes += [
+                Cause.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+                for index, family in families
+                if family == "IPv6"
+            ]
+        if not call.dry_run and not causes:
+            causes += self._out_of_range(spec)
+        if causes:
+            raise invalid(r.SERVICES, service["metadata"].get("name", ""), causes)
+
+    def _out_of_range(self, spec: Object) -> list[Cause]:
+        causes = []
+        address = spec.get("clusterIP", "")
+        if address not in ("", "None") and not _is_wrong_address(address):
+            why = f"failed to allocate IP {address}: "
+            if ip_address(address) not in _SERVICE_RANGE:
+                why += (
+                    f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {_SERVICE_RANGE}"
+                )
+                causes.append(Cause.invalid("spec.clusterIPs", [address], why))
+            elif any(other["spec"].get("clusterIP") == address for other in self.store.list(r.SERVICES)):
+                causes.append(Cause.invalid("spec.clusterIPs", [address], f"{why}provided IP is already allocated"))
+        taken = {p.get("nodePort") for other in self.store.list(r.SERVICES) for p in other["spec"].get("ports", ())}
+        for index, port in enumerate(spec.get("ports") or () if spec["type"] in ("NodePort", "LoadBalancer") else ()):
+            number, place = port.get("nodePort"), f"spec.ports[{index}].nodePort"
+            if number and number not in _NODE_PORTS:
+                low, high = _NODE_PORTS.start, _NODE_PORTS.stop - 1
+                why = f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
+                causes.append(Cause.invalid(place, number, why))
+            elif number in taken:
+                causes.append(Cause.invalid(place, number, "provided port is already allocated"))
+        return causes
+
     def _give_cluster_ip(self, service: Object) -> None:
         spec = service["spec"]
         if spec["type"] == "ExternalName":
@@ -402,6 +449,10 @@ class Registry:
                 while number in taken:
                     number += 1
                 taken.add(port.setdefault("nodePort", number))
+
+
+def _is_wrong_address(text: str) -> bool:
+    return bool(formats.ip_address(text))
 
 
 def quality_of_service(spec: Object) -> str:

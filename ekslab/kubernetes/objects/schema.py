@@ -3,11 +3,15 @@
 `schema.json` maps the API's type names to their fields; `python -m ekslab.kubernetes.objects.schema` writes it from
 the models of the installed official client. A field's type is `str`, `int`, `bool`, `float`, `quantity`, `any`, the
 name of another type, `[type` for a list or `{type` for a map of strings.
+
+`go_types.json` has Go's type of a field where that isn't what the client's models say: 64 bits, base64, a time, a
+number or text, a named type. Go's decoder decides by it, and messages name it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -20,14 +24,8 @@ from ekslab.kubernetes.objects.quantities import quantity_text
 from ekslab.kubernetes.objects.resources import RESOURCES, Object, Resource
 
 _GO_NAMES = {"str": "string", "int": "int32", "bool": "bool", "float": "float64", "quantity": "resource.Quantity"}
-_ACCEPTED: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "bool": (bool,),
-    "float": (int, float),
-    "quantity": (str, int, float),
-}
 _QUANTITIES = {"limits", "requests", "capacity", "allocatable", "sizeLimit", "divisor", "podFixed"}
+_SIZES = {"int32": 2**31, "int64": 2**63}
 
 _OPTIONS = ("V1DeleteOptions", "V1Eviction", "V1Binding", "V1Scale", "AuthenticationV1TokenRequest")
 _KEPT_EMPTY = {"endpoints"}  # an EndpointSlice always has the list
@@ -62,13 +60,21 @@ def documented(kind: str) -> dict[str, Any]:
     return _documented().get(kind, {})
 
 
+@cache
+def _go_types() -> dict[str, dict[str, str]]:
+    loaded: dict[str, dict[str, str]] = orjson.loads(
+        resources.files(__package__).joinpath("go_types.json").read_bytes()
+    )
+    return loaded
+
+
 def decode(resource: Resource, obj: Object) -> tuple[Object, list[str]]:
     """A copy of `obj` as the API server holds it, and the paths of fields that the kind doesn't have.
 
     Unknown fields, nulls and empty lists are left out; quantities become strings. Raises `TypeMismatch`.
     """
     unknown: list[str] = []
-    decoded: Object = _decode(obj, resource.kind, "", "", unknown)
+    decoded: Object = _decode(obj, resource.kind, f"v1.{resource.kind}", "", "", unknown)
     return decoded, unknown
 
 
@@ -77,46 +83,104 @@ def decode_body(kind: str, obj: Object) -> Object:
 
     Raises `TypeMismatch`.
     """
-    decoded: Object = _decode(obj, kind, "", "", [])
+    decoded: Object = _decode(obj, kind, f"v1.{kind}", "", "", [])
     return decoded
 
 
-def _decode(value: Any, kind: str, path: str, go_path: str, unknown: list[str]) -> Any:
-    if kind == "any":
-        return _without_empty(value)
+def _decode(value: Any, kind: str, go: str, path: str, go_path: str, unknown: list[str]) -> Any:
+    """`go` is Go's type of the value, `go_path` how Go names the field: the struct around it, and the path to it."""
+    if (scalar := _SCALARS.get(kind)) is not None:
+        return scalar(value, go, go_path)
     if kind.startswith("["):
         if not isinstance(value, list):
-            raise _mismatch(value, go_path, _go_name(kind))
+            raise _mismatch(value, go_path, go)
+        inner = go[2:] if go.startswith("[]") else _go_name(kind[1:])
         return [
-            _decode(item, kind[1:], f"{path}[{index}]", go_path, unknown)
+            _decode(_zero(kind[1:]) if item is None else item, kind[1:], inner, f"{path}[{index}]", go_path, unknown)
             for index, item in enumerate(value)
-            if item is not None
         ]
     if kind.startswith("{"):
         if not isinstance(value, dict):
-            raise _mismatch(value, go_path, _go_name(kind))
+            raise _mismatch(value, go_path, go)
+        inner = go.partition("]")[2] if go.startswith("map[") else _go_name(kind[1:])
         return {
-            key: _decode(item, kind[1:], f"{path}.{key}", go_path, unknown)
+            key: _decode(item, kind[1:], inner, f"{path}.{key}", go_path, unknown)
             for key, item in value.items()
             if item is not None
         }
-    if kind in _ACCEPTED:
-        if type(value) not in _ACCEPTED[kind]:
-            raise _mismatch(value, go_path, _GO_NAMES[kind])
-        return quantity_text(value) if kind == "quantity" else value
     if not isinstance(value, dict):
-        raise _mismatch(value, go_path, f"v1.{kind}")
-    fields = types()[kind]
+        raise _mismatch(value, go_path, go)
+    fields, go_types = types()[kind], _go_types().get(kind, {})
     decoded = {}
     for key, item in value.items():
-        inner = f"{path}.{key}" if path else key
-        if key not in fields:
-            unknown.append(inner)
-        elif item is not None and (item != [] or key in _KEPT_EMPTY or not fields[key].startswith(("[", "any"))):
+        field = fields.get(key)
+        if field is None:
+            unknown.append(f"{path}.{key}" if path else key)
+        elif item is not None and (item != [] or key in _KEPT_EMPTY or not field.startswith(("[", "any"))):
             struct, _, above = go_path.partition(".")
             below = f"{kind}.{above}.{key}" if struct and above else f"{kind}.{key}"
-            decoded[key] = _decode(item, fields[key], inner, below, unknown)
+            go_type = go_types.get(key) or _go_name(field)
+            decoded[key] = _decode(item, field, go_type, f"{path}.{key}" if path else key, below, unknown)
     return decoded
+
+
+def _zero(kind: str) -> Any:
+    """What Go makes of a null in a list."""
+    return {"str": "", "int": 0, "bool": False}.get(kind, [] if kind.startswith("[") else {})
+
+
+def _text(value: Any, go: str, go_path: str) -> Any:
+    if not isinstance(value, str):
+        raise _mismatch(value, go_path, "string" if go == "v1.Time" else go)
+    if go == "[]uint8":
+        if (offset := _illegal_base64(value)) is not None:
+            raise TypeMismatch(f"illegal base64 data at input byte {offset}")
+    elif go == "v1.Time" and (wrong := _wrong_time(value)):
+        raise TypeMismatch(wrong)
+    return value
+
+
+def _whole(value: Any, go: str, go_path: str) -> Any:
+    if type(value) is int:
+        size = _SIZES.get(go, 2**63)
+        if -size <= value < size:
+            return value
+    raise _mismatch(value, go_path, go, literal=True)
+
+
+def _truth(value: Any, go: str, go_path: str) -> Any:
+    if type(value) is not bool:
+        raise _mismatch(value, go_path, go)
+    return value
+
+
+def _real(value: Any, go: str, go_path: str) -> Any:
+    if type(value) not in (int, float):
+        raise _mismatch(value, go_path, go)
+    return value
+
+
+def _amount(value: Any, go: str, go_path: str) -> Any:
+    try:
+        return quantity_text(value if isinstance(value, str) else orjson.dumps(value).decode())
+    except ValueError as error:
+        raise TypeMismatch(str(error)) from error
+
+
+def _anything(value: Any, go: str, go_path: str) -> Any:
+    if go != "intstr.IntOrString":
+        return _without_empty(value)
+    return value if isinstance(value, str) else _whole(value, "int32", go_path)
+
+
+_SCALARS: dict[str, Callable[[Any, str, str], Any]] = {
+    "str": _text,
+    "int": _whole,
+    "bool": _truth,
+    "float": _real,
+    "quantity": _amount,
+    "any": _anything,
+}
 
 
 def _without_empty(value: Any) -> Any:
@@ -125,8 +189,52 @@ def _without_empty(value: Any) -> Any:
     return value
 
 
-def _mismatch(value: Any, go_path: str, wanted: str) -> TypeMismatch:
-    return TypeMismatch(f"json: cannot unmarshal {json_kind(value)} into Go struct field {go_path} of type {wanted}")
+_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+
+
+def _illegal_base64(text: str) -> int | None:
+    """Where Go's decoder stops; None if it decodes the text."""
+    found, start = 0, 0
+    for index, character in enumerate(text):
+        if character in "\r\n":
+            continue
+        if character == "=":
+            rest = text[index:].replace("\r", "").replace("\n", "")
+            if found < 2:
+                return index
+            if rest != "=" * (4 - found):
+                return len(text) if rest == "=" and found == 2 else index + 4 - found
+            return None
+        if character not in _BASE64:
+            return len(text[:index].encode())
+        if not found:
+            start = index
+        found = (found + 1) % 4
+    return start if found else None
+
+
+_TIME = (
+    (r"\d{4}", "2006"), ("-", "-"), (r"\d\d", "01"), ("-", "-"), (r"\d\d", "02"), ("T", "T"), (r"\d\d", "15"),
+    (":", ":"), (r"\d\d", "04"), (":", ":"), (r"\d\d(?:[.,]\d+)?", "05"), (r"Z|[+-]\d\d:\d\d", "Z07:00"),
+)  # fmt: skip
+
+
+def _wrong_time(text: str) -> str:
+    """Why a text is no time, in Go's words; empty if it is one."""
+    rest, layout = text, "2006-01-02T15:04:05Z07:00"
+    for pattern, name in _TIME:
+        match = re.match(pattern, rest)
+        if match is None:
+            return f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as "{name}"'
+        rest = rest[match.end() :]
+    return f'parsing time "{text}": extra text: "{rest}"' if rest else ""
+
+
+def _mismatch(value: Any, go_path: str, wanted: str, *, literal: bool = False) -> TypeMismatch:
+    given = json_kind(value)
+    if literal and given == "number":
+        given = f"number {orjson.dumps(value).decode()}"
+    return TypeMismatch(f"json: cannot unmarshal {given} into Go struct field {go_path} of type {wanted}")
 
 
 def _go_name(kind: str) -> str:

@@ -165,7 +165,7 @@ def test_what_delete_options_forbid(send: Send, world: str) -> None:
         ({"preconditions": {"resourceVersion": "1"}}, 409, "the object has been modified"),
         ({"dryRun": ["Some"]}, 400, 'invalid dryRun value "Some"'),
         ({"dryRun": "All"}, 400, "cannot unmarshal string into Go struct field DeleteOptions.dryRun of type []string"),
-        ({"gracePeriodSeconds": "0"}, 400, "of type int32"),
+        ({"gracePeriodSeconds": "0"}, 400, "of type int64"),
         ({"preconditions": []}, 400, "of type v1.Preconditions"),
         ({"propagationPolicy": "Sideways"}, 422, 'Unsupported value: "Sideways"'),
         ({"propagationPolicy": "Orphan", "orphanDependents": True}, 422, "cannot be both set"),

@@ -303,7 +303,7 @@ def test_a_full_lab_stores_no_more(core, namespace, monkeypatch):
     core.delete_namespaced_config_map("a", namespace)
 
 
-def test_objects_and_all_of_them_have_a_largest_size(core, namespace):
-    big = {f"k{n}": "x" * 100_000 for n in range(20)}
+def test_objects_and_all_of_them_have_a_largest_size(core, namespace, pod_manifest):
+    big = ["x" * 100_000] * 20
     with pytest.raises(ApiException, match="etcdserver: request is too large"):
-        core.create_namespace({"metadata": {"name": "t-big", "annotations": big}})
+        core.create_namespaced_pod(namespace, pod_manifest("big", *big))

@@ -154,4 +154,5 @@ def test_the_level_of_a_namespace() -> None:
     labels = {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.35"}
     assert level(labels, "enforce") == ("baseline", "v1.35")
     assert level(labels, "warn") == ("privileged", "latest")
-    assert level({"pod-security.kubernetes.io/warn": "typo"}, "warn") == ("restricted", "latest")
+    assert level({"pod-security.kubernetes.io/enforce": "typo"}, "enforce") == ("restricted", "latest")
+    assert level({"pod-security.kubernetes.io/warn": "typo"}, "warn") == ("privileged", "latest")

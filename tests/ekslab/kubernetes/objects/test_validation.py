@@ -23,7 +23,7 @@ def pod(container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
 def workload(kind: str = "Deployment", pod_spec: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     template = {"metadata": {"labels": LABELS}, "spec": pod_spec or {"containers": [CONTAINER]}}
     selector = {"selector": {"matchLabels": LABELS}} if kind != "Job" else {}
-    return {"kind": kind, "metadata": {"name": "w"}, "spec": {**selector, "template": template, **spec}}
+    return {"kind": kind, "metadata": {"name": "w", "uid": "u"}, "spec": {**selector, "template": template, **spec}}
 
 
 def service(*ports: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -99,18 +99,22 @@ C, V = "spec.containers[0]", "spec.volumes"
         (r.PODS, {"metadata": {"name": "p"}, "spec": {}}, [("spec.containers", "Required")]),
         (r.PODS, pod({"name": ""}), [(f"{C}.name", "Required")]),
         (r.PODS, pod({"name": "a" * 64}), [(f"{C}.name", "Invalid")]),
-        (r.PODS, pod(initContainers=[CONTAINER]), [(f"{C}.name", "Duplicate")]),
+        (r.PODS, pod(initContainers=[CONTAINER]), [("spec.initContainers[0].name", "Duplicate")]),
         (r.PODS, pod({"image": ""}), [(f"{C}.image", "Required")]),
         (r.PODS, pod({"image": " i"}), [(f"{C}.image", "Invalid")]),
         (r.PODS, pod({"imagePullPolicy": "Often"}), [(f"{C}.imagePullPolicy", "NotSupported")]),
         (r.PODS, pod({"env": [{"name": ""}]}), [(f"{C}.env[0].name", "Required")]),
-        (r.PODS, pod({"env": [{"name": "1"}]}), [(f"{C}.env[0].name", "Invalid")]),
+        (r.PODS, pod({"env": [{"name": "A=B"}]}), [(f"{C}.env[0].name", "Invalid")]),
         (
             r.PODS,
             pod({"env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
             [(f"{C}.env[0].valueFrom", "Invalid")],
         ),
-        (r.PODS, pod({"volumeMounts": [{"mountPath": "/v"}]}), [(f"{C}.volumeMounts[0].name", "Required")]),
+        (
+            r.PODS,
+            pod({"volumeMounts": [{"mountPath": "/v"}]}),
+            [(f"{C}.volumeMounts[0].name", reason) for reason in ("Required", "NotFound")],
+        ),
         (r.PODS, pod({"volumeMounts": [{"name": "v", "mountPath": "/"}]}), [(f"{C}.volumeMounts[0].name", "NotFound")]),
         (
             r.PODS,
@@ -120,7 +124,7 @@ C, V = "spec.containers[0]", "spec.volumes"
         ),
         (r.PODS, pod({"ports": [{"name": "a"}]}), [(f"{C}.ports[0].containerPort", "Required")]),
         (r.PODS, pod({"ports": [{"containerPort": 65536}]}), [(f"{C}.ports[0].containerPort", "Invalid")]),
-        (r.PODS, pod({"resources": {"requests": {"cpu": "lots"}}}), [(f"{C}.resources.requests.cpu", "Invalid")]),
+        (r.PODS, pod({"resources": {"requests": {"cpu": "-1"}}}), [(f"{C}.resources.requests[cpu]", "Invalid")]),
         (r.PODS, pod(volumes=[{"name": ""}]), [(f"{V}[0].name", "Required")]),
         (r.PODS, pod(volumes=[{"name": "V"}]), [(f"{V}[0].name", "Invalid")]),
         (r.PODS, pod(volumes=[{"name": "v"}, {"name": "v"}]), [(f"{V}[1].name", "Duplicate")]),
@@ -133,8 +137,10 @@ C, V = "spec.containers[0]", "spec.volumes"
         (r.PODS, pod(volumes=[{"name": "v", "configMap": {}}]), [(f"{V}[0].configMap.name", "Required")]),
         (r.PODS, pod(volumes=[{"name": "v", "secret": {}}]), [(f"{V}[0].secret.secretName", "Required")]),
         (r.PODS, pod(restartPolicy="Sometimes"), [("spec.restartPolicy", "NotSupported")]),
-        (r.PODS, pod(tolerations=[{}, {"operator": "Like"}]), [("spec.tolerations[1].operator", "NotSupported")]),
-        (r.DEPLOYMENTS, workload(selector=None), [("spec.selector", "Required")]),
+        (r.PODS, pod(tolerations=[{"key": "a"}, {"key": "b", "operator": "Like"}]),
+         [("spec.tolerations[1].operator", "NotSupported")]),
+        (r.DEPLOYMENTS, workload(selector=None),
+         [("spec.selector", "Required"), ("spec.template.metadata.labels", "Invalid")]),
         (r.DEPLOYMENTS, workload(selector={}), [("spec.selector", "Invalid")]),
         (r.DEPLOYMENTS, workload(replicas=-1), [("spec.replicas", "Invalid")]),
         (
@@ -147,7 +153,7 @@ C, V = "spec.containers[0]", "spec.volumes"
             workload("Deployment", {"containers": [CONTAINER], "restartPolicy": "Never"}),
             [("spec.template.spec.restartPolicy", "NotSupported")],
         ),
-        (r.DEPLOYMENTS, workload(strategy={"type": "Sideways"}), [("spec.strategy.type", "NotSupported")]),
+        (r.DEPLOYMENTS, workload(strategy={"type": "Sideways"}), [("spec.strategy", "NotSupported")]),
         (
             r.DEPLOYMENTS,
             workload(strategy={"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}),
@@ -161,17 +167,17 @@ C, V = "spec.containers[0]", "spec.volumes"
         (
             r.DAEMON_SETS,
             workload("DaemonSet", updateStrategy={"type": "Never"}),
-            [("spec.updateStrategy.type", "NotSupported")],
+            [("spec.updateStrategy", "NotSupported")],
         ),
-        (r.JOBS, workload("Job"), [("spec.template.spec.restartPolicy", "NotSupported")]),
+        (r.JOBS, workload("Job"), [("spec.template.spec.restartPolicy", "Required")]),
         (r.CONFIG_MAPS, {"metadata": {"name": "c"}, "data": {"a b": ""}}, [("data[a b]", "Invalid")]),
         (r.CONFIG_MAPS, {"metadata": {"name": "c"}, "binaryData": {"a/b": ""}}, [("binaryData[a/b]", "Invalid")]),
-        (r.CONFIG_MAPS, {"metadata": {"name": "c"}, "data": {"k": "x" * (1024 * 1024 + 1)}}, [("", "TooLong")]),
-        (r.SECRETS, {"metadata": {"name": "s"}, "data": {"k": "not base64"}}, [("data[k]", "Invalid")]),
+        (r.CONFIG_MAPS, {"metadata": {"name": "c"}, "data": {"k": "x" * (1024 * 1024 + 1)}}, [("[]", "TooLong")]),
+        (r.SECRETS, {"metadata": {"name": "s"}, "data": {"a b": "dg=="}}, [("data[a b]", "Invalid")]),
         (r.SERVICES, service(), [("spec.ports", "Required")]),
         (r.SERVICES, service({"port": 80}, type="Tunnel"), [("spec.type", "NotSupported")]),
-        (r.SERVICES, service({"port": 0}), [("spec.ports[0].port", "Invalid")]),
-        (r.SERVICES, service({"port": 65536}), [("spec.ports[0].port", "Invalid")]),
+        (r.SERVICES, service({"port": 0, "targetPort": 80}), [("spec.ports[0].port", "Invalid")]),
+        (r.SERVICES, service({"port": 65536, "targetPort": 80}), [("spec.ports[0].port", "Invalid")]),
         (r.SERVICES, service({"port": 1, "name": "a"}, {"port": 2}), [("spec.ports[1].name", "Required")]),
         (
             r.SERVICES,
@@ -186,8 +192,8 @@ C, V = "spec.containers[0]", "spec.volumes"
             [("subjects[0].kind", "NotSupported"), ("subjects[1].name", "Required")],
         ),
         (
-            r.ROLE_BINDINGS,
-            binding("RoleBinding", "Role", {"kind": "ServiceAccount", "name": "x"}),
+            r.CLUSTER_ROLE_BINDINGS,
+            binding("ClusterRoleBinding", "ClusterRole", {"kind": "ServiceAccount", "name": "x"}),
             [("subjects[0].namespace", "Required")],
         ),
     ],
@@ -205,10 +211,11 @@ FIXED = {"metadata": {"name": "c"}, "data": {"k": "1"}, "immutable": True}
         (r.PODS, pod(), pod({"image": "other"}), []),
         (r.PODS, pod(), pod(activeDeadlineSeconds=5), []),
         (r.PODS, pod(tolerations=[{"key": "a"}]), pod(tolerations=[{"key": "a"}, {"key": "b"}]), []),
-        (r.PODS, pod(tolerations=[{"key": "a"}]), pod(tolerations=[{"key": "b"}]), [("spec", "Forbidden")]),
+        (r.PODS, pod(tolerations=[{"key": "a"}]), pod(tolerations=[{"key": "b"}]), [("spec.tolerations", "Forbidden")]),
         (r.PODS, pod(), pod({"command": ["x"]}), [("spec", "Forbidden")]),
         (r.PODS, pod(), pod(hostPID=True), [("spec", "Forbidden")]),
-        (r.PODS, pod(initContainers=[{"name": "i", "image": "a"}]), pod(), [("spec", "Forbidden")]),
+        (r.PODS, pod(initContainers=[{"name": "i", "image": "a"}]), pod(),
+         [("spec.initContainers", "Forbidden")]),
         (r.DEPLOYMENTS, workload(), workload(replicas=5), []),
         (
             r.DAEMON_SETS,
@@ -229,7 +236,7 @@ FIXED = {"metadata": {"name": "c"}, "data": {"k": "1"}, "immutable": True}
         (
             r.SECRETS,
             {"metadata": {"name": "s"}, "type": "Opaque"},
-            {"metadata": {"name": "s"}, "type": "kubernetes.io/tls"},
+            {"metadata": {"name": "s"}, "type": "example.com/mine"},
             [("type", "Invalid")],
         ),
         (
@@ -258,6 +265,6 @@ def test_causes_are_worded_as_in_kubernetes() -> None:
     bad = pod({"imagePullPolicy": "Often", "volumeMounts": [{"name": "v", "mountPath": "/v"}]})
     set_defaults(r.PODS, bad)
     assert [cause.detail for cause in validate(r.PODS, bad)] == [
-        'Unsupported value: "Often": supported values: "Always", "IfNotPresent", "Never"',
         'Not found: "v"',
+        'Unsupported value: "Often": supported values: "Always", "IfNotPresent", "Never"',
     ]
