@@ -11,7 +11,7 @@ FALCO_CHART_REPOSITORY = "https://falcosecurity.github.io/charts"
 HELM = "4.2.4"
 
 FLUENT_BIT_IMAGE = "cr.fluentbit.io/fluent/fluent-bit"
-FLUENT_BIT = "4.2.8"
+FLUENT_BIT = "5.1.1"
 
 NGINX_IMAGE = "docker.io/library/nginx"
 NGINX = "1.29.3"

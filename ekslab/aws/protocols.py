@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape
 import orjson
 
 from ekslab.http import HttpRequest, HttpResponse
+from ekslab.sigv4 import Scope
 
 Protocol = Literal["json", "query", "ec2", "rest-json", "rest-xml"]
 
@@ -32,16 +33,6 @@ IAM_ACTIONS = {
 }
 _MAX_FIELDS = 10_000  # of a form
 _MAX_GZIP_MEMBERS = 8
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The credential scope of a SigV4 signature: who signs, for which day, region and service."""
-
-    access_key_id: str
-    date: str
-    region: str
-    service: str
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import calendar
 import hashlib
 import hmac
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from ekslab import sigv4
 from ekslab.aws.protocols import AwsError, Call, Protocol
 from ekslab.http import HttpRequest
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-_ALGORITHM = "AWS4-HMAC-SHA256"
 CLOCK_SKEW = 15 * 60  # seconds that a client's clock may differ, as on AWS
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
@@ -82,7 +81,7 @@ def _verify_header(call: Call, key: SigningKey, now: float) -> None:
     request = call.request
     given = request.header("authorization").strip()
     algorithm, _, rest = given.partition(" ")
-    if algorithm != _ALGORITHM:
+    if algorithm != sigv4.ALGORITHM:
         raise _error("incomplete", call.protocol, f"Unsupported AWS 'algorithm': '{algorithm}'.")
     fields = {}
     for part in filter(None, map(str.strip, rest.split(","))):
@@ -170,58 +169,25 @@ def _compare(
     headers = _signed_headers(call.request, names)
     if headers is None:
         raise _error("mismatch", call.protocol, _MISMATCH)
-    canonical = "\n".join(
-        (
-            call.request.method,
-            _canonical_path(urlsplit(call.request.url).path, scope.service),
-            _canonical_query(query),
-            *(f"{name}:{value}" for name, value in headers),
-            "",
-            ";".join(names),
-            payload_hash,
-        )
+    expected = sigv4.sign(
+        key.secret,
+        scope,
+        timestamp,
+        method=call.request.method,
+        path=urlsplit(call.request.url).path,
+        query=query,
+        headers=headers,
+        payload_hash=payload_hash,
     )
-    scope_text = f"{scope.date}/{scope.region}/{scope.service}/aws4_request"
-    hashed = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-    secret = f"AWS4{key.secret}".encode()
-    for part in scope_text.split("/"):
-        secret = hmac.digest(secret, part.encode(), "sha256")
-    text = f"{_ALGORITHM}\n{timestamp}\n{scope_text}\n{hashed}"
-    expected = hmac.new(secret, text.encode(), "sha256").hexdigest()
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape")):
         raise _error("mismatch", call.protocol, _MISMATCH)
 
 
 def _signed_headers(request: HttpRequest, names: list[str]) -> list[tuple[str, str]] | None:
-    """Names and canonical values of the signed headers; None if the request lacks one of them."""
+    """Names and values of the signed headers; None if the request lacks one of them."""
     values = {name.lower(): value for name, value in request.headers.items()}
     authority = urlsplit(request.url).netloc
     values = {"host": authority, ":authority": authority} | values
     if any(name not in values for name in names):
         return None
-    # Blanks around a value, and runs of them in it, count as one; a proxy may have changed them.
-    return [(name, re.sub(r" +", " ", values[name].replace("\t", " ")).strip()) for name in names]
-
-
-def _canonical_path(path: str, service: str) -> str:
-    """The path as it is signed: S3's as it is sent, all others' without dots, encoded once more."""
-    if service == "s3":
-        return path or "/"
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == ".." and parts:
-            parts.pop()
-        elif part not in ("", ".", ".."):
-            parts.append(part)
-    end = "/" if parts and path.endswith("/") else ""
-    return quote("/" + "/".join(parts) + end, safe="/~")
-
-
-def _canonical_query(query: str) -> str:
-    """The query's parameters sorted, their names and values in one encoding: clients differ in what they encode."""
-    pairs = [part.partition("=")[::2] for part in query.split("&") if part]
-    return "&".join(f"{name}={value}" for name, value in sorted((_encoded(n), _encoded(v)) for n, v in pairs))
-
-
-def _encoded(text: str) -> str:
-    return quote(unquote_to_bytes(text.replace("+", " ")), safe="~")
+    return [(name, values[name]) for name in names]

@@ -25,11 +25,29 @@ if TYPE_CHECKING:
     import datetime as dt
 
 
-# A part of an error in Fluent Bit's log -> its meaning, and a hint.
+_EVICTED = "evicted from output queue"
+_BUFFER_FULL = " Its buffer on the node is full, and the oldest alerts were dropped (storage.total_limit_size)."
+
+# A part of a line in Fluent Bit's log -> its meaning, and a hint.
 SHIPPING_FAULTS = (
-    ("ResourceNotFoundException", "The log group or stream it writes to doesn't exist.", 'lab.apply("log-group")'),
     (
-        "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+        "Rejecting the chunk without retry",
+        "The log stream was deleted. Fluent Bit drops what it has in hand, and makes the stream for the next chunk.",
+        "It won't arrive: trigger it again.",
+    ),
+    (
+        "not found and `auto_create_group` disabled",
+        "The log group didn't exist.",
+        'lab.apply("log-group"), if it is still missing. What waits is tried again within 21 seconds.',
+    ),
+    (
+        "SerializationException",
+        "CloudWatch Logs can't read what Fluent Bit sends: an alert of more than a million bytes was cut inside a "
+        "character. It is tried again for ever, with the alerts of the same second; later ones arrive.",
+        "Delete its chunk in /var/lib/fluent-bit/storage on the node, and shorten the rule's output.",
+    ),
+    (
+        "STS assume role request failed",
         "STS refuses Fluent Bit's service account: the role's trust policy or the OIDC provider doesn't fit.",
         'lab.apply("oidc-provider"), lab.apply("fluent-bit-role")',
     ),
@@ -37,11 +55,6 @@ SHIPPING_FAULTS = (
         "AccessDenied",
         "CloudWatch Logs refuses what Fluent Bit's role may not do.",
         'Give the role its policy back: lab.apply("fluent-bit-role"). What was held arrives then.',
-    ),
-    (
-        "InvalidIdentityToken",
-        "IAM doesn't know the cluster as an identity provider.",
-        'lab.apply("oidc-provider")',
     ),
     (
         "'region' is a required field",
@@ -53,6 +66,7 @@ SHIPPING_FAULTS = (
         "Fluent Bit has no AWS credentials: its service account has no role.",
         'lab.apply("fluent-bit-role"), then lab.apply("fluent-bit") for pods that have it.',
     ),
+    (_EVICTED, "", "Trigger it again."),
     ("[error]", "Fluent Bit reports an error.", "Correct what the message names."),
 )
 
@@ -130,7 +144,10 @@ def _group_missing(target: Target) -> Link | None:
     group, region = target.settings.log_group, target.settings.region
     if describe_log_group(target.aws, group) is not None:
         return None
-    hint = 'lab.apply("log-group"), or check `log_group` and `region`.'
+    hint = (
+        'lab.apply("log-group"), or check `log_group` and `region`. What Fluent Bit had in hand when a group was '
+        "deleted is lost; what came after that arrives."
+    )
     return Link("log group", f"There is no log group {group!r} in {region}.", hint)
 
 
@@ -190,7 +207,8 @@ def _shipping_fault(target: Target, since: dt.datetime) -> Link | None:
         for sign, meaning, hint in SHIPPING_FAULTS:
             line = next((line for line in reversed(log.splitlines()) if sign in line), "")
             if line:
-                return Link("shipping", f"{meaning} Fluent Bit's log: {line.strip()}", hint)
+                full = _BUFFER_FULL if _EVICTED in log else ""
+                return Link("shipping", f"{meaning}{full} Fluent Bit's log: {line.strip()}".strip(), hint)
     if unready:
         return Link("shipping", f"Fluent Bit isn't ready: {_why(target.kube, unready)}", 'lab.apply("fluent-bit")')
     elsewhere = _other_group(target)

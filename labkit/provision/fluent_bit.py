@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,14 @@ from labkit.errors import StepError
 from labkit.kube import Object
 from labkit.kube.rollout import pods_of
 from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
-from labkit.provision.manifests import ManifestPart, Workload, manifest_parts
+from labkit.provision.manifests import ManifestPart, Workload, manifest_parts, settled_text
 from labkit.provision.parts import Part
 from labkit.provision.steps import STEPS as ALL_STEPS
 from labkit.provision.steps import Step
 from labkit.target import Target
 
 NAME = "fluent-bit"
+CHECKSUM = "checksum/config"
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Shipper(Workload):
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         namespace = self.item["metadata"]["namespace"]
         self._need_role(target, namespace)
+        replaced = not found or _checksum(found) != _checksum(self.item)  # another template: the rollout makes new pods
         action = ManifestPart.apply(self, target, found, owned=owned)  # pods may have to be replaced to be ready
-        if action != "created" and self._stale(target, namespace):
+        if not replaced and self._stale(target, namespace):
             target.kube.restart("DaemonSet", NAME, namespace)
             action = "updated"
         self.roll_out(target)
@@ -54,6 +57,11 @@ class Shipper(Workload):
         return False
 
 
+def _checksum(workload: Object) -> str:
+    annotations = workload["spec"]["template"]["metadata"].get("annotations") or {}
+    return str(annotations.get(CHECKSUM, ""))
+
+
 def _role_of_account(target: Target, namespace: str) -> str:
     account = target.kube.get("ServiceAccount", SERVICE_ACCOUNT, namespace) or {"metadata": {}}
     return str((account["metadata"].get("annotations") or {}).get(ROLE_ANNOTATION, ""))
@@ -69,6 +77,11 @@ def _env(pod: Object, name: str) -> str:
 
 def _parts(target: Target) -> list[Part]:
     parts = manifest_parts(target, "fluent-bit")
+    text = (target.settings.root / "manifests" / "fluent-bit" / "20-configmap.yaml").read_text(encoding="utf-8")
+    for part in parts:
+        if part.kind == "DaemonSet":
+            annotations = part.item["spec"]["template"]["metadata"].setdefault("annotations", {})
+            annotations[CHECKSUM] = hashlib.sha256(settled_text(text, target).encode()).hexdigest()
     return [
         Shipper(part.item) if part.kind == "DaemonSet" else part
         for part in parts

@@ -133,18 +133,22 @@ def manifest_parts(target: Target, name: str, *, kinds: tuple[str, ...] = ()) ->
 
 def settle(item: Object, target: Target) -> Object:
     """The object with the settings' namespaces, log group and log stream in place of the ones in the file."""
-    settings = target.settings
     meta = item["metadata"]
     if item["kind"] == "Namespace":
         meta["name"] = _namespace(meta["name"], target)
     elif item["kind"] not in ("ClusterRole", "ClusterRoleBinding"):
         meta["namespace"] = _namespace(meta.get("namespace", "default"), target)
     if item["kind"] == "ConfigMap":
-        for name, text in item.get("data", {}).items():
-            text = re.sub(r"(?m)^(\s*log_group_name:\s*)\S+", rf"\g<1>{settings.log_group}", text)
-            text = re.sub(r"(?m)^(\s*log_stream_name:\s*)\S+", rf"\g<1>{settings.log_stream}", text)
-            item["data"][name] = text.replace("*_falco_falco-*.log", f"*_{settings.falco_namespace}_falco-*.log")
+        item["data"] = {name: settled_text(text, target) for name, text in item.get("data", {}).items()}
     return item
+
+
+def settled_text(text: str, target: Target) -> str:
+    """Fluent Bit's configuration with the settings' names."""
+    settings = target.settings
+    text = re.sub(r"(?m)^(\s*log_group_name:\s*)\S+", rf"\g<1>{settings.log_group}", text)
+    text = re.sub(r"(?m)^(\s*log_stream_name:\s*)\S+", rf"\g<1>{settings.log_stream}", text)
+    return text.replace("*_falco_falco-*.log", f"*_{settings.falco_namespace}_falco-*.log")
 
 
 def _namespace(name: str, target: Target) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ekslab.images.fluent_bit.config import Section
 from ekslab.images.fluent_bit.log import Log
-from ekslab.images.fluent_bit.records import Event
+from ekslab.images.fluent_bit.records import CRI, CRI_KEYS, Event
 
 if TYPE_CHECKING:
     from ekslab.node import Process
+
+CHUNK_SIZE = 2_048_000
+"""Bytes from which on a chunk takes no more events."""
 
 
 @dataclass
@@ -24,10 +28,16 @@ class Chunk:
     source: str
     """The input it came from, `tail.0`, or `storage_backlog.1`."""
     path: str | None
+    """Its file. While the chunk waits for its next try, its events are only there."""
     events: list[Event] = field(default_factory=list)
+    records: int = 0
     size: int = 0
-    """Bytes in its file."""
-    task: int = 0
+    """Bytes of its events, as they count for limits."""
+    created: float = 0.0
+    """Seconds since the epoch."""
+    task: int | None = None
+    busy: int = 0
+    """Outputs that are sending it right now."""
 
 
 class Storage:
@@ -35,30 +45,53 @@ class Storage:
 
     def __init__(self, process: Process, log: Log, root: str) -> None:
         self.root = root.rstrip("/")
+        self.kept: dict[str, Chunk] = {}
+        """Chunks that have a file, oldest first."""
         self._process = process
         self._log = log
 
+    def prepare(self) -> None:
+        """Makes the folder, and says so, if it isn't there."""
+        if self.root and not self._process.isdir(self.root):
+            _make_folders(self._process, self.root)
+            self._log.info(f"[storage] created root path {self.root}")
+
     def new(self, section: Section, tag: str) -> Chunk:
-        """An empty chunk of an input."""
+        """An empty chunk of an input. Raises OSError when the disk is full."""
         now = self._process.kernel.now()
         name = f"{self._process.vpid}-{now // 1_000_000_000}.{now % 1_000_000_000:09d}.flb"
         if section.get("storage.type") != "filesystem":
-            return Chunk(name, tag, section.instance, None)
+            return Chunk(name, tag, section.instance, None, created=now / 1e9)
         folder = posixpath.join(self.root, section.instance)
         _make_folders(self._process, folder)
         path = posixpath.join(folder, name)
         self._process.write_text(path, json.dumps(tag) + "\n")
-        return Chunk(name, tag, section.instance, path)
+        chunk = self.kept[name] = Chunk(name, tag, section.instance, path, created=now / 1e9)
+        return chunk
 
-    def append(self, chunk: Chunk, events: list[Event]) -> None:
-        chunk.events += events
+    def append(self, chunk: Chunk, events: list[Event], size: int) -> None:
+        """Adds events of `size` bytes. Raises OSError when the disk is full."""
         if chunk.path is not None:
-            lines = "".join(json.dumps([event.time, event.record]) + "\n" for event in events)
-            self._process.append_text(chunk.path, lines)
-            chunk.size += len(lines)
+            self._process.append_text(chunk.path, "".join(map(_line, events)))
+        chunk.events += events
+        chunk.records += len(events)
+        chunk.size += size
+
+    def load(self, chunk: Chunk) -> list[Event]:
+        """The chunk's events, from its file if they aren't in memory. Raises `ValueError` for a damaged file."""
+        if chunk.events or chunk.path is None:
+            return chunk.events
+        _, *lines, _ = self._process.read_text(chunk.path).split("\n")
+        return list(map(_event, lines))
+
+    def rest(self, chunk: Chunk) -> None:
+        """Keeps the events of a chunk that waits in its file only."""
+        if chunk.path is not None:
+            chunk.events = []
 
     def remove(self, chunk: Chunk) -> None:
         """Deletes the chunk's file, if it has one."""
+        self.kept.pop(chunk.name, None)
         if chunk.path is not None:
             with contextlib.suppress(FileNotFoundError):
                 self._process.unlink(chunk.path)
@@ -72,14 +105,43 @@ class Storage:
             for name in sorted(self._process.listdir(parent)) if self._process.isdir(parent) else []:
                 path = posixpath.join(parent, name)
                 try:
-                    head, *lines = self._process.read_text(path).splitlines()
-                    events = [Event(time, record) for time, record in map(json.loads, lines)]
-                    chunk = Chunk(name, json.loads(head), source, path, events, sum(map(len, lines)))
+                    head, *lines, _ = self._process.read_text(path).split("\n")
+                    chunk = Chunk(name, json.loads(head), source, path, created=self._process.kernel.now() / 1e9)
+                    events = list(map(_event, lines))
                 except ValueError:
                     self._log.error(f"[storage] format check failed: {folder}/{name}")
                     continue
+                chunk.records, chunk.size = len(events), size_of(events)
                 self._log.info(f"[input:{source.split('.')[0]}:{source}] register {folder}/{name}")
+                self.kept[name] = chunk
                 yield chunk
+
+
+def size_of(events: Iterable[Event]) -> int:
+    """Bytes of events as Fluent Bit stores them: a header, and each key and value with its length."""
+    return sum(16 + sum(len(k) + len(str(v)) + 4 for k, v in event.record.items()) for event in events)
+
+
+def _line(event: Event) -> str:
+    """A record of a CRI log as it was there, any other one as JSON."""
+    if list(event.record) == CRI_KEYS:
+        return (
+            f"{event.time} {event.record['time']} {event.record['stream']} {event.record['_p']} {event.record['log']}\n"
+        )
+    return f"{event.time}\t{json.dumps(event.record)}\n"
+
+
+def _event(line: str) -> Event:
+    match = re.match(r"(\d+)([ \t])", line)
+    if match is None:
+        raise ValueError(line)
+    time, rest = int(match[1]), line[match.end() :]
+    if match[2] == "\t":
+        return Event(time, json.loads(rest))
+    parts = CRI.fullmatch(rest)
+    if parts is None:
+        raise ValueError(line)
+    return Event(time, parts.groupdict())
 
 
 def _make_folders(process: Process, path: str) -> None:

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+import time as clock
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from ekslab.http import HttpResponse
-from ekslab.images.fluent_bit.config import ConfigError, Section
+from ekslab.images.fluent_bit.config import ConfigError, Section, parse_seconds
 from ekslab.images.fluent_bit.credentials import AwsCredentials, Provider
 from ekslab.images.fluent_bit.log import Log
 from ekslab.images.fluent_bit.records import Event, Record, lookup
+from ekslab.images.fluent_bit.text import as_json, escaped
+from ekslab.sigv4 import ALGORITHM, Scope, sign
 
 if TYPE_CHECKING:
     from ekslab.node import Process
 
 Result = Literal["ok", "retry", "error"]
 
+# Sizes in bytes, of what is written into a request, where a character outside ASCII has six (`\u00e9`).
 MAX_EVENTS = 10_000
-MAX_BYTES = 1_048_576
-EVENT_OVERHEAD = 26
+MAX_BODY = 1_048_576
 MAX_EVENT = 1_000_000
-"""Bytes of one event's message as it is written into the request; what is longer is cut."""
-MASSIVE = 1_200_000
-"""From here on an event doesn't fit the request buffer at all and is left out."""
-SPAN = 24 * 3600 * 1000
+"""What is longer is cut, wherever that is: inside an escape, what comes out is no JSON, and is refused for ever."""
+_HEAD = 76
+_PER_EVENT = 42
+SPAN = 24 * 3600 * 1000  # milliseconds
 STREAM_EXPIRES = 4 * 3600
+REFRESH_LIMIT = 300
+"""Seconds in which a refused request makes it ask for new credentials only once."""
 
 
 @dataclass
@@ -36,44 +44,58 @@ class Batch:
 
     group: str
     stream: str
-    events: list[tuple[int, str]] = field(default_factory=list)
+    events: list[tuple[int, bytes]] = field(default_factory=list)
     size: int = 0
+    """Bytes of the request."""
+    held: int = 0
+    """Bytes of its messages in the buffer in which they are escaped."""
     first: int = 0
     last: int = 0
 
+    def __post_init__(self) -> None:
+        self.size = _HEAD + len(json.dumps(self.group)) + len(json.dumps(self.stream)) - 4
+
+    def holds(self, size: int) -> bool:
+        """Whether the buffer has room for one more message that is so long before it is cut."""
+        return self.held + size + 4 <= MAX_BODY
+
     def takes(self, time: int, size: int) -> bool:
-        """Whether the API would still accept the batch with one more event of `size` bytes."""
-        return not self.events or (
-            len(self.events) < MAX_EVENTS
-            and self.size + size + EVENT_OVERHEAD <= MAX_BYTES
-            and max(self.last, time) - min(self.first, time) < SPAN
+        """Whether the API would still accept the batch with one more event."""
+        return self.size + size + _PER_EVENT <= MAX_BODY and (
+            not self.events or max(self.last, time) - min(self.first, time) < SPAN
         )
 
-    def add(self, time: int, message: str, size: int) -> None:
+    def add(self, time: int, message: bytes) -> None:
         self.first = min(self.first, time) if self.events else time
         self.last = max(self.last, time) if self.events else time
         self.events.append((time, message))
-        self.size += size + EVENT_OVERHEAD
+        self.size += len(message) + _PER_EVENT
+        self.held += len(message) + 1
 
     def payload(self) -> bytes:
         """The request's body, put together as text: a broken message breaks the request, as it does in Fluent Bit."""
-        events = ",".join(
-            f'{{"timestamp":{time},"message":"{message}"}}' for time, message in sorted(self.events, key=lambda e: e[0])
+        events = b",".join(
+            b'{"timestamp":%d,"message":"%b"}' % event for event in sorted(self.events, key=lambda event: event[0])
         )
-        head = f'{{"logGroupName":{json.dumps(self.group)},"logStreamName":{json.dumps(self.stream)}'
-        return f'{head},"logEvents":[{events}]}}'.encode()
+        names = f'{{"logGroupName":{json.dumps(self.group)},"logStreamName":{json.dumps(self.stream)}'
+        return names.encode() + b',"logEvents":[' + events + b"]}"
 
 
 class CloudWatchLogs:
-    """One output section. `flush` sends a chunk and says whether it must be sent again."""
+    """One output section. `flush` sends a chunk: it is `ok`, is to be sent again (`retry`) or is lost (`error`)."""
 
-    def __init__(self, process: Process, section: Section, log: Log) -> None:
+    def __init__(self, process: Process, section: Section, log: Log, *, ascii_only: bool = True) -> None:
         self._process = process
         self._section = section
         self._log = log
         self._label = f"[{section.label}]"
         self._streams: dict[tuple[str, str], float] = {}
         """Streams known to exist, and the time (s) at which that is forgotten."""
+        self._creating = asyncio.Lock()
+        self._refreshed = 0.0
+        self._connections = 0
+        self._ascii_only = ascii_only
+        self._io_timeout = parse_seconds(section.get("net.io_timeout", "0")) or None
         self.region = section.get("region")
         self._group = section.get("log_group_name")
         if not self._group:
@@ -91,6 +113,7 @@ class CloudWatchLogs:
         host = section.get("endpoint").removeprefix("https://") or f"logs.{self.region}.amazonaws.com"
         port = section.get("port", "443")
         self._url = f"https://{host}/" if port == "443" else f"https://{host}:{port}/"
+        self._address = f"{host}:{port}"
         self._provider = Provider(process, log, region=self.region, sts_endpoint=section.get("sts_endpoint"))
 
     def _failed(self, text: str) -> ConfigError:
@@ -102,49 +125,70 @@ class CloudWatchLogs:
         )
 
     async def flush(self, tag: str, events: Sequence[Event]) -> Result:
-        for batch in self._batches(tag, events):
-            await self._process.cooperate()
-            if not await self._ensure_stream(batch.group, batch.stream) or not await self._put(batch):
-                self._log.error(f"{self._label} Failed to send events")
-                return "retry"
-        return "ok"
+        result = await self._send(tag, events)
+        if result != "ok":
+            self._log.error(f"{self._label} Failed to send events")
+        return result
+
+    async def _send(self, tag: str, events: Sequence[Event]) -> Result:
+        """Sends events in as few requests as they fit in; stops at the first that fails."""
+        batch: Batch | None = None
+        for number, event in enumerate(events):
+            if number % 50 == 0:
+                await self._process.cooperate()
+            target = self._target(tag, event.record)
+            if batch is None or (batch.group, batch.stream) != target:
+                result = await self._put(batch)
+                if result != "ok":
+                    return result
+                if not await self._ensure_stream(*target):
+                    return "retry"
+                batch = Batch(*target)
+            message = self._message(event.record)
+            if not message:
+                continue
+            time = event.time // 1_000_000
+            cut = self._cut(message)
+            while not (fits := batch.holds(len(message)) and batch.takes(time, len(cut))) and batch.events:
+                result = await self._put(batch)
+                if result != "ok":
+                    return result
+                batch = Batch(*target)
+            if not fits:
+                self._log.warn(f"{self._label} Discarding massive log record")
+                continue
+            batch.add(time, cut)
+            if len(batch.events) == MAX_EVENTS:
+                result = await self._put(batch)
+                if result != "ok":
+                    return result
+                batch = Batch(*target)
+        return await self._put(batch)
 
     # -- events to messages
 
-    def _batches(self, tag: str, events: Sequence[Event]) -> Iterator[Batch]:
-        batch: Batch | None = None
-        for event in events:
-            message = self._message(event.record)
-            if message is None:
-                continue
-            size = len(message.encode())
-            if size > MASSIVE:
-                self._log.warn(f"{self._label} Discarding massive log record")
-                continue
-            if size > MAX_EVENT:
-                message, size = message.encode()[:MAX_EVENT].decode("utf-8", "ignore"), MAX_EVENT
-            time = event.time // 1_000_000
-            group, stream = self._target(tag, event.record)
-            if batch is None or (batch.group, batch.stream) != (group, stream) or not batch.takes(time, size):
-                if batch is not None:
-                    yield batch
-                batch = Batch(group, stream)
-            batch.add(time, message, size)
-        if batch is not None:
-            yield batch
-
-    def _message(self, record: Record) -> str | None:
-        """The message as it stands between the quotes of the request, None to leave the event out."""
+    def _message(self, record: Record) -> bytes:
+        """The message as it stands between the quotes of the request; empty to leave the event out."""
         key = self._section.get("log_key")
         if not key:
-            return json.dumps(json.dumps(record, separators=(",", ":")), ensure_ascii=False)[1:-1]
+            return escaped(as_json(record, ascii_only=self._ascii_only).decode(), ascii_only=self._ascii_only)
         for name, value in record.items():
             # Fluent Bit compares as many bytes as the record's key has, so `log_key log_processed` finds `log` too.
             if key.startswith(name):
                 # Of a value that isn't text the first and last byte go instead of the quotes.
-                return json.dumps(value, separators=(",", ":"), ensure_ascii=False)[1:-1] or None
+                return as_json(value, ascii_only=self._ascii_only)[1:-1]
         self._log.error(f"{self._label} Could not find log_key '{key}' in record")
-        return None
+        return b""
+
+    def _cut(self, message: bytes) -> bytes:
+        if len(message) <= MAX_EVENT or len(message) + 4 > MAX_BODY:
+            return message
+        self._log.warn(
+            f"{self._label} [size={len(message)}] Truncating event which is larger than max size allowed by CloudWatch"
+        )
+        message = message[:MAX_EVENT]
+        slashes = len(message) - len(message.rstrip(b"\\"))
+        return message[:-1] if slashes % 2 else message
 
     def _target(self, tag: str, record: Record) -> tuple[str, str]:
         group = expand(self._section.get("log_group_template"), tag, record) or self._group
@@ -154,10 +198,17 @@ class CloudWatchLogs:
 
     # -- requests
 
-    async def _ensure_stream(self, group: str, stream: str, *, create_group: bool = True) -> bool:
-        now = self._process.kernel.now() / 1e9
-        if self._streams.get((group, stream), 0) > now:
+    async def _ensure_stream(self, group: str, stream: str) -> bool:
+        async with self._creating:  # chunks that are sent at the same time make it once
+            now = self._process.kernel.now() / 1e9
+            if self._streams.get((group, stream), 0) > now:
+                return True
+            if not await self._create_stream(group, stream):
+                return False
+            self._streams[group, stream] = now + STREAM_EXPIRES
             return True
+
+    async def _create_stream(self, group: str, stream: str, *, create_group: bool = True) -> bool:
         self._log.info(f"{self._label} Creating log stream {stream} in log group {group}")
         response = await self._call("CreateLogStream", {"logGroupName": group, "logStreamName": stream})
         code, _ = _error(response)
@@ -171,12 +222,11 @@ class CloudWatchLogs:
                 return False
             self._log.info(f"{self._label} Log Group {group} not found. Will attempt to create it.")
             created = create_group and await self._create_group(group)
-            return created and await self._ensure_stream(group, stream, create_group=False)
+            return created and await self._create_stream(group, stream, create_group=False)
         else:
             self._report("CreateLogStream", response)
             self._log.error(f"{self._label} Failed to create log stream")
             return False
-        self._streams[group, stream] = now + STREAM_EXPIRES
         return True
 
     async def _create_group(self, group: str) -> bool:
@@ -206,68 +256,121 @@ class CloudWatchLogs:
         self._log.error(f"{self._label} Failed to putRetentionPolicy")
         return False
 
-    async def _put(self, batch: Batch) -> bool:
+    async def _put(self, batch: Batch | None) -> Result:
+        if batch is None or not batch.events:
+            return "ok"
+        key = batch.group, batch.stream
+        self._streams[key] = self._process.kernel.now() / 1e9 + STREAM_EXPIRES  # it is in use
         response = await self._call("PutLogEvents", batch.payload())
         if response is not None and response.status == 200:
             # Events that the service rejects (older than 14 days...) come back with 200; Fluent Bit ignores that.
-            return True
+            return "ok"
         code, _ = _error(response)
         if code == "ResourceNotFoundException":
-            # The stream was deleted meanwhile: the next try creates it.
-            self._streams.pop((batch.group, batch.stream), None)
-        self._report("PutLogEvents", response)
+            # Trying again would never help: the stream is made once for a chunk, before its first events.
+            self._log.error(f"{self._label} Log stream {batch.stream} not found. Rejecting the chunk without retry.")
+            self._streams.pop(key, None)
+        else:
+            self._report("PutLogEvents", response)
+            self._log.error(f"{self._label} Failed to send log events")
         self._log.error(f"{self._label} Failed to send log events")
-        return False
+        return "error" if code == "ResourceNotFoundException" else "retry"
 
     def _report(self, operation: str, response: HttpResponse | None) -> None:
         if response is None:
             return
         code, message = _error(response)
         if not code:
-            self._log.warn(f"{self._label} Raw response: {response.body.decode('utf-8', 'replace')}")
+            prefix = f"{operation}: " if operation != "CreateLogStream" else ""
+            self._log.warn(f"{self._label} {prefix}Raw response: {response.body.decode('utf-8', 'replace')}")
         elif message:
             self._log.error(f"{self._label} {operation} API responded with error='{code}', message='{message}'")
         else:
             self._log.error(f"{self._label} {operation} API responded with error='{code}'")
 
     async def _call(self, operation: str, body: dict[str, Any] | bytes) -> HttpResponse | None:
-        """The service's answer; None if it can't be asked. A request with expired credentials is made again."""
+        """The service's answer; None if there is none, also at the second try that follows at once."""
         payload = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
-        response: HttpResponse | None = None
-        for _ in range(2):
-            credentials = await self._provider.get(self._process.kernel.now() / 1e9)
-            if credentials is None:
-                self._log.error("[signv4] Provider returned no credentials, service=logs")
-                self._log.error("[aws_client] could not sign request")
-                return None
-            headers = self._signed(operation, payload, credentials)
-            try:
-                response = await self._process.http("POST", self._url, headers, payload)
-            except (OSError, TimeoutError) as error:
-                self._log.error(f"[aws_client] connection initialization error: {self._url}: {error}")
-                return None
-            if _error(response)[0] not in ("ExpiredToken", "ExpiredTokenException"):
-                break
-            self._provider.forget()
+        response = await self._request(operation, payload)
+        if response is None and self._section.flag("auto_retry_requests", True):
+            response = await self._request(operation, payload)
+        now = self._process.kernel.now() / 1e9
+        if response is not None and 400 <= response.status < 500 and _auth_error(response) and now > self._refreshed:
+            self._log.info("[aws_client] auth error, refreshing creds")
+            self._refreshed = now + REFRESH_LIMIT
+            await self._provider.refresh()
         return response
 
-    def _signed(self, operation: str, payload: bytes, credentials: AwsCredentials) -> dict[str, str]:
-        # botocore takes a moment to import, and the lab must be up in less.
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-        from botocore.credentials import Credentials
+    async def _request(self, operation: str, payload: bytes) -> HttpResponse | None:
+        credentials = await self._provider.get(self._process.kernel.now() / 1e9)
+        if credentials is None:
+            self._log.error("[signv4] Provider returned no credentials, service=logs")
+            self._log.error("[aws_client] could not sign request")
+            return None
+        self._connections += 1
+        number, timeout = self._connections, self._io_timeout
+        try:
+            headers = self._signed(operation, payload, credentials)
+            return await self._process.http("POST", self._url, headers, payload, timeout=timeout)
+        except TimeoutError:
+            self._log.error(
+                f"[upstream] connection #{number} to tcp://{self._address} timed out after {timeout:.0f} seconds "
+                "(IO timeout)"
+            )
+            self._log.error(
+                f"[http_client] upstream I/O timeout reached while waiting for response from {self._address}"
+            )
+        except (ConnectionResetError, BrokenPipeError):
+            self._log.error("[tls] error: error:0A000126:SSL routines::unexpected eof while reading")
+            self._log.error(f"[http_client] broken connection to {self._address} ?")
+        except OSError:
+            self._log.error("[aws_client] connection initialization error")
+        return None
 
+    def _signed(self, operation: str, payload: bytes, credentials: AwsCredentials) -> dict[str, str]:
+        now = clock.strftime("%Y%m%dT%H%M%SZ", clock.gmtime(self._process.kernel.now() // 1_000_000_000))
+        url = urlsplit(self._url)
         headers = {
-            "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": f"Logs_20140328.{operation}",
-            "User-Agent": "aws-fluent-bit-plugin",
+            "content-length": str(len(payload)),
+            "content-type": "application/x-amz-json-1.1",
+            "host": url.netloc,
+            "user-agent": "aws-fluent-bit-plugin-",
+            "x-amz-date": now,
+            "x-amz-target": f"Logs_20140328.{operation}",
         }
+        if credentials.token:
+            headers["x-amz-security-token"] = credentials.token
         if operation == "PutLogEvents" and self._section.get("log_format"):
             headers["x-amzn-logs-format"] = self._section.get("log_format")
-        request = AWSRequest(method="POST", url=self._url, data=payload, headers=headers)
-        key = Credentials(credentials.access_key, credentials.secret_key, credentials.token or None)
-        SigV4Auth(key, "logs", self.region).add_auth(request)
-        return dict(request.headers.items())
+        scope = Scope(credentials.access_key, now[:8], self.region, "logs")
+        signature = sign(
+            credentials.secret_key,
+            scope,
+            now,
+            method="POST",
+            path=url.path,
+            query="",
+            headers=sorted(headers.items()),
+            payload_hash=hashlib.sha256(payload).hexdigest(),
+        )
+        headers["authorization"] = (
+            f"{ALGORITHM} Credential={scope.access_key_id}/{scope}, SignedHeaders={';'.join(sorted(headers))}, "
+            f"Signature={signature}"
+        )
+        return headers
+
+
+def _auth_error(response: HttpResponse) -> bool:
+    """Whether an answer looks like one about credentials; AccessDenied counts, too."""
+    text = response.body.decode("utf-8", "replace").lower()
+    return any(sign in text for sign in _AUTH_ERRORS)
+
+
+_AUTH_ERRORS = (
+    "invalidclienttokenid", "accessdenied", "expired", "invalidaccesskeyid", "signaturedoesnotmatch", "invalidtoken",
+    "invalidsecurity", "tokenrefreshrequired", "invalidsignature", "incompletesignature",
+    "missingauthenticationtoken", "unrecognizedclientexception",
+)  # fmt: skip
 
 
 def _error(response: HttpResponse | None) -> tuple[str, str]:

@@ -92,6 +92,14 @@ def parse_size(value: str) -> int:
     return int(match[1]) * {"": 1, "k": 1000, "m": 1000_000, "g": 1000_000_000}[match[2]]
 
 
+def parse_seconds(value: str) -> float:
+    """Seconds: `30`, `30s`, `5m`. Raises `ValueError`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip().lower())
+    if match is None:
+        raise ValueError(value)
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]]
+
+
 def parse(text: str, env: Mapping[str, str], *, path: str = "fluent-bit.yaml") -> Config:
     """The configuration in `text`, variables replaced. Raises `ConfigError`."""
     try:

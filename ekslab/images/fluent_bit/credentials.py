@@ -43,27 +43,39 @@ class Provider:
             self._current = await self._fetch()
         return self._current
 
-    def forget(self) -> None:
-        """Called when AWS says that they have expired."""
-        self._current = None
+    async def refresh(self) -> None:
+        """Asks for new ones, after AWS has refused a request. The whole chain does so, with or without need."""
+        fresh = await self._fetch(quietly=True)
+        self._current = fresh or self._current
+        self._no_profile()
 
-    async def _fetch(self) -> AwsCredentials | None:
+    async def _fetch(self, *, quietly: bool = False) -> AwsCredentials | None:
         env = self._process.env
         if env.get("AWS_ACCESS_KEY_ID") and env.get("AWS_SECRET_ACCESS_KEY"):
             return AwsCredentials(
                 env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env.get("AWS_SESSION_TOKEN", ""), float("inf")
             )
         if env.get("AWS_WEB_IDENTITY_TOKEN_FILE") and env.get("AWS_ROLE_ARN"):
-            return await self._web_identity(env["AWS_WEB_IDENTITY_TOKEN_FILE"], env["AWS_ROLE_ARN"])
+            found = await self._web_identity(env["AWS_WEB_IDENTITY_TOKEN_FILE"], env["AWS_ROLE_ARN"])
+            if found is not None:
+                return found
+        if quietly:
+            return None
+        self._no_profile()
+        self._log.error("[aws_credentials] Failed to retrieve credentials for AWS Profile default")
         await self._instance_metadata()
         return None
+
+    def _no_profile(self) -> None:
+        home = self._process.env.get("HOME") or "/root"
+        self._log.error(f"[aws_credentials] Shared credentials file {home}/.aws/credentials does not exist")
 
     async def _web_identity(self, token_file: str, role: str) -> AwsCredentials | None:
         try:
             # Read each time: the kubelet replaces the token before it expires.
             token = self._process.read_text(token_file).strip()
-        except OSError as error:
-            self._log.error(f"[aws_credentials] Could not read web identity token file: {error.strerror}")
+        except OSError:
+            self._log.error("[aws_credentials] Could not read web identify token file")
             return None
         query = urlencode(
             {
@@ -78,14 +90,14 @@ class Provider:
             response = await self._process.http(
                 "GET", f"https://{self._sts}/?{query}", {"User-Agent": "aws-fluent-bit-plugin"}
             )
-        except (OSError, TimeoutError) as error:
-            self._log.error(f"[aws_client] connection initialization error: {self._sts}: {error}")
+        except (OSError, TimeoutError):
+            self._log.error("[aws_client] connection initialization error")
             self._log.error("[aws_credentials] STS assume role request failed")
             return None
         text = response.body.decode("utf-8", "replace")
         if response.status != 200:
-            code = _tag(text, "Code") or response.status
-            self._log.error(f"[aws_credentials] STS API responded with {code}: {_tag(text, 'Message')}")
+            # It looks for an error in JSON, and STS answers in XML: the reason is in no line.
+            self._log.debug(f"[aws_credentials] STS raw response: \n{text}")
             self._log.error("[aws_credentials] STS assume role request failed")
             return None
         return AwsCredentials(
@@ -101,7 +113,6 @@ class Provider:
             ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
             await self._process.http("PUT", "http://169.254.169.254/latest/api/token", ttl, timeout=1.0)
         self._log.warn("[imds] unable to evaluate IMDS version")
-        self._log.error("[aws_credentials] no AWS credentials were found (environment, web identity, EC2 metadata)")
 
 
 def _tag(xml: str, name: str) -> str:

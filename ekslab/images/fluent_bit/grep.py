@@ -8,6 +8,7 @@ from typing import Any
 from ekslab.images.fluent_bit.config import Section
 from ekslab.images.fluent_bit.patterns import compiled, filter_failed
 from ekslab.images.fluent_bit.records import Event, Record, lookup
+from ekslab.images.fluent_bit.text import valid
 
 Filter = Callable[[list[Event]], list[Event]]
 
@@ -31,7 +32,7 @@ def grep(section: Section) -> Filter:
 
     def found(record: Record, rule: tuple[str, Any]) -> bool:
         value = lookup(record, rule[0])
-        return isinstance(value, str) and rule[1].search(value) is not None
+        return isinstance(value, str) and rule[1].search(valid(value)) is not None
 
     def keeps(record: Record) -> bool:
         kept = [found(record, rule) for rule in keep]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
+
+from ekslab.images.fluent_bit.text import joined
 
 Record = dict[str, Any]
 
@@ -19,8 +22,8 @@ class Event:
     record: Record
 
 
-_CRI = re.compile(r"^(?P<time>[^ ]+) (?P<stream>stdout|stderr) (?P<_p>[^ ]*) (?P<log>.*)$", re.DOTALL)
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$")
+CRI = re.compile(r"(?P<time>.+?) (?P<stream>stdout|stderr) (?P<_p>F|P) (?P<log>.*)")
+CRI_KEYS = list(CRI.groupindex)
 
 FLUSH_TIMEOUT = 4.0
 """Seconds after which the first part of a split line goes out without its end."""
@@ -38,14 +41,83 @@ def lookup(record: Record, accessor: str) -> Any:
     return value
 
 
-def parse_time(text: str) -> int | None:
-    """Nanoseconds since the epoch of an RFC 3339 time, None if it isn't one."""
-    match = _TIME.match(text)
-    if match is None:
+_STEPS = (("year", 0, 9999, "-"), ("month", 1, 12, "-"), ("day", 1, 31, "T"),
+          ("hour", 0, 23, ":"), ("minute", 0, 59, ":"), ("second", 0, 60, "."))  # fmt: skip
+_ZONE = re.compile(
+    r"\s*(?:(?P<utc>Z|GMT|UTC?)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?(?!\d)|(?P<name>[ECMP][SD]T))"
+)
+_USUAL = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{1,9})Z", re.ASCII)
+_NAMED = {"EST": -5, "CST": -6, "MST": -7, "PST": -8, "EDT": -4, "CDT": -5, "MDT": -6, "PDT": -7}
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds since the epoch of a CRI line's time, `%Y-%m-%dT%H:%M:%S.%L%z`.
+
+    Fluent Bit refuses no time. What it can't read, and all after that, stays at its start: year 1900, the day before
+    the first of January, midnight, UTC. A day that the month doesn't have is one of the next month.
+    """
+    usual = _USUAL.fullmatch(text)  # by far the most, and many in the same second
+    seconds = _whole_second(usual[1]) if usual is not None else None
+    if usual is None or seconds is None:
+        return _parse_time(text)
+    return seconds % 2**32 * 1_000_000_000 + int(float(f"0.{usual[2]}") * 1e9)
+
+
+@functools.lru_cache(maxsize=256)
+def _whole_second(text: str) -> int | None:
+    try:
+        return int(dt.datetime.fromisoformat(f"{text}+00:00").timestamp())
+    except ValueError:
         return None
-    zone = "+00:00" if match[3] == "Z" else match[3]
-    seconds = int(dt.datetime.fromisoformat(match[1] + zone).timestamp())
-    return seconds * 1_000_000_000 + int((match[2] or "0").ljust(9, "0"))
+
+
+def _parse_time(text: str) -> int:
+    found = {"year": 1900, "month": 1, "day": 0, "hour": 0, "minute": 0, "second": 0}
+    rest = text
+    for name, least, most, end in _STEPS:
+        number, rest = _number(rest, most)
+        if number is None or not least <= number <= most:
+            return _nanoseconds(found)
+        found[name] = number
+        if not rest.startswith(end):
+            return _nanoseconds(found)
+        rest = rest[1:]
+    digits = re.match(r"\d{1,9}", rest)
+    if digits is None:
+        return _nanoseconds(found)
+    fraction = int(float(f"0.{digits[0]}") * 1e9)
+    zone = _ZONE.match(rest, digits.end())
+    return _nanoseconds(found, fraction, 0 if zone is None else _offset(zone))
+
+
+def _number(text: str, most: int) -> tuple[int | None, str]:
+    """A number of as many digits as can still be below `most`, and the text after it."""
+    value: int | None = None
+    room = most
+    at = 0
+    while at < len(text) and "0" <= text[at] <= "9" and room and (value is None or value * 10 <= most):
+        value = (value or 0) * 10 + int(text[at])
+        room //= 10
+        at += 1
+    return value, text[at:]
+
+
+def _offset(zone: re.Match[str]) -> int:
+    if zone["utc"]:
+        return 0
+    if zone["name"]:
+        return _NAMED[zone["name"]] * 3600
+    seconds = int(zone["hours"]) * 3600 + int(zone["minutes"] or 0) * 60
+    return -seconds if zone["sign"] == "-" else seconds
+
+
+def _nanoseconds(found: dict[str, int], fraction: int = 0, offset: int = 0) -> int:
+    # The calendar repeats after 400 years of 146,097 days; Python's has no year 0.
+    early = 0 if found["year"] else 1
+    first = dt.date(found["year"] + 400 * early, found["month"], 1).toordinal() - 146_097 * early
+    days = first + found["day"] - 1 - 719_163
+    seconds = days * 86_400 + found["hour"] * 3600 + found["minute"] * 60 + found["second"] - offset
+    return seconds % 2**32 * 1_000_000_000 + fraction  # a record's time has 32 bits of seconds
 
 
 @dataclass
@@ -54,8 +126,8 @@ class Lines:
 
     parsers: tuple[str, ...]
     key: str = "log"
-    _pending: dict[str, Event] = field(default_factory=dict)
-    """The parts so far of a split line, by stream."""
+    _pending: dict[str, tuple[Event, list[str]]] = field(default_factory=dict)
+    """The first part of a split line, and the text of all parts so far, by stream."""
 
     def feed(self, line: str, now: int) -> list[Event]:
         """Events that are complete with this line, which comes without its line end; `now` is in nanoseconds."""
@@ -71,37 +143,35 @@ class Lines:
 
     def flush(self) -> list[Event]:
         """Ends split lines whose last part hasn't come."""
-        events = list(self._pending.values())
-        self._pending.clear()
-        return events
+        return [self._whole(*self._pending.pop(stream)) for stream in list(self._pending)]
 
     def _cri(self, line: str, now: int) -> list[Event] | None:
-        match = _CRI.match(line)
+        match = CRI.fullmatch(line)
         if match is None:
             return None
-        record: Record = {"time": match["time"], "stream": match["stream"], "_p": match["_p"], "log": match["log"]}
-        time = parse_time(match["time"])
-        return self._join(match["stream"], Event(now if time is None else time, record), partial=match["_p"] == "P")
+        time, stream, flag, log = match.groups()
+        event = Event(parse_time(time) or now, {"time": time, "stream": stream, "_p": flag, "log": log})
+        return self._join(stream, event, partial=flag == "P")
 
     def _docker(self, line: str, now: int) -> list[Event] | None:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(record, dict) or not isinstance(record.get("log"), str):
             return None
-        time = parse_time(str(record.get("time", "")))
-        event = Event(now if time is None else time, record)
-        joined = self._join(str(record.get("stream", "")), event, partial=not record["log"].endswith("\n"))
-        return joined
+        event = Event(parse_time(str(record.get("time", ""))) if record.get("time") else now, record)
+        return self._join(str(record.get("stream", "")), event, partial=not record["log"].endswith("\n"))
 
     def _join(self, stream: str, event: Event, *, partial: bool) -> list[Event]:
-        first = self._pending.get(stream)
-        if first is not None:
-            # The first part's time and flag stay, as Fluent Bit leaves them.
-            first.record["log"] += event.record["log"]
-        elif partial:
-            self._pending[stream] = event
-        if partial:
-            return []
-        return [self._pending.pop(stream, event)]
+        if stream not in self._pending:
+            if not partial:
+                return [event]
+            self._pending[stream] = (event, [])
+        # The first part's time and flag stay, as Fluent Bit leaves them.
+        self._pending[stream][1].append(event.record["log"])
+        return [] if partial else [self._whole(*self._pending.pop(stream))]
+
+    @staticmethod
+    def _whole(first: Event, parts: list[str]) -> Event:
+        return Event(first.time, first.record | {"log": joined(parts)})

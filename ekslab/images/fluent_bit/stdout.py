@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ekslab.images.fluent_bit.cloudwatch import Result
 from ekslab.images.fluent_bit.config import ConfigError, Section
 from ekslab.images.fluent_bit.records import Event
+from ekslab.images.fluent_bit.text import as_json
 
 if TYPE_CHECKING:
     from ekslab.node import Process
@@ -26,10 +26,10 @@ class Stdout:
     async def flush(self, tag: str, events: Sequence[Event]) -> Result:
         dated = [{"date": event.time / 1e9} | event.record for event in events]
         if self._format == "json":
-            self._process.stdout.write(json.dumps(dated, separators=(",", ":")) + "\n")
+            self._process.stdout.write(as_json(dated).decode() + "\n")
         for number, event in enumerate(events):
             if self._format == "json_lines":
-                self._process.stdout.write(json.dumps(dated[number], separators=(",", ":")) + "\n")
+                self._process.stdout.write(as_json(dated[number]).decode() + "\n")
             elif self._format == "msgpack":
                 time = f"{event.time // 1_000_000_000}.{event.time % 1_000_000_000:09d}"
                 self._process.stdout.write(f"[{number}] {tag}: [[{time}, {{}}], {_ruby(event.record)}]\n")
@@ -48,4 +48,4 @@ def _ruby(value: Any) -> str:
         return "{" + ", ".join(f'"{key}"=>{_ruby(item)}' for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_ruby, value)) + "]"
-    return json.dumps(value)
+    return as_json(value).decode()

@@ -1,32 +1,43 @@
 """The tail input: follows the files that match a pattern, and ingests their lines as events.
 
-Positions are kept in the `db` file, by inode, so a restarted container goes on where it stopped.
+Positions are kept in the `db` file, by inode, so a restarted container goes on where it stopped. With each is what was
+before it: another file that got the same inode meanwhile is read from its start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
+import hashlib
 import json
 import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ekslab.images.fluent_bit.config import ConfigError, Section, parse_bool, parse_size
+from ekslab.images.fluent_bit.config import ConfigError, Section, parse_bool, parse_seconds, parse_size
 from ekslab.images.fluent_bit.log import Log
 from ekslab.images.fluent_bit.records import FLUSH_TIMEOUT, Event, Lines
+from ekslab.images.fluent_bit.text import decoded
 
 if TYPE_CHECKING:
     from ekslab.node import Process
 
 Ingest = Callable[[str, list[Event]], None]
+Count = Callable[..., None]
 _READ_SIZE = 1 << 18
+_MARKER = 32
+"""Bytes before a position by which a file is known again."""
+_PURGE_EVERY = 5.0
+"""Seconds between two looks for rotated files that were followed long enough."""
 
 
 @dataclass
 class _File:
     path: str
+    """By which it was found, a link in /var/log/containers; once it is rotated, its new name."""
+    real: str
     inode: int
     fd: int
     offset: int
@@ -35,8 +46,13 @@ class _File:
     watch: int
     rest: bytes = b""
     """The start of a line whose end hasn't been written yet."""
+    before: bytes = b""
+    """The last bytes before `position`."""
     skipping: bool = False
     """The line being read is too long and is left out."""
+    warned: bool = False
+    rotated: float | None = None
+    """When it got another name, in the loop's time."""
 
     @property
     def position(self) -> int:
@@ -47,11 +63,12 @@ class _File:
 class Tail:
     """Follows files until it is cancelled. `ingest(tag, events)` is called for what they hold."""
 
-    def __init__(self, process: Process, section: Section, log: Log, ingest: Ingest) -> None:
+    def __init__(self, process: Process, section: Section, log: Log, ingest: Ingest, count: Count) -> None:
         self._process = process
         self._section = section
         self._log = log
         self._ingest = ingest
+        self._count = count
         self._files: dict[int, _File] = {}
         self._watches = 0
         self._patterns = [part.strip() for text in section.all("path") for part in text.split(",")]
@@ -68,13 +85,15 @@ class Tail:
         try:
             self._read_from_head = parse_bool(section.get("read_from_head", "false"))
             self._skip_long = parse_bool(section.get("skip_long_lines", "off"))
-            self._limit = parse_size(section.get("buffer_max_size", "32k"))
-            self._refresh = float(section.get("refresh_interval", "60"))
+            # A line and its newline have to fit into the buffer.
+            self._limit = parse_size(section.get("buffer_max_size", "32768")) - 1
+            self._refresh = parse_seconds(section.get("refresh_interval", "60"))
+            self._rotate_wait = parse_seconds(section.get("rotate_wait", "5"))
         except ValueError as error:
             raise self._failed(f"invalid value: {error}") from error
         self._key = section.get("key", "log")
         self._db = section.get("db")
-        self._saved: dict[str, int] = self._load()
+        self._saved: dict[str, dict[str, Any]] = self._load()
 
     def _failed(self, text: str) -> ConfigError:
         return ConfigError(
@@ -83,17 +102,24 @@ class Tail:
             ("error", "[engine] input initialization failed"),
         )
 
+    def _info(self, text: str) -> None:
+        self._log.info(f"[{self._section.label}] {text}")
+
     async def run(self) -> None:
-        scan_at = 0.0
-        first = True
         loop = asyncio.get_running_loop()
+        scan_at = loop.time() + self._refresh
+        purge_at = loop.time() + _PURGE_EVERY
         flush_at: float | None = None
         while True:
             if loop.time() >= scan_at:
-                await self._scan(first)
-                first = False
+                self.scan()
                 scan_at = loop.time() + self._refresh
-            await self._read_all()
+            while await self._read_all() and loop.time() < scan_at:
+                pass
+            self._follow_names()
+            if loop.time() >= purge_at:
+                self._purge()
+                purge_at = loop.time() + _PURGE_EVERY
             waiting = any(file.lines.waiting for file in self._files.values())
             flush_at = (flush_at or loop.time() + FLUSH_TIMEOUT) if waiting else None
             if flush_at is not None and loop.time() >= flush_at:
@@ -101,104 +127,189 @@ class Tail:
                     self._emit(file, file.lines.flush())
                 flush_at = None
                 continue
-            wake = min(scan_at, flush_at or scan_at)
+            rotated = any(file.rotated is not None for file in self._files.values())
+            wake = min(scan_at, flush_at or scan_at, purge_at if rotated else scan_at)
             paths = [file.path for file in self._files.values()]
             await self._process.wait_for_change(*paths, *self._folders(), timeout=max(0.01, wake - loop.time()))
 
+    def finish(self) -> None:
+        """Ingests what is held of lines whose end hasn't come."""
+        for file in self._files.values():
+            self._emit(file, file.lines.flush())
+
     def close(self) -> None:
         for file in self._files.values():
+            self._info(f"inotify_fs_remove(): inode={file.inode} watch_fd={file.watch}")
             self._process.close(file.fd)
         self._files.clear()
 
     # -- discovering files
+
+    def forget_stale(self) -> None:
+        """Forgets the positions of files that the patterns don't find any more."""
+        if not self._db:
+            return
+        found = {str(status.ino) for _, status in self._found()}
+        gone = [inode for inode in self._saved if inode not in found]
+        for inode in gone:
+            del self._saved[inode]
+        self._save()
+        self._info(f"db: delete unmonitored stale inodes from the database: count={len(gone)}")
 
     def _folders(self) -> list[str]:
         """The folders of the patterns: a new file shows there before the next scan is due."""
         folders = {posixpath.dirname(pattern) for pattern in self._patterns}
         return [folder for folder in folders if "*" not in folder and self._process.isdir(folder)]
 
-    async def _scan(self, first: bool) -> None:
-        seen = set()
+    def _found(self) -> list[tuple[str, Any]]:
+        found = []
         for pattern in self._patterns:
             for path in _glob(self._process, pattern):
-                if any(fnmatch.fnmatchcase(path, out) for out in self._excluded):
-                    continue
-                try:
-                    status = self._process.stat(path)
-                except OSError:
-                    continue
-                seen.add(status.ino)
-                known = self._files.get(status.ino)
-                if known is None:
-                    self._open(path, status.ino, status.size, first)
-                elif status.size < known.offset:
-                    self._log.info(f"[{self._section.label}] file truncated {path}")
-                    self._drop(known)
-                    self._open(path, status.ino, status.size, False)
-        for inode in set(self._files) - seen:
-            gone = self._files[inode]
-            await self._read(gone)
-            self._log.info(f"[{self._section.label}] inotify_fs_remove(): inode={inode} watch_fd={gone.watch}")
-            self._drop(gone)
-            self._saved.pop(str(inode), None)
-            self._save()
+                if not any(fnmatch.fnmatchcase(path, out) for out in self._excluded):
+                    with contextlib.suppress(OSError):
+                        found.append((path, self._process.stat(path)))
+        return found
 
-    def _open(self, path: str, inode: int, size: int, first: bool) -> None:
+    def scan(self, *, first: bool = False) -> None:
+        """Opens files that are new; those that were cut are read from their start."""
+        for path, status in self._found():
+            known = self._files.get(status.ino)
+            if known is None:
+                self._open(path, status.ino, status.size, first=first)
+            elif status.size < known.offset:
+                self._process.seek(known.fd, 0)
+                known.offset, known.rest, known.before, known.skipping = 0, b"", b"", False
+
+    def _open(self, path: str, inode: int, size: int, *, first: bool = False) -> None:
         saved = self._saved.get(str(inode))
-        if saved is not None and saved <= size:
-            start = saved
-        elif first and not self._read_from_head:
-            start = size
-        else:
-            start = 0
+        start = size if first and not self._read_from_head else 0
         try:
             fd = self._process.open(path)
+            real = self._process.real_path(path)
         except OSError as error:
             self._log.error(f"[{self._section.label}] read error, check permissions: {path}: {error.strerror}")
             return
-        left = start
-        while left > 0:
-            got = len(self._process.read_now(fd, min(left, _READ_SIZE)))
-            if not got:
-                break
-            left -= got
+        before = b""
+        if saved is not None:
+            start = 0
+            if saved["offset"] <= size:
+                before = self._bytes_before(fd, saved["offset"])
+                start = saved["offset"] if _mark(before) == saved["marker"] else 0
+        self._process.seek(fd, start)
+        before = before if start else b""
         self._watches += 1
-        self._files[inode] = _File(path, inode, fd, start - left, Lines(self._parsers, self._key), self._watches)
-        self._log.info(f"[{self._section.label}] inotify_fs_add(): inode={inode} watch_fd={self._watches} name={path}")
+        lines = Lines(self._parsers, self._key)
+        self._files[inode] = _File(path, real, inode, fd, start, lines, self._watches, before=before)
+        self._count(self._section.instance, files_opened=1)
+        self._info(f"inotify_fs_add(): inode={inode} watch_fd={self._watches} name={path}")
 
-    def _drop(self, file: _File) -> None:
+    def _bytes_before(self, fd: int, offset: int) -> bytes:
+        size = min(offset, _MARKER)
+        self._process.seek(fd, offset - size)
+        return self._process.read_now(fd, size)
+
+    # -- files that are renamed or removed
+
+    def _follow_names(self) -> None:
+        """Notices which files have another name by now, or none."""
+        for file in list(self._files.values()):
+            if self._inode_at(file.real) == file.inode:
+                continue
+            name = self._name_of(file)
+            self._rotated(file, name) if name else self._gone(file)
+
+    def _inode_at(self, path: str) -> int | None:
+        try:
+            return int(self._process.stat(path).ino)
+        except OSError:
+            return None
+
+    def _name_of(self, file: _File) -> str:
+        folder = posixpath.dirname(file.real)
+        if self._process.isdir(folder):
+            for name in self._process.listdir(folder):
+                if self._inode_at(posixpath.join(folder, name)) == file.inode:
+                    return posixpath.join(folder, name)
+        return ""
+
+    def _rotated(self, file: _File, name: str) -> None:
+        """A rotated file is followed for a while: its writer may still have it open. The new one is read at once."""
+        link = file.path
+        self._info(f"inode={file.inode} handle rotation(): {link} => {name}")
+        self._info(f"inotify_fs_remove(): inode={file.inode} watch_fd={file.watch}")
+        self._watches += 1
+        file.path, file.real, file.watch = name, name, self._watches
+        self._info(f"inotify_fs_add(): inode={file.inode} watch_fd={file.watch} name={name}")
+        if file.rotated is None:
+            file.rotated = asyncio.get_running_loop().time()
+            self._count(self._section.instance, files_rotated=1)
+            with contextlib.suppress(OSError):
+                status = self._process.stat(link)
+                if status.ino not in self._files:
+                    self._open(link, status.ino, status.size)
+
+    def _gone(self, file: _File) -> None:
+        while self._read_some(file):
+            pass
+        self._remove(file)
+
+    def _purge(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for file in list(self._files.values()):
+            if file.rotated is not None and file.rotated + self._rotate_wait <= now:
+                self._gone(file)
+
+    def _remove(self, file: _File) -> None:
         self._emit(file, file.lines.flush())
+        self._info(f"inotify_fs_remove(): inode={file.inode} watch_fd={file.watch}")
+        self._count(self._section.instance, files_closed=1)
         self._process.close(file.fd)
         del self._files[file.inode]
+        self._saved.pop(str(file.inode), None)
+        self._save()
 
     # -- reading
 
-    async def _read_all(self) -> None:
+    async def _read_all(self) -> bool:
+        """Reads what is new; whether there was anything."""
+        some = False
         for file in list(self._files.values()):
-            await self._read(file)
+            before = file.position
+            while self._read_some(file):
+                some = True
+                await self._process.cooperate()
+            if file.position != before:
+                self._saved[str(file.inode)] = {"offset": file.position, "marker": _mark(file.before)}
+                self._save()
+        return some
 
-    async def _read(self, file: _File) -> None:
-        before = file.position
-        while data := self._process.read_now(file.fd, _READ_SIZE):
-            file.offset += len(data)
-            *lines, file.rest = (file.rest + data).split(b"\n")
-            now = self._process.kernel.now()
-            events: list[Event] = []
-            for line in lines:
-                if file.skipping or len(line) > self._limit:
-                    self._too_long(file)
-                    file.skipping = False
-                    continue
-                events += file.lines.feed(line.decode("utf-8", "replace"), now)
-            if len(file.rest) > self._limit:
-                file.skipping, file.rest = True, b""
-            self._emit(file, events)
-            await self._process.cooperate()
-        if file.position != before:
-            self._saved[str(file.inode)] = file.position
-            self._save()
+    def _read_some(self, file: _File) -> bool:
+        data = self._process.read_now(file.fd, _READ_SIZE)
+        if not data:
+            return False
+        file.offset += len(data)
+        whole, newline, file.rest = (file.rest + data).rpartition(b"\n")
+        now = self._process.kernel.now()
+        events: list[Event] = []
+        for line in whole.split(b"\n") if newline else ():
+            if file.skipping or len(line) > self._limit:
+                self._too_long(file)
+                file.skipping = False
+            elif line := line.removesuffix(b"\r"):
+                events += file.lines.feed(decoded(line), now)
+        if newline:
+            file.before = (file.before + whole[-_MARKER:] + newline)[-_MARKER:]
+        if len(file.rest) > self._limit:
+            file.skipping, file.rest = True, b""
+        self._emit(file, events)
+        return True
 
     def _too_long(self, file: _File) -> None:
+        if self._skip_long:
+            self._count(self._section.instance, long_line_skipped=1)
+        if file.warned:
+            return
+        file.warned = True
         if self._skip_long:
             self._log.warn(f"[{self._section.label}] file={file.path} have long lines. Skipping long lines.")
         else:
@@ -222,11 +333,11 @@ class Tail:
 
     # -- positions
 
-    def _load(self) -> dict[str, int]:
+    def _load(self) -> dict[str, dict[str, Any]]:
         if not self._db or not self._process.exists(self._db):
             return {}
         try:
-            saved: dict[str, int] = json.loads(self._process.read_text(self._db))
+            saved: dict[str, dict[str, Any]] = json.loads(self._process.read_text(self._db))
         except ValueError:
             self._log.warn(f"[{self._section.label}] db: {self._db} is damaged, starting anew")
             return {}
@@ -234,7 +345,14 @@ class Tail:
 
     def _save(self) -> None:
         if self._db:
-            self._process.write_text(self._db, json.dumps(self._saved))
+            try:
+                self._process.write_text(self._db, json.dumps(self._saved))
+            except OSError as error:
+                self._log.error(f"[{self._section.label}] db: cannot write {self._db}: {error.strerror}")
+
+
+def _mark(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _glob(process: Process, pattern: str) -> list[str]:

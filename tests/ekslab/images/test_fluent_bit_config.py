@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ekslab.images.fluent_bit.cloudwatch import EVENT_OVERHEAD, MAX_BYTES, SPAN, Batch, expand
+from ekslab.images.fluent_bit.cloudwatch import MAX_BODY, SPAN, Batch, expand
 from ekslab.images.fluent_bit.config import Config, ConfigError, check, parse, parse_bool, parse_size
 from ekslab.images.fluent_bit.grep import grep
 from ekslab.images.fluent_bit.patterns import matches
 from ekslab.images.fluent_bit.records import Event, Lines, lookup, parse_time
+from ekslab.images.fluent_bit.text import decoded, escaped
 
 MANIFEST = Path(__file__).parents[3] / "manifests/fluent-bit/20-configmap.yaml"
 SHIPPED = yaml.safe_load(MANIFEST.read_text())["data"]["fluent-bit.yaml"]
@@ -41,7 +43,8 @@ def test_the_shipped_configuration_is_taken_whole() -> None:
     (output,) = config.outputs
     assert output.get("region") == "eu-west-1"
     assert output.label == "output:cloudwatch_logs:cloudwatch_logs.0"
-    assert config.service["flush"] == "0.2"
+    assert (config.service["flush"], config.service["scheduler.cap"]) == ("1", "20")
+    assert output.get("net.io_timeout") == "30"
     assert config.warnings == []
 
 
@@ -109,8 +112,93 @@ def test_times_are_nanoseconds_since_the_epoch() -> None:
     assert parse_time("2026-11-23T04:20:15Z") == NOW
     assert parse_time("2026-11-23T04:20:15.5Z") == NOW + 500_000_000
     assert parse_time("2026-11-23T04:20:15.000000001Z") == NOW + 1
-    assert parse_time("2026-11-23T06:20:15+02:00") == NOW
-    assert parse_time("2026-11-23 04:20:15") is None
+    assert parse_time("2026-11-23T06:20:15.0+02:00") == NOW
+    assert parse_time("2026-11-23T04:20:15.0009999Z") // 1_000_000 == NOW // 1_000_000  # cut, not rounded
+
+
+@pytest.mark.parametrize(
+    ("text", "understood"),
+    [
+        ("2026-11-23T04:20:15+02:00", "2026-11-23T04:20:15Z"),  # without a fraction, the offset isn't reached
+        ("2026-11-22T22:50:15.0-05:30", "2026-11-23T04:20:15Z"),
+        ("2026-11-23T06:20:15.0+0200", "2026-11-23T04:20:15Z"),
+        ("2026-02-31T10:00:00.0Z", "2026-03-03T10:00:00Z"),
+        ("2026-13-01T10:00:00.0Z", "2025-12-31T00:00:00Z"),
+        ("2026-00-10T10:00:00.0Z", "2025-12-31T00:00:00Z"),
+        ("2026-11-00T10:00:00.0Z", "2026-10-31T00:00:00Z"),
+        ("2026-11-23T24:00:00.0Z", "2026-11-23T00:00:00Z"),
+        ("2026-11-23T04:20:60.5Z", "2026-11-23T04:21:00.5Z"),
+        ("2026-11-23T04:20:61.0Z", "2026-11-23T04:20:00Z"),
+        ("2026-11-23 04:20:15", "2026-11-23T00:00:00Z"),
+        # 1900 has no place in 32 bits of seconds: it comes out 136 years later, and CloudWatch refuses the event.
+        ("yesterday", "2036-02-06T06:28:16Z"),
+        ("", "2036-02-06T06:28:16Z"),
+        ("9999-99-99T99:99:99.9Z", None),
+        ("0000-00-00T00:00:00.0Z", None),
+    ],
+)
+def test_a_time_that_cannot_be_is_read_as_far_as_it_makes_sense(text: str, understood: str | None) -> None:
+    found = parse_time(text)
+    assert 0 <= found < 2**32 * 10**9
+    if understood is not None:
+        assert dt.datetime.fromtimestamp(found / 1e9, dt.UTC) == dt.datetime.fromisoformat(understood)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-23T04:15:07.1Z stdout F:tag {}",
+        "2026-11-23T04:15:07.1Z stdout X {}",
+        "2026-11-23T04:15:07.1Z stdin F {}",
+        "2026-11-23T04:15:07.1Z stdout F",
+        "[2026-11-23] {}",
+        "",
+    ],
+)
+def test_what_is_no_cri_line_is_the_text_itself(line: str) -> None:
+    assert Lines(("cri",)).feed(line, NOW) == [Event(NOW, {"log": line})]
+
+
+@pytest.mark.parametrize("character", ["é", "€", "😀"])
+def test_a_character_that_was_split_between_two_parts_is_whole_again(character: str) -> None:
+    for cut in range(1, len(character.encode())):
+        lines = Lines(("cri",))
+        first, rest = character.encode()[:cut], character.encode()[cut:]
+        assert lines.feed(decoded(b"2026-11-23T04:15:07.1Z stdout P a" + first), NOW) == []
+        (event,) = lines.feed(decoded(b"2026-11-23T04:15:07.1Z stdout F " + rest + b"z"), NOW)
+        assert event.record["log"] == f"a{character}z"
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"a\tb\x00\x1b[0m\x7f\rz", "a\tb\0\x1b[0m\x7f\rz"),
+        ("\u2028\ufeff\u00a0\U0001f600".encode(), "\u2028\ufeff\u00a0\U0001f600"),
+        (b'{"a":"x\xff"}', '{"a":"x"}'),  # it would begin a character of six bytes, which are not there
+        (b"x\xff" + b"y" * 9, "x\ue0ff" + "y" * 9),
+        (b'\xc3"}', '\ue0c3"}'),
+        (b'\xe9"}}', '\ue0e9"}}'),
+        (b'\xe2\x82"}', '\ue0e2\ue082"}'),
+        (b'\x80"}', '\ue080"}'),
+        (b'\xf4\x90\x80\x80"}', '\ue0f4\ue090\ue080\ue080"}'),
+        (b'\xc0\xaf"}', '/"}'),
+        (b'\xed\xa0\x80"}', '\ue0ed\ue0a0\ue080"}'),
+        (b"caf\xc3", "caf"),
+    ],
+)
+def test_bytes_that_are_not_utf8_become_what_fluent_bit_makes_of_them(raw: bytes, message: str) -> None:
+    sent = escaped(decoded(raw))
+    assert json.loads(b'"' + sent + b'"') == message
+
+
+def test_without_escapes_each_byte_that_is_not_utf8_is_replaced() -> None:
+    assert escaped(decoded(b"\xc3\xa9\xe2\x82\xff"), ascii_only=False) == "é\ufffd\ufffd\ufffd".encode()
+
+
+def test_what_is_not_ascii_is_written_in_six_bytes() -> None:
+    assert escaped('"\\é€\x7f') == rb"\"\\\u00e9\u20ac\u007f"
+    assert len(escaped("😀")) == 12
+    assert escaped("é€😀", ascii_only=False) == "é€😀".encode()
 
 
 def test_an_end_that_does_not_come_is_not_waited_for() -> None:
@@ -287,20 +375,13 @@ def test_values_of_flags_and_variables() -> None:
 
 def test_a_batch_takes_what_one_request_may_hold() -> None:
     batch = Batch("group", "stream")
-    assert batch.takes(0, 2 * MAX_BYTES)  # a single event goes alone, whatever it weighs
-    batch.add(SPAN, "x", MAX_BYTES - 2 * EVENT_OVERHEAD - 1)
+    own, each = batch.size, 42
+    batch.add(SPAN, b"x" * (MAX_BODY - own - 2 * each - 1))
     assert batch.takes(SPAN, 1)
     assert not batch.takes(SPAN, 2)
     assert batch.takes(1, 0)
     assert not batch.takes(0, 0)
     assert not batch.takes(2 * SPAN, 0)
-    batch.add(1, "y", 0)
-    assert json.loads(batch.payload())["logEvents"] == [
-        {"timestamp": 1, "message": "y"},
-        {"timestamp": SPAN, "message": "x"},
-    ]
-    many = Batch("group", "stream")
-    for _ in range(10_000):
-        assert many.takes(0, 1)
-        many.add(0, "z", 1)
-    assert not many.takes(0, 1)
+    batch.add(1, b"y")
+    assert [event["timestamp"] for event in json.loads(batch.payload())["logEvents"]] == [1, SPAN]
+    assert len(batch.payload()) <= MAX_BODY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -150,3 +151,33 @@ def test_the_whoami_rule_fires_on_whoami_in_a_container() -> None:
     assert alerts_of("whoami.yaml", whoami) == ["Whoami run in container"]
     assert alerts_of("whoami.yaml", whoami | {"container.id": "host"}) == []
     assert alerts_of("whoami.yaml", whoami | {"proc.name": "locate"}) == []
+
+
+def test_the_pods_of_fluent_bit_have_the_checksum_of_its_configuration() -> None:
+    """For those who apply by hand: with the right checksum, `kubectl apply` replaces the pods after a change."""
+    template = one("DaemonSet", "fluent-bit")["spec"]["template"]
+    text = (MANIFESTS / "fluent-bit/20-configmap.yaml").read_bytes()
+    assert template["metadata"]["annotations"]["checksum/config"] == hashlib.sha256(text).hexdigest(), (
+        "write the sha256sum of 20-configmap.yaml into 30-daemonset.yaml"
+    )
+
+
+def test_fluent_bit_stays_on_a_full_node_and_shows_its_metrics() -> None:
+    template = one("DaemonSet", "fluent-bit")["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    annotations = template["metadata"]["annotations"]
+    config = yaml.safe_load(one("ConfigMap", "fluent-bit")["data"]["fluent-bit.yaml"])
+    assert template["spec"]["priorityClassName"] == "system-node-critical"
+    assert annotations["prometheus.io/path"] == "/api/v2/metrics/prometheus"
+    assert int(annotations["prometheus.io/port"]) == config["service"]["http_port"]
+    # health_check would make nothing better: its counters don't move while there is no limit of retries.
+    assert "health_check" not in config["service"]
+    assert config["pipeline"]["outputs"][0]["retry_limit"] == "no_limits"
+    assert {container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")} == {"/"}
+
+
+def test_fluent_bit_waits_between_retries_and_for_answers_as_was_measured_best() -> None:
+    config = yaml.safe_load(one("ConfigMap", "fluent-bit")["data"]["fluent-bit.yaml"])
+    service, (output,) = config["service"], config["pipeline"]["outputs"]
+    assert (service["flush"], service["scheduler.base"], service["scheduler.cap"]) == (1, 5, 20)
+    assert output["net.io_timeout"] == 30
