@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 
 from ekslab import versions
-from ekslab.images.falco.config import ConfigError, Settings, load
+from ekslab.images.falco.config import DEFAULT_FILE, AbortError, ConfigError, load
 from ekslab.images.falco.daemon import Daemon
 from ekslab.images.falco.options import FatalError, Options, parse_options
 from ekslab.images.falco.rules import load_rules
@@ -15,19 +16,28 @@ from ekslab.node import Process, program
 
 @program("falco")
 async def falco(p: Process) -> int:
-    """Takes `-c`, `-o key=value`, `-r FILE`, `-V FILE`, `-L`, `-U`, `--disable-source` and `--version`."""
+    """Runs with the options in `options.py`."""
     try:
         options = parse_options(p.argv[1:])
+        if options.config != DEFAULT_FILE and not p.exists(options.config):
+            raise FatalError(f"Could not find configuration file at {options.config}")
         if options.version:
             return _version(p)
+        if not p.exists(options.config):
+            raise FatalError(f"You must create a config file at {DEFAULT_FILE} or by passing -c")
         if options.validate:
             return await _validate(p, options)
         if options.list_rules:
             return await _list_rules(p, options)
         return await Daemon(p, options).run()
-    except (ConfigError, FatalError) as error:
+    except ConfigError as error:
+        p.stderr.write(f"{error.before}\nError: {error}\n" if error.before else f"Error: {error}\n")
+    except FatalError as error:
         p.stderr.write(f"Error: {error}\n")
-        return 1
+    except AbortError as error:
+        p.stderr.write(f"{error}\n")
+        return 128 + signal.SIGABRT
+    return 1
 
 
 def _version(p: Process) -> int:
@@ -41,15 +51,15 @@ def _version(p: Process) -> int:
 async def _validate(p: Process, options: Options) -> int:
     from falcorules import check
 
-    settings = load(p, options.config, options.settings) if p.exists(options.config) else Settings()
+    settings = load(p, options.config, options.settings)
     files = []
     for path in options.validate:
         try:
             files.append((path, p.read_text(path)))
         except OSError as error:
-            raise FatalError(f"Could not open {path}: {error.strerror}") from error
+            raise FatalError(f"Could not open file {path} for reading") from error
     report = await asyncio.to_thread(check, files)
-    p.print(report.to_json() if settings.flag("json_output") else str(report).rstrip("\n"))
+    p.print(report.to_json() if settings["json_output"] else str(report).rstrip("\n"))
     return 0 if report.successful else 1
 
 
@@ -63,7 +73,7 @@ async def _list_rules(p: Process, options: Options) -> int:
         raise FatalError(loaded.refusal)
     engine = loaded.engine
     active = set(engine.active)
-    if not settings.flag("json_output"):
+    if not settings["json_output"]:
         for rule in engine.rules:
             p.print(f"{rule.name:<50} {rule.description.strip()}")
         return 0

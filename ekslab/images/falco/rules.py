@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ekslab.images.falco.config import Settings, rules_files
+from ekslab.images.falco.config import AppendedOutput, Settings, rules_files
 from ekslab.images.falco.options import FatalError, Options
 from ekslab.node import Process
 
@@ -19,34 +19,27 @@ def make_engine(settings: Settings, hostname: str) -> Engine:
     """The engine that the settings ask for. Raises `FatalError` for what the lab doesn't emulate."""
     from falcorules import Engine, RuleError
 
-    texts: list[str] = []
+    entries: list[AppendedOutput] = settings["append_output"]
+    if any(any(entry.match.values()) for entry in entries):
+        raise FatalError("[embedded lab] append_output with `match` isn't emulated: append to all rules")
     fields: dict[str, str] = {}
-    suggested = False
-    for entry in settings.get("append_output") or []:
-        if entry.get("match"):
-            raise FatalError("[embedded lab] append_output with `match` isn't emulated: append to all rules")
-        suggested = suggested or bool(entry.get("suggested_output"))
-        if entry.get("extra_output"):
-            texts.append(str(entry["extra_output"]))
-        for extra in entry.get("extra_fields") or []:
-            fields |= extra if isinstance(extra, dict) else {extra: f"%{extra}"}
-    if settings.get("static_fields"):
+    for entry in entries:
+        fields |= entry.fields
+    if settings["static_fields"]:
         raise FatalError("[embedded lab] static_fields aren't emulated: use append_output with extra_fields")
     properties = [
-        name
-        for name, default in (("output", True), ("message", False), ("output_fields", True), ("tags", True))
-        if settings.flag(f"json_include_{name}_property", default)
+        name for name in ("output", "message", "output_fields", "tags") if settings[f"json_include_{name}_property"]
     ]
     try:
         return Engine(
-            matching=settings.get("rule_matching", "first"),
-            priority=str(settings.get("priority", "debug")),
-            suggested_output=suggested,
-            append_output=texts,
+            matching=settings["rule_matching"].lower(),
+            priority=settings["priority"].lower(),
+            suggested_output=any(entry.suggested_output for entry in entries),
+            append_output=[entry.extra_output for entry in entries if entry.extra_output],
             hostname=hostname,
             extra_fields=fields,
             properties=properties,
-            time_iso_8601=settings.flag("time_format_iso_8601"),
+            time_iso_8601=settings["time_format_iso_8601"],
         )
     except RuleError as error:
         raise FatalError(error.message) from error
@@ -65,20 +58,26 @@ class Loaded:
 
 
 def read_files(p: Process, options: Options, settings: Settings) -> dict[str, str]:
-    paths = [*(name for name, _ in settings.files), *(options.rules or rules_files(p, settings))]
-    return {path: p.read_text(path) for path in paths}
+    """What is in the files of settings and rules. Raises `FatalError` for a rules file that can't be read."""
+    texts = {name: p.read_text(name) for name, _ in settings.files}
+    for path in rules_files(p, options.rules or settings["rules_files"]):
+        try:
+            texts[path] = p.read_text(path)
+        except OSError as error:
+            raise FatalError(f"Could not open file {path} for reading") from error
+    return texts
 
 
 async def load_rules(p: Process, options: Options, settings: Settings, hostname: str) -> Loaded:
     """The engine with the rules that the settings name. Raises `FatalError` for settings that can't be used."""
     from falcorules import LoadError, RuleError
 
-    paths = options.rules or rules_files(p, settings)
-    if not paths:
+    named = options.rules or settings["rules_files"]
+    if not named:
         raise FatalError(
-            "You must specify at least one rules file/directory via a command line argument "
-            "or in the configuration file"
+            "You must specify at least one rules file/directory via -r or a rules_file entry in falco.yaml"
         )
+    paths = rules_files(p, named)
     texts = read_files(p, options, settings)
     engine = make_engine(settings, hostname)
     try:
@@ -94,11 +93,11 @@ async def load_rules(p: Process, options: Options, settings: Settings, hostname:
                 refusal = f"Plugin requirement not satisfied, must load one of: {wanted}"
     if not refusal:
         try:
-            engine.select(settings.get("rules") or [])
+            engine.select(settings["rules"])
         except RuleError as error:
             raise FatalError(error.message) from error
     return Loaded(settings, texts, engine, report, refusal)
 
 
 def has_container_plugin(settings: Settings) -> bool:
-    return "container" in (settings.get("load_plugins") or [])
+    return any(plugin.name == "container" for plugin in settings["plugins"])

@@ -30,7 +30,6 @@ async def test_it_starts_up_as_falco_does(lab: Any) -> None:
     log = [line.partition(" 2026: ")[2] or line.partition(": ")[2] for line in lab.log(falco)]
     for line in (
         "Falco version: 0.44.1 (x86_64)",
-        "CLI args: /usr/bin/falco",
         "   /etc/falco/falco.yaml | schema validation: ok",
         "Loaded plugin 'container@0.7.1' from file /usr/share/falco/plugins/libcontainer.so",
         "Loading rules from:",
@@ -84,7 +83,8 @@ async def test_without_privileges_it_cannot_open_the_probe(lab: Any) -> None:
 
 
 async def test_the_stable_rules_need_the_container_plugin(lab: Any) -> None:
-    falco = await lab.falco(values={"falco": {"load_plugins": [], "plugins": [{"name": "container"}]}})
+    plugins = [{"name": "container", "library_path": "libcontainer.so"}]
+    falco = await lab.falco(values={"falco": {"load_plugins": [], "plugins": plugins}})
     assert await falco.wait() == 1
     text = "Error: Plugin requirement not satisfied, must load one of: container (>= 0.4.0)"
     assert text in lab.log(falco)
@@ -130,9 +130,12 @@ async def test_rules_that_change_on_disk_are_loaded_again(lab: Any) -> None:
     await lab.until(lambda: lab.alerts(falco))
     assert len(lab.alerts(falco)) == 1
     files.update({"whoami.yaml": "- rule: broken\n"})
-    await lab.until(lambda: any("Unable to reload" in line for line in lab.log(falco)))
+    failure = (await lab.until(lambda: lab.alerts(falco)[1:]))[0]  # an alert like any other, which isn't counted
+    assert failure["rule"] == "Falco internal: hot restart failure"
+    assert (failure["priority"], failure["source"], failure["output_fields"]) == ("Critical", "internal", {})
+    assert failure["output"].startswith(f"{failure['rule']}: /etc/falco/rules.d/whoami.yaml: Invalid\n")
     await lab.exec(nginx, "id")
-    await lab.until(lambda: len(lab.alerts(falco)) == 2)
+    await lab.until(lambda: len(lab.alerts(falco)) == 3)
     assert falco.state == "running"
 
 
@@ -213,18 +216,23 @@ async def test_its_command_line(run: Any) -> None:
         "Driver:        modern_ebpf (built in)",
     ]
     for argv, said in (
-        (["--nope"], "Option 'nope' isn't emulated by the embedded lab, or doesn't exist"),
-        (["-c"], "Option 'c' is missing an argument"),
-        (["-V", "/nope.yaml"], "Could not open /nope.yaml: No such file or directory"),
-        (["-c", "/nope.yaml", "-L"], "Could not read config file /nope.yaml: No such file or directory"),
-        (["-o", "key", "-L"], 'Error parsing config option "key". Must be of the form key=val or key.subkey=val'),
+        (["--nope"], "Option ‘nope’ does not exist"),
+        (["-L", "-c"], "Option ‘c’ is missing an argument"),
+        (["--page-size"], "[embedded lab] Falco's option page-size isn't emulated"),
+        (["-V", "/nope.yaml"], "Could not open file /nope.yaml for reading"),
+        (["-c", "/nope.yaml", "-L"], "Could not find configuration file at /nope.yaml"),
+        (["-okey", "-L"], 'Error parsing config option "key". Must be of the form key=val or key.subkey=val'),
         (["-o", "rules_file=x", "-L"], "both 'rules_files' and 'rules_file' keys set"),
-        (["-o", "rules_files=[/nope]", "-L"], "You must specify at least one rules file/directory"),
+        (
+            ["-o", "rules_files=/nope", "-L"],
+            "You must specify at least one rules file/directory via -r or a rules_file",
+        ),
         (["-o", "static_fields={a: b}", "-L"], "[embedded lab] static_fields aren't emulated"),
         (["-o", "webserver.enabled=false", "--disable-source=syscall"], "Must enable at least one event source"),
+        (["--disable-source", "aws"], "Attempted disabling an unknown event source: aws"),
         (
             ["-o", "webserver.enabled=false", "-o", "engine.kind=kmod"],
-            "[embedded lab] engine.kind is kmod: the nodes of the lab have modern_ebpf only",
+            "error opening device /host/dev/falco0. Make sure",
         ),
     ):
         code, text = await run("falco", *argv)
@@ -247,7 +255,7 @@ async def test_included_settings_grow_lists_and_replace_the_rest(run: Any) -> No
             "config_files: [/tmp/conf.d, /tmp/more.yaml]\nrules_files: [/nope.yaml]\npriority: critical\n",
         ),
         ("/tmp/conf.d/a.yaml", "rules_files: [/tmp/one.yaml]\n"),
-        ("/tmp/conf.d/b.txt", "priority: [\n"),
+        ("/tmp/conf.d/b.txt", "engine: {kind: nodriver}\n"),  # whatever its name is
     ):
         await run("sh", "-c", f"mkdir -p $(dirname {path}); cat > {path} <<'E'\n{text}E")
     listed = ("falco", "-c", "/tmp/falco.yaml", "-L", "-o", "json_output=true")
@@ -259,14 +267,10 @@ async def test_included_settings_grow_lists_and_replace_the_rest(run: Any) -> No
     await run("sh", "-c", "echo 'priority: debug' > /tmp/more.yaml")
     assert await enabled() == [True]
     await run("sh", "-c", "echo '[1]' > /tmp/more.yaml")
-    assert await run(*listed) == (1, "Error: Error reading config file (/tmp/more.yaml): not a map of settings\n")
-    for text, said in (
-        (f"a: {'[' * 500}", "nested too deeply"),  # libyaml would crash, and with it the lab
-        ("a: 2026-99-99", "month must be in 1..12"),
-    ):
-        await run("sh", "-c", f"cat > /tmp/more.yaml <<'E'\n{text}\nE")
-        code, printed = await run(*listed)
-        assert (code, said in printed) == (1, True), printed
+    said = "invalid node; this may result from using a map iterator as a sequence iterator, or vice-versa"
+    assert await run(*listed) == (1, f"Error: {said}\n")
+    await run("sh", "-c", f"echo 'a: {'[' * 600}' > /tmp/more.yaml")  # libyaml would crash, and with it the lab
+    assert await run(*listed) == (1, "Error: yaml-cpp: error at line 2, column 1: bad file\n")
 
 
 async def test_alerts_go_to_a_file_and_an_endpoint_as_well(lab: Any) -> None:
