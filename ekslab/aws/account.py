@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import tomllib
 from collections import Counter
@@ -15,10 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ekslab import names
+from ekslab.aws import wire
 from ekslab.aws.iam_authorization import Document, parse_document
 from ekslab.aws.protocols import AwsError, Call, decoded_body, unsupported
+from ekslab.aws.validation import validate
 from ekslab.http import HttpResponse
 
+_NAME = re.compile(r"[\w+=,.@-]*", re.ASCII)
 # The roles of the workshop's cluster, and the AWS managed policies that EKS wants on them.
 _CLUSTER_ROLES = {
     "cluster": ("eks.amazonaws.com", ("AmazonEKSClusterPolicy",)),
@@ -160,6 +164,7 @@ class Account:
         """Raises the errors of IAM that moto doesn't raise, or words differently."""
         from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 
+        _check(call)
         iam, p = self._iam(), call.parameters
         roles = {role.name for role in iam.roles.values()}
         if call.operation != "CreateRole" and p.get("RoleName", "") not in roles | {""}:
@@ -247,6 +252,23 @@ class Account:
             if provider.url.rstrip("/") == wanted:
                 return arn, list(provider.client_id_list)
         return None
+
+
+def _check(call: Call) -> None:
+    """Raises IAM's errors of names and values that its description of the call doesn't allow."""
+    p = wire.parameters(call)
+    for name, value in p.items():
+        if name.endswith("Name") and isinstance(value, str) and _NAME.fullmatch(value) is None:
+            raise AwsError(
+                "ValidationError",
+                f"The specified value for {name[0].lower()}{name[1:]} is invalid. It must contain only alphanumeric "
+                "characters and/or the following: +=,.@_-",
+            )
+    try:
+        validate("iam", call.operation, p)
+    except AwsError as error:
+        code = "ValidationError" if error.code == "InvalidParameterException" else error.code
+        raise AwsError(code, error.message) from error
 
 
 @cache

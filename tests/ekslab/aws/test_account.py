@@ -120,6 +120,52 @@ def test_documents_that_are_not_policies_are_refused(running: Any) -> None:
     assert error_of(iam.create_role, RoleName="r", AssumeRolePolicyDocument="nonsense")[0] == "MalformedPolicyDocument"
 
 
+CHARACTERS = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
+CONSTRAINT = "failed to satisfy constraint: Member must"
+
+
+@pytest.mark.parametrize(
+    ("operation", "changes", "message"),
+    [
+        ("create_role", {"RoleName": "falco reader"}, f"The specified value for roleName is invalid. {CHARACTERS}"),
+        ("get_role", {"RoleName": "falco/reader"}, f"The specified value for roleName is invalid. {CHARACTERS}"),
+        ("create_policy", {"PolicyName": "p:q"}, f"The specified value for policyName is invalid. {CHARACTERS}"),
+        ("create_user", {"UserName": "höhe"}, f"The specified value for userName is invalid. {CHARACTERS}"),
+        ("create_role", {"RoleName": "r" * 65}, f"at 'roleName' {CONSTRAINT} have length less than or equal to 64"),
+        (
+            "create_policy",
+            {"PolicyName": "p" * 129},
+            f"at 'policyName' {CONSTRAINT} have length less than or equal to 128",
+        ),
+        (
+            "create_role",
+            {"RoleName": "r", "MaxSessionDuration": 43_201},
+            f"1 validation error detected: Value '43201' at 'maxSessionDuration' {CONSTRAINT} have value less than or "
+            "equal to 43200",
+        ),
+        (
+            "create_role",
+            {"RoleName": "r" * 65, "Description": "d" * 1001},
+            "2 validation errors detected: ",
+        ),
+        (
+            "attach_role_policy",
+            {"RoleName": "r", "PolicyArn": "a" * 2049},
+            f"at 'policyArn' {CONSTRAINT} have",
+        ),
+    ],
+)
+def test_what_iam_describes_is_checked_as_iam_words_it(
+    running: Any, operation: str, changes: dict[str, Any], message: str
+) -> None:
+    needed = {"create_role": {"AssumeRolePolicyDocument": TRUST}, "create_policy": {"PolicyDocument": POLICY}}
+    call = getattr(running.client("iam"), operation)
+    code, said, status = error_of(call, **needed.get(operation, {}), **changes)
+    assert (code, status) == ("ValidationError", 400)
+    assert message in said
+    assert running.client("iam").list_users()["Users"][1:] == []
+
+
 def test_oidc_providers_are_made_once_and_deleted_once(running: Any) -> None:
     iam = running.client("iam")
     wanted = {"Url": running.issuer.issuer, "ClientIDList": ["sts.amazonaws.com"]}
