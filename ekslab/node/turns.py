@@ -165,6 +165,7 @@ class Turns:
         self._queues: dict[object, list[tuple[float, int, asyncio.Future[None]]]] = {}
         self._numbers = itertools.count()
         self._ran: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+        self._took: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._step: _Steps[Any] | None = None
         self._last: _Steps[Any] | None = None
         self._began = 0.0
@@ -207,6 +208,10 @@ class Turns:
         place = (float("-inf") if first else owner.ran, next(self._numbers), turn)
         heapq.heappush(self._queues.setdefault(owner.group, []), place)
         return turn
+
+    def took(self, group: object) -> float:
+        """Seconds for which programs of a group have run so far."""
+        return self._took.get(group, 0.0)
 
     def _account(self, owner: Owner) -> None:
         """Makes what a process ran comparable: one that is new has had its turn, one that waited long saves up little.
@@ -255,6 +260,8 @@ class Turns:
         self._last, self._step = self._step, None
         if self._last is not None and self._last.owner.ran is not None:
             self._last.owner.ran += took
+            group = self._last.owner.group
+            self._took[group] = self._took.get(group, 0.0) + took
         if self._resting:
             return
         if self._used < TURN:

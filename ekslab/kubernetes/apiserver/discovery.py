@@ -15,6 +15,7 @@ _SUBRESOURCE_KINDS = {
     "portforward": ("", "v1", "PodPortForwardOptions"),
 }
 _SUBRESOURCE_VERBS = {
+    "proxy": ("create", "delete", "get", "patch", "update"),
     "ephemeralcontainers": ("get", "patch", "update"),
     "status": ("get", "patch", "update"),
     "scale": ("get", "patch", "update"),

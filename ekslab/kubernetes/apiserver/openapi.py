@@ -16,7 +16,7 @@ import orjson
 
 from ekslab import versions
 from ekslab.kubernetes.apiserver.descriptions import describe, own
-from ekslab.kubernetes.objects.resources import Object, Resource, groups
+from ekslab.kubernetes.objects.resources import LACKED, METRICS, Object, Resource, groups, lacked
 from ekslab.kubernetes.objects.schema import documented, types
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
@@ -83,6 +83,7 @@ def _paths() -> dict[str, list[Resource]]:
     return {
         f"apis/{name}/{found[0].version}" if name else f"api/{found[0].version}": found
         for name, found in groups().items()
+        if not set(found) & set(METRICS)
     }
 
 
@@ -91,7 +92,10 @@ def _document(path: str) -> bytes:
     resources = _paths()[path]
     schemas: dict[str, Object] = {}
     for resource in resources:
-        _add(resource.kind, schemas)
+        if resource in LACKED:
+            schemas[_name(resource.kind)] = {"type": "object", "description": lacked(resource).capitalize() + "."}
+        else:
+            _add(resource.kind, schemas)
         schema = schemas[_name(resource.kind)]
         schema["x-kubernetes-group-version-kind"] = [_group_version_kind(resource)]
     return orjson.dumps(

@@ -12,7 +12,9 @@ from ekslab.kubernetes.objects.errors import ApiError, bad_request, no_such_path
 from ekslab.kubernetes.objects.resources import Resource
 
 STREAMED = ("exec", "attach", "portforward")
-_NOT_EMULATED = ("proxy", "resize")  # of pods, nodes and services
+PROXY = "proxy"
+_PROXIED = (r.PODS, r.SERVICES)
+_NOT_EMULATED = (PROXY, "resize")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Request:
     user: User
     parsed: Any = None
     """The decoded body; None without one."""
+    body: bytes = b""
+    """What a proxied request has sent, which isn't decoded."""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -89,9 +93,12 @@ def parse_path(path: str) -> Target | None:
     if rest[0] == "namespaces" and len(rest) >= 3 and not (len(rest) == 3 and rest[2] in ("status", "finalize")):
         namespace, rest = rest[1], rest[2:]
     resource = r.by_path(group, version, rest[0])
-    if resource is None or len(rest) > 3 or (namespace and not resource.namespaced):
+    if resource in _PROXIED and rest[2:3] == [PROXY] and namespace:
+        return Target(resource, namespace, rest[1], PROXY)
+    beyond = len(rest) > 3 and rest[2] != PROXY
+    if resource is None or beyond or (namespace and not resource.namespaced):
         raise no_such_path()
-    target = Target(resource, namespace, *rest[1:])
+    target = Target(resource, namespace, *rest[1:3])
     if target.subresource in _NOT_EMULATED:
         what = f"{resource.qualified}/{target.subresource}"
         raise ApiError(501, "NotImplemented", f"the embedded cluster doesn't emulate {what}", {})

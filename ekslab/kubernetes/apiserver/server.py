@@ -8,8 +8,9 @@ import binascii
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import orjson
 from aiohttp import web
@@ -21,8 +22,10 @@ from ekslab.kubernetes.apiserver.auth import ANONYMOUS, Attributes, User
 from ekslab.kubernetes.apiserver.bodies import MAX_BODY, YAML_TYPES, parse, typed
 from ekslab.kubernetes.apiserver.exec import serve_exec
 from ekslab.kubernetes.apiserver.logs import log_request, read_log, stream_log
+from ekslab.kubernetes.apiserver.metrics import Usage
 from ekslab.kubernetes.apiserver.portforward import serve_port_forward
-from ekslab.kubernetes.apiserver.requests import STREAMED, Accept, Request, Target, attributes, parse_path
+from ekslab.kubernetes.apiserver.proxy import proxied
+from ekslab.kubernetes.apiserver.requests import PROXY, STREAMED, Accept, Request, Target, attributes, parse_path
 from ekslab.kubernetes.apiserver.reviews import Reviews, scale_of, scaled
 from ekslab.kubernetes.apiserver.tables import partial_metadata, table
 from ekslab.kubernetes.apiserver.watch import serve_watch
@@ -34,6 +37,7 @@ from ekslab.kubernetes.objects.errors import (
     gone,
     method_not_allowed,
     no_such_path,
+    not_found,
     request_entity_too_large,
     too_many_requests,
     unauthorized,
@@ -69,6 +73,7 @@ class Api:
         self._kubelets = kubelets
         self._streams: set[asyncio.Task[Any]] = set()
         self._parsing = asyncio.Semaphore(1)
+        self._usage = Usage(kubelets, registry.clock)
 
     def web_app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY)
@@ -163,8 +168,13 @@ class Api:
             request = Request(method, path, pairs, headers, user)
             target = parse_path(path)
             self._authorize(request, target)
+            if target is not None and target.resource in r.LACKED and method in _STORING:
+                raise ApiError(501, "NotImplemented", r.lacked(target.resource), {})
             if method not in ("GET", "HEAD") and (body := await read()).strip():
-                request.parsed = await self._parsed(body, request)
+                if target is not None and target.subresource == PROXY:
+                    request.body = body
+                else:
+                    request.parsed = await self._parsed(body, request)
             if method in _STORING and _stores(target) and memory.is_full():
                 raise ApiError(500, "InternalError", f"Internal error occurred: {memory.MESSAGE}")
             return await answer(request, target)
@@ -296,6 +306,8 @@ class Api:
 
     def _object(self, request: Request, target: Target) -> HttpResponse:
         registry, resource = self._registry, target.resource
+        if resource in r.METRICS:
+            return self._metrics(request, target)
         call = self._call(request)
         code = 200
         match request.method, bool(target.name):
@@ -321,6 +333,24 @@ class Api:
         return _json(
             self._representation(resource, obj, Accept.parse(request.header("accept")), request), code, call.warnings
         )
+
+    def _metrics(self, request: Request, target: Target) -> HttpResponse:
+        """What a metrics server answers."""
+        if request.method != "GET" or request.flag("watch"):
+            raise method_not_allowed()
+        of = r.NODES if target.resource.plural == "nodes" else r.PODS
+        measure = partial(self._usage.of_node if of is r.NODES else self._usage.of_pod, target.resource)
+        if target.name:
+            measured = measure(self._registry.get(of, target.namespace, target.name))
+            if measured is None:
+                raise not_found(target.resource, f"{target.namespace}/{target.name}".lstrip("/"))
+            return _json(measured)
+        query = request.query
+        keep = selection(of, query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        found = [measure(obj) for obj in self._registry.store.list(of, target.namespace) if keep(obj)]
+        items = [item for item in found if item is not None]
+        version = target.resource.api_version
+        return _json({"kind": f"{target.resource.kind}List", "apiVersion": version, "metadata": {}, "items": items})
 
     @staticmethod
     def _namespace(target: Target, request: Request) -> str:
@@ -402,6 +432,8 @@ class Api:
 
     async def _subresource(self, request: Request, target: Target) -> HttpResponse:
         registry, resource = self._registry, target.resource
+        if target.subresource == PROXY:
+            return await self._proxied(request, target)
         call = self._call(request)
         key = (resource, target.namespace, target.name)
         match target.subresource, request.method:
@@ -448,6 +480,22 @@ class Api:
                 text = read_log(self._kubelet(pod), pod, log_request(pod, request.query), registry)
                 return HttpResponse(200, {"Content-Type": "text/plain"}, text)
         raise method_not_allowed()
+
+    async def _proxied(self, request: Request, target: Target) -> HttpResponse:
+        network = next(iter(self._kubelets.values())).node.network
+        path = request.path.partition(f"/{target.name}/{PROXY}")[2].removeprefix("/")
+        return await proxied(
+            self._registry,
+            network,
+            target.resource,
+            target.namespace,
+            target.name,
+            path,
+            urlencode(request.pairs),
+            request.method,
+            request.headers,
+            request.body,
+        )
 
     def _call(self, request: Request) -> Call:
         query = request.query

@@ -166,7 +166,7 @@ class Endpoints(Controller):
             path = rest.partition("/")[2]
             url = f"{scheme}://{pod['status']['podIP']}:{target_port(pod, port)}/{path}"
             headers = {"Host": request.host, **request.headers}
-            return await self._network.http(HttpRequest(request.method, url, headers, request.body))
+            return await self._network.http(HttpRequest(request.method, url, headers, request.body, request.peer))
 
         return forward
 

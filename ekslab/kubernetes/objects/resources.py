@@ -73,7 +73,17 @@ PODS = Resource(
     "pods",
     short_names=("po",),
     categories=("all",),
-    subresources=("status", "log", "exec", "attach", "portforward", "ephemeralcontainers", "eviction", "binding"),
+    subresources=(
+        "status",
+        "log",
+        "exec",
+        "attach",
+        "portforward",
+        "ephemeralcontainers",
+        "eviction",
+        "binding",
+        "proxy",
+    ),
     selectable=(
         "spec.nodeName",
         "spec.restartPolicy",
@@ -86,8 +96,8 @@ PODS = Resource(
     ),
 )
 SERVICES = Resource(
-    "", "v1", "Service", "services", short_names=("svc",), categories=("all",), subresources=("status",),
-    selectable=("spec.clusterIP", "spec.type"),
+    "", "v1", "Service", "services", short_names=("svc",), categories=("all",),
+    subresources=("status", "proxy"), selectable=("spec.clusterIP", "spec.type"),
 )  # fmt: skip
 SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", short_names=("sa",), subresources=("token",))
 CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", short_names=("cm",))
@@ -197,7 +207,69 @@ RESOURCES: tuple[Resource, ...] = (
     PRIORITY_CLASSES,
 )
 
-_BY_PATH = {(r.group, r.version, r.plural): r for r in RESOURCES}
+_READ = ("get", "list")
+METRICS: tuple[Resource, ...] = (
+    Resource("metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", False, verbs=_READ),
+    Resource("metrics.k8s.io", "v1beta1", "PodMetrics", "pods", verbs=_READ),
+)
+"""What a metrics server serves: computed, not stored."""
+
+
+def _lacked(group: str, version: str, *kinds: str) -> list[Resource]:
+    """Kinds written as `Kind plural[,short name ...]`; a leading `+` marks a kind without namespaces."""
+    found = []
+    for text in kinds:
+        kind, _, names = text.removeprefix("+").partition(" ")
+        plural, *short = names.split(",")
+        found.append(Resource(group, version, kind, plural, not text.startswith("+"), tuple(short)))
+    return found
+
+
+LACKED: tuple[Resource, ...] = (
+    *_lacked(
+        "", "v1", "LimitRange limitranges,limits", "+PersistentVolume persistentvolumes,pv", "PodTemplate podtemplates",
+        "ReplicationController replicationcontrollers,rc", "ResourceQuota resourcequotas,quota",
+    ),
+    *_lacked(
+        "admissionregistration.k8s.io", "v1", "+MutatingWebhookConfiguration mutatingwebhookconfigurations",
+        "+ValidatingAdmissionPolicy validatingadmissionpolicies",
+        "+ValidatingAdmissionPolicyBinding validatingadmissionpolicybindings",
+        "+ValidatingWebhookConfiguration validatingwebhookconfigurations",
+    ),
+    *_lacked("apiextensions.k8s.io", "v1", "+CustomResourceDefinition customresourcedefinitions,crd,crds"),
+    *_lacked("apiregistration.k8s.io", "v1", "+APIService apiservices"),
+    *_lacked("apps", "v1", "StatefulSet statefulsets,sts"),
+    *_lacked("autoscaling", "v2", "HorizontalPodAutoscaler horizontalpodautoscalers,hpa"),
+    *_lacked("batch", "v1", "CronJob cronjobs,cj"),
+    *_lacked("certificates.k8s.io", "v1", "+CertificateSigningRequest certificatesigningrequests,csr"),
+    *_lacked(
+        "flowcontrol.apiserver.k8s.io", "v1", "+FlowSchema flowschemas",
+        "+PriorityLevelConfiguration prioritylevelconfigurations",
+    ),
+    *_lacked(
+        "networking.k8s.io", "v1", "+IngressClass ingressclasses", "+IPAddress ipaddresses,ip",
+        "+ServiceCIDR servicecidrs",
+    ),
+    *_lacked("node.k8s.io", "v1", "+RuntimeClass runtimeclasses"),
+    *_lacked(
+        "resource.k8s.io", "v1", "+DeviceClass deviceclasses", "ResourceClaim resourceclaims",
+        "ResourceClaimTemplate resourceclaimtemplates", "+ResourceSlice resourceslices",
+    ),
+    *_lacked(
+        "storage.k8s.io", "v1", "+CSIDriver csidrivers", "+CSINode csinodes", "CSIStorageCapacity csistoragecapacities",
+        "+StorageClass storageclasses,sc", "+VolumeAttachment volumeattachments",
+        "+VolumeAttributesClass volumeattributesclasses",
+    ),
+)  # fmt: skip
+"""What a cluster has and the lab lacks: there is never one, and making one says that it is the lab that lacks it."""
+
+
+def lacked(resource: Resource) -> str:
+    """The message for a kind of `LACKED`."""
+    return f"the embedded cluster doesn't emulate {resource.qualified}"
+
+
+_BY_PATH = {(r.group, r.version, r.plural): r for r in (*RESOURCES, *METRICS, *LACKED)}
 _BY_KIND = {(r.api_version, r.kind): r for r in RESOURCES}
 
 
@@ -210,9 +282,9 @@ def by_kind(api_version: str, kind: str) -> Resource | None:
 
 
 def groups() -> dict[str, list[Resource]]:
-    """Resources by API group, in discovery's order; the core group is the empty string."""
+    """All resources by API group, in discovery's order; the core group is the empty string."""
     found: dict[str, list[Resource]] = {}
-    for resource in RESOURCES:
+    for resource in (*RESOURCES, *LACKED, *METRICS):
         found.setdefault(resource.group, []).append(resource)
     return found
 

@@ -278,9 +278,27 @@ def test_cordon(kubectl):
 def test_what_is_not_emulated_is_named(kubectl):
     kubectl("run", "one", "--image=toolbox:1")
     kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=10s")
-    refused = kubectl.run("get", "--raw", f"/api/v1/namespaces/{kubectl._namespace}/pods/one/proxy", check=False)
+    refused = kubectl.run("get", "--raw", "/api/v1/nodes/ip-10-0-1-10.ec2.internal/proxy/stats", check=False)
     assert refused.returncode == 1
-    assert "the embedded cluster doesn't emulate pods/proxy" in refused.stderr
+    assert "the embedded cluster doesn't emulate nodes/proxy" in refused.stderr
+    manifest = MANIFEST.partition("---")[0].replace("Deployment", "StatefulSet")
+    for command in (("apply", "-f", "-"), ("apply", "--server-side", "-f", "-"), ("create", "-f", "-")):
+        refused = kubectl.run(*command, stdin=manifest, check=False)
+        assert "the embedded cluster doesn't emulate statefulsets.apps" in refused.stderr
+    assert kubectl.run("get", "sts").stderr.startswith("No resources found")
+    refused = kubectl.run("create", "cronjob", "c", "--image=toolbox:1", "--schedule=* * * * *", check=False)
+    assert refused.stderr == "error: failed to create cronjob: the embedded cluster doesn't emulate cronjobs.batch\n"
+    assert "The embedded cluster doesn't emulate statefulsets.apps." in kubectl("explain", "sts")
+
+
+def test_top(web):
+    header, *rows = web("top", "pod", "--containers").splitlines()
+    assert header.split() == ["POD", "NAME", "CPU(cores)", "MEMORY(bytes)"]
+    assert len(rows) == 2
+    assert all(re.fullmatch(r"web-\S+ +web +\d+m +\d+Mi *", row) for row in rows)
+    header, *rows = web("top", "node").splitlines()
+    assert header.split() == ["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)"]
+    assert len(rows) == 2
 
 
 def test_debug_a_pod(kubectl):
