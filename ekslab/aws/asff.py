@@ -67,19 +67,18 @@ def nanoseconds(timestamp: str) -> int | None:
 def faults(finding: Any) -> list[str]:
     """The faults of a finding that is to be imported; none if it is valid."""
     found = list(_faults("AwsSecurityFinding", finding, "", "data"))
-    if (
-        isinstance(finding, dict)
-        and not found
-        and not (_rated(finding) or _rated(finding.get("FindingProviderFields")))
-    ):
-        found = ["data should have required property 'FindingProviderFields'", "data should match some schema in anyOf"]
+    if isinstance(finding, dict) and not (_rated(finding) or _rated(finding.get("FindingProviderFields"))):
+        found += [
+            "data should have required property 'FindingProviderFields'",
+            "data should match some schema in anyOf",
+        ]
     return found
 
 
 def _rated(fields: Any) -> bool:
     """Whether the finding has a severity and types, at the top level or in FindingProviderFields."""
-    severity = (fields or {}).get("Severity") or {}
-    return ("Label" in severity or "Normalized" in severity) and "Types" in fields
+    severity = fields.get("Severity") if isinstance(fields, dict) else None
+    return isinstance(severity, dict) and ("Label" in severity or "Normalized" in severity) and "Types" in fields
 
 
 def _faults(shape_name: str, value: Any, path: str, shown: str) -> Iterator[str]:

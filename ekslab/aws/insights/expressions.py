@@ -44,16 +44,22 @@ class Expressions:
         self._now = now
         self._depth = 0
         self._aggregates: list[Aggregate] | None = None
+        self._before: set[str] = set()  # names of values that stand before an aggregate within the same command
         self._count = 0  # of aggregates
 
     def field(self) -> str:
         """A field by name, in backquotes or not."""
         token, following = self.tokens.current, self.tokens.following
-        if token.kind not in ("name", "quoted") or self._aggregates is not None:
+        if token.kind not in ("name", "quoted"):
             raise self.tokens.unexpected()
         if token.kind == "name" and following.text == "(":
             raise self._no_function(token, following)
         name = token.text.strip("`")
+        if self._aggregates is not None:
+            if name not in self._before:
+                raise self.tokens.unexpected()
+            self.tokens.advance()
+            return name
         if self.columns is not None and name not in self.columns:
             raise self.tokens.fault(f"Unknown symbols found in or after stats: {name}", token)
         self.tokens.advance()
@@ -66,18 +72,17 @@ class Expressions:
         column = next((name for name in self.columns or () if self.tokens.text.startswith(name, token.start)), None)
         return self.tokens.unexpected(following, f": write this column in backquotes, `{column}`" if column else "")
 
-    def aggregated(self) -> tuple[Expression, list[Aggregate]]:
-        """An expression over aggregates such as `sum(a) / count(*)`: a function of the row that has their results."""
+    def aggregated(self, before: set[str]) -> tuple[Expression, list[Aggregate]]:
+        """An expression over aggregates such as `sum(a) / count(*)`: a function of the row that has their results.
+
+        `before` are the names of such expressions that the row has, too.
+        """
         made: list[Aggregate] = []
-        self._aggregates = made
+        self._aggregates, self._before = made, before
         try:
-            start = self.tokens.current
-            expression = self._sum()
-            if not made:
-                raise self.tokens.unexpected(start)
+            return self._sum(), made
         finally:
             self._aggregates = None
-        return expression, made
 
     def condition(self) -> Expression:
         """An expression with `or`, `and` and `not`."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from operator import itemgetter
 
+from ekslab.aws.insights.aggregates import Aggregate
 from ekslab.aws.insights.expressions import Expressions
 from ekslab.aws.insights.functions import regex
 from ekslab.aws.insights.stages import Dedup, Fields, Filter, Limit, Parse, Sort, Stage, Stats, Tail
@@ -219,10 +220,11 @@ class Parser:
     def _stats(self) -> None:
         if sum(isinstance(stage, Stats) for stage in self.stages) == MAX_STATS:
             raise self.tokens.fault(f"no more than {MAX_STATS} stats commands are allowed", self.tokens.previous)
-        aggregates, columns = [], []
+        aggregates: list[Aggregate] = []
+        columns: list[tuple[str, Expression]] = []
         while True:
             start = self.tokens.current
-            expression, made = self.expressions.aggregated()
+            expression, made = self.expressions.aggregated({name for name, _ in columns})
             aggregates += made
             name = self._define(self._alias(), start) if self.tokens.keyword("as") else self._written(start)
             columns.append((name, expression))

@@ -167,5 +167,6 @@ class Stats(Stage):
         results.update(
             (aggregate.key, state.result()) for aggregate, (_, state) in zip(self.aggregates, collected, strict=True)
         )
-        row.update([(name, expression(results)) for name, expression in self.columns])
+        for name, expression in self.columns:
+            row[name] = results[name] = expression(results)
         return row

@@ -244,6 +244,44 @@ def test_aggregates(aggregate: str, value: str | None) -> None:
     assert run(f"stats {aggregate} as value")[0].get("value") == value
 
 
+def test_statistics_name_those_before_them() -> None:
+    assert run("stats max(n) as most, min(n) as least, most - least as range, range / 2 as half by ok | sort ok") == [
+        {"most": "5", "least": "1", "range": "4", "half": "2"},
+        {"ok": "0", "most": "2.5", "least": "2.5", "range": "0", "half": "0"},
+        {"ok": "1", "most": "7", "least": "7", "range": "0", "half": "0"},
+    ]
+
+
+# Shapes of queries that people write, and that the lab must take.
+WRITTEN = """
+fields @timestamp, @message, @logStream | sort @timestamp desc | limit 25
+fields @timestamp, @message | filter @message like /(?i)exception/ | sort @timestamp desc
+filter @type = "REPORT" | stats avg(@duration), max(@duration), min(@duration) by bin(5m)
+filter @type = "REPORT" | stats max(@memorySize / 1000 / 1000) as given, avg(@used / 1000) as used, given - used as over
+stats count(*) by eventSource, eventName, awsRegion
+filter (eventName="StartInstances" or eventName="StopInstances") and awsRegion="us-east-2" | fields a.b.c, d.0.e
+filter isIpv4InSubnet(srcAddr, "192.0.2.0/24") | stats sum(bytes) as sent by dstAddr | sort sent desc | limit 15
+stats count(*) as n by bin(30s) as t, rule | filter n > 10 | sort t, n desc
+stats count(*) as n by floor(bytes / 1024) * 1024 as size | order by size asc
+filter statusCode like /2\\d\\d/ and NOT (path like "/health" or path =~ /^.internal/)
+fields concat(a, ":", b) as name, a not in ["x", 'y'] as other, strlen(trim(c)) > 3 as long
+filter ispresent(a) and a != "" and b >= -1.5 and not c in [1, 2.5, -3]
+stats latest(@timestamp) as last, earliest(rule) as first, pct(n, 99.9), stddev(n), count_distinct(user) by `k8s.pod`
+parse @message "[*] *" as level, text | filter level IN ["ERROR", "WARN"] | display @timestamp, text
+parse @message /\\[(?<level>\\w+)\\] (?<text>.*)/ | stats count() as `of lines` by level | sort `of lines` desc
+fields @timestamp | filter rule = "x" # a comment | filter nothing
+fields tomillis(@timestamp) as ms, fromMillis(ms) as again, datefloor(@timestamp, 1 week) as week | dedup week | limit 3
+stats sum(strcontains(@message, "error")) / count(*) * 100 as percent by bin(1 hour)
+stats count(*) as n by rule | stats sum(n) as all, max(n) as most
+fields if(n > 5, "big", "small") as size, case(n < 1, 'none', n < 5, 'few', 'many') as how, coalesce(a, b, "-") as c
+"""
+
+
+@pytest.mark.parametrize("query", WRITTEN.strip().splitlines())
+def test_queries_as_people_write_them_run(query: str) -> None:
+    assert isinstance(run(query), list)
+
+
 def test_statistics_of_statistics() -> None:
     assert run("stats count(*) as n by a | stats max(n) as most, count(*) as groups") == [{"most": "3", "groups": "4"}]
     assert run("stats count(*) as n by a | fields n * 2 as twice | filter twice > 2 | sort twice desc") == [

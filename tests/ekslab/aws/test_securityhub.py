@@ -397,6 +397,14 @@ URL = "data.Remediation.Recommendation.Url"
                 f"data.ProductFields property name '{'k' * 129}' is invalid",
             ],
         ),
+        (
+            {"Title": "", "FindingProviderFields": {"Types": ["Effects"]}},
+            [
+                "data.Title should NOT be shorter than 1 characters",
+                "data should have required property 'FindingProviderFields'",
+                "data should match some schema in anyOf",
+            ],
+        ),
         ({"AwsAccountId": "1234"}, [r'data.AwsAccountId should match pattern "^\d{12}$"']),
     ],
 )
