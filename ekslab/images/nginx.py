@@ -117,8 +117,11 @@ async def nginx(p: Process) -> int:
             workers.append(worker)
         return _respond(worker, request, f"nginx/{version}")
 
+    def accept(client: tuple[str, int], server: tuple[str, int]) -> None:
+        next((worker for worker in workers if worker.alive), p).accept(client, server)
+
     try:
-        close = p.listen(80, answer)
+        close = p.listen(80, answer, accept)
     except OSError as error:
         p.stderr.write(f"nginx: [emerg] bind() to 0.0.0.0:80 failed ({error.errno}: {error.strerror})\n")
         return 1

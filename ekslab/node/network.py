@@ -18,6 +18,8 @@ from ekslab.http import Handler, HttpRequest, HttpResponse
 from ekslab.names import digest
 from ekslab.node.abi import error
 
+Accept = Callable[[tuple[str, int], tuple[str, int]], None]
+
 
 @dataclass
 class _Served:
@@ -33,6 +35,7 @@ class Network:
     def __init__(self) -> None:
         self._served: list[_Served] = []
         self._listeners: dict[tuple[str, int], Handler] = {}
+        self._accepting: dict[tuple[str, int], Accept] = {}
         self._names: dict[str, str] = {}
         self._reverse: dict[str, str] = {}
         self._ports = itertools.count(32_768)
@@ -86,18 +89,30 @@ class Network:
 
         return stop
 
-    def listen(self, ip: str, port: int, handler: Handler) -> Callable[[], None]:
-        """Answers at an address; returns what stops it. EADDRINUSE when the port is taken."""
+    def listen(self, ip: str, port: int, handler: Handler, accept: Accept | None = None) -> Callable[[], None]:
+        """Answers at an address; returns what stops it. EADDRINUSE when the port is taken.
+
+        `accept` is called with both ends of each new connection.
+        """
         key = (ip, port)
         if key in self._listeners:
             raise error("EADDRINUSE")
         self._listeners[key] = handler
+        if accept is not None:
+            self._accepting[key] = accept
 
         def stop() -> None:
             if self._listeners.get(key) is handler:
                 del self._listeners[key]
+                self._accepting.pop(key, None)
 
         return stop
+
+    def connected(self, ip: str, port: int, client: tuple[str, int], server: tuple[str, int]) -> None:
+        """Lets what listens at an address accept a connection; `server` is that address as the client sees it."""
+        accept = self._accepting.get((ip, port))
+        if accept is not None:
+            accept(client, server)
 
     def handler_for(self, ip: str, port: int, host: str = "") -> Handler | None:
         """What answers at an address and port, for a host name where several share them."""
@@ -137,9 +152,12 @@ class Network:
         Raises socket.gaierror (unknown name), ConnectionRefusedError, TimeoutError.
         """
         host, port = destination(request)
-        handler = self.handler_for(self.resolve(host), port, host)
+        address = self.resolve(host)
+        handler = self.handler_for(address, port, host)
         if handler is None:
             raise error("ECONNREFUSED")
+        if request.peer:
+            self.connected(address, port, (request.peer, self.new_port()), (address, port))
         return await asyncio.wait_for(served_by(handler, request), timeout)
 
 

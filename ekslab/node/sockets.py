@@ -23,6 +23,8 @@ class Socket(OpenFile):
     local: tuple[str, int] | None = None
     remote: tuple[str, int] | None = None
     handler: Handler | None = None
+    accepted: bool = False
+    """Whether it is the server's end."""
     _sent: bytearray = field(default_factory=bytearray)
     _received: bytearray = field(default_factory=bytearray)
     _ended: bool = False
@@ -35,11 +37,11 @@ class Socket(OpenFile):
 
     @property
     def client(self) -> tuple[str, int] | None:
-        return self.local
+        return self.remote if self.accepted else self.local
 
     @property
     def server(self) -> tuple[str, int] | None:
-        return self.remote
+        return self.local if self.accepted else self.remote
 
     def write(self, data: bytes, now: int) -> int:
         if self.remote is None:

@@ -1,4 +1,4 @@
-"""socket, connect, listen, and HTTP requests over them. Events: socket, connect."""
+"""socket, connect, listen, and HTTP requests over them. Events: socket, connect, accept4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ekslab.node import abi
 from ekslab.node.abi import error
 from ekslab.node.arguments import Argument, descriptor_argument, plain, result_argument
 from ekslab.node.kernel import Task
-from ekslab.node.network import destination, served_by
+from ekslab.node.network import Accept, destination, served_by
 from ekslab.node.sockets import Socket
 
 _UNANSWERED = 130.0  # seconds after which Linux gives up a connection attempt
@@ -76,6 +76,7 @@ class SocketCalls(Task):
             result = "" if handler is not None else "ECONNREFUSED"
         self._emit_connect(fd, sock, result, sock.name, f"{address}:{port}")
         if handler is not None:
+            self.network.connected(ip, port, sock.local, sock.remote)
             return fd
         if not reachable:
             try:
@@ -86,6 +87,28 @@ class SocketCalls(Task):
             raise error("ETIMEDOUT")
         self.close(fd)
         raise error("ECONNREFUSED")
+
+    def accept(self, client: tuple[str, int], server: tuple[str, int]) -> None:
+        """Accepts a connection, whose requests are answered by what `listen` was given."""
+        if not self.kernel.wants("accept4"):
+            return
+        sock = Socket()
+        sock.name = f"{client[0]}:{client[1]}->{server[0]}:{server[1]}"
+        sock.local, sock.remote, sock.accepted = server, client, True
+        fd = self.install(sock)
+        self.emit(
+            "accept4",
+            fd,
+            descriptor_argument("fd", fd, sock),
+            plain("tuple", sock.name),
+            plain("queuepct", "0"),
+            plain("queuelen", "0"),
+            plain("queuemax", "511"),
+            plain("flags", "2048"),
+            fd=fd,
+            file=sock,
+        )
+        self.close(fd)
 
     def unix_connect(self, path: str) -> None:
         """Tries to connect to a local socket that doesn't exist, as the C library does with nscd's."""
@@ -134,13 +157,21 @@ class SocketCalls(Task):
 
         return await asyncio.wait_for(exchange(), timeout)
 
-    def listen(self, port: int, handler: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> Callable[[], None]:
-        """Answers HTTP requests at the process's address; returns what stops it. EADDRINUSE when the port is taken."""
+    def listen(
+        self,
+        port: int,
+        handler: Callable[[HttpRequest], Awaitable[HttpResponse]],
+        accept: Accept | None = None,
+    ) -> Callable[[], None]:
+        """Answers HTTP requests at the process's address; returns what stops it. EADDRINUSE when the port is taken.
+
+        `accept` is called with the ends of each new connection: client and server.
+        """
 
         async def answer(request: HttpRequest) -> HttpResponse:
             return await self.kernel.turns.task(_answered(handler, request), self)
 
-        return self.network.listen(self.ip, port, answer)
+        return self.network.listen(self.ip, port, answer, accept)
 
 
 async def _answered(handler: Callable[[HttpRequest], Awaitable[HttpResponse]], request: HttpRequest) -> HttpResponse:

@@ -64,3 +64,26 @@ async def test_a_killed_worker_is_replaced(lab: Any) -> None:
     assert (await get(lab, nginx, "/")).status == 200
     await lab.node.runtime.stop(nginx, grace=5.0)
     assert nginx.exit_code == 0
+
+
+async def test_a_worker_accepts_connections_from_addresses_that_are_logged(lab: Any) -> None:
+    """As for `kubectl port-forward`, in which containerd connects from inside the pod."""
+    nginx = await lab.nginx()
+    await lab.ready(nginx, "start worker process ")
+    calls: list[Any] = []
+    end = lab.node.kernel.subscribe(calls.append, ("accept4", "connect"))
+    connection = await lab.node.runtime.connect(nginx.spec.pod_ip, 80)
+    connection.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    connection.write(b"\r\n")
+    assert (await connection.read(12)) == b"HTTP/1.1 200"
+    connection.close()
+    end()
+    assert [(call.type, call.process.name) for call in calls] == [("connect", "containerd"), ("accept4", "nginx")]
+    connect, accept = calls
+    assert connect.container is None
+    assert accept.container is nginx
+    assert accept.process.uid == 101
+    assert accept.file.name == connect.file.name
+    assert accept.file.server == connect.file.server == ("127.0.0.1", 80)
+    assert accept.file.local == ("127.0.0.1", 80)
+    assert any("127.0.0.1 - - [" in line for line in lab.log(nginx))
