@@ -94,7 +94,7 @@ class Terminal:
             cwd=self.folder / where,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"

@@ -40,14 +40,15 @@ async def test_long_lines_are_split_and_a_terminals_returns_are_not_logged(start
     assert "\r" not in node.filesystem.read_text(pod.container.log_path)
 
 
-async def test_stop_asks_first_and_then_insists(start):
+async def test_stop_asks_first_and_then_insists(start, node):
     polite = await start(command=["sh", "-c", "sleep 100"])
     await polite.node.runtime.stop(polite.container, 5)
     assert polite.container.exit_code == 143
     stubborn = await start(
-        command=["sh", "-c", "trap '' TERM; while true; do sleep 1; done"], pod_uid="s", sandbox_id="5" * 64
+        command=["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 1; done"], pod_uid="s", sandbox_id="5" * 64
     )
-    await asyncio.sleep(0.05)
+    while "ready" not in node.filesystem.read_text(stubborn.container.log_path):
+        await asyncio.sleep(0.01)
     await stubborn.node.runtime.stop(stubborn.container, 0.05)
     assert stubborn.container.exit_code == 137
 
