@@ -58,7 +58,7 @@ def image() -> Image:
     """`docker.io/library/nginx`, with the users and files that the real one has where the workshop looks."""
     version = versions.NGINX
     layer = (
-        debian_userland()
+        debian_userland("adduser", "ca-certificates", "curl", "gettext-base", "openssl")
         .user("nginx", 101, 101, "/nonexistent", "/bin/false")
         .program("/usr/sbin/nginx", "nginx")
         .file("/docker-entrypoint.sh", _ENTRYPOINT, mode=0o755)

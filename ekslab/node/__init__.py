@@ -53,7 +53,7 @@ Process (`process.py`, `syscalls/`): what a program gets. System calls raise `OS
                errors: socket.gaierror for an unknown host, ConnectionRefusedError, TimeoutError
 
 Images (`images.py`, `debian.py`)
-    layer = debian_userland()                a fresh, editable copy of a Debian 12 root with the userland in /usr/bin
+    layer = debian_userland()                a fresh, editable copy of a Debian 13 root with the userland in /usr/bin
     layer.file(path, content, mode=0o644, uid=0, gid=0) .directory(path, mode) .symlink(path, target)
          .program(path, name) .remove(path) .user(name, uid, gid, home, shell)   each returns the layer
     Image(repository, tags, layer, entrypoint=(), cmd=(), env={}, user="", workdir="/", stop_signal="SIGTERM")

@@ -1,128 +1,35 @@
-"""The root file system of a Debian 12 image: configuration files, and programs at Debian's paths."""
+"""The root file system of a Debian 13 image, from the packages in `debian.toml`."""
 
 from __future__ import annotations
 
+import posixpath
+import tomllib
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from ekslab.node import shell as _shell  # noqa: F401 - registers sh and bash
 from ekslab.node import userland as _userland  # noqa: F401 - registers the programs
 from ekslab.node.images import Layer
 from ekslab.node.userland import lacking
 
-# Programs of Debian's slim images. An image adds others (curl, nc, ...) itself.
-_PROGRAMS = [
-    "arch",
-    "b2sum",
-    "awk:mawk",
-    "base64",
-    "base32",
-    "basename",
-    "bash",
-    "cat",
-    "chgrp",
-    "chmod",
-    "chown",
-    "clear",
-    "comm",
-    "cp",
-    "cut",
-    "date",
-    "dd",
-    "df",
-    "dirname",
-    "dpkg",
-    "du",
-    "echo",
-    "egrep:grep",
-    "env",
-    "expr",
-    "false",
-    "fgrep:grep",
-    "find",
-    "fold",
-    "free:-",
-    "getent",
-    "grep",
-    "groups",
-    "head",
-    "hostname",
-    "id",
-    "ln",
-    "logname",
-    "ls",
-    "md5sum",
-    "mkdir",
-    "mktemp",
-    "mount",
-    "mv",
-    "nice",
-    "nl",
-    "nohup",
-    "nproc",
-    "od",
-    "paste",
-    "printenv",
-    "printf",
-    "pwd",
-    "readlink",
-    "realpath",
-    "rev",
-    "rm",
-    "rmdir",
-    "sed",
-    "seq",
-    "setpriv",
-    "setsid",
-    "sha1sum",
-    "sha224sum",
-    "sha256sum",
-    "sha384sum",
-    "sha512sum",
-    "shred",
-    "sleep",
-    "sort",
-    "stat",
-    "stdbuf",
-    "stty",
-    "su",
-    "sync",
-    "tac",
-    "tail",
-    "tee",
-    "test",
-    "timeout",
-    "touch",
-    "tr",
-    "true",
-    "truncate",
-    "tty",
-    "umount",
-    "uname",
-    "uniq",
-    "unlink",
-    "unshare",
-    "users:who",
-    "wc",
-    "which",
-    "who",
-    "whoami",
-    "xargs",
-    "yes",
-    "[:test",
-    "apt",
-    "apt-get",
-    "kill",
-    "passwd",
-]
-_SBIN = ["useradd", "groupadd", "userdel", "usermod", "chpasswd"]
-_EXTRA = {
-    "ps": "ps",
-    "curl": "curl",
-    "pgrep": "pgrep",
-    "pkill": "pgrep",
-    "pidof": "pgrep",
-    "uptime": "uptime",
-    "free": "free",
+_DIRECTORIES = {
+    "/dev": 0o755,
+    "/etc/cron.d": 0o755,
+    "/proc": 0o755,
+    "/root": 0o700,
+    "/run/lock": 0o1777,
+    "/sys": 0o755,
+    "/tmp": 0o1777,
+    "/usr/bin": 0o755,
+    "/usr/lib/x86_64-linux-gnu": 0o755,
+    "/usr/lib64": 0o755,
+    "/usr/sbin": 0o755,
+    "/usr/share": 0o755,
+    "/var/lib/dpkg/info": 0o755,
+    "/var/lib/pam": 0o755,
+    "/var/mail": 0o2775,
+    "/var/tmp": 0o1777,
 }
 
 _PASSWD = """root:x:0:0:root:/root:/bin/bash
@@ -172,152 +79,93 @@ _GROUPS = [
     "users:100",
     "nogroup:65534",
 ]
-_OS_RELEASE = """PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
-NAME="Debian GNU/Linux"
-VERSION_ID="12"
-VERSION="12 (bookworm)"
-VERSION_CODENAME=bookworm
-ID=debian
-HOME_URL="https://www.debian.org/"
-SUPPORT_URL="https://www.debian.org/support"
-BUG_REPORT_URL="https://bugs.debian.org/"
-"""
-_PACKAGES = {
-    "apt": "2.6.1",
-    "base-files": "12.4+deb12u11",
-    "bash": "5.2.15-2+b8",
-    "coreutils": "9.1-1",
-    "curl": "7.88.1-10+deb12u12",
-    "dash": "0.5.12-2",
-    "debianutils": "5.7-0.5~deb12u1",
-    "dpkg": "1.21.22",
-    "findutils": "4.9.0-4",
-    "grep": "3.8-5",
-    "hostname": "3.23+nmu1",
-    "libc6": "2.36-9+deb12u10",
-    "login": "1:4.13+dfsg1-1+deb12u1",
-    "mawk": "1.3.4.20200120-3.1",
-    "mount": "2.38.1-5+deb12u3",
-    "passwd": "1:4.13+dfsg1-1+deb12u1",
-    "sed": "4.9-1",
-    "util-linux": "2.38.1-5+deb12u3",
-}
-_BASHRC = """# System-wide .bashrc file for interactive bash(1) shells.
-[ -z "$PS1" ] && return
-PS1='\\u@\\h:\\w\\$ '
-"""
-_PROFILE = """if [ "$(id -u)" -eq 0 ]; then
-  PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-else
-  PATH="/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
-fi
-export PATH
-"""
 
 
-def debian_userland() -> Layer:
-    """A new layer that an image can extend."""
-    return _base().copy()
+@cache
+def _packages() -> dict[str, dict[str, Any]]:
+    with (Path(__file__).parent / "debian.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def debian_userland(*packages: str) -> Layer:
+    """A new layer that an image can extend: Debian's essential packages and others of `debian.toml`."""
+    layer = _base().copy()
+    for name in packages:
+        _install(layer, name)
+    return layer
 
 
 @cache
 def _base() -> Layer:
     layer = Layer()
-    for path, mode in (
-        ("/boot", 0o755),
-        ("/dev", 0o755),
-        ("/etc/apt/sources.list.d", 0o755),
-        ("/etc/cron.d", 0o755),
-        ("/etc/cron.daily", 0o755),
-        ("/etc/pam.d", 0o755),
-        ("/etc/security", 0o755),
-        ("/home", 0o755),
-        ("/media", 0o755),
-        ("/mnt", 0o755),
-        ("/opt", 0o755),
-        ("/proc", 0o755),
-        ("/root", 0o700),
-        ("/run/lock", 0o1777),
-        ("/srv", 0o755),
-        ("/sys", 0o755),
-        ("/tmp", 0o1777),
-        ("/usr/bin", 0o755),
-        ("/usr/lib/x86_64-linux-gnu", 0o755),
-        ("/usr/lib64", 0o755),
-        ("/usr/local/bin", 0o755),
-        ("/usr/local/sbin", 0o755),
-        ("/usr/sbin", 0o755),
-        ("/usr/share/doc", 0o755),
-        ("/var/cache/apt/archives/partial", 0o755),
-        ("/var/lib/apt/lists", 0o755),
-        ("/var/log/apt", 0o755),
-        ("/var/mail", 0o2775),
-        ("/var/spool/mail", 0o755),
-        ("/var/tmp", 0o1777),
-        ("/var/www", 0o755),
-    ):
+    for path, mode in _DIRECTORIES.items():
         layer.directory(path, mode)
     for name in ("bin", "sbin", "lib", "lib64"):
         layer.symlink(f"/{name}", f"usr/{name}")
     layer.symlink("/var/run", "/run").symlink("/var/lock", "/run/lock")
-    for entry in _PROGRAMS:
-        path, _, name = entry.partition(":")
-        if name != "-":
-            layer.program(f"/usr/bin/{path}", name or path)
-    for name in _SBIN:
-        layer.program(f"/usr/sbin/{name}", "useradd" if name != "groupadd" else "groupadd")
-    layer.program("/usr/sbin/nologin", "nologin")
-    for path, name in _EXTRA.items():
-        layer.program(f"/usr/bin/{path}", name)
-    for name in lacking.NAMES:
-        layer.program(f"/usr/bin/{name}", name)
-    layer.program("/usr/bin/dash", "dash").symlink("/usr/bin/sh", "dash").symlink("/usr/bin/rbash", "bash")
-    _configuration(layer)
+    _accounts(layer)
+    layer.file("/var/lib/dpkg/status", "")
+    for name, package in _packages().items():
+        if package.get("essential"):
+            _install(layer, name)
+    layer.symlink("/var/spool/mail", "../mail")
+    layer.file("/etc/environment", "").file("/etc/fstab", "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n")
+    layer.symlink("/etc/rmt", "/usr/sbin/rmt").file("/etc/.pwd.lock", "", 0o600)
+    layer.file("/etc/ld.so.cache", b"glibc-ld.so.cache1.1" + bytes(28))
+    library = b"\x7fELF\x02\x01\x01" + bytes(57)
+    layer.file("/usr/lib/x86_64-linux-gnu/libc.so.6", library, 0o755)
+    layer.program("/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", "ld.so")
+    layer.symlink("/usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
+    for name in ("btmp", "faillog", "lastlog", "wtmp"):
+        layer.file(f"/var/log/{name}", "", 0o660 if name == "btmp" else 0o664, gid=43)
     return layer
 
 
-def _configuration(layer: Layer) -> None:
+def _install(layer: Layer, name: str) -> None:
+    """Adds a package: what it holds, and its entry in dpkg's database."""
+    package = _packages()[name]
+    files: list[str] = []
+    for path in package.get("directories", "").split():
+        layer.directory(path)
+        files.append(path)
+    for key, folder in (("bin", "/usr/bin"), ("sbin", "/usr/sbin")):
+        for program in package.get(key, "").split():
+            layer.program(f"{folder}/{program}", lacking.emulated(program))
+            files.append(f"{folder}/{program}")
+    for path, text in package.get("files", {}).items():
+        layer.file(path, _text(text))
+        files.append(path)
+    for path, text in package.get("scripts", {}).items():
+        layer.file(path, "#!/bin/sh\n" + _text(text), 0o755)
+        files.append(path)
+    for path, target in package.get("links", {}).items():
+        layer.symlink(path, target)
+        files.append(path)
+    for generic, target in package.get("alternatives", {}).items():
+        path, target = posixpath.join("/usr/bin", generic), posixpath.join("/usr/bin", target)
+        layer.symlink(path, f"/etc/alternatives/{posixpath.basename(path)}")
+        layer.symlink(f"/etc/alternatives/{posixpath.basename(path)}", target)
+    for program in [posixpath.basename(path) for path in files]:
+        if program in lacking.SET_USER and layer.lookup(f"/usr/bin/{program}") is not None:
+            layer.program(f"/usr/bin/{program}", lacking.emulated(program), 0o4755)
+    layer.append(
+        "/var/lib/dpkg/status",
+        f"Package: {name}\nStatus: install ok installed\n"
+        + ("Essential: yes\n" if package.get("essential") else "")
+        + f"Architecture: amd64\nVersion: {package['version']}\nDescription: package of Debian 13\n\n",
+    )
+    layer.file(f"/var/lib/dpkg/info/{name}.list", "".join(f"{path}\n" for path in ["/.", *files]))
+
+
+def _text(text: str) -> str:
+    return f"{text}\n" if text else ""
+
+
+def _accounts(layer: Layer) -> None:
     groups = [entry.split(":") for entry in _GROUPS]
     users = [line.split(":")[0] for line in _PASSWD.splitlines()]
-    layer.file("/etc/passwd", _PASSWD)
-    layer.file("/etc/group", "".join(f"{name}:x:{number}:\n" for name, number in groups))
-    layer.file("/etc/shadow", "".join(f"{name}:*:20370:0:99999:7:::\n" for name in users), 0o640, gid=42)
-    layer.file("/etc/gshadow", "".join(f"{name}:*::\n" for name, _ in groups), 0o640, gid=42)
-    layer.file(
-        "/etc/nsswitch.conf",
-        "passwd:         files\ngroup:          files\nshadow:         files\nhosts:          files dns\n",
-    )
-    layer.file("/usr/lib/os-release", _OS_RELEASE).symlink("/etc/os-release", "../usr/lib/os-release")
-    layer.file("/etc/debian_version", "12.11\n")
-    layer.file("/etc/issue", "Debian GNU/Linux 12 \\n \\l\n\n")
-    layer.file("/etc/ld.so.cache", b"glibc-ld.so.cache1.1" + bytes(28))
-    layer.file("/etc/ld.so.conf", "include /etc/ld.so.conf.d/*.conf\n")
-    layer.file("/usr/lib/x86_64-linux-gnu/libc.so.6", b"\x7fELF\x02\x01\x01" + bytes(57), 0o755)
-    layer.file("/etc/bash.bashrc", _BASHRC).file("/etc/profile", _PROFILE)
-    layer.file("/root/.bashrc", "# ~/.bashrc: executed by bash(1) for non-login shells.\n")
-    layer.file("/root/.profile", "# ~/.profile: executed by Bourne-compatible login shells.\n")
-    layer.file(
-        "/etc/shells", "# /etc/shells: valid login shells\n/bin/sh\n/usr/bin/sh\n/bin/bash\n/usr/bin/bash\n/bin/dash\n"
-    )
-    layer.file("/etc/environment", "").file("/etc/fstab", "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n")
-    layer.file("/etc/host.conf", "multi on\n").file("/etc/timezone", "Etc/UTC\n").file(
-        "/etc/services", "http\t\t80/tcp\nhttps\t\t443/tcp\n"
-    )
-    layer.file("/etc/login.defs", "MAIL_DIR\t/var/mail\nUID_MIN\t\t\t 1000\n")
-    layer.file("/etc/pam.conf", "# /etc/pam.conf\n").file(
-        "/etc/pam.d/common-auth", "auth\t[success=1 default=ignore]\tpam_unix.so nullok\n"
-    )
-    layer.file("/etc/pam.d/su", "auth       sufficient pam_rootok.so\n")
-    layer.file("/etc/security/limits.conf", "# /etc/security/limits.conf\n")
-    layer.file(
-        "/etc/apt/sources.list.d/debian.sources",
-        "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: bookworm bookworm-updates\nComponents: main\n",
-    )
-    layer.file("/etc/cron.daily/dpkg", "#!/bin/sh\nexit 0\n", 0o755)
-    status = "\n".join(
-        f"Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n"
-        for name, version in _PACKAGES.items()
-    )
-    layer.file("/var/lib/dpkg/status", status)
-    layer.file("/var/log/dpkg.log", "").file("/var/log/lastlog", "").file("/var/log/wtmp", "").file("/var/log/btmp", "")
-    layer.file("/var/log/apt/history.log", "")
+    for backup in ("", "-"):
+        layer.file(f"/etc/passwd{backup}", _PASSWD)
+        layer.file(f"/etc/group{backup}", "".join(f"{name}:x:{number}:\n" for name, number in groups))
+        layer.file(f"/etc/shadow{backup}", "".join(f"{name}:*:20370:0:99999:7:::\n" for name in users), 0o640, gid=42)
+        layer.file(f"/etc/gshadow{backup}", "".join(f"{name}:*::\n" for name, _ in groups), 0o640, gid=42)

@@ -87,11 +87,12 @@ class Layer:
         self, name: str, uid: int, gid: int, home: str = "/nonexistent", shell: str = "/usr/sbin/nologin"
     ) -> Layer:
         """Adds a user and the group of the same name to /etc/passwd, /etc/group and /etc/shadow."""
-        self._append("/etc/passwd", f"{name}:x:{uid}:{gid}:{name} user:{home}:{shell}\n", 0o644)
-        self._append("/etc/group", f"{name}:x:{gid}:\n", 0o644)
-        return self._append("/etc/shadow", f"{name}:!:20370::::::\n", 0o640)
+        self.append("/etc/passwd", f"{name}:x:{uid}:{gid}:{name} user:{home}:{shell}\n", 0o644)
+        self.append("/etc/group", f"{name}:x:{gid}:\n", 0o644)
+        return self.append("/etc/shadow", f"{name}:!:20370::::::\n", 0o640)
 
-    def _append(self, path: str, text: str, mode: int) -> Layer:
+    def append(self, path: str, text: str, mode: int = 0o644) -> Layer:
+        """Adds to a file, which is made if there is none."""
         old = self.lookup(path)
         if isinstance(old, File):
             old.data = bytes(old.data) + text.encode()

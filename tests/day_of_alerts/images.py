@@ -183,7 +183,7 @@ def accepted(p: Process, client: tuple[str, int], port: int) -> int:
 
 def _debian(*programs: str) -> Layer:
     """Debian with more programs, each as `path:program`."""
-    layer = debian_userland()
+    layer = debian_userland("curl", "procps")
     layer.file("/etc/sudoers", "root ALL=(ALL:ALL) ALL\n", 0o440)
     for one in programs:
         path, _, name = one.partition(":")

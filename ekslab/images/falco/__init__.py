@@ -19,7 +19,7 @@ def images(rules: Path | None = None) -> list[Image]:
     version, falcoctl_version = versions.FALCO, versions.FALCOCTL
     artifacts = Artifacts(rules)
     falco = (
-        debian_userland()
+        debian_userland("ca-certificates", "curl", "openssl", "procps")
         .program("/usr/bin/falco", "falco")
         .file("/usr/share/falco/plugins/libcontainer.so", plugin("container"))
         .directory("/etc/falco/config.d")

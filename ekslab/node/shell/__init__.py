@@ -57,7 +57,7 @@ async def _shell(p: Process, *, bash: bool) -> int:
             if not bash or word not in _LONG:
                 return p.fail(f"{word}: invalid option" if bash else "0: Illegal option --", 2)
             if word == "--version":
-                p.print("GNU bash, version 5.2.15(1)-release (x86_64-pc-linux-gnu)")
+                p.print("GNU bash, version 5.2.37(1)-release (x86_64-pc-linux-gnu)")
                 return 0
             login = login or word == "--login"
             continue

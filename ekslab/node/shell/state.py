@@ -88,7 +88,7 @@ class State(ABC):
         self.variables.setdefault("HOSTNAME", Value(_hostname(process)))
         level = self.get("SHLVL")
         for name, text in (
-            ("BASH_VERSION", "5.2.15(1)-release"),
+            ("BASH_VERSION", "5.2.37(1)-release"),
             ("BASH", "/bin/bash"),
             ("HOSTTYPE", "x86_64"),
             ("MACHTYPE", "x86_64-pc-linux-gnu"),

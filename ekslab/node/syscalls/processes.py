@@ -161,6 +161,17 @@ class ProcessCalls(FileCalls):
             raise error("E2BIG", path)
         return Executable(path, *self._load(path, argv))
 
+    def mapped(self, path: str, argv: Sequence[str]) -> Executable:
+        """The program in a file that needs no right to execute, as the dynamic loader maps one; the name stays."""
+        found = self._walk(path)
+        inode = found.need(path)
+        name = programs.program_name(inode.data) if isinstance(inode, File) else None
+        main = programs.lookup(name) if name is not None else None
+        if name is None or main is None:
+            raise error("ENOEXEC", path)
+        self.argv = list(argv)
+        return Executable(path, found, main, name, self.argv, self.name)
+
     def refused(self, path: str, argv: Sequence[str], exc: OSError, env: Mapping[str, str] | None = None) -> None:
         """Emits the execve that failed. The process stays what it is, and so do its fields in the event."""
         attempt = Attempt(argv, self.env if env is None else env)

@@ -4,10 +4,16 @@ A program supports the options it names; any other is refused in the program's o
 """
 
 from ekslab.node.userland import (
+    archives,
+    compare,
+    coreutils,
     files,
     identity,
     lacking,
+    launch,
+    machine,
     network,
+    openssl,
     packages,
     processes,
     search,
@@ -15,13 +21,20 @@ from ekslab.node.userland import (
     show,
     system,
     text,
+    users,
 )
 
 __all__ = [
+    "archives",
+    "compare",
+    "coreutils",
     "files",
     "identity",
     "lacking",
+    "launch",
+    "machine",
     "network",
+    "openssl",
     "packages",
     "processes",
     "search",
@@ -29,4 +42,5 @@ __all__ = [
     "show",
     "system",
     "text",
+    "users",
 ]

@@ -550,7 +550,7 @@ async def mkdir(p: Process) -> int:
     selinux(p)
     mode = None
     if "m" in options.values:
-        mode = _mode(p, options.values["m"], 0o777, is_dir=True)
+        mode = file_mode(p, options.values["m"], 0o777, is_dir=True)
     status = 0
     for name in options.operands:
         await p.cooperate()
@@ -602,7 +602,7 @@ async def rmdir(p: Process) -> int:
 # -- chmod, chown ----------------------------------------------------------------------------------------------------
 
 
-def _mode(p: Process, text: str, old: int, *, is_dir: bool) -> int:
+def file_mode(p: Process, text: str, old: int, *, is_dir: bool = False) -> int:
     """A mode after applying `755` or `u+x,go-w` to an old one."""
     if re.fullmatch(r"[0-7]{1,5}", text):
         return int(text, 8) & 0o7777
@@ -684,7 +684,7 @@ async def chmod(p: Process) -> int:
             await p.cooperate()
             try:
                 found = p.stat(name)
-                mode = _mode(p, operands[0], found.mode, is_dir=found.is_dir)
+                mode = file_mode(p, operands[0], found.mode, is_dir=found.is_dir)
                 p.chmod(name, mode)
                 if "v" in options:
                     p.print(f"mode of {quoted(name)} changed to {mode:04o}")
@@ -705,8 +705,8 @@ async def chown(p: Process) -> int:
     user, _, group = wanted.partition(":")
     if p.name == "chgrp":
         user, group = "", wanted
-    uid = _identity(p, "/etc/passwd", user, wanted, "user") if user else -1
-    gid = _identity(p, "/etc/group", group, wanted, "group") if group else -1
+    uid = number_of(p, "/etc/passwd", user, wanted, "user") if user else -1
+    gid = number_of(p, "/etc/group", group, wanted, "group") if group else -1
     status = 0
     for operand in options.operands[1:]:
         for name in await _everything(p, operand, "R" in options):
@@ -720,7 +720,7 @@ async def chown(p: Process) -> int:
     return status
 
 
-def _identity(p: Process, path: str, name: str, wanted: str, what: str) -> int:
+def number_of(p: Process, path: str, name: str, wanted: str, what: str) -> int:
     for line in p.read_text(path).splitlines() if p.exists(path) else []:
         fields = line.split(":")
         if fields[0] == name and len(fields) > 2:

@@ -150,7 +150,6 @@ async def su(p: Process) -> int:
             "whitelist-environment": "w",
             "pty": "P",
         },
-        stop_at_operand=True,
     )
     words = list(options.operands)
     login = "l" in options
@@ -158,12 +157,6 @@ async def su(p: Process) -> int:
         login = True
         words.pop(0)
     user, *further = words or ["root"]
-    # Options may follow the user's name; what follows `--` or the next word goes to the shell.
-    if further[:1] and further[0].startswith("-") and further[0] != "--":
-        late = parse(p, "mplc:s:", {"login": "l", "command": "c", "shell": "s"}, arguments=further)
-        options.values.update(late.values)
-        options.flags += late.flags
-        login, further = login or "l" in late, late.operands
     for letter in "gGwPT":
         if letter in options:
             return p.fail(f"option -{letter} is not simulated in this lab")

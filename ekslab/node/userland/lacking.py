@@ -1,22 +1,37 @@
-"""Programs that the real images have and the lab lacks: each prints that the lab lacks it."""
+"""Programs that the real image has and the lab lacks: each says that it is the lab that lacks it.
+
+A program that the real image doesn't have either is no file, and a shell says `not found`.
+"""
 
 from __future__ import annotations
 
+import posixpath
+
 from ekslab.node.process import Process
-from ekslab.node.programs import program
+from ekslab.node.programs import lookup, program
 
-# Of coreutils, diffutils, gzip, libc-bin, ncurses-bin, openssl, passwd, perl-base, tar and util-linux in /usr/bin.
-_LIST = """
-apt-cache apt-config apt-key apt-mark basenc chage chattr chcon chfn chroot chrt chsh cksum cmp csplit
-debconf diff diff3 dir dircolors dpkg-deb dpkg-query envsubst expand expiry factor faillog fallocate findmnt
-flock fmt getconf getopt gpasswd gunzip gzexe gzip hostid iconv infocmp install ipcs join ldd link locale
-logger lsattr lsblk lscpu lsipc lslocks lsmem lsns mcookie mesg mkfifo mknod more mountpoint namei newgrp
-nsenter numfmt openssl pathchk perl pinky pr prlimit ptx renice runcon script sdiff setterm shuf split sum
-tabs tar taskset tic tput tset tsort unexpand vdir wall wdctl whereis zcat zgrep
-"""
-NAMES = tuple(_LIST.split())
+# Files whose program is emulated under another name.
+_SAME = {
+    "[": "test",
+    "addgroup": "lacking",
+    "adduser": "lacking",
+    "i386": "setarch",
+    "kill": "kill",
+    "linux32": "setarch",
+    "linux64": "setarch",
+    "pkill": "pgrep",
+    "x86_64": "setarch",
+}
+SET_USER = frozenset({"chfn", "chsh", "gpasswd", "mount", "newgrp", "passwd", "su", "umount"})
+"""Programs that run as root for everybody."""
 
 
-@program(*NAMES)
+def emulated(name: str) -> str:
+    """The program that a file of this name is in the lab."""
+    program = _SAME.get(name, name)
+    return program if lookup(program) is not None else "lacking"
+
+
+@program("lacking")
 async def lacking(p: Process) -> int:
-    return p.fail("embedded lab: the real image has this program, the lab doesn't", 1)
+    return p.fail(f"embedded lab: the real image has {posixpath.basename(p.exe_path)}, the lab doesn't")

@@ -7,10 +7,12 @@ import base64
 import posixpath
 import re
 import socket
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
 
 from ekslab.http import HttpResponse
 from ekslab.node import abi
+from ekslab.node.dates import formatted
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.sockets import reason
@@ -23,7 +25,7 @@ from ekslab.node.userland.show import chunks, whole
 async def curl(p: Process) -> int:
     options = parse(
         p,
-        "#AaBd:efFGH:iIjkKLm:nNo:OpqsSTu:vX:x46A:e:b:w:",
+        "#AaBd:efFGH:iIjkKLm:nNo:OpqsSTu:vVX:x46A:e:b:w:",
         {
             "data": "d",
             "data-raw": "d",
@@ -47,9 +49,15 @@ async def curl(p: Process) -> int:
             "retry": "retry=",
             "cacert": "cacert=",
             "url": "url=",
+            "version": "version",
         },
         status=2,
     )
+    if "version" in options.flags or "V" in options:
+        p.print(
+            "curl 8.14.1 (x86_64-pc-linux-gnu) libcurl/8.14.1 OpenSSL/3.5.1\nProtocols: file http https (the lab's)"
+        )
+        return 0
     urls = [*options.operands, *([options.values["url"]] if "url" in options.values else [])]
     if not urls:
         p.stderr.write("curl: try 'curl --help' or 'curl --manual' for more information\n")
@@ -65,7 +73,7 @@ async def curl(p: Process) -> int:
 
 
 def _headers(p: Process, values: dict[str, str]) -> dict[str, str]:
-    headers = {"User-Agent": values.get("A", "curl/7.88.1"), "Accept": "*/*"}
+    headers = {"User-Agent": values.get("A", "curl/8.14.1"), "Accept": "*/*"}
     words = p.argv[1:]
     for index, word in enumerate(words):
         text = (
@@ -92,6 +100,8 @@ async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) 
         return code
 
     parts = urlsplit(url)
+    if parts.scheme == "file":
+        return await _curl_file(p, unquote(parts.path), flags, values, fail)
     if parts.scheme not in ("http", "https"):
         return fail(1, f'Protocol "{parts.scheme}" not supported or disabled in libcurl')
     if not parts.hostname:
@@ -137,7 +147,41 @@ async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) 
         data += (head + "".join(f"{name}: {value}\r\n" for name, value in response.headers.items()) + "\r\n").encode()
     if "I" not in flags:
         data += response.body
-    target = values.get("o") or (posixpath.basename(parts.path) if "O" in flags else "")
+    size = len(response.body)
+    return await _deliver(p, data, parts.path, flags, values, fail, status=response.status, size=size)
+
+
+async def _curl_file(
+    p: Process, path: str, flags: list[str], values: dict[str, str], fail: Callable[[int, str], int]
+) -> int:
+    """`file://`: a file of the container's own."""
+    try:
+        if p.isdir(path):
+            raise abi.error("EISDIR", path)
+        data = await whole(p, path)
+    except OSError:
+        return fail(37, f"Couldn't open file {path}")
+    if "I" in flags or "i" in flags:
+        found = p.stat(path)
+        moment = formatted(found.mtime, "%a, %d %b %Y %H:%M:%S GMT")
+        head = f"Content-Length: {found.size}\r\nAccept-ranges: bytes\r\nLast-Modified: {moment}\r\n\r\n"
+        data = head.encode() + (b"" if "I" in flags else data)
+    return await _deliver(p, data, path, flags, values, fail, status=0, size=len(data))
+
+
+async def _deliver(
+    p: Process,
+    data: bytes,
+    path: str,
+    flags: list[str],
+    values: dict[str, str],
+    fail: Callable[[int, str], int],
+    *,
+    status: int,
+    size: int,
+) -> int:
+    """Writes what was fetched to `-o`, `-O` or standard output, then what `-w` asks for."""
+    target = values.get("o") or (posixpath.basename(path) if "O" in flags else "")
     if "O" in flags and not target:
         return fail(23, "Remote file name has no length")
     if target and target != "-":
@@ -155,11 +199,9 @@ async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) 
         from ekslab.node.shell.quoting import unescape
 
         text = (
-            unescape(values["w"])
-            .replace("%{http_code}", f"{response.status:03d}")
-            .replace("%{size_download}", str(len(response.body)))
+            unescape(values["w"]).replace("%{http_code}", f"{status:03d}").replace("%{response_code}", f"{status:03d}")
         )
-        p.stdout.write(text)
+        p.stdout.write(text.replace("%{size_download}", str(size)))
     return 0
 
 
@@ -248,8 +290,6 @@ async def wget(p: Process) -> int:
 
 
 def _stamp(p: Process) -> str:
-    from ekslab.node.dates import formatted
-
     return formatted(p.kernel.now(), "%Y-%m-%d %H:%M:%S")
 
 

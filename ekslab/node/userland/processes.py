@@ -1,8 +1,7 @@
-"""Process programs: ps, env, printenv, kill, timeout; and echo, printf, test, seq, yes."""
+"""Process programs: ps, env, printenv, kill; and echo, printf, test, seq, yes."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -18,8 +17,9 @@ from ekslab.node.shell.builtins.output import echo_text, printf_pieces
 from ekslab.node.shell.conditions import evaluate_test
 from ekslab.node.shell.errors import ExpansionError
 from ekslab.node.shell.interpreter import Shell
+from ekslab.node.userland.launch import not_run
 from ekslab.node.userland.options import parse, quoted, usage
-from ekslab.node.userland.show import emit, interval
+from ekslab.node.userland.show import emit
 
 # -- ps ---------------------------------------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ async def pgrep(p: Process) -> int:
     return 0 if found else 1
 
 
-# -- env, kill, timeout ----------------------------------------------------------------------------------------------
+# -- env, kill -------------------------------------------------------------------------------------------------------
 
 
 @program("env")
@@ -237,16 +237,6 @@ async def env(p: Process) -> int:
     return await p.exec(words, env=environment, failed=not_run(p, words[0], "{}"))
 
 
-def not_run(p: Process, name: str, message: str = "failed to run command {}") -> Callable[[OSError], int]:
-    """What coreutils' programs say of a command that they can't run: 127 if there is none, else 126."""
-
-    def failed(exc: OSError) -> int:
-        text = message.format(quoted(name))
-        return p.fail(f"{text}: {exc.strerror}", 127 if isinstance(exc, FileNotFoundError) else 126)
-
-    return failed
-
-
 @program("printenv")
 async def printenv(p: Process) -> int:
     options = parse(p, "0", {"null": "0"}, status=2)
@@ -268,117 +258,6 @@ async def printenv(p: Process) -> int:
 @program("kill")
 async def kill(p: Process) -> int:
     return send(p, p.argv, p.fail)
-
-
-@program("timeout")
-async def timeout(p: Process) -> int:
-    options = parse(
-        p,
-        "k:s:v",
-        {"kill-after": "k", "signal": "s", "preserve-status": "preserve", "foreground": "foreground"},
-        stop_at_operand=True,
-        status=125,
-    )
-    if len(options.operands) < 2:
-        usage(p, "missing operand", 125)
-    text, *argv = options.operands
-    factor = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:], 0)
-    amount = interval(text[:-1] if factor else text)
-    if amount is None:
-        usage(p, f"invalid time interval {quoted(text)}", 125)
-    seconds = min((amount or 0.0) * (factor or 1), 1e8)
-    name = options.values.get("s", "TERM").removeprefix("SIG")
-    number = int(name) if name.isdigit() else abi.SIGNALS.get(name)
-    if number is None:
-        usage(p, f"{quoted(name)}: invalid signal", 125)
-    child = p.spawn(argv, call="clone", failed=lambda child, exc: not_run(child, argv[0])(exc))
-    try:
-        return await asyncio.wait_for(p.wait(child), seconds or None)
-    except TimeoutError:
-        child.signal(number or abi.SIGTERM)
-        status = await p.wait(child)
-        return status if "preserve" in options.flags else 137 if number == abi.SIGKILL else 124
-
-
-@program("nohup", "nice", "stdbuf", "setsid", "ionice")
-async def nohup(p: Process) -> int:
-    words = p.argv[1:]
-    while words and words[0].startswith("-"):
-        option = words.pop(0)
-        if p.name in ("nice", "ionice") and option in ("-n", "-c") and words:
-            words.pop(0)
-    if not words:
-        if p.name == "nice":
-            p.print(0)
-            return 0
-        usage(p, "missing operand", 125)
-    if p.name == "nohup":
-        p.on_signal(abi.SIGHUP, None)
-        if p.isatty(1):
-            p.stderr.write("nohup: ignoring input and appending output to 'nohup.out'\n")
-            fd = p.open("nohup.out", abi.O_WRONLY | abi.O_CREAT | abi.O_APPEND, 0o600)
-            p.dup2(fd, 1)
-            p.close(fd)
-    if p.name == "setsid":
-        p.new_session()
-    return await p.exec(words, failed=not_run(p, words[0]))
-
-
-@program("unshare")
-async def unshare(p: Process) -> int:
-    kinds = {
-        "m": "CLONE_NEWNS",
-        "U": "CLONE_NEWUSER",
-        "n": "CLONE_NEWNET",
-        "p": "CLONE_NEWPID",
-        "u": "CLONE_NEWUTS",
-        "i": "CLONE_NEWIPC",
-    }
-    options = parse(
-        p,
-        "mUnpuirf",
-        {"mount": "m", "user": "U", "net": "n", "pid": "p", "uts": "u", "ipc": "i", "map-root-user": "r", "fork": "f"},
-        stop_at_operand=True,
-    )
-    flags = [kinds["U"]] if "r" in options and "U" not in options else []
-    flags += [kinds[flag] for flag in options.flags if flag in kinds]
-    try:
-        if flags:
-            p.unshare("|".join(flags))
-    except OSError as exc:
-        return p.fail(f"unshare failed: {exc.strerror}")
-    words = options.operands or [p.env.get("SHELL", "/bin/sh")]
-    return await p.exec(words, failed=executing(p, words[0]))
-
-
-def executing(p: Process, name: str) -> Callable[[OSError], int]:
-    """What util-linux's programs say of a command that they can't run."""
-
-    def failed(exc: OSError) -> int:
-        return p.fail(f"failed to execute {name}: {exc.strerror}", 127 if isinstance(exc, FileNotFoundError) else 126)
-
-    return failed
-
-
-@program("setpriv")
-async def setpriv(p: Process) -> int:
-    names = {"reuid": "reuid=", "regid": "regid=", "clear-groups": "clear-groups", "no-new-privs": "no-new-privs"}
-    options = parse(p, "", names, stop_at_operand=True, status=127)
-    if not options.operands:
-        usage(p, "No program specified", 127)
-    for name in ("regid", "reuid"):
-        if not options.values.get(name, "0").isdigit():
-            usage(p, f"failed to parse {name}", 127)
-    try:
-        if "clear-groups" in options.flags:
-            p.groups = []
-        if "regid" in options.values:
-            p.setgid(int(options.values["regid"]))
-        if "reuid" in options.values:
-            p.setuid(int(options.values["reuid"]))
-    except OSError as exc:
-        return p.fail(f"setresuid failed: {exc.strerror}", 127)
-    return await p.exec(options.operands, failed=executing(p, options.operands[0]))
 
 
 # -- the shell's built-ins as programs -------------------------------------------------------------------------------

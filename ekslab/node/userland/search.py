@@ -261,10 +261,10 @@ class _Find:
         return lambda entry: measure(entry) == amount
 
     def _permission(self, text: str) -> Callable[[_Entry], bool]:
-        from ekslab.node.userland.files import _mode
+        from ekslab.node.userland.files import file_mode
 
         kind, digits = (text[0], text[1:]) if text[:1] in "-/" else ("", text)
-        bits = _mode(self.p, digits, 0, is_dir=False)
+        bits = file_mode(self.p, digits, 0, is_dir=False)
         if kind == "-":
             return lambda entry: entry.found.mode & bits == bits
         if kind == "/":

@@ -111,7 +111,7 @@ class Pod:
 
 @cache
 def image() -> Image:
-    layer = debian_userland()
+    layer = debian_userland("ca-certificates", "curl", "gettext-base", "openssl", "procps")
     layer.program("/usr/bin/test-wait", "test-wait").directory("/root/.ssh", 0o700)
     layer.program("/usr/bin/nc.openbsd", "nc").symlink("/usr/bin/nc", "nc.openbsd")
     layer.program("/usr/bin/wget", "wget").program("/usr/bin/scp", "scp").program("/usr/bin/xxd", "xxd")

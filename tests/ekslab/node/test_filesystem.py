@@ -13,9 +13,9 @@ from ekslab.node.inodes import Device, new_tmpfs
 async def test_two_containers_share_the_image_and_nothing_else(start):
     one = await start()
     two = await start(pod_name="web-1", pod_uid="2", sandbox_id="2" * 64)
-    await one.sh("echo mine > /etc/motd; rm /etc/issue; echo x >> /etc/passwd")
-    assert (await one.sh("cat /etc/motd; ls /etc/issue")).out == "mine\n"
-    result = await two.sh("cat /etc/issue | head -1; tail -1 /etc/passwd; cat /etc/motd")
+    await one.sh("echo mine > /etc/mine; rm /etc/issue; echo x >> /etc/passwd")
+    assert (await one.sh("cat /etc/mine; ls /etc/issue")).out == "mine\n"
+    result = await two.sh("cat /etc/issue | head -1; tail -1 /etc/passwd; cat /etc/mine")
     assert result.out.startswith("Debian")
     assert result.out.splitlines()[-1].startswith("app:")
     assert "No such file" in result.err

@@ -1,6 +1,6 @@
 """The line editor of the node's bash.
 
-`data/readline_shows.json` was recorded from Debian 12's bash 5.2.15, without /etc/inputrc and bash-completion, on a
+`data/readline_shows.json` was recorded from Debian 12's bash 5.2.37, without /etc/inputrc and bash-completion, on a
 terminal of 12 rows and 40 columns, in a folder with the files of `FILES`: keys that were typed one after the other,
 what the screen showed then, where the cursor was, and how often the bell rang.
 """
