@@ -27,15 +27,16 @@ def insights(
     start: When = "1h",
     end: When = "now",
     *,
-    limit: int = 10_000,
+    limit: int | None = None,
     timeout: float = 60.0,
 ) -> pd.DataFrame:
     """The query's result, one row per result row, columns as the query names them (Insights' `@ptr` left out).
 
     Numbers become Int64 or Float64; times (`@timestamp`, `bin(...)`) become datetime64[ns, UTC] if that can hold all of
     a column; the rest is string, missing where a row lacks the field. `df.attrs` has `recordsMatched`,
-    `recordsScanned`, `bytesScanned`. The window is given to the service in whole seconds (that is what StartQuery
-    takes), wide enough to hold `start` and `end`.
+    `recordsScanned`, `bytesScanned`. The window is given to the service in whole seconds, as StartQuery documents it,
+    wide enough to hold `start` and `end`. `limit` ends the query as its own command `limit` would; without either, it
+    has at most 10,000 rows.
 
     Raises `LabError` when the query is malformed, fails, or isn't complete after `timeout` seconds.
     """
@@ -45,7 +46,7 @@ def insights(
         "startTime": utc(start).value // 1_000_000_000,
         "endTime": -(-utc(end).value // 1_000_000_000),
         "queryString": text,
-        "limit": limit,
+        **({} if limit is None else {"limit": limit}),
     }
     with service.errors():
         query_id = service.call("StartQuery", asked)["queryId"]

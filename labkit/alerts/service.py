@@ -255,7 +255,7 @@ _NO_GROUP = "Create it with lab.apply('log-group'), or check log_group and the r
 _IN_BETWEEN = "Is a proxy or another program in between? Check AWS_ENDPOINT_URL and the network, then try again."
 _HINTS = {
     "InvalidParameterException": "Check the filter pattern's quotes and braces, and that start is before end.",
-    "MalformedQueryException": "Check the query's commands: fields, filter, stats, sort, limit, separated by |.",
+    "MalformedQueryException": "Look at that position of the query, counted from 0. Commands are separated by |.",
     "ThrottlingException": "Wait a minute, or ask for a shorter window: the account's quota of requests is used up.",
     "LimitExceededException": "Wait until other Insights queries of this account have ended, or do what it says.",
 }

@@ -89,14 +89,14 @@ class Query:
 
 
 def parse(query: str, *, limit: int | None = None, now: int | None = None) -> Query:
-    """A query ready to run. `limit` is the number of rows when the query doesn't say, `now` (ms) when it starts.
+    """A query ready to run. `limit` is the call's: it ends the query as a command would; `now` (ms) is when it starts.
 
     Raises MalformedQuery.
     """
     parser = Parser(query, int(time.time() * 1000) if now is None else now)
     parser.parse()
     has_limit = any(isinstance(stage, Limit | Tail) for stage in parser.stages)
-    most = MAX_LIMIT if has_limit else limit or DEFAULT_LIMIT
+    most = limit or (MAX_LIMIT if has_limit else DEFAULT_LIMIT)
     asked: int | None = most
     for stage in reversed(parser.stages):
         match stage:

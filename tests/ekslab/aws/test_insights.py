@@ -176,6 +176,8 @@ def test_fields_display_sort_and_limit(logs: Any) -> None:
         {"pid": "7", "rule": "Terminal shell in container"},
     ]
     assert len(query(logs, "fields rule", limit=2)) == 2
+    # A call's limit ends the query as a command would.
+    assert [len(query(logs, f"fields rule | limit {own}", limit=4)) for own in (3, 5)] == [3, 4]
     assert [len(row) for row in query(logs, "fields rule, nothing | filter ispresent(rule)")] == [1] * 5
 
 

@@ -25,7 +25,7 @@ def stub(make_client: Callable[..., Any]) -> Iterator[Stubber]:
 
 
 def started(stub: Stubber, **parameters: Any) -> None:
-    expected = {"logGroupName": ANY, "startTime": ANY, "endTime": ANY, "queryString": ANY, "limit": ANY}
+    expected = {"logGroupName": ANY, "startTime": ANY, "endTime": ANY, "queryString": ANY}
     stub.add_response("start_query", {"queryId": "q"}, {**expected, **parameters})
 
 
@@ -92,10 +92,12 @@ def test_a_query_that_takes_too_long_is_stopped(stub: Stubber) -> None:
 
 
 def test_a_malformed_query_says_what_the_service_says(stub: Stubber) -> None:
-    stub.add_client_error("start_query", "MalformedQueryException", "unexpected symbol found } at line 1 position 8")
+    stub.add_client_error(
+        "start_query", "MalformedQueryException", "unexpected symbol found } at line 1 and position 7"
+    )
     with pytest.raises(LabError, match="unexpected symbol found } at line 1") as caught:
         insights(stub.client, "fields }")
-    assert "filter" in caught.value.hint
+    assert "counted from 0" in caught.value.hint
 
 
 def test_an_account_that_is_throttled_is_waited_for(stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +126,15 @@ def test_times_of_the_service_are_times(client: Any, group: Any, shell: Callable
     assert df["@timestamp"][0] == pd.Timestamp(group.now, unit="ms", tz="UTC")
     per_hour = insights(client, "stats count(*) as alerts by bin(1h) as hour", group.name, "1h")
     assert per_hour["hour"][0] == pd.Timestamp(group.now, unit="ms", tz="UTC").floor("h")
+
+
+def test_the_number_of_rows_is_the_querys_own_or_the_callers(
+    client: Any, group: Any, shell: Callable[..., str]
+) -> None:
+    group.put([shell("bash")] * 5)
+    counts = {None: 4, 3: 3, 10: 4}
+    found = {limit: len(insights(client, "fields rule | limit 4", group.name, limit=limit)) for limit in counts}
+    assert found == counts
 
 
 def test_what_the_service_says_of_a_bad_query_is_passed_on(client: Any, group: Any) -> None:
