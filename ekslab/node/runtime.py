@@ -83,8 +83,9 @@ class Connection:
         assert isinstance(socket, Socket)
         self._socket = socket
 
-    def write(self, data: bytes) -> None:
-        """Raises EPIPE when the other end has closed it."""
+    async def write(self, data: bytes) -> None:
+        """Waits until the other end reads. Raises EPIPE when it has closed the connection."""
+        await self._socket.settled()
         self._socket.write(data, self._process.kernel.now())
 
     async def read(self, size: int) -> bytes:

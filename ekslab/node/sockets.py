@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from ekslab.http import Handler, HttpRequest
+from ekslab.http import Handler, HttpRequest, HttpResponse
 from ekslab.node import abi
 from ekslab.node.abi import error
 from ekslab.node.descriptors import OpenFile
 
+_MOST_UNREAD_OF_ALL = 64 * 1024 * 1024
+_TOO_MUCH = b"the embedded lab holds too much that clients haven't read\n"
+_MOST_UNREAD = 1024 * 1024  # bytes of answers that the client hasn't read
 _MAX_REQUEST = 4 * 1024 * 1024  # bytes, with its headers
 
 
 @dataclass
 class Socket(OpenFile):
     """A socket, with `local` and `remote` once it is connected. It carries HTTP requests and their answers."""
+
+    unread: ClassVar[int] = 0
+    """Bytes of answers that wait in all sockets together."""
 
     typechar: str = "4"
     type: str = "ipv4"
@@ -26,13 +34,15 @@ class Socket(OpenFile):
     accepted: bool = False
     """Whether it is the server's end."""
     _sent: bytearray = field(default_factory=bytearray)
-    _received: bytearray = field(default_factory=bytearray)
+    _received: deque[memoryview] = field(default_factory=deque)
+    _waiting: int = 0
     _ended: bool = False
     _shut: bool = False
 
     def __post_init__(self) -> None:
         super().__init__(flags=abi.O_RDWR)
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -54,16 +64,38 @@ class Socket(OpenFile):
             self._sent.clear()
             task = asyncio.get_running_loop().create_task(self._answer(request, self.handler))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._answered)
         elif self._sent and not _looks_like_http(self._sent):
             self._refuse(400)  # what listens here speaks HTTP only
         elif len(self._sent) > _MAX_REQUEST:
             self._refuse(413)
         return len(data)
 
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._taken.set()
+
+    def _receive(self, *parts: bytes) -> None:
+        for part in parts:
+            if part:
+                self._received.append(memoryview(part))
+                self._waiting += len(part)
+                Socket.unread += len(part)
+
+    def closed(self) -> None:
+        Socket.unread -= self._waiting
+        self._waiting = 0
+        self._received.clear()
+
+    async def settled(self) -> None:
+        """Waits until requests are answered and most of the answers read: as long, a server reads nothing more."""
+        while self._tasks or self._waiting > _MOST_UNREAD:
+            self._taken.clear()
+            await self._taken.wait()
+
     def _refuse(self, status: int) -> None:
         head = f"HTTP/1.1 {status} {reason(status)}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        self._received.extend(head.encode())
+        self._receive(head.encode())
         self._sent.clear()
         self._ended = True
         self._wake.set()
@@ -76,11 +108,15 @@ class Socket(OpenFile):
             self._wake.set()
 
     async def _answer(self, request: HttpRequest, handler: Handler) -> None:
-        response = await handler(replace(request, peer=self.local[0]) if self.local is not None else request)
+        if self.local is not None:
+            request = replace(request, peer=self.local[0])
+        response = await handler(request)
+        if Socket.unread + len(response.body) > _MOST_UNREAD_OF_ALL:
+            response = HttpResponse(503, body=_TOO_MUCH)
         head = f"HTTP/1.1 {response.status} {reason(response.status)}\r\n"
         headers = {"Content-Length": str(len(response.body)), **response.headers}
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
-        self._received.extend(head.encode() + response.body)
+        self._receive(head.encode(), response.body)
         self._ended = self._shut or request.header("Connection").lower() == "close"
         self._wake.set()
 
@@ -92,8 +128,13 @@ class Socket(OpenFile):
                 return b""
             self._wake.clear()
             await self._wake.wait()
-        data = bytes(self._received[:size])
-        del self._received[:size]
+        first = self._received.popleft()
+        if len(first) > size:
+            self._received.appendleft(first[size:])
+        data = bytes(first[:size])
+        self._waiting -= len(data)
+        Socket.unread -= len(data)
+        self._taken.set()
         return data
 
     def read_now(self, size: int) -> bytes:

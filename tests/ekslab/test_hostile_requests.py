@@ -11,9 +11,11 @@ import socket
 import ssl
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import pytest
@@ -24,6 +26,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from ekslab.kubernetes.apiserver.spdy import DICTIONARY
 from ekslab.state import Endpoints
 
 GROUP = "hostile"
@@ -353,7 +356,7 @@ def _wide_pod(a: Attacker) -> None:
 def _exec(a: Attacker, *command: str) -> socket.socket:
     """An exec in the pod, its WebSocket open."""
     one = a.connect(a.lab.kubernetes_port, tls=True)
-    query = "&".join([*(f"command={word}" for word in command), "stdin=1", "stdout=1"])
+    query = "&".join([*(f"command={quote(word)}" for word in command), "stdin=1", "stdout=1"])
     one.sendall(
         f"GET /api/v1/namespaces/default/pods/hostile/exec?{query} HTTP/1.1\r\n"
         f"Host: x\r\nAuthorization: Bearer {a.lab.credentials.kubernetes_token}\r\nUpgrade: websocket\r\n"
@@ -378,6 +381,97 @@ def _exec_unread(a: Attacker) -> None:
         for _ in range(5):
             stack.enter_context(_exec(a, "yes"))
         time.sleep(1)  # in which it would fill the memory
+
+
+def _forward(a: Attacker) -> tuple[socket.socket, Any]:
+    """A port-forward to the pod, upgraded to SPDY; what compresses the headers of its streams."""
+    one = a.connect(a.lab.kubernetes_port, tls=True)
+    one.sendall(
+        b"POST /api/v1/namespaces/default/pods/hostile/portforward HTTP/1.1\r\nHost: x\r\n"
+        b"Authorization: Bearer " + a.lab.credentials.kubernetes_token.encode() + b"\r\nContent-Length: 0\r\n"
+        b"Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n"
+    )
+    assert one.recv(4096).startswith(b"HTTP/1.1 101")
+    return one, zlib.compressobj(zdict=DICTIONARY)
+
+
+def _stream(headers: Any, number: int, kind: str, request: int) -> bytes:
+    block = struct.pack("!I", 3)
+    for name, value in (("streamtype", kind), ("port", "80"), ("requestid", str(request))):
+        block += b"".join(struct.pack("!I", len(part)) + part.encode() for part in (name, value))
+    block = headers.compress(block) + headers.flush(zlib.Z_SYNC_FLUSH)
+    return struct.pack("!HHIIIH", 0x8003, 1, len(block) + 10, number, 0, 0) + block
+
+
+def _forward_streams(a: Attacker) -> None:
+    """Streams and more streams, none of which sends anything."""
+    one, headers = _forward(a)
+    with one, contextlib.suppress(OSError):
+        one.settimeout(0.2)
+        for number in range(1, 20_001, 2):
+            one.sendall(_stream(headers, number, ("error", "data")[number // 2 % 2], number // 4))
+            if number % 400 == 1:
+                with contextlib.suppress(TimeoutError):
+                    one.recv(1 << 20)
+
+
+def _forward_unread(a: Attacker) -> None:
+    """Requests for large answers, which the client doesn't read, and one request without an end."""
+    with _exec(a, "sh", "-c", "head -c 20000000 /dev/zero > /usr/share/nginx/html/big"):
+        time.sleep(1)
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        for _ in range(3):
+            one, headers = _forward(a)
+            stack.enter_context(one)
+            one.settimeout(5)
+            for number in range(1, 200, 4):
+                one.sendall(_stream(headers, number, "error", number) + _stream(headers, number + 2, "data", number))
+                one.sendall(_frame(number + 2, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"))
+            for number in range(3, 200, 4):
+                for _ in range(20):
+                    one.sendall(_frame(number, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"))
+            endless = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\r\n"
+            one.sendall(_stream(headers, 1001, "data", 1001) + _frame(1001, endless))
+            for _ in range(64):
+                one.sendall(_frame(1001, bytes(1024 * 1024 - 8)))
+        time.sleep(1)
+
+
+def _frame(stream: int, data: bytes) -> bytes:
+    return struct.pack("!II", stream, len(data)) + data
+
+
+def _forward_bomb(a: Attacker) -> None:
+    """Headers that are large once they are decompressed, and frames that say they are."""
+    for _ in range(20):
+        one, headers = _forward(a)
+        block = headers.compress(struct.pack("!II", 1, 1 << 30) + bytes(30_000_000)) + headers.flush()
+        with one, contextlib.suppress(OSError):
+            one.sendall(struct.pack("!HHIIIH", 0x8003, 1, len(block) + 10, 1, 0, 0) + block)
+        one, _ = _forward(a)
+        with one, contextlib.suppress(OSError):
+            one.sendall(struct.pack("!HHI", 0x8003, 1, 0xFFFFFF) + bytes(1_000_000))
+
+
+def _debuggers(a: Attacker) -> None:
+    """Ephemeral containers of an image that isn't there, as many as one patch takes."""
+    path = "/api/v1/namespaces/default/pods/hostile/ephemeralcontainers?dryRun=All"
+    many = [{"name": f"d{number}", "image": "busybox"} for number in range(20_000)]
+    body = json.dumps({"spec": {"ephemeralContainers": many}})
+    a.kube("PATCH", path, body, "application/strategic-merge-patch+json")
+
+
+def _documents(a: Attacker) -> None:
+    paths = a.kube("GET", "/openapi/v3").json()["paths"].values()
+    for _ in range(3):
+        for entry in paths:
+            assert a.kube("GET", entry["serverRelativeURL"]).status_code == 200
+    for path in (
+        "/openapi/v3/" + "x/" * 3_000,
+        "/openapi/v3/..%2f..",
+        "/apis/metrics.k8s.io/v1beta1/pods?labelSelector=",
+    ):
+        a.kube("GET", path)
 
 
 _YAML, _APPLY = "application/yaml", "application/apply-patch+yaml"
@@ -463,6 +557,13 @@ CASES: dict[str, Case] = {
     "fill-the-store": _fill_the_store,
     "exec-frames": _exec_frames,
     "exec-unread": _exec_unread,
+    "forward-streams": _forward_streams,
+    "forward-unread": _forward_unread,
+    "forward-bomb": _forward_bomb,
+    "debuggers": _debuggers,
+    "openapi": _documents,
+    "proxied": lambda a: a.kube(
+        "POST", "/api/v1/namespaces/default/pods/hostile:80/proxy/x?" + "a=b&" * 1_000, b"[" * 3_000_000),
     "idle-connections": _idle_connections,
     "watches": _watches,
 }  # fmt: skip

@@ -109,7 +109,7 @@ async def _forward(
     async def upstream() -> None:
         try:
             while data := await inbox.read(_CHUNK):
-                connection.write(data)
+                await connection.write(data)
         except OSError:  # the pod closed it; what it had sent before still goes to the client
             return
         connection.shut()

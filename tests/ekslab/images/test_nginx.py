@@ -78,8 +78,8 @@ async def test_a_worker_accepts_connections_from_addresses_that_are_logged(lab: 
     calls: list[Any] = []
     end = lab.node.kernel.subscribe(calls.append, ("accept4", "connect"))
     connection = await lab.node.runtime.connect(nginx.spec.pod_ip, 80)
-    connection.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
-    connection.write(b"\r\n")
+    await connection.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    await connection.write(b"\r\n")
     assert (await connection.read(12)) == b"HTTP/1.1 200"
     connection.close()
     end()
