@@ -704,7 +704,7 @@ class Regex(Generic[AnyText]):
             if start == end == last:
                 continue
             yield found
-            last = end if end > start else -1
+            last = end
 
     def _every(self, text: AnyText) -> Iterator[Match[AnyText]]:
         if self._re2 is not None:

@@ -5,6 +5,7 @@ A program supports the options it names; any other is refused in the program's o
 
 from ekslab.node.userland import (
     archives,
+    awk,
     compare,
     coreutils,
     files,
@@ -26,6 +27,7 @@ from ekslab.node.userland import (
 
 __all__ = [
     "archives",
+    "awk",
     "compare",
     "coreutils",
     "files",
