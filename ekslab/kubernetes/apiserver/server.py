@@ -42,7 +42,7 @@ from ekslab.kubernetes.objects.errors import (
     too_many_requests,
     unauthorized,
 )
-from ekslab.kubernetes.objects.registry import Call, Registry, dry_run
+from ekslab.kubernetes.objects.registry import Call, Registry, check_type, dry_run
 from ekslab.kubernetes.objects.resources import Object, Resource, name_of, namespace_of
 from ekslab.kubernetes.objects.selectors import selection
 from ekslab.turns import TooLong, limited
@@ -316,10 +316,10 @@ class Api:
             case "GET", False:
                 return self._list(request, target)
             case "POST", False:
-                obj = registry.create(resource, self._namespace(target, request), _body(request), call)
+                obj = registry.create(resource, self._namespace(target, request), _body(request, resource), call)
                 code = 201
             case "PUT", True:
-                obj = registry.update(resource, target.namespace, target.name, _body(request), call)
+                obj = registry.update(resource, target.namespace, target.name, _body(request, resource), call)
             case "PATCH", True:
                 obj, created = self._patch(request, target, call)
                 code = 201 if created else 200
@@ -441,7 +441,7 @@ class Api:
                 obj = registry.get(*key)
                 return _json(scale_of(obj) if part == "scale" else obj)
             case "ephemeralcontainers", "PUT":
-                return _json(registry.update(*key, _body(request), call, "ephemeralcontainers"))
+                return _json(registry.update(*key, _body(request, resource), call, "ephemeralcontainers"))
             case ("status" | "finalize") as part, "PUT":
                 if part == "finalize":
                     spec = typed(request.parsed, "Namespace").get("spec") or {}
@@ -451,7 +451,7 @@ class Api:
                     if not call.dry_run:
                         obj = registry.change(resource, old, lambda new: new["spec"].update(finalizers=finalizers))
                 else:
-                    obj = registry.update(*key, _body(request), call, "status")
+                    obj = registry.update(*key, _body(request, resource), call, "status")
                 return _json(obj)
             case "status" | "ephemeralcontainers", "PATCH":
                 obj, _ = self._patch(request, target, call)
@@ -531,10 +531,10 @@ def _stores(target: Target | None) -> bool:
     return target is not None and target.subresource != "eviction" and target.resource.verbs != ("create",)
 
 
-def _body(request: Request) -> Object:
-    if not isinstance(request.parsed, dict):
-        raise bad_request("the object provided is unrecognized (must be a JSON object)")
-    return request.parsed
+def _body(request: Request, resource: Resource) -> Object:
+    check_type(resource, request.parsed)
+    body: Object = request.parsed
+    return body
 
 
 def _continue_from(token: str) -> tuple[str, str]:

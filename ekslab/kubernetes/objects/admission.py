@@ -35,6 +35,14 @@ class Admission:
             self._pod_identity(obj)
             self._tolerations(obj)
             self._priority(obj)
+            self._runtime_class(obj)
+
+    @staticmethod
+    def _runtime_class(pod: Object) -> None:
+        """The cluster has no runtime but containerd's own."""
+        if (name := pod["spec"].get("runtimeClassName")) is not None:
+            why = f'pod rejected: RuntimeClass "{name}" not found'
+            raise forbidden(r.PODS, pod["metadata"].get("name", ""), why)
 
     def check(self, resource: Resource, obj: Object, old: Object | None, warnings: list[str]) -> None:
         """Pod security of a valid object that is new or replaces `old`. Raises 403 and 422; appends to `warnings`."""
@@ -176,14 +184,20 @@ class Admission:
     def _priority(self, pod: Object) -> None:
         spec = pod["spec"]
         name = spec.get("priorityClassName")
-        value = 0
+        value, priority = 0, None
         if name:
             priority = self._store.get(r.PRIORITY_CLASSES, "", name)
             if priority is None:
                 raise forbidden(r.PODS, pod["metadata"].get("name", ""), f"no PriorityClass with name {name} was found")
             value = priority["value"]
         spec["priority"] = value
-        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+        policy = (priority or {}).get("preemptionPolicy") or "PreemptLowerPriority"
+        if spec.setdefault("preemptionPolicy", policy) != policy:
+            why = (
+                f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in pod spec; "
+                f"priority admission controller computed {policy} from the given PriorityClass name"
+            )
+            raise forbidden(r.PODS, pod["metadata"].get("name", ""), why)
 
     def _security_labels(self, namespace: Object, old: Object | None, warnings: list[str]) -> None:
         """Refuses labels that name no level; warns of the pods that a tightened namespace wouldn't take any more."""

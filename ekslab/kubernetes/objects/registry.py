@@ -14,6 +14,8 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import orjson
+
 from ekslab import names
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.admission import Admission
@@ -226,7 +228,9 @@ class Registry:
         new = _decoded(resource, obj, call)
         metadata = new.setdefault("metadata", {})
         if resource.namespaced:
-            if metadata.setdefault("namespace", namespace) != namespace:
+            if not metadata.get("namespace"):
+                metadata["namespace"] = namespace
+            if metadata["namespace"] != namespace:
                 raise bad_request(
                     "the namespace of the provided object does not match the namespace sent on the request"
                 )
@@ -393,6 +397,7 @@ class Registry:
                 for index, family in families
                 if family == "IPv6"
             ]
+        causes += _twice(spec)
         if not call.dry_run and not causes:
             causes += self._out_of_range(spec)
         if causes:
@@ -451,6 +456,16 @@ class Registry:
                 taken.add(port.setdefault("nodePort", number))
 
 
+def _twice(spec: Object) -> list[Cause]:
+    """The node ports that a service asks for a second time."""
+    ports = [(port.get("protocol"), port.get("nodePort")) for port in spec.get("ports") or ()]
+    return [
+        Cause.invalid(f"spec.ports[{index}].nodePort", port[1], "provided port is already allocated")
+        for index, port in enumerate(ports)
+        if port[1] and port in ports[:index] and spec["type"] in ("NodePort", "LoadBalancer")
+    ]
+
+
 def _is_wrong_address(text: str) -> bool:
     return bool(formats.ip_address(text))
 
@@ -490,13 +505,43 @@ def _invalid_options(cause: Cause) -> ApiError:
     return ApiError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: {cause.field}: {cause.detail}')
 
 
-def _check_type(resource: Resource, obj: Object) -> None:
-    given = (obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind)
-    if given != (resource.api_version, resource.kind):
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {resource.kind}): "
-            f"couldn't get version/kind; got {given[0]}, Kind={given[1]}"
-        )
+_SUMMARY = 30  # bytes of a body that a message shows
+
+
+def check_type(resource: Resource, body: Any) -> None:
+    """Whether a body says that it is of that kind, or doesn't say. Raises a 400 error."""
+    unrecognized = f"the object provided is unrecognized (must be of type {resource.kind}): "
+    unread = f"{unrecognized}couldn't get version/kind; json parse error: json: cannot unmarshal "
+    if not isinstance(body, dict):
+        struct = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
+        raise bad_request(f"{unread}{json_kind(body)} into Go value of type {struct} ({_summary(body)})")
+    for name in ("apiVersion", "kind"):
+        if not isinstance(body.get(name) or "", str) or body.get(name) in ([], {}, 0, False):
+            wrong = f"{json_kind(body[name])} into Go struct field .{name} of type string"
+            raise bad_request(f"{unread}{wrong} ({_summary(body)})")
+    version, kind = (str(body.get(name) or getattr(resource, own)) for name, own in _TYPE)
+    if (version, kind) == (resource.api_version, resource.kind):
+        return
+    if version.count("/") > 1:
+        raise bad_request(f"{unrecognized}unexpected GroupVersion string: {version} ({_summary(body)})")
+    if r.by_kind(version, kind) is not None:
+        internal = f"{_PACKAGES.get(resource.group) or resource.group.partition('.')[0]}.{resource.kind}"
+        why = f"converting ({version.rpartition('/')[2]}.{kind}) to ({internal}): unknown conversion"
+    else:
+        why = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+    said = f'{kind} in version "{version.rpartition("/")[2]}" cannot be handled as a {resource.kind}'
+    raise bad_request(f"{said}: {why}")
+
+
+_TYPE = (("apiVersion", "api_version"), ("kind", "kind"))
+_PACKAGES = {"": "core"}  # of Go, of an API group whose name has another first part
+
+
+def _summary(body: Any) -> str:
+    """The beginning of a body, as messages show it: the bytes of what is no object as hexadecimal digits."""
+    data = orjson.dumps(body)
+    text = data[:_SUMMARY].decode(errors="replace") if data.startswith(b"{") else data[:_SUMMARY].hex()
+    return f"{text} ..." if len(data) > _SUMMARY else text
 
 
 def _check_preconditions(resource: Resource, old: Object, wanted: Object) -> None:
@@ -545,7 +590,7 @@ def _deleted(resource: Resource, obj: Object) -> Object:
 
 def _typed(resource: Resource, obj: Object) -> tuple[Object, list[str]]:
     """The object by its kind's types, and its unknown fields. Raises a 400 error."""
-    _check_type(resource, obj)
+    check_type(resource, obj)
     try:
         return decode(resource, {**obj, "apiVersion": resource.api_version, "kind": resource.kind})
     except TypeMismatch as mismatch:

@@ -5,11 +5,13 @@ the models of the installed official client. A field's type is `str`, `int`, `bo
 name of another type, `[type` for a list or `{type` for a map of strings.
 
 `go_types.json` has Go's type of a field where that isn't what the client's models say: 64 bits, base64, a time, a
-number or text, a named type. Go's decoder decides by it, and messages name it.
+number or text, a named type. Go's decoder decides by it, and messages name it; so they do the embedded types that some
+fields are in.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from functools import cache
@@ -25,6 +27,7 @@ from ekslab.kubernetes.objects.resources import RESOURCES, Object, Resource
 
 _GO_NAMES = {"str": "string", "int": "int32", "bool": "bool", "float": "float64", "quantity": "resource.Quantity"}
 _QUANTITIES = {"limits", "requests", "capacity", "allocatable", "sizeLimit", "divisor", "podFixed"}
+_GO_STRUCTS = {"RbacV1Subject": "Subject"}  # where the client has another name
 _SIZES = {"int32": 2**31, "int64": 2**63}
 
 _OPTIONS = ("V1DeleteOptions", "V1Eviction", "V1Binding", "V1Scale", "AuthenticationV1TokenRequest")
@@ -61,11 +64,12 @@ def documented(kind: str) -> dict[str, Any]:
 
 
 @cache
-def _go_types() -> dict[str, dict[str, str]]:
-    loaded: dict[str, dict[str, str]] = orjson.loads(
+def _go() -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+    """Go's types of fields, and the embedded types that fields are in, by type and field."""
+    loaded: dict[str, dict[str, dict[str, str]]] = orjson.loads(
         resources.files(__package__).joinpath("go_types.json").read_bytes()
     )
-    return loaded
+    return loaded["types"], loaded["embedded"]
 
 
 def decode(resource: Resource, obj: Object) -> tuple[Object, list[str]]:
@@ -104,32 +108,39 @@ def _decode(value: Any, kind: str, go: str, path: str, go_path: str, unknown: li
             raise _mismatch(value, go_path, go)
         inner = go.partition("]")[2] if go.startswith("map[") else _go_name(kind[1:])
         return {
-            key: _decode(item, kind[1:], inner, f"{path}.{key}", go_path, unknown)
+            key: _decode(_zero(kind[1:]) if item is None else item, kind[1:], inner, f"{path}.{key}", go_path, unknown)
             for key, item in value.items()
-            if item is not None
         }
     if not isinstance(value, dict):
         raise _mismatch(value, go_path, go)
-    fields, go_types = types()[kind], _go_types().get(kind, {})
+    fields, (go_types, embedded) = types()[kind], (each.get(kind, {}) for each in _go())
     decoded = {}
     for key, item in value.items():
         field = fields.get(key)
         if field is None:
             unknown.append(f"{path}.{key}" if path else key)
-        elif item is not None and (item != [] or key in _KEPT_EMPTY or not field.startswith(("[", "any"))):
-            struct, _, above = go_path.partition(".")
-            below = f"{kind}.{above}.{key}" if struct and above else f"{kind}.{key}"
+        elif item is not None and (item != [] or key in _KEPT_EMPTY or not _may_be_empty(field, go_types.get(key))):
+            above = go_path.partition(".")[2]
+            inside = f"{embedded[key]}." if key in embedded else ""
+            below = f"{_GO_STRUCTS.get(kind, kind)}.{above}{'.' if above else ''}{inside}{key}"
             go_type = go_types.get(key) or _go_name(field)
             decoded[key] = _decode(item, field, go_type, f"{path}.{key}" if path else key, below, unknown)
     return decoded
 
 
+def _may_be_empty(field: str, go: str | None) -> bool:
+    """Whether an empty list is the same as none."""
+    return field.startswith("[") or (field == "any" and go != "intstr.IntOrString")
+
+
 def _zero(kind: str) -> Any:
-    """What Go makes of a null in a list."""
-    return {"str": "", "int": 0, "bool": False}.get(kind, [] if kind.startswith("[") else {})
+    """What Go makes of a null in a list or map."""
+    return {"str": "", "int": 0, "bool": False, "quantity": "0"}.get(kind, [] if kind.startswith("[") else {})
 
 
 def _text(value: Any, go: str, go_path: str) -> Any:
+    if go == "[]uint8" and isinstance(value, list) and all(type(byte) is int and 0 <= byte < 256 for byte in value):
+        return base64.b64encode(bytes(value)).decode()
     if not isinstance(value, str):
         raise _mismatch(value, go_path, "string" if go == "v1.Time" else go)
     if go == "[]uint8":

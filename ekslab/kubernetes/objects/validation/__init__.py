@@ -31,6 +31,7 @@ _NAMES: dict[Resource, Format] = {
     r.CLUSTER_ROLES: formats.path_segment,
     r.ROLE_BINDINGS: formats.path_segment,
     r.CLUSTER_ROLE_BINDINGS: formats.path_segment,
+    r.POD_DISRUPTION_BUDGETS: formats.path_segment,
 }
 """The format of a kind's names; that of all others is `dns_subdomain`."""
 _TABLES: dict[Resource, Rule] = {

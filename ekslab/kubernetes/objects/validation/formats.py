@@ -43,8 +43,8 @@ def _described(what: str, pattern: str, *examples: str) -> str:
     return f"{what} (e.g. {listed}regex used for validation is '{pattern}')"
 
 
-def _too_long(text: str, limit: int) -> list[str]:
-    return [f"must be no more than {limit} characters"] if len(text.encode()) > limit else []
+def _too_long(text: str, limit: int, unit: str = "characters") -> list[str]:
+    return [f"must be no more than {limit} {unit}"] if len(text.encode()) > limit else []
 
 
 def _matching(text: str, limit: int, pattern: str, what: str, *examples: str) -> list[str]:
@@ -101,20 +101,20 @@ def qualified_name(text: str) -> list[str]:
     if not slash:
         prefix, name = "", text
     elif "/" in name:
-        return [f"a qualified name {help_} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+        return [f"a valid label key {help_} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     wrong: list[str] = []
     if slash:
         wrong = [f"prefix part {why}" for why in (dns_subdomain(prefix) if prefix else ["must be non-empty"])]
     if not name:
         wrong.append("name part must be non-empty")
-    elif len(name) > 63:
-        wrong.append("name part must be no more than 63 characters")
+    elif len(name.encode()) > 63:
+        wrong.append("name part must be no more than 63 bytes")
     return wrong if _MATCHES[_QUALIFIED](name) else [*wrong, f"name part {help_}"]
 
 
 def label_value(text: str) -> list[str]:
     what = f"a valid label must be an empty string or consist of {_NAMES}, and {_ENDS}"
-    return _matching(text, 63, _LABEL_VALUE, what, "MyValue", "my_value", "12345")
+    return _too_long(text, 63, "bytes") + _matching(text, 0, _LABEL_VALUE, what, "MyValue", "my_value", "12345")
 
 
 def config_key(text: str) -> list[str]:

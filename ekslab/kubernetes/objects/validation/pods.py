@@ -164,19 +164,10 @@ PROBE = fields(
 _one_success = field("successThreshold", holds(lambda count: count == 1, "must be 1"), absent=0)
 _no_grace = pointer("terminationGracePeriodSeconds", invalid("must not be set for readinessProbes"))
 
-
-def _stop_signal(value: str, at: Place, scope: Scope) -> Causes:
-    system = (scope.pod.get("os") or {}).get("name")
-    if system is None:
-        yield Cause.forbidden(str(at), "may not be set for containers with empty `spec.os.name`")
-    elif system == "windows":
-        yield from one_of("SIGKILL", "SIGTERM")(value, at, scope)
-
-
 PROBES = (
     field(
         "lifecycle",
-        fields(field("postStart", HANDLER), field("preStop", HANDLER), field("stopSignal", _stop_signal)),
+        fields(field("postStart", HANDLER), field("preStop", HANDLER)),
     ),
     field("livenessProbe", fields(PROBE, _one_success)),
     field("readinessProbe", fields(PROBE, _no_grace)),

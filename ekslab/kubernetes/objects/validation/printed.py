@@ -71,9 +71,8 @@ def _selector(value: Object) -> str:
         parts.append(f'"matchLabels":{_json(labels)}')
     if expressions := value.get("matchExpressions"):
         listed = ",".join(
-            "{"
-            + ",".join(f'"{name}":{_json(item[name])}' for name in ("key", "operator", "values") if item.get(name))
-            + "}"
+            f'{{"key":{_json(item.get("key", ""))},"operator":{_json(item.get("operator", ""))}'
+            + (f',"values":{_json(item["values"])}}}' if item.get("values") else "}")
             for item in expressions
         )
         parts.append(f'"matchExpressions":[{listed}]')

@@ -220,8 +220,7 @@ SOURCE = union(
     field(
         "csi",
         fields(
-            required("driver"),
-            field("driver", *_driver, absent=""),
+            required("driver", *_driver),
             field("nodePublishSecretRef", fields(required("name", formatted(formats.dns_subdomain)))),
         ),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ekslab.kubernetes.objects.errors import Cause, Printed
+from ekslab.kubernetes.objects.errors import Cause
 from ekslab.kubernetes.objects.resources import Object
 from ekslab.kubernetes.objects.selectors import matches
 from ekslab.kubernetes.objects.validation import formats
@@ -278,7 +278,7 @@ def _is_container(value: str, at: Place, scope: Scope) -> Causes:
 def _exit_codes(value: Object, at: Place, scope: Scope) -> Causes:
     codes, place = value.get("values") or [], at.child("values")
     if not codes:
-        yield Cause.invalid(str(place), Printed("null"), "at least one value is required")
+        yield Cause.invalid(str(place), codes, "at least one value is required")
     elif len(codes) > _MAX_EXIT_CODES:
         yield Cause.too_many(str(place), len(codes), _MAX_EXIT_CODES)
     for index, code in enumerate(codes):
