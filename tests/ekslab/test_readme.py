@@ -30,7 +30,7 @@ DEPLOY, ATTACK = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 (INSTALLED,) = re.findall(r"    pip install (.*)", README)
 # Names of imports that differ from the distribution's, and packages that come with one of them.
 IMPORTED_AS = {"pyyaml": ["yaml"], "google-re2": ["re2"], "pyjwt": ["jwt"], "flask": ["werkzeug"]}
-IMPORTED_AS |= {"boto3": ["boto3", "botocore"], "jsonpatch": ["jsonpatch", "jsonpointer"]}
+IMPORTED_AS |= {"boto3": ["boto3", "botocore"]}
 BLOCKED = ("labkit", "pandas", "matplotlib", "IPython", "papermill")
 
 

@@ -15,7 +15,8 @@ from ekslab.kubernetes.apiserver.auth import (
 from ekslab.kubernetes.apiserver.bodies import typed
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import Cause, bad_request, invalid
-from ekslab.kubernetes.objects.patch import json_patch, merge_patch
+from ekslab.kubernetes.objects.json_patch import json_patch
+from ekslab.kubernetes.objects.patch import merge_patch
 from ekslab.kubernetes.objects.registry import JSON_PATCH, Call, Registry
 from ekslab.kubernetes.objects.resources import Object, Resource, name_of, namespace_of
 from ekslab.kubernetes.objects.selectors import selector_text

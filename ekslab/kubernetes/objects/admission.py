@@ -10,6 +10,7 @@ from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import forbidden, invalid, not_found
 from ekslab.kubernetes.objects.resources import Object, Resource
 from ekslab.kubernetes.objects.store import Store
+from ekslab.kubernetes.objects.validation import formats
 
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 _AUDIENCE_ANNOTATION = "eks.amazonaws.com/audience"
@@ -79,11 +80,17 @@ class Admission:
         namespace = pod["metadata"]["namespace"]
         if (pod["metadata"].get("annotations") or {}).get("kubernetes.io/config.mirror"):
             return
-        name = spec.setdefault("serviceAccountName", "default")
+        name = spec["serviceAccountName"] = spec.get("serviceAccountName") or "default"
         spec["serviceAccount"] = name
         account = self._store.get(r.SERVICE_ACCOUNTS, namespace, name)
         if account is None:
-            why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
+            wrong = formats.path_segment(name)
+            lacks = (
+                f'invalid resource name "{name}": [{" ".join(wrong)}]'
+                if wrong
+                else f'serviceaccount "{name}" not found'
+            )
+            why = f"error looking up service account {namespace}/{name}: {lacks}"
             raise forbidden(r.PODS, pod["metadata"].get("name", ""), why)
         if account.get("imagePullSecrets") and not spec.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(item) for item in account["imagePullSecrets"]]

@@ -164,6 +164,9 @@ def _job(obj: Object) -> None:
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
     spec.setdefault("completionMode", "NonIndexed")
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
+        for condition in rule.get("onPodConditions") or ():
+            _default(condition, status="True")
     spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
     if spec["template"]["metadata"].get("labels") and not metadata.get("labels"):
         metadata["labels"] = dict(spec["template"]["metadata"]["labels"])
@@ -189,9 +192,10 @@ def _service(obj: Object) -> None:
     if spec.get("clusterIP"):
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
     if spec["type"] != "ExternalName":
-        _default(spec, internalTrafficPolicy="Cluster", ipFamilyPolicy="SingleStack")
+        spec.setdefault("internalTrafficPolicy", "Cluster")
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
         spec.setdefault("ipFamilies", ["IPv4"])
-    if spec["type"] in ("NodePort", "LoadBalancer"):
+    if spec["type"] in ("NodePort", "LoadBalancer") or (spec["type"] == "ClusterIP" and spec.get("externalIPs")):
         _default(spec, externalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -215,7 +219,7 @@ def _claim(obj: Object) -> None:
 
 
 def _priority_class(obj: Object) -> None:
-    _default(obj, preemptionPolicy="PreemptLowerPriority")
+    obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
 def _network_policy(obj: Object) -> None:
@@ -224,14 +228,7 @@ def _network_policy(obj: Object) -> None:
         spec["policyTypes"] = ["Ingress", *(["Egress"] if "egress" in spec else [])]
     for rule in (*(spec.get("ingress") or ()), *(spec.get("egress") or ())):
         for port in rule.get("ports") or ():
-            _default(port, protocol="TCP")
-
-
-def _ingress(obj: Object) -> None:
-    for rule in (obj.get("spec") or {}).get("rules") or ():
-        for path in (rule.get("http") or {}).get("paths") or ():
-            if path.get("pathType") == "":
-                path["pathType"] = "ImplementationSpecific"
+            port.setdefault("protocol", "TCP")
 
 
 def _namespace(obj: Object) -> None:
@@ -243,8 +240,7 @@ def _namespace(obj: Object) -> None:
 
 
 def _binding(obj: Object) -> None:
-    if isinstance(obj.get("roleRef"), dict):
-        _default(obj["roleRef"], apiGroup="rbac.authorization.k8s.io")
+    _default(obj.setdefault("roleRef", {}), apiGroup="rbac.authorization.k8s.io")
     for subject in obj.get("subjects") or ():
         if subject.get("kind") in ("User", "Group"):
             _default(subject, apiGroup="rbac.authorization.k8s.io")
@@ -269,7 +265,6 @@ _DEFAULTS: dict[Resource, Callable[[Object], None]] = {
     r.PERSISTENT_VOLUME_CLAIMS: _claim,
     r.PRIORITY_CLASSES: _priority_class,
     r.NETWORK_POLICIES: _network_policy,
-    r.INGRESSES: _ingress,
     r.ROLE_BINDINGS: _binding,
     r.CLUSTER_ROLE_BINDINGS: _binding,
     r.EVENTS: _event,

@@ -31,9 +31,10 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         }
+        if self.reason:
+            status["reason"] = self.reason
         if self.details is not None:
             status["details"] = self.details
         return status
@@ -154,7 +155,7 @@ def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
     """422 with every cause, as one sentence when there is one and as a bracketed list when there are more."""
-    lines = [f"{cause.field}: {cause.detail}" for cause in causes]
+    lines = list(dict.fromkeys(f"{cause.field}: {cause.detail}" for cause in causes))
     said = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     details = _details(
@@ -164,6 +165,17 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
         causes=[{"reason": c.reason, "message": c.detail, "field": c.field} for c in causes],
     )
     return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {said}', details)
+
+
+def invalid_patch(cause: Cause) -> ApiError:
+    """422 of a patch after which an object isn't of its kind any more."""
+    causes = [{"reason": cause.reason, "message": cause.detail, "field": cause.field}]
+    return ApiError(422, "Invalid", f' "" is invalid: {cause.field}: {cause.detail}', {"causes": causes})
+
+
+def patch_failed(why: str) -> ApiError:
+    """A strategic merge patch that can't be applied: an error without a reason."""
+    return ApiError(500, "", why)
 
 
 def forbidden(resource: Resource, name: str, why: str) -> ApiError:

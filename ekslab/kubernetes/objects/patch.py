@@ -1,15 +1,11 @@
-"""JSON patch, merge patch and strategic merge patch. None of the functions changes its arguments."""
+"""Merge patch and strategic merge patch. None of the functions changes its arguments."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-import jsonpatch
-import orjson
-from jsonpointer import JsonPointerException, resolve_pointer
-
-from ekslab.kubernetes.objects.errors import ApiError, bad_request, json_kind, request_entity_too_large
+from ekslab.kubernetes.objects.errors import patch_failed
 from ekslab.kubernetes.objects.resources import Object
 
 # Lists whose items are known by a key, by the name of the list; everything else is replaced as a whole. From the
@@ -32,8 +28,17 @@ _MERGE_KEYS = {
     "volumes": "name",
 }
 _SETS = {"finalizers"}
-_MAX_OPERATIONS = 10_000  # of one JSON patch
-_MAX_COPIED = 3 * 1024 * 1024  # bytes that the copies of one JSON patch may add
+
+
+def go_map(value: Any) -> str:
+    """A value as Go prints maps and lists: `map[a:1 b:[x y]]`."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{go_map(value[key])}' for key in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(go_map, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "<nil>" if value is None else str(value)
 
 
 def merge_key(path: tuple[str, ...]) -> str | None:
@@ -72,7 +77,7 @@ def strategic_merge(target: Any, patch: Object, path: tuple[str, ...] = ()) -> O
         case None | "merge":
             pass
         case other:
-            raise bad_request(f"Unknown patch type found: {other}")
+            raise patch_failed(f"unknown patch type: {other} in map: {go_map(patch)}")
     result: Object = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if key.startswith("$"):
@@ -107,7 +112,7 @@ def _merge_list(current: list[Any], changes: list[Any], path: tuple[str, ...]) -
     result = list(current)
     for change in changes:
         if key not in change:
-            raise bad_request(f"map: {change} does not contain declared merge key: {key}")
+            raise patch_failed(f"map: {go_map(change)} does not contain declared merge key: {key}")
         index = next((i for i, item in enumerate(result) if item.get(key) == change[key]), None)
         if change.get("$patch") == "delete":
             if index is not None:
@@ -126,32 +131,3 @@ def _ordered(items: list[Any], order: list[Any], path: tuple[str, ...]) -> list[
         return sorted(items, key=lambda item: wanted.get(str(item), len(wanted)))
     wanted = {str(value.get(key)): place for place, value in enumerate(order)}
     return sorted(items, key=lambda item: wanted.get(str(item.get(key)), len(wanted)))
-
-
-def json_patch(target: Object, operations: Any) -> Object:
-    """RFC 6902, within the bounds of kube-apiserver. Raises its 400, 413 and 422 errors."""
-    if not isinstance(operations, list):
-        raise bad_request(f"json: cannot unmarshal {json_kind(operations)} into Go value of type jsonpatch.Patch")
-    for operation in operations:
-        if not isinstance(operation, dict):
-            raise bad_request(
-                f"json: cannot unmarshal {json_kind(operation)} into Go value of type jsonpatch.Operation"
-            )
-    if len(operations) > _MAX_OPERATIONS:
-        allowed = f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(operations)}"
-        raise request_entity_too_large(allowed)
-    result: Object = copy.deepcopy(target)
-    copied = 0
-    for operation in operations:
-        try:
-            if operation.get("path") == "" or operation.get("from") == "":
-                raise jsonpatch.JsonPatchConflict("the whole document can't be patched")
-            if operation.get("op") == "copy":
-                copied += len(orjson.dumps(resolve_pointer(result, operation["from"])))
-                if copied > _MAX_COPIED:
-                    raise jsonpatch.JsonPatchConflict("the copies are too large")
-            result = jsonpatch.apply_patch(result, [operation], in_place=True)
-        except (jsonpatch.JsonPatchException, JsonPointerException, KeyError, TypeError) as error:
-            message = "the server rejected our request due to an error in our request"
-            raise ApiError(422, "Invalid", message, {}) from error
-    return result

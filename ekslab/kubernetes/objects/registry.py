@@ -29,12 +29,15 @@ from ekslab.kubernetes.objects.errors import (
     conflict,
     forbidden,
     invalid,
+    invalid_patch,
     json_kind,
     not_found,
+    quoted,
     unsupported_media_type,
 )
+from ekslab.kubernetes.objects.json_patch import json_patch, unknown_fields
 from ekslab.kubernetes.objects.managed_fields import Manager, server_side_apply, track_update
-from ekslab.kubernetes.objects.patch import json_patch, merge_patch, strategic_merge
+from ekslab.kubernetes.objects.patch import go_map, merge_patch, strategic_merge
 from ekslab.kubernetes.objects.resources import Object, Resource, name_of, namespace_of
 from ekslab.kubernetes.objects.schema import TypeMismatch, decode
 from ekslab.kubernetes.objects.store import Store
@@ -151,18 +154,22 @@ class Registry:
         if kind == JSON_PATCH:
             new = json_patch(old, patch)
         elif not isinstance(patch, dict):
-            raise bad_request(
-                f"json: cannot unmarshal {json_kind(patch)} into Go value of type map[string]interface {{}}"
-            )
+            said = f"json: cannot unmarshal {json_kind(patch)} into Go value of type map[string]interface {{}}"
+            raise bad_request(f"error decoding patch: {said}" if kind == MERGE_PATCH else said)
         elif kind == MERGE_PATCH:
             new = merge_patch(old, patch)
         elif kind == STRATEGIC_MERGE_PATCH:
-            new = strategic_merge(old, patch)
+            new = {**strategic_merge(old, patch), "apiVersion": resource.api_version, "kind": resource.kind}
         else:
             accepted = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH))
             raise unsupported_media_type(
                 "the body of the request was in an unknown format - accepted media types include: " + accepted
             )
+        if why := _wrong_patch(resource, kind, patch, new, call):
+            printed = go_map(patch) if kind == STRATEGIC_MERGE_PATCH else orjson.dumps(new).decode()
+            raise invalid_patch(Cause.invalid("patch", printed, why))
+        if (uid := (new.get("metadata") or {}).get("uid")) and uid != old["metadata"]["uid"]:
+            raise invalid(resource, name, [Cause.invalid("metadata.uid", uid, "field is immutable")])
         return self._replace(resource, old, new, call, subresource), False
 
     def delete(
@@ -457,13 +464,15 @@ class Registry:
 
 
 def _twice(spec: Object) -> list[Cause]:
-    """The node ports that a service asks for a second time."""
-    ports = [(port.get("protocol"), port.get("nodePort")) for port in spec.get("ports") or ()]
-    return [
-        Cause.invalid(f"spec.ports[{index}].nodePort", port[1], "provided port is already allocated")
-        for index, port in enumerate(ports)
-        if port[1] and port in ports[:index] and spec["type"] in ("NodePort", "LoadBalancer")
-    ]
+    """The node ports that a service asks for twice, for ports of its own that differ."""
+    causes: list[Cause] = []
+    wanted: dict[int, int] = {}
+    for index, port in enumerate(spec.get("ports") or () if spec["type"] in ("NodePort", "LoadBalancer") else ()):
+        number = port.get("nodePort")
+        if number and wanted.setdefault(number, port.get("port")) != port.get("port"):
+            why = "provided port is already allocated"
+            causes.append(Cause.invalid(f"spec.ports[{index}].nodePort", number, why))
+    return causes
 
 
 def _is_wrong_address(text: str) -> bool:
@@ -524,6 +533,7 @@ def check_type(resource: Resource, body: Any) -> None:
         return
     if version.count("/") > 1:
         raise bad_request(f"{unrecognized}unexpected GroupVersion string: {version} ({_summary(body)})")
+    version = version.removeprefix("/")
     if r.by_kind(version, kind) is not None:
         internal = f"{_PACKAGES.get(resource.group) or resource.group.partition('.')[0]}.{resource.kind}"
         why = f"converting ({version.rpartition('/')[2]}.{kind}) to ({internal}): unknown conversion"
@@ -605,6 +615,23 @@ def _decoded(resource: Resource, obj: Object, call: Call) -> Object:
     if not call.lenient:
         call.warnings += said
     return decoded
+
+
+def _wrong_patch(resource: Resource, kind: str, patch: Any, new: Object, call: Call) -> str:
+    """Why what a patch makes isn't of the kind, in the words for that kind of patch; empty if it is."""
+    extra = [f"json patch unknown field {quoted(path)}" for path in unknown_fields(patch)] if kind == JSON_PATCH else []
+    try:
+        check_type(resource, new)
+        _, unknown = decode(resource, new)
+    except TypeMismatch as mismatch:
+        return mismatch.converted if kind == STRATEGIC_MERGE_PATCH else str(mismatch)
+    except ApiError as error:
+        return error.message.rpartition(f"cannot be handled as a {resource.kind}: ")[2]
+    said = [*extra, *(f'unknown field "{path}"' for path in unknown)]
+    if said and call.strict:
+        return f"strict decoding error: {', '.join(said)}"
+    call.warnings += [] if call.lenient else extra
+    return ""
 
 
 def _unhandled(resource: Resource, why: str) -> ApiError:

@@ -35,7 +35,14 @@ _KEPT_EMPTY = {"endpoints"}  # an EndpointSlice always has the list
 
 
 class TypeMismatch(Exception):
-    """A value has a type that its field can't hold; the message is that of Go's JSON decoder."""
+    """A value has a type that its field can't hold; the message is that of Go's JSON decoder.
+
+    `converted` is what is said instead where a strategic merge patch brings the value in.
+    """
+
+    def __init__(self, message: str, converted: str = "") -> None:
+        super().__init__(message)
+        self.converted = converted or message
 
 
 @cache
@@ -245,7 +252,31 @@ def _mismatch(value: Any, go_path: str, wanted: str, *, literal: bool = False) -
     given = json_kind(value)
     if literal and given == "number":
         given = f"number {orjson.dumps(value).decode()}"
-    return TypeMismatch(f"json: cannot unmarshal {given} into Go struct field {go_path} of type {wanted}")
+    message = f"json: cannot unmarshal {given} into Go struct field {go_path} of type {wanted}"
+    return TypeMismatch(message, _not_converted(value, wanted))
+
+
+_GO_KINDS = {bool: "bool", int: "int64", float: "float64", str: "string", list: "slice", dict: "map"}
+_BASIC = {"string", "bool", "int32", "int64", "float64"}
+
+
+def _not_converted(value: Any, wanted: str) -> str:
+    """Why a value of a patch can't become one of the wanted type of Go."""
+    given = _GO_KINDS.get(type(value), "nil")
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {given}"
+    if wanted.startswith("map[") or wanted == "v1.ResourceList":
+        return f"cannot restore map from {given}"
+    if wanted in _BASIC:
+        return f"cannot convert {given} to {wanted}" if _is_near(given, wanted) else f"unrecognized type: {wanted}"
+    if wanted.partition(".")[2] in types():
+        return f"cannot restore struct from: {given}"
+    return f"cannot convert {given} to {wanted}" if _is_near(given, "string") else "unrecognized type: string"
+
+
+def _is_near(given: str, wanted: str) -> bool:
+    """Whether Go can convert the one to the other: numbers among each other, and integers to text."""
+    return given in ("int64", "float64") and wanted not in ("bool",) and (given, wanted) != ("float64", "string")
 
 
 def _go_name(kind: str) -> str:

@@ -7,7 +7,7 @@ import binascii
 
 import orjson
 
-from ekslab.kubernetes.objects.errors import Cause
+from ekslab.kubernetes.objects.errors import Cause, quoted
 from ekslab.kubernetes.objects.resources import Object
 from ekslab.kubernetes.objects.validation import formats
 from ekslab.kubernetes.objects.validation.metadata import kube_finalizer
@@ -94,7 +94,7 @@ def _json_error(data: bytes, error: orjson.JSONDecodeError) -> str:
     text = data.strip()
     if not text or error.pos >= len(text.decode(errors="replace")):
         return "unexpected end of JSON input"
-    found = chr(text[min(error.pos, len(text) - 1)])
+    found = quoted(chr(text[min(error.pos, len(text) - 1)]))[1:-1]
     return f"invalid character '{found}' looking for beginning of value"
 
 

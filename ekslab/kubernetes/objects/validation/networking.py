@@ -249,7 +249,7 @@ def _priority(value: Object, at: Place, _: Scope) -> Causes:
 
 PRIORITY_CLASS = fields(
     _priority,
-    pointer("preemptionPolicy", one_of("PreemptLowerPriority", "Never")),
+    required("preemptionPolicy", one_of("PreemptLowerPriority", "Never")),
 )
 LEASE = fields(
     field(

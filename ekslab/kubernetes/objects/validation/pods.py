@@ -572,6 +572,21 @@ POD_SECURITY = fields(
 )
 
 
+_SYSCTLS_OF_HOST = (
+    ("hostNetwork", ("net.",)),
+    ("hostIPC", ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")),
+)
+
+
+def _host_sysctls(pod: Object, at: Place, _: Scope) -> Causes:
+    for index, sysctl in enumerate((pod.get("securityContext") or {}).get("sysctls") or ()):
+        name = sysctl.get("name", "")
+        for option, prefixes in _SYSCTLS_OF_HOST:
+            if pod.get(option) and name.replace("/", ".").startswith(prefixes):
+                place = at.child("securityContext").child("sysctls").item(index).child("name")
+                yield Cause.invalid(str(place), name, f"may not be specified when '{option}' is true")
+
+
 def _shared_processes(pod: Object, at: Place, _: Scope) -> Causes:
     if pod.get("hostPID") and pod.get("shareProcessNamespace"):
         place = str(at.child("securityContext").child("shareProcessNamespace"))
@@ -719,6 +734,7 @@ _SPEC = fields(
     field("nodeSelector", labels),
     field("securityContext", POD_SECURITY),
     _shared_processes,
+    _host_sysctls,
     field(
         "affinity",
         fields(

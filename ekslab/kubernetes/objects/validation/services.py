@@ -43,8 +43,12 @@ def is_headless(spec: Object) -> bool:
     return spec.get("clusterIP") == "None"
 
 
-_is_external = equals("type", "NodePort", "LoadBalancer")
+_has_node_ports = equals("type", "NodePort", "LoadBalancer")
 _is_balanced = equals("type", "LoadBalancer")
+
+
+def _is_external(spec: Object) -> bool:
+    return _has_node_ports(spec) or (spec.get("type") == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
 def _needs_health_check(spec: Object) -> bool:
@@ -168,7 +172,7 @@ SPEC = fields(
         required("ports"),
     ),
     when(
-        both(is_headless, _is_external),
+        both(is_headless, _has_node_ports),
         lambda spec, at, _: (
             Cause.invalid(
                 str(at.child("clusterIPs").item(0)), "None", f"may not be set to 'None' for {spec['type']} services"
@@ -214,8 +218,7 @@ SPEC = fields(
         field("healthCheckNodePort", _port),
         otherwise=(field("healthCheckNodePort", invalid(_health_only)),),
     ),
-    when(equals("type", "ClusterIP", "NodePort", "LoadBalancer"), required("internalTrafficPolicy")),
-    field("internalTrafficPolicy", one_of("Cluster", "Local")),
+    pointer("internalTrafficPolicy", one_of("Cluster", "Local")),
     pointer("trafficDistribution", one_of(*_DISTRIBUTIONS)),
 )
 SERVICE = fields(field("spec", SPEC, absent={}))

@@ -33,7 +33,7 @@ from ekslab.kubernetes.objects.validation.rules import (
     when,
 )
 
-_PERCENT = re.compile(r"[0-9]+%")
+_PERCENT = re.compile(r"[0-9]{1,9}%?")
 
 
 def _labels(template: Object) -> Object | None:
@@ -43,7 +43,7 @@ def _labels(template: Object) -> Object | None:
 def _number(value: Any) -> int:
     """A number, or how many per cent."""
     if isinstance(value, str):
-        return int(value[:-1]) if _PERCENT.fullmatch(value) else 0
+        return int(value.removesuffix("%")) if _PERCENT.fullmatch(value) else 0
     return int(value or 0)
 
 
@@ -53,7 +53,7 @@ def int_or_percent(value: Any, at: Place, scope: Scope) -> Causes:
 
 
 at_most_100_percent = holds(
-    lambda value: not isinstance(value, str) or _number(value) <= 100, "must not be greater than 100%"
+    lambda value: "%" not in str(value) or _number(value) <= 100, "must not be greater than 100%"
 )
 
 
