@@ -36,7 +36,7 @@ _FLAGS = """
     kube-apiserver kube-as-group kube-as-user kube-ca-file kube-insecure-skip-tls-verify kube-tls-server-name kube-token
     kube-version name-template no-headers offset output-dir pass-credentials password plain-http post-renderer
     post-renderer-args qps recreate-pods registry-config release-name render-subchart-notes replace repository-cache
-    repository-config reverse set-file set-json set-literal show-desc show-only show-resources skip-crds
+    repository-config reverse show-desc show-only show-resources skip-crds
     skip-schema-validation skip-tests superseded take-ownership time-format uninstalled username validate
     verify api-versions
 """
@@ -132,6 +132,9 @@ _chart_options = _options(
     click.option("-f", "--values", "files", multiple=True),
     click.option("--set", "settings", multiple=True),
     click.option("--set-string", "texts", multiple=True),
+    click.option("--set-json", "json_settings", multiple=True),
+    click.option("--set-file", "file_settings", multiple=True),
+    click.option("--set-literal", "literals", multiple=True),
 )
 _upgrade_options = _options(
     _on_cluster,
@@ -193,6 +196,9 @@ def _deploy(
     files: tuple[str, ...],
     settings: tuple[str, ...],
     texts: tuple[str, ...],
+    json_settings: tuple[str, ...],
+    file_settings: tuple[str, ...],
+    literals: tuple[str, ...],
     create_namespace: bool,
     wait: bool,
     timeout: str,
@@ -207,7 +213,7 @@ def _deploy(
     from ekslab.helm.values import read
 
     chart.locate(chart_name, version, repo)
-    values = read(files, settings, texts)
+    values = read(files, settings, texts, json_settings=json_settings, file_settings=file_settings, literals=literals)
     earlier = storage.revisions(cluster, name, namespace)
     if dry_run:
         click.echo(chart.manifest(chart.render(name, namespace, values, warn=_warn)))
@@ -458,6 +464,9 @@ def template(
     files: tuple[str, ...],
     settings: tuple[str, ...],
     texts: tuple[str, ...],
+    json_settings: tuple[str, ...],
+    file_settings: tuple[str, ...],
+    literals: tuple[str, ...],
     namespace: str,
 ) -> None:
     """Render a chart without a cluster."""
@@ -465,7 +474,8 @@ def template(
     from ekslab.helm.values import read
 
     chart.locate(chart_name, version, repo)
-    click.echo(chart.manifest(chart.render(name, namespace, read(files, settings, texts), warn=_warn)))
+    values = read(files, settings, texts, json_settings=json_settings, file_settings=file_settings, literals=literals)
+    click.echo(chart.manifest(chart.render(name, namespace, values, warn=_warn)))
 
 
 @helm.group(cls=_Group)

@@ -169,8 +169,8 @@ class Cluster:
     # Waiting
 
     def wait_ready(self, item: Object, deadline: float) -> None:
-        """Waits until a DaemonSet is rolled out, and returns at once for other kinds."""
-        if item["kind"] == "DaemonSet":
+        """Waits until a DaemonSet or Deployment is rolled out, and returns at once for other kinds."""
+        if item["kind"] in ("DaemonSet", "Deployment"):
             self.wait(lambda: _not_ready(self.find(item), item), item["metadata"]["namespace"], deadline)
 
     def wait(self, unmet: Callable[[], str], namespace: str, deadline: float) -> None:
@@ -218,16 +218,22 @@ def path_of(item: Object) -> str:
 
 
 def _not_ready(found: Object | None, item: Object) -> str:
-    """Why a DaemonSet isn't rolled out, as Helm words it; empty if it is."""
-    meta = item["metadata"]
-    label = f"resource DaemonSet/{meta['namespace']}/{meta['name']} not ready."
+    """Why a DaemonSet or Deployment isn't rolled out, as Helm words it; empty if it is."""
+    meta, kind = item["metadata"], item["kind"]
+    label = f"resource {kind}/{meta['namespace']}/{meta['name']} not ready."
     if found is None:
         return f"{label} status: NotFound, message: Resource not found"
     status = found.get("status") or {}
     generation, observed = found["metadata"].get("generation", 0), status.get("observedGeneration", 0)
     if observed < generation:
-        message = f"DaemonSet generation is {generation}, but latest observed generation is {observed}"
+        message = f"{kind} generation is {generation}, but latest observed generation is {observed}"
         return f"{label} status: InProgress, message: {message}"
+    if kind == "Deployment":
+        wanted = (found.get("spec") or {}).get("replicas", 1)
+        for word, field in (("Updated", "updatedReplicas"), ("Available", "availableReplicas")):
+            if status.get(field, 0) < wanted:
+                return f"{label} status: InProgress, message: {word}: {status.get(field, 0)}/{wanted}"
+        return ""
     wanted = status.get("desiredNumberScheduled", 0)
     for word, field in (
         ("Current", "currentNumberScheduled"),

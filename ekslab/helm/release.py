@@ -45,7 +45,8 @@ def upgrade_install(
         raise HelmError("UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
     config = merge(last.config, user) if reuse_values and last is not None else user
     try:
-        objects = chart.render(name, namespace, config, warn=warn)
+        objects, notes = chart.rendered(name, namespace, config, warn=warn)
+        _refuse_unknown_kinds(objects)
         if create_namespace:
             _create_namespace(cluster, namespace)
         now = _now()
@@ -60,7 +61,7 @@ def upgrade_install(
             chart=chart.metadata(),
             config=config,
             manifest=chart.manifest(objects),
-            notes=chart.NOTES,
+            notes=notes,
             defaults=chart.defaults(),
             labels={**(last.labels if last is not None else {}), **(labels or {})},
         )
@@ -171,6 +172,18 @@ def _deploy(
     return revision
 
 
+def _refuse_unknown_kinds(objects: Sequence[Object]) -> None:
+    for item in objects:
+        group, _, version = item["apiVersion"].rpartition("/")
+        if group == "monitoring.coreos.com":
+            meta = item["metadata"]
+            raise HelmError(
+                "unable to build kubernetes objects from release manifest: resource mapping not found for name: "
+                f'"{meta["name"]}" namespace: "{meta["namespace"]}" from "": no matches for kind "{item["kind"]}" in '
+                f'version "{group}/{version}"\nensure CRDs are installed first'
+            )
+
+
 def _create_namespace(cluster: Cluster, namespace: str) -> None:
     meta = {"name": namespace, "labels": {"name": namespace}}
     item = {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
@@ -187,7 +200,14 @@ def _apply(cluster: Cluster, item: Object) -> None:
         "meta.helm.sh/release-name": meta["labels"]["app.kubernetes.io/instance"],
         "meta.helm.sh/release-namespace": meta["namespace"],
     }
-    cluster.apply({**item, "metadata": {**meta, "annotations": annotations}})
+    cluster.apply(_without_nulls({**item, "metadata": {**meta, "annotations": annotations}}))
+
+
+def _without_nulls(value: Any) -> Any:
+    """A key without a value is one that isn't set."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(below) for key, below in value.items() if below is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _take_over(cluster: Cluster, item: Object) -> None:

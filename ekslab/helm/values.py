@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ekslab.helm import strvals
 from ekslab.helm.errors import HelmError
+from ekslab.helm.strvals import StrvalsError
 
 Values = dict[str, Any]
 
@@ -24,21 +27,50 @@ _GO_WORDS = {
 _GO_KINDS: dict[type, str] = {list: "array", str: "string", int: "number", float: "number", bool: "bool"}
 
 
-def read(files: Iterable[Path | str], settings: Iterable[str] = (), texts: Iterable[str] = ()) -> Values:
-    """The user's values: files in order (later ones win), then `--set` settings, then `--set-string` texts.
-
-    Raises `HelmError`.
+def read(
+    files: Iterable[Path | str],
+    settings: Iterable[str] = (),
+    texts: Iterable[str] = (),
+    *,
+    json_settings: Iterable[str] = (),
+    file_settings: Iterable[str] = (),
+    literals: Iterable[str] = (),
+) -> Values:
+    """The user's values: files in order (later ones win), then `--set-json`, `--set` (`settings`), `--set-string`
+    (`texts`), `--set-file` and `--set-literal`, as Helm puts them together. Raises `HelmError`.
     """
     merged: Values = {}
     for file in files:
-        merged = merge(merged, _read_file(Path(file)))
-    for setting in settings:
-        for part in _split(setting, ","):
-            _set(merged, part)
-    for setting in texts:
-        for part in _split(setting, ","):
-            _set(merged, part, typed=_unescaped)
+        merged = merge(merged, _read_file(file))
+    for text in json_settings:
+        try:
+            strvals.put_json(merged, text)
+        except StrvalsError as error:
+            raise HelmError(f"failed parsing --set-json data {text}") from error
+    ways: tuple[tuple[str, Iterable[str], Callable[[Values, str], None]], ...] = (
+        ("--set", settings, strvals.put),
+        ("--set-string", texts, lambda values, text: strvals.put(values, text, str)),
+        ("--set-file", file_settings, lambda values, text: strvals.put(values, text, _contents)),
+        ("--set-literal", literals, strvals.put_literal),
+    )
+    for name, lines, put in ways:
+        for line in lines:
+            try:
+                put(merged, line)
+            except StrvalsError as error:
+                raise HelmError(f"failed parsing {name} data: {error}") from error
     return merged
+
+
+def _contents(path: str) -> str:
+    """What is in a file; `-` is standard input. Raises `StrvalsError`."""
+    if path.strip() == "-":
+        return sys.stdin.read()
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        verb = "read" if isinstance(error, IsADirectoryError) else "open"
+        raise StrvalsError(f"{verb} {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def merge(under: Values, over: Values) -> Values:
@@ -68,22 +100,26 @@ def coalesce(user: Values, defaults: Values, *, warn: Callable[[str], None], pat
             if isinstance(result[key], dict):
                 result[key] = coalesce(result[key], default, warn=warn, path=where)
             elif "." in path:
-                warn(f"warning: cannot overwrite table with non table for {where} ({_go(default)})")
+                warn(f"warning: cannot overwrite table with non table for {where} ({go(default)})")
         elif isinstance(result[key], dict) and default is not None:
             if "." in path:
-                warn(f"warning: destination for {where} is a table. Ignoring non-table value ({_go(default)})")
+                warn(f"warning: destination for {where} is a table. Ignoring non-table value ({go(default)})")
             else:
                 warn(f"warning: skipped value for {where}: Not a table.")
     return result
 
 
-def _read_file(file: Path) -> Values:
+def _read_file(file: Path | str) -> Values:
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise HelmError(f"open {file}: no such file or directory") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise HelmError(f"failed to read {file}: {error}") from error
+        text = _contents(str(file))
+    except StrvalsError as error:
+        raise HelmError(str(error)) from error
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise HelmError(
+            f"failed to parse {file}: error converting YAML to JSON: yaml: invalid leading UTF-8 octet"
+        ) from error
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -106,60 +142,14 @@ def _problem(error: yaml.YAMLError) -> str:
     return where + _GO_WORDS.get(problem, problem)
 
 
-def _split(text: str, separator: str) -> list[str]:
-    """Splits at separators that aren't escaped and aren't inside braces."""
-    parts, depth, current = [], 0, ""
-    characters = iter(text)
-    for character in characters:
-        if character == "\\":
-            current += character + next(characters, "")
-            continue
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if character == separator and depth == 0:
-            parts.append(current)
-            current = ""
-        else:
-            current += character
-    return [*parts, current]
-
-
-def _unescaped(text: str) -> str:
-    return text.replace("\\", "")
-
-
-def _set(values: Values, text: str, typed: Callable[[str], Any] | None = None) -> None:
-    typed = typed or _typed
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise HelmError(f'failed parsing --set data: key "{key}" has no value')
-    if "[" in key:
-        raise HelmError(f"failed parsing --set data: the embedded lab takes lists as {{a,b}}, not {key}")
-    *parents, last = [part.replace("\\", "") for part in _split(key, ".")]
-    for part in parents:
-        below = values.setdefault(part, {})
-        if not isinstance(below, dict):
-            below = values[part] = {}
-        values = below
-    if value.startswith("{") and value.endswith("}"):
-        values[last] = [typed(item) for item in _split(value[1:-1], ",") if item]
-    else:
-        values[last] = typed(value)
-
-
-def _typed(text: str) -> Any:
-    text = _unescaped(text)
-    words = {"true": True, "false": False, "null": None, "": ""}
-    if text in words:
-        return words[text]
-    return int(text) if text.isdigit() and (text == "0" or not text.startswith("0")) else text
-
-
-def _go(value: Any) -> str:
+def go(value: Any) -> str:
     """A value as Go prints it."""
     if isinstance(value, dict):
-        return "map[" + " ".join(f"{k}:{_go(v)}" for k, v in sorted(value.items())) + "]"
+        return "map[" + " ".join(f"{k}:{go(v)}" for k, v in sorted(value.items())) + "]"
     if isinstance(value, list):
-        return "[" + " ".join(map(_go, value)) + "]"
+        return "[" + " ".join(map(go, value)) + "]"
     if value is None:
         return "<nil>"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
+        return str(int(value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -296,6 +296,8 @@ def _delete(obj: Object, path: Path) -> None:
     kind, _, text = path[-1].partition(":")
     if kind == "f" and isinstance(parent, dict):
         parent.pop(text, None)
+        if not parent and len(path) > 2 and path[-2].startswith("f:"):  # an emptied map goes as well
+            _delete(obj, path[:-1])
     elif isinstance(parent, list):
         wanted = json.loads(text)
         for item in [i for i in parent if (i == wanted if kind == "v" else _has_keys(i, wanted))]:

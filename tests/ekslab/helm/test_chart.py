@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,48 @@ def test_a_list_of_rules_under_custom_rules_is_refused_as_by_helm() -> None:
         render({"customRules": [{"rule": "x"}]})
     with pytest.raises(HelmError, match="range can't iterate over a"):
         render({"customRules": "a"})
+
+
+RENDERINGS: dict[str, str] = json.loads((Path(__file__).parent / "data" / "renderings.json").read_text())
+
+
+@pytest.mark.parametrize("settings", RENDERINGS)
+def test_values_render_as_by_a_real_helm(settings: str) -> None:
+    """Helm 3.18 has rendered the chart with these settings and modern_ebpf: a digest of its objects, or its error."""
+    values = read([], ["driver.kind=modern_ebpf", *([settings] if settings else [])])
+    try:
+        found = digest(chart.render("falco", "falco", values, warn=lambda text: None))
+    except HelmError as error:
+        found = str(error)
+    assert found == RENDERINGS[settings]
+
+
+def digest(objects: list[dict[str, Any]]) -> str:
+    """A digest of objects, in which YAML in texts counts as what it says, and checksums don't count."""
+    compared = json.loads(json.dumps(objects))
+    for item in compared:
+        for name, text in (item.get("data") or {}).items():
+            if name.endswith(".yaml"):
+                item["data"][name] = yaml.safe_load(text)
+        template = (item.get("spec") or {}).get("template") or {"metadata": {}}
+        annotations = template["metadata"].get("annotations") or {}
+        annotations.update({key: "x" for key in annotations if key.startswith("checksum")})
+    compared.sort(key=lambda item: (item["kind"], str(item["metadata"]["name"])))
+    return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def test_templates_in_values_are_evaluated() -> None:
+    values = {"extra": {"env": [{"name": "WHERE", "value": "{{ .Release.Namespace }}/{{ .Values.driver.kind }}"}]}}
+    assert {"name": "WHERE", "value": "falco/auto"} in pod(values)["spec"]["containers"][0]["env"]
+    with pytest.raises(HelmError, match="doesn't evaluate"):
+        render({"extra": {"env": [{"name": "A", "value": '{{ include "x" . }}'}]}})
+
+
+def test_notes_warn_of_what_is_ignored() -> None:
+    values = {"driver": {"kind": "modern-bpf"}, "collectors": {"docker": {}}, "falco": {"load_plugins": ["json"]}}
+    notes = chart.rendered("falco", "falco", values | {"falco": {"load_plugins": ["json"]}}, warn=print)[1]
+    for said in ('The driver kind: "modern-bpf" is an alias', " - collectors.docker", "install.refs: [json]"):
+        assert said in notes
 
 
 def test_warnings_are_helms() -> None:

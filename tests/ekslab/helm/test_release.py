@@ -365,8 +365,8 @@ def test_a_failed_atomic_upgrade_leaves_what_was_there(helm: Helm, refused_rule:
         ("helm upgrade a b --foo", "Error: unknown flag: --foo"),
         ("helm upgrade a b --timeout", "Error: flag needs an argument: --timeout"),
         (
-            "helm upgrade a b --set-json x=1",
-            "stand-in for Helm doesn't have the flag --set-json of `helm upgrade`.\nWhat",
+            "helm upgrade a b --post-renderer x",
+            "stand-in for Helm doesn't have the flag --post-renderer of `helm upgrade`.\nWhat",
         ),
         ("helm pull falcosecurity/falco", "stand-in for Helm doesn't have `helm pull`.\nWhat to do: install Helm"),
         ("helm get hooks falco", "stand-in for Helm doesn't have `helm get hooks`.\nWhat to do: install Helm"),

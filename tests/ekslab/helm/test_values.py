@@ -51,9 +51,10 @@ def test_what_is_no_yaml_is_refused_with_its_line(tmp_path: Path, text: str, sai
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "nope.yaml") == f"open {tmp_path}/nope.yaml: no such file or directory"
-    assert refused(tmp_path).startswith(f"failed to read {tmp_path}: ")
+    assert refused(tmp_path) == f"read {tmp_path}: is a directory"
     (tmp_path / "latin").write_bytes(b"a: \xff")
-    assert refused(tmp_path / "latin").startswith(f"failed to read {tmp_path}/latin: ")
+    said = "error converting YAML to JSON: yaml: invalid leading UTF-8 octet"
+    assert refused(tmp_path / "latin") == f"failed to parse {tmp_path}/latin: {said}"
 
 
 def test_later_files_and_settings_win_and_maps_are_merged(tmp_path: Path) -> None:
@@ -71,8 +72,11 @@ def test_later_files_and_settings_win_and_maps_are_merged(tmp_path: Path) -> Non
         ("a=0,b=12,c=012,d=1.5", {"a": 0, "b": 12, "c": "012", "d": "1.5"}),
         ("a.b.c=x", {"a": {"b": {"c": "x"}}}),
         (r"a\.b=x\,y", {"a.b": "x,y"}),
-        ("a={1,x,{y}},b={}", {"a": [1, "x", "{y}"], "b": []}),
-        ("a=1,a.b=2", {"a": {"b": 2}}),
+        ("a={1,x,null},b={}", {"a": [1, "x", None], "b": [""]}),
+        ("a[0].b=c,a[2]=d", {"a": [{"b": "c"}, None, "d"]}),
+        ("a[0][1]=x", {"a": [[None, "x"]]}),
+        (r"a={b\,c,d}", {"a": ["b,c", "d"]}),
+        ("a=TRUE,b=Null,c=-5,d=+7,e=99999999999999999999", {"a": True, "b": None, "c": -5, "d": 7, "e": "9" * 20}),
         ("a=x=y", {"a": "x=y"}),
     ],
 )
@@ -84,10 +88,36 @@ def test_set_string_keeps_texts() -> None:
     assert read([], [], ["a=true,b=12,c={1,2}", r"d=x\,y"]) == {"a": "true", "b": "12", "c": ["1", "2"], "d": "x,y"}
 
 
-def test_settings_that_are_wrong_or_not_emulated_are_refused() -> None:
-    assert refused(settings=("a.b",)) == 'failed parsing --set data: key "a.b" has no value'
-    said = "failed parsing --set data: the embedded lab takes lists as {a,b}, not a[0]"
-    assert refused(settings=("a[0]=1",)) == said
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("a,b=1", 'key "a" has no value (cannot end with ,)'),
+        ("a.b", 'key "b" has no value'),
+        ("a={b", "list must terminate with '}'"),
+        ("a[x]=1", 'error parsing index: strconv.Atoi: parsing "x": invalid syntax'),
+        ("a[-1]=x", "negative -1 index not allowed"),
+        ("a[99999]=x", "index of 99999 is greater than maximum supported index of 65536"),
+        ("a[0]x=1", "unexpected data at end of array index: ['x']"),
+        (
+            "a=1,a.b=2",
+            "unable to parse key: interface conversion: interface {} is int64, not map[string]interface {}",
+        ),
+        ("a=x,a[0]=y", "unable to parse key: interface conversion: interface {} is string, not []interface {}"),
+    ],
+)
+def test_settings_that_are_wrong_are_refused(setting: str, said: str) -> None:
+    assert refused(settings=(setting,)) == f"failed parsing --set data: {said}"
+
+
+def test_settings_may_be_json_files_and_literals(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a: b\n")
+    assert read([], json_settings=['a={"b":[1,null]},c="x"', "a.d="]) == {"a": {"b": [1, None], "d": None}, "c": "x"}
+    assert read([], file_settings=[f"a.b={tmp_path}/text"]) == {"a": {"b": "a: b\n"}}
+    assert read([], literals=["a.b={c,d}\\e"]) == {"a": {"b": "{c,d}\\e"}}
+    with pytest.raises(HelmError, match="failed parsing --set-json data a=x"):
+        read([], json_settings=["a=x"])
+    with pytest.raises(HelmError, match="failed parsing --set-file data: open /nope: no such file or directory"):
+        read([], file_settings=["a=/nope"])
 
 
 def test_null_removes_a_default_and_type_conflicts_are_warned_of() -> None:
