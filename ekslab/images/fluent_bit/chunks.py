@@ -28,8 +28,9 @@ class Chunk:
     source: str
     """The input it came from, `tail.0`, or `storage_backlog.1`."""
     path: str | None
-    """Its file. While the chunk waits for its next try, its events are only there."""
+    """Its file, in which its events are: thousands of them in memory would make the lab's garbage collection slow."""
     events: list[Event] = field(default_factory=list)
+    """Those of a chunk without a file."""
     records: int = 0
     size: int = 0
     """Bytes of its events, as they count for limits."""
@@ -73,21 +74,17 @@ class Storage:
         """Adds events of `size` bytes. Raises OSError when the disk is full."""
         if chunk.path is not None:
             self._process.append_text(chunk.path, "".join(map(_line, events)))
-        chunk.events += events
+        else:
+            chunk.events += events
         chunk.records += len(events)
         chunk.size += size
 
     def load(self, chunk: Chunk) -> list[Event]:
-        """The chunk's events, from its file if they aren't in memory. Raises `ValueError` for a damaged file."""
-        if chunk.events or chunk.path is None:
+        """The chunk's events. Raises `ValueError` for a damaged file."""
+        if chunk.path is None:
             return chunk.events
         _, *lines, _ = self._process.read_text(chunk.path).split("\n")
         return list(map(_event, lines))
-
-    def rest(self, chunk: Chunk) -> None:
-        """Keeps the events of a chunk that waits in its file only."""
-        if chunk.path is not None:
-            chunk.events = []
 
     def remove(self, chunk: Chunk) -> None:
         """Deletes the chunk's file, if it has one."""
@@ -107,11 +104,10 @@ class Storage:
                 try:
                     head, *lines, _ = self._process.read_text(path).split("\n")
                     chunk = Chunk(name, json.loads(head), source, path, created=self._process.kernel.now() / 1e9)
-                    events = list(map(_event, lines))
+                    chunk.records, chunk.size = len(lines), size_of(map(_event, lines))
                 except ValueError:
                     self._log.error(f"[storage] format check failed: {folder}/{name}")
                     continue
-                chunk.records, chunk.size = len(events), size_of(events)
                 self._log.info(f"[input:{source.split('.')[0]}:{source}] register {folder}/{name}")
                 self.kept[name] = chunk
                 yield chunk

@@ -39,7 +39,7 @@ class Output(Protocol):
     async def flush(self, tag: str, events: Sequence[Event]) -> Result: ...
 
 
-MOST_AT_ONCE = 16
+MOST_AT_ONCE = 8
 """Chunks that are sent at the same time: one that waits for an answer doesn't keep the others back."""
 
 
@@ -434,8 +434,6 @@ class Engine:
                 f"[engine] failed to flush chunk '{chunk.name}', retry in {wait} seconds: "
                 f"task_id={chunk.task}, {route} (out_id={target.number})"
             )
-            if len(self._tasks) > 1:
-                self._storage.rest(chunk)
             await self._process.sleep(wait)
 
     def _delivered(self, chunk: Chunk, target: _Target, attempt: int, where: str) -> None:

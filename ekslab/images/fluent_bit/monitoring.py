@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _FIRST_METRICS = 1.0
 _FIRST_STORAGE = 5.0
 """Seconds after the start until there is something to answer; until then it is 404."""
+_CHUNKS_UP = 128
+"""Chunks with files that Fluent Bit has in memory at most."""
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4"
 _WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
@@ -190,11 +192,11 @@ class Monitoring:
     def _storage(self) -> dict[str, Any]:
         chunks = list(self._chunks())
         stored = [chunk for chunk in chunks if chunk.path is not None]
-        up = [chunk for chunk in stored if chunk.events or chunk.busy]
+        up = stored[-_CHUNKS_UP:]
         inputs = {}
         for name in self._counts.get("input", {}):
             own = [chunk for chunk in chunks if chunk.source == name]
-            loaded = [chunk for chunk in own if chunk.events or chunk.busy]
+            loaded = [chunk for chunk in own if chunk.path is None or chunk in up]
             busy = [chunk for chunk in own if chunk.task is not None]
             size = sum(chunk.size for chunk in loaded)
             inputs[name] = {

@@ -50,8 +50,8 @@ _USUAL = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{1,9})Z", re.ASCII)
 _NAMED = {"EST": -5, "CST": -6, "MST": -7, "PST": -8, "EDT": -4, "CDT": -5, "MDT": -6, "PDT": -7}
 
 
-def parse_time(text: str) -> int:
-    """Nanoseconds since the epoch of a CRI line's time, `%Y-%m-%dT%H:%M:%S.%L%z`.
+def parse_time(text: str) -> int | None:
+    """Nanoseconds since the epoch of a CRI line's time, `%Y-%m-%dT%H:%M:%S.%L%z`; None if it fits into no record.
 
     Fluent Bit refuses no time. What it can't read, and all after that, stays at its start: year 1900, the day before
     the first of January, midnight, UTC. A day that the month doesn't have is one of the next month.
@@ -60,7 +60,12 @@ def parse_time(text: str) -> int:
     seconds = _whole_second(usual[1]) if usual is not None else None
     if usual is None or seconds is None:
         return _parse_time(text)
-    return seconds % 2**32 * 1_000_000_000 + int(float(f"0.{usual[2]}") * 1e9)
+    return _representable(seconds, int(float(f"0.{usual[2]}") * 1e9))
+
+
+def _representable(seconds: int, fraction: int) -> int | None:
+    """Nanoseconds since the epoch; a record's time has 32 bits of seconds without a sign."""
+    return seconds * 1_000_000_000 + fraction if 0 <= seconds < 2**32 and fraction < 1e9 else None
 
 
 @functools.lru_cache(maxsize=256)
@@ -71,7 +76,7 @@ def _whole_second(text: str) -> int | None:
         return None
 
 
-def _parse_time(text: str) -> int:
+def _parse_time(text: str) -> int | None:
     found = {"year": 1900, "month": 1, "day": 0, "hour": 0, "minute": 0, "second": 0}
     rest = text
     for name, least, most, end in _STEPS:
@@ -82,7 +87,7 @@ def _parse_time(text: str) -> int:
         if not rest.startswith(end):
             return _nanoseconds(found)
         rest = rest[1:]
-    digits = re.match(r"\d{1,9}", rest)
+    digits = re.match(r"\d+(?:[eE][+-]?\d+)?", rest[:9])
     if digits is None:
         return _nanoseconds(found)
     fraction = int(float(f"0.{digits[0]}") * 1e9)
@@ -111,13 +116,13 @@ def _offset(zone: re.Match[str]) -> int:
     return -seconds if zone["sign"] == "-" else seconds
 
 
-def _nanoseconds(found: dict[str, int], fraction: int = 0, offset: int = 0) -> int:
+def _nanoseconds(found: dict[str, int], fraction: int = 0, offset: int = 0) -> int | None:
     # The calendar repeats after 400 years of 146,097 days; Python's has no year 0.
     early = 0 if found["year"] else 1
     first = dt.date(found["year"] + 400 * early, found["month"], 1).toordinal() - 146_097 * early
     days = first + found["day"] - 1 - 719_163
     seconds = days * 86_400 + found["hour"] * 3600 + found["minute"] * 60 + found["second"] - offset
-    return seconds % 2**32 * 1_000_000_000 + fraction  # a record's time has 32 bits of seconds
+    return _representable(seconds, fraction)
 
 
 @dataclass
@@ -128,6 +133,11 @@ class Lines:
     key: str = "log"
     _pending: dict[str, tuple[Event, list[str]]] = field(default_factory=dict)
     """The first part of a split line, and the text of all parts so far, by stream."""
+    _carried: dict[str, list[str]] = field(default_factory=dict)
+    """Text of lines whose time fits into no record, by stream. Fluent Bit leaves it in its buffer: it comes before the
+    text of the next line."""
+    unpacked: int = 0
+    """Lines so far that made no event because of their time."""
 
     def feed(self, line: str, now: int) -> list[Event]:
         """Events that are complete with this line, which comes without its line end; `now` is in nanoseconds."""
@@ -143,15 +153,19 @@ class Lines:
 
     def flush(self) -> list[Event]:
         """Ends split lines whose last part hasn't come."""
-        return [self._whole(*self._pending.pop(stream)) for stream in list(self._pending)]
+        return [event for stream in list(self._pending) for event in self._whole(stream)]
 
     def _cri(self, line: str, now: int) -> list[Event] | None:
         match = CRI.fullmatch(line)
         if match is None:
             return None
         time, stream, flag, log = match.groups()
-        event = Event(parse_time(time) or now, {"time": time, "stream": stream, "_p": flag, "log": log})
-        return self._join(stream, event, partial=flag == "P")
+        at = parse_time(time)
+        event = Event(now if at == 0 else -1 if at is None else at, dict(zip(CRI_KEYS, match.groups(), strict=True)))
+        if flag == "F" and at is not None and stream not in self._pending and stream not in self._carried:
+            return [event]
+        self._pending.setdefault(stream, (event, self._carried.pop(stream, [])))[1].append(log)
+        return [] if flag == "P" else self._whole(stream)
 
     def _docker(self, line: str, now: int) -> list[Event] | None:
         try:
@@ -160,18 +174,16 @@ class Lines:
             return None
         if not isinstance(record, dict) or not isinstance(record.get("log"), str):
             return None
-        event = Event(parse_time(str(record.get("time", ""))) if record.get("time") else now, record)
-        return self._join(str(record.get("stream", "")), event, partial=not record["log"].endswith("\n"))
+        event = Event(parse_time(str(record.get("time", ""))) or now, record)
+        stream = str(record.get("stream", ""))
+        self._pending.setdefault(stream, (event, []))[1].append(record["log"])
+        return self._whole(stream) if record["log"].endswith("\n") else []
 
-    def _join(self, stream: str, event: Event, *, partial: bool) -> list[Event]:
-        if stream not in self._pending:
-            if not partial:
-                return [event]
-            self._pending[stream] = (event, [])
-        # The first part's time and flag stay, as Fluent Bit leaves them.
-        self._pending[stream][1].append(event.record["log"])
-        return [] if partial else [self._whole(*self._pending.pop(stream))]
-
-    @staticmethod
-    def _whole(first: Event, parts: list[str]) -> Event:
-        return Event(first.time, first.record | {"log": joined(parts)})
+    def _whole(self, stream: str) -> list[Event]:
+        """The event of all parts. The first one's time and flag stay, as Fluent Bit leaves them."""
+        first, parts = self._pending.pop(stream)
+        if first.time < 0:
+            self.unpacked += 1
+            self._carried[stream] = parts
+            return []
+        return [Event(first.time, first.record | {"log": joined(parts)})]

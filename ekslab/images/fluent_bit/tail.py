@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Ingest = Callable[[str, list[Event]], None]
 Count = Callable[..., None]
-_READ_SIZE = 1 << 18
+_READ_SIZE = 1 << 16
 _MARKER = 32
 """Bytes before a position by which a file is known again."""
 _PURGE_EVERY = 5.0
@@ -111,12 +111,12 @@ class Tail:
         purge_at = loop.time() + _PURGE_EVERY
         flush_at: float | None = None
         while True:
+            self._follow_names()
             if loop.time() >= scan_at:
                 self.scan()
                 scan_at = loop.time() + self._refresh
             while await self._read_all() and loop.time() < scan_at:
                 pass
-            self._follow_names()
             if loop.time() >= purge_at:
                 self._purge()
                 purge_at = loop.time() + _PURGE_EVERY
@@ -296,7 +296,10 @@ class Tail:
                 self._too_long(file)
                 file.skipping = False
             elif line := line.removesuffix(b"\r"):
+                unpacked = file.lines.unpacked
                 events += file.lines.feed(decoded(line), now)
+                if file.lines.unpacked > unpacked:
+                    self._log.error("[multiline] error packing event")
         if newline:
             file.before = (file.before + whole[-_MARKER:] + newline)[-_MARKER:]
         if len(file.rest) > self._limit:

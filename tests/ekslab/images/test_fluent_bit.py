@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -860,3 +861,31 @@ async def test_a_part_whose_end_never_comes_is_sent_at_the_stop(lab: Any) -> Non
     lab.node.filesystem.append_bytes(LOG, f' line}}\n{stamp} stdout F {{"n":2}}\n'.encode())
     await lab.fluent_bit()
     assert (await lab.delivered(3))[-1] == '{"n":2}'
+
+
+async def test_of_a_hundred_thousand_lines_none_is_lost_and_other_calls_are_answered(lab: Any) -> None:
+    await lab.grant()
+    shipper = await lab.fluent_bit()
+    await lab.ready(shipper, "stream processor started")
+    line = json.dumps({"pad": "x" * 500})
+    loud = await lab.start(
+        "falco",
+        "docker.io/library/nginx:1.29.3",
+        namespace="falco",
+        command=("sh", "-c", f"yes '{line}' | head -n 100000"),
+    )
+    client, waits = lab.client("logs"), []
+    counted: dict[str, float] = {}
+    while counted.get('fluentbit_output_proc_records_total{name="cloudwatch_logs.0"}', 0) < 100_000:
+        began = time.monotonic()
+        await asyncio.to_thread(client.describe_log_groups)
+        waits.append(time.monotonic() - began)
+        counted = await metrics(lab, shipper)
+        assert sum(waits) < 200, counted
+        await asyncio.sleep(0.1)
+    assert await loud.wait() == 0
+    assert counted['fluentbit_output_proc_records_total{name="cloudwatch_logs.0"}'] == 100_000
+    assert counted['fluentbit_output_dropped_records_total{name="cloudwatch_logs.0"}'] == 0
+    assert sorted(waits)[len(waits) * 19 // 20] < 0.5
+    streams = (await lab.call("logs", "describe_log_streams", logGroupName="falco"))["logStreams"]
+    assert streams[0]["lastIngestionTime"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ekslab.http import HttpRequest, HttpResponse
-from ekslab.node import Container, Node, Process, program
+from ekslab.node import Container, Node, Process, container_logs, program
 from ekslab.node.limits import INODE, MIB, NODE_MEMORY
 from tests.ekslab.node.conftest import Pod, Shown, image
 
@@ -378,14 +379,38 @@ async def test_a_node_that_is_full_goes_on_logging_and_starting_containers(pod: 
     assert pod.node.filesystem.size(pod.container.log_path) > before
 
 
-async def test_a_log_is_rotated_and_followed(pod: Pod, start) -> None:
+async def test_a_log_is_rotated_and_no_line_is_lost(pod: Pod, start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 MiB, five files, all before the last one compressed; a container that prints more waits for the kubelet."""
+    monkeypatch.setattr(container_logs, "_LOOK", 1.0)  # less than that, and two files have the same name
+    monkeypatch.setattr(container_logs, "_FILE", MIB)
+    monkeypatch.setattr(container_logs, "_FULL", 2 * MIB)
     loud: Pod = await start(pod_uid="loud", sandbox_id="loud")
-    first = pod.node.filesystem.walk(loud.container.log_path).inode
-    await loud.bash("for i in {1..6}; do head -c 1000000 /dev/zero | tr '\\0' a | fold -w 1000 > /proc/1/fd/1; done")
-    files = [path for path in pod.node.filesystem.files("/var/log/pods") if "loud" in path and ".log" in path]
-    assert len(files) == 2
-    assert pod.node.filesystem.walk(loud.container.log_path).inode is not first
-    assert sum(map(pod.node.filesystem.size, files)) < 9 * MIB
+    files = pod.node.filesystem
+    first = files.walk(loud.container.log_path).inode
+    one = "head -c 1500000 /dev/zero | tr '\\0' a | fold -w 1000"
+    await loud.bash(f"for i in {{1..5}}; do {one} > /proc/1/fd/1; done")
+    assert files.walk(loud.container.log_path).inode is not first
+
+    def logs() -> list[str]:
+        return [path for path in files.files("/var/log/pods") if "loud" in path and ".log" in path]
+
+    while sum(path.endswith(".gz") for path in logs()) < len(logs()) - 2:
+        await asyncio.sleep(0.05)
+    assert 3 <= len(logs()) <= 5
+    lines = 0
+    for path in logs():
+        data = files.read_bytes(path)
+        assert len(data) < 4 * MIB
+        lines += (gzip.decompress(data) if path.endswith(".gz") else data).count(b"\n")
+    assert lines == 5 * 1500
+
+
+async def test_what_is_printed_at_once_is_written_at_once(pod: Pod, start) -> None:
+    loud: Pod = await start(pod_uid="loud", sandbox_id="loud")
+    await loud.bash("head -c 3000000 /dev/zero | tr '\\0' a | fold -w 29 > /tmp/x; cat /tmp/x > /proc/1/fd/1")
+    lines = pod.node.filesystem.read_text(loud.container.log_path).splitlines()
+    assert len(lines) > 100_000
+    assert all(re.fullmatch(r"\S+Z stdout F a+", line) for line in lines)
 
 
 # -- other limits
