@@ -617,11 +617,12 @@ async def test_whatever_is_in_a_log_the_program_goes_on(lab: Any) -> None:
             '{"n":"caf\ue0c3"}',
             '{"n":"no cri"}',
             '{"n":"between"}',
-            '{"n":"joined"}',
+            '{"n":"never"}{"n":"never"}{"n":"joined"}',  # what had an impossible time comes before the next line
             '{"n":"last"}',
         ]
     )
     assert shipper.state == "running"
+    assert sum("[error] [multiline] error packing event" in line for line in lab.log(shipper)) == 3
 
 
 async def test_many_events_go_in_several_requests_and_keep_their_order(lab: Any) -> None:
