@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
+from falcorules.ast import MODIFIERS
 from falcorules.fields import FieldInfo, event_types, fields
 from falcorules.keys import PRIORITIES
 from falcorules.parser import OPERATORS
@@ -134,6 +135,8 @@ def _unknown_type(case: _Case) -> str:
 def _after_operand(case: _Case) -> str:
     """Something other than `and` or `or` follows a comparison or a macro."""
     suggestion = of_operator(case.word)
+    if case.name in MODIFIERS:
+        return f"`{case.name}` has to have a space on both sides, as in `proc.name = {case.name} (a, b)`."
     if case.word.startswith(")"):
         return "This `)` has no `(` before it."
     if case.word.startswith(","):
@@ -152,8 +155,8 @@ def _after_operand(case: _Case) -> str:
 def _operator_expected(case: _Case) -> str:
     if not case.word:
         return "The condition ends after a field: compare it with something, as in `proc.name = cat`."
-    if case.word[0] in "\"'":
-        return f"A space is missing after `{case.before}`."
+    if case.word in OPERATORS:
+        return f"A space is missing after `{case.word}`."
     if case.word in ("and", "or") or case.word[0] in "),":
         macro = case.before.partition(".")[0]
         also = f", or the macro `{macro}` alone was meant" if macro in case.known.macros else ""
@@ -263,7 +266,7 @@ _PATTERNS: tuple[tuple[str, Callable[[_Case], str]], ...] = (
         r"unknown filter:|invalid formatting",
         lambda case: f"There is no field `{case.word}` for an output.{of_field(case.word)}",
     ),
-    (r"unexpected token after '", _after_operand),
+    (r"unexpected token after '([^']*)'", _after_operand),
     (r"expected a valid check operator", _operator_expected),
     (r"expected (?:a '\)' token|'\)')", _closing),
     (r"expected a '\(' token, a field check", _operand_expected),
@@ -272,7 +275,19 @@ _PATTERNS: tuple[tuple[str, Callable[[_Case], str]], ...] = (
     (r"expected a (?:number|string) value|expected a list", _value_expected),
     (r"unknown event type (.*)", _unknown_type),
     (r"^(.*) is not a valid number", _not_a_number),
-    (r"'([^']*)' operator not supported .*", _unsupported),
+    (r"'([^']*)' (?:operator|with modifier) not supported .*", _unsupported),
+    (
+        r"invalid regex pattern: (.*)",
+        lambda case: (
+            f"Falco can't read this regular expression: {case.name}. It reads RE2's POSIX syntax, which has no "
+            "`(?i)` and no `\\d`: write `[0-9]`."
+        ),
+    ),
+    (
+        r"unknown field transfomer '([^']*)'",
+        lambda case: f"`{case.name}` takes several arguments.",
+    ),
+    (r"unknown multivalue", _always("Only `join`, `concat` and `getopt` take several arguments. Falco crashes here.")),
     (r"Invalid priority", _priority),
     (r"Item has no mapping for key '([^']*)'", _missing_key),
     (r"Mapping for key '([^']*)' is empty", lambda case: f"`{case.name}` has no value."),

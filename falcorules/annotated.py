@@ -242,7 +242,7 @@ class _Page:
     def of_others(self, report: Report) -> Iterator[Mark]:
         """Errors in other files, which stop Falco, too."""
         if report.refused:
-            yield Mark("error", report.refused)
+            yield Mark("error", plain(report.refused, "", self._known), report.refused)
         for file in report.files:
             for problem in file.errors:
                 origin = problem.locations[0].name
@@ -491,7 +491,8 @@ class _Page:
         except ConditionFault as fault:
             field = next((node for node in ast.walk(check.operand) if isinstance(node, ast.Field)), None)
             named = re.search(
-                r"field (\S+)$|type (\S+)$|^(\S+) is not a valid|^filter error: '(\S+)' operator", fault.message
+                r"field (\S+)$|type (\S+)$|^(\S+) is not a valid|^filter error: '(\S+)' (?:operator|with)",
+                fault.message,
             )
             word = next(filter(None, named.groups()), "") if named else field.name if field else ""
             yield self._fault(fault.message, text, word, at, check)

@@ -79,7 +79,7 @@ class Field(_Node):
     """A field of the event, with its `[argument]` if it has one."""
 
     name: str
-    argument: str = ""
+    argument: str | None = None
     position: Position = field(default=Position(), compare=False)
 
 
@@ -89,7 +89,7 @@ class Transformer(_Node):
 
     name: str
     arguments: tuple[Operand, ...]
-    argument: str = ""
+    argument: str | None = None
     position: Position = field(default=Position(), compare=False)
 
 
@@ -211,9 +211,9 @@ def _written(root: object, quoted: Callable[[str], str]) -> str:
             case Macro(name):
                 out.append(name)
             case Field(name, argument):
-                out.append(f"{name}[{_argument(argument, quoted)}]" if argument else name)
+                out.append(name if argument is None else f"{name}[{_argument(argument, quoted)}]")
             case Transformer(name, arguments, argument):
-                pending.append(f")[{_argument(argument, quoted)}]" if argument else ")")
+                pending.append(")" if argument is None else f")[{_argument(argument, quoted)}]")
                 pending.extend(_separated([_constant(item, exact=exact) for item in arguments], ", "))
                 pending.append(f"{name}(")
             case TransformerList(items):
@@ -228,7 +228,9 @@ def _written(root: object, quoted: Callable[[str], str]) -> str:
                 pending.extend([" exists", operand])
             case Check(operand, operator, value, modifier):
                 middle = f" {operator} {modifier} " if modifier else f" {operator} "
-                pending.extend([value, middle, operand])
+                # Only a name may stand in place of a list, and not in quotes.
+                takes_list = modifier or operator in ("in", "intersects", "pmatch")
+                pending.extend([value.text if takes_list and isinstance(value, Value) else value, middle, operand])
             case _:
                 raise TypeError(f"not a node of a condition: {node!r}")
     return "".join(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from falcorules import ast, patterns, values
@@ -49,6 +49,8 @@ _EITHER_SIDE = {
     "fd.net": ("fd.cip", "fd.sip", "fd.lip", "fd.rip"),
 }
 _ADDRESS_OF = {"fd.cnet": "fd.cip", "fd.snet": "fd.sip", "fd.lnet": "fd.lip", "fd.rnet": "fd.rip"}
+# What getopt() makes of arguments; Falco's name for it shows in errors.
+_FOUND_OPTIONS = FieldInfo("INTERNAL", "CHARBUF", is_list=True)
 # Names in Falco's table of events that no event has.
 _NAMELESS = frozenset({"", "NA"})
 
@@ -60,6 +62,10 @@ class ConditionFault(Exception):
         super().__init__(message)
         self.message = message
         self.position = position
+
+
+class FatalFault(ConditionFault):
+    """Falco ends at this condition, without a report."""
 
 
 @dataclass
@@ -123,20 +129,20 @@ def _lowered(root: ast.Expression, graph: Graph, checks: dict[int, int]) -> int:
 
 
 def _exists(node: ast.Exists, graph: Graph) -> int:
-    operand = _operand(node.operand, in_check=True)
+    operand = _operand(node.operand, node.position, in_check=True)
     if operand.source == ("field", "evt.type", None, ""):
         return graph.TRUE
     return graph.leaf(Leaf(operand, "exists"))
 
 
 def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) -> int:
-    left = _operand(node.operand, in_check=True)
-    place = _read_last(node.operand).position
+    place = node.position
+    left = _operand(node.operand, place, in_check=True)
     operator = "=" if node.operator == "==" else node.operator
-    if fault := _incomparable(operator, left):
+    if fault := _incomparable(operator, left, node.modifier):
         raise ConditionFault(f"filter error: {fault}", place)
     if isinstance(node.value, ast.Transformer):
-        right = _operand(node.value, in_check=True)
+        right = _operand(node.value, place, in_check=True)
         if operator in ("pmatch", "regex"):
             raise ConditionFault(f"operator '{operator.upper()}' doesn't support right-hand side fields", place)
         _comparable(left, right, place)
@@ -148,22 +154,12 @@ def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) 
         try:
             constants.append(_constant(text, operator, left))
         except BadValue as bad:
-            raise ConditionFault(bad.message, place) from None
+            raise (FatalFault if bad.fatal else ConditionFault)(bad.message, place) from None
     if node.modifier:
         return _modified(graph, left, operator, node.modifier, constants)
     if operator in LIST_OPERATORS:
         return _comparison(graph, left, operator, tuple(constants))
     return _comparison(graph, left, operator, constants[0])
-
-
-def _read_last(operand: ast.Operand) -> ast.Operand:
-    """The part of an operand that Falco's compiler visits last; its position is that of a fault."""
-    while True:
-        match operand:
-            case ast.Transformer(arguments=(*_, last)) | ast.TransformerList(items=(*_, last)):
-                operand = last
-            case _:
-                return operand
 
 
 def _modified(graph: Graph, left: Operand, operator: str, modifier: str, constants: list[Any]) -> int:
@@ -220,39 +216,43 @@ def _constant(text: str, operator: str, left: Operand) -> Any:
     if left.name == "evt.around" and operator != "=":
         raise BadValue("evt.around supports only '=' comparison operator")
     # Whatever is made of the type, it is compared with names of types.
-    if left.name == "evt.type" and text not in event_types() and text not in _NAMELESS:
-        raise BadValue(f"unknown event type {text}")
+    if left.name == "evt.type":
+        name = text.partition("\0")[0]
+        if name not in event_types() and name not in _NAMELESS:
+            raise BadValue(f"unknown event type {name}")
     return constant
 
 
-def _incomparable(operator: str, left: Operand) -> str:
+def _incomparable(operator: str, left: Operand, modifier: str) -> str:
     """Why `operator` can't be used on the type of `left`, in Falco's words; "" if it can."""
     if left.is_list:
         if left.type not in _LISTABLE:
             return f"list filters are not supported for type '{left.type}'"
         return "" if operator in ("in", "intersects", "exists") else f"'{operator}' operator not supported list filters"
+    refused = "operator"
     if left.type in NUMBER_TYPES:
         allowed, what = _NUMERIC, "numeric filters"
     elif left.type == "BOOL":
         allowed, what = _EQUALITY, "numeric filters"
     elif left.type in ADDRESS_TYPES or left.type in NETWORK_TYPES:
         allowed, what = _EQUALITY, "ip address and network filters"
+        refused = "with modifier" if modifier else refused
     elif left.type in STRING_TYPES:
         allowed, what = _STRING, "string filters"
     elif left.type == "BYTEBUF":
         allowed, what = _BUFFER, "buffer filters"
     else:
         return f"'{operator}' operator not supported for type '{left.type}'"
-    return "" if operator in allowed else f"'{operator}' operator not supported for {what}"
+    return "" if operator in allowed else f"'{operator}' {refused} not supported for {what}"
 
 
 def _comparable(left: Operand, right: Operand, position: Position) -> None:
     """Raises ConditionFault unless the fields on both sides may be compared."""
     if left.type in NETWORK_TYPES:
         raise ConditionFault("field type 'IPNET' doesn't support right-hand side fields", position)
-    if left.info and not left.info.right_hand:
+    if not left.info.right_hand:
         raise ConditionFault(f"field '{left.name}' doesn't support right-hand side fields", position)
-    if right.info and not right.info.right_hand:
+    if not right.info.right_hand:
         raise ConditionFault(f"field '{right.name}' can't be used as a right-hand side field", position)
     if (left.type, left.is_list) != (right.type, right.is_list):
         kinds = [f"{side.type}{' (list)' if side.is_list else ''}" for side in (left, right)]
@@ -266,8 +266,9 @@ def _comparable(left: Operand, right: Operand, position: Position) -> None:
 # Operands
 
 
-def _operand(node: ast.Operand, *, in_check: bool = False) -> Operand:
-    """The operand for a field or transformer, the innermost first. Raises ConditionFault."""
+def _operand(node: ast.Operand, place: Position, *, in_check: bool = False) -> Operand:
+    """The operand for a field or transformer, the innermost first. Raises ConditionFault, at `place`: a fault of a
+    check is reported where the check starts."""
     order: list[ast.Operand] = []
     pending: list[ast.Operand] = [node]
     while pending:
@@ -284,7 +285,7 @@ def _operand(node: ast.Operand, *, in_check: bool = False) -> Operand:
                 try:
                     reference = resolve(current.name, current.argument)
                 except UnknownField as unknown:
-                    raise ConditionFault(unknown.message, current.position) from None
+                    raise ConditionFault(unknown.message, place) from None
                 done[id(current)] = field_operand(reference, in_check=in_check and current is node)
             case ast.Value(text):
                 done[id(current)] = Operand(("constant", text), "CHARBUF")
@@ -294,13 +295,13 @@ def _operand(node: ast.Operand, *, in_check: bool = False) -> Operand:
                 done[id(current)] = Operand(source, "CHARBUF", is_list=True, base=("CHARBUF", True))
             case ast.Transformer():
                 arguments = [done[id(argument)] for argument in current.arguments]
-                done[id(current)] = _transformed(current, arguments)
+                done[id(current)] = _transformed(current, arguments, place)
     return done[id(node)]
 
 
 def check_operand(node: ast.Operand) -> None:
     """Raises ConditionFault unless a transformer accepts its arguments."""
-    _operand(node)
+    _operand(node, node.position)
 
 
 def compared_fields(name: str) -> tuple[str, ...]:
@@ -311,7 +312,8 @@ def compared_fields(name: str) -> tuple[str, ...]:
 def field_operand(reference: Reference, *, in_check: bool = False) -> Operand:
     """The operand for a field. In a check, a field may have several values."""
     info = reference.info
-    some = in_check and (reference.field in _EITHER_SIDE or (reference.field in ANCESTORS and not reference.argument))
+    all_ancestors = reference.field in ANCESTORS and reference.argument is None
+    some = in_check and (reference.field in _EITHER_SIDE or all_ancestors)
     source = _source_of(reference, some=some)
     return Operand(source, info.type, info.is_list, some=some, info=info, base=(info.type, info.is_list))
 
@@ -342,20 +344,24 @@ def _source_of(reference: Reference, *, some: bool) -> tuple[Any, ...]:
     return ("field", name, argument, conversion)
 
 
-def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
-    name, first, place = node.name, arguments[0], _read_last(node).position
+def _transformed(node: ast.Transformer, arguments: list[Operand], place: Position) -> Operand:
+    name, first = node.name, arguments[0]
+    if node.argument is not None and (name == "val" or len(arguments) == 1):
+        raise ConditionFault(f"filter error: transformer '{name}' does not support field arguments", place)
     if name == "val":
         return first
     source = ("call", name, tuple(argument.source for argument in arguments), node.argument)
-    if name in ("join", "concat", "getopt"):
+    if len(arguments) > 1:
+        if name not in ("join", "concat", "getopt"):
+            raise FatalFault("unknown multivalue transformer", place)
         if fault := _misapplied(node, [argument.base for argument in arguments]):
-            raise ConditionFault(fault, node.position)
-        return Operand(source, "CHARBUF", is_list=name == "getopt" and not node.argument)
-    if len(arguments) != 1:
-        raise ConditionFault(f"filter error: '{name}' transformer takes exactly one argument", place)
-    if first.source[0] in ("constant", "list") and not first.info:
-        raise ConditionFault(f"filter error: found null child node on '{name}' transformer", place)
-    if first.info and not first.info.transformable:
+            raise ConditionFault(fault, place)
+        if name == "getopt" and node.argument is None:
+            return Operand(source, "CHARBUF", is_list=True, info=_FOUND_OPTIONS)
+        return Operand(source, "CHARBUF")
+    if name in ("join", "concat", "getopt"):
+        raise ConditionFault(f"unknown field transfomer '{name}'", place)
+    if not first.info.transformable:
         raise ConditionFault(f"field '{first.name}' does not support transformers", place)
     kind, is_list = first.type, first.is_list
     if name == "len":
@@ -365,10 +371,7 @@ def _transformed(node: ast.Transformer, arguments: list[Operand]) -> Operand:
         supported = kind in ({"CHARBUF", "BYTEBUF"} if name == "b64" else STRING_TYPES)
     if not supported:
         raise ConditionFault(_unsupported(node, first), place)
-    if node.argument:
-        raise ConditionFault(f"transformer '{name}' does not support field arguments", place)
-    info = first.info and FieldInfo(first.info.name, kind, is_list, right_hand=first.info.right_hand)
-    return Operand(source, kind, is_list, info=info, base=first.base)
+    return Operand(source, kind, is_list, info=replace(first.info, type=kind, is_list=is_list), base=first.base)
 
 
 def _misapplied(node: ast.Transformer, arguments: list[tuple[str, bool]]) -> str:
@@ -383,8 +386,6 @@ def _misapplied(node: ast.Transformer, arguments: list[tuple[str, bool]]) -> str
             if not arguments[1][1]:
                 return "join() second argument must be a list"
         case "concat":
-            if len(arguments) < 2:
-                return "concat() requires at least 2 arguments"
             if any(argument != ("CHARBUF", False) for argument in arguments):
                 return "concat() arguments must be strings"
         case _:
@@ -396,16 +397,17 @@ def _misapplied(node: ast.Transformer, arguments: list[tuple[str, bool]]) -> str
                 return "getopt() second argument (optstring) must be a single value"
             if {kind for kind, _ in arguments} != {"CHARBUF"}:
                 return "getopt() arguments must be strings"
-            if len(node.argument.encode("utf-8", "surrogateescape")) > 1:
+            if node.argument is not None and len(node.argument.encode("utf-8", "surrogateescape")) != 1:
                 return "getopt() field argument must be a single option character"
             return ""
-    return f"transformer '{node.name}' does not support field arguments" if node.argument else ""
+    return "" if node.argument is None else f"transformer '{node.name}' does not support field arguments"
 
 
 def _unsupported(node: ast.Transformer, operand: Operand) -> str:
+    name = "NA" if operand.name == _FOUND_OPTIONS.name else operand.name
     return (
         f"can't add field transformer: type '{operand.type}' is not supported by '{node.name}' transformer "
-        f"applied on {'list ' if operand.is_list else ''}field '{operand.name}'"
+        f"applied on {'list ' if operand.is_list else ''}field '{name}'"
     )
 
 
@@ -438,7 +440,7 @@ def _is_field(text: str) -> bool:
     if match is None or (match[1] not in fields() and not match[1].startswith(("evt.arg.", "evt.rawarg."))):
         return False
     try:
-        resolve(match[1], match[2] or "")
+        resolve(match[1], match[2])
     except UnknownField:
         return False
     return True
@@ -453,7 +455,7 @@ def _is_simple(pattern: str) -> bool:
             at += 1
         elif ((at == 0 and size > 1) or at == size - 2) and character == "." and pattern[at + 1] in "+*?":
             at += 2
-        elif character in ".+*?^$()[]{}|\\":
+        elif character in ".+*?^$()[]{}|\\\0":
             return False
         else:
             at += 1
@@ -513,15 +515,18 @@ def _types_of_check(node: ast.Check, negated: bool, everything: frozenset[str]) 
 
 
 def _reject_untraceable(node: ast.Check | ast.Exists) -> None:
-    """Raises ConditionFault for a check whose event types Falco can't determine."""
-    if any(map(_transforms_event_type, ast.walk(node.operand))):
-        message = "event code search does not support `evt.type` checks with transformers"
-        raise ConditionFault(message, node.position)
-    if _is_event_type(node.operand) and isinstance(node, ast.Check) and isinstance(node.value, ast.Transformer):
+    """Raises FatalFault for a check whose event types Falco can't determine."""
+    sides: list[ast.Operand] = [node.operand]
+    compared = isinstance(node, ast.Check) and _is_event_type(node.operand) and isinstance(node.value, ast.Transformer)
+    if compared and isinstance(node, ast.Check):
+        sides.append(node.value)
+    if any(_transforms_event_type(part) for side in sides for part in ast.walk(side)):
+        raise FatalFault("event code search does not support `evt.type` checks with transformers", node.position)
+    if compared:
         message = (
             "right-hand field comparisons on `evt.type`/`syscall.type` checks are not supported by event code search"
         )
-        raise ConditionFault(message, node.position)
+        raise FatalFault(message, node.position)
 
 
 def _transforms_event_type(node: ast.Node) -> bool:
@@ -535,4 +540,4 @@ def _transforms_event_type(node: ast.Node) -> bool:
 
 
 def _is_event_type(operand: ast.Node) -> bool:
-    return isinstance(operand, ast.Field) and operand.name in ("evt.type", "syscall.type") and not operand.argument
+    return isinstance(operand, ast.Field) and operand.name in ("evt.type", "syscall.type") and operand.argument is None

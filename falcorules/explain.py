@@ -277,7 +277,7 @@ def _value(operand: ast.Operand, event: Event) -> str:
         values: list[Any] | None = None
         if compared := compared_fields(operand.name):
             values = [value for field in compared if (value := event.get(field)) is not None]
-        elif operand.name in ANCESTORS and not operand.argument:
+        elif operand.name in ANCESTORS and operand.argument is None:
             values = list((event.get(operand.name) or ())[1:])
         if values is not None:
             return ", ".join(map(as_text, values)) or "missing"

@@ -131,46 +131,50 @@ def _parameter_types() -> Mapping[str, str]:
 
 
 @cache
-def resolve(name: str, argument: str = "", *, in_output: bool = False) -> Reference:
-    """The field that `name[argument]` refers to. Raises UnknownField.
-
-    `in_output` is for output formats, where filter-only fields aren't allowed.
-    """
-    text = f"{name}[{argument}]" if argument else name
+def resolve(name: str, argument: str | None = None) -> Reference:
+    """The field that `name[argument]` refers to. Raises UnknownField."""
+    text = name if argument is None else f"{name}[{argument}]"
     info = fields().get(name)
-    if info is not None and info.filter_only and in_output:
-        raise UnknownField(f"{text} is filter only and cannot be used as a display field")
+    if name.startswith("arg"):
+        raise UnknownField("filter error: proc.arg filter not implemented yet")
     for family in _EVENT_ARGUMENTS:
         if name == family or name.startswith(f"{family}."):
             return _event_argument(family, name[len(family) + 1 :], argument, text)
+    if info is None and name.startswith("evt.around."):
+        raise UnknownField("wrong syntax for evt.around")
     if info is None and name.startswith(_PREFIXES) and not name.startswith("evt.args"):
         raise UnknownField(f"filter syntax error: {text}")
-    if name in ("evt.abspath", "evt.abspath.src", "evt.abspath.dst") and not argument:
+    if name in ("evt.abspath", "evt.abspath.src", "evt.abspath.dst") and argument is None:
         return Reference("evt.abspath", name[12:] or None, fields()["evt.abspath"], text)
     if name.startswith("evt.type.is."):
         wanted = name.removeprefix("evt.type.is.")
-        if argument or not (wanted in event_types() or wanted.isdigit()):
+        if argument is not None or not (wanted in event_types() or wanted.isdigit()):
             raise UnknownField(f"filter_check called with nonexistent field {text}")
         return Reference("evt.type.is", wanted, fields()["evt.type.is"], text)
-    if argument and name in ("evt.type.is", "thread.cgroup"):
+    if argument is not None and name in ("evt.type.is", "thread.cgroup"):
         raise UnknownField(f"filter syntax error: {text}")
-    if name.startswith("thread.cgroup.") and not argument:
+    if name.startswith("thread.cgroup.") and argument is None:
         subsystem = name.removeprefix("thread.cgroup.")
         if not re.fullmatch("[a-zA-Z_]+", subsystem):
             raise UnknownField(f"filter_check called with nonexistent field {text}")
         return Reference("thread.cgroup", subsystem, fields()["thread.cgroup"], text)
     if info is None:
-        if name.startswith(_PLUGIN) and (prefix := _longest_prefix(name)) and fields()[prefix].argument == "required":
+        prefix = _longest_prefix(name) if name.startswith(_PLUGIN) else ""
+        if argument is None and prefix and fields()[prefix].argument == "required":
             raise UnknownField(f"filter '{text}': {prefix} requires an argument but none provided")
         raise UnknownField(f"filter_check called with nonexistent field {text}")
     if name.startswith(_PLUGIN):
         _check_plugin_argument(info, argument, text)
-    elif argument and (not info.argument or name == "evt.abspath" or "]" in argument or not _is_index(name, argument)):
+    elif argument is None:
+        if info.argument == "required":
+            raise UnknownField(f"filter syntax error: {text}")
+    elif not info.argument or name == "evt.abspath" or not _is_index(name, argument):
         raise UnknownField(f"filter_check called with nonexistent field {text}")
-    elif not argument and info.argument == "required":
-        raise UnknownField(f"filter syntax error: {text}")
-    elif argument and name in ("fd.types", "evt.around") and not _is_number(argument):
-        raise UnknownField(f"{argument} is not a valid number")
+    else:
+        if name in ("fd.types", "evt.around"):
+            _check_number(argument)
+        if "]" in argument:
+            raise UnknownField(f"filter_check called with nonexistent field {text}")
     return Reference(name, argument or None, info, text)
 
 
@@ -183,28 +187,39 @@ def _is_index(name: str, argument: str) -> bool:
     return name not in _INDEXED or _is_number(argument)
 
 
-def _check_plugin_argument(info: FieldInfo, argument: str, text: str) -> None:
-    if not argument and info.argument == "required":
-        raise UnknownField(f"filter '{text}': {info.name} requires an argument but none provided")
-    if argument and not info.argument:
-        raise UnknownField(
-            f"filter '{text}': {info.name} does not allow nor require an argument but one is provided: {argument}"
-        )
-    if " " in argument:
-        raise UnknownField(f"filter '{text}': {info.name} has unbalanced argument brackets")
+def _check_plugin_argument(info: FieldInfo, argument: str | None, text: str) -> None:
+    if argument is None:
+        if info.argument == "required":
+            raise UnknownField(f"filter '{text}': {info.name} requires an argument but none provided")
+        return
+    read = text.partition(" ")[0].rstrip("\t\n\v\f\r")  # as far as Falco reads
+    start = len(info.name) + 1
+    given, closed, _ = read[start:].partition("]")
+    fault = ""
+    if len(read) == start:
+        fault = "terminates with incomplete argument brackets"
+    elif not closed:
+        fault = "has unbalanced argument brackets"
+    elif not info.argument:
+        fault = f"does not allow nor require an argument but one is provided: {given}"
+    if fault:
+        raise UnknownField(f"filter '{read}': {info.name} {fault}")
+    if start + len(given) + 1 != len(text):
+        raise UnknownField(f"filter_check called with nonexistent field {text}")
 
 
-def _event_argument(family: str, dotted: str, argument: str, text: str) -> Reference:
+def _event_argument(family: str, dotted: str, argument: str | None, text: str) -> Reference:
     base = fields()[family]
     if not dotted:
-        if not argument:
+        if argument is None:
             raise UnknownField(f"filter syntax error: {text}")
         if family == "evt.rawarg":
             raise UnknownField("evt.arg fields must be expressed explicitly")
-        if not _is_number(argument):
-            raise UnknownField(f"{argument} is not a valid number")
+        _check_number(argument)
+        if "]" in argument:
+            raise UnknownField(f"filter_check called with nonexistent field {text}")
         return Reference(family, argument, base, text)
-    if argument or dotted not in _parameter_types():
+    if argument is not None or dotted not in _parameter_types():
         if any(dotted.startswith(name) for name in _parameter_types()):
             raise UnknownField(f"filter_check called with nonexistent field {text}")
         raise UnknownField(f"unknown event argument {text[len(family) + 1 :]}")
@@ -214,5 +229,12 @@ def _event_argument(family: str, dotted: str, argument: str, text: str) -> Refer
     return Reference(family, dotted, FieldInfo(family, kind, right_hand=False, transformable=False), text)
 
 
+def _check_number(argument: str) -> None:
+    """Raises UnknownField unless what stands before the first bracket is a number."""
+    read = argument.partition("]")[0]
+    if not _is_number(read):
+        raise UnknownField(f"{read} is not a valid number")
+
+
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"\s*[+-]?[0-9]+", text) is not None
+    return re.fullmatch(r"[\t\n\v\f\r ]*[+-]?[0-9]+", text) is not None

@@ -8,6 +8,9 @@ from typing import Any
 
 from falcorules.fields import FieldInfo
 
+# Of a constant, a list, and what is made of several values: Falco's name for it shows in errors.
+UNNAMED = FieldInfo("NA", "CHARBUF")
+
 
 @dataclass(frozen=True)
 class Operand:
@@ -23,12 +26,12 @@ class Operand:
     type: str
     is_list: bool = False
     some: bool = False
-    info: FieldInfo | None = None
+    info: FieldInfo = UNNAMED
     base: tuple[str, bool] = ("CHARBUF", False)
 
     @property
     def name(self) -> str:
-        return self.info.name if self.info else ""
+        return self.info.name
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from falcorules import ast, keys
 from falcorules.ast import Position
-from falcorules.compile import Compiled, ConditionFault, compile_condition
+from falcorules.compile import Compiled, ConditionFault, FatalFault, compile_condition
 from falcorules.document import Node, documents
 from falcorules.expansion import MAX_TEXT, ListExpander, MacroResolver
 from falcorules.graph import Graph
@@ -107,6 +107,8 @@ class Loader:
         self.graph = Graph()
         self.rules: list[Rule] = []
         self.requirements: list[list[tuple[str, str]]] = []
+        # What Falco says where it ends while it reads a file.
+        self.death = ""
         self._appended = ((SUGGESTED_OUTPUT,) if suggested_output else ()) + tuple(append_output)
         self._contents: dict[str, bytes] = {}
         self._lists: dict[str, ListItem] = {}
@@ -126,6 +128,10 @@ class Loader:
         try:
             self._read(content, trail)
             self._compile()
+        except FatalFault as fault:
+            self.death = f"Runtime error: {fault.message}. Exiting."
+        except SchemaFault as fault:
+            self.death = str(fault)
         except Refused as refused:
             report.errors.append(self._problem(refused.code, refused.message, refused.trail, refused.expression))
         return report
@@ -151,11 +157,14 @@ class Loader:
     def missing_plugins(self) -> str:
         """Falco's message for a plugin requirement that isn't met; "" if all are."""
         for alternatives in self.requirements:
-            if not any(
-                name in PLUGINS and compatible(PLUGINS[name], parse_version(version)) for name, version in alternatives
-            ):
-                wanted = ", or ".join(f"{name} (>= {version})" for name, version in alternatives)
+            known = next(((name, version) for name, version in alternatives if name in PLUGINS), None)
+            if known is None:
+                wanted = ", ".join(f"{name} (>= {version})" for name, version in alternatives)
                 return f"Plugin requirement not satisfied, must load one of: {wanted}"
+            name, version = known
+            if not compatible(PLUGINS[name], parse_version(version)):
+                have = ".".join(map(str, PLUGINS[name]))
+                return f"Plugin '{name}' version '{have}' is not compatible with required plugin version '{version}'"
         return ""
 
     # Reports
@@ -182,6 +191,8 @@ class Loader:
         try:
             self._report.schema_warnings = schema_warnings(roots) if roots else None
         except SchemaFault as fault:
+            if fault.fatal:
+                raise
             raise Refused("LOAD_ERR_YAML_PARSE", str(fault), trail) from None
         for root in roots:
             if root.kind not in ("map", "sequence"):
@@ -634,6 +645,8 @@ class Loader:
         try:
             if compiled is None:
                 compiled = self._compiled[key] = compile_condition(expression, self.graph)
+        except FatalFault:
+            raise
         except ConditionFault as fault:
             place = _in_condition(fault.position, condition, rule.condition_trail)
             if rule.skip_if_unknown and _is_unknown(fault.message):
@@ -671,16 +684,21 @@ class Loader:
         for check in ast.walk(expression):
             if not isinstance(check, ast.Check | ast.Exists):
                 continue
-            fields = [node.name for node in ast.walk(check.operand) if isinstance(node, ast.Field)]
+            fields = [node.name for node in _outside_lists(check.operand) if isinstance(node, ast.Field)]
             if (
                 isinstance(check, ast.Check)
                 and fields
                 and fields[-1].startswith(("ka.", "jevt."))
                 and check.operator in ("=", "==", "!=", "in", "intersects", "pmatch")
             ):
-                values = check.value.items if isinstance(check.value, ast.ValueList) else (check.value,)
-                unsafe = unsafe or any("<NA>" in (value, getattr(value, "text", "")) for value in values)
-                fields += [node.name for node in ast.walk(check.value) if isinstance(node, ast.Field)]
+                for node in _outside_lists(check.value):
+                    match node:
+                        case ast.ValueList(values):
+                            unsafe = unsafe or "<NA>" in values
+                        case ast.Value(text):
+                            unsafe = unsafe or text == "<NA>"
+                        case ast.Field(name):
+                            fields.append(name)
             found.update(fields)
         place = _in_condition(Position(0, 0, 0), condition, rule.condition_trail)
         if unsafe:
@@ -694,6 +712,16 @@ _REPLACE_ORDER = (
     *("condition", "exceptions", "output", "desc", "tags", "priority", "capture", "capture_duration"),
     *("enabled", "warn_evttypes", "skip-if-unknown-filter"),
 )
+
+
+def _outside_lists(operand: ast.Operand) -> Iterator[ast.Operand]:
+    """An operand and what is in it, except in the lists among a transformer's arguments."""
+    pending = [operand]
+    while pending:
+        operand = pending.pop()
+        yield operand
+        if isinstance(operand, ast.Transformer):
+            pending.extend(reversed(operand.arguments))
 
 
 def _is_unknown(message: str) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeAlias
 
 from falcorules import ast
-from falcorules.compile import ConditionFault, check_operand
+from falcorules.compile import ConditionFault, FatalFault, check_operand
 from falcorules.fields import ANCESTORS, FIXED, TIMES, UnknownField, fields, resolve
 from falcorules.parser import ParseFailure, Parser
 from falcorules.text import MISSING, as_text, iso8601
@@ -95,6 +95,8 @@ def _token(parser: Parser, text: str, at: int) -> tuple[Token, int]:
             check_operand(operand)
             fields = [node for node in ast.walk(operand) if isinstance(node, ast.Field)]
             return Token(operand, tuple(_named(node) for node in fields), width), end
+        except FatalFault as fault:
+            raise BadFormat(fault.message) from None
         except (ConditionFault, UnknownField):
             continue
     # Falco tries ever shorter names, and reports the last one, of one letter.
@@ -103,7 +105,7 @@ def _token(parser: Parser, text: str, at: int) -> tuple[Token, int]:
 
 def _named(field: ast.Field) -> tuple[str, str, str | None]:
     """The name of a field in `output_fields`, and the arguments for `Event.get`. Raises UnknownField."""
-    reference = resolve(field.name, field.argument, in_output=True)
+    reference = resolve(field.name, field.argument)
     argument = reference.argument
     if argument is None and reference.field in ANCESTORS:
         argument = "0"  # the process itself
@@ -112,16 +114,14 @@ def _named(field: ast.Field) -> tuple[str, str, str | None]:
 
 def _transformers(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
     """The transformer that starts here, if any, and where it ends; then the same without its [argument]."""
-    parser.at = at
-    try:
-        found = parser.transformer()
-    except ParseFailure:
-        return
-    end = parser.at
-    if found:
-        yield found, end
-        if found.argument:
-            yield replace(found, argument=""), parser.text.rindex("[", at, end)
+    for index in (True, False):
+        parser.at = at
+        try:
+            found = parser.transformer(index=index)
+        except ParseFailure:
+            continue
+        if found:
+            yield found, parser.at
 
 
 def _candidates(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
@@ -135,7 +135,7 @@ def _candidates(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
         found = parser.field()
     except ParseFailure:
         found = None
-    if found and found.argument:
+    if found and found.argument is not None:
         yield found, parser.at
     name = name[:_LONGEST_NAME]
     while name:
@@ -145,7 +145,9 @@ def _candidates(parser: Parser, at: int) -> Iterator[tuple[ast.Operand, int]]:
 
 
 def _got(get: Getter, field: str, argument: str | None) -> Any:
-    return FIXED[field] if field in FIXED else get(field, argument)
+    if field in FIXED:
+        return FIXED[field]
+    return None if fields()[field].filter_only else get(field, argument)
 
 
 def _shown(token: Token, get: Getter) -> str:

@@ -42,7 +42,7 @@ _FIELD_ARGUMENT = re.compile(rf"[^\]\[\"'{_SPACE}]+")
 _BLANK = re.compile(r"[ \t\b\r\n]+")
 _LINE_BREAK = re.compile(r"[\r\n]")
 _TRANSFORMER = re.compile(rf"(?:{'|'.join(TRANSFORMERS)})\(")
-_BOOLEAN_WORD = re.compile(rf"(?:and|or)(?=[({_SPACE}\b]|$)")
+_BOOLEAN_WORD = re.compile(r"(?:and|or|not)(?![a-zA-Z0-9])")
 _UNESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", " ": "\\", "\\": "\\", "/": "/"}
 
 
@@ -108,9 +108,7 @@ class Parser:
     """Parses one text. After a ParseFailure, `position()` is the place that Falco reports."""
 
     def __init__(self, text: str) -> None:
-        self.size = len(text)
-        # Falco's lexer stops at a NUL, and then finds text left over.
-        self.text = text.split("\0", 1)[0]
+        self.text = text
         self.at = 0
         self.last = ""
         self._breaks = [match.start() for match in _LINE_BREAK.finditer(text)]
@@ -122,10 +120,10 @@ class Parser:
 
     def parse(self) -> ast.Expression:
         """The tree of the whole text. Raises ParseFailure."""
-        if not self.size:
+        if not self.text:
             raise ParseFailure("filter input string is empty")
         expression = self._expression()
-        if self.at != self.size:
+        if self.at != len(self.text):
             raise ParseFailure(f"unexpected token after '{self.last}', expecting 'or', 'and'")
         return expression
 
@@ -138,10 +136,10 @@ class Parser:
         """The name of a field that starts here; "" if there is none."""
         return self.last if self._token(_FIELD) else ""
 
-    def transformer(self) -> ast.Transformer | None:
-        """The transformer that starts here, if any. Raises ParseFailure."""
+    def transformer(self, *, index: bool = True) -> ast.Transformer | None:
+        """The transformer that starts here, if any, with or without the `[argument]` after it. Raises ParseFailure."""
         position = self.position()
-        return self._transformer(position) if self._token(_TRANSFORMER) else None
+        return self._transformer(position, index=index) if self._token(_TRANSFORMER) else None
 
     # Expressions. The grammar is or > and > not > check > ( or ); instead of calling each other, the rules push a
     # frame, so that deep nesting costs memory and not stack.
@@ -221,39 +219,33 @@ class Parser:
             return ast.Exists(operand, position)
         if operator := self._operator(NUMBER_OPERATORS):
             return ast.Check(operand, operator, self._number_or_transformer(), position=position)
-        if operator := self._operator(STRING_OPERATORS):
-            if modifier := self._modifier():
-                return ast.Check(operand, operator, self._list_or_transformer(), modifier, position)
+        if operator := self._operator(STRING_OPERATORS, blank=True):
+            if modifier := self._modifier(operator):
+                return ast.Check(operand, operator, self._list_or_name(), modifier, position)
             return ast.Check(operand, operator, self._string_or_transformer(), position=position)
         if operator := self._operator(LIST_OPERATORS):
             return ast.Check(operand, operator, self._list_or_transformer(), position=position)
         raise ParseFailure(f"expected a valid check operator: one of {_quoted(OPERATORS)}")
 
-    def _modifier(self) -> str:
+    def _modifier(self, operator: str) -> str:
         """oneof, anyof or allof, if it has blanks around it and a list follows; else it is a string like any other."""
         start, last = self.at, self.last
-        if self._blank() or self.last[0].isalpha():  # the blank after a word has been read
-            for word in ast.MODIFIERS:
-                if self._literal(word) and self._blank():
-                    names_list = _IDENTIFIER.match(self.text, self.at) and not _BOOLEAN_WORD.match(self.text, self.at)
-                    if names_list or self.text[self.at : self.at + 1] == "(":
-                        return word
+        # The blank after an operator that is a word has been read with it.
+        if operator[0].isalpha() or self._blank():
+            modifier = self._operator(ast.MODIFIERS, blank=True)
+            names_list = _IDENTIFIER.match(self.text, self.at) and not _BOOLEAN_WORD.match(self.text, self.at)
+            if modifier and (names_list or self.text.startswith("(", self.at)):
+                return modifier
         self.at, self.last = start, last
         return ""
 
     # Operands
 
     def _field(self, position: Position) -> ast.Field:
-        name, argument = self.last, ""
-        if self._literal("["):
-            if not self._quoted() and not self._token(_FIELD_ARGUMENT):
-                raise ParseFailure("expected a valid field argument: a quoted string or a bare string")
-            argument = self.last
-            if not self._literal("]"):
-                raise ParseFailure("expected a ']' token")
-        return ast.Field(name, argument, position)
+        name = self.last
+        return ast.Field(name, self._index(), position)
 
-    def _transformer(self, position: Position) -> ast.Transformer:
+    def _transformer(self, position: Position, *, index: bool = True) -> ast.Transformer:
         """The transformer whose name and parenthesis have just been read."""
         calls = [_Call(self.last[:-1], position)]
         while True:
@@ -294,14 +286,15 @@ class Parser:
                 if not call.name:
                     done = ast.TransformerList(tuple(call.arguments), call.position)
                     continue
-                done = ast.Transformer(call.name, tuple(call.arguments), self._index(), call.position)
+                argument = self._index() if calls or index else None
+                done = ast.Transformer(call.name, tuple(call.arguments), argument, call.position)
                 if not calls:
                     return done
 
-    def _index(self) -> str:
-        """The `[argument]` that may follow a transformer."""
+    def _index(self) -> str | None:
+        """The `[argument]` that may follow a field or a transformer."""
         if not self._literal("["):
-            return ""
+            return None
         if not self._quoted() and not self._token(_FIELD_ARGUMENT):
             raise ParseFailure("expected a valid field argument: a quoted string or a bare string")
         argument = self.last
@@ -321,7 +314,7 @@ class Parser:
             self._blank()
             if not self._literal(")"):
                 raise ParseFailure("expected a ')' token closing the transformer")
-            return ast.Transformer("val", (field,), position=position)
+            return ast.Transformer("val", (field,), self._index(), position)
         if self._token(_TRANSFORMER):
             return self._transformer(position)
         return None
@@ -347,17 +340,29 @@ class Parser:
         )
 
     def _list_or_transformer(self) -> ast.Operand:
-        self._blank()
-        position = self.position()
-        if self._literal("("):
-            return self._list(position)
+        if listed := self._list_or_nothing():
+            return listed
         if transformer := self._right_hand_transformer():
             return transformer
+        position = self.position()
         if self._token(_IDENTIFIER):
             return ast.Value(self.last, position)
         raise ParseFailure(
             f"expected a list, an identifier, or a field with a valid transformer: {_quoted(('val', *TRANSFORMERS))}"
         )
+
+    def _list_or_name(self) -> ast.Operand:
+        """What follows a modifier, which isn't one unless this does."""
+        if listed := self._list_or_nothing():
+            return listed
+        position = self.position()
+        self._token(_IDENTIFIER)
+        return ast.Value(self.last, position)
+
+    def _list_or_nothing(self) -> ast.ValueList | None:
+        self._blank()
+        position = self.position()
+        return self._list(position) if self._literal("(") else None
 
     def _list(self, position: Position) -> ast.ValueList:
         values: list[str] = []
@@ -405,14 +410,14 @@ class Parser:
         self.at += len(literal)
         return True
 
-    def _operator(self, operators: tuple[str, ...]) -> str:
+    def _operator(self, operators: tuple[str, ...], *, blank: bool = False) -> str:
+        """The first of the operators that stands here; with `blank`, a word only if a blank follows, which is read."""
         for operator in operators:
-            if not self._literal(operator):
-                continue
-            # As in Falco, a word without a blank after it stays consumed: "globin (x)" is read as "in (x)".
-            if operators is STRING_OPERATORS and operator[0].isalpha() and not self._blank():
-                return ""
-            return operator
+            start, last = self.at, self.last
+            if self._literal(operator):
+                if not (blank and operator[0].isalpha()) or self._blank():
+                    return operator
+                self.at, self.last = start, last
         return ""
 
     def _quoted(self) -> bool:
@@ -420,12 +425,14 @@ class Parser:
         if delimiter not in ("'", '"'):
             return False
         end = self.at + 1
-        while (end := self.text.find(delimiter, end)) >= 0 and (
+        # Falco looks for the quote as far as a NUL.
+        limit = nul if (nul := self.text.find("\0", self.at)) >= 0 else len(self.text)
+        while (end := self.text.find(delimiter, end, limit)) >= 0 and (
             self.text[end - 1] == "\\" if end > self.at + 1 else False
         ):
             end += 1
         if end < 0:
-            self.last = self.text[self.at :]
+            self.last = self.text[self.at : limit]
             return False
         body = self.text[self.at + 1 : end]
         self.at = end + 1

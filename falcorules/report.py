@@ -146,6 +146,8 @@ class Problem:
 
     def __str__(self) -> str:
         title = ERRORS[self.code] if self.code in ERRORS else WARNINGS[self.code][0]
+        if self.deprecated_field:
+            title += f": field '{self.deprecated_field}'"
         places = "\n    ".join(map(str, self.locations))
         return f"In {places}\n------\n{self.snippet}------\n{self.code} ({title}): {self.message}\n"
 
@@ -179,12 +181,14 @@ class FileReport:
         }
 
     def __str__(self) -> str:
-        if self.successful:
-            return f"{self.name}: Ok{', with warnings' if self.warnings else ''}\n"
-        parts = [f"{self.name}: Invalid\n"]
+        if self.successful and self.warnings:
+            return f"{self.name}: Ok, with warnings\n"
+        parts = [f"{self.name}: {'Ok' if self.successful else 'Invalid'}\n"]
         if self.schema_warnings:
             lines = "".join(f"{warning}\n------\n" for warning in self.schema_warnings)
             parts.append(f"{len(self.schema_warnings)} Schema warnings:\n------\n{lines}\n")
+        if self.successful:
+            return "".join(parts)
         parts.append(f"{len(self.errors)} Errors:\n{''.join(map(str, self.errors))}")
         if self.warnings:
             parts.append(f"\n{len(self.warnings)} Warnings:\n{''.join(map(str, self.warnings))}")

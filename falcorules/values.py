@@ -27,18 +27,25 @@ MAX_CONSTANT = 256
 
 
 class BadValue(Exception):
-    """A constant isn't a value of the field's type. `message` is Falco's."""
+    """A constant isn't a value of the field's type. `message` is Falco's; `fatal` is True if it ends Falco."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
         super().__init__(message)
         self.message = message
+        self.fatal = fatal
 
 
 def convert(text: str, kind: str) -> Any:
     """`text` as a value of type `kind`: str, int, float, bool, bytes; an address is packed bytes, a network an
     (address bits, mask bits, packed length) triple. Raises BadValue."""
+    if kind == "BYTEBUF":
+        data = text.encode("utf-8", "surrogateescape")
+        if len(data) >= MAX_CONSTANT:
+            raise BadValue("filter parameter too long (byte buf)")
+        return data
+    dotted = "." in text
+    text = text.partition("\0")[0]
     if kind in STRING_TYPES:
-        text = text.partition("\0")[0]
         if (used := len(text.encode("utf-8", "surrogateescape")) + 1) > MAX_CONSTANT:
             raise BadValue(f"filter parameter too long (used={used}, available={MAX_CONSTANT}):{text}")
         return text
@@ -57,16 +64,11 @@ def convert(text: str, kind: str) -> Any:
         return _port(text)
     if kind in ADDRESS_TYPES:
         packed = address(text)
-        if packed is None or (len(packed) == 4) is not ("." in text):
-            raise BadValue(f"unrecognized {'IPv4' if '.' in text else 'IPv6'} address {text}")
+        if packed is None or (len(packed) == 4) is not dotted:
+            raise BadValue(f"unrecognized {'IPv4' if dotted else 'IPv6'} address {text}")
         return packed
     if kind in NETWORK_TYPES:
-        return _network(text)
-    if kind == "BYTEBUF":
-        data = text.encode("utf-8", "surrogateescape")
-        if len(data) >= MAX_CONSTANT:
-            raise BadValue("filter parameter too long (byte buf)")
-        return data
+        return _network(text, dotted)
     if kind == "DOUBLE":
         # Falco reads a 32-bit integer, and then makes it a fraction.
         return float(_scan(text, 32, signed=True))
@@ -104,7 +106,7 @@ def _port(text: str) -> int:
         return 0
     if text.isascii() and text.isdigit():
         if int(text[:20]) >= 1 << 31:
-            raise BadValue("stoi")
+            raise BadValue("stoi", fatal=True)
         return int(text) & 0xFFFF
     try:
         return socket.getservbyname(text)
@@ -123,9 +125,8 @@ def address(text: str) -> bytes | None:
         return None
 
 
-def _network(text: str) -> tuple[int, int, int]:
+def _network(text: str, is_v4: bool) -> tuple[int, int, int]:
     host, slash, length = text.partition("/")
-    is_v4 = "." in text
     if not slash:
         raise BadValue(f"unrecognized IP network {text}" if is_v4 else f"invalid v6 netmask: {text}")
     packed = address(host)

@@ -85,7 +85,7 @@ def _rule(name: str = "R", **keys: str) -> str:
             "Expected values array to contain a list of strings",
         ),
         (_rule(output="'%'"), "LOAD_ERR_COMPILE_OUTPUT", "unknown filter: unexpected token after"),
-        (_rule(output="'%fd.ip'"), "LOAD_ERR_COMPILE_OUTPUT", "unknown filter: unexpected token after '"),
+        (_rule(output="'%tolower(proc.name, fd.name)'"), "LOAD_ERR_COMPILE_OUTPUT", "unknown multivalue transformer"),
         (_rule(condition="evt.type = nothing"), "LOAD_ERR_COMPILE_CONDITION", "unknown event type nothing"),
         ("- rule: R\n  enabled: false", "LOAD_ERR_VALIDATE", "no rule by that name already exists"),
         ("- rule: R\n  tags: [a]", "LOAD_ERR_YAML_VALIDATE", "Item has no mapping for key 'enabled'"),
@@ -165,11 +165,6 @@ def test_an_error_has_falcos_code_and_words(report_on: ReportOn, text: str, code
         (f"proc.name = {'x' * 256}", "filter parameter too long"),
         ("fd.sip = ::ffff:1.2.3.4", "unrecognized IPv4 address"),
         ("fd.snet = ::/0", "invalid v6 netmask 0"),
-        ("tolower(evt.type) = open", "does not support `evt.type` checks with transformers"),
-        (
-            "evt.type = val(proc.name)",
-            "right-hand field comparisons on `evt.type`/`syscall.type` checks are not supported",
-        ),
         ("evt.around[1] > 5", "evt.around supports only '=' comparison operator"),
         ("evt.arg = x", "filter syntax error: evt.arg"),
         ("evt.arg.nothing = x", "unknown event argument nothing"),
@@ -195,10 +190,24 @@ def test_an_error_has_falcos_code_and_words(report_on: ReportOn, text: str, code
         ("proc.name = val(proc.aname[1])", "can't be used as a right-hand side field"),
         ("tolower(proc.pid) = 1", "type 'INT64' is not supported by 'tolower' transformer"),
         ("tolower(proc.aname) = x", "field 'proc.aname' does not support transformers"),
-        ("concat(proc.name) = x", "concat() requires at least 2 arguments"),
+        ("concat(proc.name) = x", "unknown field transfomer 'concat'"),
+        ("proc.name = join(proc.args)", "unknown field transfomer 'join'"),
+        ("join(',', (a.b, 'x')) = x", "filter_check called with nonexistent field a.b"),
+        ("getopt(proc.args, 'x:') = a", "getopt() first argument must be a list"),
+        ("tolower(proc.name)[1] = a", "filter error: transformer 'tolower' does not support field arguments"),
+        ("join(',', (proc.name))[1] = a", "transformer 'join' does not support field arguments"),
+        ("getopt((proc.name), 'a')['ab'] = x", "getopt() field argument must be a single option character"),
+        ("getopt((proc.name), 'a')[''] = x", "getopt() field argument must be a single option character"),
+        ("proc.name = val(fd.name)[x]", "filter error: transformer 'val' does not support field arguments"),
+        (
+            "tolower(len(proc.name)) = 1",
+            "type 'UINT64' is not supported by 'tolower' transformer applied on field 'proc",
+        ),
+        ("tolower(getopt((proc.name), 'a')) = x", "'=' operator not supported list filters"),
+        ("len(getopt((proc.name), 'a')) = val(proc.name)", "field 'INTERNAL' has type 'UINT64' while the right-hand"),
+        ("concat(proc.name, 'x') = val(proc.pid)", "field 'NA' has type 'CHARBUF' while the right-hand side field"),
+        ("fd.ip contains oneof (a)", "'contains' with modifier not supported for ip address and network filters"),
         ("join(proc.name, proc.exe) = x", "join() second argument must be a list"),
-        ("tolower('x') = x", "found null child node"),
-        ("len((proc.name)) = 1", "found null child node"),
         ("proc.cmdnargs = len(fd.types)", "can't be used as a right-hand side field"),
     ],
 )
@@ -212,6 +221,10 @@ def test_a_condition_that_cannot_be_compiled(report_on: ReportOn, condition: str
         "rule condition",
         "condition expression",
     ]
+    # Whatever in a check is wrong, its place is where the check starts.
+    starts = len("evt.type = execve and ") + (condition.find("proc.pid") if " and " in condition else 0)
+    condition_place, place = report.errors[0].locations[-2:]
+    assert place.offset - condition_place.offset == starts
 
 
 @pytest.mark.parametrize(
@@ -224,6 +237,8 @@ def test_a_condition_that_cannot_be_compiled(report_on: ReportOn, condition: str
         "evt.rawarg.flags < 515",
         "evt.rawarg.trusted_exepath pmatch ('')",
         "evt.rawarg.res exists",
+        "tolower('x') = x",
+        "len((proc.name)) = 1",
         "fd.sport in (http, 8080, '')",
         "fd.net in (10.0.0.0/8, ::1/128)",
         "evt.type in ('', NA)",  # names in the table of events that no event has
@@ -429,9 +444,35 @@ def test_a_missing_plugin_is_said(report_on: ReportOn) -> None:
         "- required_plugin_versions: [{name: json, version: 0.7.0, alternatives: [{name: x, version: 1.0.0}]}]"
     )
     assert not report.successful
-    assert report.refused == ("Plugin requirement not satisfied, must load one of: json (>= 0.7.0), or x (>= 1.0.0)")
+    assert report.refused == ("Plugin requirement not satisfied, must load one of: json (>= 0.7.0), x (>= 1.0.0)")
     assert report_on("- required_plugin_versions: [{name: container, version: 0.4.0}]").successful
-    assert not report_on("- required_plugin_versions: [{name: container, version: 0.9.0}]").successful
+    newer = report_on("- required_plugin_versions: [{name: container, version: 0.9.0}, {name: json, version: 0.7.0}]")
+    assert newer.refused == "Plugin 'container' version '0.7.1' is not compatible with required plugin version '0.9.0'"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            _rule(condition="tolower(evt.type) = open"),
+            "Runtime error: event code search does not support `evt.type` checks with transformers. Exiting.",
+        ),
+        (
+            _rule(condition="evt.type = val(proc.name)"),
+            "Runtime error: right-hand field comparisons on `evt.type`/`syscall.type` checks are not supported by "
+            "event code search. Exiting.",
+        ),
+        (_rule(condition="evt.type = tolower(evt.type)"), "Runtime error: event code search does not support"),
+        (_rule(condition="tolower(proc.name, fd.name) = a"), "Runtime error: unknown multivalue transformer. Exiting."),
+        (_rule(condition="fd.sport = 99999999999"), "Runtime error: stoi. Exiting."),
+        ("- []", "JSON value is not an object."),
+    ],
+)
+def test_what_falco_dies_of_leaves_no_report(report_on: ReportOn, text: str, said: str) -> None:
+    report = report_on(text)
+    assert report.refused.startswith(said)
+    assert report.to_dict() is None
+    assert not report.successful
 
 
 def test_multiplying_aliases_lists_and_macros_are_refused_quickly(report_on: ReportOn) -> None:

@@ -83,10 +83,10 @@ def test_a_format_with_values_in_place(format_: str, expected: str) -> None:
         ("%20", "formatting cannot end with a number"),
         ("%nothing.here", "unknown filter: unexpected token after '"),
         ("% proc.name", "unknown filter"),
-        ("%fd.net", "unknown filter: unexpected token after '"),  # for conditions only
         ("%tolower(proc.name", "unknown filter: unexpected token after '"),
         ("%tolower(proc.pid)", "unknown filter: unexpected token after '"),
         ("%concat(proc.name)", "unknown filter: unexpected token after '"),
+        ("%tolower(proc.name, fd.name)", "unknown multivalue transformer"),
     ],
 )
 def test_a_format_that_cannot_be_used(format_: str, message: str) -> None:

@@ -46,8 +46,11 @@ from falcorules import ConditionError, ast, parse_condition
         ("proc.name = oneof", 'proc.name = "oneof"'),
         ("proc.name = anyof names", "proc.name = anyof names"),
         ("proc.name = \\", "proc.name = \\"),
-        # A word without a blank after it stays consumed in Falco's lexer.
-        ("proc.name globin (a)", "proc.name in (a)"),
+        ("proc.name contains\tanyof\n(a, b)", "proc.name contains anyof (a, b)"),
+        ("proc.name = allof nothing", "proc.name = allof nothing"),
+        ("proc.name in oneof", "proc.name in oneof"),
+        ("proc.name = oneof oneof", "proc.name = oneof oneof"),
+        ("proc.name = a\0b", "proc.name = a\0b"),
         # An escape that doesn't exist makes a list of one string an empty list there.
         (r"proc.name in ('\x')", "proc.name in ()"),
         ("orange and android", "(orange and android)"),
@@ -108,7 +111,14 @@ def test_the_canonical_text_leaves_out_quotes_as_falco_does(text: str, canonical
         ("proc.name =oneof (a)", "unexpected token after 'oneof'", 18),
         ("proc.name = oneof(a)", "unexpected token after 'oneof'", 18),
         ("proc.name glob oneof(a)", "unexpected token after 'oneof'", 21),
-        ("proc.name = \0", "expected a string value", 13),
+        ("proc.name = 'a\0b'", "expected a string value", 13),
+        ("proc.name globin (a)", "expected a valid check operator", 11),
+        ("proc.name startswith'a'", "expected a valid check operator", 11),
+        ("proc.name = anyof not", "unexpected token after 'anyof'", 19),
+        ("proc.name = anyof not (a)", "unexpected token after 'anyof'", 19),
+        ("proc.name = anyof and-x", "expected blank or '(' after 'and'", 22),
+        ("proc.name = anyof tolower(fd.name)", "unexpected token after 'tolower'", 26),
+        ("proc.name = val(fd.name)[x", "expected a ']' token", 27),
     ],
 )
 def test_what_cannot_be_read_says_where(text: str, message: str, column: int) -> None:

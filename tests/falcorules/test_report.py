@@ -54,10 +54,10 @@ CASES = {
         "evt.type = execve and proc.nme = a\n                                 ^\n",
     ),
     "LOAD_ERR_COMPILE_OUTPUT": Case(
-        RULE.replace("output: o", "output: x %fd.net"),
+        RULE.replace("output: o", "output: x %fd.nt"),
         "unknown filter: unexpected token after '",
         (FILE, R, ("rule output", "", 3, 10)),
-        "  output: x %fd.net\n          ^\n",
+        "  output: x %fd.nt\n          ^\n",
     ),
     "LOAD_UNKNOWN_SOURCE": Case(
         f"{RULE}  source: k8s_audit\n", "Unknown source k8s_audit, skipping", (FILE, R), "- rule: R\n  ^\n"
@@ -209,6 +209,7 @@ def test_a_report_reads_like_falcos_text() -> None:
         ("- enabled: yes\n", [("enabled", "type")]),
         ("- override: {}\n", [("override", "fewer than 1 properties")]),
         ("- priority: {}\n", [("priority", "type"), ("priority", "enum values")]),
+        ("- override: {tags: append, capture: replace, skip-if-unknown-filter: replace}\n", []),
     ],
 )
 def test_what_departs_from_the_schema_is_said_innermost_first(text: str, warnings: list[tuple[str, str]]) -> None:
@@ -221,10 +222,33 @@ def test_what_departs_from_the_schema_is_said_innermost_first(text: str, warning
 
 
 @pytest.mark.parametrize("text", ["- []\n", "- exceptions: [[]]\n", "- override: []\n"])
-def test_an_empty_list_in_place_of_a_map_ends_the_check_of_the_schema(text: str) -> None:
-    (problem,) = check([("rules.yaml", text)]).errors
-    assert (problem.code, problem.message) == ("LOAD_ERR_YAML_PARSE", "JSON value is not an object.")
-    assert [place.item_type for place in problem.locations] == ["rules content"]
+def test_falco_dies_of_an_empty_list_in_place_of_a_map(text: str) -> None:
+    report = check([("rules.yaml", text)])
+    assert (report.refused, report.to_dict()) == ("JSON value is not an object.", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- list: l\n  items: []\n---\n- list: l\n", []),
+        ("- list: l\n  items: []\n  x: y\n---\n- list: m\n  items: []\n", ["'x'.", "item #0 in array.", "ok"]),
+        ("- list: l\nitems: []\n", []),  # a key in the first column starts another document
+        ("", None),
+        ("# nothing\n", None),
+        ("null\n", None),
+    ],
+)
+def test_the_first_document_says_whether_a_file_is_valid(text: str, said: list[str] | None) -> None:
+    found = check([("rules.yaml", text)]).files[0]
+    assert found.to_dict().get("schema_valid") == (None if said is None else not said)
+    assert [line[-len(end) :] for line, end in zip(found.schema_warnings or [], said or [], strict=True)] == (
+        said or []
+    )
+
+
+def test_what_departs_from_the_schema_is_in_the_text_of_a_valid_file_without_warnings() -> None:
+    said = "".join(f"------\n{line}\n" for line in check([("a.yaml", "- ~\n")]).files[0].schema_warnings or [])
+    assert str(check([("a.yaml", "- ~\n")])) == f"a.yaml: Ok\n2 Schema warnings:\n{said}------\n\n"
 
 
 def test_a_missing_plugin_ends_the_loading_without_a_report() -> None:
