@@ -108,11 +108,11 @@ class _Parser:
             if token.kind == "document start":
                 self._scanner.pop()
             document = self._document()
+            while (after := self._scanner.peek()) is not None and after.kind == "document end":
+                self._scanner.pop()
             if document.kind == "null":  # as in Falco, what follows is not read
                 return found
             found.append(document)
-            while (after := self._scanner.peek()) is not None and after.kind == "document end":
-                self._scanner.pop()
             if after is token:  # nothing was read, and never would be
                 self._scanner.fail("bad file", token.place)
 

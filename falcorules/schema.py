@@ -47,7 +47,11 @@ _ITEM_SCHEMA: dict[str, Any] = {
             "type": "object",
             "least": 1,
             "properties": dict.fromkeys(
-                ("items", "desc", "condition", "output", "priority", "enabled", "exceptions"), _OVERRIDE
+                (
+                    *("items", "desc", "condition", "output", "priority", "enabled", "exceptions", "capture"),
+                    *("capture_duration", "tags", "warn_evttypes", "skip-if-unknown-filter"),
+                ),
+                _OVERRIDE,
             ),
         },
         "required_plugin_versions": {
@@ -70,12 +74,22 @@ _FILE_SCHEMA = {"type": "array", "items": _ITEM_SCHEMA}
 
 
 class SchemaFault(Exception):
-    """A document that Falco's schema check fails on."""
+    """A document that Falco's schema check fails on. `fatal` is True if Falco ends there, without a report."""
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.fatal = fatal
 
 
 def schema_warnings(roots: Sequence[Node]) -> list[str]:
-    """Departures from the schema of rule files in Falco's words, innermost first. Raises SchemaFault."""
-    return [f"failed for {fault}" for root in roots for fault in departures(root, _FILE_SCHEMA)]
+    """Departures from the schema of rule files in Falco's words, innermost first. Raises SchemaFault.
+
+    Falco judges a file by its first document: if that is valid, there are none; else a valid one after it is "ok".
+    """
+    said: list[str] = []
+    for root in roots:
+        said += [f"failed for {fault}" for fault in departures(root, _FILE_SCHEMA)] or ["ok"]
+    return [] if said[:1] == ["ok"] else said
 
 
 def departures(root: Node, schema: Schema) -> list[str]:
@@ -113,7 +127,8 @@ def _validate(node: Node, schema: Schema, path: str, found: list[str]) -> bool:
         if number < schema.get("lowest", number):
             fault(f"Expected number greater than or equal to {schema['lowest']:.6f}")
     if {"properties", "required", "least"} & schema.keys() and node.kind == "sequence" and not node.items:
-        raise SchemaFault("JSON value is not an object.")  # it passes for an empty object until its keys are counted
+        # It passes for an empty object until its keys are counted.
+        raise SchemaFault("JSON value is not an object.", fatal=True)
     if "least" in schema and node.kind == "map" and len(node.pairs) < schema["least"]:
         fault(f"Object should have no fewer than {schema['least']} properties.")
     if "oneOf" in schema:

@@ -86,6 +86,14 @@ _HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
 _LONGEST_KEY = 1024
 
 
+def _line_starts(text: str) -> list[int]:
+    """Where lines start. A line ends with the kind of line break that comes first; NULs before that end lines, too."""
+    first = re.search("\r\n?|\n", text)
+    end = "\r" if first and first[0] == "\r" else "\n"
+    nuls = re.finditer("\0", text[: first.start() if first else None])
+    return [0, *(match.end() for match in nuls), *(match.end() for match in re.finditer(end, text))]
+
+
 class Token:
     """A token. `valid` is None until it is known whether the token holds."""
 
@@ -142,12 +150,13 @@ class Scanner:
         self.end = len(text)
         self.text = f"{text}{_END * 16}"
         self.pos = 0
-        self._starts = [0, *(match.end() for match in re.finditer("\n", text)), sys.maxsize]
+        self._starts = [*_line_starts(text), sys.maxsize]
         self._line = 0
         self._column_reset = False
         self._tokens: deque[Token] = deque()
         self._ended = False
         self._key_allowed = True
+        self._scalar_allowed = True  # not after a quoted one on the same line, outside of flows
         self._json_flow = False
         self._keys: list[_Key] = []
         self._indents = [_Indent(-1, "", None)]
@@ -204,6 +213,10 @@ class Scanner:
         if char in "]}":
             return self._flow_end(char)
         if char == ",":
+            if self._column == 0:
+                self.fail("plain value cannot start with flow indicator character")
+            if not self._scalar_allowed:
+                self.fail("unexpected scalar")
             return self._flow_entry()
         if char == "-" and following in _SPACES_OR_END:
             return self._block_entry()
@@ -221,6 +234,8 @@ class Scanner:
             return self._tag()
         if char in "|>" and not self._flows:
             return self._block_scalar(char)
+        if not self._scalar_allowed:
+            self.fail("unexpected scalar")
         if char in "'\"":
             return self._quoted_scalar(_SINGLE_QUOTED if char == "'" else _DOUBLE_QUOTED)
         if self._starts_plain(char, following):
@@ -250,6 +265,7 @@ class Scanner:
                 return
             self._eat_break()
             self._invalidate_key()
+            self._scalar_allowed = True
             if not self._flows:
                 self._key_allowed = True
 
@@ -261,7 +277,7 @@ class Scanner:
         self._column_reset = True
         self._pop_all_indents()
         self._keys.clear()
-        self._key_allowed = False
+        self._key_allowed = self._scalar_allowed = False
         self._ended = True
 
     # Indentation
@@ -420,6 +436,7 @@ class Scanner:
                 self.fail("illegal map value")
             self._push_indent(self._column, "map")
         self._key_allowed = not simple and not self._flows
+        self._scalar_allowed = True
         self._push("value", self.place())
         self.pos += 1
 
@@ -483,7 +500,7 @@ class Scanner:
         place = self.place()
         self.pos += 1
         value, _ = self._scalar(style, 0)
-        self._key_allowed, self._json_flow = False, True
+        self._key_allowed, self._scalar_allowed, self._json_flow = False, bool(self._flows), True
         self._push("scalar", place, value)
 
     def _block_scalar(self, char: str) -> None:
