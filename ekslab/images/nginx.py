@@ -33,9 +33,18 @@ _ERROR = (
 
 _ENTRYPOINT = """\
 #!/bin/sh
-echo "$0: Configuration complete; ready for start up"
+set -e
+case $1 in
+    nginx | nginx-debug)
+        for script in /docker-entrypoint.d/*.sh; do
+            [ -x "$script" ] && "$script"
+        done
+        echo "$0: Configuration complete; ready for start up";;
+esac
 exec "$@"
 """
+_SCRIPTS = ("10-listen-on-ipv6-by-default.sh", "20-envsubst-on-templates.sh", "30-tune-worker-processes.sh")
+_SCRIPT = "#!/bin/sh\n# The image's own script does nothing here: the lab's nginx has one configuration.\nexit 0\n"
 
 _CONFIG = """\
 user nginx;
@@ -44,32 +53,52 @@ error_log /var/log/nginx/error.log notice;
 pid /run/nginx.pid;
 events { worker_connections 1024; }
 http {
+    include /etc/nginx/mime.types;
     access_log /var/log/nginx/access.log;
-    server {
-        listen 80;
+    include /etc/nginx/conf.d/*.conf;
+}
+"""
+
+_SERVER = """\
+server {
+    listen 80;
+    server_name localhost;
+    location / {
         root /usr/share/nginx/html;
-        index index.html;
+        index index.html index.htm;
+    }
+    error_page 500 502 503 504 /50x.html;
+    location = /50x.html {
+        root /usr/share/nginx/html;
     }
 }
 """
+
+
+_PACKAGES = (
+    *("adduser", "ca-certificates", "curl", "gettext-base", "openssl"),
+    *("nginx", "nginx-module-geoip", "nginx-module-image-filter", "nginx-module-njs", "nginx-module-xslt"),
+)
 
 
 def image() -> Image:
     """`docker.io/library/nginx`, with the users and files that the real one has where the workshop looks."""
     version = versions.NGINX
     layer = (
-        debian_userland("adduser", "ca-certificates", "curl", "gettext-base", "openssl")
+        debian_userland(*_PACKAGES)
         .user("nginx", 101, 101, "/nonexistent", "/bin/false")
         .program("/usr/sbin/nginx", "nginx")
         .file("/docker-entrypoint.sh", _ENTRYPOINT, mode=0o755)
-        .directory("/docker-entrypoint.d")
         .file("/etc/nginx/nginx.conf", _CONFIG)
+        .file("/etc/nginx/conf.d/default.conf", _SERVER)
         .file(f"{_ROOT}/index.html", _PAGE)
-        .directory("/var/log/nginx")
+        .file(f"{_ROOT}/50x.html", _PAGE.replace("Welcome to nginx!", "Error"))
         .symlink("/var/log/nginx/access.log", "/dev/stdout")
         .symlink("/var/log/nginx/error.log", "/dev/stderr")
-        .directory("/var/cache/nginx")
+        .program("/usr/sbin/nginx-debug", "nginx")
     )
+    for script in _SCRIPTS:
+        layer.file(f"/docker-entrypoint.d/{script}", _SCRIPT, mode=0o755)
     minor = version.rsplit(".", 1)[0]
     return Image(
         repository=versions.NGINX_IMAGE,
@@ -86,17 +115,24 @@ def image() -> Image:
 async def nginx(p: Process) -> int:
     """The master process: reads its configuration, starts workers as user nginx, and ends with them."""
     version = versions.NGINX
-    if "-v" in p.argv[1:]:
+    if "-v" in p.argv[1:] or "-V" in p.argv[1:]:
         p.stderr.write(f"nginx version: nginx/{version}\n")
+        if "-V" in p.argv[1:]:
+            p.stderr.write("built with OpenSSL 3.5.1 1 Jul 2025\nTLS SNI support enabled\n")
+            p.stderr.write("configure arguments: --prefix=/etc/nginx --sbin-path=/usr/sbin/nginx --user=nginx\n")
         return 0
     try:
         p.read_text("/etc/nginx/nginx.conf")
     except OSError as error:
         p.stderr.write(f'nginx: [emerg] open() "/etc/nginx/nginx.conf" failed ({error.errno}: {error.strerror})\n')
         return 1
-    if "-t" in p.argv[1:]:
+    if "-s" in p.argv[1:]:
+        return _signal(p)
+    if "-t" in p.argv[1:] or "-T" in p.argv[1:]:
         p.stderr.write("nginx: the configuration file /etc/nginx/nginx.conf syntax is ok\n")
         p.stderr.write("nginx: configuration file /etc/nginx/nginx.conf test is successful\n")
+        for path in ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/default.conf") if "-T" in p.argv[1:] else ():
+            p.print(f"# configuration file {path}:\n{p.read_text(path)}")
         return 0
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
@@ -141,6 +177,14 @@ async def nginx(p: Process) -> int:
         _notice(p, f"start worker process {workers[-1].vpid}")
         return workers[-1]
 
+    def reload() -> None:
+        """HUP: other workers take the place of those that run."""
+        _notice(p, "signal 1 (SIGHUP) received, reconfiguring")
+        for worker in list(workers):
+            worker.signal(signal.SIGTERM)
+
+    p.on_signal(signal.SIGHUP, reload)
+    p.write_text("/run/nginx.pid", f"{p.vpid}\n")
     keepers = [asyncio.create_task(keep(start())) for _ in range(_WORKERS)]
     try:
         await stop.wait()
@@ -154,6 +198,25 @@ async def nginx(p: Process) -> int:
             await p.wait(worker)
     finally:
         close()
+    return 0
+
+
+def _signal(p: Process) -> int:
+    """`-s reload`: sends the master process a signal."""
+    words = p.argv[p.argv.index("-s") + 1 :]
+    name = words[0] if words else ""
+    numbers = {"reload": signal.SIGHUP, "stop": signal.SIGTERM, "quit": signal.SIGQUIT, "reopen": signal.SIGUSR1}
+    if name not in numbers:
+        p.stderr.write(f'nginx: invalid option: "-s {name}"\n')
+        return 1
+    _notice(p, "signal process started")
+    try:
+        pid = int(p.read_text("/run/nginx.pid"))
+        if name != "reopen":
+            p.kill(pid, numbers[name])
+    except (OSError, ValueError):
+        p.stderr.write('nginx: [error] invalid PID number "" in "/run/nginx.pid"\n')
+        return 1
     return 0
 
 

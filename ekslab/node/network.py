@@ -108,6 +108,10 @@ class Network:
 
         return stop
 
+    def ports(self, ip: str) -> list[int]:
+        """The ports on which something listens at an address."""
+        return sorted(port for address, port in self._listeners if address == ip)
+
     def connected(self, ip: str, port: int, client: tuple[str, int], server: tuple[str, int]) -> None:
         """Lets what listens at an address accept a connection; `server` is that address as the client sees it."""
         accept = self._accepting.get((ip, port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 
 from ekslab.node import abi
@@ -10,9 +11,25 @@ from ekslab.node.filesystem import Filesystem
 from ekslab.node.inodes import ComputedFile, Device, Directory, Inode, MagicLink, Symlink, Viewer, new_tmpfs
 from ekslab.node.kernel import Kernel, Task
 from ekslab.node.limits import SHARED_MEMORY, Memory
+from ekslab.node.procfiles import (
+    KERNEL_SETTINGS,
+    KERNEL_VERSION,
+    LACKED,
+    LACKED_OF_PROCESSES,
+    LACKING,
+    TCP_HEADER,
+    interfaces,
+    limits,
+    maps,
+    mount_info,
+    namespaces,
+    routes,
+    settings,
+    tcp,
+    text_file,
+)
 
 KERNEL_RELEASE = "6.12.40-64.114.amzn2023.x86_64"
-KERNEL_VERSION = "#1 SMP PREEMPT_DYNAMIC Tue Aug  5 00:00:00 UTC 2025"
 MEMORY_KIB = 7_935_204
 _RESTRICTED = "nosuid,nodev,noexec,relatime"
 _FILESYSTEMS = (
@@ -32,18 +49,28 @@ class ProcDirectory(Directory):
         self.container = container
         sys_kernel = Directory(0o555, dev=0x2A)
         sys_kernel.entries = {
+            **{name: text_file(value) for name, value in KERNEL_SETTINGS.items()},
             "hostname": ComputedFile(lambda: f"{self._hostname()}\n".encode()),
             "osrelease": ComputedFile(lambda: f"{KERNEL_RELEASE}\n".encode()),
             "ostype": ComputedFile(lambda: b"Linux\n"),
         }
         sys = Directory(0o555, dev=0x2A)
-        sys.entries = {"kernel": sys_kernel}
+        sys.entries = {"kernel": sys_kernel, **settings()}
         self.static: dict[str, Inode] = {
+            **{name: ComputedFile(LACKING.encode) for name in LACKED},
+            "cmdline": text_file("BOOT_IMAGE=(hd0,gpt1)/boot/vmlinuz root=/dev/nvme0n1p1 ro console=ttyS0"),
             "cpuinfo": ComputedFile(_cpuinfo),
             "filesystems": ComputedFile(_FILESYSTEMS.encode),
             "loadavg": ComputedFile(lambda: b"0.08 0.04 0.01 1/214 1\n"),
             "meminfo": ComputedFile(_meminfo),
+            "modules": text_file("overlay 212992 12 - Live 0x0000000000000000"),
             "mounts": Symlink("self/mounts", dev=0x2A),
+            "net": Symlink("self/net", dev=0x2A),
+            "partitions": text_file(
+                "major minor  #blocks  name\n\n 259        0   83886080 nvme0n1\n 259        1   83884032 nvme0n1p1"
+            ),
+            "stat": ComputedFile(self._stat),
+            "swaps": text_file("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
             "sys": sys,
             "uptime": ComputedFile(self._uptime),
             "version": ComputedFile(
@@ -59,6 +86,15 @@ class ProcDirectory(Directory):
     def _uptime(self) -> bytes:
         seconds = (self.kernel.now() - self.kernel.boot_time) / 1e9
         return f"{seconds:.2f} {seconds * 1.9:.2f}\n".encode()
+
+    def _stat(self) -> bytes:
+        ticks = (self.kernel.now() - self.kernel.boot_time) // 10_000_000
+        one = f"{ticks // 40} 0 {ticks // 60} {ticks} 0 0 0 0 0 0"
+        started, count = self.kernel.boot_time // 1_000_000_000, len(self.kernel.processes)
+        return (
+            f"cpu  {one}\ncpu0 {one}\ncpu1 {one}\nintr 0\nctxt {ticks * 9}\nbtime {started}\nprocesses {count}\n"
+            "procs_running 1\nprocs_blocked 0\n"
+        ).encode()
 
     def _processes(self) -> dict[str, Task]:
         if self.container is None:
@@ -100,13 +136,44 @@ class ProcDirectory(Directory):
             "cwd": Symlink(process.cwd, dev=0x2A),
             "environ": file(lambda: "".join(f"{name}={value}\0" for name, value in process.env.items()), 0o400),
             "fd": descriptors,
+            "limits": file(lambda: limits(process)),
+            "loginuid": file(lambda: "4294967295"),
+            "maps": file(lambda: maps(process)),
+            "mountinfo": file(lambda: mount_info(process.filesystem)),
             "mounts": file(lambda: mount_table(process.filesystem)),
+            "net": self._net(process),
+            "ns": namespaces(process),
+            "oom_score": file(lambda: "0\n"),
+            "oom_score_adj": file(lambda: "1000\n" if process.container is not None else "0\n"),
             "root": MagicLink("/", process.filesystem.root),
             "stat": file(lambda: _stat_line(process, self.container is not None)),
+            "statm": file(lambda: "1047 864 640 12 0 120 0\n"),
             "status": file(lambda: _status(process, self.container is not None)),
+            **{name: file(lambda: "         0          0 4294967295\n") for name in ("uid_map", "gid_map")},
+            **{name: file(lambda: LACKING) for name in LACKED_OF_PROCESSES},
         }
         if process.exe_inode is not None:
             made.entries["exe"] = MagicLink(process.exe_path, process.exe_inode)
+        return made
+
+    def _net(self, process: Task) -> Directory:
+        """What the process's network namespace shows: interfaces, routes, sockets."""
+        made = Directory(0o555, dev=0x2A)
+
+        def file(compute: Callable[[], str]) -> ComputedFile:
+            return ComputedFile(lambda: compute().encode())
+
+        made.entries = {
+            "arp": file(lambda: "IP address       HW type     Flags       HW address            Mask     Device\n"),
+            "dev": file(interfaces),
+            "if_inet6": file(lambda: "00000000000000000000000000000001 01 80 10 80       lo\n"),
+            "route": file(routes),
+            "tcp": file(lambda: tcp(process)),
+            "tcp6": file(lambda: TCP_HEADER.replace("rem_address  ", "rem_address                        ")),
+            "udp": file(lambda: TCP_HEADER),
+            "unix": file(lambda: "Num       RefCount Protocol Flags    Type St Inode Path\n"),
+            **{name: file(lambda: LACKING) for name in ("fib_trie", "netstat", "raw", "snmp", "sockstat", "udp6")},
+        }
         return made
 
 
@@ -225,5 +292,21 @@ def mount_kernel_filesystems(filesystem: Filesystem, kernel: Kernel, container: 
         "memory.current": ComputedFile(lambda: f"{memory.used}\n".encode()),
         "memory.events": ComputedFile(lambda: f"oom {memory.kills}\noom_kill {memory.kills}\n".encode()),
         "memory.max": ComputedFile(lambda: f"{memory.limit}\n".encode()),
+        "cgroup.controllers": text_file("cpuset cpu io memory hugetlb pids rdma misc"),
+        "cpu.max": text_file("max 100000"),
+        "cpu.stat": text_file("usage_usec 48211\nuser_usec 30107\nsystem_usec 18104"),
+        "pids.max": text_file("512"),
     }
     sys.entries["kernel"] = Directory(0o755, dev=sys.dev)
+    links = Directory(0o755, dev=sys.dev)
+    sys.entries["class"] = kinds = Directory(0o755, dev=sys.dev)
+    kinds.entries["net"] = links
+    for name, address, mtu in (("eth0", _hardware_address(container), 9001), ("lo", "00:00:00:00:00:00", 65_536)):
+        link = links.entries[name] = Directory(0o755, dev=sys.dev)
+        state = "up" if name == "eth0" else "unknown"
+        link.entries = {"address": text_file(address), "mtu": text_file(str(mtu)), "operstate": text_file(state)}
+
+
+def _hardware_address(container: Container | None) -> str:
+    number = zlib.crc32((container.spec.sandbox_id if container is not None else "node").encode())
+    return "0a:" + ":".join(f"{number >> shift & 0xFF:02x}" for shift in (24, 16, 8, 0)) + ":01"

@@ -16,7 +16,6 @@ _SAME = {
     "addgroup": "lacking",
     "adduser": "lacking",
     "i386": "setarch",
-    "kill": "kill",
     "linux32": "setarch",
     "linux64": "setarch",
     "pkill": "pgrep",

@@ -122,6 +122,7 @@ async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) 
     )
     started = p.kernel.now()
     port = parts.port or (443 if parts.scheme == "https" else 80)
+    told = p.stderr.write if "v" in flags else _nothing
     try:
         response = await _request(
             p, method, url, headers, body, min(limit or 1e9, connect_limit or 1e9, 300.0), "L" in flags
@@ -139,6 +140,14 @@ async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) 
             if isinstance(exc, ConnectionError)
             else exc.strerror or str(exc),
         )
+    told(
+        f"* Connected to {parts.hostname} ({p.resolve(parts.hostname)}) port {port}\n"
+        f"> {method} {parts.path or '/'}{f'?{parts.query}' if parts.query else ''} HTTP/1.1\n> Host: {parts.netloc}\n"
+        + "".join(f"> {name}: {value}\n" for name, value in headers.items())
+        + f">\n< HTTP/1.1 {response.status} {reason(response.status)}\n"
+        + "".join(f"< {name}: {value}\n" for name, value in response.headers.items())
+        + "<\n"
+    )
     if "f" in flags and response.status >= 400:
         return fail(22, f"The requested URL returned error: {response.status}")
     data = b""
@@ -149,6 +158,10 @@ async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) 
         data += response.body
     size = len(response.body)
     return await _deliver(p, data, parts.path, flags, values, fail, status=response.status, size=size)
+
+
+def _nothing(text: str) -> None:
+    """What `-v` isn't asked to show."""
 
 
 async def _curl_file(

@@ -7,7 +7,8 @@ import time
 from ekslab.node.dates import formatted
 from ekslab.node.limits import Disk
 from ekslab.node.process import Process
-from ekslab.node.procfs import KERNEL_RELEASE, KERNEL_VERSION, MEMORY_KIB
+from ekslab.node.procfiles import KERNEL_VERSION
+from ekslab.node.procfs import KERNEL_RELEASE, MEMORY_KIB
 from ekslab.node.programs import program
 from ekslab.node.userland.files import parse_date
 from ekslab.node.userland.options import parse, quoted, usage
