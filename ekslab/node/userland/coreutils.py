@@ -38,8 +38,8 @@ async def install(p: Process) -> int:
             return p.fail(f"option -{letter} is not simulated in this lab")
     selinux(p)
     mode = file_mode(p, options.values.get("m", "755"), 0)
-    uid = number_of(p, PASSWD, "install", options.values["o"], "user") if "o" in options.values else -1
-    gid = number_of(p, GROUP, "install", options.values["g"], "group") if "g" in options.values else -1
+    uid = number_of(p, PASSWD, options.values["o"], options.values["o"], "user") if "o" in options.values else -1
+    gid = number_of(p, GROUP, options.values["g"], options.values["g"], "group") if "g" in options.values else -1
     operands = list(options.operands)
     if not operands:
         usage(p, "missing file operand")
