@@ -168,8 +168,6 @@ def _job(obj: Object) -> None:
         for condition in rule.get("onPodConditions") or ():
             _default(condition, status="True")
     spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
-    if spec["template"]["metadata"].get("labels") and not metadata.get("labels"):
-        metadata["labels"] = dict(spec["template"]["metadata"]["labels"])
     if metadata.get("uid") and not spec["manualSelector"]:
         uid, name = metadata["uid"], metadata.get("name", "")
         template_labels = spec["template"]["metadata"].setdefault("labels", {})
@@ -178,6 +176,8 @@ def _job(obj: Object) -> None:
             template_labels.setdefault(f"{prefix}job-name", name)
         selected = spec.setdefault("selector", {}).setdefault("matchLabels", {})
         selected.setdefault("batch.kubernetes.io/controller-uid", uid)
+    if spec["template"]["metadata"].get("labels") and not metadata.get("labels"):
+        metadata["labels"] = dict(spec["template"]["metadata"]["labels"])
 
 
 def _service(obj: Object) -> None:
@@ -214,8 +214,15 @@ def _secret(obj: Object) -> None:
             data[key] = base64.b64encode(str(value).encode()).decode()
 
 
+_CLAIM_SOURCES = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+
+
 def _claim(obj: Object) -> None:
-    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("volumeMode", "Filesystem")
+    source = spec.get("dataSource")
+    if source is not None and (source.get("apiGroup") or "", source.get("kind")) not in _CLAIM_SOURCES:
+        del spec["dataSource"]  # the API server drops what it can't fill a volume from
 
 
 def _priority_class(obj: Object) -> None:
