@@ -171,6 +171,7 @@ _LONG = {
     "absolute-names": "P",
     "preserve-permissions": "p",
     "same-permissions": "p",
+    "no-same-permissions": "masked",
     "to-stdout": "O",
     "dereference": "h",
     "one-file-system": "l1",
@@ -435,10 +436,13 @@ async def _unpack(p: Process, options: Options) -> int:
         p.seek(fd, 0)
     if squeezed:
         fd, child = _gunzip(p, fd)
-    data = bytearray()
+    data, position = bytearray(), 0
     async for chunk in chunks(p, fd):
         p.charge(len(chunk))
         data += chunk
+        position = _next_header(data, position)
+        if position < 0 and child is None:
+            break  # an archive has an end of its own: who sends it may hold the connection open
     status = 0
     if child is not None and await p.wait(child):
         p.stderr.write("tar: Child returned status 1\n")
@@ -471,6 +475,20 @@ async def _unpack(p: Process, options: Options) -> int:
     if status:
         p.stderr.write("tar: Exiting with failure status due to previous errors\n")
     return status
+
+
+def _next_header(data: bytearray, position: int) -> int:
+    """Where the first member's header is that hasn't arrived yet, from the one at `position`; -1 after the last."""
+    while 0 <= position <= len(data) - tarfile.BLOCKSIZE:
+        header = bytes(data[position : position + tarfile.BLOCKSIZE])
+        if not any(header):
+            return -1
+        try:
+            size = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
+        except tarfile.TarError:
+            return len(data) + 1
+        position += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+    return position
 
 
 def _gunzip(p: Process, packed: int) -> tuple[int, Process]:
@@ -566,7 +584,8 @@ class _Extractor:
                 await self._content(member, 1)
             return
         self._parents(posixpath.dirname(name))
-        mode = member.mode if "p" in self.options or not p.euid else member.mode & ~p.umask
+        kept = "p" in self.options or (not p.euid and "masked" not in self.options)
+        mode = member.mode if kept else member.mode & ~p.umask
         if member.isdir():
             if not p.isdir(name):
                 p.mkdir(name, mode & 0o777)

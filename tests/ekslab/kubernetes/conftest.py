@@ -25,6 +25,7 @@ from kubernetes import client
 
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.identity import Credentials, ServerCertificate, ServiceAccountIssuer
+from ekslab.images import nginx
 from ekslab.kubernetes import Cluster
 from ekslab.node import Image, ImageRegistry, Layer, Network, Node, Process, program
 
@@ -124,9 +125,8 @@ def _images() -> ImageRegistry:
     layer.directory("/tmp", 0o1777)
     for name in ("serve", "env", "cat", "ls", "exit", "touch", "count", "tty", "fetch", "forever"):
         layer.program(f"/usr/bin/{name}", f"toolbox-{name}")
-    return ImageRegistry(
-        [Image(repository="docker.io/library/toolbox", tags=("1", "2", "latest"), layer=layer, entrypoint=("serve",))]
-    )
+    toolbox = Image("docker.io/library/toolbox", ("1", "2", "latest"), layer, entrypoint=("serve",))
+    return ImageRegistry([toolbox, nginx.image()])
 
 
 class RunningCluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -172,6 +173,49 @@ def test_validation_says_what_it_was_asked_to_say(kubectl, level, said):
         assert 'strict decoding error: unknown field "nosuch"' in done.stderr
     right = kubectl.run("apply", f"--validate={level}", "-f", "-", stdin=wrong.replace("nosuch: 1\n", ""))
     assert right.stderr == ""
+
+
+@pytest.fixture
+def nginx(kubectl):
+    kubectl("run", "nginx", "--image=nginx")
+    kubectl("wait", "--for=condition=Ready", "pod/nginx", "--timeout=10s")
+    return kubectl
+
+
+def test_cp_there_and_back(nginx, tmp_path):
+    source = tmp_path / "a folder"
+    (source / "sub").mkdir(parents=True)
+    (source / "a file.txt").write_text("text\n")
+    (source / "sub" / "large").write_bytes(os.urandom(3_000_000))
+    nginx("cp", str(source), "nginx:/tmp/folder")
+    listed = nginx("exec", "nginx", "--", "ls", "/tmp/folder", "/tmp/folder/sub")
+    assert listed.split("\n") == ["/tmp/folder:", "a file.txt", "sub", "", "/tmp/folder/sub:", "large", ""]
+    back = nginx("cp", "nginx:/tmp/folder", str(tmp_path / "back"))
+    assert back == "tar: Removing leading `/' from member names\n"
+    for name in ("a file.txt", "sub/large"):
+        assert (tmp_path / "back" / name).read_bytes() == (source / name).read_bytes()
+    nginx("cp", "nginx:/tmp/folder/a file.txt", str(tmp_path / "one file"))
+    assert (tmp_path / "one file").read_text() == "text\n"
+    nginx("cp", "nginx:/tmp/folder/sub/large", str(tmp_path / "large"), "--retries=3")
+    assert (tmp_path / "large").read_bytes() == (source / "sub" / "large").read_bytes()
+    nginx("cp", str(tmp_path / "one file"), "nginx:/usr/share/nginx/html", "-c", "nginx", "--no-preserve")
+    assert nginx("exec", "nginx", "--", "cat", "/usr/share/nginx/html/one file") == "text\n"
+
+
+def test_cp_says_what_tar_says(nginx, tmp_path):
+    missing = nginx.run("cp", "nginx:/nosuch", str(tmp_path / "x"), check=False)
+    assert "tar: /nosuch: Cannot stat: No such file or directory" in missing.stdout
+    (tmp_path / "file").write_text("x")
+    refused = nginx.run("cp", str(tmp_path / "file"), "nginx:/nosuch/file", check=False)
+    assert "tar: /nosuch: Cannot open: No such file or directory" in refused.stderr
+    assert refused.returncode != 0
+
+
+def test_cp_without_tar_says_so(web, tmp_path):
+    (tmp_path / "file").write_text("x")
+    pod = web("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
+    refused = web.run("cp", str(tmp_path / "file"), f"{pod}:/tmp/file", check=False)
+    assert 'exec: "tar": executable file not found in $PATH' in refused.stderr
 
 
 def test_explain(kubectl):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import ssl
+import tarfile
 import time
 from typing import Any
 
@@ -139,6 +141,31 @@ def test_attaching_shows_and_types_into_a_container_s_terminal(core, namespace, 
     assert streams.read_stdout().replace("\r", "") == "typed\ntyped\n"
     assert streams.returncode == 0
     assert "typed" in core.read_namespaced_pod_log("echo", namespace)
+
+
+def test_files_are_copied_as_the_client_s_documentation_does_it(core, namespace, pod_manifest, eventually):
+    core.create_namespaced_pod(namespace, pod_manifest("nginx", container={"image": "nginx"}))
+    eventually(lambda: core.read_namespaced_pod("nginx", namespace).status.phase == "Running")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("a file")
+        member.size = 200_000
+        archive.addfile(member, io.BytesIO(bytes(200_000)))
+
+    def run(*command, **options):
+        return stream(
+            core.connect_get_namespaced_pod_exec, "nginx", namespace, command=list(command), stdout=True, stderr=True,
+            _preload_content=False, binary=True, **options,
+        )  # fmt: skip
+
+    there = run("tar", "xvf", "-", "-C", "/tmp", stdin=True)
+    there.write_stdin(packed.getvalue())
+    there.run_forever(timeout=5)
+    assert there.read_stdout() == b"a file\n"
+    back = run("tar", "cf", "-", "-C", "/tmp", "a file")
+    back.run_forever(timeout=5)
+    with tarfile.open(fileobj=io.BytesIO(back.read_stdout())) as archive:
+        assert archive.getmember("a file").size == 200_000
 
 
 def test_a_process_whose_client_left_gets_a_broken_pipe(running, core, namespace, pod, eventually):

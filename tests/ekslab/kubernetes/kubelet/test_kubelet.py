@@ -247,7 +247,9 @@ def test_an_unknown_image_is_reported_as_on_a_cluster(core, namespace, pod_manif
     assert waiting.message.startswith(
         'Back-off pulling image "nosuch/image:9": ErrImagePull: failed to pull and unpack'
     )
-    assert waiting.message.endswith("the embedded lab has no such image and reaches no registry: it has only toolbox")
+    assert waiting.message.endswith(
+        "the embedded lab has no such image and reaches no registry: it has only nginx, toolbox"
+    )
     messages = [e.message for e in core.list_namespaced_event(namespace).items]
     assert 'Pulling image "nosuch/image:9"' in messages
     assert "Error: ErrImagePull" in messages
