@@ -6,6 +6,7 @@ stand-in doesn't have are refused by name.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import json
 import os
@@ -98,10 +99,10 @@ def _on_cluster(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--kube-context", default="", envvar="HELM_KUBECONTEXT")(called)
 
 
-def _off_cluster(command: Callable[..., None]) -> Callable[..., None]:
-    """The same options, for a command that needs no cluster: they have no effect."""
+def _off_cluster(command: Callable[..., None], *, but: str = "") -> Callable[..., None]:
+    """The same options, for a command that needs no cluster: they have no effect. `but` one that the command has."""
     for name, has_value in _GLOBAL.items():
-        if name != "-n":
+        if name not in ("-n", but):
             names = ("-n", name) if name == "--namespace" else (name,)
             command = click.option(*names, is_flag=not has_value, expose_value=False, hidden=True)(command)
     return command
@@ -180,9 +181,12 @@ def upgrade(
 @_upgrade_options
 def install(name: str, chart_name: str, **options: Any) -> None:
     """Install a release."""
-    if storage.revisions(options["cluster"], name, options["namespace"]):
-        raise HelmError("INSTALLATION FAILED: cannot re-use a name that is still in use")
-    _deploy(name, chart_name, may_install=True, reuse_values=False, **options)
+    try:
+        if storage.revisions(options["cluster"], name, options["namespace"]):
+            raise HelmError("cannot re-use a name that is still in use")
+        _deploy(name, chart_name, may_install=True, reuse_values=False, announce=False, **options)
+    except HelmError as error:
+        raise HelmError(f"INSTALLATION FAILED: {error}") from error
 
 
 def _deploy(
@@ -191,6 +195,7 @@ def _deploy(
     *,
     may_install: bool,
     reuse_values: bool,
+    announce: bool = True,
     version: str,
     repo: str,
     files: tuple[str, ...],
@@ -218,7 +223,7 @@ def _deploy(
     if dry_run:
         click.echo(chart.manifest(chart.render(name, namespace, values, warn=_warn)))
         return
-    if not earlier and may_install and output == "table":
+    if announce and not earlier and may_install and output == "table":
         click.echo(f'Release "{name}" does not exist. Installing it now.')
     seconds = _seconds(timeout)
     try:
@@ -355,7 +360,7 @@ def history(name: str, most: int, output: str, cluster: Cluster, namespace: str)
     rows = [
         {
             "revision": r.version,
-            "updated": r.last_deployed,
+            "updated": r.last_deployed if output != "table" else _ansi_c_time(r.last_deployed),
             "status": r.status,
             "chart": f"{r.chart['name']}-{r.chart['version']}",
             "app_version": r.chart.get("appVersion", ""),
@@ -455,7 +460,11 @@ def get_all(name: str, revision: int, cluster: Cluster, namespace: str) -> None:
 @helm.command()
 @click.argument("name")
 @click.argument("chart_name", metavar="CHART")
-@_options(_off_cluster, _chart_options, click.option("-n", "--namespace", default="default", envvar="HELM_NAMESPACE"))
+@_options(
+    functools.partial(_off_cluster, but="--namespace"),
+    _chart_options,
+    click.option("-n", "--namespace", default="default", envvar="HELM_NAMESPACE"),
+)
 def template(
     name: str,
     chart_name: str,
@@ -605,6 +614,12 @@ def _go_time(text: str) -> str:
     return text.replace("T", " ").replace("Z", " +0000 UTC")
 
 
+def _ansi_c_time(text: str) -> str:
+    """A time as Helm prints it in tables, such as `Sun Nov 29 16:49:00 2026`, in local time."""
+    moment = dt.datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).astimezone()
+    return moment.strftime("%a %b %e %H:%M:%S %Y")
+
+
 def _document(revision: storage.Revision) -> dict[str, Any]:
     return {
         "name": revision.name,
@@ -625,12 +640,14 @@ def _document(revision: storage.Revision) -> dict[str, Any]:
 
 def _print_status(revision: storage.Revision) -> None:
     click.echo(f"NAME: {revision.name}")
-    click.echo(f"LAST DEPLOYED: {_go_time(revision.last_deployed)}")
+    click.echo(f"LAST DEPLOYED: {_ansi_c_time(revision.last_deployed)}")
     click.echo(f"NAMESPACE: {revision.namespace}")
     click.echo(f"STATUS: {revision.status}")
     click.echo(f"REVISION: {revision.version}")
     click.echo(f"DESCRIPTION: {revision.description}")
-    click.echo(f"NOTES:\n{revision.notes}")
+    click.echo("TEST SUITE: None")
+    if revision.notes:
+        click.echo(f"NOTES:\n{revision.notes.strip()}")
 
 
 def _print(value: Any, output: str) -> None:

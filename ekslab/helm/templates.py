@@ -27,6 +27,7 @@ _ALIASES = {"module": "kmod", "modern-bpf": "modern_ebpf"}
 _ENGINES = ("docker", "podman", "containerd", "cri", "lxc", "libvirt_lxc", "bpm")
 _HELPERS = "_helpers.tpl"
 _POD = 'daemonset.yaml:21:8 <include "falco.podTemplate" .>'
+_IN_DEPLOYMENT = _POD.replace("daemonset.yaml:21:8", "deployment.yaml:25:8")
 _PLUGIN = 'falcoctl-configmap.yaml:12:8 <include "falco.containerPlugin" .>'
 
 
@@ -44,7 +45,7 @@ class Context:
         path = ""
         for part in dotted.split("."):
             if not isinstance(value, dict):
-                raise _no_map(path, part, value)
+                raise _no_map(path, part, value, self.workload)
             value = value.get(part)
             path = f"{path}.{part}" if path else part
         return value
@@ -53,6 +54,12 @@ class Context:
         """A list; nothing counts as an empty one."""
         value = self[dotted]
         return value if isinstance(value, list) else []
+
+    @property
+    def workload(self) -> str:
+        """The kind of workload, in lower case."""
+        controller = self.values.get("controller")
+        return str(controller.get("kind")) if isinstance(controller, dict) else ""
 
     @property
     def name(self) -> str:
@@ -114,9 +121,9 @@ def failed(trace: list[str], reason: str) -> HelmError:
     return HelmError(": error calling include: ".join(parts) + f": {reason}")
 
 
-def _no_map(path: str, part: str, value: Any) -> HelmError:
+def _no_map(path: str, part: str, value: Any, workload: str) -> HelmError:
     place = _places().get(path, {"at": [f"NOTES.txt:1:1 <.Values.{path}.{part}>"]})
-    trace = list(place["at"])
+    trace = [_IN_DEPLOYMENT if (where, workload) == (_POD, "deployment") else where for where in place["at"]]
     # The expression names the first key that is looked for, which may be another one than here.
     looked_for = re.search(rf"\.{re.escape(path.rpartition('.')[2])}\.(\w+)", trace[-1])
     key = looked_for[1] if looked_for else part
@@ -125,8 +132,11 @@ def _no_map(path: str, part: str, value: Any) -> HelmError:
     return failed(trace, place.get("because") or f"nil pointer evaluating interface {{}}.{key}")
 
 
-def _refused(text: str) -> HelmError:
-    return HelmError(f"execution error at (falco/templates/daemonset.yaml:21:8): {text}")
+def _refused(context: Context, line: int, text: str) -> HelmError:
+    """An error that the chart raises in a line of its configmap.yaml, which is included by the workload."""
+    places = {"daemonset": "daemonset.yaml:21:8", "deployment": "deployment.yaml:25:8"}
+    place = places.get(context.workload, f"configmap.yaml:{line}:8")
+    return HelmError(f"execution error at (falco/templates/{place}): {text}")
 
 
 # -- printing as templates do
@@ -220,8 +230,10 @@ def _guard_removed(context: Context) -> None:
     found += [f"falco.{key}" for key in ("grpc", "grpc_output") if key in context["falco"]]
     if found:
         raise _refused(
+            context,
+            10,
             f"The following chart configuration is no longer supported: {', '.join(found)}. "
-            "See BREAKING-CHANGES.md for migration guidance."
+            "See BREAKING-CHANGES.md for migration guidance.",
         )
 
 
@@ -240,8 +252,10 @@ def _engine(context: Context) -> None:
     kind = _ALIASES.get(_driver(context), _driver(context))
     if kind not in ("kmod", "modern_ebpf", "auto"):
         raise _refused(
+            context,
+            13,
             f'unsupported driver kind: "{_formatted(kind)}". Supported drivers [kmod modern_ebpf auto], '
-            "alias [module modern-bpf]"
+            "alias [module modern-bpf]",
         )
     engines: Object = {}
     if kind != "modern_ebpf":

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from click.testing import CliRunner
 
 from ekslab import versions
 from ekslab.client import Endpoints
+from ekslab.helm import chart
 from ekslab.helm.cli import helm as command_line
 from ekslab.helm.cluster import Cluster
 from ekslab.helm.errors import HelmError
@@ -235,6 +237,52 @@ def test_refusals_are_in_helms_words(helm: Helm, tmp_path: Path) -> None:
         helm("install", *CHART)
     with pytest.raises(HelmError, match=r"UPGRADE FAILED: .*falcosidekick"):
         helm("upgrade", *CHART, "--set", "falcosidekick.enabled=true")
+
+
+def test_installing_says_what_helm_says(helm: Helm) -> None:
+    done = helm("install", *CHART, "-f", str(VALUES), "--create-namespace", "--set-json", 'podLabels={"a":"b"}')
+    assert done.startswith("NAME: falco\nLAST DEPLOYED: ")
+    assert re.search(
+        r"LAST DEPLOYED: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\nNAMESPACE: falco\nSTATUS: deployed\n", done
+    )
+    assert "DESCRIPTION: Install complete\nTEST SUITE: None\nNOTES:\nFalco agents" in done
+    helm("uninstall", "falco")
+    for settings, said in (
+        ("serviceMonitor.create=true", "resource mapping not found for name: .*\nensure CRDs are installed first"),
+        ("driver.kind=ebpf", r"execution error at \(falco/templates/daemonset\.yaml:21:8\): The following chart"),
+        (
+            "driver.kind=ebpf,controller.kind=deployment",
+            r"execution error at \(falco/templates/deployment\.yaml:25:8\)",
+        ),
+        ("driver.kind=ebpf,controller.kind=none", r"execution error at \(falco/templates/configmap\.yaml:10:8\)"),
+        ("healthChecks=null", "nil pointer evaluating interface {}.startupProbe"),
+    ):
+        with pytest.raises(HelmError, match=f"INSTALLATION FAILED: (?s:.*){said}"):
+            helm("install", *CHART, "--set", settings)
+
+
+def test_falco_runs_as_a_deployment_too(helm: Helm, cluster: Cluster) -> None:
+    values = ("--set", "controller.kind=deployment,controller.deployment.replicas=2")
+    helm("install", *CHART, "-f", str(VALUES), "--create-namespace", *values, "--wait")
+    (deployment,) = cluster.list("apps/v1", "Deployment", "falco")
+    assert deployment["status"]["availableReplicas"] == 2
+
+
+def test_a_release_has_all_that_a_real_helm_upgrades_it_with(helm: Helm, cluster: Cluster) -> None:
+    helm.install(VALUES)
+    (secret,) = cluster.list("v1", "Secret", "falco", labels="owner=helm")
+    stored = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"]))))
+    assert stored["chart"]["values"] == chart.defaults()
+    for key in (
+        "scc",
+        "grafana.dashboards.configMaps",
+        "metrics.service.ports",
+        "falco.capture",
+        "serviceMonitor.path",
+    ):
+        value = stored["chart"]["values"]
+        for part in key.split("."):
+            value = value[part]
 
 
 def test_helms_command_line(helm: Helm) -> None:
