@@ -129,7 +129,8 @@ def violations(spec: Object, wanted: str) -> list[str]:
 
 
 def _containers(spec: Object) -> list[Object]:
-    return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    kinds = ("initContainers", "containers", "ephemeralContainers")
+    return [container for kind in kinds for container in spec.get(kind) or ()]
 
 
 def _security(container: Object) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from ekslab import names
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.admission import Admission
 from ekslab.kubernetes.objects.defaults import set_defaults
-from ekslab.kubernetes.objects.ephemeral import validate_ephemeral
 from ekslab.kubernetes.objects.errors import (
     ApiError,
     Cause,
@@ -43,6 +42,7 @@ from ekslab.kubernetes.objects.schema import TypeMismatch, decode
 from ekslab.kubernetes.objects.store import Store
 from ekslab.kubernetes.objects.timestamps import rfc3339
 from ekslab.kubernetes.objects.validation import formats, validate
+from ekslab.kubernetes.objects.validation.ephemeral import validate_ephemeral
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -319,6 +319,7 @@ class Registry:
                 raise invalid(resource, name, ephemeral)
             if not wanted:
                 del new["spec"]["ephemeralContainers"]
+            self._admission.check(resource, new, old, call.warnings)
             return new
         metadata["name"] = name
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]

@@ -215,6 +215,14 @@ def test_an_ephemeral_container_runs_once_beside_its_target(run, core, namespace
         ({"name": "main", "image": "toolbox:1"}, "spec.ephemeralContainers[0].name: Duplicate value"),
         ({"name": "d"}, "spec.ephemeralContainers[0].image: Required value"),
         (
+            {"name": "d", "image": "toolbox:1", "env": [{"name": ""}]},
+            "spec.ephemeralContainers[0].env[0].name: Required value",
+        ),
+        (
+            {"name": "d", "image": "toolbox:1", "volumeMounts": [{"name": "no", "mountPath": "/x", "subPath": "y"}]},
+            "spec.ephemeralContainers[0].volumeMounts[0].subPath: Forbidden: cannot be set for an Ephemeral Container",
+        ),
+        (
             {"name": "d", "image": "toolbox:1", "targetContainerName": "no"},
             'spec.ephemeralContainers[0].targetContainerName: Not found: \\"no\\"',
         ),
@@ -230,6 +238,15 @@ def test_wrong_ephemeral_containers_are_refused(run, core, namespace, container,
         _debug(core, namespace, "web", container)
     assert error.value.status == 422
     assert cause in error.value.body
+
+
+def test_pod_security_looks_at_ephemeral_containers(run, core, namespace):
+    run("web")
+    core.patch_namespace(namespace, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}})
+    with pytest.raises(ApiException) as error:
+        _debug(core, namespace, "web", {"name": "d", "image": "toolbox:1", "securityContext": {"privileged": True}})
+    assert error.value.status == 403
+    assert 'privileged (container \\"d\\" must not set securityContext.privileged=true)' in error.value.body
 
 
 def test_ephemeral_containers_stay(run, core, namespace):
