@@ -67,7 +67,8 @@ def _remainder(a: float, b: float) -> float:
 
 
 def _round(a: float, digits: float = 0) -> float:
-    found = math.floor(a * 10**digits + 0.5) / 10**digits
+    scale = 10.0**digits
+    found = math.floor(a * scale + 0.5) / scale
     return int(found) if found.is_integer() else found
 
 
@@ -106,7 +107,9 @@ def _replace(value: str, wanted: str, other: str) -> Value:
 @lru_cache(maxsize=64)
 def regex(pattern: str) -> Any:
     """A compiled regular expression. Raises re2.error."""
-    return re2.compile(pattern)
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(pattern, options)
 
 
 def _regex_replace(value: str, pattern: str, other: str) -> Value:
@@ -142,6 +145,8 @@ _UNITS = {
     for unit in ([name, f"{name}s"] if len(name) > 1 else [name])
 }
 _CALENDAR = ("mo", "q", "y")
+_MOST_MONTHS = 1200
+_LAST = 250_000_000_000_000  # ms: with the longest period after it that is the year 9992; dates end in 9999
 
 
 @dataclass(frozen=True)
@@ -180,15 +185,15 @@ def period(count: int, unit: str) -> Period | None:
     """The period of a number and a unit such as `m`, `mins` or `quarter`; None if there is no such one."""
     letter, width = _UNITS.get(unit.lower(), ("", 0))
     months = letter in _CALENDAR
-    if not letter or not 0 < count * width <= (1200 if months else 10**14):
+    if not letter or not 0 < count * width <= (_MOST_MONTHS if months else _MOST_MONTHS * 30 * 86_400_000):
         return None
     return Period(count * width, months)
 
 
 def time_of(value: Value) -> int | None:
-    """A time in ms within the years that there are, else None."""
+    """A time in ms that has a date, else None."""
     found = number(value)
-    return int(found) if found is not None and 0 <= found < 253_402_300_800_000 else None
+    return int(found) if found is not None and 0 <= found < _LAST else None
 
 
 def _from_millis(value: Value) -> Value:
@@ -263,8 +268,8 @@ FUNCTIONS: dict[str, Function] = {
     "round": Function(1, 2, _on_numbers(_round)),
     "log": Function(1, 1, _on_numbers(math.log)),
     "sqrt": Function(1, 1, _on_numbers(math.sqrt)),
-    "greatest": Function(1, None, _on_numbers(max)),
-    "least": Function(1, None, _on_numbers(min)),
+    "greatest": Function(1, None, _on_numbers(lambda *numbers: max(numbers))),
+    "least": Function(1, None, _on_numbers(lambda *numbers: min(numbers))),
     "tonumber": Function(1, 1, number),
     "todouble": Function(1, 1, number),
     "toint": Function(1, 1, _whole),

@@ -53,15 +53,20 @@ def number(value: Value) -> int | float | None:
     """The value of a number or of a text with a number; None for anything else."""
     if isinstance(value, int | float):
         return value
-    if value is not None and len(value) <= _LONGEST and _NUMBER.fullmatch(value):
-        return float(value) if re.search(r"[.eE]", value) else int(value)
-    return None
+    if value is None or len(value) > _LONGEST or not _NUMBER.fullmatch(value):
+        return None
+    if re.search(r"[.eE]", value):
+        found = float(value)
+        return found if math.isfinite(found) else None
+    return int(value)
 
 
 def computed(value: float) -> Value:
     """The result of a computation: a whole number where it is one, None where it is none (1/0, sqrt(-1))."""
     if isinstance(value, int):
-        return value
+        if abs(value) < 1 << 63:
+            return int(value)
+        value = float(value) if abs(value) < 1 << 1000 else math.inf
     return Computed(value) if math.isfinite(value) else None
 
 

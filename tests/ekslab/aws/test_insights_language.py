@@ -392,6 +392,27 @@ def test_display_chooses_columns_and_comments_say_nothing() -> None:
     assert run("fields i as number | filter number = 3 | display `number`") == [{"number": "3"}]
 
 
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("round(1.5, 9999999999999999)", None),
+        ("'1e999' + 1", None),
+        ("substr(ns, '1e999')", None),
+        (" * ".join(["9" * 90] * 40), None),  # too large for a number
+        ("fromMillis(99999999999999999)", None),
+        ("dateceil(249999999999999, 100y)", "9970-01-01 00:00:00.000"),
+        ("greatest(n)", "7"),
+        ("strlen(replace(concat(ns, ns, ns, ns), 's', concat(ns, ns, ns, ns)))", "76"),
+        ("regex_replace(ns, '([', 'x')", None),
+        ("regex_replace(ns, '(sh)(op)', '$2$1')", "opsh"),
+        ("base64decode('%')", None),
+    ],
+)
+def test_what_has_no_result_is_missing(expression: str, value: str | None) -> None:
+    (row,) = run(f"filter i = 3 | fields {expression} as value")
+    assert row.get("value") == value
+
+
 def test_long_queries_need_no_more_depth_than_short_ones() -> None:
     assert run(f"fields {' + '.join(['1'] * 2000)} as sum | limit 1") == [{"sum": "2000"}]
     assert len(run(f"filter {' or '.join(f'i = {n}' for n in range(1000))}")) == 5
