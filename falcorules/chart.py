@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
 
-from falcorules.arguments import checked
+from falcorules.arguments import checked, shown
 from falcorules.errors import RuleError
-from falcorules.files import read
+from falcorules.files import is_rules_file, read
+
+_CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 @checked
 def from_values(path: Path | str) -> list[tuple[str, str]]:
     """Names and texts of the rule files under `customRules`, in the order in which Falco loads them.
 
-    `check` and `Engine.load` take them. Raises RuleError if the file isn't a values file or has no rules.
+    `check` and `Engine.load` take them. Raises RuleError if the file isn't a values file, if it has no rules, and for a
+    name that a ConfigMap can't have or whose file Falco doesn't read.
     """
     path = Path(path)
     try:
@@ -28,7 +32,20 @@ def from_values(path: Path | str) -> list[tuple[str, str]]:
             f"{path} has no rules for the Falco chart.",
             hint="Put them under `customRules:`, as a file name and a block of text (`lab.yaml: |-`).",
         )
-    return sorted((str(name), text) for name, text in rules.items())
+    files = sorted((str(name), text) for name, text in rules.items())
+    for name, _ in files:
+        if not _CONFIG_KEY.fullmatch(name) or name == "." or name.startswith(".."):
+            raise RuleError(
+                f"{path} has rules under {shown(name)}, which Kubernetes refuses: it isn't a valid key of a ConfigMap.",
+                hint="A key has at most 253 letters, digits, '-', '_' and '.', as in `lab.yaml`.",
+            )
+        if not is_rules_file(name):
+            raise RuleError(
+                f"{path} has rules under {shown(name)}, which Falco never reads: in rules.d it looks for *.yaml and "
+                "*.yml only.",
+                hint=f"Call it `{name.rpartition('.')[0] or name}.yaml`.",
+            )
+    return files
 
 
 def is_values_file(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 from falcorules.arguments import checked, near, shown
 from falcorules.errors import EventError, RuleError
 from falcorules.events import Event, RecordedEvent, TypedEvent, open_events
-from falcorules.files import read
+from falcorules.files import is_rules_file, read
 from falcorules.keys import PRIORITIES
 from falcorules.loader import Loader, Rule
 from falcorules.output import Alert, BadFormat, Format
@@ -296,7 +296,7 @@ def single_files(files: Sources) -> Iterator[Source]:
             raise RuleError(f"{shown(file)} is not a rule file.", hint=hint)
         elif Path(file).is_dir():
             try:
-                found = sorted(path for path in Path(file).iterdir() if path.suffix in (".yaml", ".yml"))
+                found = sorted(path for path in Path(file).iterdir() if is_rules_file(path.name) and not path.is_dir())
             except OSError as error:
                 raise RuleError(f"The folder {file} can't be read: {error.strerror}") from error
             if not found:

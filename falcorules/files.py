@@ -15,6 +15,11 @@ PATIENCE = 3.0
 """Seconds to wait for the writer of a named pipe."""
 
 
+def is_rules_file(name: str) -> bool:
+    """Whether Falco reads a file of that name in a folder of rules."""
+    return name.endswith((".yaml", ".yml"))
+
+
 def read(path: Path | str) -> bytes:
     """The content of a file. Raises OSError, also for one that is larger than `LARGEST`."""
     with open_to_read(path) as file:

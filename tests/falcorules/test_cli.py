@@ -166,12 +166,42 @@ def test_default_rules_and_the_rules_in_a_values_file(tmp_path: Path) -> None:
     assert "macros       open_read" in output
 
 
+@pytest.mark.parametrize("name", ["lab.yaml", "lab.yml", ".yaml", "a.b-c_d.yaml", "1.yml", f"{'a' * 248}.yaml"])
+def test_names_of_rule_files_in_a_values_file(tmp_path: Path, name: str) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(f"customRules:\n  {name}: |-\n    - list: a\n      items: []\n")
+    assert _run("check", "--values", str(values))[0] == 0
+
+
+def test_a_folder_has_the_rule_files_that_falco_reads(tmp_path: Path) -> None:
+    for name in ("b.yaml", ".yaml", "c.yml", "a.txt", "d.YAML", "e.yaml.bak"):
+        (tmp_path / name).write_text("- list: a\n  items: []\n")
+    (tmp_path / "f.yaml").mkdir()
+    code, output = _run("check", str(tmp_path))
+    assert code == 0
+    assert [Path(line.partition(": ")[0]).name for line in output.splitlines() if "Ok" in line] == [
+        ".yaml",
+        "b.yaml",
+        "c.yml",
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "values.yaml can't be read: No such file or directory"),
         ("rules: []", "has no rules for the Falco chart"),
         ("customRules: {a.yaml: 1}", "has no rules for the Falco chart"),
+        ("customRules: {whoami: ''}", "rules under 'whoami', which Falco never reads"),
+        ("customRules: {a.yaml: '', lab.txt: ''}", "which Falco never reads: in rules.d it looks for *.yaml and *.yml"),
+        ("customRules: {lab.YAML: ''}", "'lab.YAML', which Falco never reads"),
+        ("customRules: {lab.yaml.bak: ''}", "which Falco never reads"),
+        ("customRules: {rules/lab.yaml: ''}", "'rules/lab.yaml', which Kubernetes refuses"),
+        ("customRules: {my rules.yaml: ''}", "'my rules.yaml', which Kubernetes refuses"),
+        ("customRules: {..lab.yaml: ''}", "which Kubernetes refuses"),
+        ("customRules: {é.yaml: ''}", "which Kubernetes refuses"),
+        (f"customRules: {{{'a' * 249}.yaml: ''}}", "which Kubernetes refuses"),
+        ("customRules: {true: ''}", "'True', which Falco never reads"),
         ("customRules: [", "values.yaml is not YAML"),
         ("customRules: 2001-99-99", "values.yaml is not YAML"),
         ("customRules: " + "[" * 1_000, "values.yaml is nested too deeply"),
