@@ -147,6 +147,7 @@ class Engine:
                 self._broken.result().result()
             for ended in done - {stopped}:
                 ended.result()  # an input that ended did so by an error
+            self._log.info("[engine] pausing all inputs..")
             self._pause()
             for task in inputs:
                 task.cancel()
@@ -157,6 +158,7 @@ class Engine:
             self._flush_now()
             await self._wait_for_tasks()
             self._log.info(f"[engine] service has stopped ({len(self._tasks)} pending tasks)")
+            self._pause()
             for target in self._targets:
                 for what in ("stopping...", "stopped"):
                     self._log.info(f"[{target.section.label}] thread worker #0 {what}")
@@ -174,9 +176,8 @@ class Engine:
         stop.set()
 
     def _pause(self) -> None:
-        self._log.info("[engine] pausing all inputs..")
         names = [section.instance for section in self._config.inputs]
-        for name in 2 * [*names, *([self._backlog] if self._storage.root else [])]:
+        for name in [*names, *([self._backlog] if self._storage.root else [])]:
             self._log.info(f"[input] pausing {name}")
 
     async def _wait_for_tasks(self) -> None:
@@ -279,8 +280,8 @@ class Engine:
             if events and matches(filtered, tag):
                 before = len(events)
                 events = apply.apply(tag, events) if isinstance(apply, Kubernetes) else apply(events)
-                if len(events) < before:
-                    self._monitoring.count("filter", filtered.instance, drop_records=before - len(events))
+                dropped = before - len(events)
+                self._monitoring.count("filter", filtered.instance, records=before, drop_records=dropped)
         if not events:
             return
         size = size_of(events)

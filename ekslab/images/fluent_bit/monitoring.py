@@ -30,10 +30,16 @@ _LATENCIES = (0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0)
 Metric = tuple[str, str, list[tuple[str, float]]]
 """Kind, description, and values by what comes after the name."""
 
-# What each metric counts; those of the first kind are in /api/v1/metrics, too.
+# What each counter counts, in the order in which Fluent Bit has them.
 _COUNTERS = {
-    "input": {"records": "Number of input records.", "bytes": "Number of input bytes."},
-    "filter": {"drop_records": "Total number of dropped records.", "add_records": "Total number of new added records."},
+    "input": {"bytes": "Number of input bytes.", "records": "Number of input records."},
+    "filter": {
+        "records": "Total number of new records processed.",
+        "bytes": "Total number of new bytes processed.",
+        "add_records": "Total number of new added records.",
+        "drop_records": "Total number of dropped records.",
+        "drop_bytes": "Total number of dropped bytes.",
+    },
     "output": {
         "proc_records": "Number of processed output records.",
         "proc_bytes": "Number of processed output bytes.",
@@ -44,17 +50,33 @@ _COUNTERS = {
         "retried_records": "Number of retried records.",
     },
 }
+# In /api/v2/metrics, these are missing as long as they are 0.
 _TAIL = {
     "files_opened": "Total number of opened files",
     "files_closed": "Total number of closed files",
     "files_rotated": "Total number of rotated files",
-    "long_line_skipped": "Total number of skipped occurrences for long lines",
+    "multiline_truncated": "Total number of truncated occurences for multilines",
+    "long_line_truncated": "Total number of truncated occurences for long lines",
+    "long_line_skipped": "Total number of skipped occurences for long lines",
 }
 _ROUTING = {
     "routing_logs_records": "Total log records routed from input to output",
     "routing_logs_bytes": "Total bytes routed from input to output (logs)",
     "routing_logs_drop_records": "Total log records dropped during routing",
     "routing_logs_drop_bytes": "Total bytes dropped during routing (logs)",
+}
+_LAYER = {
+    "total_chunks": ("chunks", "Total number of chunks in the storage layer."),
+    "mem_chunks": ("mem_chunks", "Total number of memory chunks."),
+    "fs_chunks": ("fs_chunks", "Total number of filesystem chunks."),
+    "fs_chunks_up": ("fs_chunks_up", "Total number of filesystem chunks up in memory."),
+    "fs_chunks_down": ("fs_chunks_down", "Total number of filesystem chunks down."),
+}
+_STORED = {
+    "total": ("", "Total number of chunks."),
+    "up": ("_up", "Total number of chunks up in memory."),
+    "down": ("_down", "Total number of chunks down."),
+    "busy": ("_busy", "Total number of chunks in a busy state."),
 }
 
 
@@ -252,43 +274,48 @@ class Monitoring:
             """One value; `sample` is what comes after the metric's name: labels, in braces."""
             metrics.setdefault(name, (kind, said, []))[2].append((sample, value))
 
-        host = f'{{hostname="{self._process.kernel.hostname}"}}'
-        add("fluentbit_uptime", "counter", "Number of seconds that Fluent Bit has been running.", host, uptime)
+        host = self._process.kernel.hostname
+        said = "Number of seconds that Fluent Bit has been running."
+        add("fluentbit_uptime", "counter", said, f'{{hostname="{host}"}}', uptime)
+        said = "Collect the count of hot reloaded times."
+        add("fluentbit_hot_reloaded_times", "gauge", said, f'{{hostname="{host}"}}', 0)
         for level in ("error", "warn", "info", "debug", "trace"):
             sample = f'{{message_type="{level}"}}'
             add("fluentbit_logger_logs_total", "counter", "Total number of logs", sample, self._log.counts[level])
-        for table, counts in self._routes.items():
-            for (source, output), number in counts.items():
-                sample = f'{{input="{source}",output="{output}"}}'
-                add(f"fluentbit_{table}_total", "counter", _ROUTING[table], sample, number)
+        for table, said in _ROUTING.items():
+            for (source, output), number in self._routes.get(table, {}).items():
+                add(f"fluentbit_{table}_total", "counter", said, f'{{input="{source}",output="{output}"}}', number)
         for kind, found in self._counts.items():
-            for instance, named in found.items():
-                for name, number in named.items():
-                    full = f"fluentbit_{kind}_{name}_total"
-                    add(full, "counter", _help(full), f'{{name="{instance}"}}', number)
-        for output, percent in self._room.items():
-            full, said = "fluentbit_output_chunk_available_capacity_percent", "Available chunk capacity (percent)"
-            add(full, "gauge", said, f'{{name="{output}"}}', percent)
-        for output, waits in self._waits.items():
-            full, said = "fluentbit_output_backpressure_wait_seconds", "Output backpressure wait in seconds"
-            for sample, value in _histogram(f'output="{output}"', waits, _WAITS):
-                add(full, "histogram", said, sample, value)
-        for (source, output), seconds in self._latencies.items():
-            full, said = "fluentbit_output_latency_seconds", "End-to-end latency in seconds"
-            for sample, value in _histogram(f'input="{source}",output="{output}"', seconds, _LATENCIES):
-                add(full, "histogram", said, sample, value)
+            for name, said in (_COUNTERS[kind] | (_TAIL if kind == "input" else {})).items():
+                for instance, named in found.items():
+                    if named.get(name) or name not in _TAIL:
+                        sample = f'{{name="{instance}"}}'
+                        add(f"fluentbit_{kind}_{name}_total", "counter", said, sample, named[name])
+        started = self._started // 1_000_000_000
+        said = "Start time of the process since unix epoch in seconds."
+        add("fluentbit_process_start_time_seconds", "gauge", said, f'{{hostname="{host}"}}', started)
+        build = f'{{hostname="{host}",version="{versions.FLUENT_BIT}",os="linux"}}'
+        add("fluentbit_build_info", "gauge", "Build version information.", build, started)
         storage = self._storage()
-        for name, number in storage["storage_layer"]["chunks"].items():
-            full = "chunks" if name == "total_chunks" else name
-            said = f"Total number of {full.replace('_', ' ')} in the storage layer."
-            add(f"fluentbit_storage_{full}", "gauge", said, "", number)
-        for key, suffix in (("total", ""), ("up", "_up"), ("down", "_down"), ("busy", "_busy")):
-            for instance, found_chunks in storage["input_chunks"].items():
-                said = f"Total number of chunks{suffix.replace('_', ' ')}."
-                number = found_chunks["chunks"][key]
-                add(f"fluentbit_input_storage_chunks{suffix}", "gauge", said, f'{{name="{instance}"}}', number)
-        build = f'{{version="{versions.FLUENT_BIT}",edition="Community",os="linux"}}'
-        add("fluentbit_build_info", "gauge", "Build version information.", build, 1)
+        for key, (name, said) in _LAYER.items():
+            add(f"fluentbit_storage_{name}", "gauge", said, "", storage["storage_layer"]["chunks"][key])
+        for instance in storage["input_chunks"]:
+            add("fluentbit_input_ingestion_paused", "gauge", "Is the input paused or not?", f'{{name="{instance}"}}', 0)
+        for key, (suffix, said) in _STORED.items():
+            for instance, stored in storage["input_chunks"].items():
+                sample = f'{{name="{instance}"}}'
+                add(f"fluentbit_input_storage_chunks{suffix}", "gauge", said, sample, stored["chunks"][key])
+        for output, percent in self._room.items():
+            name, said = "fluentbit_output_chunk_available_capacity_percent", "Available chunk capacity (percent)"
+            add(name, "gauge", said, f'{{name="{output}"}}', percent)
+        for (source, output), seconds in self._latencies.items():
+            name, said = "fluentbit_output_latency_seconds", "End-to-end latency in seconds"
+            for sample, value in _histogram(f'input="{source}",output="{output}"', seconds, _LATENCIES):
+                add(name, "histogram", said, sample, value)
+        for output, waits in self._waits.items():
+            name, said = "fluentbit_output_backpressure_wait_seconds", "Output backpressure wait in seconds"
+            for sample, value in _histogram(f'output="{output}"', waits, _WAITS):
+                add(name, "histogram", said, sample, value)
         return metrics
 
     def _v2_prometheus(self, uptime: int) -> str:
@@ -321,9 +348,10 @@ def _block(name: str, kind: str, said: str, lines: list[str]) -> str:
 
 
 def _help(name: str) -> str:
+    """A counter's description in /api/v1/metrics/prometheus, which knows those of inputs and outputs only."""
     _, kind, rest = name.split("_", 2)
-    short = rest.removesuffix("_total")
-    return _COUNTERS.get(kind, {}).get(short) or _TAIL.get(short, "")
+    known = _COUNTERS[kind] if kind != "filter" else {}
+    return known.get(rest.removesuffix("_total"), "Fluentbit metrics.")
 
 
 def _number(value: float) -> str:
