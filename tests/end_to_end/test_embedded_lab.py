@@ -436,3 +436,44 @@ def test_results_look_the_same_on_two_labs(new_lab: Callable[..., Endpoints], wo
         for lab in labs
     ]
     assert shown[0] == shown[1]
+
+
+def test_after_the_log_group_was_made_again_one_alert_is_lost_and_no_restart_is_needed(fresh: Lab) -> None:
+    fresh.ensure("falco", "fluent-bit", "nginx")
+    fresh.exec("deploy/nginx", "cat /etc/shadow")
+    fresh.wait_for_alert(SHADOW, timeout=30)
+    fresh.aws.client("logs").delete_log_group(logGroupName="falco")
+    with pytest.raises(AlertTimeoutError, match="Broken link: log group") as missing:
+        fresh.wait_for_alert(SHADOW, timeout=0.2)
+    assert 'lab.apply("log-group")' in missing.value.hint
+    assert "What Fluent Bit had in hand" in missing.value.hint
+    fresh.apply("log-group")
+    fresh.exec("deploy/nginx", "cat /etc/shadow")
+    with pytest.raises(AlertTimeoutError, match=r"Broken link: shipping\..* The log stream was deleted\.") as lost:
+        fresh.wait_for_alert(SHADOW, timeout=3)
+    assert lost.value.hint == "It won't arrive: trigger it again."
+    since = fresh.kube.now()
+    fresh.exec("deploy/nginx", "cat /etc/shadow")
+    assert fresh.wait_for_alert(SHADOW, since=since, timeout=30)["proc.name"] == "cat"
+
+
+def test_another_setting_gives_fluent_bits_pods_another_checksum_and_replaces_them_once(
+    fresh: Lab, workshop: Path
+) -> None:
+    def shipper(lab: Lab) -> Any:
+        return lab.kube.get("DaemonSet", "fluent-bit", "logging")
+
+    def checksums(lab: Lab) -> set[str]:
+        pods = lab.kube.list("Pod", "logging", labels="app.kubernetes.io/name=fluent-bit")
+        return {pod["metadata"]["annotations"]["checksum/config"] for pod in pods}
+
+    fresh.ensure("fluent-bit")
+    before = shipper(fresh)
+    by_hand = yaml.safe_load((workshop / "manifests/fluent-bit/30-daemonset.yaml").read_text())
+    assert checksums(fresh) == {by_hand["spec"]["template"]["metadata"]["annotations"]["checksum/config"]}
+    other = Lab.connect(home=fresh.target.settings.home, root=workshop, log_stream="others")
+    assert other.apply("fluent-bit").action == "updated"
+    assert shipper(other)["metadata"]["generation"] == before["metadata"]["generation"] + 1
+    assert len(checksums(other)) == 1
+    assert checksums(other) != {by_hand["spec"]["template"]["metadata"]["annotations"]["checksum/config"]}
+    assert other.apply("fluent-bit").action == "unchanged"
