@@ -99,7 +99,7 @@ class Intruder:
         shell = next(process for process in processes if process.argv == ["bash", "-i"])
         connection = shell.fds[0]
         assert isinstance(connection, Socket)
-        connection._received.extend(f"{line}\n".encode())
+        connection._receive(f"{line}\n".encode())
         connection._wake.set()
         await self._pause(pause)
 
