@@ -29,7 +29,7 @@ def of_error(cell: NotebookNode, name: str, value: str) -> str:
     if name == "CellExecutionError" and not value:
         at = printed.rfind("UsageError:")
         if at >= 0:
-            return _said(printed[at:].strip(), _of_magic(printed[at:]))
+            return _said(printed[at:].strip(), _of_magic(cell.source, printed[at:]))
         return _said(f"The cell failed without an error message.{_quoted(printed)}")
     return _PLACE.sub(r"(line \1 of the cell)", error)
 
@@ -42,13 +42,16 @@ def _of_script(magic: str, ended: re.Match[str], printed: str) -> str:
     return _said(f"The script of `{magic}` {how}.{_quoted(printed)}", hint)
 
 
-def _of_magic(text: str) -> str:
+def _of_magic(source: str, text: str) -> str:
+    if "function `%%" in text:
+        return "A magic with two percent signs must be the first line of its cell."
     if "not found" in text:
         return (
             "Correct the name of the magic (`%lsmagic` lists those there are), or load it before this cell: "
             "`Lab.connect()` brings `%%rule`."
         )
-    return "Correct what follows the magic: its name with a question mark, as in `%timeit?`, shows how it is called."
+    name = re.search(r"%\w+", source)
+    return f"Correct what follows the magic: `{name[0] if name else '%magic'}?` in a cell shows how it is called."
 
 
 def of_kernel(cell: NotebookNode | None, log: Path) -> str:

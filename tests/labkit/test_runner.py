@@ -310,6 +310,11 @@ def _failure(folder: Path, output: Path, source: str) -> report.Chapter:
         ("%%nosuch\nx", "UsageError: Cell magic `%%nosuch` not found.", "`%lsmagic` lists those there are"),
         ("%timeit -n\n", "UsageError: option -n requires argument", "`%timeit?`"),
         (
+            "x = 1\n%%bash\nls",
+            "UsageError: Line magic function `%%bash` not found",
+            "must be the first line of its cell",
+        ),
+        (
             "%%bash\necho fine\necho 'no such pod' >&2\nexit 3",
             "The script of `%%bash` ended with exit code 3.\n    no such pod",
             "Type its commands into a terminal",
