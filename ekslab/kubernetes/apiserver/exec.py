@@ -1,17 +1,19 @@
-"""`exec` and `attach` over a WebSocket: bridges the channels of the connection to a process in a container."""
+"""`exec` and `attach`: bridges the channels of a client's connection to a process in a container."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import logging
 from collections.abc import Callable
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from ekslab.kubernetes.apiserver.channels import Outbox
 from ekslab.kubernetes.apiserver.logs import container_named, follow_log
+from ekslab.kubernetes.apiserver.wires import CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT, Wire, open_wire
 from ekslab.kubernetes.kubelet.kubelet import Kubelet
 from ekslab.kubernetes.objects.errors import ApiError, bad_request
 from ekslab.kubernetes.objects.resources import Object
@@ -20,9 +22,6 @@ from ekslab.node import Container, Execution, Inbox, OciError
 from ekslab.node.tty import Tty
 
 logger = logging.getLogger("ekslab")
-_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-_MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the official Python client sends all input as one
-_STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 
 
 class _Channel:
@@ -129,19 +128,17 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, att
         raise bad_request("you must specify at least 1 command for the container")
     if not any(wants[name] for name in ("stdin", "stdout", "stderr")):
         raise bad_request("you must specify at least one of stdin, stdout, stderr")
-    socket = web.WebSocketResponse(protocols=_PROTOCOLS, autoping=True, max_msg_size=_MAX_MESSAGE)
-    if not socket.can_prepare(request):
-        raise ApiError(
-            400, "BadRequest", "the embedded cluster runs commands over WebSocket only: use kubectl 1.30 or later"
-        )
-    await socket.prepare(request)
+    try:
+        wire = await open_wire(request, wants)
+    except TimeoutError as error:  # it asked for SPDY, and then for no streams
+        raise ConnectionResetError("the client opened no streams") from error
     frames = Outbox()
-    sender = asyncio.create_task(_send(socket, frames))
-    first = _STDOUT if wants["stdout"] else _STDERR if wants["stderr"] else _ERROR
+    sender = asyncio.create_task(_send(wire, frames))
+    first = STDOUT if wants["stdout"] else STDERR if wants["stderr"] else ERROR
     frames.put(bytes((first,)))  # tells the client that the streams are there
     stdin = Inbox() if wants["stdin"] else None
-    stdout = _Channel(_STDOUT, frames) if wants["stdout"] else None
-    stderr = _Channel(_STDERR, frames) if wants["stderr"] and not wants["tty"] else None
+    stdout = _Channel(STDOUT, frames) if wants["stdout"] else None
+    stderr = _Channel(STDERR, frames) if wants["stderr"] and not wants["tty"] else None
     runtime = kubelet.node.runtime
     receiver: asyncio.Task[None] | None = None
     try:
@@ -153,7 +150,7 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, att
                 container, command, tty=wants["tty"], stdin=stdin, stdout=stdout, stderr=stderr
             )
         outputs = [channel for channel in (stdout, stderr) if channel is not None]
-        receiver = asyncio.create_task(_receive(socket, execution, stdin, outputs))
+        receiver = asyncio.create_task(_receive(wire, execution, stdin, outputs))
         status = _exit_status(await execution.wait())
     except OciError as error:
         exec_id = hex_id(64, "exec", container.id, *command)
@@ -164,11 +161,12 @@ async def serve_exec(request: web.Request, pod: Object, kubelet: Kubelet, *, att
     finally:
         if receiver is not None:
             receiver.cancel()
-    frames.put(bytes((_ERROR,)) + json.dumps(status).encode())
+    frames.put(bytes((ERROR,)) + json.dumps(status).encode())
     frames.put(None)
     await sender
-    await socket.close()
-    return socket
+    with contextlib.suppress(ConnectionError):
+        await wire.close()
+    return wire.response
 
 
 def _running(pod: Object, kubelet: Kubelet, wanted: str) -> Container:
@@ -187,47 +185,38 @@ def _running(pod: Object, kubelet: Kubelet, wanted: str) -> Container:
     return container
 
 
-async def _send(socket: web.WebSocketResponse, frames: Outbox) -> None:
+async def _send(wire: Wire, frames: Outbox) -> None:
     there = True
     while (frame := await frames.get()) is not None:
-        if there and not socket.closed:
+        if there:
             try:
-                await socket.send_bytes(frame)
+                await wire.send(frame)
             except (ConnectionError, RuntimeError):  # the client went away; the process may go on
                 there = False
 
 
 async def _receive(
-    socket: web.WebSocketResponse,
-    execution: Execution | _Attachment,
-    stdin: Inbox | None,
-    outputs: list[_Channel],
+    wire: Wire, execution: Execution | _Attachment, stdin: Inbox | None, outputs: list[_Channel]
 ) -> None:
     """Hands the client's frames to the process until the connection ends; then its input ends too."""
     try:
-        async for message in socket:
-            if message.type is WSMsgType.TEXT:
-                data = message.data.encode()
-            elif message.type is WSMsgType.BINARY:
-                data = message.data
-            else:
-                continue
+        async for data in wire.frames():
             if not data:
                 continue
             channel, payload = data[0], data[1:]
-            if channel == _STDIN and stdin is not None:
+            if channel == STDIN and stdin is not None:
                 stdin.feed(payload)
-                await stdin.room(socket.ping)
-            elif channel == _RESIZE:
+                await stdin.room(wire.check)
+            elif channel == RESIZE:
                 _resize(execution, payload)
-            elif channel == _CLOSE and payload[:1] == bytes((_STDIN,)) and stdin is not None:
+            elif channel == CLOSE and payload[:1] == bytes((STDIN,)) and stdin is not None:
                 stdin.end()
-    except ConnectionError:  # found out by a ping
+    except ConnectionError:  # found out by a ping, or said by the connection itself
         pass
     if stdin is not None:
         stdin.end()
-    for channel in outputs:
-        channel.closed = True
+    for output in outputs:
+        output.closed = True
     execution.hang_up()
 
 

@@ -52,9 +52,10 @@ class Upgraded(web.StreamResponse):
         super().__init__(status=101, reason="Switching Protocols")
         self.headers.update({"Connection": "Upgrade", "Upgrade": protocol, **headers})
         self._received: _Received | None = None
+        self._transport: asyncio.Transport | None = None
 
     async def start(self, request: web.Request) -> None:
-        transport = request.transport
+        transport = self._transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client went away")
         self.force_close()
@@ -63,6 +64,12 @@ class Upgraded(web.StreamResponse):
         protocol: Any = request.protocol  # whose parser is declared to be that of WebSockets
         protocol.keep_alive(False)
         protocol.set_parser(received)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Raises ConnectionResetError when the client has gone."""
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("the client closed the connection")
+        await super().write(data)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """What the client sends, until it goes away."""

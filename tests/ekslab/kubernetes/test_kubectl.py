@@ -151,6 +151,12 @@ def test_exec_without_a_terminal(web):
     assert 'exec: "nosuch": executable file not found in $PATH' in missing.stderr
 
 
+def test_exec_over_spdy_as_clients_before_1_31_do_it(web, monkeypatch):
+    monkeypatch.setitem(web._environment, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false")
+    test_exec_without_a_terminal(web)
+    test_exec_with_a_terminal(web)
+
+
 def test_exec_with_a_terminal(web):
     assert "not a tty" not in web.terminal("exec -it deploy/web -- tty")
 
@@ -351,7 +357,8 @@ def test_debug_a_pod(kubectl):
     shown = kubectl.terminal("debug one -it --image=toolbox:1 --target=one --profile=general -c d -- tty")
     assert "not a tty" not in shown
     kubectl("wait", "--for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0", "pod/one")
-    assert "spec.ephemeralContainers{d}: Container started" in kubectl("describe", "pod", "one")
+    started = "jsonpath={.items[?(@.reason=='Started')].involvedObject.fieldPath}"
+    assert kubectl("get", "events", "-o", started).split() == ["spec.containers{one}", "spec.ephemeralContainers{d}"]
     assert kubectl("logs", "one", "-c", "d").strip() in shown
     waits = kubectl.run("debug", "one", "--image=busybox", "-c", "e", "--profile=general", "--attach=false")
     assert waits.returncode == 0

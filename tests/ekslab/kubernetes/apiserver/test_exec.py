@@ -17,6 +17,7 @@ from kubernetes.stream import stream
 
 from labkit.errors import ExecError
 from labkit.kube import Kube
+from tests.ekslab.kubernetes.spdy import plain
 
 
 @pytest.fixture
@@ -141,6 +142,45 @@ def test_attaching_shows_and_types_into_a_container_s_terminal(core, namespace, 
     assert streams.read_stdout().replace("\r", "") == "typed\ntyped\n"
     assert streams.returncode == 0
     assert "typed" in core.read_namespaced_pod_log("echo", namespace)
+
+
+def _spdy(running, namespace, command, **wants):
+    """Runs a command over SPDY; gives back the client, whose streams are over, and their numbers by kind."""
+    kinds = [
+        "error",
+        *(kind for kind in ("stdin", "stdout", "stderr") if wants.get(kind)),
+        *(["resize"] if wants.get("tty") else []),
+    ]
+    query = "&".join([*(f"command={word}" for word in command), *(f"{name}=true" for name in wants if name != "input")])
+
+    async def run():
+        path = f"/api/v1/namespaces/{namespace}/pods/web/exec?{query}"
+        async with plain(running, path, "v4.channel.k8s.io") as wire:
+            numbers = {}
+            for kind in kinds:
+                numbers[kind], opening = wire.client.stream({"streamtype": kind})
+                await wire.send(opening)
+            if "tty" in wants:
+                await wire.send(wire.client.send(numbers["resize"], b'{"Width":99,"Height":33}\n'))
+            if "input" in wants:
+                await wire.send(wire.client.send(numbers["stdin"], wants["input"], finished=True))
+            await wire.until(lambda: numbers["error"] in wire.client.finished)
+            return wire.client, numbers
+
+    return asyncio.run(run())
+
+
+def test_commands_run_over_spdy_for_older_clients(running, namespace, pod):
+    client, streams = _spdy(running, namespace, ["exit", "4"], stdout=True, stderr=True)
+    assert client.data[streams["stdout"]] == b"about to exit\n"
+    assert client.data[streams["stderr"]] == b"with an error\n"
+    status = json.loads(client.data[streams["error"]])
+    assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "4"}]
+    client, streams = _spdy(running, namespace, ["cat"], stdin=True, stdout=True, input=b"x" * 300_000)
+    assert client.data[streams["stdout"]] == b"x" * 300_000
+    assert json.loads(client.data[streams["error"]])["status"] == "Success"
+    client, streams = _spdy(running, namespace, ["tty"], stdin=True, stdout=True, tty=True)
+    assert client.data[streams["stdout"]] in (b"24x80\r\n", b"33x99\r\n")
 
 
 def test_files_are_copied_as_the_client_s_documentation_does_it(core, namespace, pod_manifest, eventually):
