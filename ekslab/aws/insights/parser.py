@@ -153,6 +153,7 @@ class Parser:
         return lambda row: wanted in text(row["@message"])
 
     def _sort(self) -> None:
+        self.tokens.keyword("by")
         keys = []
         while True:
             name = self.expressions.field()
@@ -163,10 +164,6 @@ class Parser:
             if not self.tokens.symbol(","):
                 break
         self.stages.append(Sort(keys))
-
-    def _order(self) -> None:
-        self.tokens.expect_keyword("by")
-        self._sort()
 
     def _count(self) -> int:
         token = self.tokens.current
@@ -252,7 +249,7 @@ _COMMANDS: dict[str, Callable[[Parser], None]] = {
     "parse": Parser._parse,
     "stats": Parser._stats,
     "sort": Parser._sort,
-    "order": Parser._order,
+    "order": Parser._sort,
     "limit": Parser._limit,
     "head": Parser._head,
     "tail": Parser._tail,

@@ -7,6 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +30,7 @@ class Millis(int):
 
 
 class Computed(float):
-    """A number that the query has computed; results show it with at most four decimals."""
+    """A number that the query has computed; results show it with at most ten decimals."""
 
 
 class Row(dict[str, Value]):
@@ -77,8 +78,8 @@ def text(value: Value) -> str:
     if isinstance(value, Millis):
         return f"{_second(value // 1000)}.{value % 1000:03d}"
     if isinstance(value, float):
-        shown = round(value, 4) if isinstance(value, Computed) else float(value)
-        return str(int(shown)) if shown.is_integer() else repr(float(shown))
+        shown = round(value, 10) if isinstance(value, Computed) else float(value)
+        return str(int(shown)) if shown.is_integer() else f"{Decimal(repr(float(shown))):f}"
     return str(int(value)) if value is not None else ""
 
 

@@ -223,7 +223,7 @@ def test_filters_after_statistics_see_their_columns(logs: Any) -> None:
         ("parse @message /no group/", 15, "0 names for 0 values in /no group/"),
         ("parse @message logfmt as l", 15, "the embedded lab's queries have no such command"),
         ("dedup rule | sort rule", 13, "unexpected symbol found sort at line 1 and position 13"),
-        ("order rule", 6, "unexpected symbol found rule"),
+        ("order by", 8, "unexpected symbol found <EOF>"),
         ("fields rule |", 13, "unexpected symbol found <EOF>"),
         ("limit many", 6, "unexpected symbol found many"),
         ("filter rule like /(/", 17, "Invalid regular expression"),

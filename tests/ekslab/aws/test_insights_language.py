@@ -118,8 +118,9 @@ def test_a_missing_field_within_statistics() -> None:
         ("7 - 2 - 1", "4"),
         ("100 / 10 / 5", "2"),
         ("7 / 2", "3.5"),
-        ("10 / 3", "3.3333"),
-        ("2 / 3", "0.6667"),
+        ("10 / 3", "3.3333333333"),
+        ("2 / 3", "0.6666666667"),
+        ("0.0000166667 / 1000", "0.0000000167"),
         ("1 / 0", None),
         ("7 % 3", "1"),
         ("-7 % 3", "-1"),
@@ -201,7 +202,7 @@ def test_expressions(expression: str, value: str | None) -> None:
 
 def test_a_column_without_a_name_is_called_as_it_is_written() -> None:
     assert run("filter i = 3 | fields n+1, strlen(ns)") == [{"n+1": "8", "strlen(ns)": "4"}]
-    assert run("stats sum(n)/1024, count( * )") == [{"sum(n)/1024": "0.0151", "count( * )": "7"}]
+    assert run("stats sum(n)/1024, count( * )") == [{"sum(n)/1024": "0.0151367188", "count( * )": "7"}]
 
 
 NUMBERS = [1, 5, 7, 2.5]
@@ -226,7 +227,7 @@ NUMBERS = [1, 5, 7, 2.5]
         ("pct(i, 50)", "2"),
         ("pct(i, 100)", "4"),
         ("median(i)", "2"),
-        ("stddev(n)", f"{statistics.pstdev(NUMBERS):.4f}"),
+        ("stddev(n)", f"{statistics.pstdev(NUMBERS):.10f}"),
         ("earliest(n)", "1"),
         ("latest(n)", "2.5"),
         ("latest(a)", "10"),
@@ -323,6 +324,7 @@ def test_parse_by_wildcards_and_by_groups() -> None:
 def test_head_tail_limit_and_order_by() -> None:
     ordered = "filter ispresent(i) | order by i desc | fields i"
     assert [row["i"] for row in run(ordered)] == ["4", "3", "2", "1", "0"]
+    assert run(ordered.replace("order by", "sort by")) == run(ordered.replace("order by", "sort")) == run(ordered)
     assert [row["i"] for row in run(f"{ordered} | head 2")] == ["4", "3"]
     assert [row["i"] for row in run(f"{ordered} | tail 2")] == ["1", "0"]
     assert [row["i"] for row in run(f"{ordered} | limit 3 | tail 1")] == ["2"]
