@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from falcorules import ast, markup
 from falcorules.advice import Known, meant, plain
 from falcorules.arguments import checked
-from falcorules.compile import ConditionFault, compile_condition
+from falcorules.compile import ConditionFault, compares_with_first_only, compile_condition
 from falcorules.document import Node, documents
 from falcorules.engine import Sources, load_files, single_files
 from falcorules.errors import RuleError
@@ -496,6 +496,10 @@ class _Page:
             )
             word = next(filter(None, named.groups()), "") if named else field.name if field else ""
             yield self._fault(fault.message, text, word, at, check)
+        if isinstance(check, ast.Check) and len(values) > 1 and compares_with_first_only(check):
+            place = self._fault("", text, values[1], at)
+            words = f"Falco compares `{check.operand}` with the first value only: join several comparisons by `or`."
+            yield replace(place, words=words, note=True)
         own = [item.name for item in self.items if item.kind == "list"]
         for value in (
             values if isinstance(check, ast.Check) and check.operator in ("in", "intersects", "pmatch") else ()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from falcorules import patterns, values
-from falcorules.ast import MODIFIERS
 from falcorules.fields import NETWORK_TYPES
 from falcorules.graph import Operand
 from falcorules.transformers import MAPPING
@@ -44,11 +43,6 @@ def text_test(kind: str, constant: Any) -> Callable[[str], bool]:
 
 def value_test(kind: str, constant: Any, type_: str) -> Callable[[Any], bool]:
     """A test of one present value."""
-    if kind.endswith(MODIFIERS):
-        kind, modifier = kind.split(" ")
-        tests = [value_test(kind, each, type_) for each in constant]
-        wanted = {"oneof": (1,), "anyof": range(1, len(tests) + 1), "allof": (len(tests),)}[modifier]
-        return lambda value: sum(test(value) for test in tests) in wanted
     if type_ in NETWORK_TYPES:
         networks = constant if kind in ("in", "intersects") else (constant,)
         if kind == "!=":

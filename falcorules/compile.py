@@ -155,18 +155,30 @@ def _check(node: ast.Check, graph: Graph, warnings: list[tuple[str, Position]]) 
             constants.append(_constant(text, operator, left))
         except BadValue as bad:
             raise (FatalFault if bad.fatal else ConditionFault)(bad.message, place) from None
-    if node.modifier:
+    if constants and compares_with_first_only(node):
+        constants = constants[:1]
+    elif node.modifier:
         return _modified(graph, left, operator, node.modifier, constants)
     if operator in LIST_OPERATORS:
         return _comparison(graph, left, operator, tuple(constants))
     return _comparison(graph, left, operator, constants[0])
 
 
+def compares_with_first_only(check: ast.Check) -> bool:
+    """Whether Falco compares with the first of several values only: some fields have code of their own for comparisons,
+    which overlooks modifiers, and that of fd.net lists."""
+    if not isinstance(check.operand, ast.Field):
+        return False
+    name = check.operand.name
+    if check.operator == "in":
+        return name == "fd.net"
+    all_ancestors = name in ANCESTORS and check.operand.argument is None
+    return bool(check.modifier) and (name in _EITHER_SIDE or all_ancestors or name.startswith("evt.rawarg."))
+
+
 def _modified(graph: Graph, left: Operand, operator: str, modifier: str, constants: list[Any]) -> int:
     if not constants:
         return graph.FALSE
-    if left.some:  # each of its values is compared with all constants
-        return graph.leaf(Leaf(left, f"{operator} {modifier}", tuple(constants)))
     each = [_comparison(graph, left, operator, constant) for constant in constants]
     if modifier == "oneof":
         return graph.exactly_one(each)

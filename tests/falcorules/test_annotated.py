@@ -246,6 +246,26 @@ def test_a_warning_is_marked_where_it_is(text: str, place: str, words: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("condition", "noted"),
+    [
+        ("fd.net in (10.0.0.0/8, 11.0.0.0/8)", True),
+        ("fd.net in (10.0.0.0/8)", False),
+        ("fd.snet in (10.0.0.0/8, 11.0.0.0/8)", False),
+        ("fd.ip = oneof (1.2.3.4, 1.2.3.5)", True),
+        ("fd.ip in (1.2.3.4, 1.2.3.5)", False),
+        ("proc.aname = anyof (bash, sh)", True),
+        ("proc.aname[1] = anyof (bash, sh)", False),
+        ("evt.rawarg.flags = anyof (1, 2)", True),
+    ],
+)
+def test_a_comparison_that_overlooks_values_is_noted(condition: str, noted: bool) -> None:
+    page = draft(rule(f"open_read and {condition}"))
+    assert list(page.errors) == []
+    notes = [mark for mark in page.marks if "with the first value only" in mark.words]
+    assert len(notes) == noted
+
+
+@pytest.mark.parametrize(
     "condition", ["open_read and proc.name in (program)", "open_read and proc.name in shell_binarys"]
 )
 def test_a_list_that_isnt_there_is_only_a_text_to_falco(condition: str) -> None:
