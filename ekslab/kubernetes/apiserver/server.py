@@ -17,7 +17,7 @@ from aiohttp import web
 
 from ekslab import memory
 from ekslab.http import HttpRequest, HttpResponse
-from ekslab.kubernetes.apiserver import discovery, openapi
+from ekslab.kubernetes.apiserver import discovery, openapi, openapi_v2
 from ekslab.kubernetes.apiserver.auth import ANONYMOUS, Attributes, User
 from ekslab.kubernetes.apiserver.bodies import MAX_BODY, YAML_TYPES, parse, typed
 from ekslab.kubernetes.apiserver.exec import serve_exec
@@ -267,6 +267,10 @@ class Api:
 
     async def _openapi(self, path: str) -> HttpResponse | None:
         """The OpenAPI document at a path, if there is one. The first request makes it, in a thread."""
+        if path.rstrip("/") == "/openapi/v2":
+            return HttpResponse(
+                200, {"Content-Type": openapi_v2.CONTENT_TYPE}, await asyncio.to_thread(openapi_v2.document)
+            )
         if not path.startswith("/openapi/v3/"):
             return None
         text = await asyncio.to_thread(openapi.document, path.removeprefix("/openapi/v3/"))
@@ -283,9 +287,6 @@ class Api:
                 return _json(discovery.version())
             case ["healthz" | "livez" | "readyz", *_]:
                 return HttpResponse(200, {"Content-Type": "text/plain; charset=utf-8"}, b"ok")
-            case ["openapi", "v2"]:
-                kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-                return HttpResponse(200, {"Content-Type": kind}, b"")
             case ["openapi", "v3"]:
                 return _json(openapi.index())
             case ["api"]:

@@ -120,3 +120,43 @@ def test_descriptions_of_models_of_either_form():
     assert about == "" or about.startswith("A single application container")
     assert fields["env"].startswith("List of environment variables to set in the container.")
     assert describe("NoSuchType") == ("", {})
+
+
+def _messages(data: bytes) -> list[tuple[int, bytes]]:
+    """The fields of a protobuf message in which all are texts or messages."""
+
+    def number(position: int) -> tuple[int, int]:
+        value = shift = 0
+        while True:
+            byte = data[position]
+            value |= (byte & 0x7F) << shift
+            position, shift = position + 1, shift + 7
+            if byte < 0x80:
+                return value, position
+
+    found, position = [], 0
+    while position < len(data):
+        key, position = number(position)
+        assert key & 7 == 2
+        length, position = number(position)
+        found.append((key >> 3, data[position : position + length]))
+        position += length
+    return found
+
+
+def test_version_2_is_there_in_protobuf(running, schemas):
+    headers = {"Authorization": f"Bearer {running.credentials.kubernetes_token}"}
+    answer = requests.get(f"{running.url}/openapi/v2", headers=headers, verify=str(running.ca), timeout=30)
+    assert answer.headers["Content-Type"].startswith("application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+    document = dict(_messages(answer.content))
+    assert document[1] == b"2.0"
+    named = [dict(_messages(entry)) for _, entry in _messages(document[9])]
+    definitions = {entry[1].decode(): entry[2] for entry in named}
+    assert set(definitions) == set(schemas)
+    pod = _messages(definitions["io.k8s.api.core.v1.PodSpec"])
+    assert (19, b"containers") in pod
+    named = [dict(_messages(entry)) for _, entry in _messages(dict(pod)[25])]
+    properties = {entry[1]: _messages(entry[2]) for entry in named}
+    assert (1, b"#/definitions/io.k8s.api.core.v1.Affinity") in properties[b"affinity"]
+    assert (22, b"\n\x06string") in properties[b"restartPolicy"]
+    assert b"x-kubernetes-patch-merge-key" in definitions["io.k8s.api.core.v1.Container"]
