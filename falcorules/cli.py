@@ -109,7 +109,7 @@ def check(files: list[Source], *, as_json: bool) -> None:
         for problem in () if report.errors else report.warnings:
             click.echo(str(problem), err=True)
     if report.refused:
-        click.echo(f"Error: {report.refused}", err=True)
+        click.echo(report.said, err=True)
     if report.errors and Path("-") in files:
         click.echo("- is taken for a file's name, as Falco does: standard input is /dev/stdin.", err=True)
     for file in files if report.errors else ():

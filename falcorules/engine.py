@@ -275,7 +275,8 @@ def load_files(loader: Loader, files: Sources) -> Report:
                 report.files.append(FileReport(name, [problem]))
                 continue
         report.files.append(loader.load(name, content))
-        report.refused = loader.death or loader.missing_plugins()
+        report.crash, message = loader.crash
+        report.refused = message or loader.missing_plugins()
         if report.refused:
             break
     return report

@@ -107,8 +107,8 @@ class Loader:
         self.graph = Graph()
         self.rules: list[Rule] = []
         self.requirements: list[list[tuple[str, str]]] = []
-        # What Falco says where it ends while it reads a file.
-        self.death = ""
+        # How Falco crashed while it read a file ("exception" or "abort"), and its message.
+        self.crash = ("", "")
         self._appended = ((SUGGESTED_OUTPUT,) if suggested_output else ()) + tuple(append_output)
         self._contents: dict[str, bytes] = {}
         self._lists: dict[str, ListItem] = {}
@@ -129,9 +129,9 @@ class Loader:
             self._read(content, trail)
             self._compile()
         except FatalFault as fault:
-            self.death = f"Runtime error: {fault.message}. Exiting."
+            self.crash = ("exception", fault.message)
         except SchemaFault as fault:
-            self.death = str(fault)
+            self.crash = ("abort", str(fault))
         except Refused as refused:
             report.errors.append(self._problem(refused.code, refused.message, refused.trail, refused.expression))
         return report

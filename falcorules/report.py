@@ -199,11 +199,13 @@ class FileReport:
 class Report:
     """The reports of several rules files, in the order in which they were loaded.
 
-    `refused` is Falco's error if it stops without a report (a missing plugin), else "".
+    `refused` is Falco's error if it stops without a report, else "": for a missing plugin, or by a `crash`, which is
+    "exception" or "abort".
     """
 
     files: list[FileReport] = field(default_factory=list)
     refused: str = ""
+    crash: str = ""
 
     @property
     def errors(self) -> list[Problem]:
@@ -220,6 +222,13 @@ class Report:
     def to_dict(self) -> dict[str, Any] | None:
         """The JSON object of `falco -V FILE -o json_output=true`; None if it prints nothing."""
         return None if self.refused else {"falco_load_results": [file.to_dict() for file in self.files]}
+
+    @property
+    def said(self) -> str:
+        """What Falco writes to stderr if it stops without a report."""
+        if not self.refused or self.crash == "abort":
+            return self.refused
+        return f"Runtime error: {self.refused}. Exiting." if self.crash else f"Error: {self.refused}"
 
     def to_json(self) -> str:
         """`to_dict()` as one line of JSON."""

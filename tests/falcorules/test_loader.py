@@ -43,7 +43,7 @@ def test_the_reports_on_many_small_files_are_falcos(kind: str) -> None:
     for sample in samples:
         report = check([(name, text) for name, text in sample["files"]])
         assert report.to_dict() == sample.get("report"), sample["files"]
-        assert report.refused == sample.get("refused", ""), sample["files"]
+        assert report.said == sample.get("said", ""), sample["files"]
 
 
 def _rule(name: str = "R", **keys: str) -> str:
@@ -485,7 +485,7 @@ def test_a_missing_plugin_is_said(report_on: ReportOn) -> None:
 )
 def test_what_falco_dies_of_leaves_no_report(report_on: ReportOn, text: str, said: str) -> None:
     report = report_on(text)
-    assert report.refused.startswith(said)
+    assert report.said.startswith(said)
     assert report.to_dict() is None
     assert not report.successful
 

@@ -224,7 +224,7 @@ def test_what_departs_from_the_schema_is_said_innermost_first(text: str, warning
 @pytest.mark.parametrize("text", ["- []\n", "- exceptions: [[]]\n", "- override: []\n"])
 def test_falco_dies_of_an_empty_list_in_place_of_a_map(text: str) -> None:
     report = check([("rules.yaml", text)])
-    assert (report.refused, report.to_dict()) == ("JSON value is not an object.", None)
+    assert (report.said, report.crash, report.to_dict()) == ("JSON value is not an object.", "abort", None)
 
 
 @pytest.mark.parametrize(

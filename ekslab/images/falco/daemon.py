@@ -55,6 +55,10 @@ class RuntimeFault(Exception):
     """Falco ends with 1 by an exception, which it logs as a runtime error; nothing is wound up."""
 
 
+# How Falco ends by rules that it can't load, by `Report.crash`.
+_REFUSALS: dict[str, type[Exception]] = {"": FatalError, "exception": RuntimeFault, "abort": AbortError}
+
+
 class Daemon:
     """One Falco process, over all its restarts on changed files."""
 
@@ -102,7 +106,8 @@ class Daemon:
     # -- starting
 
     async def _first_load(self) -> Loaded:
-        """Loads settings and rules, and logs each step. Raises `FatalError`, `ConfigError` and `RuntimeFault`."""
+        """Loads settings and rules, and logs each step. Raises `FatalError`, `ConfigError`, `RuntimeFault` and
+        `AbortError`."""
         self._settings = self._outputs.settings = self._read_settings()
         self._log_configuration()
         self._load_plugins()
@@ -110,7 +115,7 @@ class Daemon:
         loaded = await load_rules(self._p, self._options, self._settings, self._hostname())
         self._log_rule_files(loaded)
         if loaded.refusal:
-            raise FatalError(loaded.refusal)
+            raise _REFUSALS[loaded.report.crash](loaded.refusal)
         return loaded
 
     def _read_settings(self) -> Settings:

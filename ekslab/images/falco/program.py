@@ -59,6 +59,9 @@ async def _validate(p: Process, options: Options) -> int:
         except OSError as error:
             raise FatalError(f"Could not open file {path} for reading") from error
     report = await asyncio.to_thread(check, files)
+    if report.refused:
+        p.stderr.write(f"{report.said}\n")
+        return 128 + signal.SIGABRT if report.crash == "abort" else 1
     p.print(report.to_json() if settings["json_output"] else str(report).rstrip("\n"))
     return 0 if report.successful else 1
 

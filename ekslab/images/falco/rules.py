@@ -85,7 +85,8 @@ async def load_rules(p: Process, options: Options, settings: Settings, hostname:
         report = await asyncio.to_thread(engine.load, [(path, texts[path]) for path in paths])
     except LoadError as error:
         report = error.report
-    refusal = next((str(file).rstrip("\n") for file in report.files if file.errors), report.refused)
+    errors = (str(file).rstrip("\n") for file in report.files if file.errors)
+    refusal = report.refused if report.crash else next(errors, report.refused)
     if not refusal and not has_container_plugin(settings):
         for alternatives in engine.required_plugins:
             if any(name == "container" for name, _ in alternatives):

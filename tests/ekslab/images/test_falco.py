@@ -67,6 +67,23 @@ async def test_custom_rules_alert(lab: Any) -> None:
     assert (alert["rule"], alert["priority"]) == ("Whoami run in container", "Notice")
 
 
+@pytest.mark.parametrize(
+    ("rules", "code", "said"),
+    [
+        (
+            WHOAMI.replace("proc.name = whoami", "tolower(proc.name, proc.exe) = whoami"),
+            1,
+            "Runtime error: unknown multivalue transformer. Exiting.",
+        ),
+        ("- []\n", 134, "JSON value is not an object."),
+    ],
+)
+async def test_rules_that_falco_crashes_of_end_it(lab: Any, rules: str, code: int, said: str) -> None:
+    falco = await lab.falco({"whoami.yaml": rules})
+    assert await falco.wait() == code
+    assert said in "\n".join(lab.log(falco))
+
+
 async def test_a_rule_that_is_wrong_ends_it_with_falcos_error(lab: Any) -> None:
     falco = await lab.falco({"whoami.yaml": WHOAMI.replace("proc.name", "proc.nope")})
     assert await falco.wait() == 1
@@ -194,6 +211,13 @@ async def test_it_validates_a_file(lab: Any) -> None:
     rules = "/etc/falco/falco_rules.yaml"
     code, text = await lab.exec(falco, "falco", "-o", "json_output=false", "-V", rules)
     assert (code, text.strip()) == (0, f"{rules}: Ok")
+
+
+async def test_a_file_that_it_crashes_of_has_no_report(lab: Any) -> None:
+    falco = await lab.falco({"whoami.yaml": WHOAMI})
+    await lab.ready(falco, OPENED)
+    code, text = await lab.exec(falco, "sh", "-c", "echo '- []' >/tmp/a.yaml; falco -o json_output=true -V /tmp/a.yaml")
+    assert (code, text) == (134, "JSON value is not an object.\n")
 
 
 @pytest.fixture
