@@ -142,8 +142,9 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.random = self.numbers("cluster")
+        self._ticks, ports = self.numbers("clock"), self.numbers("ports")
         self.network = Network()
-        self.network._ports = iter(lambda: self.random.randrange(32768, 61000), None)  # type: ignore[assignment]
+        self.network._ports = iter(lambda: ports.randrange(32768, 61000), None)  # type: ignore[assignment]
         self.network.serve(API_SERVER, _answers, ip="10.100.0.1")
         self.network.serve("ssh.github.com", _answers, ip="140.82.112.36", port=443)
         self.images = ImageRegistry(images.all_of_them())
@@ -163,7 +164,7 @@ class Cluster:
     def _clock(self) -> int:
         """Programs take time: between two looks at the clock it goes on."""
         passed = int((DAY.timestamp() + asyncio.get_running_loop().time()) * 1_000_000) * 1000
-        self.last = max(self.last, passed) + self.random.randrange(9_000, 260_000)
+        self.last = max(self.last, passed) + self._ticks.randrange(9_000, 260_000)
         return self.last
 
     def _seen(self, node: Node, event: KernelEvent) -> None:
