@@ -142,27 +142,32 @@ class Stats(Stage):
     aggregates: Sequence[Aggregate]
     columns: Sequence[tuple[str, Expression]]
     keys: Sequence[tuple[str, Expression]]
-    _groups: dict[tuple[Value, ...], list[_Collecting]] = field(default_factory=dict)
+    _groups: dict[tuple[str | None, ...], tuple[list[Value], list[_Collecting]]] = field(default_factory=dict)
 
     def push(self, row: Row) -> Row | None:
-        key = tuple([expression(row) for _, expression in self.keys])
-        collected = self._groups.get(key)
-        if collected is None:
-            collected = self._groups[key] = [(aggregate.argument, aggregate.new()) for aggregate in self.aggregates]
-        for argument, state in collected:
+        values = [expression(row) for _, expression in self.keys]
+        # In a log 7 and "7" are the same.
+        key = tuple([value if value is None or type(value) is str else text(value) for value in values])
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = (values, self._nothing())
+        for argument, state in group[1]:
             if argument is None:
                 state.add(None, row)
             elif (value := argument(row)) is not None:
                 state.add(value, row)
         return None
 
+    def _nothing(self) -> list[_Collecting]:
+        return [(aggregate.argument, aggregate.new()) for aggregate in self.aggregates]
+
     def finish(self) -> list[Row]:
         if not self._groups and not self.keys:
-            self._groups[()] = [(aggregate.argument, aggregate.new()) for aggregate in self.aggregates]
-        return [self._row(key, collected) for key, collected in self._groups.items()]
+            self._groups[()] = ([], self._nothing())
+        return [self._row(values, collected) for values, collected in self._groups.values()]
 
-    def _row(self, key: tuple[Value, ...], collected: list[_Collecting]) -> Row:
-        row = Row(zip((name for name, _ in self.keys), key, strict=True))
+    def _row(self, values: list[Value], collected: list[_Collecting]) -> Row:
+        row = Row(zip((name for name, _ in self.keys), values, strict=True))
         results = Row(row)
         results.update(
             (aggregate.key, state.result()) for aggregate, (_, state) in zip(self.aggregates, collected, strict=True)

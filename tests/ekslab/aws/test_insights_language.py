@@ -245,6 +245,12 @@ def test_aggregates(aggregate: str, value: str | None) -> None:
     assert run(f"stats {aggregate} as value")[0].get("value") == value
 
 
+def test_a_number_and_its_text_are_one_group() -> None:
+    messages = [{"n": 7}, {"n": "7"}, {"n": 7.0}, {"n": None}, {}]
+    assert run("stats count(*) as count by n | sort n desc", messages) == [{"n": "7", "count": "3"}, {"count": "2"}]
+    assert len(run("dedup n", messages)) == 3
+
+
 def test_statistics_name_those_before_them() -> None:
     assert run("stats max(n) as most, min(n) as least, most - least as range, range / 2 as half by ok | sort ok") == [
         {"most": "5", "least": "1", "range": "4", "half": "2"},
