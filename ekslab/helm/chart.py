@@ -15,7 +15,7 @@ import yaml
 
 from ekslab import versions
 from ekslab.helm.errors import HelmError
-from ekslab.helm.templates import TEMPLATES, Context, notes, to_yaml
+from ekslab.helm.templates import TEMPLATES, Context, check_head, notes, to_yaml
 from ekslab.helm.values import Values, coalesce
 
 Object = dict[str, Any]
@@ -97,8 +97,12 @@ def rendered(release: str, namespace: str, user: Values, *, warn: Callable[[str]
     values = coalesce(user, defaults(), warn=warn, path="falco")
     context = Context(release, namespace, values, metadata())
     found = {name: make(context) for name, make in TEMPLATES}
+    told = notes(context)
+    for name in sorted(found):
+        for item in found[name]:
+            check_head(item, name)
     objects = [item for name in sorted(found) for item in found[name]]
-    return sorted(objects, key=lambda item: _ORDER.index(item["kind"])), notes(context)
+    return sorted(objects, key=lambda item: _ORDER.index(item["kind"])), told
 
 
 # The order in which Helm installs kinds.

@@ -10,10 +10,17 @@ from typing import Any
 
 _MOST_NESTED = 30
 _HIGHEST_INDEX = 65536
+
+
+class Integer(int):
+    """An integer of `--set`. Others, from files and JSON, are floating point numbers to Helm."""
+
+
 KINDS: dict[type, str] = {  # how Go names them
+    Integer: "int64",
     str: "string",
     bool: "bool",
-    int: "int64",
+    int: "float64",
     float: "float64",
     list: "[]interface {}",
     dict: "map[string]interface {}",
@@ -32,11 +39,11 @@ class _End(Exception):
 
 def typed(text: str) -> Any:
     """The value of `--set`: true, false, null and integers are no texts, in whatever case."""
-    words = {"true": True, "false": False, "null": None, "0": 0}
+    words = {"true": True, "false": False, "null": None, "0": Integer(0)}
     if text.lower() in words:
         return words[text.lower()]
     if re.fullmatch(r"[+-]?[0-9]+", text) and text[0] != "0" and -(1 << 63) <= int(text) < 1 << 63:
-        return int(text)
+        return Integer(text)
     return text
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from ekslab.helm.errors import HelmError
-from ekslab.helm.strvals import KINDS
+from ekslab.helm.strvals import KINDS, Integer
 from ekslab.helm.values import Values, go
 
 Object = dict[str, Any]
@@ -28,6 +28,7 @@ _ENGINES = ("docker", "podman", "containerd", "cri", "lxc", "libvirt_lxc", "bpm"
 _HELPERS = "_helpers.tpl"
 _POD = 'daemonset.yaml:21:8 <include "falco.podTemplate" .>'
 _IN_DEPLOYMENT = _POD.replace("daemonset.yaml:21:8", "deployment.yaml:25:8")
+_NO_COLON = "could not find expected ':'"
 _PLUGIN = 'falcoctl-configmap.yaml:12:8 <include "falco.containerPlugin" .>'
 
 
@@ -45,15 +46,33 @@ class Context:
         path = ""
         for part in dotted.split("."):
             if not isinstance(value, dict):
-                raise _no_map(path, part, value, self.workload)
+                raise _no_map(path, part, value, self.pod)
             value = value.get(part)
             path = f"{path}.{part}" if path else part
         return value
 
     def items(self, dotted: str) -> list[Any]:
-        """A list; nothing counts as an empty one."""
+        """A list; what is empty counts as an empty one. Around anything else the template's text is no YAML."""
         value = self[dotted]
-        return value if isinstance(value, list) else []
+        if value and not isinstance(value, list):
+            raise self.no_yaml("did not find expected '-' indicator" if isinstance(value, dict) else _NO_COLON)
+        return value or []
+
+    def merged(self, under: Object, dotted: str) -> Object:
+        """A map with what values add to it; the same holds for what is no map."""
+        value = self[dotted]
+        if value and not isinstance(value, dict):
+            raise self.no_yaml("did not find expected key" if isinstance(value, list) else _NO_COLON)
+        return under | (value or {})
+
+    def no_yaml(self, reason: str) -> HelmError:
+        file = f"falco/templates/{self.workload}.yaml"
+        return HelmError(f"YAML parse error on {file}: error converting YAML to JSON: yaml: {reason}")
+
+    @property
+    def pod(self) -> str:
+        """The place at which the workload includes the pod's template."""
+        return _IN_DEPLOYMENT if self.workload == "deployment" else _POD
 
     @property
     def workload(self) -> str:
@@ -63,13 +82,27 @@ class Context:
 
     @property
     def name(self) -> str:
-        return _text(self["nameOverride"] or self.chart["name"])[:63].removesuffix("-")
+        return self._named("nameOverride")[:63].removesuffix("-")
+
+    def _named(self, key: str) -> str:
+        value = self[key] or self.chart["name"]
+        if isinstance(value, str):
+            return value
+        places = {"fullnameOverride": "15:37 falco.fullname <63>", "nameOverride": "18:16 falco.fullname <$name>"}
+        raise failed(
+            [
+                'serviceaccount.yaml:10:11 <include "falco.serviceAccountName" .>',
+                f'{_HELPERS}:78:13 falco.serviceAccountName <include "falco.fullname" .>',
+                f"{_HELPERS}:{places[key]}",
+            ],
+            f"wrong type for value; expected string; got {KINDS[type(value)]}",
+        )
 
     @property
     def fullname(self) -> str:
         if self["fullnameOverride"]:
-            return _text(self["fullnameOverride"])[:63].removesuffix("-")
-        name = _text(self["nameOverride"] or self.chart["name"])
+            return self._named("fullnameOverride")[:63].removesuffix("-")
+        name = self._named("nameOverride")
         base = self.release if name in self.release else f"{self.release}-{name}"
         return base[:63].removesuffix("-")
 
@@ -121,9 +154,9 @@ def failed(trace: list[str], reason: str) -> HelmError:
     return HelmError(": error calling include: ".join(parts) + f": {reason}")
 
 
-def _no_map(path: str, part: str, value: Any, workload: str) -> HelmError:
+def _no_map(path: str, part: str, value: Any, pod: str) -> HelmError:
     place = _places().get(path, {"at": [f"NOTES.txt:1:1 <.Values.{path}.{part}>"]})
-    trace = [_IN_DEPLOYMENT if (where, workload) == (_POD, "deployment") else where for where in place["at"]]
+    trace = [pod if where == _POD else where for where in place["at"]]
     # The expression names the first key that is looked for, which may be another one than here.
     looked_for = re.search(rf"\.{re.escape(path.rpartition('.')[2])}\.(\w+)", trace[-1])
     key = looked_for[1] if looked_for else part
@@ -148,12 +181,13 @@ def _text(value: Any) -> str:
 
 def printed(value: Any) -> Any:
     """A value that a template prints bare, as YAML reads it again."""
-    if isinstance(value, dict | list):
-        return value
     try:
         return yaml.load(_text(value), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, ValueError):
-        return value
+    except (yaml.YAMLError, ValueError) as error:
+        raise HelmError(
+            "YAML parse error on falco/templates/daemonset.yaml: error converting YAML to JSON: yaml: "
+            "did not find expected key"
+        ) from error
 
 
 def _formatted(value: Any) -> str:
@@ -189,7 +223,11 @@ def _template(context: Context, value: Any) -> Any:
 
 
 def _driver(context: Context) -> Any:
-    return context["driver.kind"]
+    kind = context["driver.kind"]
+    if kind is not None and not isinstance(kind, str):
+        reason = f"error calling eq: incompatible types for comparison: {KINDS[type(kind)]} and string"
+        raise failed(['roleBinding.yaml:1:32 <eq .Values.driver.kind "auto">'], reason)
+    return kind
 
 
 def _modern(context: Context) -> bool:
@@ -340,7 +378,13 @@ def _config_map(context: Context, suffix: str, data: dict[Any, Any]) -> Object:
 
 def _services(context: Context) -> list[Object]:
     found = []
-    for service in context.items("services"):
+    services = context["services"]
+    file = "services.yaml"
+    if services is not None and not isinstance(services, dict | list):
+        raise failed([f"{file}:2:26 <$dot.Values.services>"], f"range can't iterate over {go(services)}")
+    for service in (services.values() if isinstance(services, dict) else services) or ():
+        if not isinstance(service, dict):
+            raise failed([f"{file}:7:55 <$service.name>"], "can't evaluate field name in type interface {}")
         spec = {key: value for key, value in service.items() if key not in ("name", "selector")}
         meta = context.meta(f"-{_text(service.get('name'))}")
         found.append(_service(meta, spec | {"selector": context.selector}))
@@ -470,6 +514,10 @@ def _dashboard(context: Context) -> list[Object]:
 
 
 def _deployment(context: Context) -> list[Object]:
+    kind = context["controller.kind"]
+    if kind is not None and not isinstance(kind, str):
+        reason = f"error calling eq: incompatible types for comparison: {KINDS[type(kind)]} and string"
+        raise failed(['deployment.yaml:1:7 <eq .Values.controller.kind "deployment">'], reason)
     if context["controller.kind"] != "deployment":
         return []
     own = context["controller.deployment"]
@@ -490,7 +538,7 @@ def _daemon_set(context: Context) -> list[Object]:
 
 def _workload(context: Context, kind: str, spec: Object) -> Object:
     meta = context.meta()
-    meta["labels"] = meta["labels"] | (context["controller.labels"] or {})
+    meta["labels"] = context.merged(meta["labels"], "controller.labels")
     if context["controller.annotations"]:
         meta["annotations"] = context["controller.annotations"]
     spec |= {"selector": {"matchLabels": context.selector}, "template": _pod_template(context)}
@@ -528,6 +576,12 @@ def _has_certificate(context: Context, whose: str) -> bool:
 
 def _secret(context: Context, whose: str, both: str) -> Object:
     key, crt = context[f"certs.{whose}.key"], context[f"certs.{whose}.crt"]
+    for value in (key, crt, context["certs.ca.crt"]):
+        if not isinstance(value, str):
+            place = (
+                "certs-secret.yaml:13:24 <b64enc>" if whose == "server" else "client-certs-secret.yaml:12:24 <b64enc>"
+            )
+            raise failed([place], f"wrong type for value; expected string; got {KINDS[type(value)]}")
     texts = {f"{whose}.key": key, f"{whose}.crt": crt, both: f"{key}{crt}", "ca.crt": context["certs.ca.crt"]}
     data = {name: base64.b64encode(_text(text).encode()).decode() for name, text in texts.items()}
     meta = context.meta("-certs" if whose == "server" else "-client-certs")
@@ -539,6 +593,27 @@ def _talon(context: Context) -> list[Object]:
         raise _missing("responseActions.enabled", "Falco Talon")
     return []
 
+
+def check_head(item: Object, name: str) -> None:
+    """Helm reads names and annotations of what it has rendered. Raises `HelmError` where these are lists or maps."""
+    fault = ""
+    meta = item["metadata"]
+    if isinstance(meta["name"], dict | list):
+        fault = f"{_JSON[type(meta['name'])]} into Go struct field .metadata.name of type string"
+    annotations = meta.get("annotations") or {}
+    if not isinstance(annotations, dict):
+        kind = _JSON.get(type(annotations), "number")
+        fault = f"{kind} into Go struct field .metadata.annotations of type map[string]string"
+    elif wrong := [value for value in annotations.values() if isinstance(value, dict | list)]:
+        fault = f"{_JSON[type(wrong[0])]} into Go struct field .metadata.annotations of type string"
+    if fault:
+        raise HelmError(
+            f"YAML parse error on falco/templates/{name}: error unmarshaling JSON: while decoding JSON: json: cannot "
+            f"unmarshal {fault}"
+        )
+
+
+_JSON: dict[type, str] = {str: "string", bool: "bool", list: "array", dict: "object"}
 
 TEMPLATES: tuple[tuple[str, Callable[[Context], list[Object]]], ...] = (
     ("falco-talon", _talon),
@@ -570,8 +645,8 @@ def _pod_template(context: Context) -> Object:
         annotations["checksum/certs"] = _checksum(_certificates(context))
     if context["driver.enabled"] and _modern(context) and context["driver.modernEbpf.leastPrivileged"]:
         annotations[f"container.apparmor.security.beta.kubernetes.io/{context.chart['name']}"] = "unconfined"
-    annotations |= context["podAnnotations"] or {}
-    meta = {"name": printed(context.fullname), "labels": context.selector | (context["podLabels"] or {})}
+    annotations = context.merged(annotations, "podAnnotations")
+    meta = {"name": printed(context.fullname), "labels": context.merged(context.selector, "podLabels")}
     return {"metadata": meta | {"annotations": annotations}, "spec": _pod(context)}
 
 
@@ -616,13 +691,26 @@ def _falco(context: Context) -> Object:
         security = {"privileged": True}
         if _modern(context) and context["driver.modernEbpf.leastPrivileged"]:
             security = {"capabilities": {"add": ["BPF", "SYS_RESOURCE", "PERFMON", "SYS_PTRACE"]}}
-    arguments = context.items("extra.args")
+    if (arguments := context["extra.args"]) and not isinstance(arguments, list):
+        kind = "map" if isinstance(arguments, dict) else KINDS[type(arguments)]
+        source = 'pod-template.tpl:63:12 falco.podTemplate <include "falco.configSyscallSource" .>'
+        place = f'{_HELPERS}:163:11 falco.configSyscallSource <has "-u" .Values.extra.args>'
+        raise failed([context.pod, source, place], f"error calling has: Cannot find has on type {kind}")
+    arguments = arguments or []
     userspace = {"-u", "--userspace"} & {argument for argument in arguments if isinstance(argument, str)}
     sources = [] if context["driver.enabled"] or userspace else ["--disable-source", "syscall"]
     node = {"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     extra = context["extra.env"] or []
+    if not isinstance(extra, dict | list):
+        place = "pod-template.tpl:77:25 falco.podTemplate <.Values.extra.env>"
+        raise failed([context.pod, place], f"range can't iterate over {go(extra)}")
+    if not all(isinstance(variable, dict) for variable in (extra.values() if isinstance(extra, dict) else extra)):
+        place = "pod-template.tpl:78:20 falco.podTemplate <.name>"
+        raise failed([context.pod, place], "can't evaluate field name in type interface {}")
+    if isinstance(extra, dict):
+        raise context.no_yaml("did not find expected '-' indicator")
     env: list[Object] = [{"name": "HOST_ROOT", "value": "/host"}]
-    named = any(isinstance(variable, dict) and variable.get("name") == "FALCO_HOSTNAME" for variable in extra)
+    named = any(variable.get("name") == "FALCO_HOSTNAME" for variable in extra)
     if context["falcoHostnameEnv"] and not named:
         env.append({"name": "FALCO_HOSTNAME", **node})
     env.append({"name": "FALCO_K8S_NODE_NAME", **node})
@@ -655,11 +743,23 @@ def _sockets(context: Context) -> list[str]:
     if not _has_container_plugin(context):
         return []
     engines = context["collectors.containerEngine.engines"]
+    place = _places()["collectors.containerEngine.engines"]
+    around = [context.pod, *place["at"][1:-1]]
     if not isinstance(engines, dict):
-        place = _places()["collectors.containerEngine.engines"]
-        raise failed(place["at"], place["because"])
-    enabled = [engines[name] for name in _ENGINES if (engines.get(name) or {}).get("enabled")]
-    return list(dict.fromkeys(_text(socket) for engine in enabled for socket in engine.get("sockets") or []))
+        reason = "error calling index: cannot index slice/array with type string"
+        raise failed([*around, place["at"][-1]], place["because"] if engines is None else reason)
+    found = []
+    for engine in (engines[name] for name in _ENGINES if engines.get(name)):
+        if not isinstance(engine, dict):
+            reason = f"can't evaluate field enabled in type {KINDS[type(engine)]}"
+            raise failed([*around, f"{_HELPERS}:489:20 falco.containerPluginVolumeMounts <$val.enabled>"], reason)
+        sockets = engine.get("sockets") or []
+        if engine.get("enabled") and not isinstance(sockets, dict | list):
+            reason = f"range can't iterate over {go(sockets)}"
+            raise failed([*around, f"{_HELPERS}:490:33 falco.containerPluginVolumeMounts <$val.sockets>"], reason)
+        if engine.get("enabled"):
+            found += [_text(socket) for socket in (sockets.values() if isinstance(sockets, dict) else sockets)]
+    return list(dict.fromkeys(found))
 
 
 def _mounts(context: Context) -> list[Object]:
@@ -874,6 +974,7 @@ def _represented(dumper: Any, value: str) -> Any:
 
 
 _Dumper.add_representer(str, _represented)
+_Dumper.add_representer(Integer, lambda dumper, value: dumper.represent_int(int(value)))
 
 
 def to_yaml(value: Any) -> str:
