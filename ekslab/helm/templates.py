@@ -194,6 +194,10 @@ def _formatted(value: Any) -> str:
     """A value as `%s` formats it."""
     if isinstance(value, str):
         return value
+    if isinstance(value, list):
+        return f"[{' '.join(map(_formatted, value))}]"
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{_formatted(value[key])}' for key in sorted(value))}]"
     return "%!s(<nil>)" if value is None else f"%!s({KINDS.get(type(value), 'string')}={go(value)})"
 
 
@@ -691,7 +695,7 @@ def _falco(context: Context) -> Object:
         security = {"privileged": True}
         if _modern(context) and context["driver.modernEbpf.leastPrivileged"]:
             security = {"capabilities": {"add": ["BPF", "SYS_RESOURCE", "PERFMON", "SYS_PTRACE"]}}
-    if (arguments := context["extra.args"]) and not isinstance(arguments, list):
+    if (arguments := context["extra.args"]) is not None and not isinstance(arguments, list):
         kind = "map" if isinstance(arguments, dict) else KINDS[type(arguments)]
         source = 'pod-template.tpl:63:12 falco.podTemplate <include "falco.configSyscallSource" .>'
         place = f'{_HELPERS}:163:11 falco.configSyscallSource <has "-u" .Values.extra.args>'
@@ -738,7 +742,7 @@ def _falco(context: Context) -> Object:
     return container
 
 
-def _sockets(context: Context) -> list[str]:
+def _sockets(context: Context) -> list[Any]:
     """The runtime sockets that the container plugin looks at, each once."""
     if not _has_container_plugin(context):
         return []
@@ -758,14 +762,15 @@ def _sockets(context: Context) -> list[str]:
             reason = f"range can't iterate over {go(sockets)}"
             raise failed([*around, f"{_HELPERS}:490:33 falco.containerPluginVolumeMounts <$val.sockets>"], reason)
         if engine.get("enabled"):
-            found += [_text(socket) for socket in (sockets.values() if isinstance(sockets, dict) else sockets)]
-    return list(dict.fromkeys(found))
+            found += sockets.values() if isinstance(sockets, dict) else sockets
+    texts = [_text(socket) for socket in found]
+    return [socket for place, socket in enumerate(found) if texts.index(texts[place]) == place]
 
 
 def _mounts(context: Context) -> list[Object]:
     driver = context["driver.enabled"]
     mounts: list[Object] = [
-        {"mountPath": f"/host{socket}", "name": f"container-engine-socket-{number}"}
+        {"mountPath": f"/host{_text(socket)}", "name": f"container-engine-socket-{number}"}
         for number, socket in enumerate(_sockets(context))
     ]
     if _falcoctl_runs(context):
