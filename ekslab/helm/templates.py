@@ -334,7 +334,7 @@ def _container_plugin(context: Context) -> None:
     if not _has_container_plugin(context):
         return
     plugins = context["falco.plugins"]
-    if plugins is not None and not isinstance(plugins, dict | list | int):
+    if plugins is not None and not isinstance(plugins, dict | list):
         raise failed([_PLUGIN, f"{_HELPERS}:425:16 falco.containerPlugin <.Values.falco.plugins>"],
                      f"range can't iterate over {go(plugins)}")  # fmt: skip
     for plugin in plugins if isinstance(plugins, list) else ():
@@ -465,7 +465,7 @@ def _rules(context: Context) -> list[Object]:
     file = "rules-configmap.yaml"
     if not isinstance(custom, dict | list):
         reason = f"range can't iterate over {go(custom)}"
-        if isinstance(custom, int) and not isinstance(custom, bool):
+        if isinstance(custom, Integer):
             reason = f"can't use {custom} to iterate over more than one variable"
         raise failed([f"{file}:10:37 <.Values.customRules>"], reason)
     files = custom if isinstance(custom, dict) else dict(enumerate(custom))
@@ -752,7 +752,7 @@ def _sockets(context: Context) -> list[Any]:
     if not isinstance(engines, dict):
         reason = "error calling index: cannot index slice/array with type string"
         raise failed([*around, place["at"][-1]], place["because"] if engines is None else reason)
-    found = []
+    found: list[Any] = []
     for engine in (engines[name] for name in _ENGINES if engines.get(name)):
         if not isinstance(engine, dict):
             reason = f"can't evaluate field enabled in type {KINDS[type(engine)]}"
