@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import orjson
@@ -23,9 +23,11 @@ from ekslab.aws.log_store import DAY, Group, Stream, scan
 from ekslab.aws.metric_filters import MetricFilters
 from ekslab.aws.metrics import Metrics
 from ekslab.aws.protocols import AwsError, Call, unsupported
-from ekslab.aws.queries import Queries
 from ekslab.aws.subscription_filters import Functions, SubscriptionFilters
 from ekslab.aws.validation import validate
+
+if TYPE_CHECKING:
+    from ekslab.aws.queries import Queries
 
 MAX_BATCH_BYTES = 1_048_576
 MAX_PAGE_BYTES = 1_048_576
@@ -130,6 +132,8 @@ class Logs:
     def region(self, name: str) -> Region:
         if name not in self._regions:
             subscriptions = SubscriptionFilters(name, self.account_id, self._functions)
+            from ekslab.aws.queries import Queries  # slow to import
+
             queries = Queries(self.now, self._load, name)
             self._regions[name] = Region(name, queries, MetricFilters(self._metrics(name)), subscriptions)
         return self._regions[name]
