@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ekslab.kubernetes.controllers.base import Controller, Key
-from ekslab.kubernetes.controllers.scheduling import refusal
+from ekslab.kubernetes.controllers.scheduling import others_could_go, refusal
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of
 from ekslab.kubernetes.objects.store import Change
@@ -42,7 +42,8 @@ class Scheduler(Controller):
         refusals = {name_of(node): refusal(pod, node, running.get(name_of(node), [])) for node in nodes}
         fitting = [node for node in nodes if not refusals[name_of(node)]]
         if not fitting:
-            self._unschedulable(pod, len(nodes), Counter(refusals.values()))
+            victims = sum(others_could_go(pod, node, refusals[name_of(node)]) for node in nodes)
+            self._unschedulable(pod, len(nodes), Counter(refusals.values()), victims)
             return
         chosen = min(fitting, key=lambda node: (_load(pod, running.get(name_of(node), [])), name_of(node)))
         self._bind(pod, name_of(chosen))
@@ -58,16 +59,25 @@ class Scheduler(Controller):
         self.recorder.event(r.PODS, pod, "Scheduled", message)
         self.registry.change(r.PODS, pod, edit)
 
-    def _unschedulable(self, pod: Object, nodes: int, reasons: Counter[str]) -> None:
-        said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    def _unschedulable(self, pod: Object, nodes: int, reasons: Counter[str], looked: int) -> None:
+        """Says why; on `looked` of the nodes the scheduler looks in vain for pods that could go."""
+        said = _counted(reasons)
         message = "no nodes available to schedule pods"
         if said:
             message = f"0/{nodes} nodes are available: {said}."
-            message += f" preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
+            preemption = _counted({_NO_HELP: nodes - looked, _NO_VICTIMS: looked})
+            message += f" no new claims to deallocate, preemption: 0/{nodes} nodes are available: {preemption}."
         self.recorder.event(r.PODS, pod, "FailedScheduling", message, warning=True)
         now = rfc3339(self.registry.clock())
         condition = {**_scheduled(now, "False"), "reason": "Unschedulable", "message": message}
         self.registry.change(r.PODS, pod, lambda new: new["status"].update(conditions=[condition]))
+
+
+_NO_HELP, _NO_VICTIMS = "Preemption is not helpful for scheduling", "No preemption victims found for incoming pod"
+
+
+def _counted(reasons: Mapping[str, int]) -> str:
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items() if count))
 
 
 def _scheduled(now: str, status: str) -> Object:

@@ -52,10 +52,22 @@ def selects_node(spec: Object, node: Object) -> bool:
 def requests(spec: Object) -> dict[str, float]:
     """What a pod asks for of cpu (cores) and memory (bytes)."""
     total: dict[str, float] = {}
+    at_most: dict[str, float] = {}
+    for container in spec.get("initContainers") or ():
+        for name, amount in _requested(container).items():
+            needed = total.get(name, 0.0) + amount
+            at_most[name] = max(at_most.get(name, 0.0), needed)
+            if container.get("restartPolicy") == "Always":  # a sidecar: it runs beside all that come after it
+                total[name] = needed
     for container in spec.get("containers") or ():
-        for name, amount in ((container.get("resources") or {}).get("requests") or {}).items():
-            total[name] = total.get(name, 0.0) + quantity(amount)
-    return total
+        for name, amount in _requested(container).items():
+            total[name] = total.get(name, 0.0) + amount
+    return {name: max(total.get(name, 0.0), at_most.get(name, 0.0)) for name in {**total, **at_most}}
+
+
+def _requested(container: Object) -> dict[str, float]:
+    asked = (container.get("resources") or {}).get("requests") or {}
+    return {name: float(quantity(amount)) for name, amount in asked.items()}
 
 
 def refusal(pod: Object, node: Object, running: list[Object]) -> str:
@@ -81,6 +93,13 @@ def refusal(pod: Object, node: Object, running: list[Object]) -> str:
         if used + amount > quantity(allocatable.get(name, "0")):
             return f"Insufficient {name}"
     return ""
+
+
+def others_could_go(pod: Object, node: Object, why: str) -> bool:
+    """Whether a node that refuses a pod could take it if others went: the scheduler looks for victims there."""
+    allocatable = node["status"].get("allocatable") or {}
+    name = why.removeprefix("Insufficient ")
+    return name != why and requests(pod["spec"]).get(name, 0.0) <= quantity(allocatable.get(name, "0"))
 
 
 def _host_ports(spec: Object) -> set[tuple[str, int]]:

@@ -483,7 +483,7 @@ def _is_wrong_address(text: str) -> bool:
 def quality_of_service(spec: Object) -> str:
     """`Guaranteed`, `Burstable` or `BestEffort`, from requests and limits of cpu and memory."""
     guaranteed, any_set = True, False
-    for container in spec.get("containers") or ():
+    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
         wants = container.get("resources") or {}
         limits, requests = wants.get("limits") or {}, wants.get("requests") or {}
         for name in ("cpu", "memory"):

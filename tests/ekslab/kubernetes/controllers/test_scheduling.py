@@ -108,3 +108,23 @@ def test_node_affinity(term: dict[str, Any], selected: bool) -> None:
 def test_requests_of_all_containers_add_up() -> None:
     spec = {"containers": [*pod(cpu="250m", memory="1Ki")["spec"]["containers"], *pod(cpu="1")["spec"]["containers"]]}
     assert requests(spec) == {"cpu": 1.25, "memory": 1024}
+
+
+@pytest.mark.parametrize(
+    ("init", "cpu"),
+    [
+        ([], 1.0),
+        ([("0.5", False)], 1.0),
+        ([("3", False)], 3.0),
+        ([("0.5", True)], 1.5),
+        ([("0.5", True), ("2", False)], 2.5),
+        ([("2", False), ("0.5", True)], 2.0),
+    ],
+)
+def test_sidecars_count_beside_the_others_and_init_containers_before_them(init, cpu):
+    def container(amount, sidecar=False):
+        policy = {"restartPolicy": "Always"} if sidecar else {}
+        return {"resources": {"requests": {"cpu": amount}}, **policy}
+
+    spec = {"containers": [container("1")], "initContainers": [container(*each) for each in init]}
+    assert requests(spec) == {"cpu": cpu}

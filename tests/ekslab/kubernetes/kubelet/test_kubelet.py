@@ -326,7 +326,7 @@ def test_a_pod_that_fits_nowhere_stays_pending(core, namespace, pod_manifest, ev
     core.create_namespaced_pod(namespace, pod_manifest("nowhere", nodeSelector={"no": "such"}))
     message = (
         "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. "
-        "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        "no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
     )
     eventually(lambda: message in [e.message for e in core.list_namespaced_event(namespace).items])
     two = {"kubernetes.io/hostname": "ip-10-0-2-20.ec2.internal"}
@@ -338,6 +338,7 @@ def test_a_pod_that_fits_nowhere_stays_pending(core, namespace, pod_manifest, ev
         return [e for e in core.list_namespaced_event(namespace).items if e.message.startswith(reasons)]
 
     eventually(said)
+    assert said()[0].message.endswith("2 Preemption is not helpful for scheduling.")  # larger than the node
     condition = core.read_namespaced_pod("large", namespace).status.conditions[0]
     assert (condition.type, condition.status, condition.reason) == ("PodScheduled", "False", "Unschedulable")
 
