@@ -143,6 +143,7 @@ _FILE = frozenset(
         "unlink",
         "unlinkat",
         "mkdir",
+        "mkdirat",
         "rmdir",
         "rename",
         "renameat2",

@@ -1,6 +1,6 @@
 """System calls that make, remove and rename directory entries.
 
-Events: mkdir, unlinkat, rename, renameat2, linkat, symlinkat.
+Events: mkdir, mkdirat, unlinkat, unlink, rmdir, rename, renameat2, linkat, symlinkat.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from ekslab.node.syscalls.lookup import PathLookup
 class DirectoryCalls(PathLookup):
     """Directory entries."""
 
-    def mkdir(self, path: str, mode: int = 0o777) -> None:
-        with self._event(
-            "mkdir", path_argument("path", path, self.absolute(path)), plain("mode", f"{mode:X}"), path=path
-        ):
+    def mkdir(self, path: str, mode: int = 0o777, *, call: str = "mkdir") -> None:
+        """Makes a directory. `call` is mkdir or mkdirat, as the program calls it."""
+        arguments = [path_argument("path", path, self.absolute(path)), plain("mode", f"{mode:X}")]
+        if call == "mkdirat":
+            arguments = [at_fdcwd("dirfd"), *arguments]
+        with self._event(call, *arguments, path=path):
             found = self._walk(path.rstrip("/") or "/", follow=False)
             if found.inode is not None:
                 raise error("EEXIST", path)
@@ -28,8 +30,9 @@ class DirectoryCalls(PathLookup):
             found.directory.insert(found.name, made, self.kernel.now())
             found.directory.nlink += 1
 
-    def rmdir(self, path: str) -> None:
-        with self._unlinkat(path, abi_flags="AT_REMOVEDIR", number=0x200):
+    def rmdir(self, path: str, *, call: str = "unlinkat") -> None:
+        """Removes a directory. `call` is unlinkat or rmdir."""
+        with self._unlinkat(path, call, abi_flags="AT_REMOVEDIR", number=0x200):
             found = self._walk(path.rstrip("/") or "/", follow=False)
             inode = self._may_remove(found, path)
             if not isinstance(inode, Directory):
@@ -39,8 +42,9 @@ class DirectoryCalls(PathLookup):
             found.directory.remove(found.name, self.kernel.now())
             found.directory.nlink -= 1
 
-    def unlink(self, path: str) -> None:
-        with self._unlinkat(path):
+    def unlink(self, path: str, *, call: str = "unlinkat") -> None:
+        """Removes a name. `call` is unlinkat or unlink."""
+        with self._unlinkat(path, call):
             found = self._walk(path, follow=False)
             inode = self._may_remove(found, path)
             if isinstance(inode, Directory):
@@ -49,7 +53,9 @@ class DirectoryCalls(PathLookup):
             inode.notify()
             found.directory.remove(found.name, self.kernel.now())
 
-    def _unlinkat(self, path: str, abi_flags: str = "", number: int = 0) -> AbstractContextManager[None]:
+    def _unlinkat(self, path: str, call: str, abi_flags: str = "", number: int = 0) -> AbstractContextManager[None]:
+        if call != "unlinkat":
+            return self._event(call, path_argument("path", path, self.absolute(path)), path=path)
         return self._event(
             "unlinkat",
             at_fdcwd("dirfd"),

@@ -95,7 +95,9 @@ async def _gzip(p: Process, name: str, options: Options) -> None:
     found = p.stat(name)
     if p.exists(target) and "f" not in options:
         raise _Refused(f"{target} already exists;\tnot overwritten", 2)
-    fd = p.open(target, abi.O_WRONLY | abi.O_CREAT | abi.O_TRUNC, 0o600)
+    if p.exists(target):
+        p.unlink(target)
+    fd = p.open(target, abi.O_WRONLY | abi.O_CREAT | abi.O_EXCL, 0o600)
     total = 0
     try:
         async for chunk in moved:
@@ -588,7 +590,7 @@ class _Extractor:
         mode = member.mode if kept else member.mode & ~p.umask
         if member.isdir():
             if not p.isdir(name):
-                p.mkdir(name, mode & 0o777)
+                p.mkdir(name, mode & 0o777, call="mkdirat")
         elif member.issym() or member.islnk():
             if p.exists(name) or _is_link(p, name):
                 p.unlink(name)
@@ -621,7 +623,7 @@ class _Extractor:
         if not path or self.p.isdir(path):
             return
         self._parents(posixpath.dirname(path))
-        self.p.mkdir(path, 0o777)
+        self.p.mkdir(path, 0o777, call="mkdirat")
 
     async def _content(self, member: tarfile.TarInfo, fd: int) -> None:
         source = self.archive.extractfile(member)

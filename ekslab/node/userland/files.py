@@ -276,7 +276,7 @@ class _Copier:
             return
         names = p.listdir(source)
         if existing is None:
-            p.mkdir(target, found.mode & 0o777)
+            p.mkdir(target, found.mode & 0o777, call="mkdirat")
         if self.verbose:
             p.print(f"{quoted(source)} -> {quoted(target)}")
         for name in names:
@@ -423,6 +423,8 @@ class _Remover:
         try:
             found = p.lstat(name)
         except OSError as exc:
+            with contextlib.suppress(OSError):
+                p.unlink(name)  # rm asks the kernel all the same
             if not (self.force and abi.errno_name(exc) in ("ENOENT", "ENOTDIR")):
                 self.fail(name, exc.strerror or "")
             return
@@ -464,7 +466,7 @@ async def unlink(p: Process) -> int:
     if len(options.operands) != 1:
         usage(p, "missing operand" if not options.operands else f"extra operand {quoted(options.operands[1])}")
     try:
-        p.unlink(options.operands[0])
+        p.unlink(options.operands[0], call="unlink")
     except OSError as exc:
         return p.fail(f"cannot unlink {quoted(options.operands[0])}: {exc.strerror}")
     return 0
@@ -521,17 +523,19 @@ def _is_symlink(p: Process, path: str) -> bool:
 def _link(p: Process, target: str, name: str, options: Options) -> int:
     symbolic = "s" in options
     kind = "symbolic link" if symbolic else "hard link"
-    if "f" in options:
-        with contextlib.suppress(FileNotFoundError):
-            if not p.lstat(name).is_dir:
-                p.unlink(name)
+    if not symbolic and p.isdir(target):
+        return p.fail(f"{target}: hard link not allowed for directory")
+    make = p.symlink if symbolic else p.link
     try:
-        if symbolic:
-            p.symlink(target, name)
-        else:
-            if p.isdir(target):
-                return p.fail(f"{target}: hard link not allowed for directory")
-            p.link(target, name)
+        try:
+            make(target, name)
+        except FileExistsError:
+            if "f" not in options or (not _is_symlink(p, name) and p.isdir(name)):
+                raise
+            # -f makes the link under another name, which then takes the place of what is there.
+            temporary = posixpath.join(posixpath.dirname(name), f"Cu{suffix(6, name, p.kernel.now())}")
+            make(target, temporary)
+            p.rename(temporary, name)
     except OSError as exc:
         if not symbolic and not p.exists(target):
             return p.fail(f"failed to access {quoted(target)}: {exc.strerror}")
@@ -589,7 +593,7 @@ async def rmdir(p: Process) -> int:
         path = name
         while path:
             try:
-                p.rmdir(path)
+                p.rmdir(path, call="rmdir")
             except OSError as exc:
                 if not ("ignore" in options.flags and abi.errno_name(exc) == "ENOTEMPTY"):
                     p.fail(f"failed to remove {quoted(path)}: {exc.strerror}")
@@ -783,7 +787,7 @@ def _wipe_name(p: Process, name: str) -> None:
             continue
         p.rename(current, following, no_replace=True)
         current = following
-    p.unlink(current)
+    p.unlink(current, call="unlink")
 
 
 @program("tee")
@@ -823,10 +827,13 @@ async def truncate(p: Process) -> int:
     size = number(p, options.values["s"], "Invalid number")
     for name in options.operands:
         await p.cooperate()
-        if not p.exists(name):
-            if "c" in options:
-                continue
-            p.close(p.open(name, abi.O_WRONLY | abi.O_CREAT | abi.O_NONBLOCK, 0o666))
+        create = 0 if "c" in options else abi.O_CREAT
+        if not create and not p.exists(name):
+            continue
+        try:
+            p.close(p.open(name, abi.O_WRONLY | create | abi.O_NONBLOCK, 0o666))
+        except OSError as exc:
+            return p.fail(f"cannot open {quoted(name)} for writing: {exc.strerror}")
         try:
             p.truncate(name, max(p.stat(name).size + size, 0) if options.values["s"][:1] in "+-" else size)
         except OSError as exc:

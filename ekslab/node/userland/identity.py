@@ -8,20 +8,9 @@ from ekslab.node import abi
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.options import parse, quoted, usage
-from ekslab.node.userland.show import answer
+from ekslab.node.userland.show import answer, look_up_names
 
 _ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def look_up_names(p: Process, *databases: str) -> None:
-    """Emits the calls of the C library before it reads names from /etc: two attempts to connect to nscd."""
-    p.unix_connect("/var/run/nscd/socket")
-    p.unix_connect("/var/run/nscd/socket")
-    for path in ("/etc/nsswitch.conf", *databases):
-        try:
-            p.close(p.open(path, abi.O_RDONLY | abi.O_CLOEXEC))
-        except OSError:
-            continue  # an image without a user database: numbers are shown
 
 
 def entries(p: Process, path: str) -> list[list[str]]:

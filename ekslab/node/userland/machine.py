@@ -236,7 +236,7 @@ async def whereis(p: Process) -> int:
 
 @program("mcookie")
 async def mcookie(p: Process) -> int:
-    p.print("".join(f"{ord(letter) % 16:x}" for letter in suffix(32)))
+    p.print("".join(f"{ord(letter) % 16:x}" for letter in suffix(32, p.kernel.now())))
     return 0
 
 

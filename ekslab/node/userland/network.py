@@ -16,9 +16,8 @@ from ekslab.node.dates import formatted
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.sockets import reason
-from ekslab.node.userland.identity import look_up_names
 from ekslab.node.userland.options import parse, usage
-from ekslab.node.userland.show import chunks, whole
+from ekslab.node.userland.show import chunks, look_up_names, whole
 
 
 @program("curl")

@@ -426,15 +426,7 @@ class _Find:
     async def _children(self, path: str, tree: object, depth: int, device: int) -> None:
         p = self.p
         try:
-            # find reads a directory through a descriptor that isn't opened as a directory where it starts.
-            if depth:
-                names = p.listdir(path)
-            else:
-                fd = p.open(path, abi.O_RDONLY | abi.O_CLOEXEC)
-                inode = p.descriptor(fd).inode
-                assert isinstance(inode, Directory)
-                names = inode.names(p)
-                p.close(fd)
+            names = p.listdir(path)
         except OSError as exc:
             p.stderr.write(f"find: {quoted(path)}: {exc.strerror}\n")
             self.status = 1
@@ -454,6 +446,7 @@ async def find(p: Process) -> int:
     paths = []
     while words and not (words[0].startswith("-") and len(words[0]) > 1) and words[0] not in ("!", "(", ")"):
         paths.append(words.pop(0))
+    p.close(p.open(".", abi.O_RDONLY | abi.O_CLOEXEC))  # where it returns to
     finder = _Find(p)
     tree: object = finder.expression(words) if words else ("and", [])
     if not finder.acts:

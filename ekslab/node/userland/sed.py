@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from ekslab.names import suffix
 from ekslab.node import abi
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import Match, PatternError, Regex, regex
@@ -702,12 +704,14 @@ async def _in_place(p: Process, names: list[str], commands: list[_Command], quie
                 p.fail(f"couldn't edit {name}: not a regular file")
                 status = 4
                 continue
-            temporary = f"{name}.sed{p.vpid}"
-            fd = p.open(temporary, abi.O_WRONLY | abi.O_CREAT | abi.O_EXCL, found.mode & 0o777)
+            temporary = posixpath.join(posixpath.dirname(name), f"sed{suffix(6, name, p.kernel.now())}")
+            fd = p.open(temporary, abi.O_RDWR | abi.O_CREAT | abi.O_EXCL, 0o600)
             status = await _edit(p, [name], commands, quiet, fd) or status
             p.close(fd)
             if backup:
                 p.rename(name, backup.replace("*", name) if "*" in backup else name + backup)
+            p.chown(temporary, found.uid, found.gid)
+            p.chmod(temporary, found.mode & 0o7777)
             p.rename(temporary, name)
         except OSError as exc:
             p.fail(f"can't read {name}: {exc.strerror}")

@@ -96,6 +96,17 @@ async def emit(p: Process, data: bytes, fd: int = 1) -> None:
         await p.cooperate()
 
 
+def look_up_names(p: Process, *databases: str) -> None:
+    """Emits the calls of the C library before it reads names from /etc: two attempts to connect to nscd."""
+    p.unix_connect("/var/run/nscd/socket")
+    p.unix_connect("/var/run/nscd/socket")
+    for path in ("/etc/nsswitch.conf", *databases):
+        try:
+            p.close(p.open(path, abi.O_RDONLY | abi.O_CLOEXEC))
+        except OSError:
+            continue  # an image without a user database: numbers are shown
+
+
 def complain(p: Process, exc: OSError, name: str | None = None) -> None:
     """`program: file: reason` on stderr."""
     p.fail(f"{quoted_if_needed(name if name is not None else exc.filename or '')}: {exc.strerror}")
@@ -268,6 +279,7 @@ class _Lister:
         self.long = any(flag in options for flag in ("l", "n", "g", "o", "full-time"))
         self.status = 0
         self.printed = False
+        self.named = False
 
     async def run(self, names: list[str]) -> int:
         files: list[tuple[str, Stat]] = []
@@ -377,6 +389,9 @@ class _Lister:
 
     async def _show_long(self, entries: list[tuple[str, Stat]], names: list[str], base: str) -> None:
         p, numeric = self.p, "n" in self.options
+        if entries and not numeric and not self.named:
+            look_up_names(p, "/etc/passwd", "/etc/group")
+            self.named = True
         rows = []
         for (name, found), shown in zip(entries, names, strict=True):
             await p.cooperate()

@@ -210,11 +210,45 @@ async def test_changes_of_the_file_system_read_as_recorded(pod):
         "/etc/shadow",
         "/tmp/h",
     )
-    removed, directory = pod.seen("unlinkat")
+    (removed,) = pod.seen("unlinkat")
     assert (removed["evt.arg"]["name"], removed["fs.path.name"], removed["fd.name"]) == ("/tmp/b", "/tmp/b", "")
-    assert directory["evt.arg"]["flags"] == "AT_REMOVEDIR"
+    assert removed["evt.args"] == "res=0 dirfd=-100(AT_FDCWD) name=/tmp/b flags=0"
+    assert pod.seen("rmdir")[0]["evt.args"] == "res=0 path=/usr/bin/newdir"
     assert "S_ISUID" in pod.seen("fchmodat")[0]["evt.arg"]["mode"]
     assert pod.seen("chdir")[0]["evt.arg"]["path"] == "/tmp"
+
+
+@pytest.mark.parametrize(
+    ("command", "calls"),
+    [
+        ("rm /tmp/w/f", ["unlinkat SUCCESS"]),
+        ("rm -f /tmp/w/none", ["unlinkat ENOENT"]),
+        ("rm -r /tmp/w/d", ["unlinkat SUCCESS", "unlinkat SUCCESS"]),
+        ("unlink /tmp/w/f", ["unlink SUCCESS"]),
+        ("rmdir /tmp/w/e", ["rmdir SUCCESS"]),
+        ("cp -r /tmp/w/d /tmp/w/d2", ["mkdirat SUCCESS"]),
+        ("mkdir /tmp/w/n", ["mkdir SUCCESS"]),
+        ("ln -s /etc/shadow /tmp/w/l", ["symlinkat SUCCESS"]),
+        ("ln -sf /etc/shadow /tmp/w/f", ["symlinkat EEXIST", "symlinkat SUCCESS", "rename SUCCESS"]),
+        ("ln -f /tmp/w/d/a /tmp/w/f", ["linkat EEXIST", "linkat SUCCESS", "rename SUCCESS"]),
+        ("mv /tmp/w/f /tmp/w/g", ["renameat2 SUCCESS"]),
+        ("find /tmp/w/d -delete", ["unlinkat SUCCESS", "unlinkat SUCCESS"]),
+    ],
+)
+async def test_programs_make_the_calls_that_the_real_ones_make(pod, command, calls):
+    await pod.sh("mkdir -p /tmp/w/d /tmp/w/e; echo > /tmp/w/f; echo > /tmp/w/d/a")
+    kinds = ("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "symlinkat", "linkat", "rename", "renameat2")
+    before = len(pod.events)
+    await pod.run(*command.split())
+    made = [f"{event['evt.type']} {event['evt.res']}" for event in pod.events[before:] if event["evt.type"] in kinds]
+    assert made == calls
+
+
+async def test_a_long_list_and_its_names_read_the_accounts(pod):
+    await pod.sh("ls /etc > /dev/null; ls -n /etc > /dev/null")
+    assert pod.seen("openat", fd_name="/etc/passwd") == []
+    await pod.sh("ls -l /etc > /dev/null")
+    assert len(pod.seen("openat", fd_name="/etc/passwd", proc_name="ls")) == 1
 
 
 async def test_containers_and_pods_are_named(start):
