@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.beside import objects, rules
+from tests.beside import chart, objects, rules
 from tests.beside.__main__ import Compared, difference, main, report
 
 FALCO = """
@@ -28,6 +28,26 @@ def test_reports_on_rule_files_are_compared(
     assert f"6 inputs, {differs} differ" in capsys.readouterr().out
 
 
+HELM = """
+import sys
+from ekslab.helm import chart
+from ekslab.helm.errors import HelmError
+from ekslab.helm.values import read
+try:
+    print(chart.manifest(chart.render("falco", "falco", read([], json_settings=[sys.argv[-1]]), warn=print)))
+except HelmError as error:
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(1)
+"""
+
+
+def test_the_charts_objects_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    helm = tmp_path / "helm.py"
+    helm.write_text(HELM)
+    assert report(chart.compared([sys.executable, str(helm)], "charts/falco", inputs=4, seed=1)) == 0
+    assert "4 inputs, 0 differ" in capsys.readouterr().out
+
+
 def test_what_differs_is_named_by_its_place() -> None:
     lines = difference(Compared("x", {"a": [1, {"b": "c"}], "same": []}, {"a": [1, {"b": "d"}], "same": []}))
     assert lines == ['.a[1].b\n      real "c"\n      here "d"']
@@ -44,7 +64,9 @@ def test_each_mistake_has_a_name_and_leaves_the_valid_object_as_it_is() -> None:
     assert repr(objects.VALID) == before
 
 
-@pytest.mark.parametrize("what", [["rules"], ["settings"], ["objects", "--server", "https://127.0.0.1:1"]])
+@pytest.mark.parametrize(
+    "what", [["rules"], ["settings"], ["chart", "--helm", "helm"], ["objects", "--server", "https://127.0.0.1:1"]]
+)
 def test_it_needs_the_real_program(what: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(what)

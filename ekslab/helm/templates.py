@@ -46,7 +46,7 @@ class Context:
         path = ""
         for part in dotted.split("."):
             if not isinstance(value, dict):
-                raise _no_map(path, part, value, self.pod)
+                raise _no_map(self, path, part, value)
             value = value.get(part)
             path = f"{path}.{part}" if path else part
         return value
@@ -154,15 +154,25 @@ def failed(trace: list[str], reason: str) -> HelmError:
     return HelmError(": error calling include: ".join(parts) + f": {reason}")
 
 
-def _no_map(path: str, part: str, value: Any, pod: str) -> HelmError:
-    place = _places().get(path, {"at": [f"NOTES.txt:1:1 <.Values.{path}.{part}>"]})
-    trace = [pod if where == _POD else where for where in place["at"]]
+def _no_map(context: Context, path: str, part: str, value: Any) -> HelmError:
+    words = ["other"] if value else []
+    words += ["auto"] if _at(context.values, "driver", "kind") == "auto" else []
+    words += ["follow"] if _at(context.values, "falcoctl", "artifact", "follow", "enabled") else []
+    known = [key for key in (*(f"{path} {word}" for word in words), path) if key in _places()]
+    place: Object = _places()[known[0]] if known else {"at": [f"NOTES.txt:1:1 <.Values.{path}.{part}>"]}
+    trace = [context.pod if where == _POD else where for where in place["at"]]
     # The expression names the first key that is looked for, which may be another one than here.
     looked_for = re.search(rf"\.{re.escape(path.rpartition('.')[2])}\.(\w+)", trace[-1])
     key = looked_for[1] if looked_for else part
     if value is not None:
         return failed(trace, f"can't evaluate field {key} in type interface {{}}")
     return failed(trace, place.get("because") or f"nil pointer evaluating interface {{}}.{key}")
+
+
+def _at(values: Any, *keys: str) -> Any:
+    for key in keys:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
 
 
 def _refused(context: Context, line: int, text: str) -> HelmError:
@@ -184,9 +194,10 @@ def printed(value: Any) -> Any:
     try:
         return yaml.load(_text(value), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError) as error:
+        expected = "',' or ']'" if _text(value).endswith("]") else "key"
         raise HelmError(
             "YAML parse error on falco/templates/daemonset.yaml: error converting YAML to JSON: yaml: "
-            "did not find expected key"
+            f"did not find expected {expected}"
         ) from error
 
 
@@ -354,7 +365,8 @@ def _container_plugin(context: Context) -> None:
     install = context["falcoctl.config.artifact.install"]
     if not isinstance(install, dict):
         place = _places()["falcoctl.config.artifact.install"]
-        raise failed(place["at"], place["because"])
+        got = "interface {}" if install is None else KINDS[type(install)]
+        raise failed(place["at"], f"wrong type for value; expected map[string]interface {{}}; got {got}")
     install["refs"] = _appended(context, "falcoctl.config.artifact.install.refs", reference)
     artifact = context["falcoctl.config.artifact"]
     artifact["allowedTypes"] = _appended(context, "falcoctl.config.artifact.allowedTypes", "plugin")
@@ -757,7 +769,8 @@ def _sockets(context: Context) -> list[Any]:
         if not isinstance(engine, dict):
             reason = f"can't evaluate field enabled in type {KINDS[type(engine)]}"
             raise failed([*around, f"{_HELPERS}:489:20 falco.containerPluginVolumeMounts <$val.enabled>"], reason)
-        sockets = engine.get("sockets") or []
+        sockets = engine.get("sockets")
+        sockets = [] if sockets is None else sockets
         if engine.get("enabled") and not isinstance(sockets, dict | list):
             reason = f"range can't iterate over {go(sockets)}"
             raise failed([*around, f"{_HELPERS}:490:33 falco.containerPluginVolumeMounts <$val.sockets>"], reason)
@@ -896,7 +909,7 @@ def _driver_loader(context: Context) -> Object:
     ]
     env: list[Object] = [{"name": "HOST_ROOT", "value": "/host"}]
     if context[f"{part}.env"]:
-        env += _template(context, context[f"{part}.env"])
+        env += context.items(f"{part}.env") and _template(context, context[f"{part}.env"])
     if kind == "auto":
         field = {"valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
         env.append({"name": "FALCOCTL_DRIVER_CONFIG_NAMESPACE", **field})

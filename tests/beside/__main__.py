@@ -2,6 +2,7 @@
 
     python -m tests.beside rules --falco "falco -c falco.yaml" --inputs 2000
     python -m tests.beside settings --falco falco --inputs 500
+    python -m tests.beside chart --helm helm --chart charts/falco --inputs 500
     python -m tests.beside objects --server https://127.0.0.1:6443 --token admin --inputs 1000
 
 For a new version of one of them. It isn't one of the tests, which need none of these programs. The settings' Falco
@@ -76,8 +77,10 @@ def report(results: Iterable[Compared]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["rules", "settings", "objects"])
+    parser.add_argument("what", choices=["rules", "settings", "chart", "objects"])
     parser.add_argument("--falco", help="the command of a real Falco, with options that it always takes")
+    parser.add_argument("--helm", help="the command of a real Helm")
+    parser.add_argument("--chart", help="the folder of Falco's chart, with its subcharts in charts/")
     parser.add_argument("--server", help="the URL of a real kube-apiserver")
     parser.add_argument("--token", help="a bearer token of it that may create everything")
     parser.add_argument("--inputs", type=int, default=1000)
@@ -89,6 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
         if not (options.server and options.token):
             parser.error("objects needs --server and --token")
         return bool(report(objects.compared(options.server, options.token, options.inputs, options.seed)))
+    if options.what == "chart":
+        from tests.beside import chart
+
+        if not (options.helm and options.chart):
+            parser.error("chart needs --helm and --chart")
+        return bool(report(chart.compared(shlex.split(options.helm), options.chart, options.inputs, options.seed)))
     if not options.falco:
         parser.error(f"{options.what} needs --falco")
     from tests.beside import rules, settings
