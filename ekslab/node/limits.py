@@ -12,9 +12,9 @@ from ekslab.node.abi import error
 MIB = 1 << 20
 NODE_MEMORY = 144 * MIB
 """For all containers of a node together; a container may have a smaller limit in its manifest."""
-NODE_DISK = 96 * MIB
-LOGS = 24 * MIB
-"""The part of the node's disk that containers can't fill, so that their logs go on."""
+NODE_DISK = 160 * MIB
+LOGS = 88 * MIB
+"""The part of the disk that containers can't fill, for their logs and for the 64 MB that Fluent Bit may keep."""
 LAYER = 48 * MIB
 """A container's writable layer, and an emptyDir: parts of the node's disk."""
 SHARED_MEMORY = 64 * MIB
