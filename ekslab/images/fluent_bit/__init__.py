@@ -97,5 +97,5 @@ async def fluent_bit(p: Process) -> int:
     except ConfigError as error:
         for level, line in error.lines:
             log.write(level, line)
-        return 1
+        return error.code
     return await engine.run()

@@ -14,19 +14,25 @@ from typing import Any
 
 import yaml
 
+# libyaml, where it is there: Fluent Bit uses it, and its messages differ from those of the one in Python.
+_LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
 KINDS = ("inputs", "filters", "outputs")
-_SECTIONS = {"env", "service", "pipeline"}
 _NOT_EMULATED = {
     "includes", "parsers", "multiline_parsers", "plugins", "upstream_servers", "stream_processor", "extensions",
 }  # fmt: skip
 
 
 class ConfigError(Exception):
-    """The configuration is refused. Its lines are what Fluent Bit, or the lab, says about that: (level, text)."""
+    """The configuration is refused. Its lines are what Fluent Bit, or the lab, says about that: (level, text).
 
-    def __init__(self, *lines: tuple[str, str]) -> None:
+    `code` is what the program ends with: 1 for a file that isn't understood, 255 for a plugin that can't be started.
+    """
+
+    def __init__(self, *lines: tuple[str, str], code: int = 255) -> None:
         super().__init__(lines[0][1])
         self.lines = lines
+        self.code = code
 
 
 @dataclass
@@ -103,25 +109,32 @@ def parse_seconds(value: str) -> float:
 def parse(text: str, env: Mapping[str, str], *, path: str = "fluent-bit.yaml") -> Config:
     """The configuration in `text`, variables replaced. Raises `ConfigError`."""
     try:
-        document = yaml.load(text, Loader=yaml.BaseLoader) or {}
+        document = yaml.load(text, Loader=_LOADER) or {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise _refused(f'[config] YAML error found in file "{path}",{where}: {problem}') from error
+        line, column = (mark.line, mark.column) if mark else (0, 0)
+        problem = (getattr(error, "problem", None) or "cannot be read").replace(
+            "allowed here", "allowed in this context"
+        )
+        lines = [f"[config] invalid YAML in file {path} at line {line + 1}, column {column + 1}: {problem}"]
+        if line:
+            lines.append(f"[config] hint: check line {line} (above) for missing ':' or incorrect indentation")
+        raise _refused(*lines) from error
     if not isinstance(document, dict):
-        raise _refused(f'[config] YAML error found in file "{path}": the document is not a map of sections')
+        raise _refused(
+            f'[config] YAML error found in file "{path}": the document is not a map of sections', "yaml error"
+        )
     for name in document:
         if name in _NOT_EMULATED:
             raise _lab(f"section '{name}' exists in Fluent Bit, but the embedded lab doesn't emulate it")
-        if name not in _SECTIONS:
-            raise _refused(f"[config] YAML error found in file \"{path}\": unknown section '{name}'")
     variables = dict(env) | {str(k): str(v) for k, v in _map(document, "env").items()}
     warnings: list[str] = []
     pipeline = _map(document, "pipeline")
     for name in pipeline:
         if name not in KINDS:
-            raise _refused(f"[config] unknown section '{name}' in pipeline")
+            said = f"the pipeline component '{name}' is not valid. Try one of these values: "
+            said += "customs, inputs, filters or outputs."
+            raise _refused(f'[config] YAML error found in file "{path}": {said}', "yaml error")
     sections = {kind: _sections(kind, pipeline.get(kind) or [], variables, warnings) for kind in KINDS}
     service = {str(k).lower(): _translate(str(v), variables, warnings) for k, v in _map(document, "service").items()}
     return Config(service, sections["inputs"], sections["filters"], sections["outputs"], list(dict.fromkeys(warnings)))
@@ -140,7 +153,7 @@ def check(config: Config) -> None:
 def _map(document: dict[str, Any], name: str) -> dict[str, Any]:
     value = document.get(name) or {}
     if not isinstance(value, dict):
-        raise _refused(f"[config] section '{name}' must be a map")
+        raise _refused(f"[config] section '{name}' must be a map", "yaml error")
     return value
 
 
@@ -155,7 +168,7 @@ def _translate(value: str, variables: Mapping[str, str], warnings: list[str]) ->
 
 def _sections(kind: str, entries: Any, variables: Mapping[str, str], warnings: list[str]) -> list[Section]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise _refused(f"[config] '{kind}' must be a list of plugins")
+        raise _refused(f"[config] '{kind}' must be a list of plugins", "yaml error")
     counts: dict[str, int] = {}
     found = []
     for entry in entries:
@@ -190,7 +203,7 @@ def _check_plugin(kind: str, plugin: str) -> None:
             f"{kind[:-1]} plugin '{plugin}' exists in Fluent Bit, but the embedded lab doesn't emulate it "
             f"(it emulates: {emulated})"
         )
-    raise _refused(f"[config] section '{kind[:-1]}' tried to instance a plugin name that doesn't exist: {plugin}")
+    raise _refused(f"[config] section '{plugin}' tried to instance a plugin name that doesn't exist")
 
 
 def _check_properties(section: Section) -> None:
@@ -210,14 +223,15 @@ def _check_properties(section: Section) -> None:
                 f"[config] {section.plugin}: unknown configuration property '{name}'. "
                 f"The following properties are allowed: {allowed}.",
             ),
-            ("help", f"try the command: fluent-bit -{letter} {section.plugin} -h"),
+            ("help", f"try the command: /fluent-bit/bin/fluent-bit -{letter} {section.plugin} -h"),
             ("error", f"[engine] {section.kind[:-1]} initialization failed"),
         )
 
 
-def _refused(text: str) -> ConfigError:
-    return ConfigError(("error", text), ("error", "configuration file contains errors, aborting."))
+def _refused(*texts: str) -> ConfigError:
+    lines = [("error", text) for text in (*texts, "configuration file contains errors, aborting.")]
+    return ConfigError(*lines, code=1)
 
 
 def _lab(text: str) -> ConfigError:
-    return ConfigError(("error", f"[embedded lab] {text}"), ("error", "configuration file contains errors, aborting."))
+    return _refused(f"[embedded lab] {text}")

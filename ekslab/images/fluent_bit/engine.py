@@ -79,15 +79,17 @@ class Engine:
         self._base = self._number("scheduler.base", 5.0)
         self._cap = self._number("scheduler.cap", 2000.0)
         if self._flush <= 0:
-            raise ConfigError(("error", "invalid flush value, aborting."))
-        if self._base >= self._cap:
-            raise ConfigError(("error", "[engine] scheduler.base must be less than scheduler.cap"))
+            raise ConfigError(("error", "invalid flush value, aborting."), code=1)
         self._storage = Storage(process, log, service.get("storage.path", ""))
         self._monitoring = Monitoring(process, log, service, self._all_chunks)
         for section in config.inputs:
             if section.get("storage.type", "memory") == "filesystem" and not self._storage.root:
+                name = section.instance
+                said = f"[storage] instance '{name}' requested filesystem storage but no filesystem path was defined."
                 raise ConfigError(
-                    ("error", "[storage] storage.type filesystem requires storage.path in the service section")
+                    ("error", said),
+                    ("error", f"[storage] could not create storage for instance: {name}"),
+                    ("error", "[engine] storage creation failed"),
                 )
         self._filters = [(section, self._filter(section)) for section in config.filters]
         self._waiting: dict[tuple[str, str], list[Event]] = {}
@@ -118,7 +120,7 @@ class Engine:
         try:
             return float(self._config.service.get(name, default))
         except ValueError:
-            raise ConfigError(("error", f"invalid {name} value, aborting.")) from None
+            raise ConfigError(("error", f"invalid {name} value, aborting."), code=1) from None
 
     async def run(self) -> int:
         """The exit code. Chunks that could not be sent are left in storage, those in memory are lost."""
@@ -448,8 +450,8 @@ class Engine:
 
     def _back_off(self, name: str, attempt: int) -> int:
         """Seconds: one more than a number between the base and a limit that doubles with each attempt."""
-        limit = int(min(self._cap, self._base * 2.0**attempt))
         base = int(self._base)
+        limit = max(base, int(min(self._cap, base * 2.0**attempt)))
         return base + int.from_bytes(digest(name, attempt)[:4], "big") % (limit - base + 1) + 1
 
 

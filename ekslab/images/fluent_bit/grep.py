@@ -16,7 +16,7 @@ Filter = Callable[[list[Event]], list[Event]]
 def _rule(section: Section, text: str) -> tuple[str, Any]:
     key, _, pattern = text.partition(" ")
     if not pattern.strip():
-        raise filter_failed(section, f"invalid regex, expected field and regular expression: {text}")
+        raise filter_failed(section, "invalid regex, expected field and regular expression")
     return key, compiled(section, pattern.strip())
 
 

@@ -28,7 +28,7 @@ def filter_failed(section: Section, *texts: str) -> ConfigError:
     lines = [("error", f"[{section.label}] {text}") for text in texts]
     return ConfigError(
         *lines,
-        ("error", f"[filter] failed initialize filter {section.instance}"),
+        ("error", f"Failed initialize filter {section.instance}"),
         ("error", "[engine] filter initialization failed"),
     )
 
@@ -47,7 +47,7 @@ def compiled(section: Section, pattern: str) -> Any:
     try:
         return _regex(pattern)
     except re2.error as error:
-        why = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+        why = ""
         if re.search(r"\(\?<?[=!]|\\[1-9]|[+*?}]\+", pattern):
-            why = "the embedded lab knows no look-around, back-references or possessive quantifiers here"
-        raise filter_failed(section, f"could not compile regex pattern '{pattern}': {why}") from error
+            why = ": the embedded lab knows no look-around, back-references or possessive quantifiers here"
+        raise filter_failed(section, f"could not compile regex pattern '{pattern}'{why}") from error

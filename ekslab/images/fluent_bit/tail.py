@@ -80,11 +80,11 @@ class Tail:
             if parser not in ("cri", "docker"):
                 if parser in ("go", "java", "python", "ruby"):
                     raise self._failed(f"[embedded lab] multiline parser '{parser}' isn't emulated; cri and docker are")
-                raise self._failed(f"[multiline] parser '{parser}' not registered")
+                raise self._failed(f"[multiline] parser '{parser}' not registered", "could not load multiline parsers")
         self._parsers = parsers
+        self._read_from_head = self._flag("read_from_head", "false")
+        self._skip_long = self._flag("skip_long_lines", "off")
         try:
-            self._read_from_head = parse_bool(section.get("read_from_head", "false"))
-            self._skip_long = parse_bool(section.get("skip_long_lines", "off"))
             # A line and its newline have to fit into the buffer.
             self._limit = parse_size(section.get("buffer_max_size", "32768")) - 1
             self._refresh = parse_seconds(section.get("refresh_interval", "60"))
@@ -95,12 +95,19 @@ class Tail:
         self._db = section.get("db")
         self._saved: dict[str, dict[str, Any]] = self._load()
 
-    def _failed(self, text: str) -> ConfigError:
+    def _failed(self, *texts: str) -> ConfigError:
         return ConfigError(
-            ("error", f"[{self._section.label}] {text}"),
+            *(("error", text if text[0] == "[" else f"[{self._section.label}] {text}") for text in texts),
             ("error", f"failed initialize input {self._section.instance}"),
             ("error", "[engine] input initialization failed"),
         )
+
+    def _flag(self, name: str, default: str) -> bool:
+        value = self._section.get(name, default)
+        try:
+            return parse_bool(value)
+        except ValueError:
+            raise self._failed(f"[config map] invalid value for boolean property '{name}={value}'") from None
 
     def _info(self, text: str) -> None:
         self._log.info(f"[{self._section.label}] {text}")

@@ -379,3 +379,16 @@ def test_paths_and_queries_are_signed_in_one_form() -> None:
     assert canonical_query("Param1=b&Param1=a") == "Param1=a&Param1=b"
     assert canonical_query("Param1") == "Param1="
     assert canonical_query("a+b=c%7e~") == "a%20b=c~~"
+
+
+def test_the_aws_clis_signatures_hold_for_every_protocol(running: Any, aws_cli: Any) -> None:
+    assert aws_cli("sts", "get-caller-identity")["Account"] == "111122223333"
+    assert aws_cli("iam", "list-roles")["Roles"]
+    assert aws_cli("eks", "list-clusters")["clusters"] == ["falco-workshop"]
+    assert aws_cli("eks", "describe-nodegroup", "--cluster-name", "a b", "--nodegroup-name", "ü/ö", refused=True)
+    assert aws_cli("cloudwatch", "list-metrics")["Metrics"] == []
+    aws_cli("logs", "create-log-group", "--log-group-name", "/own/e", "--tags", "a=b c+d")
+    assert aws_cli("logs", "describe-log-groups")["logGroups"][0]["logGroupName"] == "/own/e"
+    refused = aws_cli("eks", "describe-cluster", "--name", "no such cluster", refused=True)
+    assert "SignatureDoesNotMatch" not in refused
+    assert "InvalidSignature" not in refused

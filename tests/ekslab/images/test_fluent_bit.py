@@ -181,7 +181,7 @@ async def test_without_a_role_it_goes_on_and_says_so(lab: Any) -> None:
 
 async def test_without_a_region_it_ends_with_an_error(lab: Any) -> None:
     shipper = await lab.fluent_bit(env={})
-    assert await shipper.wait() == 1
+    assert await shipper.wait() == 255
     assert any("'region' is a required field" in line for line in lab.log(shipper))
 
 
@@ -894,3 +894,59 @@ async def test_of_a_hundred_thousand_lines_none_is_lost_and_other_calls_are_answ
     assert sorted(waits)[len(waits) * 19 // 20] < 0.5
     streams = (await lab.call("logs", "describe_log_streams", logGroupName="falco"))["logStreams"]
     assert streams[0]["lastIngestionTime"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (lambda c: c["service"].update(flush="0"), 1, ["invalid flush value, aborting."]),
+        (lambda c: c["service"].update({"scheduler.cap": "1", "scheduler.base": "5"}), None, []),
+        (
+            lambda c: c["service"].pop("storage.path"),
+            255,
+            [
+                "[storage] instance 'tail.0' requested filesystem storage but no filesystem path was defined.",
+                "[storage] could not create storage for instance: tail.0",
+                "[engine] storage creation failed",
+            ],
+        ),
+        (
+            lambda c: c["pipeline"]["inputs"][0].update({"multiline.parser": "crio"}),
+            255,
+            [
+                "[multiline] parser 'crio' not registered",
+                "[input:tail:tail.0] could not load multiline parsers",
+                "failed initialize input tail.0",
+                "[engine] input initialization failed",
+            ],
+        ),
+        (
+            lambda c: c["pipeline"]["inputs"][0].update(skip_long_lines="maybe"),
+            255,
+            [
+                "[config map] invalid value for boolean property 'skip_long_lines=maybe'",
+                "failed initialize input tail.0",
+                "[engine] input initialization failed",
+            ],
+        ),
+        (
+            lambda c: c["pipeline"]["filters"][0].update(regex="log ("),
+            255,
+            [
+                "[filter:grep:grep.0] could not compile regex pattern '('",
+                "Failed initialize filter grep.0",
+                "[engine] filter initialization failed",
+            ],
+        ),
+    ],
+)
+async def test_a_configuration_that_cannot_work_ends_the_program_as_it_does_fluent_bit(
+    lab: Any, change: Any, code: int | None, said: list[str]
+) -> None:
+    shipper = await lab.fluent_bit(lab.fluent_bit_config(change))
+    if code is None:
+        await lab.ready(shipper, "stream processor started")
+        assert shipper.state == "running"
+        return
+    assert await shipper.wait() == code
+    assert [line.partition("[error] ")[2] for line in lab.log(shipper) if "[error]" in line] == said
