@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import orjson
@@ -73,9 +74,13 @@ def document(path: str) -> bytes | None:
     return _document(path) if path in _paths() else None
 
 
+@cache
 def _hash(path: str) -> str:
-    """Cheap: the documents of one version of the lab are always the same."""
-    return hashlib.sha256(f"{versions.KUBERNETES} {path} {len(types())}".encode()).hexdigest()[:32].upper()
+    """A hash of what the document is made of: kubectl keeps documents on disk by it."""
+    facts = [orjson.dumps(each) for each in (types(), own(), [documented(kind) for kind in sorted(types())])]
+    kinds = [resource.kind for resource in _paths()[path]]
+    made_of = [path, versions.KUBERNETES, version("kubernetes"), *kinds]
+    return hashlib.sha256(b" ".join([*facts, *(text.encode() for text in made_of)])).hexdigest()[:32].upper()
 
 
 @cache

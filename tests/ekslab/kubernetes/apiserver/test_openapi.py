@@ -160,3 +160,13 @@ def test_version_2_is_there_in_protobuf(running, schemas):
     assert (1, b"#/definitions/io.k8s.api.core.v1.Affinity") in properties[b"affinity"]
     assert (22, b"\n\x06string") in properties[b"restartPolicy"]
     assert b"x-kubernetes-patch-merge-key" in definitions["io.k8s.api.core.v1.Container"]
+
+
+def test_the_hash_changes_with_what_a_document_says(monkeypatch):
+    before = openapi.index()["paths"]["api/v1"]
+    assert openapi.index()["paths"]["api/v1"] == before
+    openapi._hash.cache_clear()
+    monkeypatch.setattr(openapi, "own", lambda: {"spec": "Other words."})
+    after = openapi.index()["paths"]["api/v1"]
+    openapi._hash.cache_clear()
+    assert after != before
