@@ -8,8 +8,16 @@ import orjson
 import yaml
 
 from ekslab.kubernetes.apiserver import protobuf
-from ekslab.kubernetes.objects.errors import bad_request, request_entity_too_large
-from ekslab.kubernetes.objects.registry import APPLY_PATCH
+from ekslab.kubernetes.apiserver.json_syntax import why_not_json
+from ekslab.kubernetes.objects.errors import ApiError, bad_request, request_entity_too_large
+from ekslab.kubernetes.objects.registry import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_MERGE_PATCH,
+    unread,
+    unrecognized,
+)
 from ekslab.kubernetes.objects.resources import Object
 from ekslab.kubernetes.objects.schema import TypeMismatch, decode_body
 
@@ -41,29 +49,46 @@ class _Loader(yaml.SafeLoader):
         return bool(super().add_indent(column))
 
 
+class Unreadable(Exception):
+    """A body is no JSON or YAML, for this reason."""
+
+
 def parse(body: bytes, kind: str) -> Any:
-    """The object in a body of that media type. Raises 400, 413 and 415 errors."""
+    """The object in a body of that media type. Raises `Unreadable`, and 400, 413 and 415 errors."""
     if body.startswith(protobuf.MAGIC):
         return protobuf.decode(body)
-    failure: Exception
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        failure = error
+        if kind not in YAML_TYPES:
+            raise Unreadable(why_not_json(body) or str(error)) from error
     else:
         if body.count(b"[") + body.count(b"{") > _MAX_DEPTH:
             _measure(parsed)
         return parsed
-    if kind in YAML_TYPES:
-        if len(body) > _MAX_YAML:
-            raise request_entity_too_large(f"limit is {_MAX_YAML}")
-        try:
-            parsed = yaml.load(body, _Loader)
-            _measure(parsed)
-            return parsed
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            failure = error
-    raise bad_request(f"error decoding the body of the request: {failure}") from failure
+    if len(body) > _MAX_YAML:
+        raise request_entity_too_large(f"limit is {_MAX_YAML}")
+    try:
+        parsed = yaml.load(body, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise Unreadable(f"yaml: {line}{error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Unreadable(f"yaml: {error}") from error
+    _measure(parsed)
+    return parsed
+
+
+def refusal(body: bytes, kind: str, what: str, why: Unreadable) -> ApiError:
+    """The answer to a body that can't be read; `what` is the kind of object that should be in it, if one should."""
+    if kind in (JSON_PATCH, MERGE_PATCH):
+        return bad_request(f"error decoding patch: {why}")
+    if kind == STRATEGIC_MERGE_PATCH:
+        return bad_request(str(why))
+    if kind == APPLY_PATCH:
+        return bad_request(f"error decoding YAML: {why}")
+    said = str(why) if kind in YAML_TYPES else unread(str(why))
+    return unrecognized(what, said, body) if what else bad_request(said)
 
 
 def typed(parsed: Any, kind: str) -> Object:

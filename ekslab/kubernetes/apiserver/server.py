@@ -19,7 +19,7 @@ from ekslab import memory
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.kubernetes.apiserver import discovery, openapi, openapi_v2
 from ekslab.kubernetes.apiserver.auth import ANONYMOUS, Attributes, User
-from ekslab.kubernetes.apiserver.bodies import MAX_BODY, YAML_TYPES, parse, typed
+from ekslab.kubernetes.apiserver.bodies import MAX_BODY, YAML_TYPES, Unreadable, parse, refusal, typed
 from ekslab.kubernetes.apiserver.exec import serve_exec
 from ekslab.kubernetes.apiserver.logs import log_request, read_log, stream_log
 from ekslab.kubernetes.apiserver.metrics import Usage
@@ -170,11 +170,11 @@ class Api:
             self._authorize(request, target)
             if target is not None and target.resource in r.LACKED and method in _STORING:
                 raise ApiError(501, "NotImplemented", r.lacked(target.resource), {})
-            if method not in ("GET", "HEAD") and (body := await read()).strip():
+            if method not in ("GET", "HEAD") and ((body := await read()).strip() or _needs_body(method, target)):
                 if target is not None and target.subresource == PROXY:
                     request.body = body
                 else:
-                    request.parsed = await self._parsed(body, request)
+                    request.parsed = await self._parsed(body, request, target)
             if method in _STORING and _stores(target) and memory.is_full():
                 raise ApiError(500, "InternalError", f"Internal error occurred: {memory.MESSAGE}")
             return await answer(request, target)
@@ -191,12 +191,16 @@ class Api:
             status = ApiError(500, "InternalError", "Internal error occurred: see the lab's log").status()
             return _json(status, 500)
 
-    async def _parsed(self, body: bytes, request: Request) -> Any:
+    async def _parsed(self, body: bytes, request: Request, target: Target | None) -> Any:
         kind = request.header("content-type").partition(";")[0].strip()
-        if len(body) <= _PARSED_AT_ONCE and kind not in YAML_TYPES:
-            return parse(body, kind)
-        async with self._parsing:
-            return await asyncio.to_thread(parse, body, kind)
+        try:
+            if len(body) <= _PARSED_AT_ONCE and kind not in YAML_TYPES:
+                return parse(body, kind)
+            async with self._parsing:
+                return await asyncio.to_thread(parse, body, kind)
+        except Unreadable as why:
+            what = target.resource.kind if target is not None and request.method in ("POST", "PUT") else ""
+            raise refusal(body, kind, what, why) from why
 
     def _impersonated(self, user: User, headers: Mapping[str, str]) -> User:
         """The user as whom the caller wants to act (`kubectl --as`), if the caller may."""
@@ -527,14 +531,18 @@ class Api:
         )
 
 
+def _needs_body(method: str, target: Target | None) -> bool:
+    return method in _STORING and target is not None and not target.subresource
+
+
 def _stores(target: Target | None) -> bool:
     """Whether a request that creates or changes this takes memory."""
     return target is not None and target.subresource != "eviction" and target.resource.verbs != ("create",)
 
 
 def _body(request: Request, resource: Resource) -> Object:
-    check_type(resource, request.parsed)
-    body: Object = request.parsed
+    body: Object = {} if request.parsed is None else request.parsed
+    check_type(resource, body)
     return body
 
 

@@ -16,10 +16,16 @@ _VOLUME_MODES = ("configMap", "secret", "projected", "downwardAPI")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _AFFINITY_SECONDS = 10_800
+_UNLESS_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
 def set_defaults(resource: Resource, obj: Object) -> None:
-    """Fills in what `obj` leaves out."""
+    """Fills in what `obj` leaves out, and leaves out of the metadata what is empty."""
+    for described in (obj, (obj.get("spec") or {}).get("template")):
+        metadata = (described or {}).get("metadata") or {}
+        for name in _UNLESS_EMPTY:
+            if name in metadata and not metadata[name]:
+                del metadata[name]
     fill = _DEFAULTS.get(resource)
     if fill is not None:
         fill(obj)

@@ -17,7 +17,7 @@ from ekslab.kubernetes.objects.resources import Object
 
 _MAX_OPERATIONS = 10_000  # of one patch
 _MAX_COPIED = 3 * 1024 * 1024  # bytes that the copies of one patch may add
-_INDEX = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
+_INDEX = re.compile(r"[+-]?(0|[1-9]\d*)", re.ASCII)
 _TEXTS = ("op", "path", "from")
 
 
@@ -25,7 +25,7 @@ class _Refused(Exception):
     """An operation doesn't apply."""
 
 
-def json_patch(target: Object, operations: Any) -> Object:
+def json_patch(target: Object, operations: Any) -> Any:
     """The target with the operations applied. Raises the API server's 400, 413 and 422 errors."""
     result: Any = copy.deepcopy(target)
     copied = 0
@@ -36,9 +36,6 @@ def json_patch(target: Object, operations: Any) -> Object:
             message = "the server rejected our request due to an error in our request"
             raise ApiError(422, "Invalid", message, {}) from error
         copied += size
-    if not isinstance(result, dict) or not (result.get("metadata") or {}).get("name"):
-        name = target["metadata"]["name"]
-        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
     return result
 
 

@@ -38,6 +38,8 @@ def go_map(value: Any) -> str:
         return f"[{' '.join(map(go_map, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
     return "<nil>" if value is None else str(value)
 
 
@@ -74,7 +76,7 @@ def strategic_merge(target: Any, patch: Object, path: tuple[str, ...] = ()) -> O
             return {k: copy.deepcopy(v) for k, v in patch.items() if k != "$patch"}
         case "delete":
             return {}
-        case None | "merge":
+        case None:
             pass
         case other:
             raise patch_failed(f"unknown patch type: {other} in map: {go_map(patch)}")
@@ -107,10 +109,17 @@ def _merge_list(current: list[Any], changes: list[Any], path: tuple[str, ...]) -
     key = merge_key(path)
     if key is None or not all(isinstance(item, dict) for item in (*current, *changes)):
         return copy.deepcopy(changes)
-    if any(item == {"$patch": "replace"} for item in changes):
-        return [copy.deepcopy(item) for item in changes if item != {"$patch": "replace"}]
+    plain = [item for item in changes if "$patch" not in item]
+    directives = [item for item in changes if "$patch" in item]
+    for item in directives:
+        if item["$patch"] == "merge":
+            raise patch_failed("merging lists cannot yet be specified in the patch")
+        if item["$patch"] not in ("delete", "replace"):
+            raise patch_failed(f"unknown patch type: {item['$patch']} in map: {go_map(item)}")
+    if any(item["$patch"] == "replace" for item in directives):
+        return copy.deepcopy(plain)
     result = list(current)
-    for change in changes:
+    for change in (*directives, *plain):
         if key not in change:
             raise patch_failed(f"map: {go_map(change)} does not contain declared merge key: {key}")
         index = next((i for i, item in enumerate(result) if item.get(key) == change[key]), None)

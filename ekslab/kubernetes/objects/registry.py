@@ -153,13 +153,15 @@ class Registry:
             raise not_found(resource, name)
         if kind == JSON_PATCH:
             new = json_patch(old, patch)
-        elif not isinstance(patch, dict):
+        elif patch is None and kind == MERGE_PATCH:
+            raise bad_request("Invalid JSON Patch")
+        elif not isinstance(patch, dict) and patch is not None:
             said = f"json: cannot unmarshal {json_kind(patch)} into Go value of type map[string]interface {{}}"
             raise bad_request(f"error decoding patch: {said}" if kind == MERGE_PATCH else said)
         elif kind == MERGE_PATCH:
             new = merge_patch(old, patch)
         elif kind == STRATEGIC_MERGE_PATCH:
-            new = {**strategic_merge(old, patch), "apiVersion": resource.api_version, "kind": resource.kind}
+            new = {**strategic_merge(old, patch or {}), "apiVersion": resource.api_version, "kind": resource.kind}
         else:
             accepted = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH))
             raise unsupported_media_type(
@@ -168,6 +170,8 @@ class Registry:
         if why := _wrong_patch(resource, kind, patch, new, call):
             printed = go_map(patch) if kind == STRATEGIC_MERGE_PATCH else orjson.dumps(new).decode()
             raise invalid_patch(Cause.invalid("patch", printed, why))
+        if not (new.get("metadata") or {}).get("name"):
+            raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
         if (uid := (new.get("metadata") or {}).get("uid")) and uid != old["metadata"]["uid"]:
             raise invalid(resource, name, [Cause.invalid("metadata.uid", uid, "field is immutable")])
         return self._replace(resource, old, new, call, subresource), False
@@ -520,39 +524,57 @@ _SUMMARY = 30  # bytes of a body that a message shows
 
 def check_type(resource: Resource, body: Any) -> None:
     """Whether a body says that it is of that kind, or doesn't say. Raises a 400 error."""
-    unrecognized = f"the object provided is unrecognized (must be of type {resource.kind}): "
-    unread = f"{unrecognized}couldn't get version/kind; json parse error: json: cannot unmarshal "
+    if why := _untyped(body):
+        raise unrecognized(resource.kind, why, orjson.dumps(body))
+    if why := _other_type(resource, body):
+        version, kind = _type_of(resource, body)
+        said = f'{kind} in version "{version.rpartition("/")[2]}" cannot be handled as a {resource.kind}'
+        raise bad_request(f"{said}: {why}")
+
+
+def _untyped(body: Any) -> str:
+    """Why a body can't say of which kind it is; empty if it can."""
     if not isinstance(body, dict):
         struct = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
-        raise bad_request(f"{unread}{json_kind(body)} into Go value of type {struct} ({_summary(body)})")
+        return unread(f"json: cannot unmarshal {json_kind(body)} into Go value of type {struct}")
     for name in ("apiVersion", "kind"):
         if not isinstance(body.get(name) or "", str) or body.get(name) in ([], {}, 0, False):
-            wrong = f"{json_kind(body[name])} into Go struct field .{name} of type string"
-            raise bad_request(f"{unread}{wrong} ({_summary(body)})")
+            return unread(f"json: cannot unmarshal {json_kind(body[name])} into Go struct field .{name} of type string")
+    version = body.get("apiVersion") or ""
+    return f"unexpected GroupVersion string: {version}" if version.count("/") > 1 else ""
+
+
+def _type_of(resource: Resource, body: Object) -> tuple[str, str]:
+    """The version and kind that a body names; what it leaves out is the resource's."""
     version, kind = (str(body.get(name) or getattr(resource, own)) for name, own in _TYPE)
+    return version.removeprefix("/"), kind
+
+
+def _other_type(resource: Resource, body: Object) -> str:
+    """Why a body of the kind it names isn't one of the resource's; empty if it is."""
+    version, kind = _type_of(resource, body)
     if (version, kind) == (resource.api_version, resource.kind):
-        return
-    if version.count("/") > 1:
-        raise bad_request(f"{unrecognized}unexpected GroupVersion string: {version} ({_summary(body)})")
-    version = version.removeprefix("/")
-    if r.by_kind(version, kind) is not None:
-        internal = f"{_PACKAGES.get(resource.group) or resource.group.partition('.')[0]}.{resource.kind}"
-        why = f"converting ({version.rpartition('/')[2]}.{kind}) to ({internal}): unknown conversion"
-    else:
-        why = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
-    said = f'{kind} in version "{version.rpartition("/")[2]}" cannot be handled as a {resource.kind}'
-    raise bad_request(f"{said}: {why}")
+        return ""
+    if r.by_kind(version, kind) is None:
+        return f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+    internal = f"{_PACKAGES.get(resource.group) or resource.group.partition('.')[0]}.{resource.kind}"
+    return f"converting ({version.rpartition('/')[2]}.{kind}) to ({internal}): unknown conversion"
 
 
 _TYPE = (("apiVersion", "api_version"), ("kind", "kind"))
 _PACKAGES = {"": "core"}  # of Go, of an API group whose name has another first part
 
 
-def _summary(body: Any) -> str:
-    """The beginning of a body, as messages show it: the bytes of what is no object as hexadecimal digits."""
-    data = orjson.dumps(body)
-    text = data[:_SUMMARY].decode(errors="replace") if data.startswith(b"{") else data[:_SUMMARY].hex()
-    return f"{text} ..." if len(data) > _SUMMARY else text
+def unread(why: str) -> str:
+    """What is said of a body that should be an object in JSON, and isn't for that reason."""
+    return f"couldn't get version/kind; json parse error: {why}"
+
+
+def unrecognized(kind: str, why: str, body: bytes) -> ApiError:
+    """A 400 error for a body that is no object. It shows the beginning, of what is no map as hexadecimal digits."""
+    text = body[:_SUMMARY].decode(errors="replace") if body.startswith(b"{") else body[:_SUMMARY].hex()
+    summary = f"{text} ..." if len(body) > _SUMMARY else text or "<empty>"
+    return bad_request(f"the object provided is unrecognized (must be of type {kind}): {why} ({summary})")
 
 
 def _check_preconditions(resource: Resource, old: Object, wanted: Object) -> None:
@@ -621,13 +643,12 @@ def _decoded(resource: Resource, obj: Object, call: Call) -> Object:
 def _wrong_patch(resource: Resource, kind: str, patch: Any, new: Object, call: Call) -> str:
     """Why what a patch makes isn't of the kind, in the words for that kind of patch; empty if it is."""
     extra = [f"json patch unknown field {quoted(path)}" for path in unknown_fields(patch)] if kind == JSON_PATCH else []
+    if why := _untyped(new) or _other_type(resource, new):
+        return why
     try:
-        check_type(resource, new)
         _, unknown = decode(resource, new)
     except TypeMismatch as mismatch:
         return mismatch.converted if kind == STRATEGIC_MERGE_PATCH else str(mismatch)
-    except ApiError as error:
-        return error.message.rpartition(f"cannot be handled as a {resource.kind}: ")[2]
     said = [*extra, *(f'unknown field "{path}"' for path in unknown)]
     if said and call.strict:
         return f"strict decoding error: {', '.join(said)}"

@@ -72,3 +72,8 @@ def test_service_ports_are_known_by_port_and_container_ports_by_container_port()
     pod = {"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 80}]}]}}
     change = {"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 80, "name": "http"}]}]}}
     assert strategic_merge(pod, change)["spec"]["containers"][0]["ports"] == [{"containerPort": 80, "name": "http"}]
+
+
+def test_an_item_of_a_list_may_say_that_the_others_are_the_whole_list():
+    patch = {"containers": [{"name": "a", "$patch": "replace"}, {"name": "c", "image": "3"}]}
+    assert strategic_merge(POD["spec"], patch)["containers"] == [{"name": "c", "image": "3"}]
