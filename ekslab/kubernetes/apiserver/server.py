@@ -50,7 +50,8 @@ from ekslab.turns import TooLong, limited
 _log = logging.getLogger(__name__)
 
 _HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to anonymous users
-_STORING = ("POST", "PUT", "PATCH")
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+_STORING = tuple(_VERBS)
 _MAX_STREAMS = 400  # watches, execs and followed logs at a time; kube-apiserver's --max-requests-inflight
 _BODY_SECONDS = 60  # in which a client has to have sent its body
 _PARSED_AT_ONCE = 64 * 1024  # bytes; what is larger is parsed in a thread, and the loop goes on meanwhile
@@ -532,7 +533,9 @@ class Api:
 
 
 def _needs_body(method: str, target: Target | None) -> bool:
-    return method in _STORING and target is not None and not target.subresource
+    if target is None or target.subresource or _VERBS.get(method) not in target.resource.verbs:
+        return False
+    return bool(target.name) == (method != "POST")
 
 
 def _stores(target: Target | None) -> bool:

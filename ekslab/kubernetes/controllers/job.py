@@ -78,7 +78,9 @@ class Jobs(Controller):
         now = rfc3339(self.registry.clock())
         pods = owned_by(self.store.list(r.PODS, namespace_of(job)), job)
         ready = sum(is_active(pod) and ready_since(pod) is not None for pod in pods)
-        status: Object = {"startTime": job["status"].get("startTime", now), "ready": 0 if finished else ready}
+        status: Object = {"ready": 0 if finished else ready}
+        if finished or not job["spec"].get("suspend"):
+            status["startTime"] = job["status"].get("startTime", now)
         status.update({k: v for k, v in (("active", active), ("succeeded", succeeded), ("failed", failed)) if v})
         if finished:
             reason, message = "CompletionsReached", "Reached expected number of succeeded pods"

@@ -38,6 +38,14 @@ class Admission:
             self._priority(obj)
             self._runtime_class(obj)
 
+    def admit_update(self, resource: Resource, obj: Object, old: Object) -> None:
+        """Changes what is to replace `old` in place, before it is validated."""
+        if resource is r.PODS:
+            self._tolerations(obj)
+            for name in ("priority", "preemptionPolicy"):
+                if obj["spec"].get(name) is None and name in old["spec"]:
+                    obj["spec"][name] = old["spec"][name]
+
     @staticmethod
     def _runtime_class(pod: Object) -> None:
         """The cluster has no runtime but containerd's own."""

@@ -6,6 +6,7 @@ Each function fills in a new or changed object in place.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +20,15 @@ _AFFINITY_SECONDS = 10_800
 _UNLESS_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
-def set_defaults(resource: Resource, obj: Object) -> None:
+def set_defaults(resource: Resource, obj: Object, is_new: bool = True) -> None:
     """Fills in what `obj` leaves out, and leaves out of the metadata what is empty."""
     for described in (obj, (obj.get("spec") or {}).get("template")):
         metadata = (described or {}).get("metadata") or {}
         for name in _UNLESS_EMPTY:
             if name in metadata and not metadata[name]:
                 del metadata[name]
+    if resource is r.JOBS and is_new:
+        _select_own(obj)
     fill = _DEFAULTS.get(resource)
     if fill is not None:
         fill(obj)
@@ -77,9 +80,19 @@ def _volume(volume: Object) -> None:
             _default(item["fieldRef"], apiVersion="v1")
 
 
+_IMAGE = re.compile(
+    r"([a-zA-Z0-9][a-zA-Z0-9.-]*(:\d+)?/)?[a-z0-9]+((?:[._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+((?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(:\w[\w.-]{0,127})?(@[\w+.-]+:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+
+
 def _pull_policy(image: str) -> str:
-    tag = image.rpartition("/")[2].partition("@")[0].partition(":")[2]
-    return "Always" if tag in ("", "latest") and "@" not in image else "IfNotPresent"
+    if _IMAGE.fullmatch(image) is None:
+        return "IfNotPresent"
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2] or ("" if digest else "latest")
+    return "Always" if tag == "latest" else "IfNotPresent"
 
 
 def _container(container: Object) -> None:
@@ -161,6 +174,20 @@ def _daemon_set(obj: Object) -> None:
         rolling.setdefault("maxSurge", 0)
 
 
+def _select_own(job: Object) -> None:
+    """A new job's pods have labels of their own, by which it selects them."""
+    spec, metadata = _template(job), job["metadata"]
+    if not metadata.get("uid") or spec.get("manualSelector"):
+        return
+    uid, name = metadata["uid"], metadata.get("name", "")
+    template_labels = spec["template"]["metadata"].setdefault("labels", {})
+    for prefix in ("batch.kubernetes.io/", ""):
+        template_labels.setdefault(f"{prefix}controller-uid", uid)
+        template_labels.setdefault(f"{prefix}job-name", name)
+    selected = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+    selected.setdefault("batch.kubernetes.io/controller-uid", uid)
+
+
 def _job(obj: Object) -> None:
     spec, metadata = _template(obj), obj["metadata"]
     if spec.get("completions") is None and spec.get("parallelism") is None:
@@ -174,14 +201,6 @@ def _job(obj: Object) -> None:
         for condition in rule.get("onPodConditions") or ():
             _default(condition, status="True")
     spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
-    if metadata.get("uid") and not spec["manualSelector"]:
-        uid, name = metadata["uid"], metadata.get("name", "")
-        template_labels = spec["template"]["metadata"].setdefault("labels", {})
-        for prefix in ("batch.kubernetes.io/", ""):
-            template_labels.setdefault(f"{prefix}controller-uid", uid)
-            template_labels.setdefault(f"{prefix}job-name", name)
-        selected = spec.setdefault("selector", {}).setdefault("matchLabels", {})
-        selected.setdefault("batch.kubernetes.io/controller-uid", uid)
     if spec["template"]["metadata"].get("labels") and not metadata.get("labels"):
         metadata["labels"] = dict(spec["template"]["metadata"]["labels"])
 

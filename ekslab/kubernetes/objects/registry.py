@@ -39,9 +39,10 @@ from ekslab.kubernetes.objects.managed_fields import Manager, server_side_apply,
 from ekslab.kubernetes.objects.patch import go_map, merge_patch, strategic_merge
 from ekslab.kubernetes.objects.resources import Object, Resource, name_of, namespace_of
 from ekslab.kubernetes.objects.schema import TypeMismatch, decode
+from ekslab.kubernetes.objects.services import keep_given
 from ekslab.kubernetes.objects.store import Store
 from ekslab.kubernetes.objects.timestamps import rfc3339
-from ekslab.kubernetes.objects.validation import formats, validate
+from ekslab.kubernetes.objects.validation import formats, validate, wrong_addresses
 from ekslab.kubernetes.objects.validation.ephemeral import validate_ephemeral
 
 JSON_PATCH = "application/json-patch+json"
@@ -325,6 +326,9 @@ class Registry:
                 del new["spec"]["ephemeralContainers"]
             self._admission.check(resource, new, old, call.warnings)
             return new
+        moved = []
+        if (time := metadata.get("deletionTimestamp")) and time != old["metadata"].get("deletionTimestamp"):
+            moved = [Cause.invalid("metadata.deletionTimestamp", time, "field is immutable")]
         metadata["name"] = name
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
         if resource.namespaced:
@@ -336,11 +340,18 @@ class Registry:
                 metadata.pop(key, None)
         if resource.has_status:
             new["status"] = copy.deepcopy(old.get("status", {}))
-        if resource is r.SERVICES and "clusterIP" not in new.get("spec", {}) and "clusterIP" in old["spec"]:
-            new.setdefault("spec", {}).update({key: old["spec"][key] for key in ("clusterIP", "clusterIPs")})
-        set_defaults(resource, new)
-        if causes := validate(resource, new, old):
+        if resource is r.NAMESPACES:
+            new["spec"] = copy.deepcopy(old["spec"])
+        if resource is r.SERVICES:
+            keep_given(new, old)
+        set_defaults(resource, new, is_new=False)
+        self._admission.admit_update(resource, new, old)
+        if resource is r.SERVICES and (causes := wrong_addresses(new)):
             raise invalid(resource, name, causes)
+        if causes := [*moved, *validate(resource, new, old)]:
+            raise invalid(resource, name, causes)
+        if resource is r.SERVICES:
+            self._give_cluster_ip(new)
         self._admission.check(resource, new, old, call.warnings)
         if any(old.get(key) != new.get(key) for key in resource.spec_fields):
             metadata["generation"] = old["metadata"].get("generation", 0) + 1
@@ -398,7 +409,9 @@ class Registry:
     def _check_cluster_ip(self, service: Object, call: Call) -> None:
         """What can't be allocated is refused before the rest is looked at; a dry run allocates nothing."""
         spec = service["spec"]
-        causes = []
+        causes = wrong_addresses(service)
+        if causes:
+            raise invalid(r.SERVICES, service["metadata"].get("name", ""), causes)
         if spec["type"] != "ExternalName":
             if (policy := spec.get("ipFamilyPolicy")) == "RequireDualStack":
                 why = "this cluster is not configured for dual-stack services"

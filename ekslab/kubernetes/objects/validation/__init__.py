@@ -20,9 +20,11 @@ from ekslab.kubernetes.objects.validation.networking import (
 from ekslab.kubernetes.objects.validation.pods import POD, pod_annotations
 from ekslab.kubernetes.objects.validation.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from ekslab.kubernetes.objects.validation.rules import ROOT, Rule, Scope, field, fields
-from ekslab.kubernetes.objects.validation.services import SERVICE
+from ekslab.kubernetes.objects.validation.services import SERVICE, wrong_addresses
 from ekslab.kubernetes.objects.validation.updates import UPDATES
 from ekslab.kubernetes.objects.validation.workloads import DAEMON_SET, DEPLOYMENT, JOB, REPLICA_SET
+
+__all__ = ["formats", "validate", "wrong_addresses"]
 
 _NAMES: dict[Resource, Format] = {
     r.NAMESPACES: formats.dns_label,
@@ -78,5 +80,5 @@ def validate(resource: Resource, obj: Object, old: Object | None = None) -> list
     return causes
 
 
-_CHANGES_FIRST = (r.CONFIG_MAPS, r.SECRETS, r.SERVICES)
+_CHANGES_FIRST = (r.CONFIG_MAPS, r.SECRETS, r.SERVICES, r.DAEMON_SETS)
 """Kinds of which Kubernetes looks at the change before the rest."""

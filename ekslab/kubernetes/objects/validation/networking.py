@@ -16,6 +16,7 @@ from ekslab.kubernetes.objects.validation.rules import (
     Rule,
     Scope,
     between,
+    created,
     each,
     equals,
     field,
@@ -24,7 +25,6 @@ from ekslab.kubernetes.objects.validation.rules import (
     holds,
     one_of,
     pointer,
-    positive,
     required,
     when,
 )
@@ -247,7 +247,7 @@ def _priority(value: Object, at: Place, _: Scope) -> Causes:
         yield Cause.forbidden(str(at.child("value")), why)
 
 
-PRIORITY_CLASS = fields(
+PRIORITY_CLASS = created(
     _priority,
     required("preemptionPolicy", one_of("PreemptLowerPriority", "Never")),
 )
@@ -255,13 +255,37 @@ LEASE = fields(
     field(
         "spec",
         fields(
-            pointer("leaseDurationSeconds", positive),
+            pointer("leaseDurationSeconds", holds(lambda seconds: seconds > 0, "must be greater than 0")),
             pointer("leaseTransitions", holds(lambda count: count >= 0, "must be greater than or equal to 0")),
         ),
     )
 )
+
+
+def _endpoints(value: Object, at: Place, scope: Scope) -> Causes:
+    """Endpoints have addresses of the slice's type."""
+    kind = value.get("addressType")
+    for index, endpoint in enumerate(value.get("endpoints") or ()):
+        place = at.child("endpoints").item(index).child("addresses")
+        addresses = endpoint.get("addresses") or []
+        if not addresses:
+            yield Cause.required(str(place), "must contain at least 1 address")
+        for number, text in enumerate(addresses):
+            where = place.item(number)
+            if kind == "FQDN":
+                yield from formatted(formats.dns_subdomain)(text, where, scope)
+            elif kind in ("IPv4", "IPv6"):
+                wrong = [*formatted(formats.ip_address)(text, where, scope)]
+                yield from wrong
+                if not wrong and (":" in text) != (kind == "IPv6"):
+                    yield Cause.invalid(str(where), text, f"must be an {kind} address")
+                elif not wrong:
+                    yield from formatted(formats.special_address)(text, where, scope)
+
+
 ENDPOINT_SLICE = fields(
     required("addressType", one_of("FQDN", "IPv4", "IPv6")),
+    _endpoints,
     field(
         "ports",
         each(

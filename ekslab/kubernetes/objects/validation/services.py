@@ -224,6 +224,11 @@ SPEC = fields(
 SERVICE = fields(field("spec", SPEC, absent={}))
 
 
+def wrong_addresses(service: Object) -> list[Cause]:
+    """What is wrong with a service's addresses: that alone is said, before the rest is looked at."""
+    return list(_addresses(service["spec"], Place("spec"), Scope(service)))
+
+
 def service_update(value: Object, old: Object) -> Causes:
     """What of a service's addresses may not change."""
     spec, before, at = value["spec"], old["spec"], Place("spec")

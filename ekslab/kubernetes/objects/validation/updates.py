@@ -7,6 +7,7 @@ from typing import Any
 
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import Cause
+from ekslab.kubernetes.objects.quantities import quantity
 from ekslab.kubernetes.objects.resources import Object, Resource
 from ekslab.kubernetes.objects.validation.differences import difference
 from ekslab.kubernetes.objects.validation.printed import internal, selector
@@ -26,12 +27,17 @@ def _value(obj: Object, path: str) -> Any:
     return found
 
 
+def _pointed(value: Any) -> Any:
+    """To the API server what is empty isn't there, but an empty object is."""
+    return None if value in ("", 0, []) else value
+
+
 def _immutable(path: str, printed: Printer = lambda value: value, why: str = _IMMUTABLE) -> Update:
     """A field that keeps its value; a message prints the new one."""
 
     def check(obj: Object, old: Object) -> Causes:
         value = _value(obj, path)
-        if (value or None) != (_value(old, path) or None):
+        if _pointed(value) != _pointed(_value(old, path)):
             yield Cause.invalid(path, printed(value), why)
 
     return check
@@ -77,6 +83,9 @@ def _pod(obj: Object, old: Object) -> Causes:
             return
     new_deadline, old_deadline = (each.get("activeDeadlineSeconds") for each in (spec, before))
     place = str(at.child("activeDeadlineSeconds"))
+    if new_deadline is not None and not 0 <= new_deadline < 2**31:
+        yield Cause.invalid(place, new_deadline, f"must be between 0 and {2**31 - 1}, inclusive")
+        return
     if new_deadline is None and old_deadline is not None:
         yield Cause.invalid(place, None, "must not update from a positive integer to nil value")
     elif new_deadline is not None and old_deadline is not None and old_deadline < new_deadline:
@@ -106,7 +115,7 @@ def _is_kept(toleration: Object, spec: Object) -> bool:
 def _with_old(spec: Object, before: Object) -> Object:
     """The new spec, with the old values of what may change."""
     compared = dict(spec)
-    for name in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "nodeName"):
+    for name in ("activeDeadlineSeconds", "tolerations", "schedulingGates"):
         compared.pop(name, None)
         if name in before:
             compared[name] = before[name]
@@ -120,22 +129,74 @@ def _with_old(spec: Object, before: Object) -> Object:
     return compared
 
 
+def _job_template(obj: Object, old: Object) -> Causes:
+    """Of a job that is suspended and never started, where its pods may run can change."""
+    template, before = obj["spec"]["template"], old["spec"]["template"]
+    if old["spec"].get("suspend") and not (old.get("status") or {}).get("startTime"):
+        before = _with_new(before, template)
+    if template != before:
+        yield Cause.invalid("spec.template", internal("PodTemplateSpec", template), _IMMUTABLE)
+
+
+def _with_new(before: Object, template: Object) -> Object:
+    """The old template, with the new values of what says where pods may run."""
+    metadata, spec = dict(before.get("metadata") or {}), dict(before["spec"])
+    for target, source, names in (
+        (metadata, template.get("metadata") or {}, ("labels", "annotations")),
+        (spec, template["spec"], ("nodeSelector", "tolerations", "schedulingGates")),
+    ):
+        for name in names:
+            target.pop(name, None)
+            if name in source:
+                target[name] = source[name]
+    affinity = {**(spec.pop("affinity", None) or {})}
+    affinity.pop("nodeAffinity", None)
+    wanted = template["spec"].get("affinity")
+    if "nodeAffinity" in (wanted or {}):
+        affinity["nodeAffinity"] = wanted["nodeAffinity"]
+    if affinity or wanted is not None:
+        spec["affinity"] = affinity
+    return {**before, "metadata": metadata, "spec": spec}
+
+
 def _claim(obj: Object, old: Object) -> Causes:
-    """Of a bound claim only the size and the class of its attributes change."""
-    spec, before = obj["spec"], old["spec"]
-
-    def fixed(each: Object) -> Object:
-        kept = {key: value for key, value in each.items() if key not in ("resources", "volumeAttributesClassName")}
-        if not before.get("volumeName"):
-            kept.pop("volumeName", None)
-        return kept
-
-    if fixed(spec) != fixed(before):
+    """Of a claim nothing changes, and of a bound one the size and the class of its attributes."""
+    before, spec = dict(old["spec"]), dict(obj["spec"])
+    allowed = []
+    if not before.get("volumeName"):
+        allowed.append("volumeName")
+    if before.get("storageClassName") is None:
+        allowed.append("storageClassName")
+    is_bound = (obj.get("status") or {}).get("phase") == "Bound"
+    if is_bound:
+        allowed.append("volumeAttributesClassName")
+        requests = {**((spec.get("resources") or {}).get("requests") or {})}
+        requests["storage"] = _storage(before)
+        spec["resources"] = {**(spec.get("resources") or {}), "requests": requests}
+    for name in allowed:
+        before.pop(name, None)
+        if spec.get(name) is not None:
+            before[name] = spec[name]
+    if spec != before:
         why = (
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
         )
-        found = difference("PersistentVolumeClaimSpec", fixed(before), fixed(spec))
-        yield Cause.forbidden("spec", f"{why}\n{found}")
+        yield Cause.forbidden("spec", f"{why}\n{difference('PersistentVolumeClaimSpec', before, spec)}")
+    smallest = ((old.get("status") or {}).get("capacity") or {}).get("storage", "0")
+    wanted = quantity(_storage(obj["spec"]))
+    if wanted < quantity(_storage(old["spec"])) and wanted <= quantity(smallest):
+        yield Cause.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+    if (mode := obj["spec"].get("volumeMode")) != old["spec"].get("volumeMode"):
+        yield Cause.invalid("volumeMode", mode, _IMMUTABLE)
+
+
+def _storage(spec: Object) -> str:
+    return str(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0"))
+
+
+def _priority(obj: Object, old: Object) -> Causes:
+    if (obj.get("value") or 0) != (old.get("value") or 0):
+        yield Cause.forbidden("value", "may not be changed in an update.")
 
 
 _selector = _immutable("spec.selector", selector)
@@ -148,10 +209,12 @@ UPDATES: dict[Resource, Update] = {
     r.JOBS: _all(
         _immutable("spec.completions"),
         _selector,
-        _immutable("spec.template", lambda value: internal("PodTemplateSpec", value)),
+        _job_template,
         _immutable("spec.completionMode"),
         _immutable("spec.podFailurePolicy", lambda value: internal("*PodFailurePolicy", value)),
         _immutable("spec.backoffLimitPerIndex"),
+        _immutable("spec.managedBy"),
+        _immutable("spec.successPolicy", lambda value: internal("*SuccessPolicy", value)),
     ),
     r.CONFIG_MAPS: _sealed("data", "binaryData"),
     r.SECRETS: _all(_immutable("type"), _sealed("data")),
@@ -159,5 +222,6 @@ UPDATES: dict[Resource, Update] = {
     r.PERSISTENT_VOLUME_CLAIMS: _claim,
     r.ROLE_BINDINGS: _role,
     r.CLUSTER_ROLE_BINDINGS: _role,
-    r.PRIORITY_CLASSES: _immutable("value"),
+    r.PRIORITY_CLASSES: _all(_priority, _immutable("preemptionPolicy")),
+    r.ENDPOINT_SLICES: _immutable("addressType"),
 }
