@@ -64,6 +64,11 @@ class Plugin:
     init_config: str
     """JSON, or a text that the plugin reads; "" without."""
 
+    @property
+    def own_name(self) -> str:
+        """The plugin's name for itself, whatever the settings call it."""
+        return posixpath.basename(self.library_path).removeprefix("lib").removesuffix(".so")
+
 
 @dataclass
 class Settings:
@@ -135,19 +140,19 @@ def _is_yaml(path: str) -> bool:
 
 def check_plugin(plugin: Plugin) -> str:
     """What is wrong with a plugin's `init_config`, in the words of Falco's libraries; "" if nothing is."""
-    schema = _plugin_schemas().get(plugin.name)
+    schema = _plugin_schemas().get(plugin.own_name)
     if schema is None:
         return ""
     try:
         found = departures(_as_node(json.loads(plugin.init_config or "{}")), schema)
     except ValueError:
-        return f"error in plugin {plugin.name}: init config is not a valid json"
+        return f"error in plugin {plugin.own_name}: init config is not a valid json"
     except SchemaFault as error:
         return str(error)
     if not found:
         return ""
     where, _, what = found[0].partition(": ")
-    return f"error in plugin {plugin.name} init config: In {where}, {what}"
+    return f"error in plugin {plugin.own_name} init config: In {where}, {what}"
 
 
 # -- files

@@ -159,17 +159,23 @@ class Daemon:
     def _load_plugins(self) -> None:
         """Loads each plugin, then starts it with its settings. Raises `RuntimeFault`."""
         plugins: list[Plugin] = self._settings["plugins"]
-        for plugin in plugins:
+        for place, plugin in enumerate(plugins):
             path = plugin.library_path
             if not self._p.exists(path):
                 reason = f"{path}: cannot open shared object file: No such file or directory"
                 raise RuntimeFault(f"cannot load plugin {path}: can't load plugin dynamic library: {reason}")
+            names = [other.own_name for other in plugins[:place]]
+            if plugin.own_name in names:
+                raise RuntimeFault(
+                    f"cannot register plugin {path} in inspector: found another plugin with name {plugin.own_name}. "
+                    "Aborting."
+                )
             version = versions.CONTAINER_PLUGIN
             self._log("info", f"Loaded plugin '{plugin.name}@{version}' from file {path}")
         for plugin in plugins:
             if fault := check_plugin(plugin):
                 raise RuntimeFault(fault)
-            if plugin.name == "container":
+            if plugin.own_name == "container":
                 self._start_container_plugin(json.loads(plugin.init_config or "{}"))
 
     def _start_container_plugin(self, config: dict[str, Any]) -> None:

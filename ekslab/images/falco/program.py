@@ -62,8 +62,21 @@ async def _validate(p: Process, options: Options) -> int:
     if report.refused:
         p.stderr.write(f"{report.said}\n")
         return 128 + signal.SIGABRT if report.crash == "abort" else 1
-    p.print(report.to_json() if settings["json_output"] else str(report).rstrip("\n"))
-    return 0 if report.successful else 1
+    summary = str(report).rstrip("\n")
+    p.print(report.to_json() if settings["json_output"] else summary)
+    if not report.successful:
+        raise FatalError(summary)
+    return 0
+
+
+def _wrapped(text: str) -> str:
+    """Words in lines of less than 60 characters, a blank after each, under a column of names."""
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) + 1 > 59:
+            lines.append("")
+        lines[-1] += f"{word} "
+    return f"\n{'':51}".join(lines)
 
 
 async def _list_rules(p: Process, options: Options) -> int:
@@ -77,8 +90,10 @@ async def _list_rules(p: Process, options: Options) -> int:
     engine = loaded.engine
     active = set(engine.active)
     if not settings["json_output"]:
+        for name, description in (("Rule", "Description"), ("----", "-----------")):
+            p.print(f"{name:<50} {description}")
         for rule in engine.rules:
-            p.print(f"{rule.name:<50} {rule.description.strip()}")
+            p.print(f"{rule.name:<50} {_wrapped(rule.description)}\n")
         return 0
     infos = [
         {

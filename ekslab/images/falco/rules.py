@@ -101,4 +101,4 @@ async def load_rules(p: Process, options: Options, settings: Settings, hostname:
 
 
 def has_container_plugin(settings: Settings) -> bool:
-    return any(plugin.name == "container" for plugin in settings["plugins"])
+    return any(plugin.own_name == "container" for plugin in settings["plugins"])

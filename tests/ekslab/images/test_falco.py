@@ -135,6 +135,50 @@ async def test_buffered_output_without_a_terminal_waits_for_a_full_block(lab: An
     assert lab.alerts(falco)
 
 
+CONTAINER = {"name": "container", "library_path": "libcontainer.so"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"priority": "HIGH"}, 'Error: Unknown priority "HIGH"--must be one of emergency, alert, critical, error, '),
+        (
+            {"stdout_output": {"enabled": False}},
+            "Error: No output configured, please make sure at least one output is ",
+        ),
+        ({"webserver": {"ssl_enabled": True}}, "Runtime error: invalid webserver configuration. Exiting."),
+        (
+            {"plugins": [CONTAINER | {"init_config": {"with_size": "no way"}}], "load_plugins": ["container"]},
+            "Runtime error: error in plugin container init config: In <root>[with_size], Value type not permitted by ",
+        ),
+        (
+            {"plugins": [{"name": "x", "library_path": "libx.so"}], "load_plugins": ["x"]},
+            "Runtime error: cannot load plugin /usr/share/falco/plugins/libx.so: can't load plugin dynamic library: ",
+        ),
+        (
+            {"plugins": [CONTAINER, {**CONTAINER, "name": "again"}], "load_plugins": ["container", "again"]},
+            "in inspector: found another plugin with name container. Aborting.. Exiting.",
+        ),
+        (
+            {"metrics": {"enabled": True, "interval": "10ms", "output_rule": True}},
+            "Error: Metrics interval must have a minimum value of 100ms",
+        ),
+    ],
+)
+async def test_settings_that_it_cannot_start_with(lab: Any, settings: dict[str, Any], said: str) -> None:
+    given = {**settings, "webserver": {"enabled": True, "listen_port": 8765, **settings.get("webserver", {})}}
+    falco = await lab.falco(values={"falco": given})
+    assert await falco.wait() == 1
+    assert any(said in line for line in lab.log(falco)), lab.log(falco)
+
+
+async def test_settings_that_depart_from_the_schema_are_logged_and_run(lab: Any) -> None:
+    falco = await lab.falco(values={"falco": {"json_output": "maybe", "append_output": [{"more": 1}]}})
+    await lab.ready(falco, OPENED)
+    said = "failed for <root>[append_output][0]: Object contains a property that could not be validated"
+    assert any(f"/etc/falco/falco.yaml | schema validation: {said}" in line for line in lab.log(falco))
+
+
 async def test_rules_that_change_on_disk_are_loaded_again(lab: Any) -> None:
     files = Files({"whoami.yaml": WHOAMI})
     falco, nginx = await lab.falco(rule_files=files), await lab.nginx()
@@ -211,6 +255,11 @@ async def test_it_validates_a_file(lab: Any) -> None:
     rules = "/etc/falco/falco_rules.yaml"
     code, text = await lab.exec(falco, "falco", "-o", "json_output=false", "-V", rules)
     assert (code, text.strip()) == (0, f"{rules}: Ok")
+    await lab.exec(falco, "sh", "-c", "echo '- rule: x' > /tmp/bad.yaml")
+    code, text = await lab.exec(falco, "falco", "-o", "json_output=false", "-V", "/tmp/bad.yaml")
+    summary, _, error = text.rstrip("\n").partition("\nError: ")
+    assert (code, error) == (1, summary)
+    assert "LOAD_ERR_YAML_VALIDATE" in error
 
 
 async def test_a_file_that_it_crashes_of_has_no_report(lab: Any) -> None:
@@ -268,7 +317,13 @@ async def test_its_command_line(run: Any) -> None:
 async def test_a_rules_file_on_the_command_line_replaces_the_configured_ones(run: Any) -> None:
     await run("sh", "-c", f"cat > /tmp/one.yaml <<'E'\n{ALONE}E")
     code, text = await run("falco", "-r", "/tmp/one.yaml", "--option", "json_output=false", "-L")
-    assert (code, text) == (0, f"{'Whoami run in container':<50} d\n")
+    assert code == 0
+    assert [line.rstrip() for line in text.splitlines()] == [
+        f"{'Rule':<50} Description",
+        f"{'----':<50} -----------",
+        f"{'Whoami run in container':<50} d",
+        "",
+    ]
 
 
 async def test_included_settings_grow_lists_and_replace_the_rest(run: Any) -> None:

@@ -283,4 +283,7 @@ def test_the_container_plugin_checks_its_own_settings(change: dict[str, Any], sa
     (plugin,) = read(yaml.safe_dump(settings))["plugins"]
     assert isinstance(json.loads(plugin.init_config), dict)
     assert check_plugin(plugin) == (f"error in plugin container init config: {said}" if said else "")
-    assert check_plugin(Plugin("container", "x", "{")) == "error in plugin container: init config is not a valid json"
+    assert (
+        check_plugin(Plugin("x", "/libcontainer.so", "{"))
+        == "error in plugin container: init config is not a valid json"
+    )
