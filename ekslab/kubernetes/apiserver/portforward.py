@@ -25,6 +25,7 @@ from ekslab.kubernetes.apiserver.spdy import (
 )
 from ekslab.kubernetes.apiserver.upgrade import Upgraded
 from ekslab.kubernetes.kubelet.kubelet import Kubelet
+from ekslab.kubernetes.kubelet.pod import sandbox_of
 from ekslab.kubernetes.objects.errors import bad_request
 from ekslab.kubernetes.objects.resources import Object
 from ekslab.node import Inbox
@@ -104,7 +105,7 @@ async def _forward(
     try:
         connection = await kubelet.connect(pod, port)
     except OSError as error:
-        return f"error forwarding port {port} to pod {kubelet.sandbox(pod)}, uid : {error}"
+        return f"error forwarding port {port} to pod {sandbox_of(pod)}, uid : {error}"
 
     async def upstream() -> None:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ekslab import names
 from ekslab.identity import ServiceAccountIssuer
 from ekslab.kubernetes.kubelet.host import Host
-from ekslab.kubernetes.kubelet.pod import PodWorker
+from ekslab.kubernetes.kubelet.pod import PodWorker, sandbox_of
 from ekslab.kubernetes.kubelet.status import ContainerState
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.registry import Registry
@@ -56,8 +56,7 @@ class Kubelet:
         """A connection to a port of the pod, for `port-forward`. Raises OSError with containerd's words."""
         worker = self._workers.get(pod["metadata"]["uid"])
         if worker is None or not worker.address:
-            sandbox = worker.sandbox if worker else ""
-            raise OSError(f'failed to find sandbox "{sandbox}" in store: not found')
+            raise OSError(f'failed to find sandbox "{sandbox_of(pod)}" in store: not found')
         try:
             return await self.node.runtime.connect(worker.address, port)
         except ConnectionRefusedError as error:
@@ -68,11 +67,6 @@ class Kubelet:
                 f'localhost:{port} inside namespace "{worker.sandbox}", IPv4: dial tcp4 127.0.0.1:{port}: {refused} '
                 f"IPv6 dial tcp6 [::1]:{port}: {refused} "
             ) from error
-
-    def sandbox(self, pod: Object) -> str:
-        """The id of the pod's sandbox; empty when the pod isn't on the node."""
-        worker = self._workers.get(pod["metadata"]["uid"])
-        return worker.sandbox if worker else ""
 
     def _state(self, pod: Object, name: str) -> ContainerState | None:
         worker = self._workers.get(pod["metadata"]["uid"])

@@ -28,6 +28,11 @@ _FIRST_SHARED = 7  # the number of the first process beside the pod's sandbox
 _START_SECONDS = 1.0  # at most; what a program takes to open the port that a probe asks
 
 
+def sandbox_of(pod: Object) -> str:
+    """The id of the pod's sandbox."""
+    return names.hex_id(64, "sandbox", pod["metadata"]["uid"])
+
+
 class PodWorker:
     """One pod on its node, from its binding to its end; then `on_gone` is called with its uid."""
 
@@ -52,7 +57,7 @@ class PodWorker:
         self._changed = asyncio.Event()
         self._terminating = False
         self._killing = False
-        self.sandbox = names.hex_id(64, "sandbox", pod["metadata"]["uid"])
+        self.sandbox = sandbox_of(pod)
 
     # What others see and do
 

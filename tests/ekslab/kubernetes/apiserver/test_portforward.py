@@ -239,6 +239,25 @@ def test_the_pod_s_address_is_what_the_server_sees(core, namespace, pod, running
     assert call.file.local[0] == "127.0.0.1"
 
 
+def test_a_pod_that_is_gone_is_an_error(running, path, core, namespace, eventually):
+    async def run():
+        async with in_a_websocket(running, path) as wire:
+            await asyncio.to_thread(core.delete_namespaced_pod, "web", namespace)
+            await asyncio.to_thread(eventually, lambda: not core.list_namespaced_pod(namespace).items)
+            error, data, opening = wire.client.connect(80, 0)
+            await wire.send(opening)
+            await wire.until(lambda: {error, data} <= wire.client.finished)
+            said = wire.client.data[error].decode()
+            sandbox = said.split('"')[1]
+            assert len(sandbox) == 64
+            assert said == (
+                f"error forwarding port 80 to pod {sandbox}, uid : "
+                f'failed to find sandbox "{sandbox}" in store: not found'
+            )
+
+    asyncio.run(run())
+
+
 def test_a_client_that_goes_away_in_the_middle_leaves_nothing(running, path, eventually, core):
     async def run():
         async with in_a_websocket(running, path) as wire:
