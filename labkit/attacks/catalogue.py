@@ -34,6 +34,7 @@ AttackName = Literal[
     "control-shell-without-terminal",
     "control-read-passwd",
     "control-run-from-image",
+    "control-run-from-shared-memory",
 ]
 """Names of the entries of `catalogue.yaml`."""
 
