@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
@@ -84,6 +87,8 @@ def _long(
         p.print(f"{p.name} (the lab's simulation of GNU {p.name})")
         raise ProcessExit(0)
     candidates = [full for full in long if full == name] or [full for full in long if full.startswith(name)]
+    if not candidates and name in _real(p)[1]:
+        lacking(p, f"--{name}", status)
     if len({long[full] for full in candidates}) != 1:
         usage(p, f"unrecognized option '{word}'" if not candidates else f"option '{word}' is ambiguous", status)
     letter = long[candidates[0]]
@@ -114,6 +119,8 @@ def _short(
     status: int,
 ) -> None:
     for index, letter in enumerate(letters):
+        if letter not in known and letter in _real(p)[0]:
+            lacking(p, f"-{letter}", status)
         if letter not in known:
             usage(p, f"invalid option -- '{letter}'", status)
         found.flags.append(letter)
@@ -131,6 +138,23 @@ def _short(
                 found.values[letter] = letters[index + 1 :]
                 found.given.append((letter, letters[index + 1 :]))
             return
+
+
+@cache
+def _table() -> dict[str, tuple[str, frozenset[str]]]:
+    text = (Path(__file__).parent / "options.json").read_text(encoding="utf-8")
+    return {name: (short, frozenset(long.split())) for name, (short, long) in json.loads(text).items()}
+
+
+def _real(p: Process) -> tuple[str, frozenset[str]]:
+    """The options that the real program has, short and long, as its `--help` lists them."""
+    return _table().get(p.program, ("", frozenset()))
+
+
+def lacking(p: Process, option: str, status: int = 1) -> None:
+    """Ends a program that was given an option that the real one has and the lab's doesn't."""
+    p.stderr.write(f"{p.argv[0]}: option {option} is not simulated in this lab\n")
+    raise ProcessExit(status)
 
 
 def usage(p: Process, message: str, status: int = 1) -> None:
