@@ -84,11 +84,15 @@ def compile_condition(expression: ast.Expression, graph: Graph) -> Compiled:
     """Checks `expression` (macros already expanded) and adds it to `graph`; raises ConditionFault."""
     warnings: list[tuple[str, Position]] = []
     checks: dict[int, int] = {}
+    # A macro that stands there twice is compiled once, but its warnings are as many as in Falco.
+    warned: dict[int, list[tuple[str, Position]]] = {}
     # Checks are made left to right, so that the first fault is the one Falco reports.
     for node in ast.walk(expression):
         match node:
-            case ast.Check() if id(node) not in checks:
-                checks[id(node)] = _check(node, graph, warnings)
+            case ast.Check():
+                if id(node) not in checks:
+                    checks[id(node)] = _check(node, graph, warned.setdefault(id(node), []))
+                warnings += warned[id(node)]
             case ast.Exists() if id(node) not in checks:
                 checks[id(node)] = _exists(node, graph)
             case ast.Macro():

@@ -592,7 +592,7 @@ class Loader:
             raise Refused("LOAD_ERR_COMPILE_CONDITION", message, trail)
         found = self._parsed.get(text)
         if found is None:
-            parser = Parser(text)
+            parser = Parser(text, in_bytes=True)
             try:
                 found = self._parsed[text] = parser.parse()
             except ParseFailure as failure:
@@ -737,13 +737,5 @@ def _in_condition(position: Position, condition: str, parent: Trail) -> Trail:
     name = f'"{text[:17].decode("utf-8", "replace")}..."' if len(text) > 20 else f'"{condition}"'
     name = name.replace("\n", " ").replace("\r", " ")
     last = parent[-1]
-    offset, column = position.offset, position.column
-    if not condition.isascii():
-        before = condition[: position.offset]
-        offset = len(before.encode("utf-8", "surrogatepass"))
-        start = max(before.rfind("\n"), before.rfind("\r")) + 1
-        column += len(before[start:].encode("utf-8", "surrogatepass")) - len(before[start:])
-    place = Location(
-        "condition expression", "", name, last.line + position.line, last.column + column, last.offset + offset
-    )
-    return (*parent, place)
+    line, column, offset = last.line + position.line, last.column + position.column, last.offset + position.offset
+    return (*parent, Location("condition expression", "", name, line, column, offset))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from itertools import accumulate
 
 from falcorules import ast
 from falcorules.arguments import checked
@@ -105,18 +106,25 @@ class _Call:
 
 
 class Parser:
-    """Parses one text. After a ParseFailure, `position()` is the place that Falco reports."""
+    """Parses one text. After a ParseFailure, `position()` is the place that Falco reports.
 
-    def __init__(self, text: str) -> None:
+    Positions count characters, or with `in_bytes` the bytes of UTF-8.
+    """
+
+    def __init__(self, text: str, *, in_bytes: bool = False) -> None:
         self.text = text
         self.at = 0
         self.last = ""
         self._breaks = [match.start() for match in _LINE_BREAK.finditer(text)]
+        sizes = (len(character.encode("utf-8", "surrogatepass")) for character in text)
+        self._offsets = list(accumulate(sizes, initial=0)) if in_bytes and not text.isascii() else ()
 
     def position(self) -> Position:
         line = bisect_left(self._breaks, self.at)
-        column = self.at - self._breaks[line - 1] if line else self.at + 1
-        return Position(self.at, line + 1, column)
+        start, offset = self._breaks[line - 1] + 1 if line else 0, self.at
+        if self._offsets:
+            start, offset = self._offsets[start], self._offsets[offset]
+        return Position(offset, line + 1, offset - start + 1)
 
     def parse(self) -> ast.Expression:
         """The tree of the whole text. Raises ParseFailure."""

@@ -77,7 +77,7 @@ def convert(text: str, kind: str) -> Any:
 
 def unhex(text: str) -> bytes:
     """Decodes the hexadecimal constant of bcontains or bstartswith. Raises BadValue."""
-    if not text or len(text) % 2 or not re.fullmatch(r"[0-9a-fA-F]+", text):
+    if len(text) % 2 or not re.fullmatch("[0-9a-fA-F]*", text):
         raise BadValue("filter error: bcontains and bstartswith operator support hex strings only")
     return bytes.fromhex(text)
 

@@ -254,6 +254,7 @@ def test_a_condition_that_cannot_be_compiled(report_on: ReportOn, condition: str
         "evt.rawarg.res exists",
         "tolower('x') = x",
         "len((proc.name)) = 1",
+        "evt.buffer bcontains ''",
         "fd.sport in (http, 8080, '')",
         "fd.net in (10.0.0.0/8, ::1/128)",
         "evt.type in ('', NA)",  # names in the table of events that no event has
@@ -452,6 +453,20 @@ def test_positions_count_bytes() -> None:
     assert place.offset == text.encode().index(b"evt.type") + len(
         "evt.type = execve and proc.name = é and proc.n".encode()
     )
+
+
+def test_positions_count_the_bytes_of_lists_that_are_put_in() -> None:
+    condition = "evt.type = execve and proc.name in (l) and proc.nme = x"
+    expanded = condition.replace("(l)", "( é, ü )")
+    report = check([("a.yaml", "- list: l\n  items: [é, ü]\n" + _rule(condition=condition))])
+    start, place = report.errors[0].locations[-2:]
+    assert place.offset - start.offset == len(expanded[: expanded.index("proc.nme")].encode())
+
+
+def test_a_macro_that_stands_in_a_condition_twice_warns_twice() -> None:
+    macro = "- macro: m\n  condition: fd.name regex abc\n"
+    report = check([("a.yaml", macro + _rule(condition="evt.type = open and (m or proc.name = a and m)"))])
+    assert [problem.code for problem in report.warnings] == ["LOAD_COMPILE_CONDITION"] * 2
 
 
 def test_a_missing_plugin_is_said(report_on: ReportOn) -> None:
