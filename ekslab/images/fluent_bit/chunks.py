@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ekslab.images.fluent_bit.config import Section
 from ekslab.images.fluent_bit.log import Log
 from ekslab.images.fluent_bit.records import CRI, CRI_KEYS, Event
+from ekslab.names import digest
 
 if TYPE_CHECKING:
     from ekslab.node import Process
@@ -42,10 +43,14 @@ class Chunk:
 
 
 class Storage:
-    """Makes chunks, and keeps their files below `root` (empty: there is no storage)."""
+    """Makes chunks, and keeps their files below `root` (empty: there is no storage).
 
-    def __init__(self, process: Process, log: Log, root: str) -> None:
+    `rejected` is the folder there for copies of chunks that are dropped; empty to keep none.
+    """
+
+    def __init__(self, process: Process, log: Log, root: str, rejected: str = "") -> None:
         self.root = root.rstrip("/")
+        self._rejected = rejected
         self.kept: dict[str, Chunk] = {}
         """Chunks that have a file, oldest first."""
         self._process = process
@@ -93,11 +98,26 @@ class Storage:
             with contextlib.suppress(FileNotFoundError):
                 self._process.unlink(chunk.path)
 
+    def quarantine(self, chunk: Chunk, output: str) -> None:
+        """Keeps a copy of a chunk that is dropped, if that is configured. It is never sent."""
+        if not self._rejected or chunk.path is None:
+            return
+        folder = posixpath.join(self.root, self._rejected)
+        address = int.from_bytes(digest("chunk", chunk.name)[:5], "big")
+        name = re.sub(r"[/\\:]", "_", f"{chunk.tag}_0_{output}_0x7f{address:010x}.flb")
+        try:
+            _make_folders(self._process, folder)
+            self._process.write_bytes(posixpath.join(folder, name), self._process.read_bytes(chunk.path))
+        except OSError:
+            self._log.warn("[storage] DLQ write/sync failed")
+            return
+        self._log.info(f"[storage] quarantined rejected chunk into DLQ stream (bytes={chunk.size})")
+
     def backlog(self, source: str) -> Iterator[Chunk]:
         """The chunks that an earlier process left, as those of the input `source`."""
         if not self.root or not self._process.isdir(self.root):
             return
-        for folder in sorted(self._process.listdir(self.root)):
+        for folder in sorted(set(self._process.listdir(self.root)) - {self._rejected}):
             parent = posixpath.join(self.root, folder)
             for name in sorted(self._process.listdir(parent)) if self._process.isdir(parent) else []:
                 path = posixpath.join(parent, name)

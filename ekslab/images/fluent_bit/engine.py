@@ -80,7 +80,9 @@ class Engine:
         self._cap = self._number("scheduler.cap", 2000.0)
         if self._flush <= 0:
             raise ConfigError(("error", "invalid flush value, aborting."), code=1)
-        self._storage = Storage(process, log, service.get("storage.path", ""))
+        keep = service.get("storage.keep.rejected", "off").lower() in ("on", "true", "yes")
+        rejected = service.get("storage.rejected.path", "rejected") if keep else ""
+        self._storage = Storage(process, log, service.get("storage.path", ""), rejected)
         self._monitoring = Monitoring(process, log, service, self._all_chunks)
         for section in config.inputs:
             if section.get("storage.type", "memory") == "filesystem" and not self._storage.root:
@@ -414,10 +416,13 @@ class Engine:
                 self._delivered(chunk, target, attempt, f"task_id={chunk.task}, {route} (out_id={target.number})")
                 return
             if result == "error":  # Fluent Bit has no line for it, only the output has said so
+                self._storage.quarantine(chunk, output)
                 self._drop(chunk, target, errors=1)
                 return
             attempt += 1
             limit = _retry_limit(section)
+            if limit is not None and attempt > limit:
+                self._storage.quarantine(chunk, output)
             if limit == 0:
                 self._log.info(
                     f"[engine] chunk '{chunk.name}' is not retried (no retry config): "

@@ -950,3 +950,26 @@ async def test_a_configuration_that_cannot_work_ends_the_program_as_it_does_flue
         return
     assert await shipper.wait() == code
     assert [line.partition("[error] ")[2] for line in lab.log(shipper) if "[error]" in line] == said
+
+
+async def test_a_rejected_chunk_is_kept_if_that_is_configured_and_never_sent(lab: Any) -> None:
+    await lab.grant()
+
+    def keep(config: dict[str, Any]) -> None:
+        config["service"] |= {"storage.keep.rejected": "on", "storage.rejected.path": "rejected"}
+
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit(lab.fluent_bit_config(keep))
+    await lab.delivered()
+    await lab.call("logs", "delete_log_stream", logGroupName="falco", logStreamName="alerts")
+    write_log(lab, '{"rule":"in hand"}')
+    await lab.until(lambda: any("quarantined rejected chunk into DLQ stream (bytes=" in x for x in lab.log(shipper)))
+    await lab.node.runtime.stop(shipper, grace=10.0)
+    kept = lab.state.root.lookup("storage").lookup("rejected")
+    (name,) = kept.names()
+    assert re.fullmatch(r"falco\.alerts_0_cloudwatch_logs\.0_0x7f[0-9a-f]+\.flb", name)
+    assert b'{"rule":"in hand"}' in kept.lookup(name).content()
+    again = await lab.fluent_bit(lab.fluent_bit_config(keep))
+    write_log(lab, '{"rule":"after"}')
+    assert await lab.delivered() == ['{"rule":"after"}']
+    assert not any("register" in line for line in lab.log(again))
