@@ -156,7 +156,8 @@ def failed(trace: list[str], reason: str) -> HelmError:
 
 def _no_map(context: Context, path: str, part: str, value: Any) -> HelmError:
     words = ["other"] if value else []
-    words += ["auto"] if _at(context.values, "driver", "kind") == "auto" else []
+    kind = _at(context.values, "driver", "kind")
+    words += [str(_ALIASES.get(kind, kind))] if isinstance(kind, str) else []
     words += ["follow"] if _at(context.values, "falcoctl", "artifact", "follow", "enabled") else []
     known = [key for key in (*(f"{path} {word}" for word in words), path) if key in _places()]
     place: Object = _places()[known[0]] if known else {"at": [f"NOTES.txt:1:1 <.Values.{path}.{part}>"]}
@@ -716,7 +717,7 @@ def _falco(context: Context) -> Object:
     userspace = {"-u", "--userspace"} & {argument for argument in arguments if isinstance(argument, str)}
     sources = [] if context["driver.enabled"] or userspace else ["--disable-source", "syscall"]
     node = {"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
-    extra = context["extra.env"] or []
+    extra = [] if context["extra.env"] is None else context["extra.env"]
     if not isinstance(extra, dict | list):
         place = "pod-template.tpl:77:25 falco.podTemplate <.Values.extra.env>"
         raise failed([context.pod, place], f"range can't iterate over {go(extra)}")
@@ -763,6 +764,8 @@ def _sockets(context: Context) -> list[Any]:
     around = [context.pod, *place["at"][1:-1]]
     if not isinstance(engines, dict):
         reason = "error calling index: cannot index slice/array with type string"
+        if isinstance(engines, int | float):
+            reason = f"error calling index: can't index item of type {KINDS[type(engines)]}"
         raise failed([*around, place["at"][-1]], place["because"] if engines is None else reason)
     found: list[Any] = []
     for engine in (engines[name] for name in _ENGINES if engines.get(name)):
