@@ -137,9 +137,24 @@ async def _kill(shell: Shell, argv: list[str]) -> int:
         else:
             shell.complain(f"kill: {message}")
 
+    if argv[1:] in (["-l"], ["-L"]):
+        shell.process.stdout.write(_signal_list(table=shell.bash))
+        return 0
     status = kill(shell.process, argv, complain, jobs)
     await shell.turn()
     return status
+
+
+def _signal_list(*, table: bool) -> str:
+    """What `kill -l` prints: bash's table of five columns, or dash's names."""
+    names = {number: name for name, number in abi.SIGNALS.items()}
+    names |= {34 + n: f"RTMIN+{n}" if n else "RTMIN" for n in range(16)}
+    names |= {64 - n: f"RTMAX-{n}" if n else "RTMAX" for n in range(15)}
+    if not table:
+        return "0\n" + "".join(f"{names.get(number, number)}\n" for number in range(1, 65))
+    cells = [f"{number:2d}) SIG{names[number]}" for number in sorted(names) if number > 0]
+    rows = [cells[start : start + 5] for start in range(0, len(cells), 5)]
+    return "".join("\t".join(row) + ("\n" if len(row) == 5 else "\t\n") for row in rows)
 
 
 def kill(
@@ -204,7 +219,7 @@ def kill(
 async def _trap(shell: Shell, argv: list[str]) -> int:
     words = argv[1:]
     if words[:1] == ["-l"]:
-        kill(shell.process, ["kill", "-l"], shell.complain)
+        shell.process.stdout.write(_signal_list(table=True))
         return 0
     show = words[:1] == ["-p"]
     words = [word for word in (words[1:] if show else words) if word != "--"]
