@@ -98,6 +98,10 @@ def decode_body(kind: str, obj: Object) -> Object:
     return decoded
 
 
+_PLAIN = {"str": str, "bool": bool}
+_CODED = ("[]uint8", "v1.Time")  # what is text in JSON, and isn't any text
+
+
 def _decode(value: Any, kind: str, go: str, path: str, go_path: str, unknown: list[str]) -> Any:
     """`go` is Go's type of the value, `go_path` how Go names the field: the struct around it, and the path to it."""
     if (scalar := _SCALARS.get(kind)) is not None:
@@ -114,6 +118,8 @@ def _decode(value: Any, kind: str, go: str, path: str, go_path: str, unknown: li
         if not isinstance(value, dict):
             raise _mismatch(value, go_path, go)
         inner = go.partition("]")[2] if go.startswith("map[") else _go_name(kind[1:])
+        if inner == "string" and all(type(item) is str for item in value.values()):
+            return dict(value)
         return {
             key: _decode(_zero(kind[1:]) if item is None else item, kind[1:], inner, f"{path}.{key}", go_path, unknown)
             for key, item in value.items()
@@ -122,12 +128,14 @@ def _decode(value: Any, kind: str, go: str, path: str, go_path: str, unknown: li
         raise _mismatch(value, go_path, go)
     fields, (go_types, embedded) = types()[kind], (each.get(kind, {}) for each in _go())
     decoded = {}
+    above = go_path.partition(".")[2]
     for key, item in value.items():
         field = fields.get(key)
         if field is None:
             unknown.append(f"{path}.{key}" if path else key)
+        elif type(item) is _PLAIN.get(field) and go_types.get(key) not in _CODED:
+            decoded[key] = item
         elif item is not None and (item != [] or key in _KEPT_EMPTY or not _may_be_empty(field, go_types.get(key))):
-            above = go_path.partition(".")[2]
             inside = f"{embedded[key]}." if key in embedded else ""
             below = f"{_GO_STRUCTS.get(kind, kind)}.{above}{'.' if above else ''}{inside}{key}"
             go_type = go_types.get(key) or _go_name(field)

@@ -54,7 +54,12 @@ class Place:
         return place
 
     def __str__(self) -> str:
-        return f"{self._above}{self._step}" if self._above is not None and str(self._above) else self._step.lstrip(".")
+        steps: list[str] = []
+        place: Place | None = self
+        while place is not None:
+            steps.append(place._step)
+            place = place._above
+        return "".join(reversed(steps)).lstrip(".")
 
 
 ROOT = Place("")
@@ -89,6 +94,11 @@ class Field:
     needed: Rule | None
     absent: Any
     is_pointer: bool
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether there is something to say if the field isn't there."""
+        return self.needed is not None or self.absent is not None
 
     def check(self, holder: Object, at: Place, scope: Scope, causes: list[Cause]) -> None:
         value = holder.get(self.name)
@@ -127,10 +137,13 @@ def required(name: str, *rules: Rule, why: str = "") -> Field:
 
 def fields(*rows: Field | Rule) -> Rule:
     """The table of a type: its fields, and rules that take the whole value, in order."""
+    plan = [(row, "") if not isinstance(row, Field) else (row, "" if row.is_missed else row.name) for row in rows]
 
     def check(value: Object, at: Place, scope: Scope) -> Causes:
         causes: list[Cause] = []
-        for row in rows:
+        for row, name in plan:
+            if name and name not in value:
+                continue  # most fields are left out: nothing is called for these
             if isinstance(row, Field):
                 row.check(value, at, scope, causes)
             else:
@@ -212,7 +225,7 @@ def union(
         causes: list[Cause] = []
         found = 0
         for member in members:
-            if value.get(member.name) is None:
+            if member.name not in value or value[member.name] is None:
                 continue
             if found:
                 causes.append(Cause.forbidden(str(at.child(member.name)), many))
