@@ -28,6 +28,7 @@ async def curl(p: Process) -> int:
         {
             "data": "d",
             "data-raw": "d",
+            "data-binary": "d",
             "header": "H",
             "include": "i",
             "head": "I",
