@@ -35,6 +35,7 @@ _RESTRICTED_VOLUMES = {
     "csi",
     "downwardAPI",
     "emptyDir",
+    "image",
     "ephemeral",
     "persistentVolumeClaim",
     "projected",
@@ -57,6 +58,23 @@ def warn_level(labels: Mapping[str, str]) -> tuple[str, str]:
         return wanted
     enforced, version = level(labels, "enforce")
     return enforced, wanted[1] if f"{_PREFIX}warn-version" in labels else version
+
+
+_SELINUX_TYPES = {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+_SYSCTLS = {
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+}
 
 
 def wrong_labels(labels: Mapping[str, str]) -> list[Cause]:
@@ -106,19 +124,26 @@ def violations(spec: Object, wanted: str) -> list[str]:
     checks: Iterable[Callable[[Object], str]] = {
         "privileged": (),
         "baseline": (
+            _app_armor,
             _capabilities_baseline,
             _host_namespaces,
             _host_path,
             _host_ports,
             _privileged,
+            _selinux,
             _seccomp_baseline,
+            _sysctls,
         ),
         "restricted": (
+            _app_armor,
             _host_namespaces,
             _host_ports,
             _privileged,
+            _selinux,
+            _sysctls,
             _privilege_escalation,
             _capabilities_restricted,
+            _proc_mount,
             _restricted_volumes,
             _run_as_non_root,
             _run_as_user,
@@ -160,7 +185,7 @@ def _host_ports(spec: Object) -> str:
     used = [(name, ports) for name, ports in found if ports]
     if not used:
         return ""
-    ports = [port for _, some in used for port in some]
+    ports = sorted({port for _, some in used for port in some})
     noun = "hostPorts" if len(ports) > 1 else "hostPort"
     verb = "use" if len(used) > 1 else "uses"
     return f"{noun} ({_named('container', (name for name, _ in used))} {verb} {noun} {', '.join(ports)})"
@@ -223,15 +248,51 @@ def _seccomp_baseline(spec: Object) -> str:
 
 
 def _seccomp_restricted(spec: Object) -> str:
-    fine = ("RuntimeDefault", "Localhost")
-    if _seccomp(spec) in fine:
-        used = [c["name"] for c in _containers(spec) if _seccomp(c) and _seccomp(c) not in fine]
-        who = _named("container", used) if used else ""
-    else:
-        used = [c["name"] for c in _containers(spec) if _seccomp(c) not in fine]
-        who = f"pod or {_named('container', used)}" if used else ""
+    if said := _seccomp_baseline(spec):
+        return said
+    used = [c["name"] for c in _containers(spec) if not _seccomp(c)] if not _seccomp(spec) else []
+    who = f"pod or {_named('container', used)}" if used else ""
     must = 'must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
     return f"seccompProfile ({who} {must})" if who else ""
+
+
+def _setters(spec: Object, is_bad: Callable[[Object], bool]) -> str:
+    """The pod and the containers whose security context is bad."""
+    used = [container["name"] for container in _containers(spec) if is_bad(_security(container))]
+    pod = ["pod"] if is_bad(_security(spec)) else []
+    return " and ".join([*pod, *([_named("container", used)] if used else [])])
+
+
+def _app_armor(spec: Object) -> str:
+    who = _setters(spec, lambda context: (context.get("appArmorProfile") or {}).get("type") == "Unconfined")
+    return f'forbidden AppArmor profile ({who} must not set AppArmor profile type to "Unconfined")' if who else ""
+
+
+def _selinux(spec: Object) -> str:
+    def is_bad(context: Object) -> bool:
+        options = context.get("seLinuxOptions") or {}
+        return bool(options.get("type", "") not in _SELINUX_TYPES or options.get("user") or options.get("role"))
+
+    who = _setters(spec, is_bad)
+    if not who:
+        return ""
+    options = [_security(holder).get("seLinuxOptions") or {} for holder in (spec, *_containers(spec))]
+    types = sorted({each.get("type", "") for each in options} - _SELINUX_TYPES)
+    said = [_named("type", types)] if types else []
+    said += [f"{name} may not be set" for name in ("user", "role") if any(each.get(name) for each in options)]
+    return f"seLinuxOptions ({who} set forbidden securityContext.seLinuxOptions: {'; '.join(said)})"
+
+
+def _sysctls(spec: Object) -> str:
+    names = [sysctl["name"] for sysctl in _security(spec).get("sysctls") or ()]
+    used = [name for name in names if name not in _SYSCTLS]
+    return f"forbidden sysctls ({', '.join(used)})" if used else ""
+
+
+def _proc_mount(spec: Object) -> str:
+    used = [c["name"] for c in _containers(spec) if _security(c).get("procMount", "Default") != "Default"]
+    must = 'must not set securityContext.procMount to "Unmasked"'
+    return f"procMount ({_named('container', used)} {must})" if used else ""
 
 
 def _privilege_escalation(spec: Object) -> str:
@@ -259,10 +320,11 @@ def _restricted_volumes(spec: Object) -> str:
 
 
 def _run_as_non_root(spec: Object) -> str:
-    pod = (spec.get("securityContext") or {}).get("runAsNonRoot")
-    bad = [c["name"] for c in _containers(spec) if _security(c).get("runAsNonRoot") is False]
-    if bad:
-        return f"runAsNonRoot != true ({_named('container', bad)} must not set securityContext.runAsNonRoot=false)"
+    if spec.get("hostUsers") is False:
+        return ""  # root in there is nobody on the node
+    pod = _security(spec).get("runAsNonRoot")
+    if who := _setters(spec, lambda context: context.get("runAsNonRoot") is False):
+        return f"runAsNonRoot != true ({who} must not set securityContext.runAsNonRoot=false)"
     unset = [c["name"] for c in _containers(spec) if _security(c).get("runAsNonRoot") is None]
     if pod or not unset:
         return ""
@@ -270,6 +332,8 @@ def _run_as_non_root(spec: Object) -> str:
 
 
 def _run_as_user(spec: Object) -> str:
+    if spec.get("hostUsers") is False:
+        return ""
     pod = (spec.get("securityContext") or {}).get("runAsUser") == 0
     used = [c["name"] for c in _containers(spec) if _security(c).get("runAsUser") == 0]
     who = " and ".join([*(["pod"] if pod else []), *([_named("container", used)] if used else [])])

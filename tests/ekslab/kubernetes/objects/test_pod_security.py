@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ekslab.kubernetes.objects.pod_security import level, violations
+from ekslab.kubernetes.objects.pod_security import is_tighter, level, violating, violations, wrong_labels
 
 HARMLESS = {"containers": [{"name": "c", "image": "i"}]}
 CAREFUL = {
@@ -79,7 +79,7 @@ NOT_UNCONFINED = 'must not set securityContext.seccompProfile.type to "Unconfine
         (careful(UNCONFINED), "baseline", f'seccompProfile (container "c" {NOT_UNCONFINED})'),
         (careful(pod=UNCONFINED), "baseline", f"seccompProfile (pod {NOT_UNCONFINED})"),
         (careful(UNCONFINED, UNCONFINED), "baseline", f'seccompProfile (pod and container "c" {NOT_UNCONFINED})'),
-        (careful(UNCONFINED), "restricted", f'seccompProfile (container "c" {MUST_SECCOMP})'),
+        (careful(UNCONFINED), "restricted", f'seccompProfile (container "c" {NOT_UNCONFINED})'),
         (careful(pod={"seccompProfile": None}), "restricted", f'seccompProfile (pod or container "c" {MUST_SECCOMP})'),
         (
             careful({"allowPrivilegeEscalation": True}), "restricted",
@@ -101,7 +101,23 @@ NOT_UNCONFINED = 'must not set securityContext.seccompProfile.type to "Unconfine
         ),
         (
             careful(pod={"runAsNonRoot": False}), "restricted",
-            'runAsNonRoot != true (pod or container "c" must set securityContext.runAsNonRoot=true)',
+            "runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false)",
+        ),
+        (
+            careful({"appArmorProfile": {"type": "Unconfined"}}), "restricted",
+            'forbidden AppArmor profile (container "c" must not set AppArmor profile type to "Unconfined")',
+        ),
+        (
+            careful({"seLinuxOptions": {"type": "t", "role": "u"}}), "baseline",
+            'seLinuxOptions (container "c" set forbidden securityContext.seLinuxOptions: type "t"; role may not be set)',
+        ),
+        (
+            careful(pod={"sysctls": [{"name": "kernel.msgmax"}, {"name": "net.ipv4.tcp_rmem"}, {"name": "a"}]}),
+            "baseline", "forbidden sysctls (kernel.msgmax, a)",
+        ),
+        (
+            careful({"procMount": "Unmasked", "runAsUser": 0, "runAsNonRoot": False}, hostUsers=False), "restricted",
+            'procMount (container "c" must not set securityContext.procMount to "Unmasked")',
         ),
         (careful({"runAsUser": 0}), "restricted", 'runAsUser=0 (container "c" must not set runAsUser=0)'),
         (
@@ -128,7 +144,9 @@ def test_host_ports_are_counted() -> None:
     one = careful(containers=[{"name": "c", "ports": ports}])
     assert violations(one, "baseline") == ['hostPort (container "c" uses hostPort 80)']
     two = careful(containers=[{"name": "c", "ports": ports}, {"name": "d", "ports": ports}])
-    assert violations(two, "baseline") == ['hostPorts (containers "c", "d" use hostPorts 80, 80)']
+    assert violations(two, "baseline") == ['hostPort (containers "c", "d" use hostPort 80)']
+    two["containers"][1]["ports"] = [{"containerPort": 80, "hostPort": 81}]
+    assert violations(two, "baseline") == ['hostPorts (containers "c", "d" use hostPorts 80, 81)']
 
 
 @pytest.mark.parametrize(
@@ -156,3 +174,39 @@ def test_the_level_of_a_namespace() -> None:
     assert level(labels, "warn") == ("privileged", "latest")
     assert level({"pod-security.kubernetes.io/enforce": "typo"}, "enforce") == ("restricted", "latest")
     assert level({"pod-security.kubernetes.io/warn": "typo"}, "warn") == ("privileged", "latest")
+
+
+def test_a_tightened_namespace_is_told_of_its_pods() -> None:
+    spec = {"containers": [{"name": "c", "securityContext": {"privileged": True}}]}
+    pods = [{"metadata": {"name": name}, "spec": spec} for name in ("b", "a", "d")]
+    pods.append({"metadata": {"name": "e"}, "spec": {**spec, "hostPID": True}})
+    assert violating("n", ("baseline", "latest"), pods) == [
+        'existing pods in namespace "n" violate the new PodSecurity enforce level "baseline:latest"',
+        "a (and 2 other pods): privileged",
+        "e: host namespaces, privileged",
+    ]
+    assert violating("n", ("privileged", "latest"), pods) == []
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "tighter"),
+    [
+        (("baseline", "latest"), ("privileged", "latest"), True),
+        (("restricted", "latest"), ("baseline", "latest"), True),
+        (("baseline", "v1.30"), ("baseline", "latest"), True),
+        (("baseline", "latest"), ("restricted", "latest"), False),
+        (("baseline", "latest"), ("baseline", "latest"), False),
+        (("privileged", "v1.30"), ("privileged", "latest"), False),
+    ],
+)
+def test_when_a_namespace_is_tightened(new: tuple[str, str], old: tuple[str, str], tighter: bool) -> None:
+    assert is_tighter(new, old) is tighter
+
+
+def test_labels_that_name_no_level_are_wrong() -> None:
+    prefix = "pod-security.kubernetes.io/"
+    labels = {f"{prefix}enforce": "foo", f"{prefix}warn": "baseline", f"{prefix}audit-version": "v2", "x": "y"}
+    assert [(cause.field, cause.detail) for cause in wrong_labels(labels)] == [
+        (f"metadata.labels[{prefix}enforce]", 'Invalid value: "foo": must be one of privileged, baseline, restricted'),
+        (f"metadata.labels[{prefix}audit-version]", 'Invalid value: "v2": must be "latest" or "v1.x"'),
+    ]
