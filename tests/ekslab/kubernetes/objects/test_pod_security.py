@@ -68,6 +68,7 @@ def careful(container: dict[str, Any] | None = None, pod: dict[str, Any] | None 
 
 
 UNCONFINED = {"seccompProfile": {"type": "Unconfined"}}
+FORBIDDEN_OPTIONS = "set forbidden securityContext.seLinuxOptions"
 MUST_SECCOMP = 'must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
 NOT_UNCONFINED = 'must not set securityContext.seccompProfile.type to "Unconfined"'
 
@@ -109,7 +110,7 @@ NOT_UNCONFINED = 'must not set securityContext.seccompProfile.type to "Unconfine
         ),
         (
             careful({"seLinuxOptions": {"type": "t", "role": "u"}}), "baseline",
-            'seLinuxOptions (container "c" set forbidden securityContext.seLinuxOptions: type "t"; role may not be set)',
+            f'seLinuxOptions (container "c" {FORBIDDEN_OPTIONS}: type "t"; role may not be set)',
         ),
         (
             careful(pod={"sysctls": [{"name": "kernel.msgmax"}, {"name": "net.ipv4.tcp_rmem"}, {"name": "a"}]}),
