@@ -102,9 +102,9 @@ def check(files: list[Source], *, as_json: bool) -> None:
     from falcorules.engine import check as check_files
 
     report = check_files(files)
-    if as_json:
+    if as_json and not report.refused:
         click.echo(report.to_json())
-    else:
+    elif not as_json:
         click.echo(str(report), nl=False)
         for problem in () if report.errors else report.warnings:
             click.echo(str(problem), err=True)

@@ -73,6 +73,9 @@ def test_check_without_the_needed_plugin(tmp_path: Path) -> None:
     code, output = _run("check", str(path))
     assert code == 1
     assert "Error: Plugin requirement not satisfied, must load one of: json (>= 0.7.0)" in output
+    assert _run("check", "--json", str(path)) == (code, output)  # there is no report to print
+    path.write_text("- []\n")
+    assert _run("check", "--json", str(path)) == (1, "JSON value is not an object.\n")
 
 
 def test_replay(file: str) -> None:
