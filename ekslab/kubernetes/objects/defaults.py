@@ -21,17 +21,21 @@ _UNLESS_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
 def set_defaults(resource: Resource, obj: Object, is_new: bool = True) -> None:
-    """Fills in what `obj` leaves out, and leaves out of the metadata what is empty."""
-    for described in (obj, (obj.get("spec") or {}).get("template")):
-        metadata = (described or {}).get("metadata") or {}
-        for name in _UNLESS_EMPTY:
-            if name in metadata and not metadata[name]:
-                del metadata[name]
+    """Fills in what `obj` leaves out."""
     if resource is r.JOBS and is_new:
         _select_own(obj)
     fill = _DEFAULTS.get(resource)
     if fill is not None:
         fill(obj)
+
+
+def drop_empty_metadata(obj: Object) -> None:
+    """Leaves out labels and the like that are empty, of a valid object that is to be stored."""
+    for described in (obj, (obj.get("spec") or {}).get("template")):
+        metadata = (described or {}).get("metadata") or {}
+        for name in _UNLESS_EMPTY:
+            if name in metadata and not metadata[name]:
+                del metadata[name]
 
 
 def _default(obj: Object, **values: Any) -> None:

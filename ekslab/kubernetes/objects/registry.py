@@ -19,7 +19,7 @@ import orjson
 from ekslab import names
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.admission import Admission
-from ekslab.kubernetes.objects.defaults import set_defaults
+from ekslab.kubernetes.objects.defaults import drop_empty_metadata, set_defaults
 from ekslab.kubernetes.objects.errors import (
     ApiError,
     Cause,
@@ -279,6 +279,7 @@ class Registry:
             self._check_cluster_ip(new, call)
         if causes := validate(resource, new):
             raise invalid(resource, name, causes)
+        drop_empty_metadata(new)
         self._admission.check(resource, new, None, call.warnings)
         if self.store.get(resource, namespace_of(new), name) is not None:
             raise already_exists(resource, name)
@@ -352,6 +353,7 @@ class Registry:
             raise invalid(resource, name, causes)
         if resource is r.SERVICES:
             self._give_cluster_ip(new)
+        drop_empty_metadata(new)
         self._admission.check(resource, new, old, call.warnings)
         if any(old.get(key) != new.get(key) for key in resource.spec_fields):
             metadata["generation"] = old["metadata"].get("generation", 0) + 1
