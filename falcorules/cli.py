@@ -108,6 +108,9 @@ def check(files: list[Source], *, as_json: bool) -> None:
         click.echo(str(report), nl=False)
         for problem in () if report.errors else report.warnings:
             click.echo(str(problem), err=True)
+        for problem in report.errors:
+            if problem.suggestion:
+                click.echo(f"What to do: {problem.suggestion.strip()}", err=True)
     if report.refused:
         click.echo(report.said, err=True)
     if report.errors and Path("-") in files:

@@ -122,11 +122,18 @@ class Problem:
 
     @property
     def suggestion(self) -> str:
-        """`Did you mean 'proc.name'? ` for an unknown field that has a similar name; else empty."""
+        """`Did you mean 'proc.name'? ` for an unknown field, or where an unknown macro is defined; empty if neither."""
         from falcorules.fields import fields
+        from falcorules.rulesets import default_rules
 
-        unknown = re.search(r"nonexistent field ([\w.]+)", self.message)
-        return near(unknown[1], fields(), cutoff=0.7) if unknown else ""
+        if unknown := re.search(r"nonexistent field ([\w.]+)", self.message):
+            return near(unknown[1], fields(), cutoff=0.7)
+        if unknown := re.search(r"Undefined macro '([^']+)'", self.message):
+            macros = re.findall(r"(?m)^- macro: (\S+)", default_rules()[1])
+            if unknown[1] in macros:
+                return "Falco's default rules define it: load them before (--default-rules). "
+            return near(unknown[1], macros, cutoff=0.7)
+        return ""
 
     @property
     def shown_snippet(self) -> str:

@@ -67,6 +67,26 @@ def test_check(file: str, tmp_path: Path) -> None:
     assert [result["successful"] for result in json.loads(output)["falco_load_results"]] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("condition", "advice"),
+    [
+        ("proc.nmae = x", "What to do: Did you mean 'proc.name' or 'proc.sname' or 'proc.pname'?"),
+        (
+            "spawned_process and proc.name = x",
+            "What to do: Falco's default rules define it: load them before (--default",
+        ),
+        ("spawnd_process", "What to do: Did you mean 'spawned_process'?"),
+        ("proc.name foo", ""),
+    ],
+)
+def test_check_says_what_to_do(tmp_path: Path, condition: str, advice: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"- rule: R\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n")
+    result = CliRunner().invoke(main, ["check", str(path)])
+    assert result.stderr.startswith(advice)
+    assert bool(result.stderr) == bool(advice)
+
+
 def test_check_without_the_needed_plugin(tmp_path: Path) -> None:
     path = tmp_path / "plugin.yaml"
     path.write_text("- required_plugin_versions: [{name: json, version: 0.7.0}]\n")

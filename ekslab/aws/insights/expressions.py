@@ -163,7 +163,8 @@ class Expressions:
         try:
             return regex(token.text[1:-1].replace("\\/", "/"))
         except re2.error as error:
-            raise self.tokens.fault(f"Invalid regular expression {token.text}: {error}", token) from error
+            why = error.args[0].decode("utf-8", "replace")
+            raise self.tokens.fault(f"Invalid regular expression {token.text}: {why}", token) from error
 
     def string(self) -> str:
         """A string in quotes."""

@@ -226,7 +226,7 @@ def test_filters_after_statistics_see_their_columns(logs: Any) -> None:
         ("order by", 8, "unexpected symbol found <EOF>"),
         ("fields rule |", 13, "unexpected symbol found <EOF>"),
         ("limit many", 6, "unexpected symbol found many"),
-        ("filter rule like /(/", 17, "Invalid regular expression"),
+        ("filter rule like /(/", 17, "Invalid regular expression /(/: missing ): ("),
         ("filter " + "(" * 60, 58, "unexpected symbol found ("),
     ],
 )
