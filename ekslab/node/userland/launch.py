@@ -224,7 +224,19 @@ async def nsenter(p: Process) -> int:
 @program("setpriv")
 async def setpriv(p: Process) -> int:
     names = {"reuid": "reuid=", "regid": "regid=", "clear-groups": "clear-groups", "no-new-privs": "no-new-privs"}
-    options = parse(p, "", names, stop_at_operand=True, status=127)
+    options = parse(p, "d", {**names, "dump": "d"}, stop_at_operand=True, status=127)
+    if "d" in options:
+        if options.operands:
+            usage(p, "--dump is incompatible with all other options", 127)
+        bounding = ",".join(name[4:].lower() for name in abi.CAPABILITIES if name in p.bounding_capabilities)
+        groups = ",".join(map(str, p.groups))
+        p.print(
+            f"uid: {p.uid}\neuid: {p.euid}\ngid: {p.gid}\negid: {p.egid}\n"
+            f"Supplementary groups: {groups or '[none]'}\nno_new_privs: 0\nInheritable capabilities: [none]\n"
+            f"Ambient capabilities: [none]\nCapability bounding set: {bounding or '[none]'}\n"
+            "Securebits: [none]\nParent death signal: [none]"
+        )
+        return 0
     if not options.operands:
         usage(p, "No program specified", 127)
     for name, path in (("regid", "/etc/group"), ("reuid", "/etc/passwd")):

@@ -7,8 +7,7 @@ import base64
 import posixpath
 import re
 import socket
-from collections.abc import Callable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from ekslab.http import HttpResponse
 from ekslab.node import abi
@@ -16,35 +15,47 @@ from ekslab.node.dates import formatted
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.sockets import reason
-from ekslab.node.userland.options import parse, usage
+from ekslab.node.userland.options import Options, parse, refuse_as_curl, usage
 from ekslab.node.userland.show import chunks, look_up_names, whole
+
+_BODIES = {"data": "d", "data-ascii": "d", "data-binary": "data-binary", "data-raw": "data-raw", "json": "json"}
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @program("curl")
 async def curl(p: Process) -> int:
     options = parse(
         p,
-        "#AaBd:efFGH:iIjkKLm:nNo:OpqsSTu:vVX:x46A:e:b:w:",
+        "#AaBd:D:efFGH:iIjkKLm:nNo:OpqsSTu:vVX:x46A:e:b:w:",
         {
-            "data": "d",
-            "data-raw": "d",
-            "data-binary": "d",
+            **{name: f"{letter}=" for name, letter in _BODIES.items()},
+            "data-urlencode": "data-urlencode=",
+            "get": "G",
             "header": "H",
+            "dump-header": "D",
             "include": "i",
             "head": "I",
             "insecure": "k",
             "location": "L",
+            "max-redirs": "max-redirs=",
             "max-time": "m",
             "connect-timeout": "connect-timeout=",
             "output": "o",
             "remote-name": "O",
             "silent": "s",
             "show-error": "S",
+            "no-progress-meter": "no-progress-meter",
+            "no-buffer": "N",
+            "compressed": "compressed",
             "fail": "f",
             "user": "u",
             "verbose": "v",
             "request": "X",
             "user-agent": "A",
+            "referer": "e",
+            "cookie": "b",
+            "ipv4": "4",
+            "ipv6": "6",
             "write-out": "w",
             "retry": "retry=",
             "cacert": "cacert=",
@@ -58,177 +69,274 @@ async def curl(p: Process) -> int:
             "curl 8.14.1 (x86_64-pc-linux-gnu) libcurl/8.14.1 OpenSSL/3.5.1\nProtocols: file http https (the lab's)"
         )
         return 0
-    urls = [*options.operands, *([options.values["url"]] if "url" in options.values else [])]
-    if not urls:
-        p.stderr.write("curl: try 'curl --help' or 'curl --manual' for more information\n")
-        return 2
-    for letter in "aeFKTpxb":
+    for letter in "aFKTpx":
         if letter in options.flags:
             p.stderr.write(f"curl: option -{letter} is not simulated in this lab\n")
             return 2
+    if "b" in options and "=" not in options.values["b"]:
+        p.stderr.write("curl: a file of cookies (-b) is not simulated in this lab\n")
+        return 2
+    for name, option in (("m", "-m"), ("connect-timeout", "--connect-timeout"), ("max-redirs", "--max-redirs")):
+        if not re.fullmatch(r"-1|\d+(\.\d*)?|\.\d+", options.values.get(name, "1")):
+            refuse_as_curl(p, f"option {option}: expected a proper numerical parameter")
+    urls = [*options.operands, *([options.values["url"]] if "url" in options.values else [])]
+    if not urls:
+        text = "(2) no URL specified" if p.argv[1:] else "try 'curl --help' or 'curl --manual' for more information"
+        p.stderr.write(f"curl: {text}\n")
+        return 2
+    body, wrong = await _posted(p, options)
+    if wrong:
+        refuse_as_curl(p, wrong, 26)
     status = 0
     for url in urls:
-        status = await _curl(p, url if "://" in url else f"http://{url}", options.flags, options.values)
+        status = await _Transfer(p, options).run(url if "://" in url else f"http://{url}", body)
     return status
 
 
-def _headers(p: Process, values: dict[str, str]) -> dict[str, str]:
-    headers = {"User-Agent": values.get("A", "curl/8.14.1"), "Accept": "*/*"}
-    words = p.argv[1:]
-    for index, word in enumerate(words):
-        text = (
-            words[index + 1]
-            if word in ("-H", "--header") and index + 1 < len(words)
-            else word[2:]
-            if word.startswith("-H") and len(word) > 2
-            else ""
-        )
+async def _posted(p: Process, options: Options) -> tuple[bytes | None, str]:
+    """What -d and its kin ask to send, joined as curl joins it, or None; and why a file of it couldn't be read."""
+    parts: list[bytes] = []
+    for name, given in options.given:
+        if name not in ("d", "data-binary", "data-raw", "data-urlencode", "json"):
+            continue
+        before, mark, path = given.partition("@")
+        encoded = name == "data-urlencode"
+        read = name != "data-raw" and bool(mark) and (not before or (encoded and "=" not in before))
+        data = given.encode("utf-8", "surrogateescape")
+        if read:
+            try:
+                data = await whole(p, path)
+            except OSError as exc:
+                option = "-d" if name == "d" else f"--{name}"
+                p.stderr.write(f"curl: Failed to open {exc.filename}\n")
+                return None, f"option {option}: error encountered when reading a file"
+            if name == "d":
+                data = data.translate(None, b"\r\n\0")
+        if encoded:
+            label, equals, value = given.partition("=")
+            label, data = (before, data) if read else (label, value.encode()) if equals else ("", data)
+            data = (f"{label}=" if label else "").encode() + quote(data, safe="").encode()
+        separator = b"&" if parts and name != "json" else b""
+        parts.append(separator + data)
+    return (b"".join(parts) if parts else None), ""
+
+
+def _headers(p: Process, options: Options) -> dict[str, str]:
+    headers = {"User-Agent": options.values.get("A", "curl/8.14.1"), "Accept": "*/*"}
+    if "json" in options.values:
+        headers |= {"Accept": "application/json", "Content-Type": "application/json"}
+    if "compressed" in options.flags:
+        headers["Accept-Encoding"] = "deflate, gzip, br, zstd"
+    for letter, name in (("e", "Referer"), ("b", "Cookie")):
+        if letter in options.values:
+            headers[name] = options.values[letter]
+    for text in options.all("H"):
         name, colon, value = text.partition(":")
         if colon:
             headers[name.strip()] = value.strip()
-    if "u" in values:
-        headers["Authorization"] = "Basic " + base64.b64encode(values["u"].encode()).decode()
+    if "u" in options.values:
+        headers["Authorization"] = "Basic " + base64.b64encode(options.values["u"].encode()).decode()
     return headers
 
 
-async def _curl(p: Process, url: str, flags: list[str], values: dict[str, str]) -> int:
-    quiet = "s" in flags and "S" not in flags
+class _Transfer:
+    """One URL that curl fetches; what `-w` can tell of it."""
 
-    def fail(code: int, message: str) -> int:
-        if not quiet:
-            p.stderr.write(f"curl: ({code}) {message}\n")
+    def __init__(self, p: Process, options: Options) -> None:
+        self.p, self.options, self.values, self.flags = p, options, options.values, options.flags
+        self.started = p.kernel.now()
+        self.told: dict[str, object] = {"http_code": "000", "size_download": 0, "size_upload": 0, "num_redirects": 0}
+        self.error = ""
+
+    async def run(self, url: str, body: bytes | None) -> int:
+        self.told |= {"url": url, "url_effective": url, "scheme": url.partition(":")[0]}
+        try:
+            code = await self._fetch(url, body)
+        except _Failed as exc:
+            code, self.error = exc.code, exc.message
+            if "s" not in self.flags or "S" in self.flags:
+                self.p.stderr.write(f"curl: ({code}) {self.error}\n")
+        if "w" in self.values:
+            self._write_out(code)
         return code
 
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return await _curl_file(p, unquote(parts.path), flags, values, fail)
-    if parts.scheme not in ("http", "https"):
-        return fail(1, f'Protocol "{parts.scheme}" not supported or disabled in libcurl')
-    if not parts.hostname:
-        return fail(3, "URL using bad/illegal format or missing URL")
-    body = values.get("d", "").encode("utf-8", "surrogateescape")
-    if body.startswith(b"@"):
+    def _elapsed(self) -> int:
+        """Nanoseconds since the start."""
+        return self.p.kernel.now() - self.started
+
+    def _write_out(self, code: int) -> None:
+        from ekslab.node.shell.quoting import unescape
+
+        told = self.told | {
+            "response_code": self.told["http_code"],
+            "exitcode": code,
+            "errormsg": self.error,
+            **{name: f"{self._elapsed() / 1e9:.6f}" for name in ("time_total", "time_starttransfer")},
+        }
+
+        def value(match: re.Match[str]) -> str:
+            if match[0] == "%%":
+                return "%"
+            if match[1] in told:
+                return str(told[match[1]])
+            lacked = match[1] in _LACKED_VARIABLES or match[1].startswith("header{")
+            self.p.stderr.write(
+                f"curl: the --write-out variable '{match[1]}' is not simulated in this lab\n"
+                if lacked
+                else f"curl: unknown --write-out variable: '{match[1]}'\n"
+            )
+            return ""
+
+        self.p.stdout.write(re.sub(r"%%|%\{([^}]*)\}", value, unescape(self.values["w"])))
+
+    async def _fetch(self, url: str, posted: bytes | None) -> int:
+        p, flags, values = self.p, self.flags, self.values
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            return await self._file(unquote(parts.path))
+        if parts.scheme not in ("http", "https"):
+            raise _Failed(1, f'Protocol "{parts.scheme}" not supported or disabled in libcurl')
+        host = parts.hostname
+        if not host:
+            raise _Failed(3, "URL using bad/illegal format or missing URL")
+        if posted is not None and ("G" in flags or "I" in flags):
+            text = posted.decode("utf-8", "surrogateescape")
+            url = parts._replace(query=f"{parts.query}&{text}" if parts.query else text).geturl()
+            parts, posted = urlsplit(url), None
+        method = values.get("X") or ("HEAD" if "I" in flags else "POST" if posted is not None else "GET")
+        headers = _headers(p, self.options)
+        if posted is not None:
+            headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        limit = min(float(values.get("m") or 0) or 1e9, float(values.get("connect-timeout") or 0) or 1e9, 300.0)
+        most = int(float(values.get("max-redirs", "50"))) if "L" in flags else 0
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        told = p.stderr.write if "v" in flags else _nothing
         try:
-            body = await whole(p, body[1:].decode("utf-8", "surrogateescape"))
+            response, hops = await _request(p, method, url, headers, posted or b"", limit, most)
+        except socket.gaierror:
+            raise _Failed(6, f"Could not resolve host: {parts.hostname}") from None
+        except TimeoutError:
+            raise _Failed(28, f"Connection timed out after {self._elapsed() // 1_000_000} milliseconds") from None
         except OSError as exc:
-            return fail(26, f"Failed to open {exc.filename}")
-    method = values.get("X") or ("HEAD" if "I" in flags else "POST" if "d" in values else "GET")
-    headers = _headers(p, values)
-    if "d" in values:
-        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
-    limit = float(values["m"]) if re.fullmatch(r"[\d.]+", values.get("m", "")) else None
-    connect_limit = (
-        float(values["connect-timeout"]) if re.fullmatch(r"[\d.]+", values.get("connect-timeout", "")) else None
-    )
-    started = p.kernel.now()
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    told = p.stderr.write if "v" in flags else _nothing
-    try:
-        response = await _request(
-            p, method, url, headers, body, min(limit or 1e9, connect_limit or 1e9, 300.0), "L" in flags
+            where = f"{parts.hostname} port {port} after {self._elapsed() // 1_000_000} ms"
+            raise _Failed(
+                7,
+                f"Failed to connect to {where}: Couldn't connect to server"
+                if isinstance(exc, ConnectionError)
+                else exc.strerror or str(exc),
+            ) from None
+        self.told |= {
+            "http_code": f"{response.status:03d}",
+            "num_redirects": len(hops),
+            "url_effective": hops[-1] if hops else url,
+            "method": method,
+            "content_type": _header(response, "content-type"),
+            "redirect_url": "" if "L" in flags else _header(response, "location"),
+            "remote_ip": p.resolve(host),
+            "remote_port": port,
+            "size_upload": len(posted or b""),
+        }
+        where = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+        told(
+            f"* Connected to {parts.hostname} ({p.resolve(host)}) port {port}\n"
+            f"> {method} {where} HTTP/1.1\n> Host: {parts.netloc}\n"
+            + "".join(f"> {name}: {value}\n" for name, value in headers.items())
+            + f">\n< HTTP/1.1 {response.status} {reason(response.status)}\n"
+            + "".join(f"< {name}: {value}\n" for name, value in response.headers.items())
+            + "<\n"
         )
-    except socket.gaierror:
-        return fail(6, f"Could not resolve host: {parts.hostname}")
-    except TimeoutError:
-        elapsed = (p.kernel.now() - started) // 1_000_000
-        return fail(28, f"Connection timed out after {elapsed} milliseconds")
-    except OSError as exc:
-        elapsed = (p.kernel.now() - started) // 1_000_000
-        return fail(
-            7,
-            f"Failed to connect to {parts.hostname} port {port} after {elapsed} ms: Couldn't connect to server"
-            if isinstance(exc, ConnectionError)
-            else exc.strerror or str(exc),
-        )
-    told(
-        f"* Connected to {parts.hostname} ({p.resolve(parts.hostname)}) port {port}\n"
-        f"> {method} {parts.path or '/'}{f'?{parts.query}' if parts.query else ''} HTTP/1.1\n> Host: {parts.netloc}\n"
-        + "".join(f"> {name}: {value}\n" for name, value in headers.items())
-        + f">\n< HTTP/1.1 {response.status} {reason(response.status)}\n"
-        + "".join(f"< {name}: {value}\n" for name, value in response.headers.items())
-        + "<\n"
-    )
-    if "f" in flags and response.status >= 400:
-        return fail(22, f"The requested URL returned error: {response.status}")
-    data = b""
-    if "i" in flags or "I" in flags:
         head = f"HTTP/1.1 {response.status} {reason(response.status)}\r\n"
-        data += (head + "".join(f"{name}: {value}\r\n" for name, value in response.headers.items()) + "\r\n").encode()
-    if "I" not in flags:
-        data += response.body
-    size = len(response.body)
-    return await _deliver(p, data, parts.path, flags, values, fail, status=response.status, size=size)
+        head += "".join(f"{name}: {value}\r\n" for name, value in response.headers.items()) + "\r\n"
+        if "D" in values:
+            await self._save(head.encode(), values["D"])
+        if "L" in flags and len(hops) >= most and response.status in _REDIRECTS and _header(response, "location"):
+            raise _Failed(47, f"Maximum ({most}) redirects followed")
+        if "f" in flags and response.status >= 400:
+            raise _Failed(22, f"The requested URL returned error: {response.status}")
+        data = head.encode() if "i" in flags or "I" in flags else b""
+        if "I" not in flags:
+            data += response.body
+            self.told["size_download"] = len(response.body)
+        return await self._deliver(data, parts.path)
 
+    async def _file(self, path: str) -> int:
+        """`file://`: a file of the container's own."""
+        p, flags = self.p, self.flags
+        try:
+            if p.isdir(path):
+                raise abi.error("EISDIR", path)
+            data = await whole(p, path)
+        except OSError:
+            raise _Failed(37, f"Couldn't open file {path}") from None
+        self.told["size_download"] = len(data)
+        if "I" in flags or "i" in flags:
+            found = p.stat(path)
+            moment = formatted(found.mtime, "%a, %d %b %Y %H:%M:%S GMT")
+            head = f"Content-Length: {found.size}\r\nAccept-ranges: bytes\r\nLast-Modified: {moment}\r\n\r\n"
+            data = head.encode() + (b"" if "I" in flags else data)
+        return await self._deliver(data, path)
 
-def _nothing(text: str) -> None:
-    """What `-v` isn't asked to show."""
+    async def _deliver(self, data: bytes, path: str) -> int:
+        """Writes what was fetched to `-o`, `-O` or standard output."""
+        target = self.values.get("o") or (posixpath.basename(path) if "O" in self.flags else "-")
+        if not target:
+            raise _Failed(23, "Remote file name has no length")
+        await self._save(data, target)
+        return 0
 
-
-async def _curl_file(
-    p: Process, path: str, flags: list[str], values: dict[str, str], fail: Callable[[int, str], int]
-) -> int:
-    """`file://`: a file of the container's own."""
-    try:
-        if p.isdir(path):
-            raise abi.error("EISDIR", path)
-        data = await whole(p, path)
-    except OSError:
-        return fail(37, f"Couldn't open file {path}")
-    if "I" in flags or "i" in flags:
-        found = p.stat(path)
-        moment = formatted(found.mtime, "%a, %d %b %Y %H:%M:%S GMT")
-        head = f"Content-Length: {found.size}\r\nAccept-ranges: bytes\r\nLast-Modified: {moment}\r\n\r\n"
-        data = head.encode() + (b"" if "I" in flags else data)
-    return await _deliver(p, data, path, flags, values, fail, status=0, size=len(data))
-
-
-async def _deliver(
-    p: Process,
-    data: bytes,
-    path: str,
-    flags: list[str],
-    values: dict[str, str],
-    fail: Callable[[int, str], int],
-    *,
-    status: int,
-    size: int,
-) -> int:
-    """Writes what was fetched to `-o`, `-O` or standard output, then what `-w` asks for."""
-    target = values.get("o") or (posixpath.basename(path) if "O" in flags else "")
-    if "O" in flags and not target:
-        return fail(23, "Remote file name has no length")
-    if target and target != "-":
+    async def _save(self, data: bytes, target: str) -> None:
+        p = self.p
+        if target == "-":
+            p.write(1, data)
+            await p.drain(1)
+            return
         try:
             fd = p.open(target, abi.O_WRONLY | abi.O_CREAT | abi.O_TRUNC, 0o644)
             p.write(fd, data)
             p.close(fd)
         except OSError as exc:
             p.stderr.write(f"Warning: Failed to open the file {target}: {exc.strerror}\n")
-            return fail(23, "Failure writing output to destination")
-    else:
-        p.write(1, data)
-        await p.drain(1)
-    if "w" in values:
-        from ekslab.node.shell.quoting import unescape
+            raise _Failed(23, "Failure writing output to destination") from None
 
-        text = (
-            unescape(values["w"]).replace("%{http_code}", f"{status:03d}").replace("%{response_code}", f"{status:03d}")
-        )
-        p.stdout.write(text.replace("%{size_download}", str(size)))
-    return 0
+
+class _Failed(Exception):
+    """curl's exit status and message for a URL."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+_LACKED = """
+    certs conn_id filename.effective filename_effective ftp_entry_path header_json http_connect http_version json
+    local_ip local_port num_certs num_connects num_headers num_retries onerror output proxy_ssl_verify_result proxy_used
+    referer size_header size_request speed_download speed_upload ssl_verify_result stderr stdout time_appconnect
+    time_connect time_namelookup time_posttransfer time_pretransfer time_queue time_redirect tls_earlydata url.fragment
+    url.host url.options url.password url.path url.port url.query url.scheme url.user url.zoneid urlnum xfer_id
+"""
+_LACKED_VARIABLES = frozenset(_LACKED.split())
+
+
+def _header(response: HttpResponse, wanted: str) -> str:
+    return next((value for name, value in response.headers.items() if name.lower() == wanted), "")
+
+
+def _nothing(text: str) -> None:
+    """What `-v` isn't asked to show."""
 
 
 async def _request(
-    p: Process, method: str, url: str, headers: dict[str, str], body: bytes, limit: float, follow: bool
-) -> HttpResponse:
-    for _ in range(50):
+    p: Process, method: str, url: str, headers: dict[str, str], body: bytes, limit: float, most: int
+) -> tuple[HttpResponse, list[str]]:
+    """The answer after at most so many redirects, and where those led."""
+    hops: list[str] = []
+    while True:
         response = await p.http(method, url, headers, body, timeout=limit if limit < 1e8 else None)
-        location = next((value for name, value in response.headers.items() if name.lower() == "location"), "")
-        if not follow or response.status not in (301, 302, 303, 307, 308) or not location:
-            return response
-        parts = urlsplit(url)
-        url = location if "://" in location else f"{parts.scheme}://{parts.netloc}{posixpath.join('/', location)}"
-    return response
+        location = _header(response, "location")
+        if len(hops) >= most or response.status not in _REDIRECTS or not location:
+            return response, hops
+        url = urljoin(url, location)
+        hops.append(url)
 
 
 @program("wget")
@@ -272,7 +380,7 @@ async def wget(p: Process) -> int:
         moment = "1970" if quiet else _stamp(p)
         say(f"--{moment}--  {url}\n")
         try:
-            response = await _request(p, "POST" if body else "GET", url, headers, body, limit, True)
+            response, _ = await _request(p, "POST" if body else "GET", url, headers, body, limit, 20)
         except socket.gaierror:
             say(f"wget: unable to resolve host address '{parts.hostname}'\n")
             return 4

@@ -87,16 +87,17 @@ def _long(
         p.print(f"{p.name} (the lab's simulation of GNU {p.name})")
         raise ProcessExit(0)
     candidates = [full for full in long if full == name] or [full for full in long if full.startswith(name)]
-    if not candidates and name in _real(p)[1]:
+    negated = name.removeprefix("no-") if p.program == "curl" else name
+    if not candidates and {name, negated} & _real(p)[1]:
         lacking(p, f"--{name}", status)
     if len({long[full] for full in candidates}) != 1:
-        usage(p, f"unrecognized option '{word}'" if not candidates else f"option '{word}' is ambiguous", status)
+        _refuse(p, word, "unrecognized option '{}'" if not candidates else "option '{}' is ambiguous", status)
     letter = long[candidates[0]]
     if letter in takes or letter.endswith("="):
         letter = letter.rstrip("=")
         if not equals:
             if not words:
-                usage(p, f"option '--{name}' requires an argument", status)
+                _refuse(p, f"--{name}", "option '{}' requires an argument", status)
             value = words.popleft()
         found.values[letter] = value
         found.given.append((letter, value))
@@ -122,13 +123,13 @@ def _short(
         if letter not in known and letter in _real(p)[0]:
             lacking(p, f"-{letter}", status)
         if letter not in known:
-            usage(p, f"invalid option -- '{letter}'", status)
+            _refuse(p, f"-{letter}", "invalid option -- '{}'", status)
         found.flags.append(letter)
         if letter in takes:
             value = letters[index + 1 :]
             if not value:
                 if not words:
-                    usage(p, f"option requires an argument -- '{letter}'", status)
+                    _refuse(p, f"-{letter}", "option requires an argument -- '{}'", status)
                 value = words.popleft()
             found.values[letter] = value
             found.given.append((letter, value))
@@ -154,6 +155,20 @@ def _real(p: Process) -> tuple[str, frozenset[str]]:
 def lacking(p: Process, option: str, status: int = 1) -> None:
     """Ends a program that was given an option that the real one has and the lab's doesn't."""
     p.stderr.write(f"{p.argv[0]}: option {option} is not simulated in this lab\n")
+    raise ProcessExit(status)
+
+
+def _refuse(p: Process, option: str, message: str, status: int) -> None:
+    """Ends a program for an option; `message` is getopt's, and curl has its own words."""
+    if p.program != "curl":
+        usage(p, message.format(option if option.startswith("--") else option[1:]), status)
+    why = "requires parameter" if "requires" in message else "is ambiguous" if "ambiguous" in message else "is unknown"
+    refuse_as_curl(p, f"option {option}: {why}", status)
+
+
+def refuse_as_curl(p: Process, message: str, status: int = 2) -> None:
+    """Ends curl with a usage error."""
+    p.stderr.write(f"curl: {message}\ncurl: try 'curl --help' or 'curl --manual' for more information\n")
     raise ProcessExit(status)
 
 

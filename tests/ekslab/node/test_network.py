@@ -67,6 +67,45 @@ async def test_what_was_fetched_is_written(pod):
     assert (await pod.sh("curl -s -o /dev/null -w '%{http_code}' http://10.88.0.9/")).out == "200"
 
 
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ("-d @/tmp/f -d a=b", b"POST /p onetwo&a=b"),
+        ("--data-binary @/tmp/f", b"POST /p one\ntwo\n"),
+        ("--data-raw @/tmp/f", b"POST /p @/tmp/f"),
+        ("--data-urlencode 'q=a b&c' --data-urlencode n@/tmp/f", b"POST /p q=a%20b%26c&n=one%0Atwo%0A"),
+        ("-G -d a=b --data-urlencode c=/", b"GET /p?a=b&c=%2F "),
+        ("--compressed", b"GET /p "),
+    ],
+)
+async def test_curl_sends_data(pod, options, sent):
+    async def told(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, {}, f"{request.method} /{request.url.split('/')[-1]} ".encode() + request.body)
+
+    pod.node.network.listen("10.88.0.9", 80, told)
+    result = await pod.sh(f"printf 'one\\ntwo\\n' > /tmp/f; curl -s {options} 10.88.0.9/p")
+    assert result.out == sent.decode()
+
+
+async def test_curl_follows_so_many_redirects_and_dumps_headers(pod):
+    async def elsewhere(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(302, {"Location": "/again"}, b"")
+
+    pod.node.network.listen("10.88.0.9", 80, elsewhere)
+    result = await pod.sh("curl -sS -L --max-redirs 3 -D - -w '%{num_redirects} %{url_effective}' 10.88.0.9")
+    assert (result.code, result.err) == (47, "curl: (47) Maximum (3) redirects followed\n")
+    assert result.out == "HTTP/1.1 302 Found\r\nLocation: /again\r\n\r\n3 http://10.88.0.9/again"
+
+
+async def test_curl_writes_out_after_a_failure_too(pod):
+    result = await pod.sh("curl -s -w '%{http_code} %{exitcode}%{nope}%{local_ip}' 10.88.0.1:81")
+    assert (result.code, result.out) == (7, "000 7")
+    assert result.err == (
+        "curl: unknown --write-out variable: 'nope'\n"
+        "curl: the --write-out variable 'local_ip' is not simulated in this lab\n"
+    )
+
+
 async def test_a_connection_can_be_spoken_to_by_hand(pod):
     pod.node.network.listen("10.88.0.9", 80, hello)
     request = "GET /raw HTTP/1.1\\r\\nHost: h\\r\\nConnection: close\\r\\n\\r\\n"

@@ -97,6 +97,7 @@ import pytest
             "findmnt -no OPTIONS /dev/shm; mountpoint /dev/shm; mountpoint -q /etc; echo $?",
             "rw,nosuid,nodev,noexec,relatime,size=65536k\n/dev/shm is a mountpoint\n32",
         ),
+        ("setpriv --dump | head -4 | tr '\\n' ' '", "uid: 0 euid: 0 gid: 0 egid: 0 "),
         ("curl -s file:///etc/hostname; curl -s file:///nope; echo $?", "web-0\n37"),
         (
             "su -s /bin/sh www-data -c 'id -un; echo $HOME'; su www-data -c id",
