@@ -28,7 +28,9 @@ Condition: TypeAlias = "Callable[[pd.Series[Any]], bool] | Mapping[str, Any] | N
 
 MARKER, MARKER_RULE = ("cat", "/etc/shadow"), "Read sensitive file untrusted"
 _runs: Counter[str] = Counter()
-_DOUBT = 3.0  # seconds without an alert after which Falco is asked whether it has the rule at all
+# Seconds without an alert after which Falco is asked whether it has the rule at all, and a log group that isn't there
+# is the broken link. (Until then one may still be made.)
+_DOUBT = 3.0
 
 
 def wait_for_alert(target: Target, rule: str | None, *, where: Condition, since: When, timeout: float) -> Alert:
@@ -47,7 +49,7 @@ def wait_for_alert(target: Target, rule: str | None, *, where: Condition, since:
             diagnose.refuse_unknown(target, rule)
         return found
 
-    found = _poll(newest, label, timeout)
+    found = _poll(target, newest, label, timeout)
     if found is not None:
         return found
     raise _timed_out(label, timeout, diagnose.broken_link(target, rule, start, seen=len(seen[0]) if seen else 0))
@@ -115,7 +117,7 @@ def wait_for_log(target: Target, pattern: str, *, since: When | None, timeout: f
         return max((e for e in found if not is_former(e["message"])), key=lambda e: e["timestamp"], default=None)
 
     label = f"a log event with {pattern}"
-    found = _poll(newest, label, timeout)
+    found = _poll(target, newest, label, timeout)
     if found is not None:
         return found
     raise _timed_out(label, timeout, diagnose.broken_link_of_log(target, pattern, start or utc("1h"), is_former))
@@ -136,14 +138,21 @@ def _former_canary(target: Target) -> Callable[[str], bool]:
     return is_former
 
 
-def _poll(newest: Callable[[], Awaited | None], label: str, timeout: float) -> Awaited | None:
-    """Polls a log group that may not exist yet."""
+def _poll(target: Target, newest: Callable[[], Awaited | None], label: str, timeout: float) -> Awaited | None:
+    """Polls a log group that may not exist yet.
+
+    Raises `AlertTimeoutError` before the timeout if it doesn't exist `_DOUBT` seconds later either.
+    """
+    started = time.monotonic()
 
     def look() -> Awaited | None:
         try:
             return newest()
         except NoLogGroupError:
-            return None  # the diagnosis says so
+            waited = time.monotonic() - started
+            if waited >= _DOUBT and (missing := diagnose.group_missing(target)):
+                raise _timed_out(label, min(round(waited), timeout), missing) from None
+            return None  # at the end, the diagnosis says so
 
     return poll(look, label, timeout)
 

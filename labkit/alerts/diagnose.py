@@ -87,7 +87,7 @@ class Link:
 def broken_link(target: Target, rule: str | None, since: dt.datetime, *, seen: int = 0) -> Link:
     """The link that keeps alerts of `rule` since `since` from arriving. `seen` counts those that did arrive."""
     settings = target.settings
-    if missing := _group_missing(target):
+    if missing := group_missing(target):
         return missing
     if seen:
         return Link(
@@ -110,7 +110,7 @@ def broken_link_of_log(target: Target, pattern: str, since: dt.datetime, former:
     Lines for which `former` is true don't count. A log line needs no event and no rule: it is printed, shipped and
     stored.
     """
-    if missing := _group_missing(target):
+    if missing := group_missing(target):
         return missing
     namespace = target.settings.falco_namespace
     for pod in target.kube.list("Pod", namespace):
@@ -140,7 +140,8 @@ def _any_matches(target: Target, pattern: str, lines: list[str]) -> bool:
     return False
 
 
-def _group_missing(target: Target) -> Link | None:
+def group_missing(target: Target) -> Link | None:
+    """The lab's log group as the broken link, if it isn't there."""
     group, region = target.settings.log_group, target.settings.region
     if describe_log_group(target.aws, group) is not None:
         return None
