@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from labkit.kube.pods import Pods
     from labkit.provision.audit import Audit
     from labkit.provision.preflight import Preflight
-    from labkit.provision.steps import StepName, StepResult
+    from labkit.provision.steps import Change, StepName, StepResult
     from labkit.respond.dashboard import Dashboard
     from labkit.show import Table
     from labkit.source import Source
@@ -129,9 +129,10 @@ class Lab:
     def apply(self, step: StepName, *, timeout: float | None = None, **options: Any) -> StepResult:
         """Applies one step; applied again, it changes nothing. `custom-rules` takes `files=...`, one or a list.
 
-        Steps that it needs and that were never applied are applied first; the result shows them, too. `timeout` is for
-        rollouts, in seconds or as in `"5m"` (default: the setting). Raises `StepError` with the step and what is wrong,
-        in the words of the part that refused.
+        Steps that it needs and that were never applied are applied first; the result shows them, too. Steps that need
+        it and have lost parts to what it makes again (a log group takes its metric filters along) are named in the
+        result (`lost`), and not applied. `timeout` is for rollouts, in seconds or as in `"5m"` (default: the setting).
+        Raises `StepError` with the step and what is wrong, in the words of the part that refused.
         """
         from labkit.provision.steps import applying
 
@@ -142,16 +143,23 @@ class Lab:
         return replace(result, needed=tuple(needed))
 
     def ensure(self, *steps: StepName | Iterable[StepName]) -> Table:
-        """Applies steps and all that they need, in order; one row each. Without arguments: all steps."""
-        from labkit.provision.steps import STEPS
+        """Applies steps and all that they need, in order; one row each. Without arguments: all steps.
+
+        Other steps that have lost parts to what was made again (`StepResult.lost`) have a row, too.
+        """
+        from labkit.provision.steps import STEPS, with_lost
         from labkit.show import Table
         from labkit.waiting import progress
 
         chosen = STEPS.with_needs(texts(steps, "step") or STEPS.ORDER)
+        names = [step.name for step in chosen]
+        lost: dict[str, Change] = {}
         with self.helm.reading_once():
             for step in progress(chosen, "Steps", len(chosen), lambda step: step.name):
-                step.apply(self.target)
-        return Table("In place", ("step", "state", "what"), tuple((s.name, "ready", s.title) for s in chosen))
+                result = with_lost(self.target, step.apply(self.target), names)
+                lost |= {change.name: change for change in result.lost}
+        rows = [(s.name, "ready", s.title) for s in chosen] + [(c.name, c.action, c.why) for c in lost.values()]
+        return Table("In place", ("step", "state", "what"), tuple(rows))
 
     def status(self) -> Table:
         """Every step with what is there of it: `applied`, `not ready` (and why), `partly` or `absent`."""

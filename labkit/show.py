@@ -89,7 +89,10 @@ _TONES = {
         *("Running", "Succeeded"),
     ),
     "warning": ("partly", "not ready", "warning", "interrupted", "kept", "no finding", "Pending", "Terminating"),
-    "bad": ("failed", "left", "NOT as expected", "Failed", "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull"),
+    "bad": (
+        *("failed", "left", "lost", "NOT as expected"),
+        *("Failed", "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull"),
+    ),
     "plain": ("absent", "unchanged", "to do"),
 }
 _TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}

@@ -8,6 +8,7 @@ from textwrap import indent
 
 import click
 
+from labkit.cli import as_commands
 from labkit.cli.parameters import Name, connect, running
 from labkit.connect import end_noise
 from labkit.errors import NoLabError, StepError
@@ -29,7 +30,7 @@ def apply(steps: tuple[str, ...], only_show: bool) -> None:
         return
     target = connect().target
     for result in applying(target, steps or STEPS.ORDER):
-        click.echo(repr(result))
+        click.echo(as_commands(repr(result)))
         if result.action != "unchanged":
             click.echo(f"  by hand:\n{indent(result.cli, '    ')}")
 

@@ -10,7 +10,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -47,7 +47,8 @@ class Change:
     """What happened to one part."""
 
     action: str
-    """`created`, `updated`, `unchanged`; `removed`, `kept` (the lab didn't make it), `absent`, `left` (it failed)."""
+    """`created`, `updated`, `unchanged`; `removed`, `kept` (the lab didn't make it), `absent`, `left` (it failed);
+    `lost` (applied before, and no longer there)."""
     kind: str
     name: str
     why: str = ""
@@ -77,6 +78,8 @@ class StepResult:
     cli: Cli
     needed: tuple[StepResult, ...] = ()
     """Results of the steps that this one needs and that were applied first."""
+    lost: tuple[Change, ...] = ()
+    """Where something was created: steps applied before that need it and have lost parts, such as those inside it."""
 
     @property
     def action(self) -> str:
@@ -90,7 +93,7 @@ class StepResult:
         return tuple(change for change in self.changes if change.action == "left")
 
     def _table(self) -> Table:
-        return table_of(f"{self.step}: {self.action}", self.changes)
+        return table_of(f"{self.step}: {self.action}", (*self.changes, *self.lost))
 
     def __repr__(self) -> str:
         return "\n".join([*map(repr, self.needed), repr(self._table())])
@@ -289,7 +292,8 @@ def applying(target: Target, names: Sequence[str], **options: Any) -> Iterator[S
     """Applies steps, and before each those that it needs and that were never applied to the end; results as they come.
 
     A needed step that isn't ready, or has lost a part since, isn't applied again: the step itself may repair it, and
-    what was deleted on purpose stays deleted.
+    what was deleted on purpose stays deleted. A step that needs one of them isn't applied again, either: if it has
+    lost parts, the result names it (`StepResult.lost`).
     """
     for step in STEPS.with_needs(names):
         if step.name in names:
@@ -298,9 +302,39 @@ def applying(target: Target, names: Sequence[str], **options: Any) -> Iterator[S
         steps = STEPS.with_needs(names)
         for step in progress(steps, "Steps", len(steps), lambda step: step.name):
             if step.name in names:
-                yield step.apply(target, **options)
+                yield with_lost(target, step.apply(target, **options), names)
             elif step.is_missing(target):
-                yield step.apply(target)
+                yield with_lost(target, step.apply(target), names)
+
+
+def with_lost(target: Target, result: StepResult, names: Sequence[str]) -> StepResult:
+    """The result with the steps that have lost parts to what it created again: a log group takes its filters along.
+
+    `names` are the steps that are applied in any case, and so lose nothing.
+    """
+    if all(change.action != "created" for change in result.changes):
+        return result
+    coming = {step.name for step in STEPS.with_needs(names)}
+    lost = []
+    for step in STEPS:
+        known = {record.key for record in target.ledger.records(step.name) if not record.begun}
+        needs_it = step.name != result.step and STEPS[result.step] in STEPS.with_needs([step.name])
+        if not known or not needs_it or step.name in names:
+            continue
+        try:
+            status = step.status(target)
+            if step.name in coming and step.is_missing(target):
+                continue  # it is needed here, and applied next
+        except LabError:
+            continue  # what was asked for is done; lab.status() tells of this
+        gone = [
+            f"{kind} {name}" for kind, name, state in status.parts if not state and (step.name, kind, name) in known
+        ]
+        if gone:
+            others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+            why = f'{gone[0]}{others}: no longer there. lab.apply("{step.name}") puts back what is missing.'
+            lost.append(Change("lost", "step", step.name, why))
+    return replace(result, lost=tuple(lost))
 
 
 def undo_all(target: Target, steps: Iterable[Step]) -> Table:

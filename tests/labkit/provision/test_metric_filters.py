@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from ekslab.state import Endpoints
 from labkit import Lab
+from labkit.cli import main
 from labkit.errors import LabError, StepError
 from labkit.provision import metric_filters
 
@@ -75,6 +77,40 @@ def test_filters_go_with_their_log_group(fresh: Lab) -> None:
     assert {state for name, state, _ in fresh.status().rows if name == "metric-filters"} == {"absent"}
     fresh.teardown()
     assert fresh.audit().clean
+
+
+def test_a_log_group_that_is_made_again_names_the_steps_that_lost_what_was_in_it(fresh: Lab) -> None:
+    assert fresh.apply("metric-filters").lost == ()
+    fresh.apply("findings-forwarder")
+    fresh.ensure("nginx")
+    logs = fresh.aws.client("logs")
+    logs.delete_log_group(logGroupName="falco")
+    again = fresh.apply("log-group")
+    assert again.action == "created"
+    assert [change.name for change in again.lost] == ["metric-filters", "findings-forwarder"]
+    assert 'lab.apply("metric-filters")' in repr(again)
+    assert "subscription filter falco-workshop-forwarder: no longer there" in again._repr_html_()
+    assert names(fresh) == []  # told, not put back
+
+    logs.delete_log_group(logGroupName="falco")
+    shell = CliRunner().invoke(main, ["apply", "metric-filters"], env={"LABKIT_HOME": str(fresh.settings.home)})
+    assert shell.exit_code == 0, shell.output
+    told = [line for line in shell.output.splitlines() if line.split()[:2] == ["lost", "step"]]
+    assert len(told) == 1
+    assert "`labkit apply findings-forwarder` puts back" in told[0]
+    assert fresh.apply("findings-forwarder").lost == ()
+
+    logs.delete_log_group(logGroupName="falco")
+    assert [row[:2] for row in fresh.ensure("log-group").rows][1:] == [
+        ("metric-filters", "lost"),
+        ("findings-forwarder", "lost"),
+    ]
+    logs.delete_log_group(logGroupName="falco")
+    assert [row[0] for row in fresh.ensure("metric-filters", "findings-forwarder").rows if row[1] == "lost"] == []
+
+    fresh.undo("metric-filters")  # taken away on purpose
+    fresh.undo("log-group")
+    assert [change.name for change in fresh.apply("log-group").lost] == ["findings-forwarder"]
 
 
 def test_a_filter_with_a_wrong_pattern_is_refused_with_the_place(fresh: Lab, workshop: Path, tmp_path: Path) -> None:
