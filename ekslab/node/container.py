@@ -44,6 +44,7 @@ class ContainerSpec:
     stdin: bool = False
     stdin_once: bool = False
     privileged: bool = False
+    no_new_privileges: bool = False
     read_only_root: bool = False
     add: Sequence[str] = ()
     drop: Sequence[str] = ()

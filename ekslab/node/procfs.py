@@ -193,13 +193,14 @@ def _status(process: Task, inside: bool) -> str:
     mask = sum(1 << bit for bit, name in enumerate(abi.CAPABILITIES) if name in process.capabilities)
     bound = sum(1 << bit for bit, name in enumerate(abi.CAPABILITIES) if name in process.bounding_capabilities)
     groups = " ".join(str(group) for group in process.groups)
+    sealed = process.container is not None and process.container.spec.no_new_privileges
     return (
         f"Name:\t{process.name}\nUmask:\t{process.umask:04o}\nState:\tS (sleeping)\n"
         f"Tgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\n"
         f"PPid:\t{ppid}\nTracerPid:\t0\nUid:\t{process.uid}\t{process.euid}\t{process.euid}\t{process.euid}\n"
         f"Gid:\t{process.gid}\t{process.egid}\t{process.egid}\t{process.egid}\nFDSize:\t64\nGroups:\t{groups} \n"
         f"Threads:\t1\nCapInh:\t{0:016x}\nCapPrm:\t{mask:016x}\nCapEff:\t{mask:016x}\nCapBnd:\t{bound:016x}\n"
-        f"CapAmb:\t{0:016x}\nNoNewPrivs:\t0\nSeccomp:\t0\n"
+        f"CapAmb:\t{0:016x}\nNoNewPrivs:\t{int(sealed)}\nSeccomp:\t0\n"
     )
 
 

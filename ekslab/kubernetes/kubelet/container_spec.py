@@ -48,6 +48,7 @@ def container_spec(
         stdin=bool(spec.get("stdin")),
         stdin_once=bool(spec.get("stdinOnce")),
         privileged=bool(context.get("privileged")),
+        no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         read_only_root=bool(context.get("readOnlyRootFilesystem")),
         add=tuple(capabilities.get("add") or ()),
         drop=tuple(capabilities.get("drop") or ()),

@@ -67,8 +67,8 @@ def _clone_arguments(call: SystemCall) -> tuple[Argument, ...]:
     return (
         *_start_arguments(call),
         flags,
-        plain("uid", str(process.uid)),
-        plain("gid", str(process.gid)),
+        plain("uid", str(process.euid)),
+        plain("gid", str(process.egid)),
         plain("vtid", str(process.vpid)),
         plain("vpid", str(process.vpid)),
         plain("pidns_init_start_ts", "0"),
@@ -96,15 +96,15 @@ def _execve_arguments(call: SystemCall) -> tuple[Argument, ...]:
         plain("exe_ino_mtime", _clock_text(inode.mtime if inode is not None else 0)),
         Argument(
             "uid",
-            f"{process.uid}({process.user_name(process.uid) or '<NA>'})",
-            process.user_name(process.uid) or "<NA>",
+            f"{process.euid}({process.user_name(process.euid) or '<NA>'})",
+            process.user_name(process.euid) or "<NA>",
         ),
         plain("trusted_exepath", process.exe_path),
         _pid_argument("pgid", leader),
         Argument(
             "gid",
-            f"{process.gid}({process.group_name(process.gid) or '<NA>'})",
-            process.group_name(process.gid) or "<NA>",
+            f"{process.egid}({process.group_name(process.egid) or '<NA>'})",
+            process.group_name(process.egid) or "<NA>",
         ),
         plain("filename", call.filename),
     )

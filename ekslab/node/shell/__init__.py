@@ -84,6 +84,8 @@ async def _shell(p: Process, *, bash: bool) -> int:
         if not arguments:
             return p.fail("-c: option requires an argument" if bash else "0: -c requires an argument", 2)
         command = arguments.pop(0)
+    if not options.get("privileged"):  # of a set-uid copy
+        p.drop_effective_ids()
     shell = Shell(p, bash=bash, arg0=p.argv[0])
     shell.options.update(options)
     shell.shopt.update(shopt)

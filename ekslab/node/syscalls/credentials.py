@@ -23,11 +23,15 @@ class CredentialCalls(Task):
 
     def setuid(self, uid: int) -> None:
         self._identity("setuid", uid, self.user_name(uid), "CAP_SETUID", uid in (self.uid, self.euid))
-        self.uid = self.euid = uid
+        self.euid, self.uid = uid, uid if "CAP_SETUID" in self.capabilities else self.uid
 
     def setgid(self, gid: int) -> None:
         self._identity("setgid", gid, self.group_name(gid), "CAP_SETGID", gid in (self.gid, self.egid))
-        self.gid = self.egid = gid
+        self.egid, self.gid = gid, gid if "CAP_SETGID" in self.capabilities else self.gid
+
+    def drop_effective_ids(self) -> None:
+        """Goes back to the real user and group (setresuid and setresgid, of which the lab makes no event)."""
+        self.euid, self.egid = self.uid, self.gid
 
     def _identity(self, call: str, number: int, name: str | None, capability: str, same: bool) -> None:
         result = 0 if same or capability in self.capabilities else -abi.errno_number("EPERM")

@@ -81,6 +81,10 @@ class ProcessCalls(FileCalls):
         child.name, child.exe, child.exe_path, child.exe_inode = self.name, self.exe, self.exe_path, self.exe_inode
         child.from_memfd = self.from_memfd
         child.umask = self.umask
+        if uid is None:
+            child.euid = self.euid
+        if gid is None:
+            child.egid = self.egid
         child.tty = self.tty
         child.session_leader = self.session_leader
         child.group_leader = child if new_group else self.group_leader
@@ -195,9 +199,12 @@ class ProcessCalls(FileCalls):
             self.exe_path = self.name = f"memfd:{getattr(self.exe_inode, 'memfd', '')}"
             self.name = self.name[:15]
         inode = self.exe_inode
-        sets_user = inode is not None and inode.mode & 0o4000 and not executable.found.mount.nosuid
-        if inode is not None and sets_user and self.container is not None:
-            self.euid = inode.uid
+        mount, container = executable.found.mount, self.container
+        if inode is not None and container is not None and not (mount.nosuid or container.spec.no_new_privileges):
+            if inode.mode & 0o4000:
+                self.euid = inode.uid
+            if inode.mode & 0o2010 == 0o2010:
+                self.egid = inode.gid
         self.emit("execve", 0, filename=executable.path)
         self._load_libraries()
         return await executable.main(self)

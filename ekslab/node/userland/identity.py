@@ -38,9 +38,20 @@ async def whoami(p: Process) -> int:
 @program("id")
 async def id_(p: Process) -> int:
     options = parse(p, "agGnruzZ", {"group": "g", "groups": "G", "name": "n", "real": "r", "user": "u"})
-    if "n" in options and not any(flag in options for flag in "ugG"):
+    if ("n" in options or "r" in options) and not any(flag in options for flag in "ugG"):
         return p.fail("cannot print only names or real IDs in default format")
-    uid, gid, groups = p.euid, p.egid, list(p.groups)
+    default = not any(flag in options for flag in "ugG")
+    real = default or "r" in options
+    uid, gid = (p.uid, p.gid) if real else (p.euid, p.egid)
+    groups = [p.egid, p.gid, *p.groups] if default else [p.gid, p.egid, *p.groups]
+    effective = "".join(
+        f" {kind}={_with_name(number, name)}"
+        for kind, number, name, same in (
+            ("euid", p.euid, p.user_name(p.euid), p.euid == p.uid),
+            ("egid", p.egid, p.group_name(p.egid), p.egid == p.gid),
+        )
+        if not same and not options.operands
+    )
     p.close(p.open("/proc/filesystems", abi.O_RDONLY | abi.O_CLOEXEC)) if p.exists("/proc/filesystems") else None
     look_up_names(p, "/etc/passwd", "/etc/group")
     if options.operands:
@@ -49,8 +60,8 @@ async def id_(p: Process) -> int:
         if entry is None:
             return p.fail(f"{quoted(wanted)}: no such user")
         uid, gid = int(entry[2]), int(entry[3])
-        groups = [int(e[2]) for e in entries(p, "/etc/group") if entry[0] in e[3].split(",")]
-    everything = [gid, *(group for group in groups if group != gid)]
+        groups = [gid, *(int(e[2]) for e in entries(p, "/etc/group") if entry[0] in e[3].split(","))]
+    everything = list(dict.fromkeys(groups))
     names = "n" in options
     if "u" in options:
         p.print((p.user_name(uid) or uid) if names else uid)
@@ -60,7 +71,8 @@ async def id_(p: Process) -> int:
         p.print(" ".join(str((p.group_name(group) or group) if names else group) for group in everything))
     else:
         listed = ",".join(_with_name(group, p.group_name(group)) for group in everything)
-        p.print(f"uid={_with_name(uid, p.user_name(uid))} gid={_with_name(gid, p.group_name(gid))} groups={listed}")
+        own = f"uid={_with_name(uid, p.user_name(uid))} gid={_with_name(gid, p.group_name(gid))}"
+        p.print(f"{own}{effective} groups={listed}")
     return 0
 
 

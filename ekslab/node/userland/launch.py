@@ -230,9 +230,11 @@ async def setpriv(p: Process) -> int:
             usage(p, "--dump is incompatible with all other options", 127)
         bounding = ",".join(name[4:].lower() for name in abi.CAPABILITIES if name in p.bounding_capabilities)
         groups = ",".join(map(str, p.groups))
+        sealed = p.container is not None and p.container.spec.no_new_privileges
         p.print(
             f"uid: {p.uid}\neuid: {p.euid}\ngid: {p.gid}\negid: {p.egid}\n"
-            f"Supplementary groups: {groups or '[none]'}\nno_new_privs: 0\nInheritable capabilities: [none]\n"
+            f"Supplementary groups: {groups or '[none]'}\nno_new_privs: {int(sealed)}\n"
+            "Inheritable capabilities: [none]\n"
             f"Ambient capabilities: [none]\nCapability bounding set: {bounding or '[none]'}\n"
             "Securebits: [none]\nParent death signal: [none]"
         )

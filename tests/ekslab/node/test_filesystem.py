@@ -184,3 +184,41 @@ async def test_what_is_mounted_noexec_nosuid_or_nodev_restricts_every_file_below
         "/n/dev": ["0", "0"],
         "/n/all": ["0", "1"],
     }
+
+
+@pytest.mark.parametrize(
+    ("copy", "mode", "command", "out"),
+    [
+        (
+            "bash",
+            "4755",
+            "{} -p -c 'id; echo $UID $EUID; head -c 5 /etc/shadow'",
+            "uid=1000(app) gid=1000(app) euid=0(root) groups=1000(app)\n1000 0\nroot:",
+        ),
+        ("bash", "4755", "{} -c id", "uid=1000(app) gid=1000(app) groups=1000(app)\n"),
+        ("dash", "4755", "{} -p -c 'id -u'; {} -c 'id -u'", "0\n1000\n"),
+        ("id", "4755", "{}; {} -ur; {} -un", "uid=1000(app) gid=1000(app) euid=0(root) groups=1000(app)\n1000\nroot\n"),
+        ("id", "2755", "{}; {} -G", "uid=1000(app) gid=1000(app) egid=0(root) groups=0(root),1000(app)\n1000 0\n"),
+        ("touch", "4755", "{} /tmp/new; stat -c %U /tmp/new", "root\n"),
+    ],
+)
+async def test_a_set_uid_copy_and_its_children_act_as_its_owner(pod, copy, mode, command, out):
+    text = command.replace("{}", "/tmp/copy").replace("$", "\\$")
+    result = await pod.bash(f'cp /bin/{copy} /tmp/copy; chmod {mode} /tmp/copy; su -s /bin/bash app -c "{text}"')
+    assert (result.out, result.err) == (out, "")
+
+
+async def test_a_container_without_privilege_escalation_ignores_set_uid(start):
+    pod = await start(no_new_privileges=True)
+    result = await pod.bash("cp /bin/id /tmp/copy; chmod 4755 /tmp/copy; su app -c '/tmp/copy -u'")
+    assert result.out == "1000\n"
+
+
+async def test_events_of_a_set_uid_shell_have_its_effective_user(pod):
+    await pod.bash(
+        "cp /bin/bash /tmp/copy; chmod 4755 /tmp/copy; su app -c '/tmp/copy -p -c \"head -1 /etc/shadow; :\"'"
+    )
+    (opened,) = pod.seen("openat", proc_name="head", fd_name="/etc/shadow")
+    assert (opened["user.uid"], opened["user.name"]) == (0, "root")
+    (started,) = pod.seen("execve", proc_name="head")
+    assert (started["user.uid"], started["group.gid"]) == (0, 1000)
