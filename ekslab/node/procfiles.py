@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import uuid
 import zlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 from ekslab.node.filesystem import Filesystem
 from ekslab.node.inodes import ComputedFile, Directory, Inode, Symlink
@@ -12,59 +17,79 @@ from ekslab.node.kernel import Task
 KERNEL_VERSION = "#1 SMP PREEMPT_DYNAMIC Tue Aug  5 00:00:00 UTC 2025"
 LACKING = "embedded lab: the real kernel has this file, the lab doesn't\n"
 _LIST = """
-    buddyinfo cgroups consoles crypto devices diskstats execdomains fb interrupts iomem ioports kallsyms keys
-    key-users kmsg locks misc pagetypeinfo schedstat slabinfo softirqs sysrq-trigger timer_list vmallocinfo vmstat
-    zoneinfo
+    buddyinfo cgroups config.gz consoles crypto devices diskstats dma execdomains fb interrupts iomem ioports kallsyms
+    kcore keys key-users kmsg kpagecgroup kpagecount kpageflags locks misc mtrr pagetypeinfo schedstat slabinfo softirqs
+    sysrq-trigger timer_list vmallocinfo vmstat zoneinfo
 """
 LACKED = tuple(_LIST.split())
-LACKED_OF_PROCESSES = (
-    "auxv",
-    "io",
-    "numa_maps",
-    "pagemap",
-    "sched",
-    "schedstat",
-    "smaps",
-    "stack",
-    "syscall",
-    "wchan",
-)
-KERNEL_SETTINGS = {
-    "core_pattern": "core",
-    "dmesg_restrict": "0",
-    "kptr_restrict": "0",
-    "pid_max": "4194304",
-    "randomize_va_space": "2",
-    "threads-max": "62895",
-    "version": KERNEL_VERSION,
+READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+"""What the runtime makes read-only in /proc of a container that isn't privileged; it hides `HIDDEN`."""
+HIDDEN = ("interrupts", "kcore", "keys", "timer_list")
+_LIST = """
+    arch_status autogroup auxv clear_refs coredump_filter cpuset io ksm_merging_pages ksm_stat mem mountstats numa_maps
+    oom_adj pagemap personality projid_map sched schedstat sessionid setgroups smaps smaps_rollup stack syscall
+    timens_offsets timers timerslack_ns wchan
+"""
+LACKED_OF_PROCESSES = tuple(_LIST.split())
+_SETTINGS = {
+    "sys/fs/file-max": "9223372036854775807",
+    "sys/kernel/core_pattern": "core",
+    "sys/kernel/dmesg_restrict": "0",
+    "sys/kernel/kptr_restrict": "0",
+    "sys/kernel/panic": "0",
+    "sys/kernel/pid_max": "4194304",
+    "sys/kernel/randomize_va_space": "2",
+    "sys/kernel/random/entropy_avail": "256",
+    "sys/kernel/random/poolsize": "256",
+    "sys/kernel/threads-max": "62895",
+    "sys/kernel/version": KERNEL_VERSION,
+    "sys/net/core/somaxconn": "4096",
+    "sys/net/ipv4/ip_forward": "0",
+    "sys/net/ipv4/ip_local_port_range": "32768\t60999",
+    "sys/net/ipv4/tcp_syncookies": "1",
+    "sys/vm/max_map_count": "262144",
+    "sys/vm/overcommit_memory": "1",
+    "sys/vm/swappiness": "60",
 }
+_BOOT_ID = str(uuid.uuid4())
+_NOT_WRITABLE = frozenset(("boot_id", "entropy_avail", "osrelease", "ostype", "poolsize", "uuid", "version"))
 
 
 def text_file(text: str) -> ComputedFile:
     return ComputedFile(f"{text}\n".encode)
 
 
-def settings() -> dict[str, Inode | None]:
-    """Some of /proc/sys beside kernel/."""
-    made: dict[str, Inode | None] = {}
-    for path, value in (
-        ("fs/file-max", "9223372036854775807"),
-        ("net/core/somaxconn", "4096"),
-        ("net/ipv4/ip_forward", "0"),
-        ("net/ipv4/ip_local_port_range", "32768\t60999"),
-        ("net/ipv4/tcp_syncookies", "1"),
-        ("vm/max_map_count", "262144"),
-        ("vm/overcommit_memory", "1"),
-        ("vm/swappiness", "60"),
-    ):
-        *folders, name = path.split("/")
-        entries = made
-        for folder in folders:
-            below = entries.setdefault(folder, Directory(0o555, dev=0x2A))
+@cache
+def _folders() -> dict[str, list[str]]:
+    """The files of a real kernel's /proc, below the folders that hold them."""
+    text = (Path(__file__).parent / "proc.json").read_text(encoding="utf-8")
+    return {folder: names.split() for folder, names in json.loads(text).items()}
+
+
+def folders(computed: Mapping[str, Inode]) -> dict[str, Inode]:
+    """/proc/sys and the other folders beside the processes'; `computed` has some of their files, by path."""
+    top = Directory(0o555, dev=0x2A)
+    lacking = {mode: ComputedFile(LACKING.encode, mode) for mode in (0o444, 0o644)}
+    for path, names in _folders().items():
+        folder = top
+        for part in path.split("/"):
+            below = folder.entries.setdefault(part, Directory(0o555, dev=0x2A))
             assert isinstance(below, Directory)
-            entries = below.entries
-        entries[name] = text_file(value)
-    return made
+            folder = below
+        for name in names:
+            mode = 0o644 if path.startswith("sys/") and name not in _NOT_WRITABLE else 0o444
+            at = f"{path}/{name}"
+            if at in _SETTINGS:
+                folder.entries[name] = ComputedFile(f"{_SETTINGS[at]}\n".encode, mode)
+            else:
+                folder.entries[name] = computed.get(at, lacking[mode])
+    return {name: inode for name, inode in top.entries.items() if inode is not None}
+
+
+RANDOM: dict[str, Inode] = {
+    "sys/kernel/random/boot_id": ComputedFile(f"{_BOOT_ID}\n".encode),
+    "sys/kernel/random/uuid": ComputedFile(lambda: f"{uuid.uuid4()}\n".encode()),
+}
 
 
 def limits(process: Task) -> str:

@@ -12,19 +12,21 @@ from ekslab.node.inodes import ComputedFile, Device, Directory, Inode, MagicLink
 from ekslab.node.kernel import Kernel, Task
 from ekslab.node.limits import SHARED_MEMORY, Memory
 from ekslab.node.procfiles import (
-    KERNEL_SETTINGS,
+    HIDDEN,
     KERNEL_VERSION,
     LACKED,
     LACKED_OF_PROCESSES,
     LACKING,
+    RANDOM,
+    READ_ONLY,
     TCP_HEADER,
+    folders,
     interfaces,
     limits,
     maps,
     mount_info,
     namespaces,
     routes,
-    settings,
     tcp,
     text_file,
 )
@@ -47,17 +49,15 @@ class ProcDirectory(Directory):
         self.kernel = kernel
         self.filesystem = filesystem
         self.container = container
-        sys_kernel = Directory(0o555, dev=0x2A)
-        sys_kernel.entries = {
-            **{name: text_file(value) for name, value in KERNEL_SETTINGS.items()},
-            "hostname": ComputedFile(lambda: f"{self._hostname()}\n".encode()),
-            "osrelease": ComputedFile(lambda: f"{KERNEL_RELEASE}\n".encode()),
-            "ostype": ComputedFile(lambda: b"Linux\n"),
+        computed = {
+            **RANDOM,
+            "sys/kernel/hostname": ComputedFile(lambda: f"{self._hostname()}\n".encode(), 0o644),
+            "sys/kernel/osrelease": ComputedFile(lambda: f"{KERNEL_RELEASE}\n".encode()),
+            "sys/kernel/ostype": ComputedFile(lambda: b"Linux\n"),
         }
-        sys = Directory(0o555, dev=0x2A)
-        sys.entries = {"kernel": sys_kernel, **settings()}
         self.static: dict[str, Inode] = {
-            **{name: ComputedFile(LACKING.encode) for name in LACKED},
+            **folders(computed),
+            **{name: ComputedFile(LACKING.encode, 0o200 if name == "sysrq-trigger" else 0o444) for name in LACKED},
             "cmdline": text_file("BOOT_IMAGE=(hd0,gpt1)/boot/vmlinuz root=/dev/nvme0n1p1 ro console=ttyS0"),
             "cpuinfo": ComputedFile(_cpuinfo),
             "filesystems": ComputedFile(_FILESYSTEMS.encode),
@@ -71,7 +71,6 @@ class ProcDirectory(Directory):
             ),
             "stat": ComputedFile(self._stat),
             "swaps": text_file("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
-            "sys": sys,
             "uptime": ComputedFile(self._uptime),
             "version": ComputedFile(
                 lambda: (
@@ -150,7 +149,7 @@ class ProcDirectory(Directory):
             "statm": file(lambda: "1047 864 640 12 0 120 0\n"),
             "status": file(lambda: _status(process, self.container is not None)),
             **{name: file(lambda: "         0          0 4294967295\n") for name in ("uid_map", "gid_map")},
-            **{name: file(lambda: LACKING) for name in LACKED_OF_PROCESSES},
+            **{name: file(lambda: LACKING, 0o600 if name == "mem" else 0o444) for name in LACKED_OF_PROCESSES},
         }
         if process.exe_inode is not None:
             made.entries["exe"] = MagicLink(process.exe_path, process.exe_inode)
@@ -274,6 +273,11 @@ def mount_kernel_filesystems(filesystem: Filesystem, kernel: Kernel, container: 
     pids = None if container is not None and container.spec.host_pid else container
     processes = ProcDirectory(kernel, filesystem, pids)
     filesystem.mount("/proc", processes, source="proc", kind="proc", options=f"rw,{_RESTRICTED}")
+    if container is not None and not container.spec.privileged:
+        processes.static.update({name: ComputedFile(bytes, 0o666) for name in HIDDEN})
+        for name in READ_ONLY:
+            inode = processes.static[name]
+            filesystem.mount(f"/proc/{name}", inode, source="proc", kind="proc", options=f"ro,{_RESTRICTED}")
     filesystem.mount("/dev", new_dev(kernel, memory), options="rw,nosuid,size=65536k,mode=755")
     terminals = PtsDirectory(kernel, container)
     options = "rw,nosuid,noexec,relatime,gid=5,mode=620,ptmxmode=666"

@@ -60,6 +60,7 @@ from ekslab.node.shell.syntax import (
 )
 from ekslab.node.shell.variables import Value, array
 
+_WRITE_ERRORS = ("EACCES", "EBADF", "EINVAL", "EIO", "ENOSPC")
 _DEPTH = 64  # nested calls, substitutions and compound commands: each takes a dozen of Python's own frames
 
 
@@ -738,7 +739,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
             self.interrupted = False
             raise Interrupted from None
         except OSError as exc:
-            verb = "write error: " if exc.filename is None and abi.errno_name(exc) in ("EBADF", "ENOSPC") else ""
+            verb = "write error: " if exc.filename is None and abi.errno_name(exc) in _WRITE_ERRORS else ""
             self.complain(f"{name}: {verb}{message(exc, self.bash)}")
             return 1
         except TooDeep:

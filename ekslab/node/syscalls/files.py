@@ -59,10 +59,13 @@ class FileCalls(PathLookup):
                 raise error("ENOTDIR", path)
             if writing and isinstance(inode, Directory):
                 raise error("EISDIR", path)
+            read_only = writing and found.read_only and isinstance(inode, File)
+            if read_only and flags & abi.O_TRUNC:
+                raise error("EROFS", path)
             want = (abi.W_OK if writing else 0) | (abi.R_OK if flags & abi.O_ACCMODE != abi.O_WRONLY else 0)
             if not self.may(inode, want) or (isinstance(inode, Device) and found.mount.nodev):
                 raise error("EACCES", path)
-            if writing and found.read_only and isinstance(inode, File):
+            if read_only:
                 raise error("EROFS", path)
         if isinstance(inode, File) and writing and not created:
             if inode.layer == "lower":

@@ -141,6 +141,27 @@ async def _as_user(p):
             "exec 3< /bin/echo; /proc/self/fd/3 hi; cp /bin/echo /dev/shm; exec 3< /dev/shm/echo; /proc/self/fd/3 hi",
             "hi",
         ),
+        (
+            "for f in sys/kernel/panic sys/vm/drop_caches sysrq-trigger irq/new bus/new fs/new; do"
+            ' bash -c "echo 1 > /proc/$f" 2>&1; done',
+            "".join(
+                f"bash: line 1: /proc/{name}: Read-only file system\n"
+                for name in ("sys/kernel/panic", "sys/vm/drop_caches", "sysrq-trigger", "irq/new", "bus/new", "fs/new")
+            ).rstrip(),
+        ),
+        ("bash -c 'echo x > /proc/self/limits' 2>&1", "bash: line 1: echo: write error: Permission denied"),
+        ("grep -c '^proc .* ro,' /proc/mounts", "5"),
+        (
+            "cat /proc/sys/kernel/panic; wc -c < /proc/sys/kernel/random/uuid; stat -c %a /proc/sys/vm/swappiness",
+            "0\n37\n644",
+        ),
+        ("[ $(cat /proc/sys/kernel/random/uuid) != $(cat /proc/sys/kernel/random/uuid) ] && echo differ", "differ"),
+        (
+            "cat /proc/1/mem /proc/sys/vm/laptop_mode /proc/bus/pci/devices",
+            "embedded lab: the real kernel has this file, the lab doesn't\n" * 2
+            + "embedded lab: the real kernel has this file, the lab doesn't",
+        ),
+        ("wc -c < /proc/kcore; ls /proc/acpi /proc/scsi", "0\n/proc/acpi:\n\n/proc/scsi:"),
         ("touch /sys/x 2>&1", "touch: cannot touch '/sys/x': Read-only file system"),
         ("head -c 4 /bin/ls | xxd -p", "7f454c46"),
     ],
@@ -222,3 +243,8 @@ async def test_events_of_a_set_uid_shell_have_its_effective_user(pod):
     assert (opened["user.uid"], opened["user.name"]) == (0, "root")
     (started,) = pod.seen("execve", proc_name="head")
     assert (started["user.uid"], started["group.gid"]) == (0, 1000)
+
+
+async def test_a_privileged_container_has_a_writable_proc(start):
+    pod = await start(privileged=True)
+    assert (await pod.sh("grep -c '^proc .* ro,' /proc/mounts")).out == "0\n"
