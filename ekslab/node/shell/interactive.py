@@ -20,7 +20,7 @@ _CONTINUES = re.compile(r"\A(?:[^#]|(?<=[^\s;&|()])#)*(?<!\\)(?:\\\\)*\\\Z", re.
 async def interactive(shell: Shell) -> int:
     """Reads and runs commands until `exit` or Ctrl-D; the shell's exit status."""
     process, tty = shell.process, shell.process.tty
-    shell.interactive = True
+    shell.interactive = shell.prompts = True
     process.on_signal(abi.SIGQUIT, None)
     process.on_signal(abi.SIGTERM, None)
 

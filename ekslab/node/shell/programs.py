@@ -160,6 +160,7 @@ class Programs(Redirections):
             self.complain(f"{argv[0]}: cannot execute binary file: Exec format error")
             return 126
         self.arg0 = self.in_script = path
+        self.prompts = False
         self.positional = argv[1:]
         return await self.run_text(text)
 

@@ -94,7 +94,11 @@ class Redirections(State):
                 else process.open(target, flags, 0o666)
             )
         except OSError as exc:
-            raise _redirect_error(exc, target, op, self.bash, connection) from None
+            if connection is not None:
+                unknown, why = isinstance(exc, socket.gaierror), exc.strerror or str(exc)
+                self.complain(f"{connection[2]}: Name or service not known" if unknown else f"connect: {why}")
+                raise ExpansionError(f"{target}: {'Invalid argument' if unknown else why}") from None
+            raise _redirect_error(exc, target, op, self.bash) from None
         self._install(opened, fd, saved, keep)
         if both:
             self._save(2, saved, keep)
@@ -144,12 +148,8 @@ def message(exc: Exception, bash: bool) -> str:
     return str(exc)
 
 
-def _redirect_error(exc: OSError, target: str, op: str, bash: bool, connection: re.Match[str] | None) -> Exception:
+def _redirect_error(exc: OSError, target: str, op: str, bash: bool) -> Exception:
     why = exc.strerror or str(exc)
-    if connection is not None:
-        if isinstance(exc, socket.gaierror):
-            return ExpansionError(f"{connection[2]}: Name or service not known\nbash: {target}: Invalid argument")
-        return ExpansionError(f"connect: {why}\nbash: line 1: {target}: {why}")
     if bash:
         return ExpansionError(f"{target}: {why}")
     absent = why == "No such file or directory"

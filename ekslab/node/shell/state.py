@@ -44,6 +44,7 @@ class State(ABC):
         self.last_background: Process | None = None
         self.jobs: dict[int, Job] = {}
         self.interactive = False
+        self.prompts = False  # interactive, or a subshell of a shell that is: messages have no line numbers
         self.interrupted = False
         self.line = 1
         self.shell_pid = process.vpid
@@ -408,7 +409,7 @@ class State(ABC):
     def complain(self, message: str, *, where: bool = True) -> None:
         """Writes an error message in the form of bash or dash."""
         if self.bash:
-            if self.interactive or not where:
+            if self.prompts or not where:
                 prefix = "bash"
             elif self.in_script:
                 prefix = f"{self.in_script}: line {self.line}"

@@ -52,6 +52,30 @@ async def test_an_interactive_bash_knows_aliases_and_history(pod):
     assert result.out.count("event not found") == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("./nothere", "bash: ./nothere: No such file or directory"),
+        ("/dev/shm/x", "bash: /dev/shm/x: No such file or directory"),
+        ("nope x | head", "bash: nope: command not found"),
+        ("(nope)", "bash: nope: command not found"),
+        ("echo $(nope)", "bash: nope: command not found"),
+        ("cat < /nox", "bash: /nox: No such file or directory"),
+        ("(cd /nowhere)", "bash: cd: /nowhere: No such file or directory"),
+        ("echo 1 > /proc/sys/kernel/panic", "bash: /proc/sys/kernel/panic: Read-only file system"),
+        ("exec 3<>/dev/tcp/localhost/81", "bash: /dev/tcp/localhost/81: Connection refused"),
+        ("exec 3<>/dev/tcp/nowhere.invalid/81", "bash: /dev/tcp/nowhere.invalid/81: Invalid argument"),
+        ("echo nope > /tmp/s; chmod +x /tmp/s; /tmp/s", "/tmp/s: line 1: nope: command not found"),
+        ("sleep 0.05 & wait", "[1]+  Done                    sleep 0.05"),
+        ("(exit 3) & wait", "[1]+  Exit 3                  (exit 3)"),
+    ],
+)
+async def test_messages_at_a_prompt_have_no_line_numbers_and_jobs_are_told_of(pod, typed, said):
+    result = await pod.run("bash", stdin=f"{typed}\nexit\n", tty=True)
+    assert said in result.out.splitlines()
+    assert "bash: line" not in result.out
+
+
 async def test_the_tab_key_completes_commands_files_and_variables(pod):
     typed = (
         "whoa\t\nls -d /et\t\nhead -n1 /etc/pass\t\necho $HOSTNA\t\ncd /tmp\n: > 'a b'\nls a\t\n"

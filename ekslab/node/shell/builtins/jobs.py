@@ -26,7 +26,8 @@ async def _wait(shell: Shell, argv: list[str]) -> int:
         for number, job in list(shell.jobs.items()):
             if await shell.wait_for(job.process) is None:
                 return 128 + abi.SIGTERM
-            shell.jobs.pop(number, None)
+            if not shell.interactive:  # else it is told of before the next prompt
+                shell.jobs.pop(number, None)
         return 0
     status = 0
     for word in words:
