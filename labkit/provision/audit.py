@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
+from textwrap import indent
 
 from labkit.aws import NoClusterError, translated_errors
 from labkit.kube.objects import LAB_LABELS
-from labkit.provision.parts import is_tagged
-from labkit.provision.steps import STEPS
-from labkit.show import AsTable, Table
+from labkit.provision.manifests import ManifestPart
+from labkit.provision.parts import Part, is_tagged
+from labkit.provision.steps import STEPS, Step
+from labkit.show import AsTable, Cli, Table
 from labkit.target import Target
+
+_TEARDOWN = Cli("labkit teardown")
 
 # Kinds of objects that may have the lab's label.
 _LABELLED = (
@@ -36,6 +41,25 @@ _NAMED = (
 )
 
 
+# What removes a thing that isn't a Kubernetes object by hand, by its kind.
+_COMMANDS = {
+    "alarm": "aws cloudwatch delete-alarms --alarm-names {name}",
+    "dashboard": "aws cloudwatch delete-dashboards --dashboard-names {name}",
+    "SNS topic": "aws sns delete-topic --topic-arn {arn}",
+    "SQS queue": 'aws sqs delete-queue --queue-url "$(aws sqs get-queue-url --queue-name {name} --output text)"',
+    "Lambda function": "aws lambda delete-function --function-name {name}",
+    "event invoke config": "aws lambda delete-function-event-invoke-config --function-name {name}",
+    "permission": "aws lambda remove-permission --function-name {FunctionName} --statement-id {name}",
+    "log group": "aws logs delete-log-group --log-group-name {name}",
+    "metric filter": "aws logs delete-metric-filter --log-group-name {logGroupName} --filter-name {name}",
+    "subscription filter": "aws logs delete-subscription-filter --log-group-name {logGroupName} --filter-name {name}",
+    "IAM role": "aws iam delete-role --role-name {name}",
+    "inline policy": "aws iam delete-role-policy --role-name {role} --policy-name {name}",
+    "OIDC provider": "aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {arn}",
+    "Helm release": "helm uninstall {name} --namespace {namespace} --wait --ignore-not-found",
+}
+
+
 @dataclass(frozen=True)
 class Left:
     """Something of the workshop that is still there."""
@@ -44,17 +68,31 @@ class Left:
     name: str
     why: str
     """Why it counts: `made by step ...`, `has the workshop's name`, `carries the workshop's tag`."""
+    cli: Cli
+    """The command that removes it."""
 
 
 @dataclass(frozen=True, repr=False)
 class Audit(AsTable):
-    """What is left. `clean` if nothing is."""
+    """What is left. `clean` if nothing is; `cli` are the commands that remove it."""
 
     left: tuple[Left, ...]
 
     @property
     def clean(self) -> bool:
         return not self.left
+
+    @property
+    def cli(self) -> Cli:
+        """What removes all of it: the teardown for what it takes, and a command for each other thing."""
+        others = [item.cli for item in reversed(self.left) if item.cli != _TEARDOWN]
+        return Cli("\n".join(dict.fromkeys([*(item.cli for item in self.left if item.cli == _TEARDOWN), *others])))
+
+    def __repr__(self) -> str:
+        return super().__repr__() + ("" if self.clean else f"\nThis removes it:\n{indent(self.cli, '  ')}")
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + ("" if self.clean else f"This removes it:{self.cli._repr_html_()}")
 
     def _table(self) -> Table:
         rows = tuple((item.kind, item.name, item.why) for item in self.left)
@@ -88,12 +126,34 @@ def audit(target: Target) -> Audit:
                 if state and key not in left:
                     owned = record is not None or part.is_owned(target, found)
                     why = f"made by step {step.name}" if owned else "has the workshop's name"
-                    left[key] = Left(*key, why)
+                    cli = _TEARDOWN if owned else _removal(target, *key, part, step)
+                    left[key] = Left(*key, why, cli)
         for kind, name in _tagged(target):
-            left.setdefault((kind, name), Left(kind, name, "carries the workshop's tag"))
+            left.setdefault((kind, name), Left(kind, name, "carries the workshop's tag", _removal(target, kind, name)))
         for kind, name in _named(target):
-            left.setdefault((kind, name), Left(kind, name, "has the workshop's name"))
+            left.setdefault((kind, name), Left(kind, name, "has the workshop's name", _removal(target, kind, name)))
     return Audit(tuple(item for key, item in left.items() if key not in found_before))
+
+
+def _removal(target: Target, kind: str, name: str, part: Part | None = None, step: Step | None = None) -> Cli:
+    """The command that removes a thing; where its kind has none of its own, those that undo the step."""
+    namespace, _, bare = name.rpartition("/")
+    if kind == "Secret" and (revision := re.fullmatch(r"sh\.helm\.release\.v1\.(.+)\.v\d+", bare)):
+        return Cli(_COMMANDS["Helm release"].format(name=revision[1], namespace=namespace))
+    if template := _COMMANDS.get(kind):
+        arn = target.aws.arn("iam", f"oidc-provider/{name}") if kind == "OIDC provider" else target.aws.arn("sns", name)
+        request = getattr(part, "request", {})
+        names = {
+            **request,
+            "name": name,
+            "arn": arn,
+            "role": getattr(part, "role", ""),
+            "namespace": getattr(part, "namespace", ""),
+        }
+        return Cli(template.format_map({key: shlex.quote(str(value)) for key, value in names.items()}))
+    if step is not None and not isinstance(part, ManifestPart):
+        return Cli(step.undo_cli(target))
+    return Cli(f"kubectl delete {kind.lower()} {bare}{f' -n {namespace}' if namespace else ''}")
 
 
 def _tagged(target: Target) -> list[tuple[str, str]]:
