@@ -65,3 +65,13 @@ def test_every_command_explains_itself() -> None:
         result = CliRunner().invoke(main, [name, "--help"])
         assert result.exit_code == 0, (name, result.output)
         assert "Usage:" in result.output
+    # Click notes a command's help options when it is used first, so this takes a new process.
+    code = """
+from click.testing import CliRunner
+from labkit.cli import COMMANDS, main
+for words in ([], *([name] for name in COMMANDS), ["rules", "check"], ["attack", "run"]):
+    result = CliRunner().invoke(main, [*words, "-h"])
+    assert result.output.startswith("Usage:"), (words, result.output)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

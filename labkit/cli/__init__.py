@@ -110,6 +110,11 @@ _METHODS = {name: name for name in ("alerts", "apply", "audit", "exec", "teardow
     "status": "apply --help",
     "undo": "teardown",
 }
+# Other calls -> the command that does the same.
+_CALLS = {
+    "labkit.attacks.catalogue()": "labkit attack list",
+    "lab.falco_rules()": "kubectl exec -n falco daemonset/falco -c falco -- falco -L -o json_output=false",
+}
 
 
 def as_commands(text: str) -> str:
@@ -124,7 +129,9 @@ def as_commands(text: str) -> str:
     argument = r'(?:"[^"\n]*"|\'[^\'\n]*\')'
     calls = rf"`?\blab\.(?P<method>{'|'.join(_METHODS)})\((?P<arguments>(?:{argument}(?:, )?)*)\)`?"
     text = re.sub(calls, command, text).replace("`Lab.connect()` again", "run this again")
-    return text.replace("labkit.attacks.catalogue()", "`labkit attack list`")
+    for python, typed in _CALLS.items():
+        text = text.replace(python, f"`{typed}`")
+    return text
 
 
 def _shortened(line: str, width: int = 1000) -> str:
@@ -146,7 +153,7 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@click.group(cls=_LazyGroup)
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="labkit")
 def main() -> None:
     """Falco on Amazon EKS, a workshop: start the embedded lab, run the chapters, look at alerts."""

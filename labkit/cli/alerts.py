@@ -20,6 +20,7 @@ from labkit.alerts.parse import parse
 from labkit.alerts.reader import found, reading
 from labkit.alerts.times import epoch_ms, utc
 from labkit.calls import near
+from labkit.cli import as_commands
 from labkit.cli.parameters import running
 from labkit.show import counted, terminal_width
 
@@ -57,7 +58,7 @@ def alerts(
     if follow:
         for rule in rules:
             if unknown := unknown_rule(lab.target, rule):
-                click.echo(f"Warning: {unknown}", err=True)
+                click.echo(as_commands(f"Warning: {unknown}"), err=True)
         click.echo(f"Following log group {group}; Ctrl-C ends it.", err=True)
         batches = map(choice.events, follow_events(client, group, start, filter_pattern=choice.pattern()))
     else:

@@ -109,6 +109,17 @@ def test_a_similar_rule_is_named_where_there_is_none_of_the_name() -> None:
     assert "Did you mean 'Terminal shell in container'?" in result.stderr
 
 
+@pytest.mark.usefixtures("logged", "labkit")
+def test_following_a_rule_that_is_not_there_says_so_with_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.cli.alerts.follow_events", lambda *_, **__: iter(()))
+    result = CliRunner().invoke(alerts, ["--follow", "--rule", "terminal shell"], catch_exceptions=False)
+    warning = result.stderr.splitlines()[0]
+    assert warning.startswith("Warning: Falco has loaded no rule 'terminal shell'. Did you mean 'Terminal shell in")
+    assert "`labkit apply custom-rules`" in warning
+    assert "falco -L -o json_output=false` lists those it has" in warning
+    assert "lab." not in warning
+
+
 @pytest.mark.usefixtures("labkit")
 def test_following_has_no_end() -> None:
     result = CliRunner().invoke(alerts, ["--follow", "--limit", "5"])

@@ -140,7 +140,11 @@ def test_a_command_tells_that_it_starts_a_lab_anew(ended: Callable[..., Result])
         ("labkit.attacks.catalogue() shows all.", "`labkit attack list` shows all."),
         ("Is it in lab.alerts()?", "Is it in `labkit alerts`?"),
         ("get new ones, then `Lab.connect()` again.", "get new ones, then run this again."),
-        ("lab.falco_rules() lists them; lab.apply(step)", "lab.falco_rules() lists them; lab.apply(step)"),
+        (
+            "lab.falco_rules() lists.",
+            "`kubectl exec -n falco daemonset/falco -c falco -- falco -L -o json_output=false` lists.",
+        ),
+        ("lab.draft() has them; lab.apply(step)", "lab.draft() has them; lab.apply(step)"),
     ],
 )
 def test_what_to_do_is_a_command_in_a_terminal(said: str, typed: str) -> None:
