@@ -317,14 +317,16 @@ class _Parser:
         return items
 
     def _list(self, end: str) -> list[Tree]:
+        """Expressions and what ends them; a subscript (`]`) has at least one."""
         items: list[Tree] = []
         self._blank_lines()
-        while not self._is(end):
+        more = end == "]" or not self._is(end)
+        while more:
             items.append(self._expression())
             self._blank_lines()
-            if not self._take(","):
-                break
-            self._blank_lines()
+            more = self._take(",")
+            if more:
+                self._blank_lines()
         self._need(end)
         return items
 

@@ -20,6 +20,22 @@ async def test_the_lab_prints_what_mawk_printed(pod, first):
         assert (result.out, result.code) == (said["out"], said["code"]), said["argv"]
 
 
+@pytest.mark.parametrize(
+    ("source", "near"),
+    [
+        ("{ c[]++ }", "]"),
+        ("{ delete c[] }", "]"),
+        ("{ c[1,]++ }", "]"),
+        ("{ print length(1,) }", ")"),
+        ("{ f(,) }", ","),
+    ],
+)
+async def test_a_list_that_lacks_an_expression_is_a_syntax_error(pod, source, near):
+    for name in ("awk", "mawk"):  # mawk calls itself by the name it was started by
+        result = await pod.run(name, source, stdin="")
+        assert (result.code, result.err) == (2, f"{name}: line 1: syntax error at or near {near}\n")
+
+
 async def test_awk_runs_commands_and_writes_files_as_processes_do(pod):
     await pod.sh('awk \'BEGIN {system("id"); print "x" > "/tmp/made"; "whoami" | getline name; print name}\'')
     assert {event["proc.cmdline"] for event in pod.seen("execve", proc_pname="sh")} >= {"id", "whoami"}
