@@ -244,7 +244,8 @@ class Sink(OpenFile):
         on_close: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(flags=abi.O_WRONLY)
-        self.inode = Pipe()
+        self.inode: Pipe = Pipe()
+        self.inode.writers += 1
         self._stream = stream
         self._on_close = on_close
 
@@ -262,6 +263,8 @@ class Sink(OpenFile):
         return len(data)
 
     def closed(self) -> None:
+        self.inode.writers -= 1
+        self.inode.end_changed()
         if self._on_close is not None:
             self._on_close()
 

@@ -224,12 +224,14 @@ def _open_inode(process: Task, inode: Inode, name: str, name_raw: str, flags: in
 
 
 def _open_pipe(process: Task, pipe: Pipe, name: str, flags: int) -> OpenFile:
-    # /dev/stdout, or another process's /proc/1/fd/1, where the output leaves the node: the same end again.
+    # /dev/stdout, or another process's /proc/1/fd/1, where the output leaves the node: the same end again. What was
+    # written there has left: a reader waits, until the last writer is gone.
+    reading = flags & abi.O_ACCMODE == abi.O_RDONLY
     for owner in (process, *process.kernel.processes.values()):
         for descriptor in owner.fds.values():
-            if descriptor.inode is pipe and isinstance(descriptor, Sink | Source):
+            if descriptor.inode is pipe and isinstance(descriptor, Source if reading else Sink | Source):
                 descriptor.references += 1
                 return descriptor
-    if flags & abi.O_ACCMODE == abi.O_RDONLY:
+    if reading:
         return PipeReader(pipe, name)
     return PipeWriter(pipe, name)
