@@ -13,6 +13,7 @@ from labkit.attacks.catalogue import catalogue
 from labkit.attacks.runner import run
 from labkit.cli import as_commands
 from labkit.cli.parameters import FileName, Seconds, running
+from labkit.cli.shell import open_input, session
 
 
 @click.group()
@@ -47,8 +48,21 @@ def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> N
         sys.exit(1)
 
 
-@click.command("exec")
-@click.option("--tty", is_flag=True, help="Give the command a terminal.")
+class _Exec(click.Command):
+    """A command whose options may come after the pod if `--` ends them, as kubectl's; else they are the program's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_interspersed_args = "--" in args
+        rest = super().parse_args(ctx, args)
+        argv = ctx.params.get("argv") or ("",)
+        if "--" not in args and argv[0].startswith("-"):
+            raise click.UsageError(f"{argv[0]} is no program: write `--` before the program, or options first.", ctx)
+        return rest
+
+
+@click.command("exec", cls=_Exec)
+@click.option("--tty", "-t", is_flag=True, help="Give the command a terminal.")
+@click.option("--interactive", "-i", is_flag=True, help="Connect it with your input and output; -it as in kubectl.")
 @click.option("--stdin", help="Text that is typed into it.")
 @click.option("--container", "-c", default="", help="Container; by default the pod's first.")
 @click.option(
@@ -57,11 +71,24 @@ def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> N
 @click.argument("pod")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(
-    tty: bool, stdin: str | None, container: str, record: Path | None, pod: str, argv: tuple[str, ...]
+    tty: bool,
+    interactive: bool,
+    stdin: str | None,
+    container: str,
+    record: Path | None,
+    pod: str,
+    argv: tuple[str, ...],
 ) -> None:
     """Run ARGV in POD (a pod, namespace/pod or deploy/name) and exit with its exit code."""
+    if interactive and stdin is not None:
+        raise click.UsageError("--interactive takes your input, --stdin a text: leave one of them out.")
+    if interactive:
+        open_input()
     lab = running()
     with lab.record(record) if record else nullcontext():
+        if interactive:
+            place = lab.kube.place(pod, lab.settings.app_namespace, container)
+            sys.exit(session(lab, place, argv, tty=tty, greets=False))
         result = lab.exec(pod, *argv, tty=tty, stdin=stdin, container=container)
     click.echo(result.stdout, nl=False)
     click.echo(result.stderr, nl=False, err=True)

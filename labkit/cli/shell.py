@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from labkit.cli.parameters import running
 from labkit.kube import Place
 from labkit.kube.terminal import Terminated, is_terminal
 from labkit.settings import Settings
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
 
 _KILLED = 128 + 9
 
@@ -39,14 +43,27 @@ def shell(namespace: str, container: str, pod: str, argv: tuple[str, ...]) -> No
     At a terminal it is what `kubectl exec -it POD -- bash` is: keys go to the pod, Ctrl-D or `exit` ends it. With
     input or output that is no terminal, it is `kubectl exec -i`. The exit code is that of the program.
     """
-    if sys.stdin is None:  # closed: or a connection would get its number
-        os.open(os.devnull, os.O_RDONLY)
+    open_input()
     lab = running()
-    tty = is_terminal()
     place = lab.kube.place(pod, namespace or lab.settings.app_namespace, container)
+    sys.exit(session(lab, place, argv, tty=True))
+
+
+def open_input() -> None:
+    """Opens standard input if it is closed: or a connection would get its number."""
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+
+
+def session(lab: Lab, place: Place, argv: tuple[str, ...], *, tty: bool, greets: bool = True) -> int:
+    """Connects a program in a pod with this process's input and output; its exit code.
+
+    `tty` gives it this process's terminal, if input and output are one; `greets` tells then where it is.
+    """
+    tty = tty and is_terminal()
 
     def greeting() -> None:
-        if tty:
+        if tty and greets:
             click.echo(f"{where(place, lab.settings)}\r", err=True)
 
     try:
@@ -59,7 +76,7 @@ def shell(namespace: str, container: str, pod: str, argv: tuple[str, ...]) -> No
         click.echo(
             "labkit: It was killed in the pod (exit code 137), as when the pod is deleted or the lab ends.", err=True
         )
-    sys.exit(code)
+    return code
 
 
 def where(place: Place, settings: Settings) -> str:

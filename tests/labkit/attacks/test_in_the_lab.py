@@ -82,9 +82,9 @@ def environ(home: Path, workshop: Path) -> dict[str, str]:
 def labkit(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the `labkit` command."""
 
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*LABKIT, *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False
+            [*LABKIT, *arguments], env=environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )
 
     return command
@@ -102,6 +102,29 @@ def test_exec_passes_on_output_and_exit_code(labkit: Labkit) -> None:
     done = labkit("exec", "deploy/nowhere", "--", "id")
     assert done.returncode == 1
     assert "nowhere" in done.stderr
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_takes_kubectls_options(labkit: Labkit) -> None:
+    for words in (
+        ["-i", "deploy/nginx"],
+        ["-it", "deploy/nginx"],
+        ["deploy/nginx", "-i", "-t"],
+        ["deploy/nginx", "-it"],
+    ):
+        # With a pipe for input there is no terminal to give, as kubectl has it.
+        done = labkit("exec", *words, "--", "sh", "-c", "cat; exit 3", stdin="from here\n")
+        assert (done.stdout, done.returncode) == ("from here\n", 3), done.stderr
+    assert "/dev/pts/" in labkit("exec", "-t", "deploy/nginx", "--", "tty").stdout
+    assert labkit("exec", "deploy/nginx", "head", "-c", "4", "/etc/os-release").stdout == "PRET"  # head's option
+    assert "Usage" in labkit("exec", "-h").stdout
+    for words, said in (
+        (["-i", "--stdin", "a", "deploy/nginx", "--", "cat"], "leave one of them out"),
+        (["deploy/nginx", "-t", "tty"], "-t is no program: write `--` before the program, or options first."),
+    ):
+        done = labkit("exec", *words)
+        assert done.returncode == 2
+        assert said in done.stderr
 
 
 @pytest.mark.usefixtures("lab")
