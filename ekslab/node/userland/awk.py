@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import posixpath
 import random
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -134,8 +135,23 @@ class _Parser:
 
     def _need(self, word: str) -> None:
         if not self._take(word):
-            shown = self.word.strip() or ("end of file" if self.kind == "end" else "end of line")
-            raise _Wrong(f"line {self._line()}: syntax error at or near {shown}")
+            raise self._unexpected()
+
+    def _unexpected(self) -> _Wrong:
+        """What mawk says of the token that it can't use here: first that a parenthesis or brace isn't closed."""
+        marks = [
+            match[0][-1:] for match in _TOKEN.finditer(self.text, 0, self.at) if match.lastgroup in ("mark", "call")
+        ]
+        if self.word:
+            marks = marks[:-1] if self.kind == "mark" else marks
+        parentheses, braces = (marks.count(one) - marks.count(other) for one, other in ("()", "{}"))
+        shown = self.word.strip() or ("end of file" if self.kind == "end" else "end of line")
+        line = self._line()
+        if parentheses > 0 and (self.kind in ("end", "newline") or self._is(";", "}")):
+            return _Wrong(f"line {line}: missing ) near {'end of line' if self.kind == 'end' else shown}")
+        if braces > 0 and (self.kind == "end" or self._is("BEGIN", "END")):
+            return _Wrong(f"line {line + (self.kind == 'end')}: missing }} near {shown}")
+        return _Wrong(f"line {line}: syntax error at or near {shown}")
 
     def _blank_lines(self, *, semicolons: bool = False) -> None:
         while self.kind == "newline" or (semicolons and self._is(";")):
@@ -179,7 +195,7 @@ class _Parser:
         self._blank_lines(semicolons=True)
         while not self._is("}"):
             if self.kind == "end":
-                raise _Wrong(f"line {self._line()}: syntax error at or near end of file")
+                raise self._unexpected()
             statements.append(self._statement())
             self._blank_lines(semicolons=True)
         self._advance()
@@ -206,13 +222,13 @@ class _Parser:
         if self.kind == "keyword" and self.word not in ("getline", "in"):
             method = getattr(self, f"_{self.word}_statement", None)
             if method is None:
-                raise _Wrong(f"line {self._line()}: syntax error at or near {self.word}")
+                raise self._unexpected()
             return method()  # type: ignore[no-any-return]
         return self._simple_end(("expression", self._expression()))
 
     def _simple_end(self, tree: Tree) -> Tree:
         if not (self._is(";", "}") or self.kind in ("newline", "end")):
-            raise _Wrong(f"line {self._line()}: syntax error at or near {self.word}")
+            raise self._unexpected()
         if self._is(";"):
             self._advance()
         return tree
@@ -491,8 +507,7 @@ class _Parser:
             if self._take("["):
                 return ("item", word, self._list("]"))
             return ("name", word)
-        shown = word.strip() or ("end of file" if kind == "end" else "end of line")
-        raise _Wrong(f"line {self._line()}: syntax error at or near {shown}")
+        raise self._unexpected()
 
     def _dollar(self) -> Tree:
         if self._is("++", "--"):
@@ -1274,10 +1289,13 @@ async def awk(p: Process) -> int:
     if p.argv[1:2] in (["-W"], ["--version"], ["-V"]) and p.argv[-1].lower() in ("version", "--version", "-v", "-w"):
         p.print("mawk 1.3.4 20250131")
         return 0
+    given = next((word for word in p.argv[1:2] if re.match(r"-(?![FvfW-]|$)|--.", word)), "")
+    if given and p.program == "mawk" and not given.startswith(("--field-separator", "--assign", "--file")):
+        return _fail(p, f"not an option: {given}")
     options = parse(p, "F:v:f:W:", {"field-separator": "F", "assign": "v", "file": "f"}, status=2, stop_at_operand=True)
     names = list(options.operands)
     if "W" in options:
-        return p.fail(f"embedded lab: the lab's awk has no option -W {options.values['W']}", 2)
+        return _fail(p, f"embedded lab: the lab's awk has no option -W {options.values['W']}")
     try:
         if "f" in options.values:
             source = "\n".join([p.read_text(name) for name in options.all("f")])
@@ -1287,7 +1305,7 @@ async def awk(p: Process) -> int:
             p.stderr.write("Usage: mawk [Options] [Program] [file ...]\n")
             return 2
     except OSError as exc:
-        return p.fail(f"couldn't open {exc.filename}: {exc.strerror}", 2)
+        return _fail(p, f"cannot open {exc.filename} ({exc.strerror})")
     interpreter: _Awk | None = None
     try:
         parser = _Parser(source)
@@ -1302,17 +1320,23 @@ async def awk(p: Process) -> int:
         for assignment in options.all("v"):
             name, equals, value = assignment.partition("=")
             if not equals or not _is_assignment(assignment):
-                return p.fail(f"improper assignment: -v {assignment}", 2)
+                return _fail(p, f"improper assignment: -v {assignment}")
             interpreter.globals[name] = _Input(_text(value))
         return await interpreter.main()
     except (_Wrong, PatternError) as exc:
         if interpreter is not None:
             await interpreter.flush()
-        return p.fail(str(exc), 2)
+        return _fail(p, str(exc))
     except (_Break, _Continue, _Return):
-        return p.fail("syntax error: break, continue or return in the wrong place", 2)
+        return _fail(p, "syntax error: break, continue or return in the wrong place")
     except RecursionError:
-        raise ProcessExit(p.fail("embedded lab: the program is nested too deeply", 2)) from None
+        raise ProcessExit(_fail(p, "embedded lab: the program is nested too deeply")) from None
+
+
+def _fail(p: Process, message: str) -> int:
+    """Reports an error by the last part of the name that mawk was started by."""
+    p.stderr.write(f"{posixpath.basename(p.argv[0])}: {message}\n")
+    return 2
 
 
 def _is_assignment(text: str) -> bool:

@@ -31,9 +31,27 @@ async def test_the_lab_prints_what_mawk_printed(pod, first):
     ],
 )
 async def test_a_list_that_lacks_an_expression_is_a_syntax_error(pod, source, near):
-    for name in ("awk", "mawk"):  # mawk calls itself by the name it was started by
+    for name in ("awk", "mawk", "/usr/bin/awk"):  # mawk calls itself by the name it was started by
         result = await pod.run(name, source, stdin="")
-        assert (result.code, result.err) == (2, f"{name}: line 1: syntax error at or near {near}\n")
+        assert (result.code, result.err) == (2, f"{name.split('/')[-1]}: line 1: syntax error at or near {near}\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("BEGIN{\nprint 1", "line 3: missing } near end of file"),
+        ("BEGIN{print (1}", "line 1: missing ) near }"),
+        ("BEGIN{f(1;}", "line 1: missing ) near ;"),
+        ("BEGIN{print 1 END{}", "line 1: missing } near END"),
+        ("{if (x {}", "line 1: syntax error at or near {"),
+        ("BEGIN{print x[}", "line 1: syntax error at or near }"),
+        ("else", "line 1: syntax error at or near else"),
+        ("--nope", "not an option: --nope"),
+    ],
+)
+async def test_mawk_says_what_is_not_closed(pod, source, said):
+    result = await pod.run("mawk", source, stdin="")
+    assert (result.code, result.err) == (2, f"mawk: {said}\n")
 
 
 async def test_awk_runs_commands_and_writes_files_as_processes_do(pod):

@@ -170,7 +170,7 @@ async def test_a_program_prints(pod, command, printed):
         ("id nobody-here", 1, "id: 'nobody-here': no such user"),
         ("kill 9999", 1, "sh: 1: kill: (9999) - No such process"),
         ("sleep x", 1, "sleep: invalid time interval 'x'"),
-        ("awk 'BEGIN{'", 2, "awk: line 1: syntax error at or near end of file"),
+        ("awk 'BEGIN{'", 2, "awk: line 2: missing } near end of file"),
         ("nc -e /bin/sh 10.88.0.1 4444", 1, "nc: invalid option -- 'e'"),
         ("mount /dev/sda /mnt", 32, "mount: /mnt: permission denied."),
         ("apt-get install nmap", 100, "E: Unable to locate package nmap"),
