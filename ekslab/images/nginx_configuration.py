@@ -110,7 +110,7 @@ def read(
     `read_text` returns a file's text or raises OSError; `glob` the files that match a pattern.
     Raises ConfigurationError.
     """
-    reader = _Reader(read_text, glob)
+    reader = _Reader(posixpath.dirname(path), read_text, glob)
     top = _Block("m")
     if options:
         reader.parse(_Tokens(None, options), top)
@@ -202,8 +202,9 @@ def _directives() -> dict[str, list[tuple[str, str]]]:
 
 
 class _Reader:
-    def __init__(self, read_text: Callable[[str], str], glob: Callable[[str], Sequence[str]]) -> None:
+    def __init__(self, folder: str, read_text: Callable[[str], str], glob: Callable[[str], Sequence[str]]) -> None:
         self.result = Configuration()
+        self._folder = folder
         self._read_text = read_text
         self._glob = glob
         self._formats = {"combined"}
@@ -258,7 +259,7 @@ class _Reader:
             self.result.types.update(dict.fromkeys((word.lower() for word in words[1:]), words[0]))
 
     def _include(self, pattern: str, block: _Block, tokens: _Tokens) -> None:
-        pattern = posixpath.join(FOLDER, pattern)
+        pattern = posixpath.join(self._folder, pattern)
         paths = self._glob(pattern) if re.search(r"[*?\[]", pattern) else (pattern,)
         for path in paths:
             self.file(path, block, tokens)
@@ -326,6 +327,8 @@ class _Reader:
 
     def _apply(self, name: str, arguments: list[str], block: _Block, tokens: _Tokens) -> None:
         value = arguments[0] if arguments else ""
+        if name in ("access_log", "error_log") and value != f"/var/log/nginx/{name.replace('_', '.')}":
+            self._ignore(f"{name} {value}")
         match name:
             case "worker_processes":
                 if value != "auto" and not value.isdecimal():

@@ -127,6 +127,7 @@ def test_directives_of_nginx_that_the_lab_knows_but_ignores() -> None:
         "limit_except",
         "deny",
     ]
+    assert load(server("access_log /tmp/a;") + "error_log stderr;").ignored == ["access_log /tmp/a", "error_log stderr"]
     stream = "stream { upstream b { server 10.0.0.1:1; } server { listen 1; proxy_pass b; } }"
     configuration = load(EVENTS + stream + "http { map $a $b { default 1; hostnames; } }")
     assert configuration.ports == []
