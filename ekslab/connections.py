@@ -10,7 +10,10 @@ import ssl
 
 from aiohttp import web
 
-_MAX_CONNECTIONS = 512  # of one server
+# Of one server. A new connection has sent no request that was read until the event loop has turned some five times, and
+# each time as many as the backlog are accepted: so many must fit beside it.
+_MAX_CONNECTIONS = 1024
+_BACKLOG = 128
 _HANDSHAKE_SECONDS = 10.0
 _FILES = 8192  # file descriptors, where the system's hard limit allows so many
 
@@ -42,7 +45,7 @@ async def serve(runner: web.AppRunner, listener: socket.socket, context: ssl.SSL
         connection,
         sock=listener,
         ssl=context,
-        backlog=128,
+        backlog=_BACKLOG,
         ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
     )
 
