@@ -148,7 +148,7 @@ import pytest
         ),
         (
             "sed -n 2p /proc/net/tcp | wc -l; head -1 /proc/self/limits | cut -c1-5; "
-            "ls /proc/self/ns | wc -l; cat /proc/keys",
+            "ls /proc/self/ns | wc -l; cat /proc/keys /proc/kallsyms",
             "0\nLimit\n8\nembedded lab: the real kernel has this file, the lab doesn't",
         ),
         ("echo 'echo $0' > /tmp/s; chmod +x /tmp/s; /tmp/s; env /tmp/s; bash -c '/tmp/s; :'", "/tmp/s\n/tmp/s\n/tmp/s"),
