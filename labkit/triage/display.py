@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pandas as pd
@@ -13,19 +14,19 @@ from labkit.show import Table, counted
 _SHOWN = 20  # rows
 
 
-class _Listed(pd.DataFrame):
+class _Listed(pd.DataFrame, ABC):
     """A frame that is displayed as a table of its first rows, unless it lacks the columns for that."""
 
     @property
     def _constructor(self) -> type[_Listed]:
         return type(self)
 
-    def _table(self) -> Table | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _table(self) -> Table | None: ...
 
+    @abstractmethod
     def _page(self, shown: Table) -> str:
         """The table as HTML that fits a notebook's page."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         shown = self._table()

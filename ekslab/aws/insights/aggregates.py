@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,17 +26,17 @@ class Aggregate:
         return AGGREGATES[self.function](self.rank)
 
 
-class Collected:
+class Collected(ABC):
     """What an aggregate has collected: `add` takes the value of a row, which isn't missing, `result` is its result."""
 
     def __init__(self, rank: float | None) -> None:
         self.rank = rank
 
-    def add(self, value: Value, row: Row) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def add(self, value: Value, row: Row) -> None: ...
 
-    def result(self) -> Value:
-        raise NotImplementedError
+    @abstractmethod
+    def result(self) -> Value: ...
 
 
 class _Count(Collected):
