@@ -79,6 +79,7 @@ class Lab:
         app_namespace: str | None = None,
         role_name: str | None = None,
         prefix: str | None = None,
+        attendee: str | None = None,
         timeout: Any = None,
         alert_timeout: Any = None,
         nodes: Any = None,
@@ -98,6 +99,7 @@ class Lab:
         * `log_group`, `log_stream`, `retention_days`: where alerts go in CloudWatch Logs, and for how long
         * `logging_namespace`, `falco_namespace`, `app_namespace`: namespaces of Fluent Bit, of Falco and of nginx
         * `role_name`: IAM role of Fluent Bit; `prefix`: beginning of the other names in AWS
+        * `attendee`: who works on a shared cluster, such as `"07"`: namespace and prefix become `attendee-07`'s own
         * `timeout`, `alert_timeout`: seconds (or `"5m"`) to wait for a rollout, and for an alert to arrive
         * `nodes`, `idle_minutes`, `aws_port`, `kubernetes_port`: the embedded lab's nodes, minutes without a request
           until it ends, and ports

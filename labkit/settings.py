@@ -49,6 +49,8 @@ class Settings:
     """IAM role of Fluent Bit's service account."""
     prefix: str = "falco-workshop"
     """What the names of metrics' namespace, alarms, topics, queues, dashboards and functions begin with."""
+    attendee: str = ""
+    """Who works on a cluster that is shared with others, such as `07`; empty: alone. `derived` says what follows."""
     timeout: float = 300.0
     """Seconds to wait for a rollout."""
     alert_timeout: float = 60.0
@@ -64,6 +66,11 @@ class Settings:
     """State folder: the embedded lab's files and the ledger. Default: `.labkit` in the workshop's folder."""
     root: Path = Path()
     """The workshop's folder: where `manifests/` and `custom-rules/` are."""
+
+    @property
+    def state(self) -> Path:
+        """Folder of what is kept for this attendee alone (ledger, progress, drafts): `home`, or one in it."""
+        return self.home / f"attendee-{self.attendee}" if self.attendee else self.home
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -86,12 +93,24 @@ class Settings:
                 raise SettingsError(f"There is no setting called {short_repr(name)}.", hint=hint)
             if value is not None:
                 values[name] = _convert(name, kinds[name], value)
+        for name, value in derived(values.get("attendee", "")).items():
+            values.setdefault(name, value)
         values.setdefault("root", workshop_root())
         values.setdefault("home", values["root"] / ".labkit")
         settings = cls(**values)
         if settings.target == "embedded" and not settings.region:
             raise SettingsError("region is ''.", hint="On the embedded lab it has to be one, such as us-east-1.")
         return settings
+
+
+def derived(attendee: str) -> dict[str, str]:
+    """The defaults that are an attendee's own on a shared cluster, by setting; none for somebody alone.
+
+    Everything else is shared: the log group, Fluent Bit, Falco and their namespaces.
+    """
+    if not attendee:
+        return {}
+    return {"app_namespace": f"attendee-{attendee}", "prefix": f"{Settings.prefix}-{attendee}"}
 
 
 _NAMESPACE = (r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "lower-case letters, digits and hyphens, at most 63")
@@ -107,6 +126,7 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "falco_namespace": _NAMESPACE,
     "app_namespace": _NAMESPACE,
     "role_name": (r"[\w+=,.@-]{1,64}", "letters, digits and + = , . @ - _, at most 64"),
+    "attendee": (r"[a-z0-9]{0,12}", "lower-case letters and digits, at most 12, such as 07"),
     "prefix": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "letters, digits, hyphens and underscores, at most 64"),
 }
 # Numbers: from, to.

@@ -173,6 +173,7 @@ VALUES = {
     "log_stream": ["", "a:b", "*", "\x01"],
     "role_name": ["", "a b", "a/b", "x" * 65],
     "prefix": ["", " ", "../x", "a b"],
+    "attendee": [" ", "A", "a-b", "../x", "é", "x" * 13],
     **{
         name: ["", "A", "a.b", "-a", "../x", "x" * 64]
         for name in ("logging_namespace", "falco_namespace", "app_namespace")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import SettingsError
-from labkit.settings import Settings, workshop_root
+from labkit.settings import Settings, derived, workshop_root
 
 
 def test_defaults_need_nothing(workshop: Path) -> None:
@@ -96,6 +97,7 @@ def test_a_number_may_be_text_with_a_sign_and_blanks_but_nothing_else() -> None:
         ("log_stream", ["any text é", "a" * 512], ["", "a:b", "a*b", "a\n", "a" * 513]),
         ("falco_namespace", ["a", "a-9", "a" * 63], ["", "A", "-a", "a-", "a" * 64]),
         ("role_name", ["a+=,.@-_", "a" * 64], ["", "a b", "a" * 65]),
+        ("attendee", ["", "07", "a" * 12], ["A", "a-b", "a" * 13, "07\n"]),
         ("prefix", ["a", "a" * 64], ["", "-a", "a" * 65]),
     ],
 )
@@ -138,3 +140,18 @@ def test_a_folder_with_one_half_of_the_workshop_is_none(tmp_path: Path, monkeypa
     assert workshop_root(tmp_path / "a" / "b") == tmp_path / "a"
     monkeypatch.chdir(tmp_path / "a" / "b")
     assert workshop_root() == tmp_path / "a"
+
+
+def test_an_attendees_names_are_derived_and_what_is_shared_is_as_of_one_alone(tmp_path: Path) -> None:
+    alone = Settings.load({}, home=tmp_path)
+    one = Settings.load({"LABKIT_ATTENDEE": "07"}, home=tmp_path)
+    changed = {f.name for f in fields(Settings) if getattr(one, f.name) != getattr(alone, f.name)}
+    assert changed == {"attendee", *derived("07")}
+    assert (one.app_namespace, one.prefix) == ("attendee-07", "falco-workshop-07")
+    assert (alone.state, one.state) == (tmp_path, tmp_path / "attendee-07")
+    assert derived("") == {}
+
+
+def test_a_name_that_is_given_wins_over_the_derived_one() -> None:
+    settings = Settings.load({"LABKIT_PREFIX": "mine"}, attendee="07", app_namespace="web")
+    assert (settings.prefix, settings.app_namespace) == ("mine", "web")
