@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from labkit.calls import near, short_repr, shortened
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 Answer = TypeVar("Answer")
+
+SESSION_NAME = "labkit"
+"""What CloudTrail shows behind the name of a role that a lab has assumed."""
 
 
 class NoClusterError(TargetError):
@@ -57,17 +60,22 @@ class Aws:
         hint: Hint,
         endpoint: str = "",
         keys: Mapping[str, str] | None = None,
+        profile: str = "",
+        role: str = "",
         before: Callable[[], None] | None = None,
     ) -> None:
         """Without `endpoint` and `keys`, boto3 finds them as it always does. `hint`: what to do if AWS doesn't answer.
 
         `before` is called before each request, and may refuse it with a `LabError`. `keys` are boto3's:
-        `aws_access_key_id`, `aws_secret_access_key`, perhaps `aws_session_token`.
+        `aws_access_key_id`, `aws_secret_access_key`, perhaps `aws_session_token`. `profile` is one of the AWS
+        configuration. With `role` (an ARN), all of that only serves to assume the role, again before its session ends.
         """
         self.region = region
         self.hint = hint
         self._endpoint = endpoint
         self._keys = dict(keys or {})
+        self._profile = profile
+        self._role = role
         self._before = before
         self._clients: dict[str, Any] = {}
 
@@ -86,14 +94,21 @@ class Aws:
     @cached_property
     def session(self) -> boto3.Session:
         """The boto3 session that clients are made from."""
+        import logging
+
         import boto3
         from botocore.session import Session
 
+        # It logs with a traceback that credentials can't be renewed, and then raises the same.
+        logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
         # With an endpoint of its own, a person's AWS_PROFILE is for something else, and may not even be there.
         own = Session(session_vars={"profile": (None, None, None, None)}) if self._endpoint else None
         if own is not None:
             own.register_component("data_loader", _models())
-        return boto3.Session(region_name=self.region, botocore_session=own, **self._keys)
+        session = boto3.Session(
+            region_name=self.region, profile_name=self._profile or None, botocore_session=own, **self._keys
+        )
+        return in_role(session, self._role, endpoint=self._endpoint) if self._role else session
 
     @overload
     def client(self, service: Literal["cloudwatch"]) -> CloudWatchClient: ...
@@ -156,6 +171,31 @@ class Aws:
         with translated_errors(self.hint):
             answer = self.client("sts").get_caller_identity()
         return Identity(answer["Account"], answer["Arn"])
+
+
+def in_role(session: boto3.Session, role: str, *, endpoint: str = "") -> boto3.Session:
+    """A session with a role's credentials: `session` assumes the role when they are needed, and before they end.
+
+    STS may refuse that in any call, with the `ClientError` of its AssumeRole.
+    """
+    import boto3
+    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+    from botocore.session import Session
+
+    source = session.get_credentials()
+    if source is None:
+        return session  # whose first call says that there are none
+    fetcher = AssumeRoleCredentialFetcher(
+        partial(session.client, endpoint_url=endpoint or None),
+        source,
+        role,
+        extra_args={"RoleSessionName": SESSION_NAME},
+    )
+    assumed = Session(session_vars={"profile": (None, None, None, None)})
+    assumed._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")  # type: ignore[attr-defined]
+    if endpoint:
+        assumed.register_component("data_loader", _models())
+    return boto3.Session(region_name=session.region_name, botocore_session=assumed)
 
 
 @cache
@@ -254,6 +294,12 @@ def translated_errors(hint: Hint = UNREACHABLE) -> Iterator[None]:
 
         if isinstance(error, aws.ClientError):
             problem = error.response["Error"]
+            if error.operation_name == "AssumeRole" and _code(error) == "AccessDenied":
+                raise TargetError(
+                    f"The role can't be assumed: {problem.get('Message', '')}",
+                    hint="Is it LABKIT_ROLE's or the profile's, and does it exist? Its trust policy has to name this "
+                    "identity, or the account and this identity's policies allow sts:AssumeRole on it.",
+                ) from error
             raise TargetError(
                 f"AWS refused {error.operation_name} ({problem['Code']}): {problem.get('Message', '')}",
                 hint=_REFUSED.get(_code(error), "Correct that and run this again."),

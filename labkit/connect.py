@@ -152,6 +152,7 @@ def _embedded(settings: Settings, start: bool) -> Target:
         settings.region,
         endpoint=lab.aws_url,
         keys={"aws_access_key_id": lab.access_key_id, "aws_secret_access_key": lab.secret_access_key},
+        role=settings.role,
         hint=hint,
         before=before,
     )
@@ -174,10 +175,12 @@ def _embedded(settings: Settings, start: bool) -> Target:
 
 def _eks(settings: Settings, partly: bool) -> Target:
     refuse_embedded()
-    region = settings.region or _found_region()
+    region = settings.region or _found_region(settings.profile)
     settings = replace(settings, region=region)
     aws = Aws(
         region,
+        profile=settings.profile,
+        role=settings.role,
         hint="Check the network, any proxy and AWS_ENDPOINT_URL; `aws sts get-caller-identity` should work.",
     )
     identity = aws.identity
@@ -224,12 +227,12 @@ def _cannot_record(namespace: str) -> AbstractContextManager[list[str]]:
     )
 
 
-def _found_region() -> str:
+def _found_region(profile: str) -> str:
     """The region that the AWS CLI would use: boto3 alone doesn't read AWS_REGION."""
     import boto3
 
     with translated_errors(""):
-        region = os.environ.get("AWS_REGION") or boto3.Session().region_name
+        region = os.environ.get("AWS_REGION") or boto3.Session(profile_name=profile or None).region_name
     if not region:
         raise TargetError(
             "No AWS region is set.", hint="Set LABKIT_REGION or AWS_REGION, or `region` in ~/.aws/config."
@@ -244,7 +247,11 @@ def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
     command = {
         "apiVersion": "client.authentication.k8s.io/v1beta1",
         "command": sys.executable,
-        "args": ["-m", "labkit.eks_token", "--cluster", settings.cluster, "--region", settings.region],
+        "args": [
+            *("-m", "labkit.eks_token", "--cluster", settings.cluster, "--region", settings.region),
+            *(("--profile", settings.profile) if settings.profile else ()),
+            *(("--role", settings.role) if settings.role else ()),
+        ],
         "interactiveMode": "Never",
     }
     certificate = cluster.get("certificateAuthority", {}).get("data", "")

@@ -11,6 +11,8 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
+from labkit.aws import Aws
+
 if TYPE_CHECKING:
     import boto3
 
@@ -18,10 +20,9 @@ if TYPE_CHECKING:
 LIFETIME = dt.timedelta(minutes=14)
 
 
-def credential(cluster: str, region: str) -> dict[str, object]:
+def credential(cluster: str, region: str, *, profile: str = "", role: str = "") -> dict[str, object]:
     """An `ExecCredential` object, which a credential plugin prints."""
-    import boto3
-
+    session = Aws(region, hint="", profile=profile, role=role).session
     expires = dt.datetime.now(dt.UTC) + LIFETIME
     return {
         "kind": "ExecCredential",
@@ -29,7 +30,7 @@ def credential(cluster: str, region: str) -> dict[str, object]:
         "spec": {},
         "status": {
             "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "token": eks_token(boto3.Session(), cluster, region),
+            "token": eks_token(session, cluster, region),
         },
     }
 
@@ -54,8 +55,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print a token for an EKS cluster.")
     parser.add_argument("--cluster", required=True)
     parser.add_argument("--region", required=True)
-    arguments = parser.parse_args()
-    print(json.dumps(credential(arguments.cluster, arguments.region)))
+    parser.add_argument("--profile", default="")
+    parser.add_argument("--role", default="")
+    print(json.dumps(credential(**vars(parser.parse_args()))))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,9 @@ class Lab:
         region: str | None = None,
         cluster: str | None = None,
         context: str | None = None,
+        profile: str | None = None,
+        role: str | None = None,
+        identity: str | None = None,
         log_group: str | None = None,
         log_stream: str | None = None,
         retention_days: Any = None,
@@ -96,6 +99,8 @@ class Lab:
         * `target`: `embedded` (default; started if it isn't running) or `eks`
         * `region`, `cluster`: AWS region, and name of the EKS cluster in it
         * `context`: kubeconfig context on `eks` (default: the cluster's own endpoint and a token)
+        * `profile`: profile of the AWS configuration on `eks`; `role`: ARN of a role to assume for everything
+        * `identity`: how Fluent Bit gets its role, `irsa` (default) or `pod-identity`
         * `log_group`, `log_stream`, `retention_days`: where alerts go in CloudWatch Logs, and for how long
         * `logging_namespace`, `falco_namespace`, `app_namespace`: namespaces of Fluent Bit, of Falco and of nginx
         * `role_name`: IAM role of Fluent Bit; `prefix`: beginning of the other names in AWS

@@ -39,6 +39,12 @@ class Settings:
     """Name of the EKS cluster."""
     context: str = ""
     """kubeconfig context on `eks`; empty means: the cluster's own endpoint and token."""
+    profile: str = ""
+    """Profile of the AWS configuration on `eks`; empty means: the credentials that boto3 finds."""
+    role: str = ""
+    """ARN of a role to assume for everything, with the credentials that are there; empty means: none."""
+    identity: str = "irsa"
+    """How Fluent Bit's service account gets its role: `irsa` or `pod-identity`."""
     log_group: str = "falco"
     log_stream: str = "alerts"
     retention_days: int = 7
@@ -120,6 +126,12 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "region": (r"|[a-z]{2,4}(-[a-z]{2,12}){1,3}-\d{1,2}", "a region's name, such as us-east-1"),
     "cluster": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "letters, digits, hyphens and underscores, at most 100"),
     "context": (r"[ -~]{0,253}", "the name of a kubeconfig context"),
+    "profile": (r"|[ -Z\^-~]{1,128}", "the name of a profile in ~/.aws/config"),
+    "role": (
+        r"|arn:aws[a-z-]{0,12}:iam::\d{12}:role/[\w+=,.@/-]{1,512}",
+        "a role's ARN, such as arn:aws:iam::111122223333:role/workshop",
+    ),
+    "identity": ("irsa|pod-identity", "'irsa' (IAM roles for service accounts) or 'pod-identity' (EKS Pod Identity)"),
     "log_group": (r"[.\-_/#A-Za-z0-9]{1,512}", "letters, digits and . - _ / #, at most 512"),
     "log_stream": (r"[^:*\x00-\x1f\x7f\ud800-\udfff]{1,512}", "text without : and *, at most 512 characters"),
     "logging_namespace": _NAMESPACE,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from ekslab.state import Endpoints
 from labkit import Lab
+from labkit.aws import Aws
 from labkit.errors import TargetError
 
 HELM = '#!/bin/sh\nexec "{python}" -m ekslab.helm "$@"\n'
@@ -103,3 +106,34 @@ def test_what_stands_in_the_way_is_said(
         endpoint(**settings)
     assert said in caught.value.message
     assert caught.value.hint
+
+
+def test_a_role_is_assumed_for_everything_and_again_before_its_session_ends(
+    endpoint: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = endpoint()
+    me, iam = lab.aws.identity, lab.aws.client("iam")
+    statement = {"Effect": "Allow", "Principal": {"AWS": me.arn}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    role = iam.create_role(RoleName="instructor", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    try:
+        aws = Aws("us-east-1", hint="", role=role)
+        assert aws.identity.arn == f"arn:aws:sts::{me.account_id}:assumed-role/instructor/labkit"
+        credentials = aws.session.get_credentials()
+        assert credentials is not None
+        key = credentials.access_key
+        later = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(minutes=50)  # noqa: E731
+        monkeypatch.setattr("botocore.credentials._local_now", later)
+        monkeypatch.setattr(credentials, "_time_fetcher", later)
+        assert aws.client("sts").get_caller_identity()["Arn"] == aws.identity.arn
+        assert credentials.access_key != key
+        iam.update_assume_role_policy(
+            RoleName="instructor", PolicyDocument=trust.replace(json.dumps(me.arn), json.dumps(f"{me.arn}-2"))
+        )
+        for arn in (role, f"{role}s"):
+            with pytest.raises(TargetError, match=r"role can't be assumed: User: .*instructors?\n") as caught:
+                endpoint(role=arn)
+            assert "trust policy has to name this identity" in caught.value.hint
+            assert caplog.records == []
+    finally:
+        iam.delete_role(RoleName="instructor")

@@ -93,6 +93,13 @@ def test_a_number_may_be_text_with_a_sign_and_blanks_but_nothing_else() -> None:
         ("region", ["us-east-1", "us-gov-west-1", "ap-southeast-12"], ["useast1", "us-east-", "us-east-1\n"]),
         ("cluster", ["a", "A_-9", "a" * 100], ["", "-a", "a b", "a" * 101]),
         ("context", ["", "arn:aws:eks:x", "a" * 253], ["é", "a\n", "a" * 254]),
+        ("profile", ["", "work", "me@example.com (dev)", "a" * 128], ["a]", "a\n", "é", "a" * 129]),
+        (
+            "role",
+            ["", "arn:aws:iam::111122223333:role/a", "arn:aws-us-gov:iam::111122223333:role/path/to/a+b@c"],
+            ["a", "arn:aws:iam::1:role/a", "arn:aws:iam::111122223333:user/a", "arn:aws:iam::111122223333:role/"],
+        ),
+        ("identity", ["irsa", "pod-identity"], ["", "IRSA", "pod_identity"]),
         ("log_group", ["/aws/falco#1", "a" * 512], ["", "a b", "a" * 513]),
         ("log_stream", ["any text é", "a" * 512], ["", "a:b", "a*b", "a\n", "a" * 513]),
         ("falco_namespace", ["a", "a-9", "a" * 63], ["", "A", "-a", "a-", "a" * 64]),
