@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_type_hints
 
@@ -78,6 +78,16 @@ class Settings:
         """Folder of what is kept for this attendee alone (ledger, progress, drafts): `home`, or one in it."""
         return self.home / f"attendee-{self.attendee}" if self.attendee else self.home
 
+    @property
+    def scope(self) -> str:
+        """The namespace that alerts are limited to: an attendee's; empty for somebody alone, who sees all."""
+        return self.app_namespace if self.attendee else ""
+
+    @property
+    def class_prefix(self) -> str:
+        """The prefix of what the instructor has made for all; alone, it is the prefix."""
+        return self.prefix.removesuffix(f"-{self.attendee}") if self.attendee else self.prefix
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Settings from `LABKIT_*` in `environ` (default: the process's) and from `overrides`, which win.
@@ -107,6 +117,12 @@ class Settings:
         if settings.target == "embedded" and not settings.region:
             raise SettingsError("region is ''.", hint="On the embedded lab it has to be one, such as us-east-1.")
         return settings
+
+
+def attendee_settings(settings: Settings, attendee: str) -> Settings:
+    """The settings of an attendee of the class that an instructor's `settings` describe. Raises `SettingsError`."""
+    name = _convert("attendee", str, attendee)
+    return replace(settings, attendee=name, **derived(name) | {"prefix": f"{settings.prefix}-{name}"})
 
 
 def derived(attendee: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import SettingsError
-from labkit.settings import Settings, derived, workshop_root
+from labkit.settings import Settings, attendee_settings, derived, workshop_root
 
 
 def test_defaults_need_nothing(workshop: Path) -> None:
@@ -162,3 +162,13 @@ def test_an_attendees_names_are_derived_and_what_is_shared_is_as_of_one_alone(tm
 def test_a_name_that_is_given_wins_over_the_derived_one() -> None:
     settings = Settings.load({"LABKIT_PREFIX": "mine"}, attendee="07", app_namespace="web")
     assert (settings.prefix, settings.app_namespace) == ("mine", "web")
+
+
+def test_an_attendees_settings_are_made_of_the_instructors() -> None:
+    instructor = Settings.load({}, prefix="spring", log_group="shared")
+    one = attendee_settings(instructor, "07")
+    assert (one.app_namespace, one.prefix, one.log_group) == ("attendee-07", "spring-07", "shared")
+    assert (instructor.scope, one.scope) == ("", "attendee-07")
+    assert (instructor.class_prefix, one.class_prefix) == ("spring", "spring")
+    with pytest.raises(SettingsError, match="attendee is 'A'"):
+        attendee_settings(instructor, "A")
