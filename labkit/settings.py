@@ -122,7 +122,8 @@ class Settings:
 def attendee_settings(settings: Settings, attendee: str) -> Settings:
     """The settings of an attendee of the class that an instructor's `settings` describe. Raises `SettingsError`."""
     name = _convert("attendee", str, attendee)
-    return replace(settings, attendee=name, **derived(name) | {"prefix": f"{settings.prefix}-{name}"})
+    namespace = derived(name)["app_namespace"]
+    return replace(settings, attendee=name, app_namespace=namespace, prefix=f"{settings.prefix}-{name}")
 
 
 def derived(attendee: str) -> dict[str, str]:
