@@ -11,6 +11,7 @@ from ekslab.aws.lambda_functions import digest
 from ekslab.identity import ServiceAccountIssuer
 from ekslab.images import registry
 from ekslab.kubernetes import Cluster
+from ekslab.kubernetes.apiserver.auth import User
 from ekslab.node import Network, Node
 from ekslab.noise import Noise
 from ekslab.state import Endpoints
@@ -45,13 +46,18 @@ class EmbeddedLab:
             credentials=endpoints.credentials,
             issuer=issuer,
             region=endpoints.region,
-            account_id=endpoints.account_id,
             name=endpoints.cluster,
             certificate=endpoints.certificate.certificate,
-            aws_authenticate=self.aws.authenticate_eks_token,
+            aws_user=self._aws_user,
         )
         self.network.serve("*.amazonaws.com", self.aws.handle)
         self.noise = Noise(self.cluster)
+
+    def _aws_user(self, token: str) -> User | None:
+        found = self.aws.eks_user(token)
+        if found is None:
+            return None
+        return User(found.name, (*found.groups, "system:authenticated"), extra=found.extra, grants=found.grants)
 
     async def start(self) -> None:
         """Start the controllers and kubelets; returns when the cluster accepts requests."""

@@ -22,7 +22,7 @@ from ekslab import memory, names
 from ekslab.aws import iam_authorization, policy_simulation, signature, wire
 from ekslab.aws.account import Account, Administrator
 from ekslab.aws.cloudwatch import CloudWatch
-from ekslab.aws.eks import Eks
+from ekslab.aws.eks import Eks, KubernetesUser
 from ekslab.aws.iam_authorization import Principal
 from ekslab.aws.lambda_functions import Lambda
 from ekslab.aws.live_tail import LiveTail
@@ -93,6 +93,7 @@ class Aws:
         self._clock = clock
         self._request_numbers = itertools.count(1)
         self._large_bodies = asyncio.Semaphore(2)
+        arn = f"arn:aws:iam::{account_id}:user/{ADMINISTRATOR}"
         self.eks = Eks(
             account_id=account_id,
             region=region,
@@ -100,9 +101,10 @@ class Aws:
             endpoint=kubernetes_url,
             certificate_authority=kubernetes_ca,
             issuer=issuer.issuer,
+            creator=arn,
+            principal_exists=lambda principal: self.account.policies_of(principal) is not None,
             clock=clock,
         )
-        arn = f"arn:aws:iam::{account_id}:user/{ADMINISTRATOR}"
         user_id = "AIDA" + names.hex_id(16, arn).upper()
         self.account = Account(
             account_id=account_id,
@@ -191,14 +193,17 @@ class Aws:
                 self.load.admit(call.operation, call.region)
             if call.operation.startswith(_STORING) and memory.is_full():
                 raise AwsError("LimitExceededException", memory.MESSAGE)
-            if call.service == "iam" or call.operation.startswith("AssumeRole"):
+            if call.service == "iam" or call.operation.startswith(("AssumeRole", "CreateAccessEntry")):
                 await self.warm_up()
             service = self._services.get(call.service)
             if service is not None and caller is not None:
                 p = wire.parameters(call)
                 self._authorize(replace(call, parameters=p), caller, service.resources(call, p))
                 return wire.response(call, await service.handle(call, p, caller), request_id), call, request_id
-            self._authorize(call, caller, iam_authorization.resources_of(call, self.account_id))
+            resources = iam_authorization.resources_of(call, self.account_id)
+            if call.service == "eks" and (principal := call.path_parameters.get("principalArn")):
+                resources = [self.eks.access.resource(principal)]
+            self._authorize(call, caller, resources)
             return self._answer(call, caller, request_id), call, request_id
         except AwsError as error:
             return error_response(_in_protocol(error, call), call.protocol, request_id, call.service), call, request_id
@@ -239,7 +244,7 @@ class Aws:
         """Raises AwsError unless the caller's policies allow the call."""
         if caller is None or (call.service == "sts" and call.operation in ("GetCallerIdentity", "AssumeRole")):
             return  # AWS asks for no permission for the first; the second is weighed together with the role's trust
-        context = {
+        context: dict[str, str | list[str]] = {
             "aws:PrincipalArn": caller.arn,
             "aws:PrincipalAccount": self.account_id,
             "aws:RequestedRegion": call.region,
@@ -273,6 +278,11 @@ class Aws:
         if call.service == "iam":
             return self.account.handle(call)
         raise unsupported(call)
+
+    def eks_user(self, token: str) -> KubernetesUser | None:
+        """The Kubernetes user behind a `k8s-aws-v1.` token; None if it is invalid or has no access entry."""
+        arn = self.authenticate_eks_token(token)
+        return self.eks.access.user(arn) if arn is not None else None
 
     def authenticate_eks_token(self, token: str) -> str | None:
         """The ARN of the caller who made a `k8s-aws-v1.` token (a presigned GetCallerIdentity); None if invalid."""

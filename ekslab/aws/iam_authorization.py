@@ -137,8 +137,12 @@ def resources_of(call: Call, account_id: str) -> list[str]:
     return ["*"]
 
 
-def condition_keys_of(call: Call) -> dict[str, str]:
+def condition_keys_of(call: Call) -> dict[str, str | list[str]]:
     """The service-specific condition keys of a call, with their values."""
+    if call.action == "cloudwatch:PutMetricAlarm":
+        kinds = ("AlarmActions", "OKActions", "InsufficientDataActions")
+        actions = [str(arn) for kind in kinds for arn in call.parameters.get(kind) or ()]
+        return {"cloudwatch:AlarmActions": actions} if actions else {}
     if call.action == "cloudwatch:PutMetricData":
         return {"cloudwatch:namespace": str(call.parameters.get("Namespace", ""))}
     if call.action == "sns:Subscribe":
@@ -151,6 +155,7 @@ def condition_keys_of(call: Call) -> dict[str, str]:
 TAGGED_WHEN_MADE = {
     "cloudwatch:PutDashboard": ("Tags", "cloudwatch:TagResource"),
     "cloudwatch:PutMetricAlarm": ("Tags", "cloudwatch:TagResource"),
+    "eks:CreateAccessEntry": ("tags", "eks:TagResource"),
     "lambda:CreateFunction": ("Tags", "lambda:TagResource"),
     "logs:CreateLogGroup": ("tags", "logs:TagResource"),
     "securityhub:EnableSecurityHub": ("Tags", "securityhub:TagResource"),

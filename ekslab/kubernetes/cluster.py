@@ -10,7 +10,7 @@ from functools import partial
 from aiohttp import web
 
 from ekslab.identity import Credentials, ServerCertificate, ServiceAccountIssuer
-from ekslab.kubernetes.apiserver.auth import Authenticator, Authorizer
+from ekslab.kubernetes.apiserver.auth import Authenticator, Authorizer, User
 from ekslab.kubernetes.apiserver.reviews import Reviews
 from ekslab.kubernetes.apiserver.server import Api
 from ekslab.kubernetes.apiserver.tables import pod_status
@@ -42,8 +42,7 @@ _HEARTBEAT_SECONDS = 10.0
 class Cluster:
     """An embedded Kubernetes cluster on simulated nodes; everything runs on one event loop.
 
-    `aws_authenticate` gives the ARN behind a `k8s-aws-v1.` token; ARNs that match one of `administrators` (patterns;
-    default: the account's users and root) are cluster administrators, other callers are refused. `certificate` is the
+    `aws_user` gives the user behind a `k8s-aws-v1.` token, None for one that the cluster refuses. `certificate` is the
     PEM certificate of the cluster's CA, which pods get. `clock` gives seconds since the epoch.
     """
 
@@ -54,19 +53,15 @@ class Cluster:
         credentials: Credentials,
         issuer: ServiceAccountIssuer,
         region: str = "us-east-1",
-        account_id: str = "111122223333",
         name: str = "falco-workshop",
-        aws_authenticate: Callable[[str], str | None] | None = None,
-        administrators: Sequence[str] | None = None,
+        aws_user: Callable[[str], User | None] | None = None,
         certificate: bytes | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = Store()
         self.registry = Registry(self.store, Admission(self.store, region), clock)
         self.kubelets = {node.name: Kubelet(node, self.registry, issuer, clock) for node in nodes}
-        if administrators is None:
-            administrators = (f"arn:aws:iam::{account_id}:user/*", f"arn:aws:iam::{account_id}:root")
-        authenticator = Authenticator(self.store, credentials, issuer, aws_authenticate, administrators)
+        authenticator = Authenticator(self.store, credentials, issuer, aws_user)
         reviews = Reviews(self.registry, authenticator, Authorizer(self.store), issuer, clock)
         self.api = Api(self.registry, reviews, self.kubelets)
         certificate = certificate or ServerCertificate.for_loopback().certificate

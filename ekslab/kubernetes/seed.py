@@ -33,6 +33,7 @@ _CORE_WRITE = [
     "pods/attach",
     "pods/eviction",
     "pods/exec",
+    "pods/portforward",
     "secrets",
     "serviceaccounts",
     "serviceaccounts/token",
@@ -61,7 +62,7 @@ _VIEW = [
 ]
 _EDIT = [
     *_VIEW,
-    _rule([""], ["secrets"], _READ),
+    _rule([""], ["pods/attach", "pods/exec", "pods/portforward", "secrets"], _READ),
     _rule([""], _CORE_WRITE, _WRITE),
     _rule(["apps"], _APPS, _WRITE),
     _rule(["batch"], ["jobs"], _WRITE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ekslab.aws.eks.access import KubernetesUser
 from ekslab.aws.eks.service import Eks
 
-__all__ = ["Eks"]
+__all__ = ["Eks", "KubernetesUser"]

@@ -1,4 +1,4 @@
-"""EKS, read-only but for tags: the lab's cluster and its node group.
+"""EKS: the lab's cluster and its node group, which are read-only but for tags, and the cluster's access entries.
 
 The cluster can be neither created nor deleted: it is the lab's Kubernetes.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from ekslab import names, versions
+from ekslab.aws.eks.access import AccessEntries
 from ekslab.aws.protocols import AwsError, Call, unsupported
 from ekslab.http import HttpResponse
 
@@ -43,8 +44,11 @@ class Eks:
         endpoint: str,
         certificate_authority: bytes,
         issuer: str,
+        creator: str,
+        principal_exists: Callable[[str], bool],
         clock: Callable[[], float],
     ) -> None:
+        """`creator` is the ARN of who made the cluster; `principal_exists` says whether IAM has a role or user."""
         self._region = region
         self._name = cluster
         self._clock = clock
@@ -55,6 +59,14 @@ class Eks:
         )
         self._tags: dict[str, dict[str, str]] = {self._arn: {}, self._nodegroup_arn: {}}
         self._roles = {part: f"arn:aws:iam::{account_id}:role/{cluster}-{part}" for part in ("cluster", "node")}
+        self.access = AccessEntries(
+            cluster=cluster,
+            cluster_arn=self._arn,
+            creator=creator,
+            node_role=self._roles["node"],
+            principal_exists=principal_exists,
+            clock=clock,
+        )
         self._subnets = [f"subnet-{names.hex_id(17, self._arn, 'subnet', zone)}" for zone in "ab"]
         self._cluster: dict[str, Any] = {
             "name": cluster,
@@ -108,6 +120,10 @@ class Eks:
             "ListPodIdentityAssociations": self._list_none("associations"),
         }
         operation = operations.get(call.operation)
+        if (entries := self.access.operations().get(call.operation)) is not None:
+            if call.operation != "ListAccessPolicies":
+                self._require_cluster(call)
+            operation = entries
         if operation is None:
             raise unsupported(call)
         return HttpResponse(200, {"Content-Type": "application/json"}, orjson.dumps(operation(call)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +14,23 @@ from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import ApiError, unauthorized
 from ekslab.kubernetes.objects.resources import Object, Resource
 from ekslab.kubernetes.objects.store import Store
-from ekslab.wildcards import wildcard
 
 MASTERS = "system:masters"
 
 
 @dataclass(frozen=True)
 class User:
-    """A caller."""
+    """A caller.
+
+    `grants` are cluster roles that it has without a binding, each with a namespace, or with "" for everywhere: what
+    the access policies of EKS allow.
+    """
 
     name: str
     groups: tuple[str, ...]
     uid: str = ""
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    grants: tuple[tuple[str, str], ...] = ()
 
     def info(self) -> Object:
         """As `UserInfo`."""
@@ -55,25 +59,19 @@ class Attributes:
 
 
 class Authenticator:
-    """Turns bearer tokens into users.
-
-    `aws_authenticate` gives the ARN behind a `k8s-aws-v1.` token; `administrators` are patterns of the ARNs that the
-    cluster lets in (on EKS: its creator and access entries), all as cluster administrators.
-    """
+    """Turns bearer tokens into users. `aws_user` gives the user behind a `k8s-aws-v1.` token, None if it is refused."""
 
     def __init__(
         self,
         store: Store,
         credentials: Credentials,
         issuer: ServiceAccountIssuer,
-        aws_authenticate: Callable[[str], str | None] | None,
-        administrators: Iterable[str],
+        aws_user: Callable[[str], User | None] | None,
     ) -> None:
         self._store = store
         self._credentials = credentials
         self._issuer = issuer
-        self._aws_authenticate = aws_authenticate
-        self._administrators = tuple(administrators)
+        self._aws_user = aws_user
 
     def user(self, authorization: str) -> User:
         """The caller with this `Authorization` header; `ANONYMOUS` without one. Raises a 401 error."""
@@ -90,10 +88,7 @@ class Authenticator:
         if hmac.compare_digest(token.encode(), self._credentials.kubernetes_token.encode()):
             return User("kubernetes-admin", (MASTERS, "system:authenticated"))
         if token.startswith("k8s-aws-v1."):
-            arn = self._aws_authenticate(token) if self._aws_authenticate else None
-            if arn is None or not any(wildcard(pattern)(arn) for pattern in self._administrators):
-                return None
-            return User(arn, (MASTERS, "system:authenticated"), extra=(("arn", (arn,)),))
+            return self._aws_user(token) if self._aws_user else None
         return self._service_account(token, audience or API_AUDIENCE)
 
     def _service_account(self, token: str, audience: str) -> User | None:
@@ -130,6 +125,9 @@ class Authorizer:
     def rules(self, user: User, namespace: str) -> list[dict[str, Any]]:
         """The policy rules a user has cluster-wide and in a namespace."""
         found: list[dict[str, Any]] = []
+        for role, scope in user.grants:
+            if scope in ("", namespace):
+                found += (self._store.get(r.CLUSTER_ROLES, "", role) or {}).get("rules") or ()
         for binding in self._store.list(r.CLUSTER_ROLE_BINDINGS):
             if _binds(binding, user):
                 found += self._role(r.CLUSTER_ROLES, "", binding)
@@ -148,6 +146,83 @@ class Authorizer:
         """Raises the 403 error with which the API server refuses what RBAC does not allow."""
         if not self.allows(user, wanted):
             raise _refused(user, wanted)
+
+    def check_grant(self, user: User, resource: Resource, obj: Object) -> None:
+        """Raises the 403 error for a role, or a binding of one, that gives more than the user has.
+
+        `escalate` on roles and `bind` on a role allow it all the same.
+        """
+        namespace = str(obj["metadata"].get("namespace", ""))
+        if resource in (r.ROLES, r.CLUSTER_ROLES):
+            wanted, rules = (
+                Attributes("escalate", r.ROLES.group, resource.plural, "", namespace),
+                obj.get("rules") or (),
+            )
+        else:
+            reference = obj["roleRef"]
+            kind = r.ROLES if reference["kind"] == "Role" else r.CLUSTER_ROLES
+            scope = namespace if kind is r.ROLES else ""
+            wanted = Attributes("bind", kind.group, kind.plural, "", namespace, reference["name"])
+            rules = self._role(kind, scope, obj)
+        if self.allows(user, wanted):
+            return
+        held = self.rules(user, namespace)
+        missing = [rule for rule in rules if not all(_any_covers(held, one) for one in _singly(rule))]
+        if missing:
+            groups = ",".join(f'"{group}"' for group in user.groups)
+            name = obj["metadata"]["name"]
+            message = (
+                f'{resource.qualified} "{name}" is forbidden: user "{user.name}" (groups=[{groups}]) is attempting to '
+                "grant RBAC permissions not currently held:\n" + "\n".join(map(_compact, missing))
+            )
+            details = {"name": name, "group": resource.group, "kind": resource.plural}
+            raise ApiError(403, "Forbidden", message, details)
+
+
+def _singly(rule: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
+    """A rule as rules of one verb, group, resource and name each, or of one verb and path."""
+    for verb in rule.get("verbs") or ():
+        for path in rule.get("nonResourceURLs") or ():
+            yield {"verbs": [verb], "nonResourceURLs": [path]}
+        for group in rule.get("apiGroups") or ():
+            for resource in rule.get("resources") or ():
+                for name in rule.get("resourceNames") or [""]:
+                    yield {
+                        "verbs": [verb],
+                        "apiGroups": [group],
+                        "resources": [resource],
+                        "resourceNames": [name] if name else [],
+                    }
+
+
+def _any_covers(held: Iterable[Mapping[str, Any]], one: Mapping[str, list[str]]) -> bool:
+    def has(rule: Mapping[str, Any], key: str) -> bool:
+        values = rule.get(key) or ()
+        return "*" in values or all(value in values for value in one[key])
+
+    def covers(rule: Mapping[str, Any]) -> bool:
+        if "nonResourceURLs" in one:
+            paths = rule.get("nonResourceURLs") or ()
+            (path,) = one["nonResourceURLs"]
+            return has(rule, "verbs") and any(
+                p in ("*", path) or (p[-1:] == "*" and path.startswith(p[:-1])) for p in paths
+            )
+        named = rule.get("resourceNames") or ()
+        return all(has(rule, key) for key in ("verbs", "apiGroups", "resources")) and (
+            not named or bool(one["resourceNames"] and one["resourceNames"][0] in named)
+        )
+
+    return any(covers(rule) for rule in held)
+
+
+def _compact(rule: Mapping[str, Any]) -> str:
+    """A rule as the API server prints it."""
+    parts = [("APIGroups", "apiGroups"), ("Resources", "resources"), ("ResourceNames", "resourceNames")]
+    parts += [("NonResourceURLs", "nonResourceURLs"), ("Verbs", "verbs")]
+    shown = [
+        f"{word}:[{', '.join(f'{chr(34)}{v}{chr(34)}' for v in rule[key])}]" for word, key in parts if rule.get(key)
+    ]
+    return f"{{{', '.join(shown)}}}"
 
 
 def _binds(binding: Object, user: User) -> bool:

@@ -130,8 +130,6 @@ def _path_verb(method: str) -> str:
 
 
 def _verb(request: Request, target: Target) -> str:
-    if target.subresource in STREAMED:
-        return "create"
     if request.method == "GET" and not target.name:
         return "watch" if request.flag("watch") else "list"
     if request.method == "DELETE" and not target.name:

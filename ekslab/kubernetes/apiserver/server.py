@@ -8,6 +8,7 @@ import binascii
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -42,7 +43,7 @@ from ekslab.kubernetes.objects.errors import (
     too_many_requests,
     unauthorized,
 )
-from ekslab.kubernetes.objects.registry import Call, Registry, check_type, dry_run
+from ekslab.kubernetes.objects.registry import APPLY_PATCH, Call, Registry, check_type, dry_run
 from ekslab.kubernetes.objects.resources import Object, Resource, name_of, namespace_of
 from ekslab.kubernetes.objects.selectors import selection
 from ekslab.turns import TooLong, limited
@@ -52,6 +53,7 @@ _log = logging.getLogger(__name__)
 _HEALTH = ("healthz", "livez", "readyz")  # all that EKS shows to anonymous users
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 _STORING = tuple(_VERBS)
+_RBAC = (r.ROLES, r.ROLE_BINDINGS, r.CLUSTER_ROLES, r.CLUSTER_ROLE_BINDINGS)
 _MAX_STREAMS = 400  # watches, execs and followed logs at a time; kube-apiserver's --max-requests-inflight
 _BODY_SECONDS = 60  # in which a client has to have sent its body
 _PARSED_AT_ONCE = 64 * 1024  # bytes; what is larger is parsed in a thread, and the loop goes on meanwhile
@@ -208,16 +210,28 @@ class Api:
         pairs = [(key.lower(), value) for key, value in (headers.items() if headers else ())]
         name = next((value for key, value in pairs if key == "impersonate-user"), "")
         if not name:
+            if any(key.startswith("impersonate-") for key, _ in pairs):
+                raise bad_request("requested impersonation without impersonating a user")
             return user
-        self._reviews.authorizer.check(user, Attributes("impersonate", resource="users", name=name))
         groups = [value for key, value in pairs if key == "impersonate-group"]
         parts = name.split(":")
+        if name.startswith("system:serviceaccount:") and len(parts) == 4:
+            wanted = Attributes("impersonate", resource="serviceaccounts", namespace=parts[2], name=parts[3])
+        else:
+            wanted = Attributes("impersonate", resource="users", name=name)
+        self._reviews.authorizer.check(user, wanted)
+        for group in groups:
+            self._reviews.authorizer.check(user, Attributes("impersonate", resource="groups", name=group))
         if name.startswith("system:serviceaccount:") and len(parts) == 4 and not groups:
             groups = ["system:serviceaccounts", f"system:serviceaccounts:{parts[2]}"]
         return User(name, (*groups, "system:authenticated"))
 
     def _authorize(self, request: Request, target: Target | None) -> None:
-        self._reviews.authorizer.check(request.user, attributes(request, target))
+        wanted = attributes(request, target)
+        self._reviews.authorizer.check(request.user, wanted)
+        if target is not None and target.subresource in STREAMED and wanted.verb == "get":
+            # A WebSocket opens with GET. Since 1.35 that needs what the POST of the older protocol needs, too.
+            self._reviews.authorizer.check(request.user, replace(wanted, verb="create"))
 
     def _stream(
         self, web_request: web.Request, request: Request, target: Target | None
@@ -316,6 +330,8 @@ class Api:
             return self._metrics(request, target)
         call = self._call(request)
         code = 200
+        if resource in _RBAC and request.method in _STORING and not call.dry_run:
+            self._check_grant(request, target, call)
         match request.method, bool(target.name):
             case "GET", True:
                 obj = registry.get(resource, target.namespace, target.name)
@@ -339,6 +355,17 @@ class Api:
         return _json(
             self._representation(resource, obj, Accept.parse(request.header("accept")), request), code, call.warnings
         )
+
+    def _check_grant(self, request: Request, target: Target, call: Call) -> None:
+        """Raises the 403 error for a role or binding that would give more than the caller has."""
+        key, trial = (target.resource, target.namespace), replace(call, dry_run=True, warnings=[])
+        if request.method == "POST":
+            obj = self._registry.create(*key, _body(request, target.resource), trial)
+        elif request.method == "PUT":
+            obj = self._registry.update(*key, target.name, _body(request, target.resource), trial)
+        else:
+            obj, _ = self._patch(request, target, trial)
+        self._reviews.authorizer.check_grant(request.user, target.resource, obj)
 
     def _metrics(self, request: Request, target: Target) -> HttpResponse:
         """What a metrics server answers."""
@@ -366,6 +393,8 @@ class Api:
 
     def _patch(self, request: Request, target: Target, call: Call) -> tuple[Object, bool]:
         kind = request.header("content-type").partition(";")[0].strip()
+        if kind == APPLY_PATCH and self._registry.store.get(target.resource, target.namespace, target.name) is None:
+            self._reviews.authorizer.check(request.user, replace(attributes(request, target), verb="create"))
         return self._registry.patch(
             target.resource, target.namespace, target.name, kind, request.parsed, call, target.subresource
         )

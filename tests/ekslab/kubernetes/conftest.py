@@ -27,6 +27,7 @@ from ekslab.http import HttpRequest, HttpResponse
 from ekslab.identity import Credentials, ServerCertificate, ServiceAccountIssuer
 from ekslab.images import nginx
 from ekslab.kubernetes import Cluster
+from ekslab.kubernetes.apiserver.auth import User
 from ekslab.node import Image, ImageRegistry, Layer, Network, Node, Process, program
 
 ISSUER = "https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF"
@@ -156,9 +157,9 @@ class RunningCluster:
             credentials=self.credentials,
             issuer=self.issuer,
             certificate=self._certificate.certificate,
-            aws_authenticate={
-                "k8s-aws-v1.alice": "arn:aws:iam::111122223333:user/alice",
-                "k8s-aws-v1.robot": "arn:aws:sts::111122223333:assumed-role/robot/session",
+            aws_user={
+                "k8s-aws-v1.alice": User("alice", ("system:authenticated",), grants=(("cluster-admin", ""),)),
+                "k8s-aws-v1.bob": User("bob", ("system:authenticated",), grants=(("view", "default"),)),
             }.get,
         )
         runner = web.AppRunner(self.cluster.web_app(), access_log=None, shutdown_timeout=1.0)

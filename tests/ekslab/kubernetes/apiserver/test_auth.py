@@ -19,12 +19,18 @@ def test_nobody_gets_in_without_a_valid_token(running):
     assert requests.get(f"{running.url}/healthz", verify=str(running.ca), timeout=10).text == "ok"
 
 
-def test_aws_users_of_the_account_are_administrators_and_roles_are_not(running):
-    core = client.CoreV1Api(running.api_client("k8s-aws-v1.alice"))
-    assert core.list_node().items
-    with pytest.raises(ApiException) as error:
-        client.CoreV1Api(running.api_client("k8s-aws-v1.robot")).list_node()
-    assert error.value.status == 401
+def test_a_caller_of_aws_may_what_its_access_policies_say_and_another_is_refused(running):
+    assert client.CoreV1Api(running.api_client("k8s-aws-v1.alice")).list_node().items
+    bob = client.CoreV1Api(running.api_client("k8s-aws-v1.bob"))
+    bob.list_namespaced_pod("default")
+    for call, status in (
+        (bob.list_node, 403),
+        (lambda: bob.list_namespaced_pod("kube-system"), 403),
+        (client.CoreV1Api(running.api_client("k8s-aws-v1.robot")).list_node, 401),
+    ):
+        with pytest.raises(ApiException) as error:
+            call()
+        assert error.value.status == status
 
 
 @pytest.fixture
@@ -105,3 +111,99 @@ def test_an_administrator_may_act_as_somebody_else(running, namespace):
     )
     assert answer.status_code == 403
     assert f"system:serviceaccount:{namespace}:default" in answer.json()["message"]
+
+
+def test_acting_as_another_needs_the_right_for_each_group(account, running, api, namespace):
+    rbac = client.RbacAuthorizationV1Api(api)
+    rule = {"apiGroups": [""], "resources": ["users"], "resourceNames": ["anna"], "verbs": ["impersonate"]}
+    rbac.create_cluster_role({"metadata": {"name": f"as-anna-{namespace}"}, "rules": [rule]})
+    rbac.create_cluster_role_binding(
+        {
+            "metadata": {"name": f"as-anna-{namespace}"},
+            "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": namespace}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": f"as-anna-{namespace}"},
+        }
+    )
+    whoami = {"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}
+
+    def status(**headers):
+        return requests.post(
+            f"{running.url}/apis/authentication.k8s.io/v1/selfsubjectreviews",
+            json=whoami,
+            headers={**account.configuration.api_key, **{k.replace("_", "-"): v for k, v in headers.items()}},
+            verify=str(running.ca),
+            timeout=10,
+        ).status_code
+
+    assert status(Impersonate_User="anna") == 201
+    assert status(Impersonate_User="bert") == 403
+    assert status(Impersonate_User="anna", Impersonate_Group="system:masters") == 403
+    assert status(Impersonate_Group="system:masters") == 400
+
+
+def test_a_role_or_binding_grants_no_more_than_its_maker_has(account, api, namespace):
+    """A role and a binding may give no right that their maker lacks, unless by `escalate` and `bind`."""
+    rbac, group = client.RbacAuthorizationV1Api(api), "rbac.authorization.k8s.io"
+    rules = [
+        {"apiGroups": [group], "resources": ["roles", "rolebindings"], "verbs": ["create", "update"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]},
+        {"apiGroups": [group], "resources": ["clusterroles"], "resourceNames": ["view"], "verbs": ["bind"]},
+    ]
+    rbac.create_namespaced_role(namespace, {"metadata": {"name": "maker"}, "rules": rules})
+    subject = {"kind": "ServiceAccount", "name": "robot", "namespace": namespace}
+
+    def binding(name, kind="ClusterRole"):
+        reference = {"apiGroup": group, "kind": kind, "name": name}
+        return {"metadata": {"name": f"to-{name}"}, "subjects": [subject], "roleRef": reference}
+
+    rbac.create_namespaced_role_binding(namespace, binding("maker", "Role"))
+    robot = client.RbacAuthorizationV1Api(account)
+
+    def role(name, *rules):
+        return {"metadata": {"name": name}, "rules": list(rules)}
+
+    robot.create_namespaced_role(
+        namespace, role("less", {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]})
+    )
+    robot.create_namespaced_role_binding(namespace, binding("less", "Role"))
+    robot.create_namespaced_role_binding(namespace, binding("view"))
+    more = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
+    for refused in (
+        lambda: robot.create_namespaced_role(namespace, role("more", more)),
+        lambda: robot.replace_namespaced_role("less", namespace, role("less", more)),
+        lambda: robot.create_namespaced_role_binding(namespace, binding("cluster-admin")),
+    ):
+        with pytest.raises(ApiException) as error:
+            refused()
+        assert error.value.status == 403
+        assert (
+            "is attempting to grant RBAC permissions not currently held:\n{APIGroups:["
+            in json.loads(error.value.body)["message"]
+        )
+
+
+def test_applying_what_is_not_there_is_creating_it(account, api, running, namespace):
+    rbac = client.RbacAuthorizationV1Api(api)
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}
+    rbac.create_namespaced_role(namespace, {"metadata": {"name": "patcher"}, "rules": [rule]})
+    rbac.create_namespaced_role_binding(
+        namespace,
+        {
+            "metadata": {"name": "patcher"},
+            "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": namespace}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "patcher"},
+        },
+    )
+
+    def apply():
+        return requests.patch(
+            f"{running.url}/api/v1/namespaces/{namespace}/configmaps/new?fieldManager=test",
+            json={"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}},
+            headers={**account.configuration.api_key, "Content-Type": "application/apply-patch+yaml"},
+            verify=str(running.ca),
+            timeout=10,
+        )
+
+    assert "cannot create resource" in apply().json()["message"]
+    client.CoreV1Api(api).create_namespaced_config_map(namespace, {"metadata": {"name": "new"}})
+    assert apply().status_code == 200
