@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from labkit.causes import cause
 from labkit.errors import Hint, LabError, StepError, TargetError, UnreachableError
 from labkit.show import say
 from labkit.versions import pinned
@@ -395,17 +396,5 @@ def _complaint(output: str) -> str:
 
 
 def _hint(output: str) -> str:
-    known = {
-        "cannot re-use a name": "A release of that name exists; `helm list --all-namespaces` shows where.",
-        "another operation": "An earlier Helm call was interrupted: `helm rollback` or `helm uninstall` the release.",
-        "looks like": "The chart repository can't be reached: check the network and any proxy.",
-        "no such host": "A host name can't be resolved: check the network and any proxy.",
-        "deadline exceeded": "Pods did not become ready in time: `kubectl get pods,events` in the namespace says why.",
-        "timed out": "Pods did not become ready in time: `kubectl get pods,events` in the namespace says why.",
-        "wrong type for value": "Under `customRules`, each file name needs a block of text: put `|-` behind its colon.",
-        "failed to parse": "A values file is a map at its top, such as `customRules:`. Check its indentation.",
-        "does not emulate": "Switch it off in the values, or use a real cluster (target=eks).",
-        "no chart version found": "`labkit/versions.toml` has the version of the chart that the workshop uses.",
-        "no such file": "Check the file's name.",
-    }
-    return next((hint for text, hint in known.items() if text in output), "Correct that and run this again.")
+    found = cause("helm", output)
+    return found.mend if found else "Correct that and run this again."

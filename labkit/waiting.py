@@ -23,20 +23,24 @@ QUIET_SECONDS = 2.0
 _TICK = 0.5  # seconds between two looks at the clock
 
 
-def poll(look: Callable[[], Found | None], label: str, timeout: float) -> Found | None:
+def poll(
+    look: Callable[[], Found | None], label: str, timeout: float, doubt: Callable[[], str] = lambda: ""
+) -> Found | None:
     """The first result of `look()` that isn't None; None after `timeout` seconds.
 
-    Raises `StoppedError` on Ctrl-C; `label` says what is waited for.
+    Raises `StoppedError` on Ctrl-C; `label` says what is waited for. `doubt` is called after each look in vain: what it
+    says is shown, and it may raise.
     """
     started = time.monotonic()
     pause = FIRST_PAUSE
-    with waiting(label, timeout):
+    with waiting(label, timeout) as note:
         try:
             while True:
                 found = look()
                 left = started + timeout - time.monotonic()
                 if found is not None or left <= 0:
                     return found
+                note(doubt())
                 time.sleep(min(pause, left))
                 pause = min(pause * 1.2, LONGEST_PAUSE)
         except KeyboardInterrupt:
@@ -77,23 +81,34 @@ _line = _Line()
 
 
 @contextmanager
-def waiting(label: str, timeout: float) -> Iterator[None]:
-    """Shows what is waited for and the time gone by, from `QUIET_SECONDS` on, where a person sees it."""
+def waiting(label: str, timeout: float) -> Iterator[Callable[[str], None]]:
+    """Shows what is waited for and the time gone by, from `QUIET_SECONDS` on, where a person sees it.
+
+    Call the result with what keeps it from being there: that is shown behind it.
+    """
+    said = ""
+
+    def note(text: str) -> None:
+        nonlocal said
+        said = f" ({text})" if text else ""
+
     if not watched():
-        yield
+        yield note
         return
     started, done = time.monotonic(), threading.Event()
     owner = object()
 
     def tick() -> None:
         while not done.wait(_TICK if time.monotonic() - started >= QUIET_SECONDS else QUIET_SECONDS):
-            _line.show(owner, f"Waiting for {label}: {time.monotonic() - started:.0f} s of at most {timeout:.0f} s")
+            _line.show(
+                owner, f"Waiting for {label}: {time.monotonic() - started:.0f} s of at most {timeout:.0f} s{said}"
+            )
 
     # The context tells IPython which cell it is.
     ticking = threading.Thread(target=contextvars.copy_context().run, args=(tick,), daemon=True)
     ticking.start()
     try:
-        yield
+        yield note
     finally:
         done.set()
         ticking.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ from labkit.alerts.frame import Found
 from labkit.alerts.reader import events, whole
 from labkit.alerts.service import NoLogGroupError
 from labkit.alerts.times import When, utc
+from labkit.causes import PATIENCE
 from labkit.errors import AlertTimeoutError, ExecError, LabError
 from labkit.kube import ExecResult, Ran
 from labkit.target import Target
@@ -28,6 +30,10 @@ Condition: TypeAlias = "Callable[[pd.Series[Any]], bool] | Mapping[str, Any] | N
 
 MARKER, MARKER_RULE = ("cat", "/etc/shadow"), "Read sensitive file untrusted"
 _runs: Counter[str] = Counter()
+_LOOKS = 3.0
+"""Seconds between two looks at what may be broken meanwhile."""
+_PATIENCE = 15.0
+"""Seconds for which a broken link may mend itself: `labkit.causes` has which do, and how many times longer."""
 # Seconds without an alert after which Falco is asked whether it has the rule at all, and a log group that isn't there
 # is the broken link. (Until then one may still be made.)
 _DOUBT = 3.0
@@ -49,7 +55,7 @@ def wait_for_alert(target: Target, rule: str | None, *, where: Condition, since:
             diagnose.refuse_unknown(target, rule)
         return found
 
-    found = _poll(target, newest, label, timeout)
+    found = _poll(target, newest, label, timeout, start)
     if found is not None:
         return found
     raise _timed_out(label, timeout, diagnose.broken_link(target, rule, start, seen=len(seen[0]) if seen else 0))
@@ -117,7 +123,7 @@ def wait_for_log(target: Target, pattern: str, *, since: When | None, timeout: f
         return max((e for e in found if not is_former(e["message"])), key=lambda e: e["timestamp"], default=None)
 
     label = f"a log event with {pattern}"
-    found = _poll(target, newest, label, timeout)
+    found = _poll(target, newest, label, timeout, target.kube.now())
     if found is not None:
         return found
     raise _timed_out(label, timeout, diagnose.broken_link_of_log(target, pattern, start or utc("1h"), is_former))
@@ -138,12 +144,16 @@ def _former_canary(target: Target) -> Callable[[str], bool]:
     return is_former
 
 
-def _poll(target: Target, newest: Callable[[], Awaited | None], label: str, timeout: float) -> Awaited | None:
-    """Polls a log group that may not exist yet.
+def _poll(
+    target: Target, newest: Callable[[], Awaited | None], label: str, timeout: float, since: dt.datetime
+) -> Awaited | None:
+    """Polls a log group that may not exist yet, and shows meanwhile which link is broken.
 
-    Raises `AlertTimeoutError` before the timeout if it doesn't exist `_DOUBT` seconds later either.
+    Raises `AlertTimeoutError` before the timeout if the group doesn't exist `_DOUBT` seconds later either, or if
+    another link has been broken for as long as its cause may take to pass by itself.
     """
     started = time.monotonic()
+    next_look, broken, broken_since = started + _DOUBT, None, 0.0
 
     def look() -> Awaited | None:
         try:
@@ -154,7 +164,20 @@ def _poll(target: Target, newest: Callable[[], Awaited | None], label: str, time
                 raise _timed_out(label, min(round(waited), timeout), missing) from None
             return None  # at the end, the diagnosis says so
 
-    return poll(look, label, timeout)
+    def doubt() -> str:
+        nonlocal next_look, broken, broken_since
+        now = time.monotonic()
+        if now >= next_look:
+            found = diagnose.broken_by_now(target, since)
+            next_look = time.monotonic() + _LOOKS
+            if found is None or broken is None or (found.name, found.hint) != (broken.name, broken.hint):
+                broken_since = now
+            broken = found
+            if found and now - broken_since >= _PATIENCE * PATIENCE[found.ends]:
+                raise _timed_out(label, min(round(now - started), timeout), found)
+        return broken.finding.splitlines()[0] if broken else ""
+
+    return poll(look, label, timeout, doubt)
 
 
 def _timed_out(label: str, timeout: float, link: diagnose.Link) -> AlertTimeoutError:

@@ -15,8 +15,9 @@ from labkit.alerts.falco_rules import loaded_rules
 from labkit.alerts.reader import whole
 from labkit.aws import describe_log_group
 from labkit.calls import near, short_repr
+from labkit.causes import Ends, of_line
 from labkit.errors import LabError
-from labkit.kube import Kube, Object
+from labkit.kube import Kube, KubernetesError, Object
 from labkit.kube.objects import is_ready
 from labkit.kube.rollout import pod_problems
 from labkit.target import Target
@@ -27,49 +28,7 @@ if TYPE_CHECKING:
 
 _EVICTED = "evicted from output queue"
 _BUFFER_FULL = " Its buffer on the node is full, and the oldest alerts were dropped (storage.total_limit_size)."
-
-# A part of a line in Fluent Bit's log -> its meaning, and a hint.
-SHIPPING_FAULTS = (
-    (
-        "Rejecting the chunk without retry",
-        "The log stream was deleted. Fluent Bit drops what it has in hand, and makes the stream for the next chunk.",
-        "It won't arrive: trigger it again.",
-    ),
-    (
-        "not found and `auto_create_group` disabled",
-        "The log group didn't exist.",
-        'lab.apply("log-group"), if it is still missing. What waits is tried again within 21 seconds.',
-    ),
-    (
-        "SerializationException",
-        "CloudWatch Logs can't read what Fluent Bit sends: an alert of more than a million bytes was cut inside a "
-        "character. It is tried again for ever, with the alerts of the same second; later ones arrive.",
-        "Delete its chunk in /var/lib/fluent-bit/storage on the node, and shorten the rule's output.",
-    ),
-    (
-        "STS assume role request failed",
-        "STS refuses Fluent Bit's service account: the role's trust policy or the OIDC provider doesn't fit.",
-        'lab.apply("oidc-provider"), lab.apply("fluent-bit-role")',
-    ),
-    (
-        "AccessDenied",
-        "CloudWatch Logs refuses what Fluent Bit's role may not do.",
-        'Give the role its policy back: lab.apply("fluent-bit-role"). What was held arrives then.',
-    ),
-    (
-        "'region' is a required field",
-        "EKS gave the pod neither role nor region: its service account has no role annotation, or got it later.",
-        'lab.apply("fluent-bit-role"), then lab.apply("fluent-bit") for pods that have it.',
-    ),
-    (
-        "credential",
-        "Fluent Bit has no AWS credentials: its service account has no role.",
-        'lab.apply("fluent-bit-role"), then lab.apply("fluent-bit") for pods that have it.',
-    ),
-    (_EVICTED, "", "Trigger it again."),
-    ("[error]", "Fluent Bit reports an error.", "Correct what the message names."),
-)
-
+_READ_PODS = 5  # whose logs are read while an alert is waited for
 _TESTED_LINES = 50  # messages in a TestMetricFilter call
 CHECK_RULES = "`labkit rules check FILE` says where; correct the file and ship it again."
 
@@ -82,6 +41,26 @@ class Link:
     """`event`, `rule`, `pod log`, `shipping` or `log group`; of a finding, `forwarder`."""
     finding: str
     hint: str
+    ends: Ends = "soon"
+    """Whether it may pass by itself, as in `labkit.causes`."""
+
+
+def broken_by_now(target: Target, since: dt.datetime) -> Link | None:
+    """A link that is broken for certain, while an alert or line since `since` is still waited for: Falco, shipping.
+
+    It is asked for every few seconds, so what takes many requests (rules, filter patterns) is left to the end.
+    """
+    settings = target.settings
+    try:
+        falco = target.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
+        if any(not is_ready(pod) for pod in falco) and not any(map(is_ready, falco)):
+            return _falco_missing(target, falco)
+        carriers = _fluent_bit(target)
+        if not carriers:
+            return Link("shipping", "No Fluent Bit is running.", 'lab.apply("fluent-bit")', "slow")
+        return _shipping_fault(target, since, carriers[:_READ_PODS])
+    except KubernetesError:  # an attendee may not look there
+        return None
 
 
 def broken_link(target: Target, rule: str | None, since: dt.datetime, *, seen: int = 0) -> Link:
@@ -163,13 +142,17 @@ def _falco_missing(target: Target, pods: list[Object]) -> Link | None:
     load_error = _load_error(log)
     if load_error:
         return Link("rule", f"Falco refuses its rules: {load_error}", CHECK_RULES)
-    return Link("event", f"Falco isn't ready: {_why(target.kube, unready)}", f"`kubectl -n {namespace} describe pods`")
+    return _unready("event", "Falco", target.kube, unready, f"`kubectl -n {namespace} describe pods`")
 
 
-def _why(kube: Kube, pods: list[Object]) -> str:
-    """The reasons that Kubernetes gives for pods that aren't ready, or else the pods' names."""
-    problems = [str(problem) for pod in pods for problem in pod_problems(kube, pod)]
-    return "; ".join(problems) or ", ".join(pod["metadata"]["name"] for pod in pods)
+def _unready(link: str, program: str, kube: Kube, pods: list[Object], hint: str) -> Link:
+    """The link of a program whose pods aren't ready, with what keeps them from it."""
+    found = [problem for pod in pods for problem in pod_problems(kube, pod)]
+    why = "; ".join(map(str, found)) or ", ".join(pod["metadata"]["name"] for pod in pods)
+    known = next((problem.cause for problem in found if problem.cause and problem.cause.what), None)
+    if known is None:
+        return Link(link, f"{program} isn't ready: {why}", hint)
+    return Link(link, f"{program} isn't ready. {known.what} Kubernetes says: {why}", known.mend, known.ends)
 
 
 def _in_pod_log(target: Target, pods: list[Object], rule: str | None, since: dt.datetime) -> Link | None:
@@ -195,9 +178,10 @@ def _fluent_bit(target: Target) -> list[Object]:
     return target.kube.list("Pod", target.settings.logging_namespace, labels="app.kubernetes.io/name=fluent-bit")
 
 
-def _shipping_fault(target: Target, since: dt.datetime) -> Link | None:
-    """The fault of the running Fluent Bit, if it has one."""
-    pods = _fluent_bit(target)
+def _shipping_fault(target: Target, since: dt.datetime, pods: list[Object] | None = None) -> Link | None:
+    """The fault of the running Fluent Bit, or of some of its pods, if it has one."""
+    pods = _fluent_bit(target) if pods is None else pods
+    namespace = target.settings.logging_namespace
     unready = [pod for pod in pods if not is_ready(pod)]
     for pod in unready or pods:
         # A pod that isn't ready gave the reason at its start, perhaps long ago.
@@ -205,13 +189,12 @@ def _shipping_fault(target: Target, since: dt.datetime) -> Link | None:
             log = _log(target.kube, pod, tail=40) or _log(target.kube, pod, tail=40, previous=True)
         else:
             log = _log(target.kube, pod, since=since)
-        for sign, meaning, hint in SHIPPING_FAULTS:
-            line = next((line for line in reversed(log.splitlines()) if sign in line), "")
-            if line:
-                full = _BUFFER_FULL if _EVICTED in log else ""
-                return Link("shipping", f"{meaning}{full} Fluent Bit's log: {line.strip()}".strip(), hint)
+        if found := of_line("fluent-bit", log, namespace=namespace):
+            cause, line = found
+            full = _BUFFER_FULL if _EVICTED in log else ""
+            return Link("shipping", f"{cause.what}{full} Fluent Bit's log: {line}".strip(), cause.mend, cause.ends)
     if unready:
-        return Link("shipping", f"Fluent Bit isn't ready: {_why(target.kube, unready)}", 'lab.apply("fluent-bit")')
+        return _unready("shipping", "Fluent Bit", target.kube, unready, 'lab.apply("fluent-bit")')
     elsewhere = _other_group(target)
     if elsewhere:
         return Link("log group", f"Fluent Bit writes to {elsewhere!r} instead.", 'lab.apply("fluent-bit")')

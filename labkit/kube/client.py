@@ -10,13 +10,16 @@ import datetime as dt
 import email.utils
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from labkit.causes import cause
 from labkit.errors import Hint, StepError, StoppedError, TargetError, UnreachableError
 from labkit.kube.objects import (
     API_VERSIONS,
@@ -34,6 +37,10 @@ from labkit.waiting import waiting
 FIELD_MANAGER = "labkit"
 HELD_SECONDS = 10.0
 """How long finalizers may keep an object that is being deleted until that is an error."""
+
+
+_PASSING = (429, 500, 502, 503, 504)
+"""Statuses of an API server that can't answer now: it is being replaced, is overloaded, has lost its etcd."""
 
 
 class KubernetesError(StepError):
@@ -62,6 +69,7 @@ class Client:
         self._hint = hint or "Check the kubeconfig and its context: `kubectl cluster-info`."
         self._before = before
         self._skew = dt.timedelta()
+        self._gone_since = 0.0
         self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
 
     @cached_property
@@ -316,20 +324,39 @@ class Client:
         Raises `StepError` with the last thing `unmet()` said after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
+        reason = ""
         try:
-            with waiting(what, timeout):
+            with waiting(what, timeout) as note:
                 while True:
-                    version = self._version(path)
-                    reason = unmet()
-                    if not reason:
-                        return
-                    left = deadline - time.monotonic()
-                    if left <= 0:
-                        break
-                    self._until_change(path, version, min(left, 2.0))
+                    with self._riding_out(note):
+                        version = self._version(path)
+                        reason = unmet()
+                        if not reason:
+                            return
+                        note(reason)
+                        left = deadline - time.monotonic()
+                        if left <= 0:
+                            break
+                        self._until_change(path, version, min(left, 2.0))
         except KeyboardInterrupt:
             raise StoppedError(f"Stopped waiting for {what}.", hint="Run it again to go on waiting.") from None
         raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")
+
+    @contextmanager
+    def _riding_out(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Within a wait: an API server that doesn't answer, or can't now, is given `HELD_SECONDS` to come back."""
+        try:
+            yield
+        except (UnreachableError, KubernetesError) as error:
+            now = time.monotonic()
+            self._gone_since = self._gone_since or now
+            if getattr(error, "status", 503) not in _PASSING or now - self._gone_since >= HELD_SECONDS:
+                self._gone_since = 0.0
+                raise
+            note(error.message)
+            time.sleep(0.5)
+        else:
+            self._gone_since = 0.0
 
     def _version(self, path: str) -> str:
         """A collection's resource version: changes after it are what a watch from it reports."""
@@ -382,9 +409,10 @@ def _refused(status: int, data: bytes, method: str, path: str) -> KubernetesErro
         403: "This identity may not do that: ask for the permission, or use another kubeconfig context.",
         404: "Apply the step that makes it first: lab.status() shows the steps.",
     }
-    return KubernetesError(
-        f"Kubernetes refused {method} {path}: {said}", status=status, reason=reason, hint=hints.get(status, "")
-    )
+    namespace = re.search(r"/namespaces/([^/]+)", path)
+    known = cause("refusal", said, reason, namespace=namespace[1] if namespace else "") if method != "GET" else None
+    hint = known.mend if known and status != 401 else hints.get(status, "")
+    return KubernetesError(f"Kubernetes refused {method} {path}: {said}", status=status, reason=reason, hint=hint)
 
 
 def _root_cause(error: BaseException) -> str:

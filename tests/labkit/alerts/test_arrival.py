@@ -38,7 +38,7 @@ def test_a_missing_log_group_may_still_be_made(lab: Lab, monkeypatch: pytest.Mon
             raise answer
         return answer
 
-    assert arrival._poll(lab.target, newest, "an alert", timeout=30) == "alert"
+    assert arrival._poll(lab.target, newest, "an alert", 30, lab.kube.now()) == "alert"
     lab.undo("log-group")
 
 
@@ -79,7 +79,7 @@ def test_other_errors_end_the_wait(lab: Lab) -> None:
         raise LabError("AWS refuses these credentials.")
 
     with pytest.raises(LabError, match="refuses these credentials"):
-        arrival._poll(lab.target, newest, "an alert", timeout=10)
+        arrival._poll(lab.target, newest, "an alert", 10, lab.kube.now())
 
 
 def test_where_narrows_the_alerts_down() -> None:

@@ -93,7 +93,7 @@ def test_pods_that_no_node_takes(lab: Lab) -> None:
             assert "Unschedulable: 0/2 nodes are available: 2 node(s) were unschedulable." in caught.value.message
         state, what = states(lab)["nginx"]
         assert state == "not ready"
-        assert "0 of 1 pods are ready; pod nginx-" in what
+        assert "0 of 1 pods are ready; The nodes are cordoned: they take no new pods. pod nginx-" in what
     lab.ensure("nginx", "canary")
     assert states(lab)["nginx"][0] == states(lab)["canary"][0] == "applied"
     lab.teardown()
@@ -114,7 +114,9 @@ def test_a_node_that_is_on_its_way_is_waited_for(lab: Lab) -> None:
             "type": "Normal",
         }
         lab.kube.request("POST", lab.kube.path("v1", "Event", "default"), body=event)
-        assert not pod_problems(lab.kube, pod)
+        (problem,) = pod_problems(lab.kube, pod)
+        assert problem.cause is not None
+        assert (problem.cause.name, problem.cause.ends) == ("node-is-coming", "never")
     lab.teardown()
 
 
@@ -127,7 +129,7 @@ def test_an_image_that_is_not_there(lab: Lab) -> None:
         wait_rollout(lab.kube, "Deployment", "nginx", "default", timeout=LONG)
     state, what = states(lab)["nginx"]
     assert state == "not ready"
-    assert "container nginx: " in what
+    assert "The registry doesn't have this image" in what
     lab.undo("nginx")
 
 
@@ -153,7 +155,7 @@ def test_a_rule_that_falco_refuses_is_told_at_once_and_mended_by_the_right_one(
     assert len(seen) < 5  # told by the first looks at a pod that ended for it
     state, what = states(lab)["falco"]
     assert state == "not ready"
-    assert "container falco:" in what
+    assert "Falco refuses a rules file" in what
     lab.apply("custom-rules", files=["custom-rules/whoami.yaml"])
     assert states(lab)["falco"][0] == states(lab)["custom-rules"][0] == "applied"
 
