@@ -1,4 +1,4 @@
-"""`python -m ekslab up|down|status|env`: starts, stops and describes an embedded lab."""
+"""`python -m ekslab up|down|status|console|env`: starts, stops, describes and shows an embedded lab."""
 
 from __future__ import annotations
 
@@ -100,6 +100,13 @@ def status(home: Path, as_json: bool) -> None:
     found = client.status(home)
     click.echo(json.dumps(found.details, indent=1) if as_json else found.text)
     sys.exit(not found.running)
+
+
+@_home
+@main.command()
+def console(home: Path) -> None:
+    """Print an address that opens the lab's console in a browser of this computer. It works once, within the hour."""
+    click.echo(client.console(client.running(home)))
 
 
 @_home

@@ -32,6 +32,7 @@ __all__ = [
     "NoLabError",
     "NotRunningError",
     "Status",
+    "console",
     "ensure_running",
     "find",
     "health",
@@ -56,6 +57,7 @@ HEALTH_PATH = f"{CONTROL_PATH}health"
 RECORDING_PATH = f"{CONTROL_PATH}recording"
 LOAD_PATH = f"{CONTROL_PATH}load"
 NOISE_PATH = f"{CONTROL_PATH}noise"
+CONSOLE_PATH = f"{CONTROL_PATH}console"
 PROGRAM = [sys.executable, "-m", "ekslab.server"]
 PARENT = "EKSLAB_PARENT"
 """Environment variable with a pid: a lab that is started while it is set ends with that process."""
@@ -79,13 +81,15 @@ def ensure_running(
     aws_port: int = 0,
     kubernetes_port: int = 0,
     functions: Sequence[Path] = (),
+    diagnosis: Sequence[str] = (),
     on_loss: Callable[[Path], None] = _report_loss,
 ) -> Endpoints:
     """The running lab of the state folder `home`, started if it isn't. Safe to call from several processes at once.
 
     `idle_minutes`: the lab ends by itself after this long without a request. A port of 0 means any free one.
-    `functions` are the Python files that Lambda functions may consist of. `on_loss(home)` is called after a start if
-    the previous lab was killed; by default it prints that to standard error. Raises `EksLabError` if an argument is out
+    `functions` are the Python files that Lambda functions may consist of. `diagnosis` is a command that prints broken
+    links of the pipeline as JSON, for the console. `on_loss(home)` is called after a start if the previous lab was
+    killed; by default it prints that to standard error. Raises `EksLabError` if an argument is out
     of its range, and `NotRunningError` with the end of the lab's log if the lab doesn't start.
     """
     home = Path(home)
@@ -108,6 +112,7 @@ def ensure_running(
         options = [f"--home={home}", f"--region={region}", f"--cluster={cluster}", f"--nodes={nodes}"]
         options += [f"--idle-minutes={idle_minutes}", f"--aws-port={aws_port}", f"--kubernetes-port={kubernetes_port}"]
         options += [f"--function={file}" for file in functions]
+        options += [f"--diagnosis={word}" for word in diagnosis]
         started = _start(home, options)
     if recorded is not None:
         on_loss(home)
@@ -339,6 +344,16 @@ def set_noise(endpoints: Endpoints, rate: float, *, seed: int | None = None) -> 
     """
     body = {"rate": rate} if seed is None else {"rate": rate, "seed": seed}
     return _request(endpoints, "PUT", NOISE_PATH, json.dumps(body))
+
+
+def console(endpoints: Endpoints, *, frames: Sequence[int] = ()) -> str:
+    """An address that opens the lab's console in a browser of this computer, once and within the hour.
+
+    `frames` are ports of web servers on this computer whose pages may show it in a frame, as JupyterLab does. Raises
+    `EksLabError` if this lab has no console, `NotRunningError` if it doesn't answer.
+    """
+    url: str = _request(endpoints, "POST", CONSOLE_PATH, json.dumps({"frames": list(frames)}))["url"]
+    return url
 
 
 @contextmanager

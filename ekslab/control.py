@@ -1,4 +1,4 @@
-"""The lab's control API on the AWS port: health, recordings of system calls, AWS's load, and noise."""
+"""The lab's control API on the AWS port: health, recordings of system calls, AWS's load, noise, and the console."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ekslab.client import CONTROL_PATH, HEALTH_PATH, LOAD_PATH, NOISE_PATH, RECORDING_PATH
+from ekslab.client import CONSOLE_PATH, CONTROL_PATH, HEALTH_PATH, LOAD_PATH, NOISE_PATH, RECORDING_PATH
 from ekslab.node import subscribe
 from falcorules import Event, as_line
 
@@ -53,10 +53,17 @@ class Recording:
 class Control:
     """Serves the requests below `CONTROL_PATH`, which need the lab's token."""
 
-    def __init__(self, lab: EmbeddedLab, token: str, health: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        lab: EmbeddedLab,
+        token: str,
+        health: Callable[[], dict[str, Any]],
+        console: Callable[[], Awaitable[Any]] | None = None,
+    ) -> None:
         self._lab = lab
         self._token = token
         self._health = health
+        self._console = console
         self._recordings: dict[str, Recording] = {}
         self._numbers = itertools.count(1)
 
@@ -83,6 +90,8 @@ class Control:
                 return web.json_response(self._lab.noise.described())
             case "PUT", path if path == NOISE_PATH:
                 return await self._set_noise(await request.read())
+            case "POST", path if path == CONSOLE_PATH:
+                return await self._open_console(await request.read())
         raise web.HTTPNotFound
 
     def _load(self) -> web.Response:
@@ -101,6 +110,16 @@ class Control:
         except (ValueError, TypeError) as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return web.json_response(self._lab.noise.described())
+
+    async def _open_console(self, body: bytes) -> web.Response:
+        console = await self._console() if self._console is not None else None
+        if console is None:
+            raise web.HTTPBadRequest(text="This lab has no console: the package ekslab.console is not there.")
+        try:
+            frames = [int(port) for port in json.loads(body or b"{}").get("frames", [])]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise web.HTTPBadRequest(text=f"frames: {error}") from error
+        return web.json_response({"url": console.open(frames)})
 
     def _start(self, namespace: str) -> web.Response:
         if len(self._recordings) >= _MAX_RECORDINGS:  # the oldest was never stopped

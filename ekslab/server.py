@@ -10,7 +10,9 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
+import importlib
 import logging
 import os
 import resource
@@ -20,6 +22,7 @@ import socket
 import ssl
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +111,9 @@ async def serve(options: argparse.Namespace) -> None:
             **lab.describe(),
         }
 
-    aws_app.middlewares.insert(0, Control(lab, credentials.kubernetes_token, health).middleware)
+    console = _Console(endpoints, options.diagnosis)
+    control = Control(lab, credentials.kubernetes_token, health, console.started)
+    aws_app.middlewares.insert(0, control.middleware)
 
     servers = [await _serve(aws_app, aws_socket), await _serve(kubernetes_app, kubernetes_socket, certificate)]
     await lab.start()
@@ -126,6 +131,7 @@ async def serve(options: argparse.Namespace) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     warm_up = asyncio.create_task(lab.aws.warm_up())  # slow to load, and not always needed
+    reopened = asyncio.create_task(console.reopen())
     reasons = {
         asyncio.create_task(stop.wait()): "asked to",
         asyncio.create_task(idle.wait_until_idle(options.idle_minutes)): f"idle for {options.idle_minutes:g} minutes",
@@ -135,14 +141,44 @@ async def serve(options: argparse.Namespace) -> None:
     waits = list(reasons)
     done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     logger.info("stopping: %s", reasons[done.pop()])
-    for task in (*waits, warm_up):
+    for task in (*waits, warm_up, reopened):
         task.cancel()
+    await console.close()
     state.remove(home)
     await lab.stop()
     for listener, runner in servers:
         listener.close()
         await runner.cleanup()
     held.close()
+
+
+class _Console:
+    """The console, which is a package that may be missing: imported and started when it is first asked for."""
+
+    def __init__(self, endpoints: Endpoints, diagnosis: Sequence[str]) -> None:
+        self._endpoints = endpoints
+        self._diagnosis = diagnosis
+        self._running: Any = None
+        self._starting = asyncio.Lock()
+
+    async def started(self) -> Any:
+        """The running console; None if the lab has none."""
+        async with self._starting:
+            if self._running is None and (Path(__file__).parent / "console").is_dir():
+                module = await asyncio.to_thread(importlib.import_module, "ekslab.console.server")
+                console = module.Console(self._endpoints, self._diagnosis)
+                await console.start(functools.partial(_listen, 0))
+                self._running = console
+        return self._running
+
+    async def reopen(self) -> None:
+        """Starts the console if an earlier lab of this folder had one: pages that are open connect again."""
+        if (self._endpoints.home / "console.json").exists():
+            await self.started()
+
+    async def close(self) -> None:
+        if self._running is not None:
+            await self._running.close()
 
 
 async def _wait_for_end(pid: int) -> None:
@@ -222,6 +258,12 @@ def main() -> None:
     parser.add_argument("--kubernetes-port", type=int, default=0)
     parser.add_argument(
         "--function", type=Path, action="append", default=[], help="File that functions may consist of."
+    )
+    parser.add_argument(
+        "--diagnosis",
+        action="append",
+        default=[],
+        help="Word of the command that finds broken links.",
     )
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, default=0, help="End when this process ends.")

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +66,7 @@ def start_embedded(settings: Settings) -> Endpoints:
             aws_port=settings.aws_port,
             kubernetes_port=settings.kubernetes_port,
             functions=[Path(__file__).parent / "respond" / "forwarder.py"],
+            diagnosis=[sys.executable, "-m", "labkit.cli", "diagnose", "--json", f"--home={settings.home}"],
             on_loss=_report_loss,
         )
 
@@ -78,6 +79,17 @@ def _report_loss(home: Path) -> None:
         f"logs, alarms{applied}. A new one was started; apply again what you need.",
         file=sys.stderr,
     )
+
+
+def console_address(settings: Settings, *, frames: Sequence[int] = ()) -> str:
+    """An address that opens the running embedded lab's console once. Pages of these ports of loopback may frame it.
+
+    Raises `NoLabError`, or `NotRunningError` if it doesn't answer or has no console.
+    """
+    from ekslab import client
+
+    with labkit_errors():
+        return client.console(client.running(settings.home), frames=frames)
 
 
 def running_embedded(home: Path) -> Endpoints:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from labkit.attacks import Attack, Outcomes
     from labkit.attacks.catalogue import AttackName
     from labkit.aws import Aws
+    from labkit.console import Console
     from labkit.drafts.draft import Draft
     from labkit.exercises import Feedback
     from labkit.kube import ExecResult
@@ -322,6 +323,17 @@ class Lab:
 
         self._since = self.kube.now()
         return run(self.target, *names)
+
+    def console(self, view: str = "pipeline") -> Console:
+        """A link to the console, which shows live what happens in the embedded lab; on `eks`, links to AWS's console.
+
+        `view` is the page that it begins with: `pipeline`, `logs`, `tail`, `insights`, `metrics`, `alarms`,
+        `dashboards`, `nodes`, `pods`, `events`, `rules`, `terminal` or `findings`. The link works once, in a browser on
+        this computer. Raises `LabError` for another view.
+        """
+        from labkit.console import console
+
+        return console(self.target, view)
 
     def as_service_account(self, namespace: str, name: str) -> Aws:
         """AWS with the credentials of a service account's role, by a token of the cluster for it.

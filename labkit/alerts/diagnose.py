@@ -109,6 +109,28 @@ def broken_link_of_log(target: Target, pattern: str, since: dt.datetime, former:
     )
 
 
+def faults_now(target: Target, since: dt.datetime) -> list[Link]:
+    """What is broken of Falco, Fluent Bit and the log group as they are; what was never installed isn't broken.
+
+    Logs are read from `since` on.
+    """
+    falco = target.kube.list("Pod", target.settings.falco_namespace, labels="app.kubernetes.io/name=falco")
+    carriers = _fluent_bit(target)
+    found = [_falco_missing(target, falco) or _refused_rules(target, falco)] if falco else []
+    if carriers:
+        missing = group_missing(target)
+        found += [missing or _shipping_fault(target, since)]
+    return [link for link in found if link is not None]
+
+
+def _refused_rules(target: Target, falco: list[Object]) -> Link | None:
+    """Rules that a running Falco has refused to load: it goes on with those it had."""
+    for pod in falco:
+        if error := _load_error(_log(target.kube, pod)):
+            return Link("rule", f"Falco refuses its rules: {error}", CHECK_RULES)
+    return None
+
+
 def _any_matches(target: Target, pattern: str, lines: list[str]) -> bool:
     """Whether CloudWatch Logs says that a filter pattern matches one of the lines, newest first."""
     logs = target.aws.client("logs")

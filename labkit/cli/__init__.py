@@ -25,6 +25,8 @@ COMMANDS = {
     "down": "labkit.cli.lab:down",
     "status": "labkit.cli.lab:status",
     "env": "labkit.cli.lab:env",
+    "console": "labkit.cli.console:console",
+    "diagnose": "labkit.cli.console:diagnose",
     "lab": "labkit.jupyterlab:lab",
     "start-over": "labkit.jupyterlab:start_over",
     "run": "labkit.cli.run:run",

@@ -1,0 +1,93 @@
+"""A terminal in a pod: a WebSocket of the page, bridged to `exec` of the Kubernetes API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+import aiohttp
+from aiohttp import web
+
+from ekslab.console.access import KEY_PROTOCOL
+from ekslab.console.doors import DoorError, Doors, segment
+
+_STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
+_INPUT = 64 * 1024  # bytes of one message of the page
+# As `kubectl exec -it POD -- sh -c ...` would: bash where the image has it.
+SHELL = ("sh", "-c", "command -v bash >/dev/null && exec bash || exec sh")
+
+
+async def serve(request: web.Request, doors: Doors) -> web.StreamResponse:
+    """Bridges a page's terminal to a command in a pod: bytes are what is typed and printed, texts are sizes as JSON."""
+    query = request.query
+    offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    keys = tuple(p.strip() for p in offered if p.strip().startswith(KEY_PROTOCOL))
+    page = web.WebSocketResponse(protocols=keys, max_msg_size=_INPUT, heartbeat=30.0)
+    await page.prepare(request)
+    path = f"/api/v1/namespaces/{segment(query.get('namespace', 'default'))}/pods/{segment(query.get('pod', ''))}/exec"
+    wanted = [("stdin", "true"), ("stdout", "true"), ("tty", "true"), *(("command", word) for word in SHELL)]
+    if container := query.get("container"):
+        wanted.append(("container", container))
+    try:
+        pod = await doors.kube_socket(path, wanted)
+    except DoorError as error:
+        await page.send_str(json.dumps({"error": error.message or str(error)}))
+        await page.close()
+        return page
+    typing = asyncio.create_task(_type(page, pod))
+    try:
+        async for message in pod:
+            if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
+                continue
+            channel, data = message.data[0], message.data[1:]
+            if channel in (_STDOUT, _STDERR) and data:
+                await page.send_bytes(data)
+            elif channel == _ERROR:
+                status = json.loads(data or b"{}")
+                await page.send_str(json.dumps({"ended": status.get("message", "")}))
+    except ConnectionError:
+        pass
+    finally:
+        typing.cancel()
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await typing
+        await pod.close()
+        await page.close()
+    return page
+
+
+async def _type(page: web.WebSocketResponse, pod: aiohttp.ClientWebSocketResponse) -> None:
+    """Passes on what is typed, and the terminal's size."""
+    async for message in page:
+        if message.type is aiohttp.WSMsgType.BINARY:
+            await pod.send_bytes(bytes((_STDIN,)) + message.data)
+        elif message.type is aiohttp.WSMsgType.TEXT:
+            with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+                size = json.loads(message.data)
+                sizes = {"Width": int(size["columns"]), "Height": int(size["rows"])}
+                await pod.send_bytes(bytes((_RESIZE,)) + json.dumps(sizes).encode())
+    await pod.close()  # the page was closed: the shell gets a hang-up
+
+
+async def run(doors: Doors, namespace: str, pod: str, container: str, argv: list[str]) -> str:
+    """What a command in a pod prints, as `kubectl exec` shows it. Raises `DoorError` if it fails."""
+    query = [("stdout", "true"), ("stderr", "true"), ("container", container), *(("command", word) for word in argv)]
+    path = f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(pod)}/exec"
+    socket = await doors.kube_socket(path, query)
+    printed = {_STDOUT: bytearray(), _STDERR: bytearray()}
+    try:
+        async for message in socket:
+            if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
+                continue
+            channel, data = message.data[0], message.data[1:]
+            if channel in printed:
+                printed[channel] += data
+            elif channel == _ERROR:
+                status = json.loads(data or b"{}")
+                if status.get("status") != "Success":
+                    said = printed[_STDERR].decode("utf-8", "replace").strip()
+                    raise DoorError("", said or str(status.get("message", "the command failed")))
+    finally:
+        await socket.close()
+    return printed[_STDOUT].decode("utf-8", "replace")

@@ -1,0 +1,147 @@
+"""The console: a link to the embedded lab's own, or on EKS links to AWS's console by region and name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from falcorules import markup
+from labkit.calls import near, short_repr
+from labkit.connect import console_address
+from labkit.errors import LabError
+from labkit.settings import Settings
+from labkit.target import Target
+
+# Views of the embedded lab's console, and their names in AWS's console and in kubectl.
+VIEWS = {
+    "pipeline": "Pipeline",
+    "logs": "CloudWatch, Log groups",
+    "tail": "CloudWatch, Live Tail",
+    "insights": "CloudWatch, Logs Insights",
+    "metrics": "CloudWatch, All metrics",
+    "alarms": "CloudWatch, Alarms",
+    "dashboards": "CloudWatch, Dashboards",
+    "nodes": "Cluster, Nodes",
+    "pods": "Cluster, Pods",
+    "events": "Cluster, Events",
+    "rules": "Cluster, Falco rules",
+    "terminal": "Cluster, Terminal",
+    "findings": "Security Hub, Findings",
+}
+OPEN_BESIDE = "falco-workshop:console"
+"""The command of the extension in `labkit/shell/labextensions`, which opens an address beside the notebook."""
+
+
+@dataclass(frozen=True, repr=False)
+class Console:
+    """Links to a console, by their names; shown at the end of a cell."""
+
+    links: Mapping[str, str]
+    beside: bool = False
+    """Whether it can be opened beside the notebook in JupyterLab."""
+    note: str = ""
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.links))
+        lines = [f"  {name:<{width}}  {url}" for name, url in self.links.items()]
+        return "\n".join(["Console", *lines, *([self.note] if self.note else [])])
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name, url in self.links.items():
+            link = f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{escape(name)}</a>'
+            if self.beside:
+                arguments = escape(json.dumps({"url": url}))
+                link += (
+                    f' &nbsp; <a href="#" data-commandlinker-command="{OPEN_BESIDE}" '
+                    f'data-commandlinker-args="{arguments}">Beside this notebook (JupyterLab)</a>'
+                )
+            rows.append(f"<li>{link}</li>")
+        note = markup.styled(self.note, markup.FAINT, "div") if self.note else ""
+        return f'<b>Console</b><ul style="margin:0.2em 0">{"".join(rows)}</ul>{note}'
+
+
+def console(target: Target, view: str = "pipeline") -> Console:
+    """See `Lab.console`."""
+    if view not in VIEWS:
+        hint = f"{near(view, VIEWS)}There are: {', '.join(VIEWS)}."
+        raise LabError(f"The console has no view {short_repr(view)}.", hint=hint)
+    if target.settings.target != "embedded":
+        links = aws_links(target.settings, target.aws.identity.partition)
+        chosen = {name: url for key, (name, url) in links.items() if view in ("pipeline", key)}
+        note = "" if chosen else f"AWS's console has no such view: {VIEWS[view]}. `kubectl` shows it."
+        return Console(chosen or dict(links.values()), note=note)
+    ports = jupyter_ports()
+    url = console_address(target.settings, frames=ports)
+    if view != "pipeline":
+        url += f"&view={view}"
+    note = "The link works once and within the hour, in a browser on this computer."
+    if "JUPYTERHUB_SERVICE_PREFIX" in os.environ:
+        note = (
+            "The link is for a browser on the computer that the lab runs on. This is a JupyterHub, whose loopback your "
+            "browser can't reach: use the notebook's own cards, tables and charts."
+        )
+    return Console({f"Open the console: {VIEWS[view]}": url}, beside=bool(ports), note=note)
+
+
+def jupyter_ports() -> list[int]:
+    """The ports of this person's Jupyter servers on loopback, whose pages may show the console in a frame."""
+    try:
+        from jupyter_core.paths import jupyter_runtime_dir
+    except ImportError:
+        return []
+    ports = []
+    for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
+        try:
+            ports.append(int(json.loads(file.read_text(encoding="utf-8"))["port"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return ports
+
+
+_HOSTS = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
+
+
+def aws_links(settings: Settings, partition: str = "aws") -> dict[str, tuple[str, str]]:
+    """The pages of AWS's console: view -> its name, and the address by region and name."""
+    region, group, prefix = settings.region, settings.log_group, settings.prefix
+    host = f"https://{region}.{_HOSTS.get(partition, 'console.aws.amazon.com')}"
+    watch = f"{host}/cloudwatch/home?region={region}#"
+    query = "fields @timestamp, priority, rule\n| filter ispresent(rule)\n| sort @timestamp desc\n| limit 100"
+    detail = (
+        f"(end~0~start~-3600~timeType~'RELATIVE~unit~'seconds~editorString~'{_starred(query)}"
+        f"~source~(~'{_starred(group)}))"
+    )
+    generator = quote(quote("\\operator\\:EQUALS\\:Falco", safe=""), safe="")
+    return {
+        "logs": (f"CloudWatch, log group {group}", f"{watch}logsV2:log-groups/log-group/{_dollars(group)}"),
+        "tail": ("CloudWatch, Live Tail", f"{watch}logsV2:live-tail"),
+        "insights": ("CloudWatch, Logs Insights", f"{watch}logsV2:logs-insights$3FqueryDetail$3D{detail}"),
+        "metrics": (f"CloudWatch, metrics of {prefix}", f"{watch}metricsV2?graph=~()&query=~'{_starred(prefix)}"),
+        "alarms": (f"CloudWatch, alarms of {prefix}", f"{watch}alarmsV2:?search={quote(prefix, safe='')}"),
+        "dashboards": (f"CloudWatch, dashboard {prefix}", f"{watch}dashboards/dashboard/{quote(prefix, safe='')}"),
+        "pods": (
+            f"EKS, cluster {settings.cluster}",
+            f"{host}/eks/clusters/{quote(settings.cluster, safe='')}?region={region}&selectedTab=cluster-resources-tab",
+        ),
+        "findings": (
+            "Security Hub CSPM, findings of Falco",
+            f"{host}/securityhub/home?region={region}#/findings?search=ProductName%3D{generator}",
+        ),
+    }
+
+
+def _dollars(name: str) -> str:
+    """A name in the part of a CloudWatch address after `#`: encoded twice, with `$` for the first percent sign."""
+    return quote(quote(name, safe=""), safe="").replace("%", "$")
+
+
+def _starred(text: str) -> str:
+    """A text in the parameters of a CloudWatch view: what isn't a letter or digit as `*` and two hexadecimal digits."""
+    return re.sub(r"[^A-Za-z0-9_.-]", lambda found: "".join(f"*{byte:02x}" for byte in found[0].encode()), text)
