@@ -39,7 +39,7 @@ def test_nothing_imports_it() -> None:
 @pytest.mark.start_up
 def test_a_lab_without_the_package_starts_and_says_so(tmp_path: Path) -> None:
     for package in ("ekslab", "falcorules"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, tmp_path / package)
     shutil.rmtree(tmp_path / "ekslab" / "console")
     environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", TRY, str(tmp_path / "home")]
