@@ -143,6 +143,9 @@ def condition_keys_of(call: Call) -> dict[str, str | list[str]]:
         kinds = ("AlarmActions", "OKActions", "InsufficientDataActions")
         actions = [str(arn) for kind in kinds for arn in call.parameters.get(kind) or ()]
         return {"cloudwatch:AlarmActions": actions} if actions else {}
+    if call.action == "securityhub:BatchImportFindings":
+        findings = [finding for finding in call.parameters.get("Findings") or () if isinstance(finding, Mapping)]
+        return {"securityhub:TargetAccount": sorted({str(finding.get("AwsAccountId", "")) for finding in findings})}
     if call.action == "cloudwatch:PutMetricData":
         return {"cloudwatch:namespace": str(call.parameters.get("Namespace", ""))}
     if call.action == "sns:Subscribe":

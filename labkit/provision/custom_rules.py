@@ -20,7 +20,7 @@ from labkit.provision.falco import (
     helm_command,
     is_workshops,
     shipped_rules,
-    values_file,
+    values_files,
 )
 from labkit.provision.parts import Part
 from labkit.provision.steps import Step
@@ -63,7 +63,7 @@ class CustomRules(FalcoRelease):
         return self.settle(target, release, values, "updated" if _names(values) else "created")
 
     def delete(self, target: Target, found: Any) -> None:
-        replace(self, values=(values_file(target),)).upgrade(target)
+        replace(self, values=values_files(target)).upgrade(target)
 
     def wait_without(self, target: Target) -> None:
         with suppress(StepError):  # a Falco that isn't well is without these rules, too
@@ -90,7 +90,7 @@ def _parts(target: Target, files: File | Iterable[File] | None = None) -> list[P
     else:
         several = files if isinstance(files, Iterable) and not isinstance(files, str) else [files]
         chosen = [_found(target, file) for file in several]
-    return [CustomRules(target.settings.falco_namespace, (values_file(target), *chosen))]
+    return [CustomRules(target.settings.falco_namespace, (*values_files(target), *chosen))]
 
 
 def _found(target: Target, file: File) -> Path:
@@ -109,8 +109,8 @@ def _found(target: Target, file: File) -> Path:
 def _values(target: Target) -> dict[str, str]:
     own = shipped_rules(target) or rule_files(target)
     return {
-        "helm_upgrade": helm_command(target, [values_file(target), *own]),
-        "helm_upgrade_without_rules": helm_command(target, [values_file(target)]),
+        "helm_upgrade": helm_command(target, [*values_files(target), *own]),
+        "helm_upgrade_without_rules": helm_command(target, list(values_files(target))),
     }
 
 

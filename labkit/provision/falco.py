@@ -29,6 +29,14 @@ def values_file(target: Target) -> Path:
     return target.settings.root / "manifests" / "falco" / "values.yaml"
 
 
+def values_files(target: Target) -> tuple[Path, ...]:
+    """The workshop's values, and those that a class adds to them while it is up (`labkit class`)."""
+    more = (
+        [target.settings.root / "manifests" / "class" / "falco-values.yaml"] if target.ledger.records("class") else []
+    )
+    return (values_file(target), *more)
+
+
 def shipped_rules(target: Target) -> list[Path]:
     """The custom rules files that the release has now, as the ledger knows them."""
     return [
@@ -183,12 +191,12 @@ def helm_command(target: Target, values: Sequence[Path]) -> str:
 def _parts(target: Target) -> list[Part]:
     namespace = target.settings.falco_namespace
     # Applying this step again must not take away rules that were shipped since.
-    values = (values_file(target), *shipped_rules(target))
+    values = (*values_files(target), *shipped_rules(target))
     return [*manifest_parts(target, "falco/namespace.yaml"), FalcoRelease(namespace, values)]
 
 
 def _values(target: Target) -> dict[str, str]:
-    return {"helm_upgrade": helm_command(target, [values_file(target), *shipped_rules(target)])}
+    return {"helm_upgrade": helm_command(target, [*values_files(target), *shipped_rules(target)])}
 
 
 STEPS = [Step(STEP, "Falco on every node", (), _parts, _values)]

@@ -112,6 +112,11 @@ OFFLINE = [
     *(["alerts", "--format", value] for value in BAD),
     *(["attack", "run", "read-shadow", "--timeout", value] for value in [*BAD, "-1", "soon"]),
     *(["attack", value] for value in BAD),
+    *(["class", "up", "--attendees", value] for value in ("", "nan", "-1", "0", "100", "many")),
+    *(["class", "up", "--names", value] for value in BAD if value not in ("nan", "inf", "1e99")),
+    *(["class", "up", "--names", "anna", "--trust", value] for value in [*BAD, "anna=", "arn:aws:iam::1:user/anna"]),
+    *(["class", verb, value] for verb in ("env", "remove", "nope") for value in BAD),
+    *(["class", "up"], ["class", "up", "--attendees", "2", "--names", "anna"], ["class", "env"], ["class", "remove"]),
     *([value] for value in BAD if value),
     # `labkit lab` hands what it doesn't know on to JupyterLab.
     *([command, "--no-such-option"] for command in COMMANDS if command != "lab"),

@@ -1,0 +1,1 @@
+"""A class on one shared cluster: what the instructor sets up, looks at and takes down (`labkit class`)."""

@@ -1,0 +1,221 @@
+"""A class is set up, added to and taken down; what isn't the class's stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ekslab.state import Endpoints
+from labkit import Lab
+from labkit.classroom import attendees, background
+from labkit.classroom import down as down_module
+from labkit.classroom import up as module
+from labkit.classroom.down import audit, down, remove
+from labkit.classroom.up import ClassError, costs_an_hour, plan, up
+from labkit.cli import main
+from labkit.errors import LabError, SettingsError
+from labkit.provision.steps import Change, TeardownError
+from labkit.target import Target
+
+
+@pytest.fixture(scope="module")
+def lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
+    return Lab.connect(home=new_lab().home, root=workshop)
+
+
+@pytest.fixture
+def labkit(lab: Lab, workshop: Path) -> Callable[..., Result]:
+    environment = {"LABKIT_HOME": str(lab.settings.home), "LABKIT_ROOT": str(workshop)}
+    return lambda *arguments: CliRunner().invoke(main, arguments, env=environment)
+
+
+def actions(table: object) -> dict[str, str]:
+    return {name: action for action, _, name, *_ in table.rows}  # type: ignore[attr-defined]
+
+
+def test_names_of_attendees() -> None:
+    assert attendees.names(3) == ["01", "02", "03"]
+    assert attendees.names(None, ["anna", "ben", "anna"]) == ["anna", "ben"]
+    for count, given in (
+        (None, ()),
+        (3, ("a",)),
+        (0, ()),
+        (100, ()),
+        (None, ("Anna",)),
+        (None, ("a-b",)),
+        (None, ("x" * 13,)),
+    ):
+        with pytest.raises(LabError):
+            attendees.names(count, given)
+
+
+@pytest.mark.parametrize("name", ["alarms", "critical", "alert", "forwarder", "dead"])
+def test_no_attendee_is_called_as_what_the_class_has(name: str) -> None:
+    with pytest.raises(LabError, match="names of the class begin so"):
+        attendees.names(None, [name])
+
+
+def test_costs_grow_with_the_class() -> None:
+    assert 0 < sum(costs_an_hour(1).values()) < sum(costs_an_hour(30).values()) < 1
+
+
+def test_a_class_is_planned_set_up_added_to_and_taken_down(lab: Lab, labkit: Callable[..., Result]) -> None:
+    target = lab.target
+    planned = labkit("class", "up", "--attendees", "2", "--plan")
+    assert planned.exit_code == 0, planned.output
+    assert "US dollars an hour" in planned.output
+    assert lab.audit().clean  # nothing was made
+    lab.apply("nginx")  # the instructor's own, which the class has no part in
+    lab.apply("log-group")
+    made = labkit("class", "up", "--attendees", "2")
+    assert made.exit_code == 0, made.output
+    assert background.running(target)
+    assert background.start(target) == background.running(target)
+    assert set(actions(up(target, ["01", "02"])).values()) == {"unchanged"}
+    assert actions(up(target, ["02", "zoe"])) == {"02": "unchanged", "zoe": "created"}
+    assert attendees.known(target) == ["01", "02", "zoe"]
+    rows = {name: action for action, _, name, _ in plan(target, ["zoe", "yan"]).rows}
+    assert (rows["zoe"], rows["yan"], rows["01"]) == ("stays", "new", "stays")
+    lab.ledger.path.unlink()  # names, labels and tags tell who is in it
+    assert attendees.known(target) == ["01", "02", "zoe"]
+    up(target, ["01"])
+
+    gone = labkit("class", "remove", "02")
+    assert gone.exit_code == 0, gone.output
+    assert "removed  Namespace     attendee-02" in gone.output
+    assert attendees.known(target) == ["01", "zoe"]
+    assert labkit("class", "remove", "02").exit_code == 1
+
+    taken = labkit("class", "down")
+    assert taken.exit_code == 0, taken.output
+    assert not background.running(target)
+    assert audit(target) == []
+    assert lab.kube.get("Deployment", "nginx", "default") is not None
+    assert lab.aws.client("logs").describe_log_groups(logGroupNamePrefix="falco")["logGroups"]
+    lab.teardown()
+    assert labkit("class", "down").output.startswith("There was no class")
+
+
+@pytest.fixture(scope="module")
+def standing(lab: Lab) -> Lab:
+    """A class that stays up, to which attendees are added."""
+    up(lab.target, ["zero"])
+    return lab
+
+
+def test_an_interrupted_class_goes_on_where_it_was(standing: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, original, begun = standing.target, module._set_up, []
+
+    def interrupted(target: Target, name: str, principals: Sequence[str], *, findings: bool) -> Change:
+        begun.append(name)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return original(target, name, principals, findings=findings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_set_up", interrupted)
+        with pytest.raises(LabError, match="Stopped; what was done stays"):
+            up(target, ["01", "02", "03", "04"])
+    assert "created" in actions(up(target, ["01", "02", "03", "04"])).values()
+    standing.aws.client("iam").delete_role_policy(RoleName="falco-workshop-attendee-03", PolicyName="falco-workshop")
+    assert actions(up(target, ["03"])) == {"03": "created"}
+    remove(target, ["01", "02", "03", "04"])
+    assert audit(target, ["01", "02", "03", "04"]) == []
+
+
+def test_what_is_there_and_not_the_class_s_is_refused_and_stays(standing: Lab) -> None:
+    target, kube = standing.target, standing.kube
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "attendee-01"}}
+    kube.apply([namespace])
+    with pytest.raises(ClassError, match="isn't the class's") as caught:
+        up(target, ["01", "02"])
+    assert actions(caught.value.done) == {"01": "left", "02": "created"}
+    assert actions(remove(target, ["01", "02"]))["attendee-01"] == "kept"
+    assert attendees.known(target) == ["zero"]
+    assert "deletionTimestamp" not in (kube.get("Namespace", "attendee-01") or {})["metadata"]
+    kube.delete([namespace])
+
+
+def test_what_attendees_leave_goes_with_them_and_what_does_not_go_is_named(
+    standing: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, cloudwatch, kube = standing.target, standing.aws.client("cloudwatch"), standing.kube
+    up(target, ["0", "01"])
+    alarm = {"Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 1.0}
+    for prefix in ("falco-workshop-0", "falco-workshop-01"):
+        cloudwatch.put_metric_alarm(
+            **alarm,
+            AlarmName=f"{prefix}-mine",
+            Namespace="x",
+            MetricName="y",
+            ComparisonOperator="GreaterThanThreshold",
+        )
+        cloudwatch.put_dashboard(DashboardName=prefix, DashboardBody='{"widgets": []}')
+        standing.aws.client("sns").create_topic(Name=f"{prefix}-alarms")
+        standing.aws.client("sqs").create_queue(QueueName=f"{prefix}-notifications")
+    meta = {"name": "held", "namespace": "attendee-01", "finalizers": ["example.com/held"]}
+    kube.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}])
+    gone = remove(target, ["0"])
+    kinds = {"alarm", "dashboard", "SNS topic", "SQS queue", "Namespace", "IAM role", "access entry"}
+    assert {kind for _, kind, *_ in gone.rows} == kinds
+    assert [found["AlarmName"] for found in cloudwatch.describe_alarms()["MetricAlarms"]] == ["falco-workshop-01-mine"]
+    monkeypatch.setattr(down_module, "HELD_SECONDS", 0.2)
+    with pytest.raises(TeardownError, match=r"attendee-01: it is being deleted.*example.com/held"):
+        remove(target, ["01"])
+    assert attendees.known(target) == ["01", "zero"]
+    kube.request(
+        "PATCH",
+        "/api/v1/namespaces/attendee-01/configmaps/held",
+        body={"metadata": {"finalizers": None}},
+        content_type="application/merge-patch+json",
+    )
+    remove(target, ["01"])
+    assert attendees.known(target) == ["zero"]
+
+
+def test_a_class_is_its_instructor_s(lab: Lab) -> None:
+    for act in (lambda t: up(t, ["01"]), lambda t: plan(t, ["01"]), down, lambda t: remove(t, ["01"])):
+        with pytest.raises(SettingsError, match="LABKIT_ATTENDEE is 07"):
+            act(attendees.target_of(lab.target, "07"))  # type: ignore[operator]
+
+
+def test_the_gate_in_the_background_is_known_to_have_ended_however_it_ended(lab: Lab) -> None:
+    pid = background.start(lab.target)
+    assert background.running(lab.target) == pid
+    os.kill(pid, signal.SIGKILL)
+    lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=10)
+    assert not background.stop(lab.target)
+
+
+def test_trust_is_given_to_all_or_to_one(labkit: Callable[..., Result], standing: Lab) -> None:
+    user, role = "arn:aws:iam::111122223333:user/anna", "arn:aws:iam::111122223333:role/people/all"
+    made = labkit("class", "up", "--attendees", "2", "--trust", role, "--trust", f"01={user}", "--yes")
+    assert made.exit_code == 0, made.output
+    iam = standing.aws.client("iam")
+
+    def trusted(name: str) -> list[str]:
+        document: Any = iam.get_role(RoleName=f"falco-workshop-attendee-{name}")["Role"]["AssumeRolePolicyDocument"]
+        named = document["Statement"][0]["Principal"]["AWS"]
+        return sorted([named] if isinstance(named, str) else named)
+
+    assert (trusted("01"), trusted("02")) == ([role, user], [role])
+    again = labkit("class", "up", "--attendees", "2", "--yes")  # what was said before stays
+    assert re.search(r"unchanged\s+attendee\s+01", again.output)
+    assert trusted("02") == [role]
+    (variables,) = (standing.settings.home / "class" / "attendee-01").glob("env.sh")
+    assert stat.S_IMODE(variables.stat().st_mode) == 0o600
+    assert "LABKIT_ROLE=arn:aws:iam::111122223333:role/falco-workshop-attendee-01" in variables.read_text()
+    assert labkit("class", "up", "--attendees", "2", "--trust", "anna").exit_code == 2
+    (found,) = [one for one in json.loads(standing.ledger.path.read_text())["records"] if one["step"] == "class"]
+    assert found["details"]["attendees"]["01"] == [role, user]
+    assert labkit("class", "down").exit_code == 0
+    assert standing.audit().clean
