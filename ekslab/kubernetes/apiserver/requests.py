@@ -99,16 +99,20 @@ def parse_path(path: str) -> Target | None:
     if resource is None or beyond or (namespace and not resource.namespaced):
         raise no_such_path()
     target = Target(resource, namespace, *rest[1:3])
-    if target.subresource in _NOT_EMULATED:
-        what = f"{resource.qualified}/{target.subresource}"
-        raise ApiError(501, "NotImplemented", f"the embedded cluster doesn't emulate {what}", {})
-    if target.subresource and target.subresource not in resource.subresources:
+    if target.subresource and target.subresource not in (*resource.subresources, *_NOT_EMULATED):
         raise no_such_path()
     if target.name and resource.namespaced and not namespace:
         raise no_such_path()
     if resource is r.NAMESPACES and target.name:
         return replace(target, namespace="")
     return target
+
+
+def refuse_not_emulated(target: Target) -> None:
+    """Raises the 501 error for a subresource that the lab lacks."""
+    if target.subresource in _NOT_EMULATED and target.subresource not in target.resource.subresources:
+        what = f"{target.resource.qualified}/{target.subresource}"
+        raise ApiError(501, "NotImplemented", f"the embedded cluster doesn't emulate {what}", {})
 
 
 def attributes(request: Request, target: Target | None) -> Attributes:

@@ -26,7 +26,16 @@ from ekslab.kubernetes.apiserver.logs import log_request, read_log, stream_log
 from ekslab.kubernetes.apiserver.metrics import Usage
 from ekslab.kubernetes.apiserver.portforward import serve_port_forward
 from ekslab.kubernetes.apiserver.proxy import proxied
-from ekslab.kubernetes.apiserver.requests import PROXY, STREAMED, Accept, Request, Target, attributes, parse_path
+from ekslab.kubernetes.apiserver.requests import (
+    PROXY,
+    STREAMED,
+    Accept,
+    Request,
+    Target,
+    attributes,
+    parse_path,
+    refuse_not_emulated,
+)
 from ekslab.kubernetes.apiserver.reviews import Reviews, scale_of, scaled
 from ekslab.kubernetes.apiserver.tables import partial_metadata, table
 from ekslab.kubernetes.apiserver.watch import serve_watch
@@ -171,6 +180,8 @@ class Api:
             request = Request(method, path, pairs, headers, user)
             target = parse_path(path)
             self._authorize(request, target)
+            if target is not None:
+                refuse_not_emulated(target)
             if target is not None and target.resource in r.LACKED and method in _STORING:
                 raise ApiError(501, "NotImplemented", r.lacked(target.resource), {})
             if method not in ("GET", "HEAD") and ((body := await read()).strip() or _needs_body(method, target)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,14 @@ class Attendee:
             "endpoint_url": v["AWS_ENDPOINT_URL"],
         }
 
-    def ask(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> tuple[int, str]:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        kind: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
         """Status and message of a request to the cluster."""
         import urllib3
 
@@ -50,7 +57,7 @@ class Attendee:
             method,
             kube.client.configuration.host + path,
             body=None if body is None else json.dumps(body),
-            headers={"Content-Type": kind, **kube.authorization()},
+            headers={"Content-Type": kind, **kube.authorization(), **(headers or {})},
             timeout=urllib3.Timeout(10),
             retries=False,
         )
