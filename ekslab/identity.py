@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# The audiences of service account tokens: for the API server, and for roles of AWS.
+# The audiences of service account tokens: for the API server, and for roles of AWS by IRSA and by EKS Pod Identity.
 API_AUDIENCE = "https://kubernetes.default.svc"
 STS_AUDIENCE = "sts.amazonaws.com"
+POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
 _LIFETIME = dt.timedelta(days=60)  # of the certificate
 
 

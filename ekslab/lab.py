@@ -8,6 +8,7 @@ from typing import Any
 
 from ekslab.aws import Aws
 from ekslab.aws.lambda_functions import digest
+from ekslab.http import HttpRequest, HttpResponse
 from ekslab.identity import ServiceAccountIssuer
 from ekslab.images import registry
 from ekslab.kubernetes import Cluster
@@ -50,7 +51,10 @@ class EmbeddedLab:
             certificate=endpoints.certificate.certificate,
             aws_user=self._aws_user,
         )
+        self.cluster.admission.associated = self.aws.eks.pod_identity.has_association
+        self.aws.eks.addons.objects = self.cluster
         self.network.serve("*.amazonaws.com", self.aws.handle)
+        self.network.serve("eks-auth.*.api.aws", self._eks_auth)
         self.noise = Noise(self.cluster)
 
     def _aws_user(self, token: str) -> User | None:
@@ -58,6 +62,12 @@ class EmbeddedLab:
         if found is None:
             return None
         return User(found.name, (*found.groups, "system:authenticated"), extra=found.extra, grants=found.grants)
+
+    async def _eks_auth(self, request: HttpRequest) -> HttpResponse:
+        """EKS Auth, for the agent on a node: only processes in a node's network have the node's credentials."""
+        if request.peer not in {node.ip for node in self.nodes}:
+            return HttpResponse(403, {"x-amzn-ErrorType": "MissingAuthenticationTokenException"}, b"{}")
+        return await self.aws.handle_as_node(request)
 
     async def start(self) -> None:
         """Start the controllers and kubelets; returns when the cluster accepts requests."""

@@ -91,6 +91,7 @@ class Aws:
         self.account_id = account_id
         self._cluster = cluster
         self._clock = clock
+        self._issuer = issuer
         self._request_numbers = itertools.count(1)
         self._large_bodies = asyncio.Semaphore(2)
         arn = f"arn:aws:iam::{account_id}:user/{ADMINISTRATOR}"
@@ -158,6 +159,22 @@ class Aws:
             return error_response(unsupported(call, "only over a connection to the lab itself"), "json", request_id)
         return answer
 
+    async def handle_as_node(self, request: HttpRequest) -> HttpResponse:
+        """Answers a call of EKS Auth as if it was signed with the nodes' role, which its agent on a node has."""
+        request_id = names.uid("aws request", next(self._request_numbers))
+        call = Call(request, "eks-auth", "AssumeRoleForPodIdentity", "rest-json", self.region, None)
+        try:
+            path = f"/clusters/{self._cluster}/assume-role-for-pod-identity"
+            if request.method != "POST" or urlsplit(request.url).path != path:
+                raise AwsError("ResourceNotFoundException", "No cluster found.", 404)
+            call = with_parameters(call)
+            await self.warm_up()
+            node = self.sts.principal_of_role(self.eks.roles["node"], "i-" + names.hex_id(17, request.peer))
+            self._authorize(call, node, [f"arn:aws:eks:{self.region}:{self.account_id}:cluster/{self._cluster}"])
+            return json_response(self.eks.pod_identity.assume_role(call, self._issuer, self.sts), request_id)
+        except AwsError as error:
+            return error_response(_in_protocol(error, call), "rest-json", request_id)
+
     async def call_as(
         self, caller: Principal, service: str, operation: str, region: str, parameters: dict[str, Any]
     ) -> dict[str, Any]:
@@ -193,7 +210,8 @@ class Aws:
                 self.load.admit(call.operation, call.region)
             if call.operation.startswith(_STORING) and memory.is_full():
                 raise AwsError("LimitExceededException", memory.MESSAGE)
-            if call.service == "iam" or call.operation.startswith(("AssumeRole", "CreateAccessEntry")):
+            needs_iam = call.operation.startswith(("AssumeRole", "CreateAccessEntry")) or "PodIdentity" in call.operation
+            if call.service == "iam" or needs_iam:
                 await self.warm_up()
             service = self._services.get(call.service)
             if service is not None and caller is not None:
@@ -250,6 +268,7 @@ class Aws:
             "aws:RequestedRegion": call.region,
             "aws:userid": caller.user_id,
             "aws:SecureTransport": "true",
+            **{f"aws:PrincipalTag/{key}": value for key, value in caller.tags.items()},
             **iam_authorization.condition_keys_of(call),
         }
         iam_authorization.authorize(caller, call.action, resources, context)
@@ -272,7 +291,9 @@ class Aws:
         if call.service == "sts":
             return self.sts.handle(call, caller)
         if call.service == "eks":
-            return self.eks.handle(call)
+            return self.eks.handle(call, caller)
+        if call.service == "eks-auth" and call.operation == "AssumeRoleForPodIdentity":
+            return json_response(self.eks.pod_identity.assume_role(call, self._issuer, self.sts), request_id)
         if call.service == "iam" and call.operation in policy_simulation.OPERATIONS:
             return policy_simulation.simulate(call, self.account)
         if call.service == "iam":

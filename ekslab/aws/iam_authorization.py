@@ -7,7 +7,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ekslab.aws.protocols import AwsError, Call
@@ -30,6 +30,8 @@ class Principal:
     user_id: str
     policies: Sequence[Document] | None = None
     boundaries: Sequence[tuple[str, Sequence[Document]]] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the role and its session: `aws:PrincipalTag/...`."""
 
 
 def parse_document(text: str) -> Document:
@@ -128,6 +130,11 @@ def resources_of(call: Call, account_id: str) -> list[str]:
                 if key in p:
                     return [f"arn:aws:iam::{account_id}:{kind}{p.get('Path', '/')}{p[key]}"]
         case "eks":
+            of = call.path_parameters
+            for key, kind in (("associationId", "podidentityassociation"), ("addonName", "addon")):
+                if key in of:
+                    end = "/*" if kind == "addon" else ""
+                    return [f"arn:aws:eks:{call.region}:{account_id}:{kind}/{of['name']}/{of[key]}{end}"]
             name = call.path_parameters.get("name") or call.path_parameters.get("clusterName") or p.get("name")
             if name:
                 return [f"arn:aws:eks:{call.region}:{account_id}:cluster/{name}"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 import jwt
@@ -36,6 +36,7 @@ class Session:
     name: str
     account_id: str
     policy: Document | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def arn(self) -> str:
@@ -86,7 +87,8 @@ class Sts:
             boundaries.append(("permissions boundary", [document] if document else []))
         if session.policy is not None:
             boundaries.append(("session policy", [session.policy]))
-        return Principal(session.arn, f"{session.role_id}:{session.name}", policies, tuple(boundaries))
+        tags = {**getattr(role, "tags", {}), **session.tags}
+        return Principal(session.arn, f"{session.role_id}:{session.name}", policies, tuple(boundaries), tags)
 
     # -- for services that assume a role
 
@@ -106,6 +108,25 @@ class Sts:
             "AWS_SECRET_ACCESS_KEY": session.secret,
             "AWS_SESSION_TOKEN": session.token,
         }
+
+    def session_for_service(
+        self, service: str, role_arn: str, name: str, *, seconds: int, tags: Mapping[str, str], source_arn: str
+    ) -> Session | None:
+        """A session that a service asks for on behalf of `source_arn`; None if the role doesn't trust it with that.
+
+        A session may last longer than the role's own limit: services renew theirs.
+        """
+        role = self._account.role(role_arn)
+        trust = _trust_policy(role.assume_role_policy_document) if role is not None else {}
+        context = {
+            "aws:SourceArn": source_arn,
+            "aws:SourceAccount": self._account.account_id,
+            **_tag_context(tags),
+        }
+        actions = ("sts:AssumeRole", "sts:TagSession") if tags else ("sts:AssumeRole",)
+        if not all(trusts(trust, action, {"Service": [service]}, context) for action in actions):
+            return None
+        return self._issue(role, role_arn, name, seconds, tags=tags, longest=seconds)
 
     def principal_of_role(self, role_arn: str, name: str) -> Principal:
         """A session of the role, with its current policies."""
@@ -176,6 +197,7 @@ class Sts:
 
     def _assume_role(self, call: Call, caller: Principal) -> HttpResponse:
         role_arn, name, seconds = self._session_parameters(call)
+        tags = _session_tags(call)
         denied = AwsError(
             "AccessDenied",
             f"User: {caller.arn} is not authorized to perform: sts:AssumeRole on resource: {role_arn}",
@@ -185,21 +207,26 @@ class Sts:
         if role is None:
             raise denied
         trust = _trust_policy(role.assume_role_policy_document)
-        context = {"aws:PrincipalArn": caller.arn, "aws:PrincipalAccount": self._account.account_id}
+        context: dict[str, str | list[str]] = {
+            "aws:PrincipalArn": caller.arn,
+            "aws:PrincipalAccount": self._account.account_id,
+        }
+        context |= _tag_context(tags)
         if "ExternalId" in call.parameters:
             context["sts:ExternalId"] = call.parameters["ExternalId"]
-        verdict = (
-            "allowed" if caller.policies is None else evaluate(caller.policies, "sts:AssumeRole", role_arn, context)
-        )
         named = {"AWS": [caller.arn, *self._role_of(caller)]}
         whole_account = {"AWS": [f"arn:aws:iam::{self._account.account_id}:root", self._account.account_id]}
         # A trust policy that names the caller suffices; if it names the account, the caller's must allow it, too.
-        if verdict == "explicitly denied" or not (
-            trusts(trust, "sts:AssumeRole", named, context)
-            or (verdict == "allowed" and trusts(trust, "sts:AssumeRole", whole_account, context))
-        ):
-            raise denied
-        return _result(call, **_session_result(self._issue(role, role_arn, name, seconds, _session_policy(call))))
+        for action in ("sts:AssumeRole", *(("sts:TagSession",) if tags else ())):
+            verdict = "allowed" if caller.policies is None else evaluate(caller.policies, action, role_arn, context)
+            if verdict == "explicitly denied" or not (
+                trusts(trust, action, named, context)
+                or (verdict == "allowed" and trusts(trust, action, whole_account, context))
+            ):
+                denied.message = denied.message.replace("sts:AssumeRole", action)
+                raise denied
+        session = self._issue(role, role_arn, name, seconds, _session_policy(call), tags=tags)
+        return _result(call, **_session_result(session))
 
     def _role_of(self, caller: Principal) -> list[str]:
         return [session.role_arn for session in self._sessions.values() if session.arn == caller.arn][:1]
@@ -239,12 +266,22 @@ class Sts:
         if problems:
             count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected: "
             raise AwsError("ValidationError", count + "; ".join(problems))
-        if any(key.startswith(("PolicyArns.", "Tags.")) for key in p):
-            raise unsupported(call, "session tags and managed session policies")
+        if any(key.startswith(("PolicyArns.", "TransitiveTagKeys.")) for key in p):
+            raise unsupported(call, "transitive session tags and managed session policies")
         return p["RoleArn"], name, seconds
 
-    def _issue(self, role: object, role_arn: str, name: str, seconds: int, policy: Document | None = None) -> Session:
-        longest = int(getattr(role, "max_session_duration", None) or 3600)
+    def _issue(
+        self,
+        role: object,
+        role_arn: str,
+        name: str,
+        seconds: int,
+        policy: Document | None = None,
+        *,
+        tags: Mapping[str, str] | None = None,
+        longest: int = 0,
+    ) -> Session:
+        longest = longest or int(getattr(role, "max_session_duration", None) or 3600)
         if seconds > longest:
             message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
             raise AwsError("ValidationError", message)
@@ -262,6 +299,7 @@ class Sts:
             name=name,
             account_id=self._account.account_id,
             policy=policy,
+            tags=dict(tags or {}),
         )
         self._sessions[session.access_key_id] = session
         return session
@@ -269,6 +307,28 @@ class Sts:
 
 def _trust_policy(text: object) -> Document:
     return parse_document(text) if isinstance(text, str) else {}
+
+
+def _session_tags(call: Call) -> dict[str, str]:
+    p = call.parameters
+    tags: dict[str, str] = {}
+    for number in range(1, 51):
+        if (key := p.get(f"Tags.member.{number}.Key")) is None:
+            break
+        if key.lower() in {known.lower() for known in tags}:
+            raise AwsError(
+                "InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+            )
+        tags[key] = p.get(f"Tags.member.{number}.Value", "")
+    return tags
+
+
+def _tag_context(tags: Mapping[str, str]) -> dict[str, str | list[str]]:
+    """The condition keys of session tags in a request."""
+    return {
+        **{f"aws:RequestTag/{key}": value for key, value in tags.items()},
+        **({"aws:TagKeys": list(tags)} if tags else {}),
+    }
 
 
 def _session_policy(call: Call) -> Document | None:

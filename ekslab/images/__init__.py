@@ -1,4 +1,5 @@
-"""The container images that the nodes of the embedded lab can pull: nginx, Fluent Bit, and those around Falco.
+"""The container images that the nodes of the embedded lab can pull: nginx, Fluent Bit,
+the agent of EKS Pod Identity, and those around Falco.
 
 Each module here makes its image and registers the programs in it. Other images fail to pull, as from a registry
 that doesn't have them.
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def registry(rules: Path | None = None) -> ImageRegistry:
     """All images. `rules` is a folder with upstream rule files; those that exist replace the lab's own."""
-    from ekslab.images import falco, fluent_bit, nginx
+    from ekslab.images import falco, fluent_bit, nginx, pod_identity_agent
     from ekslab.node import ImageRegistry
 
-    return ImageRegistry([nginx.image(), fluent_bit.image(), *falco.images(rules)])
+    return ImageRegistry([nginx.image(), fluent_bit.image(), pod_identity_agent.image(), *falco.images(rules)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
@@ -59,7 +61,8 @@ class Cluster:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = Store()
-        self.registry = Registry(self.store, Admission(self.store, region), clock)
+        self.admission = Admission(self.store, region)
+        self.registry = Registry(self.store, self.admission, clock)
         self.kubelets = {node.name: Kubelet(node, self.registry, issuer, clock) for node in nodes}
         authenticator = Authenticator(self.store, credentials, issuer, aws_user)
         reviews = Reviews(self.registry, authenticator, Authorizer(self.store), issuer, clock)
@@ -111,6 +114,31 @@ class Cluster:
             end()
         await asyncio.gather(*(kubelet.stop() for kubelet in self.kubelets.values()))
 
+    # Objects that EKS puts into the cluster (`ekslab.aws.eks.addons.Objects`)
+
+    def install(self, item: Mapping[str, Any]) -> None:
+        """Makes an object, or replaces the one that is there."""
+        resource, namespace, name = _place(item)
+        if self.store.get(resource, namespace, name) is not None:
+            self.registry.delete(resource, namespace, name)
+        self.registry.create(resource, namespace, copy.deepcopy(dict(item)))
+
+    def uninstall(self, item: Mapping[str, Any]) -> None:
+        """Deletes an object, if it is there."""
+        resource, namespace, name = _place(item)
+        if self.store.get(resource, namespace, name) is not None:
+            self.registry.delete(resource, namespace, name)
+
+    def unready(self, item: Mapping[str, Any]) -> str:
+        """Why a DaemonSet isn't ready; empty if it is."""
+        resource, namespace, name = _place(item)
+        found = self.store.get(resource, namespace, name)
+        status = (found or {}).get("status", {})
+        ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
+        if found is not None and ready == wanted:
+            return ""
+        return f"The add-on is unhealthy because it doesn't have the desired number of replicas: {ready} of {wanted}."
+
     def describe_pods(self) -> list[dict[str, str]]:
         """Namespace, name and status word of each pod."""
         return [
@@ -128,6 +156,13 @@ class Cluster:
             for kubelet in self.kubelets.values():
                 kubelet.refresh_volumes()
             forget_old(self.store, self.registry.clock)
+
+
+def _place(item: Mapping[str, Any]) -> tuple[r.Resource, str, str]:
+    """The kind, namespace and name of an object."""
+    resource = r.by_kind(item["apiVersion"], item["kind"])
+    assert resource is not None
+    return resource, item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
 def _update_spec(changes: Object, obj: Object) -> None:

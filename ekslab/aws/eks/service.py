@@ -1,4 +1,4 @@
-"""EKS: the lab's cluster and its node group, which are read-only but for tags, and the cluster's access entries.
+"""EKS: the lab's cluster and its node group, which are read-only but for tags, and what EKS keeps beside them.
 
 The cluster can be neither created nor deleted: it is the lab's Kubernetes.
 """
@@ -14,6 +14,9 @@ import orjson
 
 from ekslab import names, versions
 from ekslab.aws.eks.access import AccessEntries
+from ekslab.aws.eks.addons import Addons
+from ekslab.aws.eks.pod_identity import PodIdentity
+from ekslab.aws.iam_authorization import Principal
 from ekslab.aws.protocols import AwsError, Call, unsupported
 from ekslab.http import HttpResponse
 
@@ -58,6 +61,9 @@ class Eks:
             f"arn:aws:eks:{region}:{account_id}:nodegroup/{cluster}/{_NODEGROUP}/{names.uid(self._arn, _NODEGROUP)}"
         )
         self._tags: dict[str, dict[str, str]] = {self._arn: {}, self._nodegroup_arn: {}}
+        kept: dict[str, Any] = {"account_id": account_id, "region": region, "cluster": cluster, "tags": self._tags}
+        self.pod_identity = PodIdentity(**kept, clock=clock, role_exists=principal_exists)
+        self.addons = Addons(**kept, clock=clock)
         self._roles = {part: f"arn:aws:iam::{account_id}:role/{cluster}-{part}" for part in ("cluster", "node")}
         self.access = AccessEntries(
             cluster=cluster,
@@ -104,8 +110,8 @@ class Eks:
         """The ARNs of the roles that the cluster uses: `cluster` for its control plane, `node` for its nodes."""
         return self._roles
 
-    def handle(self, call: Call) -> HttpResponse:
-        """Answers a read or a tagging call. Raises AwsError."""
+    def handle(self, call: Call, caller: Principal | None = None) -> HttpResponse:
+        """Answers a call. Raises AwsError."""
         operations = {
             "ListClusters": self._list_clusters,
             "DescribeCluster": self._describe_cluster,
@@ -116,8 +122,17 @@ class Eks:
             "TagResource": self._tag,
             "UntagResource": self._untag,
             "ListFargateProfiles": self._list_none("fargateProfileNames"),
-            "ListAddons": self._list_none("addons"),
-            "ListPodIdentityAssociations": self._list_none("associations"),
+            **self._in_cluster(
+                ListAddons=self.addons.list,
+                DescribeAddon=self.addons.describe,
+                CreateAddon=self.addons.create,
+                DeleteAddon=self.addons.delete,
+                ListPodIdentityAssociations=self.pod_identity.list,
+                DescribePodIdentityAssociation=self.pod_identity.describe,
+                CreatePodIdentityAssociation=lambda call: self.pod_identity.create(call, caller),
+                UpdatePodIdentityAssociation=lambda call: self.pod_identity.update(call, caller),
+                DeletePodIdentityAssociation=self.pod_identity.delete,
+            ),
         }
         operation = operations.get(call.operation)
         if (entries := self.access.operations().get(call.operation)) is not None:
@@ -127,6 +142,20 @@ class Eks:
         if operation is None:
             raise unsupported(call)
         return HttpResponse(200, {"Content-Type": "application/json"}, orjson.dumps(operation(call)))
+
+    def _in_cluster(
+        self, **operations: Callable[[Call], dict[str, Any]]
+    ) -> dict[str, Callable[[Call], dict[str, Any]]]:
+        """Operations that need the cluster to be there."""
+
+        def checked(operation: Callable[[Call], dict[str, Any]]) -> Callable[[Call], dict[str, Any]]:
+            def answer(call: Call) -> dict[str, Any]:
+                self._require_cluster(call)
+                return operation(call)
+
+            return answer
+
+        return {name: checked(operation) for name, operation in operations.items()}
 
     def _require_cluster(self, call: Call) -> None:
         name = call.path_parameters.get("clusterName") or call.path_parameters.get("name", "")

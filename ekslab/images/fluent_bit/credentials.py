@@ -1,14 +1,15 @@
-"""Finds AWS credentials of a pod: in its environment, or by the role of its service account."""
+"""Finds AWS credentials of a pod: in its environment, or by its service account (IRSA, EKS Pod Identity)."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import re
 from dataclasses import dataclass
 from html import unescape
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
     from ekslab.images.fluent_bit.log import Log
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 REFRESH_WINDOW = 60
 """Seconds before their end at which credentials are replaced, as in Fluent Bit."""
+_CONNECT_TIMEOUT = 5.0
+_LOCAL = ("127.", "169.254.170.2", "169.254.170.23", "::1", "fd00:ec2::23", "fe80:")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class Provider:
             )
         if env.get("AWS_WEB_IDENTITY_TOKEN_FILE") and env.get("AWS_ROLE_ARN"):
             found = await self._web_identity(env["AWS_WEB_IDENTITY_TOKEN_FILE"], env["AWS_ROLE_ARN"])
+            if found is not None:
+                return found
+        if env.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+            found = await self._container(env["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
             if found is not None:
                 return found
         if quietly:
@@ -105,6 +112,57 @@ class Provider:
             _tag(text, "SecretAccessKey"),
             _tag(text, "SessionToken"),
             dt.datetime.fromisoformat(_tag(text, "Expiration")).timestamp(),
+        )
+
+    async def _container(self, uri: str) -> AwsCredentials | None:
+        """Asks the agent of EKS Pod Identity on the node; the kubelet replaces the token that it takes."""
+        headers = {"User-Agent": "aws-fluent-bit-plugin"}
+        if token_file := self._process.env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"):
+            try:
+                headers["Authorization"] = self._process.read_text(token_file).strip()
+            except OSError:
+                self._log.error(f"[aws credentials] failed to read authorization token from {token_file}")
+                return None
+        url = urlsplit(uri)
+        if url.scheme != "https" and not (url.hostname or "").startswith(_LOCAL):
+            self._log.error(
+                "[aws credentials] AWS_CONTAINER_CREDENTIALS_FULL_URI must be set to an https:// address, a link local "
+                "IP address, or localhost with Greengrass credential provider path. "
+                f"Found protocol={url.scheme}, host={url.hostname}, port={url.port or 80}, path={url.path}"
+            )
+            return None
+        try:
+            response = await self._process.http("GET", uri, headers, timeout=_CONNECT_TIMEOUT)
+        except TimeoutError:
+            address = f"tcp://{url.hostname}:{url.port or 80}"
+            self._log.error(
+                f"[upstream] connection #-1 to {address} timed out after {_CONNECT_TIMEOUT:.0f} seconds "
+                "(connection timeout)"
+            )
+            self._log.error("[aws_client] connection initialization error")
+            response = None
+        except OSError:
+            self._log.error("[aws_client] connection initialization error")
+            response = None
+        found: dict[str, str] = {}
+        if response is not None:
+            text = response.body.decode("utf-8", "replace")
+            with contextlib.suppress(ValueError):
+                found = json.loads(text)
+            if response.status != 200:
+                self._log.warn(f"ContainerCredentialsLocalServer: Raw response: {text.rstrip()}")
+                found = {}
+        if "AccessKeyId" not in found or "SecretAccessKey" not in found:
+            self._log.warn(
+                "[aws_credentials] No cached credentials are available and a credential refresh is already in "
+                "progress. The current co-routine will retry."
+            )
+            return None
+        return AwsCredentials(
+            found["AccessKeyId"],
+            found["SecretAccessKey"],
+            found.get("Token", ""),
+            dt.datetime.fromisoformat(found["Expiration"]).timestamp(),
         )
 
     async def _instance_metadata(self) -> None:

@@ -49,7 +49,7 @@ class Probe:
         if asked is None:
             return True
         try:
-            address, port = self._node.network.resolve(asked.get("host") or self._address), self._port(asked["port"])
+            address, port = self._node.network.resolve(self._host(asked)), self._port(asked["port"])
         except (OSError, ProbeError):
             return True  # asking says what is wrong
         return self._node.network.handler_for(address, port) is not None
@@ -61,7 +61,7 @@ class Probe:
             await self._command(list(self._spec["exec"].get("command") or ()), timeout)
         elif "tcpSocket" in self._spec:
             port = self._port(self._spec["tcpSocket"]["port"])
-            host = self._spec["tcpSocket"].get("host") or self._address
+            host = self._host(self._spec["tcpSocket"])
             try:
                 reached = self._node.network.handler_for(self._node.network.resolve(host), port) is not None
             except OSError as error:
@@ -71,8 +71,13 @@ class Probe:
         elif "httpGet" in self._spec:
             await self._http(self._spec["httpGet"], timeout)
 
+    def _host(self, spec: Object) -> str:
+        """The host that is asked: the pod, or what the probe names. The kubelet's own is its node."""
+        host = str(spec.get("host") or self._address)
+        return self._node.ip if host in ("localhost", "127.0.0.1") else host
+
     async def _http(self, spec: Object, timeout: float) -> None:
-        host = spec.get("host") or self._address
+        host = self._host(spec)
         scheme = str(spec.get("scheme", "HTTP")).lower()
         url = f"{scheme}://{host}:{self._port(spec['port'])}/{str(spec.get('path', '/')).lstrip('/')}"
         headers = {header["name"]: header["value"] for header in spec.get("httpHeaders") or ()}

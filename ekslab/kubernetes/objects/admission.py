@@ -3,19 +3,17 @@ pod security."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ekslab import names
-from ekslab.identity import STS_AUDIENCE
 from ekslab.kubernetes.objects import pod_security
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import forbidden, invalid, not_found
+from ekslab.kubernetes.objects.pod_identity import containers_of, give_identity
 from ekslab.kubernetes.objects.resources import Object, Resource
 from ekslab.kubernetes.objects.store import Store
 from ekslab.kubernetes.objects.validation import formats
 
-ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
-_AUDIENCE_ANNOTATION = "eks.amazonaws.com/audience"
-_EXPIRATION_ANNOTATION = "eks.amazonaws.com/token-expiration"
-_TOKEN_DIRECTORY = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 _API_ACCESS_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 _TEMPLATED = (r.DEPLOYMENTS, r.REPLICA_SETS, r.DAEMON_SETS, r.JOBS)
@@ -27,6 +25,8 @@ class Admission:
     def __init__(self, store: Store, region: str) -> None:
         self._store = store
         self._region = region
+        self.associated: Callable[[str, str], bool] = lambda namespace, account: False
+        """Whether EKS has a Pod Identity association for a service account."""
 
     def admit_create(self, resource: Resource, obj: Object) -> None:
         """Changes a new `obj` in place, before it is validated. Raises the API error with which it is refused."""
@@ -106,7 +106,7 @@ class Admission:
         if not automount:
             return
         volume = f"kube-api-access-{names.suffix(5, 'kube-api-access', namespace, pod['metadata'].get('name', ''))}"
-        containers = _containers(spec)
+        containers = containers_of(spec)
         lacking = [
             c
             for c in containers
@@ -147,46 +147,10 @@ class Admission:
         )
 
     def _pod_identity(self, pod: Object) -> None:
-        """Adds the token and variables of a service account with a role, as the pod identity webhook of EKS does."""
-        spec = pod["spec"]
-        account = self._store.get(r.SERVICE_ACCOUNTS, pod["metadata"]["namespace"], spec.get("serviceAccountName", ""))
-        annotations = (account or {}).get("metadata", {}).get("annotations") or {}
-        role = annotations.get(ROLE_ANNOTATION)
-        if not role:
-            return
-        variables = {
-            "AWS_STS_REGIONAL_ENDPOINTS": "regional",
-            "AWS_DEFAULT_REGION": self._region,
-            "AWS_REGION": self._region,
-            "AWS_ROLE_ARN": role,
-            "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN_DIRECTORY}/token",
-        }
-        for container in _containers(spec):
-            have = {variable["name"] for variable in container.get("env") or ()}
-            container.setdefault("env", []).extend(
-                {"name": name, "value": value} for name, value in variables.items() if name not in have
-            )
-            container.setdefault("volumeMounts", []).append(
-                {"name": "aws-iam-token", "readOnly": True, "mountPath": _TOKEN_DIRECTORY}
-            )
-        spec.setdefault("volumes", []).insert(
-            0,
-            {
-                "name": "aws-iam-token",
-                "projected": {
-                    "sources": [
-                        {
-                            "serviceAccountToken": {
-                                "audience": annotations.get(_AUDIENCE_ANNOTATION, STS_AUDIENCE),
-                                "expirationSeconds": int(annotations.get(_EXPIRATION_ANNOTATION, "86400")),
-                                "path": "token",
-                            }
-                        }
-                    ],
-                    "defaultMode": 420,
-                },
-            },
-        )
+        """Lets pods of a service account with a role have it, as the pod identity webhook of EKS does."""
+        namespace, name = pod["metadata"]["namespace"], pod["spec"].get("serviceAccountName", "")
+        account = self._store.get(r.SERVICE_ACCOUNTS, namespace, name)
+        give_identity(pod, account or {}, self._region, associated=self.associated(namespace, name))
 
     def _tolerations(self, pod: Object) -> None:
         tolerations = pod["spec"].setdefault("tolerations", [])
@@ -240,7 +204,3 @@ class Admission:
         wanted, version = pod_security.warn_level(labels)
         if found := pod_security.violations(spec, wanted):
             warnings.append(f'would violate PodSecurity "{wanted}:{version}": {", ".join(found)}')
-
-
-def _containers(spec: Object) -> list[Object]:
-    return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]

@@ -62,7 +62,7 @@ class SocketCalls(Task):
         """A descriptor of a TCP connection; raises socket.gaierror, ECONNREFUSED or, in time, ETIMEDOUT."""
         address = self.resolve(host)
         local = address.startswith("127.")
-        ip = self.ip if local else address
+        ip = self.ip if local else self._scoped(address)
         handler = self.network.handler_for(ip, port, host)
         fd, sock = self._socket("AF_INET", 1, 6)
         sock.local, sock.remote = ("127.0.0.1" if local else self.ip, self.network.new_port()), (address, port)
@@ -162,16 +162,23 @@ class SocketCalls(Task):
         port: int,
         handler: Callable[[HttpRequest], Awaitable[HttpResponse]],
         accept: Accept | None = None,
+        *,
+        address: str = "",
     ) -> Callable[[], None]:
         """Answers HTTP requests at the process's address; returns what stops it. EADDRINUSE when the port is taken.
 
-        `accept` is called with the ends of each new connection: client and server.
+        `address` is another one of the node's, such as a link-local one. `accept` is called with the ends of each new
+        connection: client and server.
         """
 
         async def answer(request: HttpRequest) -> HttpResponse:
             return await self.kernel.turns.task(_answered(handler, request), self)
 
-        return self.network.listen(self.ip, port, answer, accept)
+        return self.network.listen(self._scoped(address or self.ip), port, answer, accept)
+
+    def _scoped(self, address: str) -> str:
+        """An address as the network knows it: each node has link-local ones for itself."""
+        return f"{address}%{self.kernel.ip}" if address.startswith("169.254.") else address
 
 
 async def _answered(handler: Callable[[HttpRequest], Awaitable[HttpResponse]], request: HttpRequest) -> HttpResponse:
