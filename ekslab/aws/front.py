@@ -210,7 +210,9 @@ class Aws:
                 self.load.admit(call.operation, call.region)
             if call.operation.startswith(_STORING) and memory.is_full():
                 raise AwsError("LimitExceededException", memory.MESSAGE)
-            needs_iam = call.operation.startswith(("AssumeRole", "CreateAccessEntry")) or "PodIdentity" in call.operation
+            needs_iam = (
+                call.operation.startswith(("AssumeRole", "CreateAccessEntry")) or "PodIdentity" in call.operation
+            )
             if call.service == "iam" or needs_iam:
                 await self.warm_up()
             service = self._services.get(call.service)

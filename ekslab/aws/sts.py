@@ -87,7 +87,7 @@ class Sts:
             boundaries.append(("permissions boundary", [document] if document else []))
         if session.policy is not None:
             boundaries.append(("session policy", [session.policy]))
-        tags = {**getattr(role, "tags", {}), **session.tags}
+        tags = {**_tags_of(role), **session.tags}
         return Principal(session.arn, f"{session.role_id}:{session.name}", policies, tuple(boundaries), tags)
 
     # -- for services that assume a role
@@ -307,6 +307,12 @@ class Sts:
 
 def _trust_policy(text: object) -> Document:
     return parse_document(text) if isinstance(text, str) else {}
+
+
+def _tags_of(role: object) -> dict[str, str]:
+    """A role's own tags, which moto has as a list until the first is added later, and then as a dictionary."""
+    known = getattr(role, "tags", None) or []
+    return {tag["Key"]: tag["Value"] for tag in (known.values() if isinstance(known, dict) else known)}
 
 
 def _session_tags(call: Call) -> dict[str, str]:

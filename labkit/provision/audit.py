@@ -56,6 +56,10 @@ _COMMANDS = {
     "IAM role": "aws iam delete-role --role-name {name}",
     "inline policy": "aws iam delete-role-policy --role-name {role} --policy-name {name}",
     "OIDC provider": "aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {arn}",
+    "Pod Identity association": "aws eks delete-pod-identity-association --cluster-name {cluster} --association-id "
+    '"$(aws eks list-pod-identity-associations --cluster-name {cluster} --namespace {namespace} '
+    '--service-account {bare} --query associations[0].associationId --output text)"',
+    "EKS add-on": "aws eks delete-addon --cluster-name {cluster} --addon-name {name}",
     "Helm release": "helm uninstall {name} --namespace {namespace} --wait --ignore-not-found",
 }
 
@@ -148,7 +152,9 @@ def _removal(target: Target, kind: str, name: str, part: Part | None = None, ste
             "name": name,
             "arn": arn,
             "role": getattr(part, "role", ""),
-            "namespace": getattr(part, "namespace", ""),
+            "namespace": getattr(part, "namespace", namespace),
+            "bare": bare,
+            "cluster": target.settings.cluster,
         }
         return Cli(template.format_map({key: shlex.quote(str(value)) for key, value in names.items()}))
     if step is not None and not isinstance(part, ManifestPart):

@@ -9,9 +9,10 @@ from typing import Any
 from labkit.errors import StepError
 from labkit.kube import Object
 from labkit.kube.rollout import pods_of
-from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role
+from labkit.provision.iam import ROLE_ANNOTATION, SERVICE_ACCOUNT, Role, by_pod_identity, role_arn
 from labkit.provision.manifests import ManifestPart, Workload, manifest_parts, settled_text
 from labkit.provision.parts import Part
+from labkit.provision.pod_identity import VARIABLE, association_of
 from labkit.provision.steps import STEPS as ALL_STEPS
 from labkit.provision.steps import Step
 from labkit.target import Target
@@ -48,13 +49,27 @@ class Shipper(Workload):
 
     def _stale(self, target: Target, namespace: str) -> bool:
         """Whether a pod was made before its service account had the role, or before its configuration changed."""
-        arn = _role_of_account(target, namespace)
         config = target.kube.get("ConfigMap", NAME, namespace) or {"metadata": {}}
         changed = max((entry.get("time", "") for entry in config["metadata"].get("managedFields", [])), default="")
         for pod in pods_of(target.kube, self.item):
-            if _env(pod, "AWS_ROLE_ARN") != arn or pod["metadata"]["creationTimestamp"] < changed:
+            if not _has_role(target, pod) or pod["metadata"]["creationTimestamp"] < changed:
                 return True
         return False
+
+    def fault(self, target: Target, found: Any) -> str:
+        """Besides what keeps pods from being ready: that they are from before their service account had its role."""
+        if fault := super().fault(target, found):
+            return fault
+        namespace = self.item["metadata"]["namespace"]
+        if not _role_of_account(target, namespace):
+            return ""
+        without = [pod["metadata"]["name"] for pod in pods_of(target.kube, self.item) if not _has_role(target, pod)]
+        if not without:
+            return ""
+        return (
+            f"{', '.join(without)}: made before service account {namespace}/{SERVICE_ACCOUNT} had its role, so Fluent "
+            'Bit has no credentials, or its node\'s; lab.apply("fluent-bit") replaces them'
+        )
 
 
 def _checksum(workload: Object) -> str:
@@ -62,7 +77,17 @@ def _checksum(workload: Object) -> str:
     return str(annotations.get(CHECKSUM, ""))
 
 
+def _has_role(target: Target, pod: Object) -> bool:
+    """Whether EKS gave the pod the role, in the way that is set, when it was made. Pod Identity goes before IRSA."""
+    if by_pod_identity(target):
+        return bool(_env(pod, VARIABLE))
+    return _env(pod, "AWS_ROLE_ARN") == role_arn(target) and not _env(pod, VARIABLE)
+
+
 def _role_of_account(target: Target, namespace: str) -> str:
+    """The ARN of the role that the service account has; empty if it has none."""
+    if by_pod_identity(target):
+        return str((association_of(target, namespace, SERVICE_ACCOUNT) or {}).get("roleArn", ""))
     account = target.kube.get("ServiceAccount", SERVICE_ACCOUNT, namespace) or {"metadata": {}}
     return str((account["metadata"].get("annotations") or {}).get(ROLE_ANNOTATION, ""))
 

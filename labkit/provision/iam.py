@@ -1,5 +1,7 @@
 """Steps `oidc-provider` (IAM trusts the cluster's tokens) and `fluent-bit-role` (a role for one service account).
 
+The setting `identity` says how the service account gets the role: by IRSA, with a token that IAM trusts and an
+annotation, or by EKS Pod Identity, with an association and an agent on the nodes, and without an OIDC provider.
 The policies are the templates in `manifests/iam/`, filled in with account, partition, region and names.
 """
 
@@ -15,6 +17,8 @@ from labkit.aws import answer_or_none, translated_errors
 from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.parts import TAG_LIST, AwsPart, Part
+from labkit.provision.pod_identity import AUDIENCE as POD_IDENTITY_AUDIENCE
+from labkit.provision.pod_identity import Agent, Association, FormerAssociation, association_of
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
@@ -59,7 +63,19 @@ def policy(name: str, target: Target) -> dict[str, Any]:
     return document
 
 
-_FLUENT_BIT_TRUST = partial(policy, "fluent-bit-trust")
+def by_pod_identity(target: Target) -> bool:
+    """Whether service accounts get their roles by EKS Pod Identity."""
+    return target.settings.identity == "pod-identity"
+
+
+def _form(target: Target) -> str:
+    return ".pod-identity" if by_pod_identity(target) else ""
+
+
+def _fluent_bit_trust(target: Target) -> dict[str, Any]:
+    return policy("fluent-bit-trust-pod-identity" if by_pod_identity(target) else "fluent-bit-trust", target)
+
+
 _FLUENT_BIT_PERMISSIONS = partial(policy, "fluent-bit-permissions")
 
 
@@ -113,7 +129,7 @@ class Role(AwsPart):
     """A role; by default Fluent Bit's. `trust` makes its trust policy."""
 
     name: str
-    trust: Callable[[Target], dict[str, Any]] = _FLUENT_BIT_TRUST
+    trust: Callable[[Target], dict[str, Any]] = _fluent_bit_trust
     description: str = "Fluent Bit writes Falco's alerts to CloudWatch Logs"
     kind: str = "IAM role"
 
@@ -183,7 +199,8 @@ def _document(found: Any) -> dict[str, Any]:
 
 
 def _provider_parts(target: Target) -> list[OidcProvider]:
-    return [OidcProvider(issuer(target))]
+    # Made with the other setting, it is still the lab's: it is kept up, and taken away in the end.
+    return _provider_without_cluster(target) if by_pod_identity(target) else [OidcProvider(issuer(target))]
 
 
 def _provider_without_cluster(target: Target) -> list[OidcProvider]:
@@ -192,21 +209,26 @@ def _provider_without_cluster(target: Target) -> list[OidcProvider]:
 
 
 def _role_parts(target: Target) -> list[Part]:
-    role = target.settings.role_name
-    return [Role(role), RolePolicy(role), *service_account_parts(target)]
+    role, account = target.settings.role_name, f"{target.settings.logging_namespace}/{SERVICE_ACCOUNT}"
+    made: list[Part] = [Role(role), RolePolicy(role), *service_account_parts(target)]
+    if by_pod_identity(target):
+        return [Agent(), *made, Association(account, role)]
+    return [*made, FormerAssociation(account, role)]
 
 
 def service_account_parts(target: Target) -> list[ManifestPart]:
     """Namespace and service account of Fluent Bit, the account annotated with the role: `eksctl` makes both too."""
     parts = manifest_parts(target, "fluent-bit", kinds=("Namespace", "ServiceAccount"))
     for part in parts:
-        if part.item["kind"] == "ServiceAccount":
+        if part.item["kind"] == "ServiceAccount" and not by_pod_identity(target):
             part.item["metadata"].setdefault("annotations", {})[ROLE_ANNOTATION] = role_arn(target)
     return parts
 
 
 def assume_role_of(target: Target, namespace: str, name: str) -> Aws:
     """See `Lab.as_service_account`."""
+    if by_pod_identity(target) and association_of(target, namespace, name):
+        return assume_associated_role(target, namespace, name)
     account = target.kube.get("ServiceAccount", name, namespace)
     annotations = (account or {}).get("metadata", {}).get("annotations") or {}
     if ROLE_ANNOTATION not in annotations:
@@ -223,18 +245,40 @@ def assume_role(target: Target, namespace: str, name: str, arn: str) -> Aws:
 
     Raises `TargetError` if STS refuses, `KubernetesError` if there is no such account.
     """
-    request = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"audiences": [AUDIENCE], "expirationSeconds": 3600},
-    }
-    path = target.kube.path("v1", "ServiceAccount", namespace, name) + "/token"
-    token = target.kube.request("POST", path, body=request)["status"]["token"]
+    token = _token(target, namespace, name, AUDIENCE)
     with translated_errors(target.aws.hint):
         answer = target.aws.client("sts").assume_role_with_web_identity(
             RoleArn=arn, RoleSessionName=f"{namespace}-{name}", WebIdentityToken=token
         )
     return target.aws.with_keys(answer["Credentials"])
+
+
+def assume_associated_role(target: Target, namespace: str, name: str) -> Aws:
+    """AWS with the credentials that the agent of EKS Pod Identity gives to pods of a service account.
+
+    The token is bound to one of its pods, if there is one: EKS puts the pod's name into the session. Raises
+    `TargetError` if EKS refuses, `KubernetesError` if there is no such account.
+    """
+    pods = target.kube.list("Pod", namespace)
+    bound = next((pod["metadata"] for pod in pods if pod["spec"].get("serviceAccountName") == name), None)
+    token = _token(target, namespace, name, POD_IDENTITY_AUDIENCE, bound)
+    with translated_errors(target.aws.hint):
+        answer = target.aws.client("eks-auth").assume_role_for_pod_identity(
+            clusterName=target.settings.cluster, token=token
+        )
+    found = answer["credentials"]
+    keys = {name[0].upper() + name[1:]: found[name] for name in ("accessKeyId", "secretAccessKey", "sessionToken")}
+    return target.aws.with_keys(keys)
+
+
+def _token(target: Target, namespace: str, name: str, audience: str, pod: dict[str, Any] | None = None) -> str:
+    """A token of the cluster for a service account, for an hour."""
+    spec: dict[str, Any] = {"audiences": [audience], "expirationSeconds": 3600}
+    if pod is not None:
+        spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": pod["name"], "uid": pod["uid"]}
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+    path = target.kube.path("v1", "ServiceAccount", namespace, name) + "/token"
+    return str(target.kube.request("POST", path, body=request)["status"]["token"])
 
 
 STEPS = [
@@ -245,6 +289,7 @@ STEPS = [
         _provider_parts,
         policy_values,
         _provider_without_cluster,
+        _form,
     ),
     Step(
         "fluent-bit-role",
@@ -252,5 +297,6 @@ STEPS = [
         ("oidc-provider", "log-group"),
         _role_parts,
         policy_values,
+        form=_form,
     ),
 ]

@@ -37,6 +37,9 @@ class Part(ABC):
     incidental: ClassVar[bool] = False
     """True if it comes by itself once the step is in place: there is nothing to apply, and its absence is no lack."""
 
+    unwanted: ClassVar[bool] = False
+    """True if applying the step takes it away where it is there, and its absence is no lack."""
+
     if TYPE_CHECKING:
 
         @property

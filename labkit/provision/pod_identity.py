@@ -162,9 +162,7 @@ class Agent(AwsPart):
         from botocore.exceptions import ClientError
 
         try:
-            target.aws.client("eks").create_addon(
-                clusterName=target.settings.cluster, addonName=self.name, tags=TAGS
-            )
+            target.aws.client("eks").create_addon(clusterName=target.settings.cluster, addonName=self.name, tags=TAGS)
         except ClientError as error:
             if "AccessDenied" not in refusal(error)[0]:
                 raise

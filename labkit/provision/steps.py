@@ -140,14 +140,16 @@ class Step:
     """What the commands' placeholders stand for, besides the names that `templates` knows."""
     without_cluster: Callable[[Target], Sequence[Part]] = field(repr=False, default=lambda target: ())
     """Parts to undo where `parts` can't tell, because it takes the cluster and that is gone."""
+    form: Callable[[Target], str] = field(repr=False, default=lambda target: "")
+    """Which commands, where that depends on a setting: what their file's name has after the step's, `.pod-identity`."""
 
     def cli(self, target: Target) -> str:
         """The shell commands that do the same as `apply`."""
-        return commands(target, self.name, **self.values(target))
+        return commands(target, f"{self.name}{self.form(target)}", **self.values(target))
 
     def undo_cli(self, target: Target) -> str:
         """The shell commands that do the same as `undo`."""
-        return commands(target, f"{self.name}.undo", **self.values(target))
+        return commands(target, f"{self.name}{self.form(target)}.undo", **self.values(target))
 
     def check(self, options: Iterable[str]) -> None:
         """Raises `StepError` if the step doesn't take an option."""
@@ -164,7 +166,7 @@ class Step:
         changes = []
         with self._named(), translated_errors(target.aws.hint):
             for part in self.parts(target, **options):
-                if part.incidental:
+                if part.incidental or (part.unwanted and part.find(target) is None):
                     continue
                 found = part.wait_deleted(target, part.find(target))
                 known = target.ledger.find(self.name, part.kind, part.name)
@@ -181,7 +183,10 @@ class Step:
                     if known is None and not part.state(target):
                         target.ledger.forget(self.name, part.kind, part.name)
                     raise
-                self._record(target, part, made=owned)
+                if part.unwanted:
+                    target.ledger.forget(self.name, part.kind, part.name)
+                else:
+                    self._record(target, part, made=owned)
                 changes.append(Change(action, part.kind, part.name))
         return StepResult(self.name, self.title, tuple(changes), Cli(self.cli(target)))
 
@@ -256,7 +261,9 @@ class Step:
         with self._named(), translated_errors(target.aws.hint):
             looks = [(part, *part.look(target)) for part in self.parts(target)]
             faults = [part.fault(target, found) for part, found, state in looks if state]
-        parts = [(part.kind, part.name, state) for part, _, state in looks if state or not part.incidental]
+        parts = [
+            (part.kind, part.name, state) for part, _, state in looks if state or not (part.incidental or part.unwanted)
+        ]
         return StepStatus(self.name, self.title, tuple(parts), next(filter(None, faults), ""))
 
     def is_missing(self, target: Target) -> bool:

@@ -86,7 +86,7 @@ def test_every_part_of_every_step_has_a_command_with_its_names(lab: Lab) -> None
 
 def test_the_commands_are_operations_of_aws() -> None:
     session = botocore.session.get_session()
-    for template in [*audit._COMMANDS.values(), *re.findall(r"\$\((.*)\)", "".join(audit._COMMANDS.values()))]:
+    for template in [*audit._COMMANDS.values(), *re.findall(r"\$\((.*?)\)", "".join(audit._COMMANDS.values()))]:
         program, service, command, *options = shlex.split(template)
         if program != "aws":
             continue
@@ -94,4 +94,4 @@ def test_the_commands_are_operations_of_aws() -> None:
         operations = {xform_name(name, "-"): name for name in model.operation_names}
         members = model.operation_model(operations[command]).input_shape.members
         known = {f"--{xform_name(name, '-')}" for name in members}
-        assert {option for option in options if option.startswith("--")} - {"--output"} <= known, template
+        assert {option for option in options if option.startswith("--")} - {"--output", "--query"} <= known, template

@@ -1,0 +1,1 @@
+# EKS Pod Identity needs no OIDC provider.
