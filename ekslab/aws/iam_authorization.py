@@ -129,7 +129,7 @@ def resources_of(call: Call, account_id: str) -> list[str]:
             ):
                 if key in p:
                     return [f"arn:aws:iam::{account_id}:{kind}{p.get('Path', '/')}{p[key]}"]
-        case "eks":
+        case "eks" | "eks-auth":
             of = call.path_parameters
             for key, kind in (("associationId", "podidentityassociation"), ("addonName", "addon")):
                 if key in of:

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ ACTIONS = {"Invoke": "InvokeFunction"}
 # Allowed, but only needed when something went wrong: an interruption, a name with a typo, what somebody else changed.
 FOR_MENDING = {
     "eks:ListClusters",
+    "eks:UpdatePodIdentityAssociation",
     "iam:AddClientIDToOpenIDConnectProvider",
     "iam:DetachRolePolicy",
     "lambda:UpdateFunctionCode",
@@ -45,6 +47,7 @@ WITH_OTHER_CALLS = {
     "iam:CreateServiceLinkedRole",
     "iam:PassRole",
     "cloudwatch:TagResource",
+    "eks:TagResource",
     "iam:TagOpenIDConnectProvider",
     "iam:TagRole",
     "lambda:TagResource",
@@ -184,6 +187,18 @@ def run_the_workshop(person: Person) -> None:
     forward_findings(person, df)
     lab.ledger.path.unlink()  # without it, tags and names tell what is the workshop's
     assert not lab.audit().clean
+    lab.teardown()
+    assert lab.audit().clean
+    use_pod_identity(lab)
+
+
+def use_pod_identity(lab: Lab) -> None:
+    """What the setting `identity` makes otherwise."""
+    lab = Lab(replace(lab.target, settings=replace(lab.settings, identity="pod-identity")))
+    assert lab.apply("fluent-bit-role").action == "created"
+    assert (
+        ":assumed-role/falco-workshop-fluent-bit/eks-" in lab.as_service_account("logging", "fluent-bit").identity.arn
+    )
     lab.teardown()
     assert lab.audit().clean
 
