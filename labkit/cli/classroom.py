@@ -96,6 +96,14 @@ def env(name: str, credentials: bool | None) -> None:
 
 
 @class_.command()
+def status() -> None:
+    """Print the attendees of the class, and what is there of each."""
+    from labkit.classroom.roll import roll, table
+
+    click.echo(repr(table(roll(running(_NOT_UP).target))))
+
+
+@class_.command()
 @click.argument("names", nargs=-1, required=True)
 def remove(names: tuple[str, ...]) -> None:
     """Take attendees NAMES out of the class, with everything that is theirs. Exits 1 with what is left."""

@@ -20,6 +20,7 @@ from labkit.classroom import attendees, background
 from labkit.classroom import down as down_module
 from labkit.classroom import up as module
 from labkit.classroom.down import audit, down, remove
+from labkit.classroom.roll import roll
 from labkit.classroom.up import ClassError, costs_an_hour, plan, up
 from labkit.cli import main
 from labkit.errors import LabError, SettingsError
@@ -194,6 +195,17 @@ def test_the_gate_in_the_background_is_known_to_have_ended_however_it_ended(lab:
     os.kill(pid, signal.SIGKILL)
     lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=10)
     assert not background.stop(lab.target)
+
+
+def test_the_roll_says_what_is_there_of_each(labkit: Callable[..., Result], standing: Lab) -> None:
+    up(standing.target, ["01", "02"])
+    eks = standing.aws.client("eks")
+    eks.delete_access_entry(clusterName="falco-workshop", principalArn=attendees.role_arn(standing.target, "02"))
+    seats = {seat.attendee: seat for seat in roll(standing.target)}
+    assert (seats["01"].state, seats["02"].state) == ("ready", "lacks access entry")
+    printed = labkit("class", "status").output
+    assert re.search(r"02\s+attendee-02\s+0/0\s+lacks access entry", printed), printed
+    remove(standing.target, ["01", "02"])
 
 
 def test_trust_is_given_to_all_or_to_one(labkit: Callable[..., Result], standing: Lab) -> None:
