@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from falcorules.card import USUAL, attack_of, sections
+
 _SHORT = 300  # characters of a text in a row
-_ANSI = re.compile(rb"\x1b\[[0-9;]*m")
+_LONG = 20_000  # of one that is shown as a whole
+_OF_ALERTS = ("time", "rule", "priority", "source", "hostname", "output", "tags")
 
 Row = dict[str, Any]
 
@@ -81,3 +83,30 @@ def short(value: object, most: int = _SHORT) -> str:
     text = value if isinstance(value, str) else str(value)
     text = text if len(text) <= most else f"{text[:most]}…"
     return text.encode("utf-8", "replace").decode()
+
+
+def card_of(alert: Mapping[str, Any]) -> Row:
+    """What there is to say of an alert, as the notebook's card says it; all values are texts."""
+    given = alert.get("output_fields")
+    given = given if isinstance(given, dict) else {}
+    output, bar, more = short(alert.get("output", ""), _LONG).partition(" | ")
+    tags = alert.get("tags")
+    tags = [str(tag) for tag in tags] if isinstance(tags, list) else []
+    flat: dict[str, Any] = {name: alert[name] for name in ("source", "hostname") if alert.get(name)}
+    flat |= {name: given[name] for name in USUAL if given.get(name) is not None}
+    flat |= {name: value for name, value in given.items() if value is not None and name not in _OF_ALERTS}
+    flat["output"] = str(alert.get("output", ""))
+    if tags:
+        flat["tags"] = tags
+    time = short(alert.get("time", ""))
+    when = f"{time[:10]} {time[11:].rstrip('Z')} UTC" if time else ""
+    return {
+        "priority": short(alert.get("priority", "?")),
+        "rule": short(alert.get("rule", ""), _LONG),
+        "facts": [fact for fact in (when, attack_of(tags)) if fact],
+        "output": output,
+        "more": bar + more,
+        "sections": [
+            (title, [tuple(short(text, _LONG) for text in row) for row in rows]) for title, rows in sections(flat)
+        ],
+    }

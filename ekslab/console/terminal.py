@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Mapping
 
 import aiohttp
 from aiohttp import web
@@ -14,8 +15,7 @@ from ekslab.console.doors import DoorError, Doors, segment
 
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
 _INPUT = 64 * 1024  # bytes of one message of the page
-# As `kubectl exec -it POD -- sh -c ...` would: bash where the image has it.
-SHELL = ("sh", "-c", "command -v bash >/dev/null && exec bash || exec sh")
+SHELLS = ("bash", "sh")  # the first that the image has
 
 
 async def serve(request: web.Request, doors: Doors) -> web.StreamResponse:
@@ -25,16 +25,28 @@ async def serve(request: web.Request, doors: Doors) -> web.StreamResponse:
     keys = tuple(p.strip() for p in offered if p.strip().startswith(KEY_PROTOCOL))
     page = web.WebSocketResponse(protocols=keys, max_msg_size=_INPUT, heartbeat=30.0)
     await page.prepare(request)
+    missing = ""
+    for shell in SHELLS:
+        missing = await _session(page, doors, query, shell)
+        if not missing:
+            break
+    if missing:
+        await page.send_str(json.dumps({"error": missing}))
+    await page.close()
+    return page
+
+
+async def _session(page: web.WebSocketResponse, doors: Doors, query: Mapping[str, str], shell: str) -> str:
+    """Runs a shell until it ends or the page goes away. If the image has no such shell: what the runtime says."""
     path = f"/api/v1/namespaces/{segment(query.get('namespace', 'default'))}/pods/{segment(query.get('pod', ''))}/exec"
-    wanted = [("stdin", "true"), ("stdout", "true"), ("tty", "true"), *(("command", word) for word in SHELL)]
+    wanted = [("stdin", "true"), ("stdout", "true"), ("tty", "true"), ("command", shell)]
     if container := query.get("container"):
         wanted.append(("container", container))
     try:
         pod = await doors.kube_socket(path, wanted)
     except DoorError as error:
         await page.send_str(json.dumps({"error": error.message or str(error)}))
-        await page.close()
-        return page
+        return ""
     typing = asyncio.create_task(_type(page, pod))
     try:
         async for message in pod:
@@ -44,8 +56,10 @@ async def serve(request: web.Request, doors: Doors) -> web.StreamResponse:
             if channel in (_STDOUT, _STDERR) and data:
                 await page.send_bytes(data)
             elif channel == _ERROR:
-                status = json.loads(data or b"{}")
-                await page.send_str(json.dumps({"ended": status.get("message", "")}))
+                said = str(json.loads(data or b"{}").get("message", ""))
+                if "failed to start exec" in said:
+                    return said
+                await page.send_str(json.dumps({"ended": said}))
     except ConnectionError:
         pass
     finally:
@@ -53,8 +67,7 @@ async def serve(request: web.Request, doors: Doors) -> web.StreamResponse:
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await typing
         await pod.close()
-        await page.close()
-    return page
+    return ""
 
 
 async def _type(page: web.WebSocketResponse, pod: aiohttp.ClientWebSocketResponse) -> None:

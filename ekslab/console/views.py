@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from ekslab.console import terminal
-from ekslab.console.alerts import event_row, finding_row, parsed, row_of, short
+from ekslab.console.alerts import card_of, event_row, finding_row, parsed, row_of, short
 from ekslab.console.doors import DoorError, Doors, segment
 from ekslab.console.pipeline import seconds
 
@@ -130,7 +130,7 @@ async def events(doors: Doors, q: Query) -> Answer:
     more = False
     # FilterLogEvents begins with the oldest: the newest stretch of time is read first, then longer ones before it.
     upper, span = end, 300_000
-    while upper > start and not more:
+    while upper >= start and not more:
         lower = max(start, upper - span)
         part: list[Answer] = []
         token = ""
@@ -180,7 +180,7 @@ def _shown(one: Mapping[str, Any], alert: Mapping[str, Any] | None, group: str) 
     return {
         "message": short(message, _MOST_TEXT),
         "row": event_row(one),
-        "alert": alert and orjson.loads(orjson.dumps(alert)),
+        "card": card_of(alert) if alert else None,
         "hand": by_hand(
             "aws", "logs", "filter-log-events", "--log-group-name", group, "--start-time", moment, "--end-time", moment
         ),

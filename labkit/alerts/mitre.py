@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from falcorules.attack import TACTICS, TECHNIQUE, tactics_of
 
-# Enterprise matrix, left to right. Falco writes them as tags: "mitre_credential_access".
-TACTICS = {
-    "Reconnaissance": "TA0043",
-    "Resource Development": "TA0042",
-    "Initial Access": "TA0001",
-    "Execution": "TA0002",
-    "Persistence": "TA0003",
-    "Privilege Escalation": "TA0004",
-    "Defense Evasion": "TA0005",
-    "Credential Access": "TA0006",
-    "Discovery": "TA0007",
-    "Lateral Movement": "TA0008",
-    "Collection": "TA0009",
-    "Command and Control": "TA0011",
-    "Exfiltration": "TA0010",
-    "Impact": "TA0040",
-}
-
-TECHNIQUE = re.compile(r"T\d{4}(?:\.\d{3})?|TA\d{4}")
-"""A technique, a sub-technique or (in a few of Falco's rules) a tactic, by its id."""
+__all__ = ["TACTICS", "TECHNIQUE", "TECHNIQUES", "tactics_of"]
 
 TECHNIQUES = {
     "T1003": "OS Credential Dumping",
@@ -119,10 +99,3 @@ TECHNIQUES = {
     "T1622": "Debugger Evasion",
 }
 """Names of techniques that rules for Linux and containers are tagged with; a sub-technique's without its parent's."""
-
-_BY_TAG = {f"mitre_{name.lower().replace(' ', '_')}": name for name in TACTICS}
-
-
-def tactics_of(tags: Iterable[str]) -> list[str]:
-    """Names of the tactics that `tags` name, in the order of the tags."""
-    return [_BY_TAG[tag] for tag in tags if tag in _BY_TAG]

@@ -172,11 +172,18 @@ export async function dashboards(main, signal) {
     }
 }
 
+// The Markdown of a text widget, as far as headings, code, bold letters and the text of links go.
+const inline = text => text.split(/(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]*\))/).map(part =>
+    (/^`.+`$/.test(part) ? h('code', null, part.slice(1, -1)) : /^\*\*.+\*\*$/.test(part) ? h('b', null, part.slice(2, -2))
+        : /^\[.+\)$/.test(part) ? h('span', null, part.slice(1, part.indexOf(']'))) : part));
+const markdown = text => text.split('\n').filter(line => line.trim()).map(line =>
+    (/^#{1,6} /.test(line) ? h('h2', null, inline(line.replace(/^#+ /, ''))) : h('p', null, inline(line.replace(/^[*-] /, '• ')))));
+
 async function fillWidget(place, widget, asked, signal) {
     const height = (widget.height ?? 6) * 50 - 16;
     try {
         if (widget.type === 'metric') place.append(drawn({ ...asked, height, start: asked.start ?? '-PT3H' }, signal, asked.title ?? 'Metric widget'));
-        else if (widget.type === 'text') place.append(h('pre', { class: 'markdown' }, asked.markdown ?? ''));
+        else if (widget.type === 'text') place.append(h('div', { class: 'markdown' }, markdown(asked.markdown ?? '')));
         else if (widget.type === 'alarm') {
             const { alarms: all } = await get('alarms', {}, signal);
             const wanted = new Set(asked.alarms);

@@ -15,11 +15,11 @@ export async function findings(main, signal) {
         label: 'Findings', open: row => openFinding(row.id), key: row => row.id, empty: 'No findings match.',
         columns: [
             { name: 'Severity', width: '9em', cell: row => badge(row.severity, 'f') },
-            { name: 'Title', width: 'minmax(16em, 2.4fr)', cell: row => row.title },
-            { name: 'Workflow status', width: '9em', cell: row => badge(row.workflow, 'w') },
-            { name: 'Record state', width: '8em', cell: row => row.record },
-            { name: 'Product', width: '7em', cell: row => row.product },
-            { name: 'Resource', width: 'minmax(8em, 1fr)', mono: true, cell: row => `${row.resource}${row.resources > 1 ? ` +${row.resources - 1}` : ''}` },
+            { name: 'Title', width: 'minmax(18em, 3fr)', cell: row => row.title },
+            { name: 'Workflow status', width: '8.5em', cell: row => badge(row.workflow, 'w') },
+            { name: 'Record state', width: '6.5em', cell: row => row.record },
+            { name: 'Product', width: '5em', cell: row => row.product },
+            { name: 'Resource', width: 'minmax(7em, 0.8fr)', mono: true, cell: row => `${row.resource}${row.resources > 1 ? ` +${row.resources - 1}` : ''}` },
             { name: 'Updated at (UTC)', width: '13em', mono: true, cell: row => row.updated.replace('T', ' ').replace('Z', '').slice(0, 23) },
         ],
     });

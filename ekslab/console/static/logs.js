@@ -10,7 +10,7 @@ const SPANS = [['900000', '15 minutes'], ['3600000', '1 hour'], ['10800000', '3 
 const PATTERNS = ['{ $.priority = "Critical" }', '{ $.rule = "Terminal shell in container" }', '{ $.output_fields.k8s.pod.name = nginx* }', '"/etc/shadow"'];
 
 const columns = [
-    { name: 'Timestamp (UTC)', width: '7.5em', mono: true, cell: row => h('span', { title: clock(row.timestamp, true) }, clock(row.timestamp)) },
+    { name: 'Timestamp (UTC)', width: '9em', mono: true, cell: row => h('span', { title: clock(row.timestamp, true) }, clock(row.timestamp)) },
     { name: 'Priority', width: '7.5em', cell: row => (row.rule ? badge(row.priority) : '') },
     { name: 'Rule', width: 'minmax(10em, 1.4fr)', cell: row => row.rule ?? '' },
     { name: 'Pod', width: 'minmax(8em, 1fr)', cell: row => row.pod ?? '' },

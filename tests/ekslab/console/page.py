@@ -44,10 +44,10 @@ class Page:
             connection.close()
 
     def get(self, view: str, **query: object) -> Any:
-        """The data of a view; an error's status is in `status`."""
+        """The data of a view; an error's status is in `refused`."""
         status, _, body = self.request(f"/api/{view}?{urlencode(query)}")
         answer = json.loads(body)
-        return answer if status == 200 else {**answer, "status": status}
+        return answer if status == 200 else {**answer, "refused": status}
 
     @contextmanager
     def live(self, path: str = "feed", **query: object) -> Iterator[Iterator[tuple[str, Any]]]:
