@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from falcorules.errors import FalcoRulesError
 from falcorules.files import LARGEST
 
-DEFAULT_RULES = Path(__file__).parent / "data" / "falco_rules.yaml"
+DATA = Path(__file__).parent / "data"
+TIERS = {
+    "stable": "falco_rules.yaml",
+    "incubating": "falco-incubating_rules.yaml",
+    "sandbox": "falco-sandbox_rules.yaml",
+}
+"""The file of each tier of rules, in the order in which Falco loads them."""
 # Published file -> its release.
 RELEASES = {
     "falco_rules.yaml": "falco-rules-5.1.0",
     "falco-incubating_rules.yaml": "falco-incubating-rules-6.0.1",
     "falco-sandbox_rules.yaml": "falco-sandbox-rules-6.1.0",
 }
+# What `sha256sum` says of the files of these releases.
+SHA256 = {
+    "falco_rules.yaml": "1c15d5d543635b76e31cca39d7df8bf4caf50a428613c314d92986a23bfcb617",
+    "falco-incubating_rules.yaml": "47bf87041e2f39ca336e7acf1ae4e6183771a92e81031f367d01f2b49cabe1ac",
+    "falco-sandbox_rules.yaml": "6849ec5e9b55ba81ca5214559dc1a1c32e051acc0a7791da7841a850f853f59a",
+}
 URL = "https://raw.githubusercontent.com/falcosecurity/rules/{release}/rules/{file}"
 _TIMEOUT = 20.0
 
 
-def default_rules() -> tuple[str, str]:
-    """Name and text of a rule file with Falco's 25 stable rules: their names, priorities, tags and output fields, and
-    the macros and lists that custom rules build on, in this project's own wording."""
-    return DEFAULT_RULES.name, DEFAULT_RULES.read_text(encoding="utf-8")
+def default_rules(tier: str = "stable") -> tuple[str, str]:
+    """Name and text of a rule file with Falco's rules of a tier: their names, priorities, tags and output fields, and
+    the macros and lists that custom rules build on, in this project's own wording.
+
+    The stable tier is complete; `incubating` and `sandbox` have the rules that a pod can trip.
+    """
+    file = DATA / TIERS[tier]
+    return file.name, file.read_text(encoding="utf-8")
 
 
 def fetch(folder: Path, *, url: str | None = None) -> list[Path]:
     """Downloads the published rule files into a folder and returns their paths.
 
     `url` may contain `{release}` and `{file}`; without `{file}` it is the folder of the files. Raises FalcoRulesError
-    for a network or disk error. Nothing is written unless all files have been downloaded.
+    for a network or disk error, and for a file that isn't the one of the release. Nothing is written unless all files
+    have been downloaded.
     """
     template = url or URL
     if "{file}" not in template:
@@ -37,6 +55,12 @@ def fetch(folder: Path, *, url: str | None = None) -> list[Path]:
         file: _download(template.replace("{release}", release).replace("{file}", file))
         for file, release in RELEASES.items()
     }
+    for file, content in contents.items():
+        if (found := hashlib.sha256(content).hexdigest()) != SHA256[file]:
+            raise FalcoRulesError(
+                f"{file} isn't the file of {RELEASES[file]}: its SHA-256 is {found[:12]}, not {SHA256[file][:12]}.",
+                hint="Fetch it from another place with --url. Rules of your own need no fetching: name their files.",
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in contents.items():

@@ -84,6 +84,8 @@ class Lab:
         role_name: str | None = None,
         prefix: str | None = None,
         attendee: str | None = None,
+        rule_tiers: str | None = None,
+        falco_privileges: str | None = None,
         timeout: Any = None,
         alert_timeout: Any = None,
         nodes: Any = None,
@@ -104,6 +106,7 @@ class Lab:
         * `identity`: how Fluent Bit gets its role, `irsa` (default) or `pod-identity`
         * `log_group`, `log_stream`, `retention_days`: where alerts go in CloudWatch Logs, and for how long
         * `logging_namespace`, `falco_namespace`, `app_namespace`: namespaces of Fluent Bit, of Falco and of nginx
+        * `rule_tiers` (`incubating,sandbox`): Falco's rules besides the stable ones; `falco_privileges`: `all`, `least`
         * `role_name`: IAM role of Fluent Bit; `prefix`: beginning of the other names in AWS
         * `attendee`: who works on a shared cluster, such as `"07"`: namespace and prefix become `attendee-07`'s own
         * `timeout`, `alert_timeout`: seconds (or `"5m"`) to wait for a rollout, and for an alert to arrive
@@ -225,10 +228,12 @@ class Lab:
 
         It continues after errors, and raises `TeardownError` at the end, with what is left and why.
         """
+        from labkit.attacks.pods import remove_left
         from labkit.connect import end_noise
         from labkit.provision.steps import STEPS, undo_all
 
         end_noise(self.target)
+        remove_left(self.target)
         return undo_all(self.target, STEPS)
 
     def audit(self) -> Audit:
@@ -314,15 +319,16 @@ class Lab:
             if file is not None:
                 _write_events(file, lines)
 
-    def attack(self, *names: AttackName | Attack | Iterable[AttackName | Attack]) -> Outcomes:
+    def attack(self, *names: AttackName | Attack | Iterable[AttackName | Attack], benign: bool = False) -> Outcomes:
         """Runs attacks of the catalogue in the application's pod; outcomes by name, each with the alert it raised.
 
-        Ctrl-C ends the whole; what was seen until then is returned.
+        `benign`: runs their twins, which are much like them and must not alert. Ctrl-C ends the whole; what was seen
+        until then is returned.
         """
         from labkit.attacks import run
 
         self._since = self.kube.now()
-        return run(self.target, *names)
+        return run(self.target, *names, benign=benign)
 
     def console(self, view: str = "pipeline") -> Console:
         """A link to the console, which shows live what happens in the embedded lab; on `eks`, links to AWS's console.

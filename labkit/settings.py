@@ -57,6 +57,10 @@ class Settings:
     """What the names of metrics' namespace, alarms, topics, queues, dashboards and functions begin with."""
     attendee: str = ""
     """Who works on a cluster that is shared with others, such as `07`; empty: alone. `derived` says what follows."""
+    rule_tiers: str = ""
+    """Falco's rules besides the stable ones: `incubating`, `sandbox`, or both with a comma."""
+    falco_privileges: str = "all"
+    """`all`: Falco's container is privileged; `least`: it has the four capabilities that its probe needs."""
     timeout: float = 300.0
     """Seconds to wait for a rollout."""
     alert_timeout: float = 60.0
@@ -155,6 +159,11 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "falco_namespace": _NAMESPACE,
     "app_namespace": _NAMESPACE,
     "role_name": (r"[\w+=,.@-]{1,64}", "letters, digits and + = , . @ - _, at most 64"),
+    "rule_tiers": (
+        "|incubating|sandbox|incubating,sandbox",
+        "'incubating', 'sandbox' or 'incubating,sandbox' (the stable rules are always there), or nothing",
+    ),
+    "falco_privileges": ("all|least", "'all' (a privileged container) or 'least' (four capabilities)"),
     "attendee": (r"[a-z0-9]{0,12}", "lower-case letters and digits, at most 12, such as 07"),
     "prefix": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "letters, digits, hyphens and underscores, at most 64"),
 }

@@ -8,6 +8,7 @@ from ekslab.node import abi
 from ekslab.node.syscalls.attributes import AttributeCalls
 from ekslab.node.syscalls.credentials import CredentialCalls
 from ekslab.node.syscalls.directories import DirectoryCalls
+from ekslab.node.syscalls.loading import LoadingCalls
 from ekslab.node.syscalls.memory import MemoryCalls
 from ekslab.node.syscalls.processes import ProcessCalls
 from ekslab.node.syscalls.signals import SignalCalls
@@ -68,7 +69,9 @@ class TextInput:
             yield line
 
 
-class Process(ProcessCalls, DirectoryCalls, AttributeCalls, SignalCalls, CredentialCalls, MemoryCalls, SocketCalls):
+class Process(
+    ProcessCalls, DirectoryCalls, AttributeCalls, SignalCalls, CredentialCalls, MemoryCalls, LoadingCalls, SocketCalls
+):
     """A process with its system calls as methods; the package's docstring lists them."""
 
     def read_bytes(self, path: str) -> bytes:

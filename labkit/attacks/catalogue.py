@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -30,6 +30,61 @@ AttackName = Literal[
     "shell-from-web-server",
     "reverse-shell",
     "contact-api-server",
+    "netcat-shell",
+    "packet-socket",
+    "ptrace-attach",
+    "ptrace-anti-debug",
+    "fileless-execution",
+    "release-agent",
+    "debugfs-in-privileged-container",
+    "load-kernel-module",
+    "shell-startup-file",
+    "cron-job",
+    "read-ssh-settings",
+    "command-from-database",
+    "enter-namespace",
+    "make-namespace",
+    "start-privileged-pod",
+    "start-capable-pod",
+    "shell-uses-network",
+    "proxy-in-environment",
+    "setuid-without-sudo",
+    "file-below-dev",
+    "instance-metadata",
+    "package-manager",
+    "network-scanner",
+    "remove-shell-history",
+    "setuid-bit",
+    "copy-files-out",
+    "mount-in-privileged-container",
+    "fetch-tool",
+    "read-environment",
+    "copy-files-as-kubectl-cp",
+    "authorize-ssh-key",
+    "glibc-tunables",
+    "backdoored-liblzma",
+    "load-bpf-program",
+    "add-package-repository",
+    "write-among-programs",
+    "write-among-libraries",
+    "change-settings",
+    "write-home-of-root",
+    "write-package-database",
+    "rename-a-program",
+    "folder-among-programs",
+    "mining-pool",
+    "kubernetes-client",
+    "sudo-overflow",
+    "unprivileged-userfaultfd",
+    "pkexec-without-arguments",
+    "decode-payload",
+    "look-around",
+    "miner",
+    "shell-from-php",
+    "program-from-web-server",
+    "pipe-from-web-server",
+    "disk-of-the-node",
+    "files-of-the-node",
     "whoami",
     "control-shell-without-terminal",
     "control-read-passwd",
@@ -37,6 +92,21 @@ AttackName = Literal[
     "control-run-from-shared-memory",
 ]
 """Names of the entries of `catalogue.yaml`."""
+
+
+TierName = Literal["stable", "incubating", "sandbox", "custom"]
+"""Where a rule comes from: Falco's three tiers, or the workshop's own rules."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A command much like the attack's that must not alert."""
+
+    argv: tuple[str, ...]
+    why: str
+    cleanup: tuple[str, ...] = ()
+    pod: str | None = None
+    """As the attack's, if it isn't given; empty: the application's."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +127,21 @@ class Attack:
     stdin: str | None = None
     also: tuple[str, ...] = ()
     cleanup: tuple[str, ...] = ()
+    on_falco: bool = False
+    pod: str = ""
+    traced: bool = True
+    eks: str = "The command runs in the application's pod."
+    embedded: str = "The same command runs in the simulated pod, and makes the system calls that rules can see."
+    benign: Twin | None = None
+
+    @property
+    def twin(self) -> Attack:
+        """Its benign twin as a control. Raises `LabError` for a control, which has none."""
+        if self.benign is None:
+            raise LabError(f"{self.name} has no benign twin.", hint="It is a control: it must not alert itself.")
+        pod = self.pod if self.benign.pod is None else self.benign.pod
+        control = replace(self, rule=None, tier="", tty=False, stdin=None, also=(), benign=None, pod=pod)
+        return replace(control, argv=self.benign.argv, why=self.benign.why, cleanup=self.benign.cleanup)
 
     @property
     def is_control(self) -> bool:
@@ -76,6 +161,9 @@ class Attack:
     def from_dict(cls, entry: dict[str, Any]) -> Attack:
         """An entry of the YAML file; lists become tuples."""
         values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+        if twin := values.get("benign"):
+            lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in twin.items()}
+            values["benign"] = Twin(**lists)
         return cls(**values)
 
 
@@ -95,11 +183,24 @@ class Catalogue(AsTable, tuple[Attack, ...]):
 
     __slots__ = ()
 
+    def of(self, *tiers: TierName | Literal["control"]) -> Catalogue:
+        """Those whose rules are of some tiers; `control` stands for the commands that must not alert."""
+        return Catalogue(attack for attack in self if (attack.tier or "control") in tiers)
+
     def _table(self) -> Table:
         rows = tuple(
-            (a.name, a.title, a.command + (" (terminal)" if a.tty else ""), a.rule or "none: a control") for a in self
+            (
+                a.name,
+                a.title,
+                a.command + (" (terminal)" if a.tty else "") + (f" (pod of its own: {a.pod})" if a.pod else ""),
+                a.rule or "none: a control",
+                a.tier,
+                a.technique,
+            )
+            for a in self
         )
-        return Table(f"{len(self)} attacks and controls", ("name", "what it does", "command", "expected alert"), rows)
+        columns = ("name", "what it does", "command", "expected alert", "tier", "ATT&CK")
+        return Table(f"{len(self)} attacks and controls", columns, rows)
 
 
 @cache

@@ -8,8 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.attacks.catalogue import Attack, find, typed
+from labkit.attacks.pods import attack_pod, start
 from labkit.calls import checked, texts
-from labkit.errors import AlertTimeoutError, ExecError, LabError, StoppedError, TargetError
+from labkit.errors import AlertTimeoutError, ExecError, LabError, StepError, StoppedError, TargetError
+from labkit.kube import KubernetesError
 from labkit.show import AsTable, Table
 from labkit.waiting import progress
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from labkit.target import Target
 
 _NOT_RUN = (126, 127)
+_TRACES = ("proc.cmdline", "proc.pcmdline", "fd.name", "evt.arg.path", "evt.arg.name")
+"""Fields of an alert in which the id of a run can be."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,8 +102,13 @@ class Outcomes(AsTable, dict[str, Outcome]):
 
 
 @checked
-def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float | None = None) -> Outcomes:
+def run(
+    target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float | None = None, benign: bool = False
+) -> Outcomes:
     """Runs the attacks one after the other in `pod`, and waits for each one's alert, at most `timeout` seconds.
+
+    `benign`: runs their twins instead, which must not alert. An attack that needs a pod of its own gets one, which is
+    deleted afterwards.
 
     A control is followed by a command that does alert: once that one's alert is there, the control's would be, too.
     An attack whose alert doesn't come is an outcome that hasn't passed, not an exception. Ctrl-C (or Jupyter's stop
@@ -107,6 +116,8 @@ def run(target: Target, *names: Any, pod: str = "deploy/nginx", timeout: float |
     that isn't in the catalogue, and `ExecError` if there is no such pod, as in a lab that has just been started.
     """
     attacks = [find(name) for name in texts(_names_of(names), "attack")]
+    if benign:
+        attacks = [attack.twin for attack in attacks]
     if not attacks:
         raise LabError("There is no attack to run.", hint="Name some; labkit.attacks.catalogue() shows all.")
     target.kube.resolve(pod, namespace=target.settings.app_namespace)
@@ -149,24 +160,29 @@ class _Attempt:
 
         self.target, self.attack = target, attack
         self.run = run_id(attack.name)
-        self.exec = partial(target.kube.exec, pod, namespace=target.settings.app_namespace)
+        self.pod = attack_pod(attack, self.run, target.settings.app_namespace) if attack.pod else None
+        place = str(self.pod["metadata"]["name"]) if self.pod else pod
+        self.exec = partial(target.kube.exec, place, namespace=target.settings.app_namespace)
         self.since = self.ended = target.kube.now()
         self.result: ExecResult | None = None
         argv = _filled(attack.argv, self.run)
         self.outcome = Outcome(attack, argv)
-        if attack.tier == "custom" and rule_state(target, attack.rule or "") in ("unknown", "disabled"):
+        if attack.tier not in ("", "stable") and rule_state(target, attack.rule or "") in ("unknown", "disabled"):
             self.is_run = False
-            problem = 'Falco has not loaded its rule: lab.apply("custom-rules") ships it'
-            self.outcome = replace(self.outcome, problem=problem)
+            self.outcome = replace(self.outcome, problem=f"Falco has not loaded its rule: {_loaded_by(attack.tier)}")
             return
         self.is_run = True
         try:
+            if self.pod:
+                start(target, self.pod)
             self.result = result = self.exec(argv, tty=attack.tty, stdin=attack.stdin)
             self.ended = target.kube.now(latest=True)
-        except ExecError as error:
-            self.outcome = replace(self.outcome, problem=" ".join(str(error).split()))
+            if self.pod and result.ran:  # what its start raises counts, too
+                self.result = replace(result, ran=replace(result.ran, started=self.since))
         except (StoppedError, KeyboardInterrupt):
             self.outcome = replace(self.outcome, stopped=True)
+        except (ExecError, StepError, KubernetesError) as error:
+            self.outcome = replace(self.outcome, problem=" ".join(str(error).split()))
         else:
             self.outcome = replace(
                 self.outcome,
@@ -192,9 +208,13 @@ class _Attempt:
             self.clean_up()
 
     def clean_up(self) -> None:
-        """Removes what the command made."""
-        if self.attack.cleanup and self.is_run:
-            with suppress(ExecError, TargetError):  # said already, if it couldn't be run
+        """Removes what the command made, or the pod that it ran in."""
+        if not self.is_run:
+            return
+        with suppress(ExecError, StepError, TargetError):  # said already, if it couldn't be run
+            if self.pod:
+                self.target.kube.delete_one(self.pod)
+            elif self.attack.cleanup:
                 self.exec(_filled(self.attack.cleanup, self.run))
 
     def _seen(self, result: ExecResult, seconds: float) -> Outcome:
@@ -208,8 +228,19 @@ class _Attempt:
 
     def _raised(self, alert: pd.Series[Any]) -> bool:
         """Whether an alert is of this command. A later one may trip the same rule, besides its own."""
-        named = any(self.run in argument for argument in self.outcome.argv)
-        return bool(alert["time"] <= self.ended) and (not named or self.run in str(alert.get("proc.cmdline")))
+        if alert["time"] > self.ended:
+            return False
+        if self.pod:  # Falco may not know the pod yet when its first process starts
+            return alert.get("k8s.pod.name") in (self.pod["metadata"]["name"], None, "<NA>")
+        named = self.attack.traced and any(self.run in argument for argument in self.outcome.argv)
+        return not named or any(self.run in str(alert.get(field)) for field in _TRACES)
+
+
+def _loaded_by(tier: str) -> str:
+    """What makes Falco load the rules of a tier."""
+    if tier == "custom":
+        return 'lab.apply("custom-rules") ships it'
+    return f'connect with rule_tiers="{tier}" (LABKIT_RULE_TIERS), then lab.apply("falco")'
 
 
 def _names_of(attacks: Any) -> Any:

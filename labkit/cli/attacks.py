@@ -32,12 +32,32 @@ def list_command(as_json: bool) -> None:
 
 
 @attack.command("run")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--all", "everything", is_flag=True, help="The whole catalogue, as far as Falco was given the rules.")
+@click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    type=click.Choice(["stable", "incubating", "sandbox", "custom", "control"]),
+    help="With --all: these only; may be repeated.",
+)
+@click.option("--benign", is_flag=True, help="Run the twins of the attacks, which must not alert.")
 @click.option("--target", default="deploy/nginx", show_default=True, help="Pod, namespace/pod or deploy/name.")
 @click.option("--timeout", type=Seconds(), help="How long to wait for an alert (90, 5m).")
-def run_command(names: tuple[str, ...], target: str, timeout: float | None) -> None:
+def run_command(
+    names: tuple[str, ...], everything: bool, tiers: tuple[str, ...], benign: bool, target: str, timeout: float | None
+) -> None:
     """Run attacks and print the alerts that they raised; exit 1 if one did not end as expected."""
-    outcomes = run(running().target, *names, pod=target, timeout=timeout)
+    if bool(names) == everything or (tiers and not everything):
+        raise click.UsageError(
+            "Name attacks, or give --all (with --tier for some of them). labkit attack list shows all."
+        )
+    lab = running()
+    if everything:
+        loaded = ("stable", "custom", "control", *lab.settings.rule_tiers.split(","))
+        chosen = [attack for attack in catalogue() if (attack.tier or "control") in (tiers or loaded)]
+        names = tuple(attack.name for attack in chosen if not (benign and attack.is_control))
+    outcomes = run(lab.target, *names, pod=target, timeout=timeout, benign=benign)
     for outcome in outcomes.values():
         if outcome.alert is not None:
             click.echo(outcome.alert["output"])

@@ -34,6 +34,8 @@ class CustomRules(FalcoRelease):
     """What the release has under `customRules`. Deleting it leaves Falco with its default rules."""
 
     kind: str = "custom rules"
+    rules: tuple[Path, ...] = ()
+    """The last of the values files."""
 
     def find(self, target: Target) -> tuple[Release, dict[str, Any]] | None:
         """The release and its values; None if there is none, or if it isn't the workshop's."""
@@ -70,7 +72,7 @@ class CustomRules(FalcoRelease):
             self.roll_out(target)
 
     def details(self) -> dict[str, Any]:
-        return {"files": [str(file) for file in self.values[1:]]}
+        return {"files": [str(file) for file in self.rules]}
 
 
 def _names(values: Mapping[str, Any]) -> str:
@@ -90,7 +92,8 @@ def _parts(target: Target, files: File | Iterable[File] | None = None) -> list[P
     else:
         several = files if isinstance(files, Iterable) and not isinstance(files, str) else [files]
         chosen = [_found(target, file) for file in several]
-    return [CustomRules(target.settings.falco_namespace, (*values_files(target), *chosen))]
+    own = tuple(chosen)
+    return [CustomRules(target.settings.falco_namespace, (*values_files(target), *own), rules=own)]
 
 
 def _found(target: Target, file: File) -> Path:
@@ -110,7 +113,7 @@ def _values(target: Target) -> dict[str, str]:
     own = shipped_rules(target) or rule_files(target)
     return {
         "helm_upgrade": helm_command(target, [*values_files(target), *own]),
-        "helm_upgrade_without_rules": helm_command(target, list(values_files(target))),
+        "helm_upgrade_without_rules": helm_command(target, values_files(target)),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import http.server
 import json
 import os
@@ -11,12 +12,13 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from falcorules import EventError, FalcoRulesError
+from falcorules import EventError, FalcoRulesError, rulesets
 from falcorules.cli import main
 from falcorules.events import open_events
 from falcorules.rulesets import RELEASES, fetch
@@ -324,7 +326,15 @@ def test_fields() -> None:
     assert "No field matches '['" in _refused("fields", "[")
 
 
-def test_fetch(tmp_path: Path) -> None:
+@pytest.fixture
+def any_content(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, bytes]], None]:
+    """Makes some contents those of the releases, as far as `fetch` knows."""
+    return lambda contents: monkeypatch.setattr(
+        rulesets, "SHA256", {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    )
+
+
+def test_fetch(tmp_path: Path, any_content: Callable[[dict[str, bytes]], None]) -> None:
     class Server(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -337,8 +347,16 @@ def test_fetch(tmp_path: Path) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(
+            FalcoRulesError, match=r"^falco_rules\.yaml isn't the file of falco-rules-5\.1\.0: its SHA-256"
+        ) as caught:
+            fetch(tmp_path / "none", url=url)
+        assert "--url" in caught.value.hint
+        assert not (tmp_path / "none").exists()
+        any_content({name: f"/{name}".encode() for name in RELEASES})
         paths = fetch(tmp_path / "rules", url=url)
         assert [path.read_text() for path in paths] == [f"/{name}" for name in RELEASES]
+        any_content({name: f"/{release}/{name}".encode() for name, release in RELEASES.items()})
         code, output = _run("fetch", "--to", str(tmp_path / "more"), "--url", f"{url}/{{release}}/{{file}}")
         server.shutdown()
     assert code == 0
@@ -354,7 +372,10 @@ def test_fetch_from_where_nothing_is(tmp_path: Path, url: str) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_fetch_to_where_no_file_can_be(tmp_path: Path, file: str) -> None:
+def test_fetch_to_where_no_file_can_be(
+    tmp_path: Path, file: str, any_content: Callable[[dict[str, bytes]], None]
+) -> None:
+    any_content(dict.fromkeys(RELEASES, b"- list: l\n  items: []\n"))
     for name in RELEASES:
         (tmp_path / name).write_text("- list: l\n  items: []\n")
     with pytest.raises(FalcoRulesError, match="Can't write the rule files to"):

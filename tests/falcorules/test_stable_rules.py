@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from falcorules import Engine, RecordedEvent, check
-from falcorules.rulesets import DEFAULT_RULES
+from falcorules.rulesets import DATA
 
-FILE = DEFAULT_RULES
+FILE = DATA / "falco_rules.yaml"
 RULES: list[dict[str, Any]] = [item for item in yaml.safe_load(FILE.read_text()) if "rule" in item]
 
 # A process in a container of the web shop, started by a shell that was started by the container runtime.

@@ -105,6 +105,8 @@ def test_a_number_may_be_text_with_a_sign_and_blanks_but_nothing_else() -> None:
         ("falco_namespace", ["a", "a-9", "a" * 63], ["", "A", "-a", "a-", "a" * 64]),
         ("role_name", ["a+=,.@-_", "a" * 64], ["", "a b", "a" * 65]),
         ("attendee", ["", "07", "a" * 12], ["A", "a-b", "a" * 13, "07\n"]),
+        ("rule_tiers", ["", "incubating", "sandbox", "incubating,sandbox"], ["stable", "sandbox,incubating", "a"]),
+        ("falco_privileges", ["all", "least"], ["", "none"]),
         ("prefix", ["a", "a" * 64], ["", "-a", "a" * 65]),
     ],
 )

@@ -1,11 +1,12 @@
 """falcoctl, which installs rule files and plugins, and falco-driver-loader.
 
-There is no registry: rules come from the image itself, the stable tier always, the others if the lab was given the
-upstream files. falcoctl fails for other artifacts, as for those that a registry doesn't have.
+There is no registry: rules come from the image itself, in the lab's own words, or as published if the lab was given
+those files. falcoctl fails for other artifacts, as for those that a registry doesn't have.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 import re
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from ekslab.node import Layer, Process, program
-from falcorules import default_rules
+from falcorules.rulesets import TIERS, default_rules
 
 _FILES = {
     "falco-rules": "falco_rules.yaml",
@@ -38,7 +39,7 @@ class Artifacts:
     """The rule files there are, by the name of their artifact."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.rules: dict[str, str] = {"falco-rules": default_rules()[1]}
+        self.rules = {name: default_rules(tier)[1] for name, tier in zip(_FILES, TIERS, strict=True)}
         for name, file in _FILES.items():
             if folder is not None and (folder / file).is_file():
                 self.rules[name] = (folder / file).read_text(encoding="utf-8")
@@ -87,8 +88,18 @@ async def falcoctl(p: Process) -> int:
 
 def _install(p: Process, ref: str, section: dict[str, Any], allowed: list[str]) -> int:
     full = _full(ref)
-    name, _, tag = full.rsplit("/", 1)[1].partition(":")
+    base, _, digest = full.rsplit("/", 1)[1].partition("@")
+    name, _, tag = base.partition(":")
+    if "/" not in ref and name and tag and digest:  # falcoctl looks for all before the @ in its index
+        _log(p, "ERROR", f"cannot find {ref} among the configured indexes, skipping")
+        return 1
     _log(p, "INFO", "Preparing to pull artifact", ref=full)
+    if digest and name in _VERSIONS:
+        have = "sha256:" + hashlib.sha256(_content(p, name)).hexdigest()
+        if digest != have:
+            _log(p, "ERROR", f"unable to get descriptor for {full}: {full}: not found (the embedded lab's is {have})")
+            return 1
+        tag = ""
     newest = _VERSIONS.get(name)
     if newest is None or not (tag in ("", "latest") or newest == tag or newest.startswith(tag + ".")):
         _log(p, "ERROR", f"unable to get descriptor for {full}: {full}: not found (the embedded lab has {_have()})")
@@ -99,15 +110,6 @@ def _install(p: Process, ref: str, section: dict[str, Any], allowed: list[str]) 
         return 1
     if name in _FILES:
         source = f"{_STORE}/{_FILES[name]}"
-        if not p.exists(source):
-            _log(
-                p,
-                "ERROR",
-                f"unable to pull {full}: the embedded lab has no copy of these rules. Put the published file "
-                f"{_FILES[name]} into the folder rules/ of the lab's state folder (`labkit rules fetch` does), "
-                "then stop the lab and start it again",
-            )
-            return 1
         folder = str(section.get("rulesfilesDir", "/etc/falco"))
         p.write_bytes(posixpath.join(folder, _FILES[name]), p.read_bytes(source))
     else:
@@ -117,10 +119,15 @@ def _install(p: Process, ref: str, section: dict[str, Any], allowed: list[str]) 
     return 0
 
 
+def _content(p: Process, name: str) -> bytes:
+    """What is in an artifact."""
+    return p.read_bytes(f"{_STORE}/{_FILES[name]}") if name in _FILES else plugin(name).encode()
+
+
 def _full(ref: str) -> str:
     if "/" in ref:
         return ref
-    plugin = ref.partition(":")[0] not in _FILES
+    plugin = re.split("[:@]", ref)[0] not in _FILES
     return f"ghcr.io/falcosecurity/{'plugins/plugin' if plugin else 'rules'}/{ref}"
 
 

@@ -6,7 +6,8 @@ directories   mkdir, unlink, rename, link, symlink            mkdir, unlinkat, r
 attributes    chmod, chown, utime, truncate                   fchmodat, fchownat
 processes     fork, execve, wait, exit, ptrace                clone, vfork, execve, ptrace (procexit: `kernel.py`)
 signals       kill, signal handlers                           kill
-credentials   setuid, setgid, setsid, unshare                 setuid, setgid, unshare
+credentials   setuid, setgid, setsid, unshare, setns          setuid, setgid, unshare, setns
 memory        memfd_create, userfaultfd                       memfd_create, userfaultfd
+loading       bpf, finit_module                               bpf, finit_module
 sockets       socket, connect, listen, HTTP                   socket, connect
 """

@@ -1,10 +1,15 @@
-"""setuid, setgid, setsid and unshare: system calls that change who a process is. Events: setuid, setgid, unshare."""
+"""setuid, setgid, setsid, unshare and setns: system calls that change who a process is and where it lives.
+
+Events: setuid, setgid, unshare, setns.
+"""
 
 from __future__ import annotations
 
 from ekslab.node import abi
 from ekslab.node.abi import error
-from ekslab.node.arguments import Argument, flags_argument, result_argument
+from ekslab.node.arguments import Argument, descriptor_argument, flags_argument, result_argument
+from ekslab.node.descriptors import RegularFile
+from ekslab.node.inodes import File
 from ekslab.node.kernel import Task
 
 # Falco's own numbers for clone's flags.
@@ -55,6 +60,31 @@ class CredentialCalls(Task):
             result,
             result_argument(result),
             flags_argument("flags", sum(_UNSHARE.get(flag, 0) for flag in flags.split("|")), flags),
+        )
+        if not allowed:
+            raise error("EPERM")
+
+    def open_namespace(self, vpid: int, name: str) -> int:
+        """A descriptor of /proc/<vpid>/ns/<name>, e.g. of `net`; no event."""
+        path = f"/proc/{vpid}/ns/{name}"
+        return self.install(RegularFile(File(now=self.kernel.now()), path, path, abi.O_RDONLY))
+
+    def setns(self, fd: int, flags: str = "") -> None:
+        """Enters the namespace behind a descriptor of /proc/<pid>/ns; EPERM without CAP_SYS_ADMIN.
+
+        With it the call succeeds and changes nothing: the lab's processes stay where they are.
+        """
+        allowed = "CAP_SYS_ADMIN" in self.capabilities
+        result = 0 if allowed else -abi.errno_number("EPERM")
+        file = self.fds.get(fd)
+        self.emit(
+            "setns",
+            result,
+            result_argument(result),
+            descriptor_argument("fd", fd, file),
+            flags_argument("nstype", _UNSHARE.get(flags, 0), flags),
+            fd=fd,
+            file=file,
         )
         if not allowed:
             raise error("EPERM")

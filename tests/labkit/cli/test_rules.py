@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import falcorules.cli
+from falcorules import rulesets
 from falcorules.rulesets import RELEASES
 from labkit.cli import main
 
@@ -63,6 +65,7 @@ def test_an_error_in_rules_is_told_in_two_lines(tmp_path: Path) -> None:
 def test_published_rules_are_fetched_into_the_labs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in RELEASES:
         (tmp_path / name).write_text(name)
+    monkeypatch.setattr(rulesets, "SHA256", {name: hashlib.sha256(name.encode()).hexdigest() for name in RELEASES})
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
     code, output = _run("fetch", "--url", tmp_path.as_uri())
     assert code == 0

@@ -10,12 +10,22 @@ from typing import Any
 
 import pytest
 
+from falcorules.rulesets import RELEASES, TIERS
 from labkit.errors import StepError
 from labkit.helm import Release
 from labkit.kube.rollout import Problem
 from labkit.ledger import Ledger, Record
 from labkit.provision import falco
-from labkit.provision.falco import FalcoRelease, helm_command, is_workshops, merged_values
+from labkit.provision.falco import (
+    FalcoRelease,
+    artifacts,
+    chosen_values,
+    helm_command,
+    is_workshops,
+    lock_file,
+    merged_values,
+    values_files,
+)
 from labkit.settings import Settings
 from labkit.versions import pinned
 
@@ -67,6 +77,7 @@ class Cluster:
         self.release: Release | None = None
         self.values: dict[str, Any] = {}
         self.secrets: Sequence[Any] = []
+        self.daemon_sets: Sequence[Any] = []
         self.objects: dict[str, dict[str, Any]] = {}
         self.upgrades: Any = []
         self.rollouts: Any = []
@@ -84,7 +95,9 @@ class Cluster:
     def get(self, kind: str, name: str, namespace: str = "") -> dict[str, Any] | None:
         return self.objects.get(kind)
 
-    def list(self, kind: str, namespace: str, *, labels: str) -> Sequence[Any]:
+    def list(self, kind: str, namespace: str = "", *, labels: str = "") -> Sequence[Any]:
+        if kind == "DaemonSet":
+            return self.daemon_sets
         assert (kind, namespace) == ("Secret", "ns")
         assert labels == "owner=helm,name=falco,app.kubernetes.io/managed-by=labkit"
         return self.secrets
@@ -210,3 +223,107 @@ def test_an_empty_values_file_changes_nothing(tmp_path: Path) -> None:
     assert merged_values(files[:2]) == {"a": {"b": {"c": 1, "d": 2}}}
     assert merged_values(files) == {"a": {"b": {"c": 3}}}
     assert merged_values([]) == {}
+
+
+def daemon_set(name: str, image: str, **meta: Any) -> dict[str, Any]:
+    spec = {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}
+    return {"metadata": {"namespace": "ns", "name": name, **meta}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("item", "by"),
+    [
+        (daemon_set("mine", "public.ecr.aws/falcosecurity/falco:0.43.0"), "by no Helm release"),
+        (daemon_set("a", "f/falco@sha256:0", annotations={"meta.helm.sh/release-name": "sec"}), "by Helm release sec"),
+        (daemon_set("a", "x/falco-no-driver:1", ownerReferences=[{"kind": "Falco"}]), "by the operator (Falco)"),
+        (daemon_set("falco", "falcosecurity/falco:0.44.1", namespace="other"), "other/falco runs Falco already"),
+    ],
+)
+def test_a_second_falco_on_the_nodes_is_refused(target: Any, part: FalcoRelease, item: dict[str, Any], by: str) -> None:
+    target.daemon_sets = [daemon_set("falco", "falcosecurity/falco:0.44.1"), item]
+    with pytest.raises(StepError, match="runs Falco already") as caught:
+        part.apply(target, None, owned=True)
+    assert by in caught.value.message
+    assert "each alert comes twice" in caught.value.hint
+    assert not target.upgrades
+
+
+@pytest.mark.parametrize("image", ["falcosecurity/falcosidekick:2", "falcosecurity/falcoctl:0.13.0", "x/notfalco:1"])
+def test_what_belongs_to_falco_and_isnt_one_is_no_second_falco(target: Any, part: FalcoRelease, image: str) -> None:
+    target.daemon_sets = [daemon_set("a", image)]
+    assert part.apply(target, None, owned=True) == "created"
+
+
+@pytest.mark.parametrize("version", ["9.1.1", "9.10.0", "10.0.0"])
+def test_a_release_of_a_newer_chart_isnt_put_back(target: Any, part: FalcoRelease, version: str) -> None:
+    target.ledger.write(Record(falco.STEP, part.kind, part.name, made=True))
+    with pytest.raises(StepError, match=f"has chart {version}") as caught:
+        part.apply(target, replace(DEPLOYED, version=version), owned=True)
+    assert "helm uninstall falco -n ns" in caught.value.hint
+    assert not target.upgrades
+
+
+def test_what_an_upgrade_changes_is_said_before(
+    target: Any, part: FalcoRelease, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target.ledger.write(Record(falco.STEP, part.kind, part.name, made=True))
+    target.values = {"tty": False, "falco": {"priority": "error"}, "customRules": {"own.yaml": "- rule: x"}}
+    target.upgrade_install = lambda *names, **options: target.upgrades.append(capsys.readouterr().err)
+    assert part.apply(target, replace(DEPLOYED, version="9.0.0"), owned=True) == "updated"
+    [said] = target.upgrades
+    assert said.splitlines() == [
+        "Falco's release is upgraded. 0 values kept; this changes:",
+        "  chart: 9.0.0 -> 9.1.0",
+        "  customRules.own.yaml: a rule file -> no file",
+        "  falco.priority: 'error' -> the chart's default",
+        "  tty: False -> True",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "names", "refs"),
+    [
+        ({}, ["values"], ["falco-rules:5.1.0"]),
+        ({"falco_privileges": "least"}, ["values", "least-privileged"], ["falco-rules:5.1.0"]),
+        (
+            {"rule_tiers": "incubating,sandbox"},
+            ["values", "rules-incubating-sandbox"],
+            ["falco-rules:5.1.0", "falco-incubating-rules:6.0.1", "falco-sandbox-rules:6.1.0"],
+        ),
+    ],
+)
+def test_settings_choose_values_files(
+    workshop: Path, settings: dict[str, Any], names: list[str], refs: list[str]
+) -> None:
+    files = chosen_values(Settings.load(environ={}, root=workshop, **settings))
+    assert [file.stem for file in files] == names
+    assert artifacts(files) == refs
+
+
+@pytest.mark.parametrize("tiers", ["incubating", "sandbox", "incubating,sandbox"])
+def test_a_tier_is_fetched_and_loaded_in_the_order_of_tiers(workshop: Path, tiers: str) -> None:
+    files = chosen_values(Settings.load(environ={}, root=workshop, rule_tiers=tiers))
+    wanted = ["stable", *tiers.split(",")]
+    assert merged_values(files)["falco"]["rules_files"] == [
+        *(f"/etc/falco/{TIERS[tier]}" for tier in wanted),
+        "/etc/falco/falco_rules.local.yaml",
+        "/etc/falco/rules.d",
+    ]
+    releases = [RELEASES[TIERS[tier]].rpartition("-") for tier in wanted]
+    assert artifacts(files) == [f"{name}:{version}" for name, _, version in releases]
+
+
+def test_digests_count_on_a_real_cluster_and_for_the_same_tiers_only(
+    target: Any, workshop: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"environ": {}, "root": workshop, "home": tmp_path / "home"}
+    target.settings = Settings.load(target="eks", **options)
+    lock = lock_file(target.settings)
+    lock.parent.mkdir()
+    lock.write_text("falcoctl: {config: {artifact: {install: {refs: ['falco-rules@sha256:0']}}}}\n")
+    assert artifacts(values_files(target)) == ["falco-rules@sha256:0"]
+    target.settings = Settings.load(target="eks", rule_tiers="sandbox", **options)
+    with pytest.raises(StepError, match="digests of falco-rules, and the settings ask for falco-rules, falco-sandbox"):
+        values_files(target)
+    target.settings = Settings.load(**options)
+    assert artifacts(values_files(target)) == ["falco-rules:5.1.0"]
