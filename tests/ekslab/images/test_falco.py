@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.node import EmptyDir, Files, Mount
+from falcorules.rulesets import TIERS, default_rules
 from labkit.versions import pinned
 
 WHOAMI = """\
@@ -403,7 +405,31 @@ async def test_the_driver_loader_finds_modern_ebpf_only(lab: Any, kind: str, cod
     assert last["level"] == ("INFO" if code == 0 else "ERROR")
 
 
-@pytest.mark.parametrize("ref", ["falco-sandbox-rules:6.1.0", "falco-rules:4.0.0"])
+@pytest.mark.parametrize("tier", TIERS)
+async def test_falcoctl_installs_a_tier_by_version_and_by_digest(lab: Any, tier: str) -> None:
+    name, text = default_rules(tier)
+    artifact = name.removesuffix(".yaml").replace("_", "-")
+    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    full = f"ghcr.io/falcosecurity/rules/{artifact}"
+    for ref in (artifact, f"{artifact}@{digest}", f"{full}:1.2.3@{digest}"):
+        installer = await _falcoctl(lab, {"artifact": {"install": {"refs": [ref], "rulesfilesDir": "/plugins"}}})
+        assert await installer.wait() == 0, lab.log(installer)
+        last = json.loads(lab.log(installer)[-1])
+        assert (last["name"], last["type"]) == (
+            ref if "/" in ref else f"ghcr.io/falcosecurity/rules/{ref}",
+            "rulesfile",
+        )
+
+
+async def test_falcoctl_doesnt_find_a_short_name_with_version_and_digest(lab: Any) -> None:
+    ref = f"falco-rules:5.1.0@sha256:{'0' * 64}"
+    installer = await _falcoctl(lab, {"artifact": {"install": {"refs": [ref], "rulesfilesDir": "/plugins"}}})
+    assert await installer.wait() == 1
+    last = json.loads(lab.log(installer)[-1])
+    assert last["msg"] == f"cannot find {ref} among the configured indexes, skipping"
+
+
+@pytest.mark.parametrize("ref", ["falco-sandbox-rules:9", "falco-rules:4.0.0", f"falco-rules@sha256:{'0' * 64}"])
 async def test_falcoctl_refuses_what_it_does_not_have(lab: Any, ref: str) -> None:
     config = {"artifact": {"install": {"refs": [ref], "rulesfilesDir": "/tmp"}}}
     installer = await _falcoctl(lab, config)
