@@ -322,8 +322,9 @@ def set_load(
     `latency`: seconds that each answer is held back. `query_seconds`: the least time until the results of an Insights
     query are complete; 1 if only `latency` is given. `quotas`: whether CloudWatch Logs has those that AWS publishes for
     the region (requests per second; queries and live tail sessions at a time), or numbers that replace some of them,
-    such as `{"FilterLogEvents": 5}`. What is left out stays as it is. Returns what `load` does. Raises `EksLabError`
-    if a value can't be, `NotRunningError` if the lab doesn't answer.
+    such as `{"FilterLogEvents": 5}`, and values that Service Quotas tells (`{"iam/L-FE177D64": 20}`). What is left out
+    stays as it is. Returns what `load` does. Raises `EksLabError` if a value can't be, `NotRunningError` if the lab
+    doesn't answer.
     """
     changes = {"latency": latency, "query_seconds": query_seconds, "quotas": quotas}
     body = {name: value for name, value in changes.items() if value is not None}

@@ -85,15 +85,15 @@ class Table:
 _STATES = ("state", "action", "result", "phase")
 _TONES = {
     "good": (
-        *("applied", "ready", "ok", "solved", "reached", "created", "updated", "removed", "imported", "as expected"),
-        *("Running", "Succeeded"),
+        *("applied", "ready", "ok", "made", "solved", "reached", "created", "updated", "removed", "imported"),
+        *("as expected", "Running", "Succeeded"),
     ),
     "warning": ("partly", "not ready", "warning", "interrupted", "kept", "no finding", "Pending", "Terminating"),
     "bad": (
-        *("failed", "left", "lost", "NOT as expected"),
+        *("failed", "blocker", "left", "lost", "NOT as expected"),
         *("Failed", "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull"),
     ),
-    "plain": ("absent", "unchanged", "to do"),
+    "plain": ("absent", "unchanged", "to do", "will be made"),
 }
 _TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}
 

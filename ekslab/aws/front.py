@@ -43,6 +43,7 @@ from ekslab.aws.protocols import (
     with_parameters,
 )
 from ekslab.aws.securityhub import SecurityHub
+from ekslab.aws.service_quotas import ServiceQuotas
 from ekslab.aws.sns import Sns
 from ekslab.aws.sqs import Sqs
 from ekslab.aws.sts import UNSIGNED, Sts
@@ -114,6 +115,7 @@ class Aws:
             cluster_roles=self.eks.roles,
         )
         self.load = Load()
+        self.service_quotas = ServiceQuotas(account_id=account_id, load=self.load)
         self.sts = Sts(credentials=credentials, issuer=issuer, account=self.account, clock=clock)
         self.sqs = Sqs(account_id=account_id, clock=clock)
         self.sns = Sns(account_id=account_id, clock=clock, sqs=self.sqs)
@@ -129,6 +131,7 @@ class Aws:
             url=lambda: self.url,
             metrics=lambda region: self.cloudwatch.region(region).metrics,
             trusted=trusted_code,
+            concurrency=lambda: int(self.service_quotas.value("lambda", "L-B99A9384")),
         )
         self.logs = Logs(
             account_id=account_id,
@@ -140,6 +143,7 @@ class Aws:
         # Services behind the interface `wire.Service`, by signing name.
         self._services: dict[str, wire.Service] = {
             "monitoring": self.cloudwatch,
+            "servicequotas": self.service_quotas,
             "securityhub": SecurityHub(account_id=account_id, clock=clock),
             "sns": self.sns,
             "sqs": self.sqs,

@@ -118,7 +118,7 @@ def resources_of(call: Call, account_id: str) -> list[str]:
             if call.operation == "CreateOpenIDConnectProvider":
                 url = str(p.get("Url", "")).removeprefix("https://")
                 return [f"arn:aws:iam::{account_id}:oidc-provider/{url}"]
-            for key in ("PolicyArn", "OpenIDConnectProviderArn"):
+            for key in ("PolicyArn", "OpenIDConnectProviderArn", "PolicySourceArn"):
                 if key in p and not any(name in p for name in ("RoleName", "UserName", "GroupName")):
                     return [p[key]]
             for key, kind in (

@@ -96,8 +96,13 @@ class Lambda:
         url: Callable[[], str],
         metrics: Callable[[str], Metrics],
         trusted: Iterable[str],
+        concurrency: Callable[[], int],
     ) -> None:
-        """`trusted` are the SHA-256 digests of the files that may run. No request can add to them."""
+        """`trusted` are the SHA-256 digests of the files that may run. No request can add to them.
+
+        `concurrency` returns the account's quota of concurrent executions.
+        """
+        self._concurrency = concurrency
         self.account_id = account_id
         self._clock = clock
         self._account = account
@@ -123,6 +128,7 @@ class Lambda:
             "TagResource": self._tag,
             "UntagResource": self._untag,
             "ListTags": self._list_tags,
+            "GetAccountSettings": self._account_settings,
         }
 
     async def stop(self) -> None:
@@ -152,7 +158,7 @@ class Lambda:
     # -- the service
 
     def resources(self, call: Call, p: Parameters) -> list[str]:
-        if call.operation == "ListFunctions":
+        if call.operation in ("ListFunctions", "GetAccountSettings"):
             return ["*"]
         if "Resource" in p:
             return [p["Resource"]]
@@ -502,6 +508,23 @@ class Lambda:
 
     def _list_tags(self, call: Call, p: Parameters, caller: Principal) -> Result:
         return {"Tags": dict(self._tagged(p).tags)}
+
+    def _account_settings(self, call: Call, p: Parameters, caller: Principal) -> Result:
+        functions = [function for function in self._functions.values() if function.region == call.region]
+        concurrency = self._concurrency()
+        return {
+            "AccountLimit": {
+                "TotalCodeSize": 80_530_636_800,
+                "CodeSizeUnzipped": 262_144_000,
+                "CodeSizeZipped": 52_428_800,
+                "ConcurrentExecutions": concurrency,
+                "UnreservedConcurrentExecutions": concurrency,
+            },
+            "AccountUsage": {
+                "TotalCodeSize": sum(function.configuration["CodeSize"] for function in functions),
+                "FunctionCount": len(functions),
+            },
+        }
 
 
 _USER = {"Type": "User"}

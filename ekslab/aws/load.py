@@ -93,6 +93,8 @@ class Load:
         self._clock = clock
         self.latency = 0.0
         self.query_seconds = 0.0
+        self.account_quotas: dict[str, float] = {}
+        """Values of Service Quotas other than the defaults, by service and code: `iam/L-FE177D64`."""
         self._quotas: bool | dict[str, float] = False
         self._buckets: dict[tuple[str, str], Bucket] = {}
 
@@ -101,7 +103,8 @@ class Load:
 
         `latency`: seconds that each answer to a client is held back. `query_seconds`: the least time from StartQuery
         until the results are complete. `quotas`: whether AWS's published ones hold, or numbers that replace some of
-        them. Latency brings `QUERY_SECONDS` along unless that is given, too. Raises ValueError.
+        them; names with a slash (`iam/L-FE177D64`) are quotas that Service Quotas tells. Latency brings `QUERY_SECONDS`
+        along unless that is given, too. Raises ValueError.
         """
         if not isinstance(changes, Mapping):
             raise ValueError("Give an object with latency, query_seconds and quotas.")
@@ -113,6 +116,11 @@ class Load:
         query_seconds = _number(changes, "query_seconds", default, MAX_QUERY_SECONDS)
         if "quotas" in changes:
             quotas = _quotas(changes["quotas"])
+            if isinstance(quotas, dict):
+                self.account_quotas |= {name: value for name, value in quotas.items() if "/" in name}
+                quotas = {name: value for name, value in quotas.items() if "/" not in name} or self._quotas
+            else:
+                self.account_quotas = {}
             earlier = self._quotas if isinstance(self._quotas, dict) else {}
             self._quotas = earlier | quotas if isinstance(quotas, dict) else quotas
             self._buckets.clear()
@@ -154,7 +162,7 @@ def _quotas(given: Any) -> bool | dict[str, float]:
     if not isinstance(given, Mapping):
         raise ValueError(f"quotas is {given!r}: give true, false, or numbers by operation.")
     for name, value in given.items():
-        if name not in _EVERYWHERE:
+        if name not in _EVERYWHERE and "/" not in name:
             raise ValueError(f"There is no quota {name!r}. Use one of: {', '.join(_EVERYWHERE)}.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ValueError(f"The quota {name} is {value!r}: give a number above 0.")

@@ -20,7 +20,12 @@ from ekslab.sigv4 import Scope
 Protocol = Literal["json", "query", "ec2", "rest-json", "rest-xml"]
 
 # Signing names whose service has another name in botocore.
-BOTOCORE_NAMES = {"monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi", "states": "stepfunctions"}
+BOTOCORE_NAMES = {
+    "monitoring": "cloudwatch",
+    "servicequotas": "service-quotas",
+    "states": "stepfunctions",
+    "tagging": "resourcegroupstaggingapi",
+}
 # Signing names whose actions have another prefix in IAM policies.
 IAM_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
 # Operations that have another name in IAM policies.

@@ -31,6 +31,7 @@ COMMANDS = {
     "start-over": "labkit.jupyterlab:start_over",
     "run": "labkit.cli.run:run",
     "doctor": "labkit.cli.doctor:doctor",
+    "preflight": "labkit.cli.provision:preflight",
     "apply": "labkit.cli.provision:apply",
     "policy": "labkit.cli.provision:policy",
     "teardown": "labkit.cli.provision:teardown",

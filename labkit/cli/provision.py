@@ -18,6 +18,19 @@ from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
 _STEPS = f"Steps: {', '.join(STEPS.ORDER)}."
 
 
+@click.command(name="preflight")
+@click.option("--chapters", default="", metavar="01,03", help="For these chapters only (default: all).")
+@click.option("--json", "as_json", is_flag=True, help="Findings, plan and costs as a JSON object.")
+def preflight(chapters: str, as_json: bool) -> None:
+    """Tell what stands in the way of the workshop, what it will make, and what that costs an hour. Changes nothing.
+
+    Exits 1 if a finding is a blocker.
+    """
+    found = connect().preflight(*(name.strip() for name in chapters.split(",") if name.strip()))
+    click.echo(found.json() if as_json else as_commands(repr(found)))
+    sys.exit(0 if found.passed else 1)
+
+
 @click.command(epilog=_STEPS)
 @click.argument("steps", nargs=-1, metavar="[STEP]...", type=Name(STEPS.ORDER))
 @click.option("--cli", "only_show", is_flag=True, help="Only print how to do all of it by hand; changes nothing.")

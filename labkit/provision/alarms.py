@@ -237,7 +237,22 @@ def _dashboard_parts(target: Target) -> list[Part]:
     return [Dashboard(target.settings.prefix)]
 
 
+_ALLOWED = ("Alarms", "AlarmsByName", "TopicOfAlarms", "SubscriptionsHaveNoResource", "QueueOfNotifications")
+
 STEPS = [
-    Step("alarms", "Alarms, and a queue for their notifications", ("metric-filters",), _parts, _values),
-    Step("dashboard", "A dashboard of alerts and alarms", ("metric-filters", "alarms"), _dashboard_parts),
+    Step(
+        "alarms",
+        "Alarms, and a queue for their notifications",
+        ("metric-filters",),
+        _parts,
+        _values,
+        allowed=_ALLOWED,
+    ),
+    Step(
+        "dashboard",
+        "A dashboard of alerts and alarms",
+        ("metric-filters", "alarms"),
+        _dashboard_parts,
+        allowed=("Dashboard",),
+    ),
 ]

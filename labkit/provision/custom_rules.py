@@ -52,6 +52,9 @@ class CustomRules(FalcoRelease):
     def fault(self, target: Target, found: Any) -> str:
         return super().fault(target, found[0])
 
+    def obstacle(self, target: Target, found: Any) -> str:
+        return ""  # `find` takes the workshop's release only
+
     def is_owned(self, target: Target, found: Any) -> bool:
         release = target.ledger.find(STEP, FalcoRelease.kind, self.name)
         return super().is_owned(target, found) if release is None else release.made

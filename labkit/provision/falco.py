@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from labkit.errors import StepError
 from labkit.files import load_yaml, named
 from labkit.helm import Release, upgrade_install_arguments
 from labkit.kube import KubernetesError
+from labkit.kube.access import Access, of, to_roll_out
 from labkit.kube.objects import LAB_LABELS, WORKSHOP_LABELS, has_labels
 from labkit.kube.rollout import Problem, unwell, wait_rollout
 from labkit.provision.manifests import manifest_parts
@@ -25,6 +26,11 @@ from labkit.target import Target
 from labkit.versions import pinned
 
 STEP = "falco"
+CHART_RESOURCES = (
+    *("serviceaccounts", "configmaps", "daemonsets.apps"),
+    *("roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"),
+)
+"""Of what the chart makes objects, with the workshop's values."""
 _MARK = ",".join(f"{key}={value}" for key, value in LAB_LABELS.items())
 RELEASE = "falco"
 CUSTOM_RULES_STEP = "custom-rules"
@@ -131,6 +137,18 @@ class FalcoRelease(Part):
 
     def _is_marked(self, target: Target) -> bool:
         return bool(target.kube.list("Secret", self.namespace, labels=f"owner=helm,name={RELEASE},{_MARK}"))
+
+    def obstacle(self, target: Target, found: Any) -> str:
+        return "" if is_workshops(target, self.namespace) else "the workshop did not install it"
+
+    def access(self, target: Target) -> Iterator[Access]:
+        """Helm keeps releases in Secrets, and applies and deletes what the chart makes of the workshop's values."""
+        namespace = self.namespace
+        yield from of("get list create update delete", ["secrets"], namespace)
+        yield from of("get list create patch update delete", CHART_RESOURCES, namespace)
+        yield from to_roll_out("DaemonSet", namespace)
+        yield Access("get", "namespaces")
+        yield Access("list", "daemonsets.apps")  # another Falco is somewhere else
 
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if found is None:

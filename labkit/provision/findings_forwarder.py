@@ -290,5 +290,9 @@ STEPS = [
         ("log-group", "security-hub"),
         parts,
         _values,
+        allowed=(
+            *("Forwarder", "ForwarderRunsWithItsRole", "RoleOfTheForwarder", "LogGroupOfTheForwarder"),
+            *("LogGroupsByName", "QueueOfDeadLetters", "SubscriptionOfTheForwarder"),
+        ),
     )
 ]

@@ -290,6 +290,8 @@ STEPS = [
         policy_values,
         _provider_without_cluster,
         _form,
+        allowed=("Cluster",),
+        allowed_by_form={"": ("OidcProviderOfAnEksCluster",)},
     ),
     Step(
         "fluent-bit-role",
@@ -298,5 +300,9 @@ STEPS = [
         _role_parts,
         policy_values,
         form=_form,
+        allowed=("Cluster", "RoleOfFluentBit"),
+        allowed_by_form={
+            ".pod-identity": ("Agent", "AgentAndAssociationsOfTheCluster", "Associations", "RoleOfFluentBitOnly")
+        },
     ),
 ]

@@ -35,6 +35,9 @@ class LogGroup(AwsPart):
     def matches(self, target: Target, found: Any) -> bool:
         return bool(found.get("retentionInDays") == self.retention_days)
 
+    def obstacle(self, target: Target, found: Any) -> str:
+        return ""
+
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if self.retention_days not in RETENTIONS:
             raise StepError(
@@ -59,4 +62,4 @@ def parts(target: Target) -> list[LogGroup]:
     return [LogGroup(target.settings.log_group, target.settings.retention_days)]
 
 
-STEPS = [Step("log-group", "Log group with a retention", (), parts)]
+STEPS = [Step("log-group", "Log group with a retention", (), parts, allowed=("LogGroup", "LogGroupsByName"))]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from labkit.errors import StepError
 from labkit.kube import KubernetesError, Object
+from labkit.kube.access import Access, resource_of, to_apply
 from labkit.kube.objects import (
     LAB_LABELS,
     WORKLOADS,
@@ -84,6 +86,16 @@ class ManifestPart(Part):
                     return f"it holds {kind} {meta['name']}"
         return ""
 
+    def obstacle(self, target: Target, found: Any) -> str:
+        if self.kind == "Namespace" or has_labels(found, WORKSHOP_LABELS) or _includes(found, self.item):
+            return ""
+        return "it isn't the workshop's, and another than the workshop needs"
+
+    def access(self, target: Target) -> Iterator[Access]:
+        yield from to_apply(self.item)
+        if self.kind == "Namespace":  # is it empty, before it is deleted
+            yield from (Access("list", resource_of({"apiVersion": v, "kind": k}), self.name) for v, k in _USED_KINDS)
+
     def wait_deleted(self, target: Target, found: Any) -> Any:
         """The object, or None once one that is being deleted is gone: what is applied meanwhile would go with it."""
         if found is None or "deletionTimestamp" not in found["metadata"]:
@@ -110,6 +122,17 @@ class ManifestPart(Part):
 
     def delete(self, target: Target, found: Any) -> None:
         target.kube.delete_one(self.item, timeout=target.settings.timeout)
+
+
+def _includes(found: Any, wanted: Any) -> bool:
+    """Whether an object has all that another asks for, its labels aside."""
+    if isinstance(wanted, dict):
+        named = found if isinstance(found, dict) else {}
+        return all(key == "labels" or _includes(named.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        items = found if isinstance(found, list) else []
+        return len(items) >= len(wanted) and all(_includes(f, w) for f, w in zip(items, wanted, strict=False))
+    return bool(found == wanted)
 
 
 class Workload(ManifestPart):

@@ -66,4 +66,12 @@ def parts(target: Target) -> list[MetricFilter]:
     return [MetricFilter(request) for request in requests(target)]
 
 
-STEPS = [Step("metric-filters", "Alerts counted by rule and by priority", ("log-group",), parts)]
+STEPS = [
+    Step(
+        "metric-filters",
+        "Alerts counted by rule and by priority",
+        ("log-group",),
+        parts,
+        allowed=("MetricFilters",),
+    )
+]

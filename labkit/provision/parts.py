@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from labkit.errors import StepError
+from labkit.kube.access import Access
 from labkit.target import Target
 
 
@@ -81,6 +82,14 @@ class Part(ABC):
         """What is wrong with what was found, e.g. that its pods crash; empty if nothing is."""
         return ""
 
+    def obstacle(self, target: Target, found: Any) -> str:
+        """Why `apply` would refuse what others made under its name; empty if it takes that as it is."""
+        return ""
+
+    def access(self, target: Target) -> Iterable[Access]:
+        """What applying, looking at and deleting it needs to be allowed in the cluster."""
+        return ()
+
     def in_use(self, target: Target) -> str:
         """What in it isn't the lab's and keeps it from being deleted; empty if nothing does."""
         return ""
@@ -117,6 +126,11 @@ class AwsPart(Part):
 
     def is_owned(self, target: Target, found: Any) -> bool:
         return is_tagged(self.tags(target, found))
+
+    def obstacle(self, target: Target, found: Any) -> str:
+        if self.matches(target, found):
+            return ""
+        return "it isn't what the workshop needs"
 
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if found is None:

@@ -92,4 +92,5 @@ def parts(target: Target) -> list[Hub | Findings]:
     return [Hub(target.settings.region), Findings(target.settings.cluster)]
 
 
-STEPS = [Step("security-hub", "Security Hub CSPM, without standards", (), parts)]
+_ALLOWED = ("Hub", "RoleThatTheServiceMakesWhenEnabled")
+STEPS = [Step("security-hub", "Security Hub CSPM, without standards", (), parts, allowed=_ALLOWED)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -143,6 +143,15 @@ class Step:
     form: Callable[[Target], str] = field(repr=False, default=lambda target: "")
     """Which commands, where that depends on a setting: what their file's name has after the step's, `.pod-identity`."""
 
+    allowed: tuple[str, ...] = ()
+    """The statements of `manifests/iam/workshop-*.json`, by Sid, that allow what it calls in AWS."""
+    allowed_by_form: Mapping[str, tuple[str, ...]] = field(repr=False, hash=False, default_factory=dict)
+    """Those that it needs in one form only."""
+
+    def statements(self, target: Target) -> tuple[str, ...]:
+        """All statements that it needs with the settings, by Sid."""
+        return *self.allowed, *self.allowed_by_form.get(self.form(target), ())
+
     def cli(self, target: Target) -> str:
         """The shell commands that do the same as `apply`."""
         return commands(target, f"{self.name}{self.form(target)}", **self.values(target))
@@ -171,8 +180,7 @@ class Step:
                 found = part.wait_deleted(target, part.find(target))
                 known = target.ledger.find(self.name, part.kind, part.name)
                 there = found is not None and bool(part.describe(found))
-                made = known is not None and known.made and not known.begun
-                owned = not there or made or part.is_owned(target, found)
+                owned = not there or self.owns(target, part, found)
                 if not there:
                     # Written first: if this is interrupted between here and the end, undoing knows of it.
                     self._record(target, part, made=True, begun=True)
@@ -189,6 +197,11 @@ class Step:
                     self._record(target, part, made=owned)
                 changes.append(Change(action, part.kind, part.name))
         return StepResult(self.name, self.title, tuple(changes), Cli(self.cli(target)))
+
+    def owns(self, target: Target, part: Part, found: Any) -> bool:
+        """Whether what was found of a part is the lab's: by the ledger, or by its mark."""
+        known = target.ledger.find(self.name, part.kind, part.name)
+        return (known is not None and known.made and not known.begun) or part.is_owned(target, found)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -32,6 +32,7 @@ def costs(**quantities: float) -> pd.DataFrame:
     """
     about = prices()
     items = about.pop("items")
+    del about["instances"]
     for name, quantity in quantities.items():
         if name not in items:
             hint = f"{near(name, items)}There are prices of: {', '.join(items)}."

@@ -125,7 +125,7 @@ def of_notebooks() -> dict[str, set[str]]:
     """The calls that notebooks make themselves: each method of a client by name, with the actions that it may be."""
     actions: dict[str, set[str]] = {}
     for service in sorted({action.partition(":")[0] for action in allowed()}):
-        client = boto3.client(service, region_name="us-east-1")
+        client = boto3.client({"servicequotas": "service-quotas"}.get(service, service), region_name="us-east-1")
         for method, operation in client.meta.method_to_api_mapping.items():
             actions.setdefault(method, set()).add(f"{service}:{ACTIONS.get(operation, operation)}")
     found = {}
