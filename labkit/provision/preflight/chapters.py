@@ -28,9 +28,10 @@ class Chapter:
 
 _ALERTS = ("Alerts",)
 _QUERIES = ("QueriesOfAlerts", "QueriesHaveNoResource")
-_EXEC = ("create", ("pods/exec",), "app_namespace")
+# A WebSocket begins with GET; since 1.35 the API server asks for `create`, too.
+_EXEC = ("get create", ("pods/exec",), "app_namespace")
 _PODS = ("get list watch", ("pods",), "app_namespace")
-_FALCOS_RULES = ("create", ("pods/exec",), "falco_namespace")
+_FALCOS_RULES = ("get create", ("pods/exec",), "falco_namespace")
 _BASE = ("fluent-bit", "falco", "nginx")
 
 CHAPTERS: Mapping[str, Chapter] = {

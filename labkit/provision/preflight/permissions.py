@@ -38,8 +38,8 @@ class Statement:
     """The policy that it is in, e.g. `workshop-alarms`."""
     actions: tuple[str, ...]
     resources: tuple[str, ...]
-    context: Mapping[str, str] = field(hash=False)
-    """What its conditions want to be equal."""
+    context: Mapping[str, Sequence[str]] = field(hash=False)
+    """What its conditions want keys to be: one of these values."""
 
 
 def statements(target: Target) -> dict[str, Statement]:
@@ -48,12 +48,13 @@ def statements(target: Target) -> dict[str, Statement]:
     for file in sorted((target.settings.root / "manifests" / "iam").glob("workshop-*.json")):
         for statement in policy(file.stem, target)["Statement"]:
             actions, resources = statement["Action"], statement["Resource"]
+            equal = statement.get("Condition", {}).get("StringEquals", {})
             found[statement["Sid"]] = Statement(
                 statement["Sid"],
                 file.stem,
                 tuple([actions] if isinstance(actions, str) else actions),
                 tuple([resources] if isinstance(resources, str) else resources),
-                statement.get("Condition", {}).get("StringEquals", {}),
+                {key: [v] if isinstance(v, str) else v for key, v in equal.items()},
             )
     return found
 
@@ -127,8 +128,8 @@ def _principal(target: Target) -> tuple[str, str]:
 def _denied(target: Target, principal: str, statement: Statement) -> dict[str, str]:
     """The statement's actions that are allowed on none of its resources, each with who denies it (may be empty)."""
     context: list[ContextEntryTypeDef] = [
-        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-        for key, value in statement.context.items()
+        {"ContextKeyName": key, "ContextKeyValues": values[:1], "ContextKeyType": "string"}
+        for key, values in statement.context.items()
     ]
     pages = target.aws.client("iam").get_paginator("simulate_principal_policy")
     results = pages.paginate(

@@ -50,7 +50,11 @@ def test_the_workshops_policies_are_enough(lab: Lab, person: Callable[..., Lab])
 # Who uses each statement first: a step, or a chapter for what it does itself.
 USERS = {
     **{sid: f"chapter {number}" for number, chapter in reversed(CHAPTERS.items()) for sid in chapter.allowed},
-    **{sid: f"step {step.name}" for step in reversed(list(STEPS)) for sid in step.allowed},
+    **{
+        sid: f"step {step.name}"
+        for step in reversed(list(STEPS))
+        for sid in (*step.allowed, *step.allowed_by_form.get("", ()))
+    },
 }
 
 
@@ -179,4 +183,14 @@ def test_the_api_server_is_asked_for_group_resource_and_subresource() -> None:
 
 
 def test_optional_statements_are_those_that_only_the_preflight_uses(lab: Lab) -> None:
-    assert set(permissions.statements(lab.target)) == set(USERS) | set(OPTIONAL)
+    others = {sid for step in STEPS for sids in step.allowed_by_form.values() for sid in sids}
+    assert set(permissions.statements(lab.target)) == set(USERS) | others | set(OPTIONAL)
+
+
+@pytest.mark.parametrize("sid", STEPS["fluent-bit-role"].allowed_by_form[".pod-identity"])
+def test_a_setting_may_need_others(lab: Lab, person: Callable[..., Lab], sid: str) -> None:
+    other = person(*without(lab, sid, "OidcProviderOfAnEksCluster"))
+    assert [finding.result for finding in aws(other, "06").values()] == ["blocker"]  # the provider
+    settings = replace(other.settings, identity="pod-identity")
+    found = aws(Lab(replace(other.target, settings=settings)), "06")
+    assert set(found) == {"in AWS, step fluent-bit-role"}
