@@ -300,7 +300,7 @@ STEPS = [
         _role_parts,
         policy_values,
         form=_form,
-        allowed=("AssociationsOfTheCluster", "RoleOfFluentBit"),
+        allowed=("AssociationsOfTheCluster", "Cluster", "RoleOfFluentBit"),
         allowed_by_form={
             ".pod-identity": ("Agent", "AgentAndAssociationsOfTheCluster", "Associations", "RoleOfFluentBitOnly")
         },

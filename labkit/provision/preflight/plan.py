@@ -73,7 +73,7 @@ def there_already(planned: Iterable[Planned]) -> Iterator[Finding]:
 
 
 def falcos(target: Target) -> Iterator[Finding]:
-    """A Falco that the workshop did not install: in its namespace it is in the way, elsewhere each alert comes twice."""
+    """A Falco that the workshop did not install: in its namespace, or elsewhere, which makes each alert come twice."""
     own, release = target.settings.falco_namespace, falco.RELEASE
     try:
         found = target.helm.status(release, own) or target.kube.get("DaemonSet", release, own)
