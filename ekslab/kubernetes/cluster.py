@@ -24,6 +24,7 @@ from ekslab.kubernetes.controllers.garbage import Garbage
 from ekslab.kubernetes.controllers.job import Jobs
 from ekslab.kubernetes.controllers.namespace import Namespaces
 from ekslab.kubernetes.controllers.node import Nodes
+from ekslab.kubernetes.controllers.quota import Quotas
 from ekslab.kubernetes.controllers.replicaset import ReplicaSets
 from ekslab.kubernetes.controllers.scheduler import Scheduler
 from ekslab.kubernetes.kubelet.kubelet import Kubelet
@@ -77,6 +78,7 @@ class Cluster:
             ReplicaSets(self.registry),
             DaemonSets(self.registry),
             Jobs(self.registry),
+            Quotas(self.registry),
             Nodes(self.registry),
             Scheduler(self.registry),
             *(Endpoints(self.registry, network) for network in self._networks),

@@ -330,6 +330,20 @@ def _role(obj: Object, now: float) -> list[Any]:
     return [name_of(obj), obj["metadata"].get("creationTimestamp", "")]
 
 
+def _resource_quota(obj: Object, now: float) -> list[Any]:
+    status = obj.get("status") or {}
+    shown = [
+        (key, f"{key}: {status.get('used', {}).get(key, '0')}/{most}") for key, most in status.get("hard", {}).items()
+    ]
+    requests = ", ".join(text for key, text in sorted(shown) if not key.startswith("limits."))
+    return [
+        name_of(obj),
+        requests,
+        ", ".join(text for key, text in sorted(shown) if key.startswith("limits.")),
+        _age(obj, now),
+    ]
+
+
 def _controller_revision(obj: Object, now: float) -> list[Any]:
     owner = next(iter(obj["metadata"].get("ownerReferences") or ()), None)
     resource = r.by_kind(owner["apiVersion"], owner["kind"]) if owner else None
@@ -476,6 +490,8 @@ _TABLES: dict[Resource, tuple[list[tuple[str, int]], Cells]] = {
     r.ENDPOINTS: (_columns("Name", "Endpoints", "Age"), _endpoints),
     r.ENDPOINT_SLICES: (_columns("Name", "AddressType", "Ports", "Endpoints", "Age"), _endpoint_slice),
     r.CONTROLLER_REVISIONS: (_columns("Name", "Controller", "Revision", "Age"), _controller_revision),
+    r.LIMIT_RANGES: (_columns("Name", "Created At"), _role),
+    r.RESOURCE_QUOTAS: (_columns("Name", "Request", "Limit", "Age"), _resource_quota),
     r.ROLES: (_columns("Name", "Created At"), _role),
     r.CLUSTER_ROLES: (_columns("Name", "Created At"), _role),
     r.ROLE_BINDINGS: (_BINDING_COLUMNS, _role_binding),

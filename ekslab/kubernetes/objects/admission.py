@@ -1,12 +1,12 @@
 """Admission of new objects: service account tokens, IAM roles for service accounts, default tolerations, priority,
-pod security."""
+pod security, limits and quotas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from ekslab import names
-from ekslab.kubernetes.objects import pod_security
+from ekslab.kubernetes.objects import pod_security, quota
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import forbidden, invalid, not_found
 from ekslab.kubernetes.objects.pod_identity import containers_of, give_identity
@@ -37,6 +37,7 @@ class Admission:
             self._tolerations(obj)
             self._priority(obj)
             self._runtime_class(obj)
+            quota.default_limits(self._store, obj)
 
     def admit_update(self, resource: Resource, obj: Object, old: Object) -> None:
         """Changes what is to replace `old` in place, before it is validated."""
@@ -54,7 +55,10 @@ class Admission:
             raise forbidden(r.PODS, pod["metadata"].get("name", ""), why)
 
     def check(self, resource: Resource, obj: Object, old: Object | None, warnings: list[str]) -> None:
-        """Pod security of a valid object that is new or replaces `old`. Raises 403 and 422; appends to `warnings`."""
+        """Pod security, limits and quotas for a valid object that is new or replaces `old`.
+
+        Raises 403 and 422; appends to `warnings`.
+        """
         if resource is r.NAMESPACES:
             self._security_labels(obj, old, warnings)
         elif resource is r.PODS and old is not None:
@@ -62,6 +66,9 @@ class Admission:
                 self._pod_security(resource, obj, warnings)
         elif resource is r.PODS or resource in _TEMPLATED:
             self._pod_security(resource, obj, warnings)
+        if resource is r.PODS and old is None:
+            quota.check_limits(self._store, obj)
+        quota.check_quotas(self._store, resource, obj, old)
 
     def _check_namespace(self, resource: Resource, obj: Object) -> None:
         if not resource.namespaced:

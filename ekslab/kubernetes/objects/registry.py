@@ -449,7 +449,7 @@ class Registry:
                 low, high = _NODE_PORTS.start, _NODE_PORTS.stop - 1
                 why = f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
                 causes.append(Cause.invalid(place, number, why))
-            elif number in taken:
+            elif number and number in taken:
                 causes.append(Cause.invalid(place, number, "provided port is already allocated"))
         return causes
 

@@ -126,6 +126,10 @@ ENDPOINTS = Resource("", "v1", "Endpoints", "endpoints", short_names=("ep",))
 PERSISTENT_VOLUME_CLAIMS = Resource(
     "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", short_names=("pvc",), subresources=("status",)
 )
+LIMIT_RANGES = Resource("", "v1", "LimitRange", "limitranges", short_names=("limits",))
+RESOURCE_QUOTAS = Resource(
+    "", "v1", "ResourceQuota", "resourcequotas", short_names=("quota",), subresources=("status",)
+)
 DEPLOYMENTS = Resource(
     "apps", "v1", "Deployment", "deployments", short_names=("deploy",), categories=("all",),
     subresources=("status", "scale"), spec_fields=_SPEC,
@@ -178,10 +182,12 @@ RESOURCES: tuple[Resource, ...] = (
     CONFIG_MAPS,
     ENDPOINTS,
     EVENTS,
+    LIMIT_RANGES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
+    RESOURCE_QUOTAS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
@@ -227,8 +233,8 @@ def _lacked(group: str, version: str, *kinds: str) -> list[Resource]:
 
 LACKED: tuple[Resource, ...] = (
     *_lacked(
-        "", "v1", "LimitRange limitranges,limits", "+PersistentVolume persistentvolumes,pv", "PodTemplate podtemplates",
-        "ReplicationController replicationcontrollers,rc", "ResourceQuota resourcequotas,quota",
+        "", "v1", "+PersistentVolume persistentvolumes,pv", "PodTemplate podtemplates",
+        "ReplicationController replicationcontrollers,rc",
     ),
     *_lacked(
         "admissionregistration.k8s.io", "v1", "+MutatingWebhookConfiguration mutatingwebhookconfigurations",

@@ -18,6 +18,7 @@ from ekslab.kubernetes.objects.validation.networking import (
     PRIORITY_CLASS,
 )
 from ekslab.kubernetes.objects.validation.pods import POD, pod_annotations
+from ekslab.kubernetes.objects.validation.quotas import LIMIT_RANGE, RESOURCE_QUOTA
 from ekslab.kubernetes.objects.validation.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from ekslab.kubernetes.objects.validation.rules import ROOT, Rule, Scope, field, fields
 from ekslab.kubernetes.objects.validation.services import SERVICE, wrong_addresses
@@ -55,6 +56,8 @@ _TABLES: dict[Resource, Rule] = {
     r.INGRESSES: INGRESS,
     r.POD_DISRUPTION_BUDGETS: POD_DISRUPTION_BUDGET,
     r.PRIORITY_CLASSES: PRIORITY_CLASS,
+    r.LIMIT_RANGES: LIMIT_RANGE,
+    r.RESOURCE_QUOTAS: RESOURCE_QUOTA,
     r.LEASES: LEASE,
     r.ENDPOINT_SLICES: ENDPOINT_SLICE,
 }
