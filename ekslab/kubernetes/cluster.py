@@ -27,6 +27,7 @@ from ekslab.kubernetes.controllers.node import Nodes
 from ekslab.kubernetes.controllers.quota import Quotas
 from ekslab.kubernetes.controllers.replicaset import ReplicaSets
 from ekslab.kubernetes.controllers.scheduler import Scheduler
+from ekslab.kubernetes.kubelet.faults import NodeFaults
 from ekslab.kubernetes.kubelet.kubelet import Kubelet
 from ekslab.kubernetes.kubelet.registration import register_node
 from ekslab.kubernetes.objects import resources as r
@@ -80,6 +81,7 @@ class Cluster:
             Jobs(self.registry),
             Quotas(self.registry),
             Nodes(self.registry),
+            NodeFaults(self.registry, self.kubelets),
             Scheduler(self.registry),
             *(Endpoints(self.registry, network) for network in self._networks),
         ]
@@ -154,6 +156,8 @@ class Cluster:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
             renewal = {"renewTime": rfc3339_micro(self.registry.clock())}
             for lease in self.store.list(r.LEASES, "kube-node-lease"):
+                if (kubelet := self.kubelets.get(name_of(lease))) is not None and kubelet.silent:
+                    continue
                 self.registry.change(r.LEASES, lease, partial(_update_spec, renewal))
             for kubelet in self.kubelets.values():
                 kubelet.refresh_volumes()

@@ -194,6 +194,8 @@ class ImageRegistry:
             if tag in image.tags or (digest and digest == image.digest):
                 return image
         full = f"{repository}@{digest}" if digest else f"{repository}:{tag}"
+        if repository.startswith(FAULTY):
+            raise _fault(repository.removeprefix(FAULTY), full)
         prefix = f'failed to pull and unpack image "{full}": failed to resolve reference "{full}"'
         if found := self._images.get(repository):
             tags = ", ".join(tag for image in found for tag in image.tags)
@@ -202,6 +204,41 @@ class ImageRegistry:
         have = ", ".join(sorted(name.removeprefix("docker.io/").removeprefix("library/") for name in self._images))
         why = f"the embedded lab has no such image and reaches no registry: it has only {have}"
         raise ImagePullError("ErrImagePull", f"{prefix}: {why}")
+
+
+FAULTY = "registry.example/"
+"""A registry in which each repository named in `_FAULTS` fails as real registries do."""
+_HEAD = 'failed to do request: Head "https://registry.example/v2/{name}/manifests/{tag}": '
+_DENIED = "pull access denied, repository does not exist or may require authorization: "
+_STATUS = "unexpected status from HEAD request to https://registry.example/v2/{name}/manifests/{tag}: "
+# What containerd says after `failed to resolve reference "...": `; after a bar, in place of that.
+_FAULTS = {
+    "denied": f"{_DENIED}server message: insufficient_scope: authorization failed",
+    "no-credentials": f"{_DENIED}authorization failed: no basic auth credentials",
+    "unauthorized": "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to "
+    "https://registry.example/token?scope=repository%3A{name}%3Apull: 401 Unauthorized",
+    "forbidden": f"{_STATUS}403 Forbidden",
+    "rate-limit": f"{_STATUS}429 Too Many Requests - Server message: toomanyrequests: You have reached your "
+    "unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit",
+    "unavailable": f"{_STATUS}503 Service Unavailable",
+    "no-name": f"{_HEAD}dial tcp: lookup registry.example on 10.0.0.2:53: no such host",
+    "no-route": f"{_HEAD}dial tcp 203.0.113.10:443: i/o timeout",
+    "certificate": f"{_HEAD}tls: failed to verify certificate: x509: certificate signed by unknown authority",
+    "platform": "|no match for platform in manifest: not found",
+    "disk": "|failed to extract layer sha256:0d653a9bda6a5c7c1cd8d1a5c1f4b4f0: write "
+    "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/21/fs/usr/bin/x: no space left on device",
+}
+
+
+def _fault(name: str, full: str) -> ImagePullError:
+    """How pulling an image of the registry `FAULTY` fails; one without a fault isn't there."""
+    said = _FAULTS.get(name, f"{full}: not found").format(name=name, tag=full.rpartition(":")[2])
+    whole, _, after = said.rpartition("|")
+    missing = "not found" in said
+    pulled = f'failed to pull and unpack image "{full}": '
+    resolved = "" if "|" in said else f'failed to resolve reference "{full}": '
+    code = "rpc error: code = NotFound desc = " if missing else ""
+    return ImagePullError("ErrImagePull", f"{code}{pulled}{resolved}{after or whole}")
 
 
 def _valid(reference: str) -> bool:

@@ -368,6 +368,8 @@ class Kernel:
     def __init__(
         self, hostname: str, *, network: Network, ip: str = "127.0.0.1", clock: Callable[[], int] = time.time_ns
     ) -> None:
+        self.bpf_fault = ""
+        """Why no eBPF probe can be loaded: `no-btf`, `old` or `locked-down`; empty if one can."""
         self.hostname: str = hostname
         self.network = network
         self.ip = ip

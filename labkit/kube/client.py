@@ -282,23 +282,33 @@ class Client:
         def left() -> str:
             nonlocal held_since
             found = self.find(last)
-            if found is not None and found["metadata"].get("uid") == meta.get("uid"):
-                held = held_by(found)
-                if not held:
-                    held_since = time.monotonic()
-                elif time.monotonic() - held_since >= HELD_SECONDS:
-                    option = f" -n {namespace}" if "namespace" in meta else ""
-                    raise StepError(
-                        f"{label} is being deleted, but does not go: {held}.",
-                        hint=f"`kubectl get {kind.lower()} {meta['name']}{option} -o yaml` says what it waits for: "
-                        "see to that, or remove the finalizer; then run this again.",
-                    )
+            there = found is not None and found["metadata"].get("uid") == meta.get("uid")
+            pods = [] if there or not labels else self.list("Pod", namespace, labels=labels)
+            held = held_by(found) if there and found else next(filter(None, map(self._held_pod, pods)), "")
+            if not held:
+                held_since = time.monotonic()
+            elif time.monotonic() - held_since >= HELD_SECONDS:
+                option = f" -n {namespace}" if "namespace" in meta else ""
+                which = f"{kind.lower()} {meta['name']}" if there else "pods"
+                raise StepError(
+                    f"{label} is being deleted, but does not go: {held}.",
+                    hint=f"`kubectl get {which}{option} -o yaml` says what it waits for: "
+                    "see to that, or remove the finalizer; then run this again.",
+                )
+            if there:
                 return f"{label} is still being deleted" + (f" ({held})" if held else "")
-            pods = self.list("Pod", namespace, labels=labels) if labels else []
-            return f"{len(pods)} of its pods still end" if pods else ""
+            return f"{len(pods)} of its pods still end" + (f" ({held})" if held else "") if pods else ""
 
         watched = self.path("v1", "Pod", namespace) if labels else self.path(last["apiVersion"], kind, namespace)
         self.wait(left, watched, timeout=timeout, what=f"{label} to be gone")
+
+    def _held_pod(self, pod: Object) -> str:
+        """What keeps a pod whose time to end is over; empty if it has time left, or nothing is known to keep it."""
+        due = pod["metadata"].get("deletionTimestamp")
+        held = held_by(pod)
+        if not due or not held or dt.datetime.fromisoformat(due) > self.now():
+            return ""
+        return f"{held} of pod {pod['metadata']['name']}"
 
     def delete(self, objects: Iterable[Object]) -> Objects:
         """Deletes objects in reverse dependency order; returns those that were there."""

@@ -107,7 +107,7 @@ def held_by(item: Object) -> str:
     """What keeps an object that is being deleted: its finalizers, or what is left in a namespace."""
     finalizers = [f for f in item["metadata"].get("finalizers", []) if f not in ("foregroundDeletion", "orphan")]
     said = [f"finalizer {finalizer}" for finalizer in finalizers]
-    if item["kind"] == "Namespace":
+    if item.get("kind") == "Namespace":
         said += [
             condition["message"]
             for condition in item.get("status", {}).get("conditions", [])

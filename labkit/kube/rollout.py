@@ -29,7 +29,7 @@ from labkit.kube.objects import (
     rollout_unmet,
     runs_nowhere,
 )
-from labkit.show import counted
+from labkit.show import counted, say
 
 _STARTING = {"", "ContainerCreating", "PodInitializing"}
 """What a container waits for in the ordinary course of things; any other reason means that it is stuck."""
@@ -194,6 +194,20 @@ def wait_rollout(
             f"{label} runs nowhere: {why}.",
             hint="Add a node that its nodeSelector and tolerations allow (`kubectl get nodes`), then apply again.",
         )
+    if item is not None and (left_out := _left_out(client, item)):
+        say(f"{label} is rolled out, but not everywhere: {left_out}.")
+
+
+def _left_out(client: Client, item: Object) -> str:
+    """The nodes that aren't ready, and so count as none of a DaemonSet's, with why; empty if there are none."""
+    if item["kind"] != "DaemonSet":
+        return ""
+    try:
+        nodes = client.list("Node")
+    except KubernetesError:  # an attendee may see no nodes
+        return ""
+    found = [_unready_node(node) for node in nodes if not is_ready(node)]
+    return "; ".join(message for _, message in found[:3])
 
 
 def _superseded(first: Object, now: Object) -> str:
@@ -204,14 +218,17 @@ def _superseded(first: Object, now: Object) -> str:
         return ""
     if now["kind"] == "Pod" and now["metadata"].get("uid") == first["metadata"].get("uid"):
         return ""
-    entries = [e for e in now["metadata"].get("managedFields", []) if e.get("subresource") != "status"]
+    before = first["metadata"].get("managedFields", [])
+    entries = [
+        e for e in now["metadata"].get("managedFields", []) if e.get("subresource") != "status" and e not in before
+    ]
     newest: Object = max(entries, key=lambda entry: entry.get("time", ""), default={})
     return f"{newest['manager']} at {newest.get('time', '?')}" if newest.get("manager") else "another program"
 
 
 def unwell(client: Client, item: Object) -> str:
     """Why a workload isn't rolled out, or a pod neither ready nor done, in a line; empty if it is."""
-    reason = rollout_unmet(item) or ("no node takes its pods" if runs_nowhere(item) else "")
+    reason = rollout_unmet(item) or ("no node takes its pods" if runs_nowhere(item) else _left_out(client, item))
     found = problems(client, item, crashed=True) if reason else ()
     lines = (f"{p.cause.what} {p.line}" if p.cause and p.cause.what else p.line for p in found)
     return "; ".join(itertools.islice((reason, *lines), 2))
@@ -410,8 +427,12 @@ def _node_problem(client: Client, name: str) -> tuple[str, str] | None:
         return None
     if node is None:
         return "NodeGone", f"there is no node {name} any more"
-    if is_ready(node):
-        return None
+    return None if is_ready(node) else _unready_node(node)
+
+
+def _unready_node(node: Object) -> tuple[str, str]:
+    """Reason and message of a node that isn't ready."""
+    name = node["metadata"]["name"]
     for condition in node.get("status", {}).get("conditions", []):
         if condition["type"] == "Ready" and condition["status"] != "True":
             said = f"{condition.get('reason', '')}: {condition.get('message', '')}"
@@ -419,7 +440,7 @@ def _node_problem(client: Client, name: str) -> tuple[str, str] | None:
                 "NodeNotReady",
                 f"node {name} is {'not ready' if condition['status'] == 'False' else 'unknown'}, {said}",
             )
-    return "NodeNotReady", f"node {name} is being deleted" if "deletionTimestamp" in node["metadata"] else name
+    return "NodeNotReady", f"node {name} is being deleted"
 
 
 def _events(client: Client, pod: Object) -> Objects:

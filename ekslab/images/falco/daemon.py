@@ -273,12 +273,37 @@ class Daemon:
             self._log("info", "Opening 'syscall' source with modern BPF probe.")
             self._log("info", f"One ring buffer every '{cpus}' CPUs.")
             self._log_library("info", "Trying to open the right engine!")
-            if not ("CAP_SYS_ADMIN" in self._p.capabilities or self._p.capabilities >= _LEAST_PRIVILEGE):
-                raise FatalError("Initialization issues during scap_init")
+            self._load_probe()
         except FatalError:
             self._log("info", "An error occurred in an event source, forcing termination...")
             raise
         session.callback(subscribe(self._p.kernel, self._watcher(engine)))
+
+    def _load_probe(self) -> None:
+        """Loads the modern eBPF probe. Raises `FatalError` with the words of Falco's libraries and the kernel."""
+        fault, may = self._p.kernel.bpf_fault, self._p.capabilities
+        admin = "CAP_SYS_ADMIN" in may
+        refused = "(errno: 1 | message: Operation not permitted)"
+        failed = FatalError("Initialization issues during scap_init")
+        # The first checks are made before the library has a logger.
+        if fault == "old" or not (admin or "CAP_BPF" in may):
+            why = "(errno: 22 | message: Invalid argument)" if fault == "old" else refused
+            self._p.stderr.write(f"libpman: ring buffer map type is not supported {why}\n")
+            raise failed
+        if fault == "no-btf":
+            self._p.stderr.write("libpman: prog 'BPF_TRACE_RAW_TP' is not supported\n")
+            raise failed
+        if not (admin or "CAP_SYS_RESOURCE" in may):
+            self._log_library("error", f"libpman: unable to bump RLIMIT_MEMLOCK to RLIM_INFINITY {refused}")
+            raise FatalError("unable to configure the libpman state.")
+        if fault == "locked-down" or not (admin or may >= _LEAST_PRIVILEGE):
+            if fault == "locked-down":
+                said = "program of this type cannot use helper bpf_probe_read_kernel#113"
+                self._log_library("warning", f"libbpf: prog 'sys_exit': -- BEGIN PROG LOAD LOG --\n{said}")
+            self._log_library("warning", "libbpf: prog 'sys_exit': failed to load: -EPERM")
+            self._log_library("warning", "libbpf: failed to load object 'bpf_probe'")
+            self._log_library("error", f"libpman: failed to load BPF object {refused}")
+            raise failed
 
     def _start_webserver(self, session: AsyncExitStack) -> None:
         settings = self._settings

@@ -39,7 +39,9 @@ from ekslab.kubernetes.apiserver.requests import (
 from ekslab.kubernetes.apiserver.reviews import Reviews, scale_of, scaled
 from ekslab.kubernetes.apiserver.tables import partial_metadata, table
 from ekslab.kubernetes.apiserver.watch import serve_watch
+from ekslab.kubernetes.controllers.node import disrupt
 from ekslab.kubernetes.kubelet.kubelet import Kubelet
+from ekslab.kubernetes.kubelet.registration import node_address
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.errors import (
     ApiError,
@@ -280,7 +282,11 @@ class Api:
             raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
         if node not in self._kubelets:
             raise ApiError(500, "InternalError", f"Internal error occurred: no kubelet answers on node {node}")
-        return self._kubelets[node]
+        kubelet = self._kubelets[node]
+        if kubelet.silent:
+            why = f"error dialing backend: dial tcp {node_address(kubelet.node)}:10250: i/o timeout"
+            raise ApiError(500, "InternalError", why)
+        return kubelet
 
     async def _answer(self, request: Request, target: Target | None) -> HttpResponse:
         if target is None:
@@ -513,6 +519,8 @@ class Api:
                 options = typed(request.parsed, "Eviction").get("deleteOptions") or {}
                 if call.dry_run:
                     options.setdefault("dryRun", ["All"])
+                if not call.dry_run:
+                    disrupt(registry, registry.get(*key), "EvictionByEvictionAPI", "Eviction API: evicting")
                 registry.delete(*key, options)
                 return _json(_CREATED, 201)
             case "binding", "POST":

@@ -28,9 +28,12 @@ class Kubelet:
         self._host = Host(node, registry, issuer, clock)
         self._workers: dict[str, PodWorker] = {}
         self._unsubscribe: Callable[[], None] | None = None
+        self.silent = False
+        """Whether the instance is stopped: nothing answers on it."""
 
     def start(self) -> None:
         """Begins to watch for pods bound to the node."""
+        self.silent = False
         self._unsubscribe = self._store.subscribe(self._on_change)
         for pod in self._store.list(r.PODS):
             self._sync(pod)
@@ -39,6 +42,7 @@ class Kubelet:
         """Kills every container; nothing more is reported to the API."""
         if self._unsubscribe:
             self._unsubscribe()
+            self._unsubscribe = None
         await asyncio.gather(*(worker.kill() for worker in tuple(self._workers.values())), return_exceptions=True)
         await self._host.cancel_tasks()
 
