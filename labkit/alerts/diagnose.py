@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.alerts.falco_rules import loaded_rules
@@ -53,12 +53,14 @@ def broken_by_now(target: Target, since: dt.datetime) -> Link | None:
     settings = target.settings
     try:
         falco = target.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
-        if any(not is_ready(pod) for pod in falco) and not any(map(is_ready, falco)):
-            return _falco_missing(target, falco)
+        unready = _falco_missing(target, falco) if falco else None
+        if unready and not any(map(is_ready, falco)):
+            return unready
         carriers = _fluent_bit(target)
         if not carriers:
             return Link("shipping", "No Fluent Bit is running.", 'lab.apply("fluent-bit")', "slow")
-        return _shipping_fault(target, since, carriers[:_READ_PODS])
+        fault = _shipping_fault(target, since, carriers[:_READ_PODS])
+        return fault or (replace(unready, ends="slow") if unready else None)  # others run: on which node was it?
     except KubernetesError:  # an attendee may not look there
         return None
 

@@ -265,6 +265,8 @@ def test_kernels_that_take_no_probe_of_falcos(
     with fault(lab, *nodes, bpf=kernel):
         lab.kube.restart("DaemonSet", "falco", "falco")
         assert cause in failure(lab, "DaemonSet", "falco", "falco").message
+        for pod in lab.kube.list("Pod", "falco"):
+            lab.kube.delete_one({**pod, "apiVersion": "v1", "kind": "Pod"})
         begun = time.monotonic()
         with pytest.raises(LabError, match=rf"Broken link: event\. Falco isn't ready\. .*{cause}"):
             lab.wait_for_alert(timeout=TIMEOUT)
