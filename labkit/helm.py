@@ -46,6 +46,17 @@ class Release:
         """Whether an operation on it is under way, or was interrupted."""
         return self.status.startswith("pending-") or self.status == "uninstalling"
 
+    @property
+    def fault(self) -> str:
+        """What its status means, if it isn't `deployed`; else empty."""
+        if self.status == "deployed":
+            return ""
+        if self.unfinished:
+            why = "a Helm call works on it, or was interrupted"
+        else:
+            why = "its last operation ended with an error"
+        return f"Helm release {self.name} is {self.status}: {why}; applying the step again puts it right"
+
 
 class Helm:
     """Helm on one cluster.

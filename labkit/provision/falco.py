@@ -127,8 +127,8 @@ class FalcoRelease(Part):
 
     def fault(self, target: Target, found: Any) -> str:
         """What is wrong with the release or its pods, in a line; empty if all is well."""
-        if found.status != "deployed":
-            return f"Helm release {RELEASE} is {found.status}"
+        if found.fault:
+            return str(found.fault)
         pods = target.kube.get("DaemonSet", RELEASE, self.namespace)
         return unwell(target.kube, pods) if pods else f"There is no DaemonSet {self.namespace}/{RELEASE}"
 
@@ -154,6 +154,12 @@ class FalcoRelease(Part):
         if found is None:
             refuse_second(target, self.namespace)
             return self.settle(target, None, {}, "created")
+        if found.chart != RELEASE:
+            raise StepError(
+                f"Helm release {RELEASE} in namespace {self.namespace} is of another chart, {found.chart}.",
+                hint=f"Use another namespace (LABKIT_FALCO_NAMESPACE), or uninstall it: `helm uninstall {RELEASE} "
+                f"--namespace {self.namespace}`.",
+            )
         if not is_workshops(target, self.namespace):
             raise foreign(self.namespace)
         refuse_second(target, self.namespace)

@@ -98,6 +98,8 @@ class Cluster:
     def list(self, kind: str, namespace: str = "", *, labels: str = "") -> Sequence[Any]:
         if kind == "DaemonSet":
             return self.daemon_sets
+        if kind == "Node":
+            return []
         assert (kind, namespace) == ("Secret", "ns")
         assert labels == "owner=helm,name=falco,app.kubernetes.io/managed-by=labkit"
         return self.secrets
@@ -124,12 +126,23 @@ def test_the_state_of_a_release_and_what_is_wrong_with_it(target: Any, part: Fal
     assert part.state(target) == ""
     target.release = replace(DEPLOYED, status="failed")
     assert part.state(target) == "revision 3, failed"
-    assert part.fault(target, target.release) == "Helm release falco is failed"
+    failed = "Helm release falco is failed: its last operation ended with an error; applying the step again puts it"
+    assert part.fault(target, target.release) == f"{failed} right"
+    for status in ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling"):
+        said = part.fault(target, replace(DEPLOYED, status=status))
+        assert said.startswith(f"Helm release falco is {status}: a Helm call works on it, or was interrupted;")
     target.release = DEPLOYED
     assert part.fault(target, target.release) == "There is no DaemonSet ns/falco"
     status = {"desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1}
     target.objects["DaemonSet"] = {"kind": "DaemonSet", "metadata": {}, "status": status}
     assert part.fault(target, target.release) == ""
+
+
+def test_a_release_of_another_chart_with_this_name_is_left_alone(target: Any, part: FalcoRelease) -> None:
+    with pytest.raises(StepError, match=r"release falco in namespace ns is of another chart, postgresql\.") as caught:
+        part.apply(target, replace(DEPLOYED, chart="postgresql"), owned=True)
+    assert "LABKIT_FALCO_NAMESPACE" in caught.value.hint
+    assert target.upgrades == []
 
 
 def test_a_new_release_gets_the_labs_label(target: Any, part: FalcoRelease) -> None:
