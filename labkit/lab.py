@@ -395,7 +395,7 @@ class Lab:
         `start` and `end` are times with a zone, or how long ago (`"1h"`, `"5 minutes"`, a timedelta); left out, they
         are no bound. `rule` is the name of a rule, or several; `pod` a pod's, with its namespace or without
         (`"default/web-0"`); `priority` the lowest (`"Warning"`: that and what is more severe). `limit=100` gives the
-        newest 100. `after=df` gives what came since, without what `df` has. Stopped by Ctrl-C, it gives what was read
+        newest 100. An attendee on a shared cluster gets the alerts of the own namespace. `after=df` gives what came since, without what `df` has. Stopped by Ctrl-C, it gives what was read
         until then, and `df.attrs["complete"]` is False. `by="insights"` reads a long window by Logs Insights, which
         costs money, and says about how much (`labkit.alerts.read_by_insights`).
 
@@ -408,9 +408,15 @@ class Lab:
         from labkit.alerts.reader import reading
         from labkit.charts import accessor  # noqa: F401  registers df.falco
 
-        choice = Choice.of(rule, pod, priority)
+        scope = self.settings.scope
+        choice = Choice.of(rule, pod, priority, scope)
         logs, group = self.aws.client("logs"), self.settings.log_group
-        chosen: dict[str, Any] = {"rule": choice.rules or None, "pod": pod, "priority": priority}
+        chosen: dict[str, Any] = {
+            "rule": choice.rules or None,
+            "pod": pod,
+            "priority": priority,
+            "namespace": scope or None,
+        }
         if by not in (None, "insights"):
             raise LabError(f"by is {short_repr(by)}.", hint='Say by="insights", or leave it out: FilterLogEvents.')
         if by and (limit is not None or after is not None):
@@ -516,13 +522,28 @@ class Lab:
         after `timeout` seconds (default: the setting `alert_timeout`), or when the cell is stopped. Raises
         `AlertTimeoutError` if the `with` block asks for an alert and none came.
         """
+        from labkit.alerts.choice import Choice
         from labkit.alerts.live import Following, follow_events
         from labkit.alerts.times import utc
 
         seconds = self.settings.alert_timeout if timeout is None else timeout
         client, group = self.aws.client("logs"), self.settings.log_group
-        start = utc(self.kube.now())
-        return Following(follow_events(client, group, start, timeout=seconds, poll=0.2), seconds)
+        start, choice = utc(self.kube.now()), Choice(namespace=self.settings.scope)
+        batches = follow_events(client, group, start, timeout=seconds, poll=0.2, filter_pattern=choice.pattern())
+        return Following(map(choice.events, batches) if self.settings.scope else batches, seconds)
+
+    def insights(
+        self, text: str, start: When = "1h", end: When = "now", *, limit: int | None = None, timeout: float = 60.0
+    ) -> pd.DataFrame:
+        """The result of a Logs Insights query over the alerts; see `labkit.alerts.insights`.
+
+        For an attendee on a shared cluster the query begins with a filter for the alerts of the own namespace.
+        """
+        from labkit.alerts.query import insights, limited
+
+        query = limited(text, self.settings.scope)
+        client, group = self.aws.client("logs"), self.settings.log_group
+        return insights(client, query, log_group=group, start=start, end=end, limit=limit, timeout=timeout)
 
     # Responding
 

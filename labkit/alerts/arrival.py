@@ -48,7 +48,8 @@ def wait_for_alert(target: Target, rule: str | None, *, where: Condition, since:
 
     def newest() -> Alert | None:
         nonlocal in_doubt
-        seen[:] = [whole(target.aws.client("logs"), target.settings.log_group, start, rule=rule)]
+        settings = target.settings
+        seen[:] = [whole(target.aws.client("logs"), settings.log_group, start, rule=rule, namespace=settings.scope)]
         found = latest(seen[0], where)
         if found is None and rule and time.monotonic() >= in_doubt:
             in_doubt = math.inf
@@ -67,9 +68,10 @@ def alerts_of(target: Target, result: ExecResult, *, timeout: float) -> pd.DataF
     if ran is None:
         raise LabError("It isn't known where this command ran.", hint="Give it what lab.exec(...) returned.")
     last = _marker(target, ran, timeout)
-    df = whole(target.aws.client("logs"), target.settings.log_group, ran.started)
     # Falco names the container in every alert, the pod only when it knows it already.
     key = "container.id" if "container.id" in last else "k8s.pod.name"
+    pattern = f'"{last.get(key)}"'
+    df = whole(target.aws.client("logs"), target.settings.log_group, ran.started, filter_pattern=pattern)
     of_command = (df[key] == last.get(key)).fillna(False) & df["time"].between(ran.started, ran.ended)
     return Found(
         df[of_command].reset_index(drop=True),

@@ -24,7 +24,10 @@ _LONGEST_PATTERN = 1024  # characters that FilterLogEvents takes
 
 @dataclass(frozen=True)
 class Choice:
-    """Alerts of one of `rules`, of the pod, and of `priority` or above; what is left out chooses all."""
+    """Alerts of one of `rules`, of the pod, and of `priority` or above; what is left out chooses all.
+
+    In a `namespace`, rules have the names that a shared Falco knows them by, too (`known_as`).
+    """
 
     rules: tuple[str, ...] = ()
     namespace: str = ""
@@ -32,9 +35,17 @@ class Choice:
     priority: str = ""
 
     @classmethod
-    def of(cls, rule: str | Iterable[str] | None, pod: str | None, priority: str | None) -> Choice:
+    def of(
+        cls, rule: str | Iterable[str] | None, pod: str | None, priority: str | None, namespace: str | None = None
+    ) -> Choice:
         """`pod` is a name or `namespace/name`. Raises `LabError` for what is no priority of Falco."""
-        namespace, _, name = (pod or "").rpartition("/")
+        of_pod, _, name = (pod or "").rpartition("/")
+        if namespace and of_pod and namespace != of_pod:
+            raise LabError(
+                f"Pod {pod} isn't in namespace {namespace}.",
+                hint=f"Alerts are limited to that namespace: name the pod alone, or {namespace}/{name}.",
+            )
+        namespace = namespace or of_pod
         level = ""
         if priority is not None:
             known = {p.lower(): p for p in PRIORITIES} | {"info": "Informational"}
@@ -53,6 +64,7 @@ class Choice:
         return (
             (f" of the rule {named}" if self.rules else "")
             + (f" in pod {f'{self.namespace}/' if self.namespace else ''}{self.pod}" if self.pod else "")
+            + (f" in namespace {self.namespace}" if self.namespace and not self.pod else "")
             + (f" of priority {self.priority} or above" if self.priority else "")
         )
 
@@ -102,7 +114,7 @@ class Choice:
             return df
         chosen = pd.Series(True, index=df.index)
         if self.rules:
-            chosen &= df["rule"].isin(self.rules)
+            chosen &= df["rule"].isin([name for rule in self.rules for name in known_as(rule, self.namespace)])
         if self.pod:
             chosen &= (df["k8s.pod.name"] == self.pod).fillna(False).astype(bool)
         if self.namespace:
@@ -122,6 +134,11 @@ class Choice:
             attrs["untimed"] = int(df["time"].isna().sum())
         df.attrs = attrs
         return df
+
+
+def known_as(rule: str, namespace: str) -> tuple[str, ...]:
+    """The names that Falco may know a rule by: an attendee's own has the namespace added on a shared cluster."""
+    return (rule, f"{rule} ({namespace})") if namespace else (rule,)
 
 
 @checked

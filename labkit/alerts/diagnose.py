@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from labkit.alerts.choice import known_as
 from labkit.alerts.falco_rules import loaded_rules
 from labkit.alerts.reader import whole
 from labkit.aws import describe_log_group
@@ -183,9 +184,17 @@ def _in_pod_log(target: Target, pods: list[Object], rule: str | None, since: dt.
     """The shipping fault, if Falco has written the alert."""
     for pod in pods:
         for alert in _alerts(_log(target.kube, pod, since=since)):
-            if rule in (None, alert.get("rule")):
+            if _is_of(target, rule, alert):
                 return _shipping(target, since, "Falco wrote the alert")
     return None
+
+
+def _is_of(target: Target, rule: str | None, alert: dict[str, Any]) -> bool:
+    """Whether an alert is of a rule, and in the namespace that alerts are limited to."""
+    scope = target.settings.scope
+    fields = alert.get("output_fields")
+    namespace = fields.get("k8s.ns.name") if isinstance(fields, dict) else None
+    return (not scope or namespace == scope) and (rule is None or alert.get("rule") in known_as(rule, scope))
 
 
 def _shipping(target: Target, since: dt.datetime, done: str) -> Link:
@@ -257,7 +266,8 @@ def rule_state(target: Target, rule: str) -> str:
     enabled = _loaded(target)
     if not enabled:
         return ""
-    return "unknown" if rule not in enabled else "loaded" if enabled[rule] else "disabled"
+    found = [enabled[name] for name in known_as(rule, target.settings.scope) if name in enabled]
+    return "unknown" if not found else "loaded" if any(found) else "disabled"
 
 
 def refuse_unknown(target: Target, rule: str) -> None:
@@ -288,7 +298,7 @@ def _loaded(target: Target) -> dict[str, bool]:
 
 
 def _no_event(target: Target, rule: str | None, since: dt.datetime) -> Link:
-    others = whole(target.aws.client("logs"), target.settings.log_group, since)
+    others = whole(target.aws.client("logs"), target.settings.log_group, since, namespace=target.settings.scope)
     if len(others):
         names = ", ".join(sorted({str(name) for name in others["rule"]}))
         return Link(

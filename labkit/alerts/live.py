@@ -30,6 +30,7 @@ def follow(
     rule: str | Iterable[str] | None = None,
     pod: str | None = None,
     priority: str | None = None,
+    namespace: str | None = None,
     timeout: float | None = None,
     poll: float = 0.5,
     overlap: float = 30.0,
@@ -37,7 +38,7 @@ def follow(
     """Alerts logged from `start` on (default: now), one by one as they become readable.
 
     Each is a dict of a frame's columns (`time`, `rule`, `priority`, `proc.cmdline`, ...) without missing values.
-    `rule`, `pod` and `priority` as for `read`. Ends after `timeout` seconds; without one, it doesn't end.
+    `rule`, `pod`, `priority` and `namespace` as for `read`. Ends after `timeout` seconds; without one, it doesn't end.
 
     Every `poll` seconds the log group is read again, from `overlap` seconds before its latest event, because lines
     become readable late and out of order: each node's Fluent Bit ships for itself, every few seconds, and the service
@@ -45,7 +46,7 @@ def follow(
     outage, is missed here: read the window again with `read(after=...)`. Errors as for `read`.
     """
     first = utc(start) if start is not None else pd.Timestamp.now("UTC")
-    choice = Choice.of(rule, pod, priority)
+    choice = Choice.of(rule, pod, priority, namespace)
     batches = follow_events(
         client, log_group, first, timeout=timeout, poll=poll, overlap=overlap, filter_pattern=choice.pattern()
     )

@@ -62,6 +62,11 @@ def insights(
     return df
 
 
+def limited(text: str, namespace: str) -> str:
+    """The query with a filter for alerts of pods in a namespace before its first command; empty: the query itself."""
+    return f'filter output_fields.k8s.ns.name = "{namespace}" | {text}' if namespace else text
+
+
 def _wait(service: Service, query_id: str, text: str, timeout: float) -> Any:
     """Polls until the query has ended; the service offers nothing to wait on."""
     status = ""

@@ -42,6 +42,7 @@ def read(
     rule: str | Iterable[str] | None = None,
     pod: str | None = None,
     priority: str | None = None,
+    namespace: str | None = None,
     limit: int | None = None,
     after: pd.DataFrame | None = None,
     overlap: str | timedelta = OVERLAP,
@@ -53,11 +54,11 @@ def read(
 
     `client` is `boto3.client("logs")`. `start` and `end` limit the time at which the line was logged: an aware
     datetime, an ISO string with its zone, or how long ago (`"1h"`); None is no limit. `rule` selects the alerts of one
-    rule or of several, `pod` those of a pod (`web-0` or `default/web-0`), `priority` those of that level and above.
-    `stream_prefix` selects log streams; `filter_pattern` is a CloudWatch Logs filter pattern. `limit=n` gives the
+    rule or of several, `pod` those of a pod (`web-0` or `default/web-0`), `priority` those of that level and above,
+    `namespace` those of pods in that Kubernetes namespace. `stream_prefix` selects log streams; `filter_pattern` is a CloudWatch Logs filter pattern. `limit=n` gives the
     newest n alerts, and reads no more than it takes to find them.
 
-    What can be is left to the service: `rule`, `pod` and `priority` become a filter pattern (unless you give one),
+    What can be is left to the service: `rule`, `pod`, `priority` and `namespace` become a filter pattern (unless you give one),
     which `df.attrs["pushed_down"]` holds. It lets alerts pass in every shape that shippers give them, and perhaps some
     others: those are left out here, and counted in `df.attrs["left_out"]`.
 
@@ -86,7 +87,7 @@ def read(
     df = _read(
         client,
         Window(log_group, None if start is None else epoch_ms(start), None if end is None else epoch_ms(end)),
-        Choice.of(rule, pod, priority),
+        Choice.of(rule, pod, priority, namespace),
         limit=limit,
         after=_known(after, overlap),
         stream_prefix=stream_prefix,
@@ -108,6 +109,7 @@ def read_by_insights(
     rule: str | Iterable[str] | None = None,
     pod: str | None = None,
     priority: str | None = None,
+    namespace: str | None = None,
     most_dollars: float = 1.0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -126,7 +128,7 @@ def read_by_insights(
 
     Raises `LabError` if the price is too high, if a query fails, or if a second holds more than 100,000 alerts.
     """
-    choice = Choice.of(rule, pod, priority)
+    choice = Choice.of(rule, pod, priority, namespace)
     low, high, price = bounds(client, log_group, start, end)
     if price.dollars > most_dollars:
         raise LabError(f"{price} That is more than most_dollars={most_dollars:g}.", hint="Allow more, or ask for less.")
@@ -139,10 +141,19 @@ def read_by_insights(
     return df
 
 
-def whole(client: LogsClient, log_group: str, start: When | None = None, *, rule: str | None = None) -> pd.DataFrame:
+def whole(
+    client: LogsClient,
+    log_group: str,
+    start: When | None = None,
+    *,
+    rule: str | None = None,
+    namespace: str = "",
+    filter_pattern: str | None = None,
+) -> pd.DataFrame:
     """As `read`, for waits: Ctrl-C raises `KeyboardInterrupt`."""
     window = Window(log_group, None if start is None else epoch_ms(start))
-    df = _read(client, window, Choice.of(rule, None, None), keep=False)
+    choice = Choice.of(rule, None, None, namespace)
+    df = _read(client, window, choice, filter_pattern=filter_pattern, keep=False)
     if not df.attrs["complete"]:
         raise KeyboardInterrupt
     return df

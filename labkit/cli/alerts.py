@@ -49,11 +49,12 @@ def alerts(
     Ctrl-C while it reads prints what has been read until then.
     """
     start, end = utc(since), None if until is None else utc(until)
-    choice = Choice.of(rules or None, pod, priority)
+    Choice.of(rules or None, pod, priority)  # what is wrong with it is said without a lab
     if follow and (until or limit):
         raise click.UsageError("--follow has no end: leave --until and --limit out.")
     lab = running("Start one with `labkit up`, and put the workshop in it: `labkit apply`.")
     client, group = lab.aws.client("logs"), lab.settings.log_group
+    choice = Choice.of(rules or None, pod, priority, lab.settings.scope)
     batches: Iterable[list[Event]]
     if follow:
         for rule in rules:
@@ -68,7 +69,7 @@ def alerts(
         if not attrs["complete"]:
             click.echo(f"Stopped: {counted(len(read), 'alert')} had been read.", err=True)
         elif not read:
-            other = near(rules[0], _newest_rules(client, window)).strip() if rules else ""
+            other = near(rules[0], _newest_rules(client, window, lab.settings.scope)).strip() if rules else ""
             bounds = f" since {start:%Y-%m-%d %H:%M:%S}" + (f" until {end:%Y-%m-%d %H:%M:%S}" if end else "")
             click.echo(f"There are no alerts{choice}{bounds} UTC in {group}. {other}".strip(), err=True)
         batches = [read]
@@ -79,8 +80,9 @@ def alerts(
         return
 
 
-def _newest_rules(client: Any, window: Window) -> set[str]:
-    newest, _ = found(client, replace(window, filter_pattern=None), Choice(), limit=1000)
+def _newest_rules(client: Any, window: Window, namespace: str) -> set[str]:
+    choice = Choice(namespace=namespace)
+    newest, _ = found(client, replace(window, filter_pattern=choice.pattern()), choice, limit=1000)
     return set(to_frame(newest)["rule"].dropna())
 
 

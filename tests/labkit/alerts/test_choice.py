@@ -140,3 +140,24 @@ def test_what_is_no_choice_says_so(client: Any, argument: dict[str, Any], said: 
     with pytest.raises(LabError) as caught:
         read(client, "falco", **argument)
     assert said in caught.value.hint
+
+
+def test_alerts_of_a_namespace_are_those_of_its_pods_and_rules_there_have_two_names() -> None:
+    mine = alert("My rule (attendee-07)", "Notice", "web-0", "attendee-07")
+    shared = alert("My rule", "Notice", "web-0", "attendee-07")
+    others = [alert("My rule (attendee-08)", "Notice", "web-0", "attendee-08"), alert("My rule", "Notice", None, None)]
+    mentioned = alert("My rule", "Notice", "attendee-07", "attendee-08")
+    frame = to_frame([_falco(found) for found in (mine, shared, *others, mentioned)])
+    choice = Choice.of("My rule", None, None, "attendee-07")
+    assert list(choice.select(frame)["rule"]) == [mine["rule"], shared["rule"]]
+    assert str(choice) == " of the rule 'My rule' in namespace attendee-07"
+    assert choice.pattern() == '"My rule" "attendee-07"'
+    assert choice.query() == '(@message like "My rule") and (@message like "attendee-07")'
+    assert len(Choice.of(None, None, None, "attendee-07").select(frame)) == 2
+    assert Choice.of(None, "web-0", None, "attendee-07") == Choice.of(None, "attendee-07/web-0", None, "attendee-07")
+
+
+def test_a_pod_of_another_namespace_is_refused() -> None:
+    with pytest.raises(LabError, match=r"Pod default/web-0 isn't in namespace attendee-07\.") as caught:
+        Choice.of(None, "default/web-0", None, "attendee-07")
+    assert "attendee-07/web-0" in caught.value.hint

@@ -24,10 +24,9 @@ from labkit.lab import Lab
 @pytest.fixture
 def labkit(client: Any, group: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs `labkit alerts` with these arguments on the group, returns what it printed."""
+    settings = SimpleNamespace(log_group=group.name, scope="")
     lab = SimpleNamespace(
-        aws=SimpleNamespace(client=lambda name: client),
-        settings=SimpleNamespace(log_group=group.name),
-        target=SimpleNamespace(),
+        aws=SimpleNamespace(client=lambda name: client), settings=settings, target=SimpleNamespace(settings=settings)
     )
     monkeypatch.setattr(Lab, "connect", lambda **_: lab)
     monkeypatch.setattr(diagnose, "_loaded", lambda _: {"Terminal shell in container": True})
