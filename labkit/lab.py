@@ -395,9 +395,10 @@ class Lab:
         `start` and `end` are times with a zone, or how long ago (`"1h"`, `"5 minutes"`, a timedelta); left out, they
         are no bound. `rule` is the name of a rule, or several; `pod` a pod's, with its namespace or without
         (`"default/web-0"`); `priority` the lowest (`"Warning"`: that and what is more severe). `limit=100` gives the
-        newest 100. An attendee on a shared cluster gets the alerts of the own namespace. `after=df` gives what came since, without what `df` has. Stopped by Ctrl-C, it gives what was read
+        newest 100. `after=df` gives what came since, without what `df` has. Stopped by Ctrl-C, it gives what was read
         until then, and `df.attrs["complete"]` is False. `by="insights"` reads a long window by Logs Insights, which
-        costs money, and says about how much (`labkit.alerts.read_by_insights`).
+        costs money, and says about how much (`labkit.alerts.read_by_insights`). On a shared cluster an attendee gets
+        the alerts of the own namespace.
 
         Raises `LabError` with similar names for a `rule` without alerts that Falco hasn't loaded.
         """

@@ -55,12 +55,12 @@ def read(
     `client` is `boto3.client("logs")`. `start` and `end` limit the time at which the line was logged: an aware
     datetime, an ISO string with its zone, or how long ago (`"1h"`); None is no limit. `rule` selects the alerts of one
     rule or of several, `pod` those of a pod (`web-0` or `default/web-0`), `priority` those of that level and above,
-    `namespace` those of pods in that Kubernetes namespace. `stream_prefix` selects log streams; `filter_pattern` is a CloudWatch Logs filter pattern. `limit=n` gives the
-    newest n alerts, and reads no more than it takes to find them.
+    `namespace` those of pods in that Kubernetes namespace. `stream_prefix` selects log streams; `filter_pattern` is a
+    CloudWatch Logs filter pattern. `limit=n` gives the newest n alerts, and reads no more than it takes to find them.
 
-    What can be is left to the service: `rule`, `pod`, `priority` and `namespace` become a filter pattern (unless you give one),
-    which `df.attrs["pushed_down"]` holds. It lets alerts pass in every shape that shippers give them, and perhaps some
-    others: those are left out here, and counted in `df.attrs["left_out"]`.
+    What can be is left to the service: `rule`, `pod`, `priority` and `namespace` become a filter pattern (unless you
+    give one), which `df.attrs["pushed_down"]` holds. It lets alerts pass in every shape that shippers give them, and
+    perhaps some others: those are left out here, and counted in `df.attrs["left_out"]`.
 
     Columns: `time` datetime64[ns, UTC] (Falco's own, exact; of an alert without one that of its `evt.time`, else when
     it was logged; missing if nanoseconds can't hold it, before 1677-09-22 or after 2262-04-11); `rule`, `source`,

@@ -339,7 +339,7 @@ class Client:
             with waiting(what, timeout) as note:
                 while True:
                     with self._riding_out(note):
-                        version = self._version(path)
+                        version = self.version(path)
                         reason = unmet()
                         if not reason:
                             return
@@ -347,7 +347,7 @@ class Client:
                         left = deadline - time.monotonic()
                         if left <= 0:
                             break
-                        self._until_change(path, version, min(left, 2.0))
+                        self.until_change(path, version, min(left, 2.0))
         except KeyboardInterrupt:
             raise StoppedError(f"Stopped waiting for {what}.", hint="Run it again to go on waiting.") from None
         raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")
@@ -368,15 +368,17 @@ class Client:
         else:
             self._gone_since = 0.0
 
-    def _version(self, path: str) -> str:
+    def version(self, path: str) -> str:
         """A collection's resource version: changes after it are what a watch from it reports."""
         found: str = self.request("GET", path, query={"limit": 1})["metadata"]["resourceVersion"]
         return found
 
-    def _until_change(self, path: str, version: str, seconds: float) -> None:
+    def until_change(self, path: str, version: str, seconds: float, *, fields: str = "") -> None:
+        """Waits until something at `path` changes after `version`, or for about `seconds`. `fields` is a selector."""
         import urllib3
 
         query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": max(1, round(seconds))}
+        query |= {"fieldSelector": fields} if fields else {}
         response = self.request("GET", path, query=query, stream=True, timeout=seconds + 5)
         try:
             response.read(1)

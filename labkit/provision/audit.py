@@ -12,6 +12,7 @@ from labkit.aws import NoClusterError, translated_errors
 from labkit.kube.objects import LAB_LABELS
 from labkit.provision.manifests import ManifestPart
 from labkit.provision.parts import Part, is_tagged
+from labkit.provision.shared import SharedPart
 from labkit.provision.steps import STEPS, Step
 from labkit.show import AsTable, Cli, Table
 from labkit.target import Target
@@ -29,6 +30,10 @@ _LABELLED = (
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
 )
+
+
+# Those of them that an attendee of a class makes, in the own namespace.
+_OWN = tuple(row for row in _LABELLED if row[1] in ("ConfigMap", "Service", "Pod", "Deployment"))
 
 
 # Found by the prefix of their names: service, operation, parameter for the prefix (SNS has none), path of the names.
@@ -113,7 +118,7 @@ def audit(target: Target) -> Audit:
     with translated_errors(target.aws.hint):
         for step in STEPS:
             try:
-                parts = step.parts(target)
+                parts = [part for part in step.parts(target) if not isinstance(part, SharedPart)]
             except NoClusterError:
                 # The OIDC provider is named after the cluster; without one it is found by its tag, below.
                 continue
@@ -165,12 +170,15 @@ def _removal(target: Target, kind: str, name: str, part: Part | None = None, ste
 def _tagged(target: Target) -> list[tuple[str, str]]:
     labels = ",".join(f"{key}={value}" for key, value in LAB_LABELS.items())
     found = []
+    scope = target.settings.scope
     with suppress(NoClusterError):
-        for api_version, kind in _LABELLED:
-            for item in target.kube.list(kind, api_version=api_version, labels=labels):
+        for api_version, kind in _LABELLED if not scope else _OWN:
+            for item in target.kube.list(kind, scope, api_version=api_version, labels=labels):
                 meta = item["metadata"]
                 name = f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else meta["name"]
                 found.append((kind, name))
+    if scope:
+        return found
     iam = target.aws.client("iam")
     for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
         arn = provider["Arn"]
@@ -184,6 +192,8 @@ def _named(target: Target) -> list[tuple[str, str]]:
     prefix = f"{target.settings.prefix}-"
     found = []
     for kind, service, operation, parameter, path in _NAMED:
+        if target.settings.attendee and service == "lambda":
+            continue  # the class's function is the instructor's, and an attendee can make none
         pages = (
             target.aws.client(service).get_paginator(operation).paginate(**({parameter: prefix} if parameter else {}))
         )

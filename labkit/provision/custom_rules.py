@@ -22,6 +22,7 @@ from labkit.provision.falco import (
     shipped_rules,
     values_files,
 )
+from labkit.provision.own_rules import OwnRules
 from labkit.provision.parts import Part
 from labkit.provision.steps import Step
 from labkit.target import Target
@@ -96,6 +97,8 @@ def _parts(target: Target, files: File | Iterable[File] | None = None) -> list[P
         several = files if isinstance(files, Iterable) and not isinstance(files, str) else [files]
         chosen = [_found(target, file) for file in several]
     own = tuple(chosen)
+    if target.settings.attendee:
+        return [OwnRules(own, target.settings.app_namespace)]
     return [CustomRules(target.settings.falco_namespace, (*values_files(target), *own), rules=own)]
 
 

@@ -101,6 +101,10 @@ class Part(ABC):
         """What is there once a deletion that is under way has ended."""
         return found
 
+    def remark(self) -> str:
+        """What there is to say of it once it is applied; empty if nothing is."""
+        return ""
+
     def details(self) -> dict[str, Any]:
         """What the ledger notes about it."""
         return {}

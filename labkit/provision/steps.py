@@ -19,6 +19,7 @@ from labkit.calls import near, short_repr
 from labkit.errors import LabError, StepError, StoppedError, UnreachableError
 from labkit.ledger import Record
 from labkit.provision.parts import Part
+from labkit.provision.shared import SharedPart, shared_parts
 from labkit.provision.templates import commands
 from labkit.show import Cli, Table
 from labkit.target import Target
@@ -47,12 +48,13 @@ class Change:
     """What happened to one part."""
 
     action: str
-    """`created`, `updated`, `unchanged`; `removed`, `kept` (the lab didn't make it), `absent`, `left` (it failed);
+    """`created`, `updated`, `unchanged`, `shared` (it is the class's); `removed`, `kept` (the lab didn't make it),
+    `absent`, `left` (it failed);
     `lost` (applied before, and no longer there)."""
     kind: str
     name: str
     why: str = ""
-    """Why it was kept or left, where that isn't plain."""
+    """Why it was kept or left, where that isn't plain; or what else there is to say of it."""
 
 
 class TeardownError(StepError):
@@ -84,7 +86,7 @@ class StepResult:
     @property
     def action(self) -> str:
         """One word for the whole: the strongest of what happened to its parts."""
-        order = ("left", "created", "updated", "removed", "unchanged", "kept", "absent")
+        order = ("left", "created", "updated", "removed", "unchanged", "shared", "kept", "absent")
         return min((change.action for change in self.changes), key=order.index, default="unchanged")
 
     @property
@@ -130,12 +132,12 @@ class StepStatus:
 
 @dataclass(frozen=True)
 class Step:
-    """A row of the table: `parts` makes a lab's parts, `manifests/commands/` has the commands that do the same."""
+    """A row of the table: `own_parts` makes a lab's parts, `manifests/commands/` has the commands that do the same."""
 
     name: str
     title: str
     needs: tuple[str, ...]
-    parts: Callable[..., Sequence[Part]] = field(repr=False)
+    own_parts: Callable[..., Sequence[Part]] = field(repr=False)
     values: Callable[[Target], dict[str, Any]] = field(repr=False, default=lambda target: {})
     """What the commands' placeholders stand for, besides the names that `templates` knows."""
     without_cluster: Callable[[Target], Sequence[Part]] = field(repr=False, default=lambda target: ())
@@ -152,6 +154,10 @@ class Step:
         """All statements that it needs with the settings, by Sid."""
         return *self.allowed, *self.allowed_by_form.get(self.form(target), ())
 
+    def parts(self, target: Target, **options: Any) -> Sequence[Part]:
+        """The parts that a lab makes or, for an attendee of a class, finds (`labkit.provision.shared`)."""
+        return self.own_parts(target, **options) if (shared := shared_parts(target, self.name)) is None else shared
+
     def cli(self, target: Target) -> str:
         """The shell commands that do the same as `apply`."""
         return commands(target, f"{self.name}{self.form(target)}", **self.values(target))
@@ -162,7 +168,7 @@ class Step:
 
     def check(self, options: Iterable[str]) -> None:
         """Raises `StepError` if the step doesn't take an option."""
-        unknown = set(options) - set(inspect.signature(self.parts).parameters)
+        unknown = set(options) - set(inspect.signature(self.own_parts).parameters)
         if unknown:
             raise StepError(
                 f"Step {self.name} takes no {', '.join(sorted(unknown))}.",
@@ -176,6 +182,10 @@ class Step:
         with self._named(), translated_errors(target.aws.hint):
             for part in self.parts(target, **options):
                 if part.incidental or (part.unwanted and part.find(target) is None):
+                    continue
+                if isinstance(part, SharedPart):
+                    action = part.apply(target, part.find(target), owned=False)
+                    changes.append(Change(action, part.kind, part.name, _SHARED))
                     continue
                 found = part.wait_deleted(target, part.find(target))
                 known = target.ledger.find(self.name, part.kind, part.name)
@@ -195,7 +205,7 @@ class Step:
                     target.ledger.forget(self.name, part.kind, part.name)
                 else:
                     self._record(target, part, made=owned)
-                changes.append(Change(action, part.kind, part.name))
+                changes.append(Change(action, part.kind, part.name, part.remark()))
         return StepResult(self.name, self.title, tuple(changes), Cli(self.cli(target)))
 
     def owns(self, target: Target, part: Part, found: Any) -> bool:
@@ -245,6 +255,8 @@ class Step:
                 found, state = part.look(target)
                 if not state:
                     action = "absent"
+                elif isinstance(part, SharedPart):
+                    return Change("kept", part.kind, part.name, _SHARED)
                 elif not (known.made if known is not None and not known.begun else part.is_owned(target, found)):
                     action = "kept"
                 elif why := part.in_use(target):
@@ -288,6 +300,9 @@ class Step:
 
     def _record(self, target: Target, part: Part, *, made: bool, begun: bool = False) -> None:
         target.ledger.write(Record(self.name, part.kind, part.name, made, part.details(), begun))
+
+
+_SHARED = "it is the class's"
 
 
 def _is_gone(target: Target, part: Part) -> bool:

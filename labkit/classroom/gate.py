@@ -1,0 +1,321 @@
+"""The gate (`labkit class gate`): takes attendees' rules to the Falco that they share, checked and limited.
+
+An attendee writes rules into ConfigMap `falco-rules` of the own namespace. The gate checks them (module `rules`),
+writes what becomes of them under a key of their own into ConfigMap `falco-attendees`, which every Falco has as a folder
+and reloads without a restart, waits until all have, and writes a verdict into the attendee's ConfigMap.
+
+It keeps nothing to itself: ended at any moment and started again, it goes on with what the cluster has. Rules that
+wait while it is busy are taken together the next time, and reloaded once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from labkit.alerts.falco_rules import ATTENDEES, LOADED, default_rules, listing
+from labkit.classroom.rules import Checked, Worker
+from labkit.errors import LabError, StepError, TargetError
+from labkit.kube import KubernetesError, Object
+from labkit.kube.objects import LAB_LABELS, is_ready
+from labkit.provision.own_rules import BEAT, GATE, RULES, VERDICT, Verdict, digest, silence, text_of
+from labkit.target import Target
+
+MAX_TOTAL = 1_000_000
+"""Bytes of all rules together: a ConfigMap holds 1 MiB."""
+_NAMESPACE = re.compile(r"attendee-[a-z0-9]{1,12}")
+_GENERATION = re.compile(r"generation-[0-9a-f]{12}\.yaml")
+_EVENTS = ("custom-rules", "recorded", "visit.jsonl.gz")
+_FAILURE = "Falco internal: hot restart failure"
+_NUDGE = "falco-workshop/generation"
+_FIELDS = f"metadata.name={RULES}"
+LOAD_SECONDS = 120.0
+"""How long Falco may take to load rules: a kubelet may need more than a minute to notice them."""
+_AGAIN = 30.0  # seconds until rules are tried again that Falco hasn't loaded in that time
+
+
+def run(
+    target: Target, *, say: Callable[[str], None] = lambda line: None, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Works as the gate until `stop()` is true, or Ctrl-C. `say` is called with a line about each thing that is done.
+
+    Raises `StepError` if another gate is running.
+    """
+    gate = Gate(target, say)
+    gate.take_over()
+    try:
+        while not stop():
+            try:
+                version = gate.version()
+                if not gate.settle():
+                    gate.beat()
+                    gate.wait(version)
+            except (KubernetesError, TargetError) as error:
+                # The cluster is away for a while, or an object was changed or deleted meanwhile.
+                say(f"{' '.join(error.message.split())} Trying again.")
+                time.sleep(1.0)
+    finally:
+        gate.leave()
+
+
+def publish(target: Target) -> None:
+    """Writes what attendees may read of Falco's rules into ConfigMap `falco-loaded`."""
+    name, text = default_rules(target)
+    target.kube.apply_one(_config_map(target, LOADED, {"rules.json": listing(target), name: text}))
+
+
+@dataclass
+class _Waiting:
+    """Rules that have no verdict yet."""
+
+    namespace: str
+    text: str
+    since: float
+    checked: Checked = field(default_factory=Checked)
+
+
+class Gate:
+    """One gate: what it knows it can find again."""
+
+    def __init__(self, target: Target, say: Callable[[str], None]) -> None:
+        self._target = target
+        self._kube = target.kube
+        self._say = say
+        self._namespace = target.settings.falco_namespace
+        self._holder = f"{socket.gethostname()}, process {os.getpid()}"
+        self._began = self._kube.now().isoformat(timespec="seconds")
+        self._beaten = self._looked = 0.0
+        self._worker: Worker | None = None
+        self._unloaded: dict[str, float] = {}
+        """Namespaces of accepted rules that Falco hasn't loaded, and when that was said."""
+
+    # One gate at a time
+
+    def take_over(self) -> None:
+        """Says that this gate is there. Raises `StepError` if another is."""
+        found = self._kube.get("ConfigMap", GATE, self._namespace)
+        data = (found or {}).get("data") or {}
+        if "renewed" in data and not silence(self._target, found) and data.get("holder") != self._holder:
+            raise StepError(
+                f"A gate is running already: {data['holder']}, since {data.get('began')}.",
+                hint="Leave it, or end that one first; one that was killed is given up after half a minute.",
+            )
+        self.beat()
+        self._say(f"The gate is open: it watches ConfigMaps {RULES} in namespaces attendee-*.")
+
+    def beat(self) -> None:
+        """Says again that it is there, every few seconds."""
+        if time.monotonic() - self._beaten < BEAT:
+            return
+        renewed = self._kube.now().isoformat(timespec="milliseconds")
+        data = {"holder": self._holder, "began": self._began, "renewed": renewed}
+        self._kube.apply_one(_config_map(self._target, GATE, data))
+        self._beaten = time.monotonic()
+
+    def leave(self) -> None:
+        """Says that it is gone."""
+        if self._worker is not None:
+            self._worker.close()
+        try:
+            self._kube.delete_one(_config_map(self._target, GATE, {}), timeout=5.0)
+        except LabError:
+            return  # it will be noticed
+
+    # Watching
+
+    def version(self) -> str:
+        return self._kube.version(self._kube.path("v1", "ConfigMap"))
+
+    def wait(self, version: str) -> None:
+        """Waits until something about attendees' rules changes, but not longer than to the next beat."""
+        left = max(BEAT - (time.monotonic() - self._beaten), 0.5)
+        self._kube.until_change(self._kube.path("v1", "ConfigMap"), version, left, fields=_FIELDS)
+
+    # Working
+
+    def settle(self) -> bool:
+        """Takes all rules that wait, and removes those of attendees who have left. Whether there was anything to do."""
+        there = {
+            item["metadata"]["namespace"]: item
+            for item in self._kube.list("ConfigMap", fields=_FIELDS)
+            if _NAMESPACE.fullmatch(item["metadata"]["namespace"]) and "deletionTimestamp" not in item["metadata"]
+        }
+        loaded = self._loaded()
+        waiting = [
+            _Waiting(namespace, text_of(item), time.monotonic())
+            for namespace, item in there.items()
+            if not self._is_settled(item, loaded.get(f"{namespace}.yaml"))
+        ]
+        wanted = {key: text for key, text in loaded.items() if key.removesuffix(".yaml") in there}
+        for one in waiting:
+            self.beat()
+            one.checked = self._check(one, wanted)
+            if one.checked.accepted:
+                wanted[f"{one.namespace}.yaml"] = one.checked.text
+            else:
+                self._tell(one, Verdict(digest(one.text), said=one.checked.problems))
+        changed = sorted(key for key in {*wanted, *loaded} if wanted.get(key) != loaded.get(key))
+        accepted = [one for one in waiting if one.checked.accepted]
+        if not changed and not accepted:
+            return bool(waiting)
+        for key in changed:
+            if key not in wanted:
+                self._say(f"{key.removesuffix('.yaml')}: removed")
+        self._load(accepted, wanted, loaded)
+        return True
+
+    def _is_settled(self, item: Object, loaded: str | None) -> bool:
+        """Whether an attendee's rules have a verdict that still holds."""
+        verdict = Verdict.of(item)
+        if verdict is None or verdict.digest != digest(text_of(item)):
+            return False
+        if not verdict.accepted:
+            return True
+        said = self._unloaded.get(item["metadata"]["namespace"], 0.0)
+        return loaded is not None and (verdict.loaded or time.monotonic() - said < _AGAIN)
+
+    def _check(self, one: _Waiting, others: Mapping[str, str]) -> Checked:
+        if not one.text:
+            return Checked((f"There is no key rules.yaml in ConfigMap {RULES}.",))
+        if self._worker is None:
+            self._worker = Worker([self._shared()], self._target.settings.root.joinpath(*_EVENTS))
+        found = self._worker.check(one.namespace, one.text)
+        rest = sum(len(text.encode()) for key, text in others.items() if key != f"{one.namespace}.yaml")
+        if found.accepted and rest + len(found.text.encode()) > MAX_TOTAL:
+            return Checked(("The class's rules are too large together. Shorten yours.",))
+        return found
+
+    def _shared(self) -> tuple[str, str]:
+        """Name and text of Falco's default rules."""
+        found = self._kube.get("ConfigMap", LOADED, self._namespace) or {}
+        for name, text in (found.get("data") or {}).items():
+            if name.endswith(".yaml"):
+                return name, str(text)
+        return default_rules(self._target)
+
+    def _loaded(self) -> dict[str, str]:
+        found = self._kube.get("ConfigMap", ATTENDEES, self._namespace) or {}
+        return {key: text for key, text in (found.get("data") or {}).items() if not _GENERATION.fullmatch(key)}
+
+    def _load(self, accepted: list[_Waiting], wanted: dict[str, str], before: dict[str, str]) -> None:
+        """Hands rules to Falco; takes back what it refuses, and tells those concerned."""
+        generation = self._write(wanted)
+        falcos, refusals, missing = self._await(generation)
+        if refusals:
+            # What Falco refuses isn't left in its folder: the next Falco that starts would end by it.
+            self._say(f"Falco refuses what the gate has accepted: {refusals[0]}")
+            named = {key for key in wanted if any(key in said for said in refusals)} or {*wanted} - {*before}
+            for key in named:
+                wanted.pop(key)
+                if key in before:
+                    wanted[key] = before[key]
+            self._await(self._write(wanted))
+        for one in accepted:
+            key = f"{one.namespace}.yaml"
+            seconds = round(time.monotonic() - one.since, 2)
+            if refusals and wanted.get(key) != one.checked.text:
+                verdict = Verdict(digest(one.text), said=(f"Falco refuses them: {refusals[0]}",), seconds=seconds)
+            else:
+                said = (f"{', '.join(missing)} hasn't loaded them yet.",) if missing else ()
+                if not falcos:
+                    said = (f"No Falco is running in namespace {self._namespace}.",)
+                names, loaded = one.checked.rules, not said
+                verdict = Verdict(digest(one.text), True, loaded, said, names, falcos, seconds)
+            self._tell(one, verdict)
+
+    def _write(self, wanted: Mapping[str, str]) -> str:
+        """Writes the rules of all, and a file that says which version of them it is: Falco logs each file it loads."""
+        name = f"generation-{digest(json.dumps(sorted(wanted.items())) + str(time.time_ns()))[:12]}.yaml"
+        data = {**wanted, name: "- required_engine_version: 0.31.0\n"}
+        self._kube.apply_one(_config_map(self._target, ATTENDEES, data))
+        # A kubelet brings a pod's volumes up to date when the pod changes; otherwise it takes up to a minute and more.
+        for pod in self._falcos():
+            self._annotate("Pod", self._namespace, pod["metadata"]["name"], {_NUDGE: name})
+        return name
+
+    def _falcos(self) -> list[Object]:
+        return [
+            pod
+            for pod in self._kube.list("Pod", self._namespace, labels="app.kubernetes.io/name=falco")
+            if "deletionTimestamp" not in pod["metadata"]
+        ]
+
+    def _await(self, generation: str) -> tuple[int, list[str], list[str]]:
+        """Waits until each Falco that runs has loaded a version.
+
+        How many have, what those say that refuse it, and the nodes of those that have done neither.
+        """
+        since = self._kube.now()
+        ends = time.monotonic() + LOAD_SECONDS
+        loaded: set[str] = set()
+        while True:
+            self.beat()
+            # One that isn't ready doesn't hold up the others: it reads the files when it starts.
+            pods = {pod["metadata"]["name"]: pod for pod in self._falcos() if is_ready(pod)}
+            refusals = []
+            for name in pods:
+                if name in loaded:
+                    continue
+                log = self._log(name, since, generation)
+                if generation in log:
+                    loaded.add(name)
+                elif _FAILURE in log:
+                    refusals.append(_refusal(log))
+            left = sorted(pod["spec"].get("nodeName", name) for name, pod in pods.items() if name not in loaded)
+            if refusals or not left or time.monotonic() > ends:
+                return len(loaded & pods.keys()), refusals, left
+            time.sleep(0.2)
+
+    def _log(self, pod: str, since: Any, generation: str) -> str:
+        try:
+            # Clocks differ a little; a new version's name is in no older line.
+            log = self._kube.pod_log(pod, self._namespace, container="falco", tail=400)
+            recent = self._kube.pod_log(pod, self._namespace, container="falco", since=since)
+        except KubernetesError:
+            return ""  # not started yet, or gone
+        return log if f"/{generation} " in log else recent.replace(generation, "")
+
+    def _tell(self, one: _Waiting, verdict: Verdict) -> None:
+        """Writes a verdict into the attendee's ConfigMap, if that is still there."""
+        verdict = replace(verdict, said=tuple(said[:500] for said in verdict.said[:10]))
+        self._say(f"{one.namespace}: {verdict}")
+        self._unloaded.pop(one.namespace, None)
+        if verdict.accepted and not verdict.loaded:
+            self._unloaded[one.namespace] = time.monotonic()
+        self._annotate("ConfigMap", one.namespace, RULES, {VERDICT: json.dumps(asdict(verdict))})
+
+    def _annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
+        try:
+            self._kube.request(
+                "PATCH",
+                self._kube.path("v1", kind, namespace, name),
+                body={"metadata": {"annotations": annotations}},
+                content_type="application/merge-patch+json",
+            )
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+
+
+def _refusal(log: str) -> str:
+    """What Falco says of rules that it doesn't load."""
+    line = next(line for line in reversed(log.splitlines()) if _FAILURE in line)
+    with suppress(ValueError, KeyError, TypeError):
+        line = str(json.loads(line)["output"])
+    return " ".join(line.partition(f"{_FAILURE}: ")[2].split())[:500]
+
+
+def _config_map(target: Target, name: str, data: Mapping[str, str]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": target.settings.falco_namespace, "labels": dict(LAB_LABELS)},
+        "data": dict(data),
+    }

@@ -1,0 +1,115 @@
+"""What an attendee of a class finds of the steps that the instructor has applied for all: it can be looked at only.
+
+Each row looks at what an attendee may read. Everything else about these steps, the instructor's own parts know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from labkit.aws import answer_or_none, describe_log_group
+from labkit.errors import StepError
+from labkit.kube.objects import rollout_unmet
+from labkit.provision.parts import Part
+from labkit.target import Target
+
+
+@dataclass(frozen=True)
+class SharedPart(Part):
+    """Something of the instructor's. `look_at` says what is there of it in a word or two; empty if it isn't."""
+
+    kind: str
+    name: str
+    look_at: Callable[[Target], str] = field(compare=False, repr=False)
+    service: ClassVar[str] = "AWS"
+
+    def find(self, target: Target) -> Any:
+        return self.look_at(target) or None
+
+    def describe(self, found: Any) -> str:
+        return str(found)
+
+    def is_owned(self, target: Target, found: Any) -> bool:
+        return False
+
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
+        if found is None:
+            raise StepError(
+                f"The class isn't up, or not all of it: there is no {self.kind} {self.name}.",
+                hint="Ask the instructor: `labkit class up` makes what all share; `labkit class status` shows it.",
+            )
+        return "shared"
+
+    def delete(self, target: Target, found: Any) -> None:
+        raise StepError(f"The {self.kind} {self.name} is everybody's.", hint="The instructor takes it away.")
+
+
+def _daemonset(name: str, namespace: str) -> SharedPart:
+    def look(target: Target) -> str:
+        found = target.kube.get("DaemonSet", name, namespace)
+        return "" if found is None else rollout_unmet(found) or "ready"
+
+    return SharedPart("DaemonSet", f"{namespace}/{name}", look)
+
+
+def _credentials(target: Target) -> str:
+    """The variable by which Fluent Bit's pods find the credentials of their role."""
+    names = ("AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    namespace = target.settings.logging_namespace
+    for pod in target.kube.list("Pod", namespace, labels="app.kubernetes.io/name=fluent-bit"):
+        for container in pod["spec"]["containers"]:
+            for variable in container.get("env", []):
+                if variable["name"] in names:
+                    return "in use"
+    return ""
+
+
+def _log_group(target: Target) -> str:
+    found = describe_log_group(target.aws, target.settings.log_group)
+    days = found and found.get("retentionInDays")
+    return "" if found is None else f"keeps {days} days" if days else "keeps forever"
+
+
+def _canary(target: Target) -> str:
+    found = target.kube.get("Pod", "canary", target.settings.falco_namespace)
+    return str(found.get("status", {}).get("phase", "Pending")) if found else ""
+
+
+def _metric_filters(target: Target) -> str:
+    logs, settings = target.aws.client("logs"), target.settings
+    answer = answer_or_none(
+        logs.describe_metric_filters, logGroupName=settings.log_group, filterNamePrefix=f"{settings.class_prefix}-"
+    )
+    names = {found["filterName"] for found in answer["metricFilters"]} if answer else set()
+    return "there" if names else ""
+
+
+def _hub(target: Target) -> str:
+    return "enabled" if answer_or_none(target.aws.client("securityhub").describe_hub) else ""
+
+
+def _forwarder(target: Target) -> str:
+    logs, settings = target.aws.client("logs"), target.settings
+    answer = answer_or_none(logs.describe_subscription_filters, logGroupName=settings.log_group)
+    found = answer["subscriptionFilters"] if answer else []
+    return "there" if any(one["filterName"].startswith(f"{settings.class_prefix}-") for one in found) else ""
+
+
+_PARTS: Mapping[str, Callable[[Target], Sequence[SharedPart]]] = {
+    "oidc-provider": lambda t: [SharedPart("identity provider", t.settings.cluster, _credentials)],
+    "log-group": lambda t: [SharedPart("log group", t.settings.log_group, _log_group)],
+    "fluent-bit-role": lambda t: [SharedPart("IAM role", t.settings.role_name, _credentials)],
+    "fluent-bit": lambda t: [_daemonset("fluent-bit", t.settings.logging_namespace)],
+    "canary": lambda t: [SharedPart("Pod", f"{t.settings.falco_namespace}/canary", _canary)],
+    "falco": lambda t: [_daemonset("falco", t.settings.falco_namespace)],
+    "metric-filters": lambda t: [SharedPart("metric filters", f"{t.settings.class_prefix}-*", _metric_filters)],
+    "security-hub": lambda t: [SharedPart("Security Hub CSPM", t.settings.region, _hub)],
+    "findings-forwarder": lambda t: [SharedPart("subscription", f"{t.settings.class_prefix}-forwarder", _forwarder)],
+}
+
+
+def shared_parts(target: Target, step: str) -> Sequence[SharedPart] | None:
+    """An attendee's view of a step that is everybody's; None if the step is the attendee's, or there is no class."""
+    return _PARTS[step](target) if target.settings.attendee and step in _PARTS else None
