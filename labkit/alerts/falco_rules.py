@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pandas as pd
@@ -16,13 +17,15 @@ LOADED = "falco-loaded"
 (`rules.json`), and the default rules (`falco_rules.yaml`)."""
 ATTENDEES = "falco-attendees"
 """ConfigMap in Falco's namespace with the rules of each attendee that a shared Falco has loaded."""
+_OF_ATTENDEE = re.compile(r" \(attendee-[a-z0-9]+\)$")
 _COLUMNS = ("rule", "priority", "source", "enabled", "tags", "description", "condition")
 
 
 def loaded_rules(target: Target) -> pd.DataFrame:
     """See `Lab.falco_rules`. Columns: `rule`, `priority`, `source`, `enabled`, `tags`, `description`, `condition`."""
     if target.settings.attendee:
-        rules = [*_listed(target, _published(target, "rules.json")), *_own(target)]
+        shared = _listed(target, _published(target, "rules.json"))
+        rules = [*(rule for rule in shared if not _OF_ATTENDEE.search(rule["name"])), *_own(target)]
     else:
         rules = _listed(target, listing(target))
     frame = pd.DataFrame(rules).rename(columns={"name": "rule"})

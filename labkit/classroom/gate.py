@@ -216,7 +216,7 @@ class Gate:
                 wanted.pop(key)
                 if key in before:
                     wanted[key] = before[key]
-            self._await(self._write(wanted))
+            falcos, _, missing = self._await(self._write(wanted))
         for one in accepted:
             key = f"{one.namespace}.yaml"
             seconds = round(time.monotonic() - one.since, 2)
@@ -258,7 +258,8 @@ class Gate:
         while True:
             self.beat()
             # One that isn't ready doesn't hold up the others: it reads the files when it starts.
-            pods = {pod["metadata"]["name"]: pod for pod in self._falcos() if is_ready(pod)}
+            falcos = self._falcos()
+            pods = {pod["metadata"]["name"]: pod for pod in falcos if is_ready(pod)}
             refusals = []
             for name in pods:
                 if name in loaded:
@@ -269,7 +270,7 @@ class Gate:
                 elif _FAILURE in log:
                     refusals.append(_refusal(log))
             left = sorted(pod["spec"].get("nodeName", name) for name, pod in pods.items() if name not in loaded)
-            if refusals or not left or time.monotonic() > ends:
+            if refusals or (not left and (pods or not falcos)) or time.monotonic() > ends:
                 return len(loaded & pods.keys()), refusals, left
             time.sleep(0.2)
 

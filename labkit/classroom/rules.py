@@ -269,8 +269,8 @@ def _said(problem: Any) -> str:
     """An error or a warning of Falco, with its place in the text."""
     place = problem.location
     item = f" in {place.item_type} {place.item_name!r}" if place.item_name else ""
-    said = " ".join(problem.message.split())
-    return f"{problem.code} at line {place.line + 1}{item}: {said} {problem.suggestion}".strip()
+    said = " ".join(problem.message.split()).rstrip(".")
+    return f"{problem.code} at line {place.line + 1}{item}: {said}. {problem.suggestion}".strip()
 
 
 # The worker

@@ -138,7 +138,7 @@ class OwnRules(Part):
         action = "created" if found is None else "unchanged" if text_of(found) == text else "updated"
         if action != "unchanged":
             target.kube.apply_one(_config_map(self.namespace, text))
-        verdict = self._verdict(target, digest(text))
+        verdict = self._verdict(target, digest(text), Verdict.of(found))
         self._said[:] = [str(verdict)]
         if not verdict.accepted:
             raise StepError(
@@ -155,13 +155,17 @@ class OwnRules(Part):
     def remark(self) -> str:
         return " ".join(self._said)
 
-    def _verdict(self, target: Target, wanted: str) -> Verdict:
-        """The gate's verdict on the text. Raises `StepError` as soon as it is known that there will be none."""
+    def _verdict(self, target: Target, wanted: str, before: Verdict | None) -> Verdict:
+        """The gate's verdict on the text. Raises `StepError` as soon as it is known that there will be none.
+
+        Falco may have loaded since what it hadn't `before`: then the gate says so.
+        """
 
         def look() -> Verdict | None:
             verdict = Verdict.of(self.find(target))
             if verdict is not None and verdict.digest == wanted:
-                return verdict
+                if verdict != before or verdict.loaded or not verdict.accepted:
+                    return verdict
             gate = target.kube.get("ConfigMap", GATE, target.settings.falco_namespace)
             if absent := silence(target, gate):
                 raise StepError(

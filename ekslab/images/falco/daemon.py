@@ -359,6 +359,8 @@ class Daemon:
         known, forced = loaded.texts, False
         while True:
             folders = {posixpath.dirname(path) for path in known}
+            # A folder of rules is watched though there is no file in it yet.
+            folders |= {path for path in self._options.rules or self._settings["rules_files"] if self._p.isdir(path)}
             # Watched before it is read: what changes while the rules are being loaded counts as well.
             with self._p.watch(*known, *sorted(folders)) as watch:
                 try:

@@ -1,0 +1,233 @@
+"""The gate on the embedded cluster: from an attendee's ConfigMap to the rule in a Falco that wasn't restarted."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ekslab.state import Endpoints
+from labkit.alerts.falco_rules import ATTENDEES, LOADED
+from labkit.classroom import gate
+from labkit.classroom.gate import Gate
+from labkit.classroom.rules import Checked
+from labkit.errors import StepError
+from labkit.kube.rollout import wait_rollout
+from labkit.lab import Lab
+from labkit.provision import own_rules
+from labkit.provision.own_rules import RULES, Verdict
+from labkit.waiting import poll
+
+VALUES = """
+falco:
+  watch_config_files: true
+  rules_files: [/etc/falco/falco_rules.yaml, /etc/falco/attendees]
+mounts:
+  volumes: [{name: attendees, configMap: {name: falco-attendees, optional: true}}]
+  volumeMounts: [{name: attendees, mountPath: /etc/falco/attendees}]
+"""
+RULE = """
+- rule: Mine
+  desc: A program was run.
+  condition: spawned_process and container and proc.name = id
+  output: who=%proc.cmdline
+  priority: NOTICE
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(new_lab: Callable[..., Endpoints], workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A lab with a Falco for a class, and namespaces of three attendees."""
+    lab = Lab.connect(home=new_lab().home, root=workshop)
+    lab.ensure("fluent-bit", "falco")
+    values = tmp_path_factory.mktemp("values") / "class.yaml"
+    values.write_text(VALUES)
+    falco = workshop / "manifests" / "falco" / "values.yaml"
+    lab.helm.upgrade_install(
+        "falco", "falcosecurity/falco", version="9.1.0", namespace="falco", values=[falco, values], wait=False
+    )
+    wait_rollout(lab.kube, "DaemonSet", "falco", "falco", timeout=30)
+    gate.publish(lab.target)
+    for name in ("attendee-07", "attendee-08", "attendee-09"):
+        lab.kube.apply_one({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return lab
+
+
+@contextmanager
+def running(lab: Lab) -> Iterator[list[str]]:
+    """A gate that is running; what it says."""
+    said: list[str] = []
+    stop = threading.Event()
+    thread = threading.Thread(target=gate.run, args=(lab.target,), kwargs={"say": said.append, "stop": stop.is_set})
+    thread.start()
+    try:
+        yield said
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def gated(lab: Lab) -> Iterator[list[str]]:
+    with running(lab) as said:
+        yield said
+
+
+def attendee(lab: Lab, name: str) -> Lab:
+    return Lab.connect(home=lab.settings.home, root=lab.settings.root, attendee=name, timeout=30)
+
+
+def write(lab: Lab, namespace: str, text: str) -> str:
+    lab.kube.apply_one(own_rules._config_map(namespace, text))
+    return own_rules.digest(text)
+
+
+def verdict(lab: Lab, namespace: str, digest: str, seconds: float = 30.0) -> Verdict:
+    def look() -> Verdict | None:
+        found = Verdict.of(lab.kube.get("ConfigMap", RULES, namespace))
+        return found if found is not None and found.digest == digest else None
+
+    found = poll(look, "a verdict", seconds)
+    assert found is not None
+    return found
+
+
+def keys(lab: Lab) -> set[str]:
+    found = lab.kube.get("ConfigMap", ATTENDEES, "falco") or {}
+    return {key for key in found.get("data") or {} if key.startswith("attendee-")}
+
+
+def restarts(lab: Lab) -> dict[str, int]:
+    pods = lab.pods("falco").items
+    return {pod["metadata"]["uid"]: sum(s["restartCount"] for s in pod["status"]["containerStatuses"]) for pod in pods}
+
+
+def test_without_a_gate_an_attendee_is_told_at_once_and_the_next_gate_takes_what_waits(lab: Lab) -> None:
+    one = attendee(lab, "08")
+    with pytest.raises(StepError, match=r"Your rules wait in ConfigMap .*: no gate has been started") as caught:
+        one.apply("custom-rules")
+    assert "labkit class gate" in caught.value.hint
+    with running(lab) as said:
+        assert one.apply("custom-rules").action == "unchanged"
+    assert any(line.startswith("attendee-08: accepted") for line in said)
+
+
+def test_a_gate_that_was_killed_is_noticed_and_another_goes_on_where_it_was(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Gate):
+        def _tell(self, one: Any, verdict: Verdict) -> None:
+            raise KeyboardInterrupt
+
+    first = Killed(lab.target, lambda line: None)
+    first.take_over()
+    digest = write(lab, "attendee-09", RULE)
+    with pytest.raises(KeyboardInterrupt):
+        first.settle()
+    assert "attendee-09.yaml" in keys(lab)
+    assert Verdict.of(lab.kube.get("ConfigMap", RULES, "attendee-09")) is None
+    monkeypatch.setattr(own_rules, "SILENT", -1.0)
+    with pytest.raises(StepError, match=r"the gate on .*, process \d+ was last there \d+ s ago"):
+        attendee(lab, "09").apply("custom-rules")
+    monkeypatch.undo()
+    second = Gate(lab.target, lambda line: None)
+    second.take_over()  # of the same process, and so no other's
+    digest = write(lab, "attendee-09", RULE)
+    assert second.settle()
+    assert verdict(lab, "attendee-09", digest).loaded
+    assert not second.settle()
+    second.leave()
+
+
+def test_what_falco_refuses_after_all_is_taken_back_and_the_others_rules_are_loaded(lab: Lab) -> None:
+    class Trusting(Gate):
+        def _check(self, one: Any, others: Any) -> Checked:
+            if one.namespace == "attendee-09":
+                return Checked((), "- rule: x\n", ("x",))
+            return super()._check(one, others)
+
+    trusting = Trusting(lab.target, lambda line: None)
+    before = restarts(lab)
+    good, bad = write(lab, "attendee-08", RULE + "# good\n"), write(lab, "attendee-09", RULE + "# bad\n")
+    trusting.settle()
+    trusting.leave()
+    refused = verdict(lab, "attendee-09", bad)
+    assert not refused.accepted
+    assert "Falco refuses them: /etc/falco/attendees/attendee-09.yaml: Invalid" in str(refused)
+    assert verdict(lab, "attendee-08", good).loaded
+    data = (lab.kube.get("ConfigMap", ATTENDEES, "falco") or {})["data"]
+    assert "Mine (attendee-09)" in data["attendee-09.yaml"], "what was loaded before stays"
+    assert restarts(lab) == before
+
+
+def test_an_attendee_without_rights_in_falcos_pods_reads_what_the_class_has_published(lab: Lab) -> None:
+    published = (lab.kube.get("ConfigMap", LOADED, "falco") or {})["data"]
+    assert set(published) == {"rules.json", "falco_rules.yaml"}
+    assert len(json.loads(published["rules.json"])["rules"]) >= 25
+
+
+@pytest.mark.usefixtures("gated")
+def test_a_rule_is_loaded_without_a_restart_and_alerts_for_its_attendee_only(lab: Lab) -> None:
+    before = restarts(lab)
+    one, other = attendee(lab, "07"), attendee(lab, "08")
+    result = one.apply("custom-rules")
+    assert (result.action, len(result.changes)) == ("created", 1)
+    assert "accepted in " in result.changes[0].why
+    assert "1 rule in 2 running Falcos" in repr(result)
+    one.ensure("nginx")
+    other.ensure("nginx")
+    with other.follow(timeout=30) as stream:
+        theirs, mine = other.exec("deploy/nginx", "whoami"), one.exec("deploy/nginx", "whoami")
+        assert one.wait_for_alert("Whoami run in container")["rule"] == "Whoami run in container (attendee-07)"
+        assert list(one.alerts_of(mine)["k8s.ns.name"]) == ["attendee-07"]
+        assert other.alerts_of(theirs).empty
+        assert next(stream)["k8s.ns.name"] == "attendee-08"  # the marker's, though attendee 07's alert came before
+    assert set(one.alerts("5m")["k8s.ns.name"]) == {"attendee-07"}
+    assert set(other.alerts("5m")["k8s.ns.name"]) == {"attendee-08"}
+    assert one.alerts("5m", rule="Whoami run in container").attrs["pushed_down"].endswith('"attendee-07"')
+    query = "stats count(*) as alerts by rule"
+    assert set(one.insights(query)["rule"]) == set(one.alerts("5m")["rule"])
+    assert "Whoami run in container (attendee-07)" in set(one.falco_rules()["rule"])
+    assert not set(other.falco_rules()["rule"]) - set(lab.falco_rules()["rule"])
+    assert one.default_rules() == lab.default_rules()
+    assert one.apply("custom-rules").action == "unchanged"
+    assert restarts(lab) == before
+
+
+@pytest.mark.usefixtures("gated")
+def test_what_is_refused_is_said_and_what_was_loaded_before_stays(lab: Lab, tmp_path: Path) -> None:
+    one = attendee(lab, "07")
+    one.apply("custom-rules")
+    typo = tmp_path / "typo.yaml"
+    typo.write_text(
+        (lab.settings.root / "custom-rules" / "whoami.yaml").read_text().replace("proc.name =", "proc.nmae =")
+    )
+    with pytest.raises(StepError, match=r"The class's gate refuses these rules: LOAD_ERR_COMPILE_CONDITION.*proc.nmae"):
+        one.apply("custom-rules", files=[typo])
+    assert "Whoami run in container (attendee-07)" in set(one.falco_rules()["rule"])
+    assert one.status().rows[7][1] == "not ready"
+    assert one.apply("custom-rules", files=[lab.settings.root / "custom-rules" / "whoami.yaml"]).action == "updated"
+
+
+@pytest.mark.usefixtures("gated")
+def test_several_at_the_same_moment_are_loaded_and_one_who_leaves_leaves_nothing(lab: Lab) -> None:
+    digests = {f"attendee-{n:02}": write(lab, f"attendee-{n:02}", RULE + f"# {n}\n") for n in (7, 8, 9)}
+    for namespace, digest in digests.items():
+        found = verdict(lab, namespace, digest)
+        assert (found.accepted, found.loaded, found.rules) == (True, True, (f"Mine ({namespace})",))
+    assert keys(lab) == {"attendee-07.yaml", "attendee-08.yaml", "attendee-09.yaml"}
+    lab.kube.delete_one({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "attendee-09"}})
+    undone = attendee(lab, "08").undo("custom-rules")
+    assert undone.action == "removed"
+    assert poll(lambda: keys(lab) == {"attendee-07.yaml"} or None, "the keys to go", 30)
+
+
+@pytest.mark.usefixtures("gated")
+def test_a_second_gate_is_refused(lab: Lab) -> None:
+    with pytest.raises(StepError, match="A gate is running already"):
+        gate.run(lab.target)
