@@ -180,7 +180,7 @@ def _embedded(settings: Settings, start: bool) -> Target:
             hint=hint,
             before=before,
         ),
-        Ledger(settings.home / "ledger.json", lab=f"embedded lab {lab.id}"),
+        Ledger(settings.state / "ledger.json", lab=f"embedded lab {lab.id}"),
         record,
     )
 
@@ -223,11 +223,11 @@ def _eks(settings: Settings, partly: bool) -> Target:
         Helm(
             kubeconfig=kubeconfig,
             context=context,
-            notes=(settings.home / name).with_suffix(".helm.lock"),
+            notes=(settings.state / name).with_suffix(".helm.lock"),
             hint=hint,
             before=before,
         ),
-        Ledger(settings.home / name),
+        Ledger(settings.state / name),
         _cannot_record,
     )
 

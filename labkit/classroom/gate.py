@@ -15,10 +15,10 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from labkit.alerts.falco_rules import ATTENDEES, LOADED, default_rules, listing
 from labkit.classroom.rules import Checked, Worker
@@ -38,6 +38,8 @@ _NUDGE = "falco-workshop/generation"
 _FIELDS = f"metadata.name={RULES}"
 LOAD_SECONDS = 120.0
 """How long Falco may take to load rules: a kubelet may need more than a minute to notice them."""
+_ALL_SECONDS = 10.0  # until all Falcos have refused what one has
+_TAIL = 2000  # lines of Falco's log: those of a reload, and alerts meanwhile
 _AGAIN = 30.0  # seconds until rules are tried again that Falco hasn't loaded in that time
 
 
@@ -50,6 +52,7 @@ def run(
     """
     gate = Gate(target, say)
     gate.take_over()
+    publish(target)
     try:
         while not stop():
             try:
@@ -90,6 +93,7 @@ class Gate:
         self._say = say
         self._namespace = target.settings.falco_namespace
         self._holder = f"{socket.gethostname()}, process {os.getpid()}"
+        self._id = uuid.uuid4().hex
         self._began = self._kube.now().isoformat(timespec="seconds")
         self._beaten = self._looked = 0.0
         self._worker: Worker | None = None
@@ -102,7 +106,7 @@ class Gate:
         """Says that this gate is there. Raises `StepError` if another is."""
         found = self._kube.get("ConfigMap", GATE, self._namespace)
         data = (found or {}).get("data") or {}
-        if "renewed" in data and not silence(self._target, found) and data.get("holder") != self._holder:
+        if "renewed" in data and not silence(self._target, found) and data.get("id") != self._id:
             raise StepError(
                 f"A gate is running already: {data['holder']}, since {data.get('began')}.",
                 hint="Leave it, or end that one first; one that was killed is given up after half a minute.",
@@ -115,7 +119,7 @@ class Gate:
         if time.monotonic() - self._beaten < BEAT:
             return
         renewed = self._kube.now().isoformat(timespec="milliseconds")
-        data = {"holder": self._holder, "began": self._began, "renewed": renewed}
+        data = {"holder": self._holder, "id": self._id, "began": self._began, "renewed": renewed}
         self._kube.apply_one(_config_map(self._target, GATE, data))
         self._beaten = time.monotonic()
 
@@ -206,8 +210,7 @@ class Gate:
 
     def _load(self, accepted: list[_Waiting], wanted: dict[str, str], before: dict[str, str]) -> None:
         """Hands rules to Falco; takes back what it refuses, and tells those concerned."""
-        generation = self._write(wanted)
-        falcos, refusals, missing = self._await(generation)
+        falcos, refusals, missing = self._try(wanted)
         if refusals:
             # What Falco refuses isn't left in its folder: the next Falco that starts would end by it.
             self._say(f"Falco refuses what the gate has accepted: {refusals[0]}")
@@ -216,7 +219,7 @@ class Gate:
                 wanted.pop(key)
                 if key in before:
                     wanted[key] = before[key]
-            falcos, _, missing = self._await(self._write(wanted))
+            falcos, _, missing = self._try(wanted)
         for one in accepted:
             key = f"{one.namespace}.yaml"
             seconds = round(time.monotonic() - one.since, 2)
@@ -229,6 +232,10 @@ class Gate:
                 names, loaded = one.checked.rules, not said
                 verdict = Verdict(digest(one.text), True, loaded, said, names, falcos, seconds)
             self._tell(one, verdict)
+
+    def _try(self, wanted: Mapping[str, str]) -> tuple[int, list[str], list[str]]:
+        failed = {line for pod in self._falcos() for line in _failures(self._log(pod["metadata"]["name"]))}
+        return self._await(self._write(wanted), failed)
 
     def _write(self, wanted: Mapping[str, str]) -> str:
         """Writes the rules of all, and a file that says which version of them it is: Falco logs each file it loads."""
@@ -247,41 +254,37 @@ class Gate:
             if "deletionTimestamp" not in pod["metadata"]
         ]
 
-    def _await(self, generation: str) -> tuple[int, list[str], list[str]]:
-        """Waits until each Falco that runs has loaded a version.
+    def _await(self, generation: str, failed: Set[str]) -> tuple[int, list[str], list[str]]:
+        """Waits until each Falco that runs has loaded a version; `failed` are the failures that were there before.
 
         How many have, what those say that refuse it, and the nodes of those that have done neither.
         """
-        since = self._kube.now()
         ends = time.monotonic() + LOAD_SECONDS
         loaded: set[str] = set()
+        refused: dict[str, str] = {}
         while True:
             self.beat()
             # One that isn't ready doesn't hold up the others: it reads the files when it starts.
             falcos = self._falcos()
             pods = {pod["metadata"]["name"]: pod for pod in falcos if is_ready(pod)}
-            refusals = []
-            for name in pods:
-                if name in loaded:
-                    continue
-                log = self._log(name, since, generation)
-                if generation in log:
+            for name in pods.keys() - loaded - refused.keys():
+                log = self._log(name)
+                if f"/{generation} " in log:
                     loaded.add(name)
-                elif _FAILURE in log:
-                    refusals.append(_refusal(log))
-            left = sorted(pod["spec"].get("nodeName", name) for name, pod in pods.items() if name not in loaded)
-            if refusals or (not left and (pods or not falcos)) or time.monotonic() > ends:
-                return len(loaded & pods.keys()), refusals, left
+                elif failures := _failures(log) - failed:
+                    refused[name] = _reason(failures.pop())
+                    ends = min(ends, time.monotonic() + _ALL_SECONDS)
+            left = sorted(pods[name]["spec"].get("nodeName", name) for name in pods.keys() - loaded - refused.keys())
+            if (not left and (pods or not falcos)) or time.monotonic() > ends:
+                return len(loaded & pods.keys()), list(refused.values()), left
             time.sleep(0.2)
 
-    def _log(self, pod: str, since: Any, generation: str) -> str:
+    def _log(self, pod: str) -> str:
+        """The end of a Falco's log; empty if it hasn't started or is gone."""
         try:
-            # Clocks differ a little; a new version's name is in no older line.
-            log = self._kube.pod_log(pod, self._namespace, container="falco", tail=400)
-            recent = self._kube.pod_log(pod, self._namespace, container="falco", since=since)
+            return self._kube.pod_log(pod, self._namespace, container="falco", tail=_TAIL)
         except KubernetesError:
-            return ""  # not started yet, or gone
-        return log if f"/{generation} " in log else recent.replace(generation, "")
+            return ""
 
     def _tell(self, one: _Waiting, verdict: Verdict) -> None:
         """Writes a verdict into the attendee's ConfigMap, if that is still there."""
@@ -305,12 +308,16 @@ class Gate:
                 raise
 
 
-def _refusal(log: str) -> str:
-    """What Falco says of rules that it doesn't load."""
-    line = next(line for line in reversed(log.splitlines()) if _FAILURE in line)
+def _failures(log: str) -> set[str]:
+    """The lines with which Falco says that it goes on with the rules that it has."""
+    return {line for line in log.splitlines() if _FAILURE in line}
+
+
+def _reason(failure: str) -> str:
+    """What such a line says of the rules."""
     with suppress(ValueError, KeyError, TypeError):
-        line = str(json.loads(line)["output"])
-    return " ".join(line.partition(f"{_FAILURE}: ")[2].split())[:500]
+        failure = str(json.loads(failure)["output"])
+    return " ".join(failure.partition(f"{_FAILURE}: ")[2].split())[:500]
 
 
 def _config_map(target: Target, name: str, data: Mapping[str, str]) -> Object:

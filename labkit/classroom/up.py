@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from labkit.aws import translated_errors
-from labkit.classroom import handout, parts
+from labkit.classroom import gate, handout, parts
 from labkit.classroom.attendees import known, note, record, role_name, settings_of, target_of
 from labkit.errors import LabError, SettingsError, StepError, StoppedError
 from labkit.provision.steps import STEPS, Change, table_of
@@ -108,6 +108,7 @@ def up(
             step.apply(target)
     for step in (parts.ACCESS, parts.FILTERS):
         step.apply(target)
+    gate.publish(target)
 
     def one(name: str) -> Change:
         return _set_up(target, name, principals[name], findings=findings)

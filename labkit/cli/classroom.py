@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import click
 
@@ -141,4 +143,12 @@ def _take(act: object) -> None:
 @class_.command()
 def gate() -> None:
     """Check attendees' rules and hand them to Falco, until it is ended. `class up` starts it in the background."""
-    signal.pause()
+    from labkit.classroom.gate import run
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it says that it is gone
+    with suppress(KeyboardInterrupt):
+        run(running(_NOT_UP).target, say=_log)
+
+
+def _log(line: str) -> None:
+    click.echo(f"{datetime.now(UTC):%H:%M:%S} {line}")

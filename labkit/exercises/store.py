@@ -17,7 +17,7 @@ class Progress:
 
     def __init__(self, settings: Settings) -> None:
         """The file is `progress.json` in the state folder, or the one that `LABKIT_PROGRESS` names."""
-        self.path = Path(os.environ.get("LABKIT_PROGRESS") or settings.home / "progress.json")
+        self.path = Path(os.environ.get("LABKIT_PROGRESS") or settings.state / "progress.json")
 
     def solved(self, exercise: str) -> bool:
         return bool(self._read().get(exercise, {}).get("solved"))

@@ -163,9 +163,9 @@ class OwnRules(Part):
 
         def look() -> Verdict | None:
             verdict = Verdict.of(self.find(target))
-            if verdict is not None and verdict.digest == wanted:
-                if verdict != before or verdict.loaded or not verdict.accepted:
-                    return verdict
+            fresh = verdict is not None and (verdict != before or verdict.loaded or not verdict.accepted)
+            if verdict is not None and verdict.digest == wanted and fresh:
+                return verdict
             gate = target.kube.get("ConfigMap", GATE, target.settings.falco_namespace)
             if absent := silence(target, gate):
                 raise StepError(

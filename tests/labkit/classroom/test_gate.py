@@ -7,30 +7,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
-from ekslab.state import Endpoints
 from labkit.alerts.falco_rules import ATTENDEES, LOADED
 from labkit.classroom import gate
 from labkit.classroom.gate import Gate
 from labkit.classroom.rules import Checked
 from labkit.errors import StepError
-from labkit.kube.rollout import wait_rollout
 from labkit.lab import Lab
 from labkit.provision import own_rules
 from labkit.provision.own_rules import RULES, Verdict
 from labkit.waiting import poll
+from tests.labkit.classroom.conftest import Attendee
 
-VALUES = """
-falco:
-  watch_config_files: true
-  rules_files: [/etc/falco/falco_rules.yaml, /etc/falco/attendees]
-mounts:
-  volumes: [{name: attendees, configMap: {name: falco-attendees, optional: true}}]
-  volumeMounts: [{name: attendees, mountPath: /etc/falco/attendees}]
-"""
+Attend: TypeAlias = "Callable[[str], Attendee]"
+
+LEAVING = "attendee-leaving"
 RULE = """
 - rule: Mine
   desc: A program was run.
@@ -41,21 +35,10 @@ RULE = """
 
 
 @pytest.fixture(scope="module")
-def lab(new_lab: Callable[..., Endpoints], workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """A lab with a Falco for a class, and namespaces of three attendees."""
-    lab = Lab.connect(home=new_lab().home, root=workshop)
-    lab.ensure("fluent-bit", "falco")
-    values = tmp_path_factory.mktemp("values") / "class.yaml"
-    values.write_text(VALUES)
-    falco = workshop / "manifests" / "falco" / "values.yaml"
-    lab.helm.upgrade_install(
-        "falco", "falcosecurity/falco", version="9.1.0", namespace="falco", values=[falco, values], wait=False
-    )
-    wait_rollout(lab.kube, "DaemonSet", "falco", "falco", timeout=30)
-    gate.publish(lab.target)
-    for name in ("attendee-07", "attendee-08", "attendee-09"):
-        lab.kube.apply_one({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return lab
+def lab(instructor: Lab) -> Lab:
+    """The instructor's lab, with a namespace of one who is about to leave."""
+    instructor.kube.apply_one({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEAVING}})
+    return instructor
 
 
 @contextmanager
@@ -66,6 +49,7 @@ def running(lab: Lab) -> Iterator[list[str]]:
     thread = threading.Thread(target=gate.run, args=(lab.target,), kwargs={"say": said.append, "stop": stop.is_set})
     thread.start()
     try:
+        assert poll(lambda: said or None, "the gate to open", 10)
         yield said
     finally:
         stop.set()
@@ -76,10 +60,6 @@ def running(lab: Lab) -> Iterator[list[str]]:
 def gated(lab: Lab) -> Iterator[list[str]]:
     with running(lab) as said:
         yield said
-
-
-def attendee(lab: Lab, name: str) -> Lab:
-    return Lab.connect(home=lab.settings.home, root=lab.settings.root, attendee=name, timeout=30)
 
 
 def write(lab: Lab, namespace: str, text: str) -> str:
@@ -107,8 +87,10 @@ def restarts(lab: Lab) -> dict[str, int]:
     return {pod["metadata"]["uid"]: sum(s["restartCount"] for s in pod["status"]["containerStatuses"]) for pod in pods}
 
 
-def test_without_a_gate_an_attendee_is_told_at_once_and_the_next_gate_takes_what_waits(lab: Lab) -> None:
-    one = attendee(lab, "08")
+def test_without_a_gate_an_attendee_is_told_at_once_and_the_next_gate_takes_what_waits(
+    lab: Lab, attend: Attend
+) -> None:
+    one = attend("08").lab
     with pytest.raises(StepError, match=r"Your rules wait in ConfigMap .*: no gate has been started") as caught:
         one.apply("custom-rules")
     assert "labkit class gate" in caught.value.hint
@@ -118,7 +100,7 @@ def test_without_a_gate_an_attendee_is_told_at_once_and_the_next_gate_takes_what
 
 
 def test_a_gate_that_was_killed_is_noticed_and_another_goes_on_where_it_was(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, attend: Attend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(Gate):
         def _tell(self, one: Any, verdict: Verdict) -> None:
@@ -126,20 +108,20 @@ def test_a_gate_that_was_killed_is_noticed_and_another_goes_on_where_it_was(
 
     first = Killed(lab.target, lambda line: None)
     first.take_over()
-    digest = write(lab, "attendee-09", RULE)
+    digest = write(lab, "attendee-anna", RULE)
     with pytest.raises(KeyboardInterrupt):
         first.settle()
-    assert "attendee-09.yaml" in keys(lab)
-    assert Verdict.of(lab.kube.get("ConfigMap", RULES, "attendee-09")) is None
+    assert "attendee-anna.yaml" in keys(lab)
+    assert Verdict.of(lab.kube.get("ConfigMap", RULES, "attendee-anna")) is None
     monkeypatch.setattr(own_rules, "SILENT", -1.0)
     with pytest.raises(StepError, match=r"the gate on .*, process \d+ was last there \d+ s ago"):
-        attendee(lab, "09").apply("custom-rules")
-    monkeypatch.undo()
+        attend("anna").lab.apply("custom-rules")
     second = Gate(lab.target, lambda line: None)
-    second.take_over()  # of the same process, and so no other's
-    digest = write(lab, "attendee-09", RULE)
+    second.take_over()
+    monkeypatch.undo()
+    digest = write(lab, "attendee-anna", RULE)
     assert second.settle()
-    assert verdict(lab, "attendee-09", digest).loaded
+    assert verdict(lab, "attendee-anna", digest).loaded
     assert not second.settle()
     second.leave()
 
@@ -147,21 +129,21 @@ def test_a_gate_that_was_killed_is_noticed_and_another_goes_on_where_it_was(
 def test_what_falco_refuses_after_all_is_taken_back_and_the_others_rules_are_loaded(lab: Lab) -> None:
     class Trusting(Gate):
         def _check(self, one: Any, others: Any) -> Checked:
-            if one.namespace == "attendee-09":
+            if one.namespace == "attendee-anna":
                 return Checked((), "- rule: x\n", ("x",))
             return super()._check(one, others)
 
     trusting = Trusting(lab.target, lambda line: None)
     before = restarts(lab)
-    good, bad = write(lab, "attendee-08", RULE + "# good\n"), write(lab, "attendee-09", RULE + "# bad\n")
+    good, bad = write(lab, "attendee-08", RULE + "# good\n"), write(lab, "attendee-anna", RULE + "# bad\n")
     trusting.settle()
     trusting.leave()
-    refused = verdict(lab, "attendee-09", bad)
+    refused = verdict(lab, "attendee-anna", bad)
     assert not refused.accepted
-    assert "Falco refuses them: /etc/falco/attendees/attendee-09.yaml: Invalid" in str(refused)
+    assert "Falco refuses them: /etc/falco/attendees/attendee-anna.yaml: Invalid" in str(refused)
     assert verdict(lab, "attendee-08", good).loaded
     data = (lab.kube.get("ConfigMap", ATTENDEES, "falco") or {})["data"]
-    assert "Mine (attendee-09)" in data["attendee-09.yaml"], "what was loaded before stays"
+    assert "Mine (attendee-anna)" in data["attendee-anna.yaml"], "what was loaded before stays"
     assert restarts(lab) == before
 
 
@@ -172,9 +154,9 @@ def test_an_attendee_without_rights_in_falcos_pods_reads_what_the_class_has_publ
 
 
 @pytest.mark.usefixtures("gated")
-def test_a_rule_is_loaded_without_a_restart_and_alerts_for_its_attendee_only(lab: Lab) -> None:
+def test_a_rule_is_loaded_without_a_restart_and_alerts_for_its_attendee_only(lab: Lab, attend: Attend) -> None:
     before = restarts(lab)
-    one, other = attendee(lab, "07"), attendee(lab, "08")
+    one, other = attend("07").lab, attend("08").lab
     result = one.apply("custom-rules")
     assert (result.action, len(result.changes)) == ("created", 1)
     assert "accepted in " in result.changes[0].why
@@ -200,8 +182,8 @@ def test_a_rule_is_loaded_without_a_restart_and_alerts_for_its_attendee_only(lab
 
 
 @pytest.mark.usefixtures("gated")
-def test_what_is_refused_is_said_and_what_was_loaded_before_stays(lab: Lab, tmp_path: Path) -> None:
-    one = attendee(lab, "07")
+def test_what_is_refused_is_said_and_what_was_loaded_before_stays(lab: Lab, attend: Attend, tmp_path: Path) -> None:
+    one = attend("07").lab
     one.apply("custom-rules")
     typo = tmp_path / "typo.yaml"
     typo.write_text(
@@ -215,16 +197,17 @@ def test_what_is_refused_is_said_and_what_was_loaded_before_stays(lab: Lab, tmp_
 
 
 @pytest.mark.usefixtures("gated")
-def test_several_at_the_same_moment_are_loaded_and_one_who_leaves_leaves_nothing(lab: Lab) -> None:
-    digests = {f"attendee-{n:02}": write(lab, f"attendee-{n:02}", RULE + f"# {n}\n") for n in (7, 8, 9)}
+def test_several_at_the_same_moment_are_loaded_and_one_who_leaves_leaves_nothing(lab: Lab, attend: Attend) -> None:
+    digests = {name: write(lab, name, RULE + f"# {name}\n") for name in ("attendee-07", "attendee-08", LEAVING)}
     for namespace, digest in digests.items():
         found = verdict(lab, namespace, digest)
         assert (found.accepted, found.loaded, found.rules) == (True, True, (f"Mine ({namespace})",))
-    assert keys(lab) == {"attendee-07.yaml", "attendee-08.yaml", "attendee-09.yaml"}
-    lab.kube.delete_one({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "attendee-09"}})
-    undone = attendee(lab, "08").undo("custom-rules")
-    assert undone.action == "removed"
-    assert poll(lambda: keys(lab) == {"attendee-07.yaml"} or None, "the keys to go", 30)
+    assert {f"{name}.yaml" for name in digests} <= keys(lab)
+    lab.kube.delete_one({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEAVING}})
+    assert attend("08").lab.undo("custom-rules").action == "removed"
+    assert "attendee-08.yaml" not in keys(lab)
+    assert poll(lambda: f"{LEAVING}.yaml" not in keys(lab) or None, "the key to go", 30)
+    assert "attendee-07.yaml" in keys(lab)
 
 
 @pytest.mark.usefixtures("gated")
