@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lab bench doctor fuzz lint notebooks browser clean help
+.PHONY: run test lab hub bench doctor fuzz lint notebooks browser clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -25,6 +25,21 @@ test: $(READY)  ## run all tests but those in a browser, and compare the noteboo
 
 lab: $(READY)  ## open JupyterLab on the notebooks; OPTIONS="--no-browser --port=9000" are JupyterLab's
 	@$(BIN)/labkit lab $(OPTIONS)
+
+# Its proxy is a program of Node.js, from npm.
+HUB := build/hub
+PROXY := $(HUB)/node_modules/.bin/configurable-http-proxy
+
+$(HUB)/.ready: $(READY)
+	@command -v npm >/dev/null || { echo "JupyterHub's proxy needs Node.js 20 or newer, with npm; none was found on the PATH." >&2; exit 1; }
+	@echo "Setting up JupyterHub."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[hub]'
+	@npm install --silent --no-audit --no-fund --prefix $(HUB) configurable-http-proxy@5.3.0
+	@touch $@
+
+hub: $(HUB)/.ready  ## start JupyterHub for a class on this machine; see hub/README.md
+	@test -e $(or $(HUB_ATTENDEES),.hub/attendees) || $(BIN)/python -m hub.attendees $(or $(ATTENDEES),30)
+	@exec $(BIN)/python -m jupyterhub --config=hub/jupyterhub_config.py $(OPTIONS)
 
 doctor:  ## say before class what will go wrong on this computer; needs no set-up, nor the right Python
 	@if [ -e $(READY) ]; then $(BIN)/labkit doctor; else $(or $(PYTHON),python3) -m labkit.doctor; fi

@@ -59,6 +59,8 @@ LOAD_PATH = f"{CONTROL_PATH}load"
 NOISE_PATH = f"{CONTROL_PATH}noise"
 CONSOLE_PATH = f"{CONTROL_PATH}console"
 PROGRAM = [sys.executable, "-m", "ekslab.server"]
+launch: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
+"""Starts `PROGRAM`. A host of many labs, which has imported what they need, puts a fork in its place."""
 PARENT = "EKSLAB_PARENT"
 """Environment variable with a pid: a lab that is started while it is set ends with that process."""
 
@@ -180,17 +182,19 @@ def silence(home: Path) -> str:
 
 def is_stopped(pid: int) -> bool:
     """Whether a process has been stopped by a signal (SIGSTOP, Ctrl-Z) and not continued."""
+    state = _state(pid)
+    if not state and shutil.which("ps"):
+        done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        state = done.stdout.strip()[:1]
+    return state in ("T", "t")
+
+
+def _state(pid: int) -> str:
+    """Linux's letter for the state of a process; empty if it doesn't tell."""
     try:
-        return (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-            in "Tt"
-        )
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        pass
-    if not shutil.which("ps"):
-        return False
-    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return done.stdout.strip().startswith("T")
+        return ""
 
 
 def find(home: Path | str) -> Endpoints | None:
@@ -434,7 +438,7 @@ def _checked(endpoints: Endpoints, ports: dict[str, int]) -> Endpoints:
 @contextmanager
 def _lock(home: Path) -> Iterator[None]:
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (home / "lock").open("w")
     except OSError as error:
         raise NotRunningError(
@@ -451,7 +455,7 @@ def _start(home: Path, options: Sequence[str]) -> Endpoints:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MOTO_", "KUBE"))}
     parent = ["--parent", os.environ[PARENT]] if os.environ.get(PARENT) else []
     with log_file(home).open("ab") as log:
-        process = subprocess.Popen(
+        process = launch(
             [*PROGRAM, *options, f"--ready-fd={ready_write}", *parent],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -527,7 +531,7 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:  # another user's process
         return True
-    return True
+    return _state(pid) != "Z"  # in a container, there may be no process 1 that waits for it
 
 
 def _last_lines(path: Path, count: int = 5) -> str:

@@ -17,6 +17,7 @@ MESSAGE = (
 )
 _FRESH = 0.25  # seconds for which an answer holds
 _limit = float("inf")
+_inherited = 0  # bytes
 _last = (float("-inf"), False)
 
 
@@ -26,10 +27,20 @@ def keep_below_full() -> None:
     _limit = FULL
 
 
+def begin_forked() -> None:
+    """What this process holds now it shares with the one that forked it: it doesn't count as its own."""
+    global _inherited
+    _statm.cache_clear()  # an open file of the other process
+    _inherited = 0
+    _inherited = resident()
+
+
 def resident() -> int:
     """Bytes of memory that this process holds; 0 where the system doesn't tell (Linux does)."""
     descriptor = _statm()
-    return int(os.pread(descriptor, 64, 0).split()[1]) * resource.getpagesize() if descriptor is not None else 0
+    if descriptor is None:
+        return 0
+    return max(0, int(os.pread(descriptor, 64, 0).split()[1]) * resource.getpagesize() - _inherited)
 
 
 def peak() -> int:

@@ -15,6 +15,7 @@ import gc
 import importlib
 import logging
 import os
+import random
 import resource
 import secrets
 import signal
@@ -37,6 +38,8 @@ from ekslab.node.turns import Turns
 from ekslab.state import Endpoints
 
 ACCOUNT_ID = "111122223333"
+NICE = "EKSLAB_NICE"
+"""Environment variable with the niceness of the process: on a computer with many labs, notebooks come first."""
 _MAX_URL = 512 * 1024  # bytes; the URL of an exec holds the command, percent-encoded
 _ADDRESS_SPACE = 4 * 1024**3  # bytes; a lab in use takes some 0.2 GB of memory and 1 GB of address space
 _PROGRAM_MEMORY = 520 * MIB  # of the process; above it, programs in pods that grow are ended
@@ -132,6 +135,7 @@ async def serve(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     warm_up = asyncio.create_task(lab.aws.warm_up())  # slow to load, and not always needed
     reopened = asyncio.create_task(console.reopen())
+    let_others_first = asyncio.create_task(_let_others_first(os.environ.get(NICE, "")))
     reasons = {
         asyncio.create_task(stop.wait()): "asked to",
         asyncio.create_task(idle.wait_until_idle(options.idle_minutes)): f"idle for {options.idle_minutes:g} minutes",
@@ -141,7 +145,7 @@ async def serve(options: argparse.Namespace) -> None:
     waits = list(reasons)
     done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     logger.info("stopping: %s", reasons[done.pop()])
-    for task in (*waits, warm_up, reopened):
+    for task in (*waits, warm_up, reopened, let_others_first):
         task.cancel()
     await console.close()
     state.remove(home)
@@ -179,6 +183,20 @@ class _Console:
     async def close(self) -> None:
         if self._running is not None:
             await self._running.close()
+
+
+async def _let_others_first(niceness: str) -> None:
+    """Gives this process a niceness, and the group of its session, where Linux shares processors among groups."""
+    if not niceness.isdecimal() or not int(niceness):
+        return
+    os.nice(int(niceness))
+    with contextlib.suppress(OSError):
+        while True:
+            try:
+                Path("/proc/self/autogroup").write_text(niceness, encoding="ascii")
+                return
+            except BlockingIOError:  # Linux takes ten a second from all processes of users
+                await asyncio.sleep(random.uniform(0.1, 1))
 
 
 async def _wait_for_end(pid: int) -> None:

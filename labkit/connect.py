@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from labkit.aws import Aws, NoClusterError, describe_cluster, translated_errors
 from labkit.environment import refuse_embedded
 from labkit.errors import NoLabError, NotRunningError, TargetError, UnreachableError
+from labkit.files import make_private
 from labkit.helm import Helm
 from labkit.kube import Kube
 from labkit.ledger import Ledger, discard
@@ -281,7 +282,7 @@ def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
     }
     path = settings.home / f"kubeconfig-{name}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")

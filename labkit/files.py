@@ -36,6 +36,13 @@ def read_text(file: Path) -> str:
         raise StepError(f"{short_repr(named(file), 300)[1:-1]} can't be read: {why}.", hint=hint) from error
 
 
+def make_private(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, which other users of the computer can't look into."""
+    for place in reversed((folder, *folder.parents)):
+        if not place.exists():
+            place.mkdir(mode=0o700, exist_ok=True)
+
+
 def named(file: Path) -> str:
     """A file's path as errors have it: from the workshop's folder if it is in there."""
     root = workshop_root()

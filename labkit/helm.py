@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from labkit.causes import cause
 from labkit.errors import Hint, LabError, StepError, TargetError, UnreachableError
+from labkit.files import make_private
 from labkit.show import say
 from labkit.versions import pinned
 from labkit.waiting import waiting
@@ -182,7 +183,7 @@ class Helm:
         if self._notes is None:
             yield
             return
-        self._notes.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._notes.parent)
         with self._notes.open("a+", encoding="utf-8") as file:
             _lock(file.fileno(), f"Helm release {release} in namespace {namespace}", self.patience)
             self._lock = file.fileno()

@@ -31,13 +31,16 @@ def lab(options: tuple[str, ...]) -> None:
     if find_spec("jupyterlab") is None:
         raise LabError("JupyterLab is not installed beside labkit.", hint="Use `make lab`, which installs it.")
     _prepare(settings.root)
-    environ, shell = on_embedded(settings, os.environ) if settings.target == "embedded" else _own()
-    command = [*_jupyterlab(settings.root, shell, workbook.current(settings.root)), *options]
+    environ, shell = environment_of(settings, os.environ)
+    notebook = workbook.current(settings.root)
+    command = [sys.executable, "-m", "jupyterlab"]
+    command += [f"--LabApp.default_url=/lab/tree/{notebook.as_posix()}"]  # also of the address that it prints
+    command += [*server_options(settings.root, shell), *options]
     sys.stdout.flush()
-    os.execve(command[0], command, environ | {"JUPYTER_CONFIG_PATH": _with_defaults(environ)})
+    os.execve(command[0], command, environ | {"JUPYTER_CONFIG_PATH": with_defaults(environ)})
 
 
-def _with_defaults(environ: Mapping[str, str]) -> str:
+def with_defaults(environ: Mapping[str, str]) -> str:
     """A person's JUPYTER_CONFIG_PATH with the workshop's defaults: terminals open below the chapter, not over it."""
     return os.pathsep.join(filter(None, [str(environment.SHELL), environ.get("JUPYTER_CONFIG_PATH")]))
 
@@ -76,6 +79,11 @@ def start_over(chapters: tuple[str, ...]) -> None:
     click.echo("Fresh copies are there. Close and open the chapter in JupyterLab if it was open.")
 
 
+def environment_of(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The environment of a JupyterLab on the target, and its terminals' shell."""
+    return on_embedded(settings, environ) if settings.target == "embedded" else _own()
+
+
 def on_embedded(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """What takes the place of `environ` on the embedded lab, which is started if need be, and terminals' shell."""
     endpoints = start_embedded(settings)
@@ -103,11 +111,9 @@ def _shell(environ: Mapping[str, str], among: tuple[str, ...] = ()) -> str:
     return shutil.which("bash") or "/bin/sh"
 
 
-def _jupyterlab(root: Path, shell: list[str], notebook: Path) -> list[str]:
-    """The command. A person's own Jupyter configuration, which is about other folders, can't change what it sets."""
+def server_options(root: Path, shell: list[str]) -> list[str]:
+    """Options of a server. A person's own Jupyter configuration, which is about other folders, can't change them."""
     return [
-        *(sys.executable, "-m", "jupyterlab"),
-        f"--LabApp.default_url=/lab/tree/{notebook.as_posix()}",  # also of the address that it prints
         f"--ServerApp.root_dir={root}",
         f"--ServerApp.preferred_dir={root}",
         f"--AsyncLargeFileManager.root_dir={root}",

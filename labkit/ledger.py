@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError
+from labkit.files import make_private
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Ledger:
 
     @contextmanager
     def _changed(self) -> Iterator[list[Record]]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self.path.parent)
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = self._read()

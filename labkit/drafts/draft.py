@@ -22,6 +22,7 @@ from labkit.drafts.show import Card
 from labkit.drafts.stub import placeholders
 from labkit.drafts.trial import Trial, matches_of, recording_key, tried
 from labkit.errors import LabError
+from labkit.files import make_private
 from labkit.settings import Settings
 from labkit.target import Target
 
@@ -285,7 +286,7 @@ def _as_values(file: RuleFile) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)

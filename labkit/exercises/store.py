@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from labkit.files import make_private
 from labkit.settings import Settings
 
 
@@ -64,7 +65,7 @@ class Progress:
         return {name: about for name, about in found.items() if isinstance(about, dict)}
 
     def _change(self, change: Callable[[dict[str, Any]], Any]) -> dict[str, dict[str, Any]]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self.path.parent)
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = self._read()

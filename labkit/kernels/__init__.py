@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,11 +28,11 @@ class Template:
                 env=os.environ | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},  # macOS: no other thread runs there
             )
 
-    def fork(self, argv: list[str], cwd: str) -> int:
-        """The pid of a new kernel, with this process's environment."""
+    def fork(self, argv: list[str], cwd: str, environ: Mapping[str, str]) -> int:
+        """The pid of a new kernel."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"argv": argv, "cwd": cwd, "environ": dict(os.environ), "log": str(self.log.resolve())}
+        request = {"argv": argv, "cwd": cwd, "environ": dict(environ), "log": str(self.log.resolve())}
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()

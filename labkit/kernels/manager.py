@@ -110,7 +110,7 @@ class Kernel(AsyncKernelManager):  # type: ignore[misc, unused-ignore]
     async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
         provisioner: Any = self.provisioner
         arguments = kernel_cmd[kernel_cmd.index("-f") :]
-        pid = self.fork(["ipykernel_launcher", *arguments], options["cwd"])
+        pid = self.fork(["ipykernel_launcher", *arguments], options["cwd"], options["env"])
         provisioner.process = _Process(pid)
         provisioner.pid = provisioner.pgid = pid  # it leads a session of its own
         self._reconcile_connection_info(provisioner.connection_info)

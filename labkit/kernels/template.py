@@ -35,7 +35,8 @@ SERVICES = ("cloudwatch", "eks", "iam", "lambda", "logs", "securityhub", "sns", 
 KEYS = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
 
 
-def main() -> None:
+def prepare() -> None:
+    """Imports what kernels need, and reads what their clients do."""
     # As IPython's kernel sets it when it starts, which is after matplotlib has read it here.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     for name in IMPORTS:
@@ -48,6 +49,10 @@ def main() -> None:
     for service in SERVICES:
         aws.client(service)  # reads the service's description, which other clients use, too
     gc.freeze()
+
+
+def main() -> None:
+    prepare()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernels aren't waited for
     for line in sys.stdin:
         parent = os.getpid()

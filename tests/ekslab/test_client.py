@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ekslab import cli, client, identity, state
+from ekslab import cli, client, identity, server, state
 from ekslab.client import EksLabError, NoLabError, NotRunningError
 from ekslab.identity import ServerCertificate
 from ekslab.state import Endpoints
@@ -45,6 +46,20 @@ def test_it_listens_on_loopback_only(embedded: Endpoints) -> None:
 def test_its_files_are_private(embedded: Endpoints) -> None:
     for name in ("lab.json", "kubeconfig", "ca.crt"):
         assert stat.S_IMODE((embedded.home / name).stat().st_mode) == 0o600, name
+    assert stat.S_IMODE(embedded.home.stat().st_mode) == 0o700
+
+
+def test_a_lab_lets_other_processes_first_where_it_is_asked_to(
+    new_lab: NewLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux shares processors among sessions before it looks at processes, unless that is switched off."""
+    monkeypatch.setenv(server.NICE, "10")
+    pid = new_lab().pid
+    group = Path(f"/proc/{pid}/autogroup")
+    deadline = time.monotonic() + 20
+    while os.getpriority(os.PRIO_PROCESS, pid) < 10 or (group.exists() and "nice 10" not in group.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_health_check_needs_the_token(embedded: Endpoints) -> None:
@@ -144,6 +159,15 @@ def test_a_stopped_lab_is_told_from_one_that_has_ended(stopped: Endpoints) -> No
     assert client.stop(stopped.home)
     assert not client._alive(stopped.pid)
     assert client.silence(stopped.home) == ""
+
+
+def test_a_process_that_is_not_waited_for_has_ended() -> None:
+    """As in a container, where the processes that others have started may be left to a process 1 that ignores them."""
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert client._state(process.pid) == "Z"
+    assert not client._alive(process.pid)
+    process.wait()
 
 
 def test_after_a_crash_the_loss_is_reported_once(new_lab: NewLab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
 
 import pytest
@@ -43,3 +44,13 @@ def test_an_answer_holds_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.is_full()
     monkeypatch.setattr(memory, "_limit", float("inf"))
     assert memory.is_full()
+
+
+def test_what_a_process_shares_with_the_one_that_forked_it_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_inherited", 0)
+    before = memory.resident()
+    memory.begin_forked()
+    assert memory.resident() < 0.1 * before
+    held = bytearray(os.urandom(1)) * SIZE
+    assert 0.9 * SIZE < memory.resident() < 0.1 * before + 1.1 * SIZE
+    assert len(held) == SIZE

@@ -1,0 +1,126 @@
+"""Starts and stops attendees' sessions: a server, a lab and kernels each, forked from one template."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner, SpawnException
+from jupyterhub.utils import random_port, wait_for_server
+
+from hub.template import WORKSHOP
+
+FOLDER = "falco-workshop"
+"""An attendee's folder, in their home."""
+AT_A_TIME = 2 * (os.cpu_count() or 1)
+"""Sessions that start at the same time: more would only make all of them later."""
+
+
+class Template:
+    """The process that sessions are forked from. It ends with this one."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="hub-")  # mode 0700
+        self._start()
+
+    def _start(self) -> None:
+        """Starts the process, and returns when it has imported all. Raises `OSError` if it ended instead."""
+        self._socket = os.path.join(self._folder.name, os.urandom(4).hex())
+        # The Hub's environment may hold secrets, and a session can read what the template began with.
+        kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "HOME", "TZ")
+        environ = {name: os.environ[name] for name in kept if name in os.environ}
+        # Fewer heaps and pools of threads: a server, a lab and a kernel do one thing at a time.
+        environ |= {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "hub.template", self._socket],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=WORKSHOP,
+            env=environ,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise OSError("The process that attendees' servers are forked from did not start; the Hub's log says why.")
+
+    async def session(self, request: dict[str, Any]) -> Session:
+        """A new session. Raises `OSError` if there can't be one."""
+        if self._process.poll() is not None:  # killed
+            self._start()
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        writer.write(json.dumps(request).encode() + b"\n")
+        return Session(reader, writer)
+
+
+class Session:
+    """The connection with a session that is starting."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def answer(self) -> Any:
+        """Its next answer. Raises `EOFError` if it has ended without one."""
+        line = await self._reader.readline()
+        if not line:
+            raise EOFError
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Sessions:
+    """The mixin of both spawners."""
+
+    template: ClassVar[Template]
+    turns: ClassVar[asyncio.Semaphore] = asyncio.Semaphore(AT_A_TIME)
+
+    async def start(self: Any) -> tuple[str, int]:
+        """Starts the session, and returns where its server listens."""
+        async with self.turns:
+            self.port = random_port()
+            environ = self.get_env()
+            folder = Path(environ["HOME"]) / FOLDER
+            environ |= {"LABKIT_HOME": str(folder / ".labkit")}
+            request = {
+                "account": self.account(),
+                "folder": str(folder),
+                "environ": environ,
+                "argv": self.get_args(),
+            }
+            session = await self.template.session(request)
+            try:
+                self.pid = await session.answer()
+                error = await session.answer()
+            except EOFError:
+                error = f"it ended; {folder}/server.log may say why."
+            finally:
+                session.close()
+            if error:
+                self.log.error("The session of %s did not start: %s", self.user.name, error)
+                raise SpawnException(500, user_message=f"Your lab did not start: {error}")
+            with suppress(TimeoutError):  # the Hub waits longer, and says so
+                await wait_for_server("127.0.0.1", self.port, timeout=self.http_timeout / 2)
+        return "127.0.0.1", self.port
+
+
+class Accounts(Sessions, LocalProcessSpawner):  # type: ignore[misc, unused-ignore]
+    """Each attendee's processes run as the Unix account of their name: files and processes are the account's."""
+
+    def account(self) -> str:
+        return str(self.user.name)
+
+
+class OneAccount(Sessions, SimpleLocalProcessSpawner):  # type: ignore[misc, unused-ignore]
+    """All attendees' processes run as this account: each has a lab, and can read everything of the others."""
+
+    def account(self) -> str:
+        return ""
