@@ -192,7 +192,9 @@ def is_stopped(pid: int) -> bool:
 def _state(pid: int) -> str:
     """Linux's letter for the state of a process; empty if it doesn't tell."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        # The first thread of a process may have ended before the others, which have its files open.
+        return "R" if words[0] == "Z" and int(words[17]) > 1 else words[0]
     except (OSError, IndexError):
         return ""
 
