@@ -95,10 +95,10 @@ def up(
     attendees that couldn't be set up, once the others are.
     """
     refuse_attendee(target)
-    steps = STEPS.with_needs([*parts.SHARED, *(parts.FINDINGS if findings else ())])
     before = record(target)
     details = before.details if before else {}
     findings = findings or bool(details.get("findings"))
+    steps = STEPS.with_needs([*parts.SHARED, *(parts.FINDINGS if findings else ())])
     principals = _principals(target, names, trust or {}, details.get("attendees", {}))
     with target.helm.reading_once():
         made = [step.name for step in steps if step.name in details.get("steps", ()) or step.is_missing(target)]

@@ -375,11 +375,18 @@ def with_lost(target: Target, result: StepResult, names: Sequence[str]) -> StepR
 def undo_all(target: Target, steps: Iterable[Step]) -> Table:
     """Undoes steps, last first, and continues after errors: one row for each part that was there.
 
-    Raises `TeardownError` at the end if anything is left, with what and why.
+    Raises `TeardownError` at the end if anything is left, with what and why, and `StepError` before anything is undone
+    that a class works with (`labkit class`).
     """
     silent: dict[str, str] = {}
     backwards = list(steps)[::-1]
     names = {step.name for step in backwards}
+    of_class = {name for record in target.ledger.records("class") for name in record.details.get("steps", ())}
+    if shared := [name for name in STEPS.ORDER if name in names & of_class]:
+        raise StepError(
+            f"A class is up, and works with what the step {shared[0]} has made.",
+            hint="`labkit class down` takes both down; a step that isn't the class's can be undone by its name.",
+        )
     with target.helm.reading_once():
         changes = [
             change

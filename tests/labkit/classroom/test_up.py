@@ -23,7 +23,7 @@ from labkit.classroom.down import audit, down, remove
 from labkit.classroom.roll import roll
 from labkit.classroom.up import ClassError, costs_an_hour, plan, up
 from labkit.cli import main
-from labkit.errors import LabError, SettingsError
+from labkit.errors import LabError, SettingsError, StepError
 from labkit.provision.steps import Change, TeardownError
 from labkit.target import Target
 
@@ -195,6 +195,15 @@ def test_the_gate_in_the_background_is_known_to_have_ended_however_it_ended(lab:
     os.kill(pid, signal.SIGKILL)
     lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=10)
     assert not background.stop(lab.target)
+
+
+def test_what_a_class_works_with_is_not_torn_down_under_it(labkit: Callable[..., Result], standing: Lab) -> None:
+    with pytest.raises(StepError, match="A class is up"):
+        standing.teardown()
+    assert "labkit class down" in labkit("teardown").stderr
+    standing.apply("nginx")
+    assert labkit("teardown", "nginx").exit_code == 0
+    assert {status for _, status, _ in standing.status().rows[:5]} == {"applied"}
 
 
 def test_the_roll_says_what_is_there_of_each(labkit: Callable[..., Result], standing: Lab) -> None:
