@@ -63,9 +63,13 @@ def instructor(
     monkeypatch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
     lab = Lab.connect(target="eks", home=tmp_path / "home", root=workshop)
     calls: set[str] = set()
-    lab.aws.session.events.register(
-        "before-call", lambda model, **_: calls.add(f"{model.service_model.signing_name}:{model.name}")
-    )
+
+    def note(model: Any, **_: Any) -> None:
+        calls.add(f"{model.service_model.signing_name}:{model.name}")
+
+    lab.aws.session.events.register("before-call", note)
+    for known in ("eks", "sts"):  # made while the lab was connected, and so with the events of before
+        lab.aws.client(known).meta.events.register("before-call", note)
     return lab, calls
 
 
