@@ -14,6 +14,7 @@ from ekslab.helm import chart
 from ekslab.helm.errors import HelmError
 from ekslab.helm.values import coalesce, merge, read
 from ekslab.images import registry
+from ekslab.kubernetes.objects.pod_security import violations
 
 ROOT = Path(__file__).parents[3]
 VALUES = ROOT / "manifests/falco/values.yaml"
@@ -231,3 +232,15 @@ def test_the_manifest_is_the_recorded_one(name: str) -> None:
     """The whole text is pinned: an object or field that changes by accident is noticed."""
     objects = chart.render("falco", "falco", MANIFESTS[name], warn=lambda text: None)
     assert chart.manifest(objects) == (Path(__file__).parent / "data" / f"{name}.yaml").read_text()
+
+
+def test_least_privileges_are_four_capabilities_that_pod_security_still_refuses() -> None:
+    """What the workshop's setting turns on: no privileged container, the folders of the node as before."""
+    template = pod(merge(read([VALUES]), read([VALUES.parent / "least-privileged.yaml"])))
+    container = template["spec"]["containers"][0]
+    assert container["securityContext"] == {"capabilities": {"add": ["BPF", "SYS_RESOURCE", "PERFMON", "SYS_PTRACE"]}}
+    assert template["metadata"]["annotations"]["container.apparmor.security.beta.kubernetes.io/falco"] == "unconfined"
+    said = " ".join(violations(template["spec"], "baseline"))
+    assert "hostPath volumes" in said
+    assert '"BPF", "PERFMON", "SYS_PTRACE", "SYS_RESOURCE"' in said
+    assert "privileged" not in said
