@@ -172,6 +172,14 @@ def typed(argv: Iterable[str]) -> str:
     return " ".join(_quoted(word) for word in argv)
 
 
+def shown(command: str) -> str:
+    """A command line for a table, which has room for its beginning."""
+    return command if len(command) <= _WIDEST else f"{command[: _WIDEST - 4]} ..."
+
+
+_WIDEST = 100
+
+
 def _quoted(word: str) -> str:
     if "'" not in word or set(word) & set("$`\\!"):
         return shlex.quote(word)
@@ -192,7 +200,9 @@ class Catalogue(AsTable, tuple[Attack, ...]):
             (
                 a.name,
                 a.title,
-                a.command + (" (terminal)" if a.tty else "") + (f" (pod of its own: {a.pod})" if a.pod else ""),
+                shown(a.command)
+                + (" (terminal)" if a.tty else "")
+                + (f" (in a pod of its own: {a.pod})" if a.pod else ""),
                 a.rule or "none: a control",
                 a.tier,
                 a.technique,

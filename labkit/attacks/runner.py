@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit.attacks.catalogue import Attack, find, typed
+from labkit.attacks.catalogue import Attack, find, shown, typed
 from labkit.attacks.pods import attack_pod, start
 from labkit.calls import checked, texts
 from labkit.errors import AlertTimeoutError, ExecError, LabError, StepError, StoppedError, TargetError
@@ -84,7 +84,7 @@ class Outcomes(AsTable, dict[str, Outcome]):
         rows = tuple(
             (
                 outcome.name,
-                typed(outcome.argv),
+                shown(typed(outcome.argv)),
                 outcome.rule or "no alert",
                 ", ".join(outcome.seen) or "no alert",
                 "interrupted"
