@@ -75,7 +75,7 @@ def to_roll_out(kind: str, namespace: str) -> Iterator[Access]:
     yield from (Access(verb, "pods", namespace) for verb in ("get", "list", "watch"))
     yield Access("get", "pods/log", namespace)
     yield Access("list", "events", namespace)
-    yield Access("get", "nodes")
+    yield from of("get list", ["nodes"])
     if kind in _VERSIONS:
         yield Access("list", _VERSIONS[kind], namespace)
 

@@ -193,14 +193,16 @@ class Dashboard(AwsPart):
         return counted(len(found.get("widgets", [])), "widget")
 
     def is_owned(self, target: Target, found: Any) -> bool:
-        return f"{TAG[0]}={TAG[1]}" in json.dumps(found)  # in its text: dashboards have no tags
+        return f"{TAG[0]}={TAG[1]}" in json.dumps(found)  # in its text: older boto3 gives no tags
 
     def matches(self, target: Target, found: Any) -> bool:
         return bool(found == template(target, "cloudwatch/dashboard"))
 
     def create(self, target: Target) -> None:
-        body = json.dumps(template(target, "cloudwatch/dashboard"))
-        target.aws.client("cloudwatch").put_dashboard(DashboardName=self.name, DashboardBody=body)
+        body, client = json.dumps(template(target, "cloudwatch/dashboard")), target.aws.client("cloudwatch")
+        shape: Any = client.meta.service_model.operation_model("PutDashboard").input_shape
+        tags: Any = {"Tags": TAG_LIST} if "Tags" in shape.members else {}  # boto3 since 2026 knows them
+        client.put_dashboard(DashboardName=self.name, DashboardBody=body, **tags)
 
     def delete(self, target: Target, found: Any) -> None:
         target.aws.client("cloudwatch").delete_dashboards(DashboardNames=[self.name])

@@ -20,6 +20,7 @@ from labkit.helm import Helm
 from labkit.kube import Kube
 from labkit.kube.access import Access
 from labkit.provision.falco import CHART_RESOURCES
+from labkit.provision.parts import is_tagged
 from labkit.provision.preflight import permissions
 from labkit.provision.preflight.chapters import CHAPTERS, OPTIONAL, Chosen
 from labkit.provision.steps import STEPS
@@ -28,7 +29,14 @@ from tests.end_to_end.test_policies import ACTIONS, FOR_MENDING, PREFIXES, WITH_
 ROOT = Path(__file__).parents[4]
 # Declared for a wait that takes longer, for saying why it does, or what a server-side apply asks for besides `patch`.
 NOT_ALWAYS = {"watch", "create"}
-DIAGNOSIS = {("get", "pods/log"), ("get", "nodes"), ("list", "events"), ("get", "pods"), ("list", "pods")}
+DIAGNOSIS = {
+    ("get", "pods/log"),
+    ("get", "nodes"),
+    ("list", "nodes"),
+    ("list", "events"),
+    ("get", "pods"),
+    ("list", "pods"),
+}
 
 
 def access_of(method: str, path: str, query: Any) -> Access | None:
@@ -52,8 +60,11 @@ class Recorder:
     def __init__(self, lab: Lab) -> None:
         self.calls: set[str] = set()
         self.access: set[Access] = set()
+        self.made: list[tuple[str, dict[str, Any]]] = []
+        """Operations that take tags, with their parameters."""
         aws = Aws(lab.aws.region, hint="", endpoint=lab.aws._endpoint, keys=lab.aws._keys)
         aws.session.events.register("before-call", self._note)
+        aws.session.events.register("before-parameter-build", self._note_tags)
         self.lab = Lab(replace(lab.target, aws=aws))
         request = lab.kube.request
 
@@ -70,6 +81,10 @@ class Recorder:
         prefix = model.service_model.signing_name
         self.calls.add(f"{PREFIXES.get(prefix, prefix)}:{ACTIONS.get(model.name, model.name)}")
 
+    def _note_tags(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.input_shape is not None and {"tags", "Tags"} & set(model.input_shape.members):
+            self.made.append((f"{model.service_model.service_name}:{model.name}", params))
+
     def taken(self) -> tuple[set[str], set[Access]]:
         taken = self.calls, self.access
         self.calls, self.access = set(), set()
@@ -77,13 +92,17 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def called(lab: Lab) -> dict[str, tuple[set[str], set[Access]]]:
+def recorder(lab: Lab) -> Recorder:
+    return Recorder(lab)
+
+
+@pytest.fixture(scope="module")
+def called(recorder: Recorder) -> dict[str, tuple[set[str], set[Access]]]:
     """By step, what it called when it was applied, looked at, applied again and undone."""
-    return calls_of(lab, [step.name for step in STEPS])
+    return calls_of(recorder, STEPS.ORDER)
 
 
-def calls_of(lab: Lab, names: Sequence[str]) -> dict[str, tuple[set[str], set[Access]]]:
-    recorder = Recorder(lab)
+def calls_of(recorder: Recorder, names: Sequence[str]) -> dict[str, tuple[set[str], set[Access]]]:
     found: dict[str, tuple[set[str], set[Access]]] = {}
     target = recorder.lab.target
     for name in names:
@@ -106,7 +125,12 @@ def actions(lab: Lab, sids: Any) -> set[str]:
 
 
 # Where what is there differs from what the step makes, and where findings are to be archived.
-ELSEWHERE = {"eks:DescribeCluster", "iam:UpdateAssumeRolePolicy", "securityhub:BatchUpdateFindings"}
+ELSEWHERE = {
+    "eks:DescribeCluster",
+    "eks-auth:AssumeRoleForPodIdentity",
+    "iam:UpdateAssumeRolePolicy",
+    "securityhub:BatchUpdateFindings",
+}
 
 
 @pytest.mark.parametrize("name", STEPS.ORDER)
@@ -118,14 +142,31 @@ def test_what_a_step_calls_in_aws_is_what_its_statements_allow(lab: Lab, called:
 def test_so_they_do_with_other_settings(lab: Lab, identity: str) -> None:
     other = Lab(replace(lab.target, settings=replace(lab.settings, identity=identity)))
     names = ("oidc-provider", "log-group", "fluent-bit-role", "fluent-bit")
-    for name, (calls, _) in calls_of(other, names).items():
+    recorder = Recorder(other)
+    for name, (calls, _) in calls_of(recorder, names).items():
         assert_exact(other, name, calls)
+    assert_tagged(recorder)
 
 
 def assert_exact(lab: Lab, name: str, calls: set[str]) -> None:
     allowed = actions(lab, STEPS[name].statements(lab.target))
-    assert calls - {"sts:GetCallerIdentity"} - allowed == set(), name
+    needed = actions(lab, {sid for step in STEPS.with_needs([name]) for sid in step.statements(lab.target)})
+    assert calls - {"sts:GetCallerIdentity"} - needed == set(), name
     assert allowed - calls - FOR_MENDING - WITH_OTHER_CALLS - ELSEWHERE == set(), name
+
+
+def assert_tagged(recorder: Recorder) -> None:
+    untagged = [name for name, p in recorder.made if not is_tagged(p.get("tags") or p.get("Tags") or {})]
+    assert untagged == []
+
+
+def test_everything_that_can_have_tags_is_made_with_the_workshops(called: Any, recorder: Recorder) -> None:
+    assert_tagged(recorder)
+    assert {name for name, _ in recorder.made} == {
+        *("iam:CreateOpenIDConnectProvider", "iam:CreateRole", "logs:CreateLogGroup", "cloudwatch:PutMetricAlarm"),
+        "cloudwatch:PutDashboard",
+        *("sns:CreateTopic", "sqs:CreateQueue", "lambda:CreateFunction", "securityhub:EnableSecurityHub"),
+    }
 
 
 @pytest.mark.parametrize("name", STEPS.ORDER)
