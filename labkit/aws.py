@@ -1,21 +1,22 @@
-"""boto3 clients of one account and region, who the caller is, and boto3's errors as errors with a hint."""
+"""boto3 clients of one account and region, and who the caller is."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from labkit.calls import near, short_repr, shortened
-from labkit.errors import Hint, LabError, TargetError, UnreachableError
+from labkit.boto_errors import UNREACHABLE as UNREACHABLE
+from labkit.boto_errors import code_of, use_profile
+from labkit.boto_errors import refusal as refusal
+from labkit.boto_errors import translated_errors as translated_errors
+from labkit.calls import near, short_repr
+from labkit.errors import Hint, TargetError
 
 if TYPE_CHECKING:
     import boto3
-    from botocore.exceptions import ClientError
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_eks import EKSClient
     from mypy_boto3_iam import IAMClient
@@ -75,6 +76,8 @@ class Aws:
         self._endpoint = endpoint
         self._keys = dict(keys or {})
         self._profile = profile
+        if profile:
+            use_profile(profile)
         self._role = role
         self._before = before
         self._clients: dict[str, Any] = {}
@@ -100,7 +103,8 @@ class Aws:
         from botocore.session import Session
 
         # It logs with a traceback that credentials can't be renewed, and then raises the same.
-        logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
+        for logger in ("botocore.credentials", "botocore.tokens"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
         # With an endpoint of its own, a person's AWS_PROFILE is for something else, and may not even be there.
         own = Session(session_vars={"profile": (None, None, None, None)}) if self._endpoint else None
         if own is not None:
@@ -215,14 +219,17 @@ def describe_cluster(aws: Aws, cluster: str) -> dict[str, Any]:
         try:
             found = dict(eks.describe_cluster(name=cluster)["cluster"])
         except ClientError as error:
-            if _code(error) != "ResourceNotFound":
+            if code_of(error) != "ResourceNotFound":
                 raise
-            names = [name for page in eks.get_paginator("list_clusters").paginate() for name in page["clusters"]]
-            there = f"Clusters there: {', '.join(sorted(names))}." if names else "There are no clusters there."
+            try:
+                names = [name for page in eks.get_paginator("list_clusters").paginate() for name in page["clusters"]]
+                there = f" Clusters there: {', '.join(sorted(names))}." if names else " There are no clusters there."
+            except ClientError:  # which ones there are is more than it may see
+                names, there = [], ""
             raise NoClusterError(
-                f"There is no EKS cluster {cluster!r} in region {aws.region}. {there}",
-                hint="Set LABKIT_CLUSTER and LABKIT_REGION to a cluster of yours (notebooks: `cluster`, `region`). "
-                "If it was deleted, `labkit teardown` takes away what the lab left in AWS.",
+                f"There is no EKS cluster {cluster!r} in region {aws.region}.{there}",
+                hint=f"{near(cluster, names)}Set LABKIT_CLUSTER and LABKIT_REGION to a cluster of yours (notebooks: "
+                "`cluster`, `region`). If it was deleted, `labkit teardown` takes away what the lab left in AWS.",
             ) from error
     return found
 
@@ -247,79 +254,6 @@ def answer_or_none(call: Callable[..., Answer], **request: Any) -> Answer | None
     try:
         return call(**request)
     except ClientError as error:
-        if _code(error) in _ABSENT:
+        if code_of(error) in _ABSENT:
             return None
-        raise
-
-
-def _code(error: ClientError) -> str:
-    return error.response["Error"]["Code"].removesuffix("Exception")
-
-
-_CREDENTIALS = "Set AWS_PROFILE, or run `aws configure` or `aws sso login`; `aws sts get-caller-identity` should work."
-
-_REFUSED: Mapping[str, str] = {
-    "InvalidClientTokenId": _CREDENTIALS,
-    "UnrecognizedClient": _CREDENTIALS,
-    "SignatureDoesNotMatch": "The secret key is not the one of this access key. " + _CREDENTIALS,
-    "InvalidSignature": "The secret key is not the one of this access key. " + _CREDENTIALS,
-    "ExpiredToken": "The session has ended: get new credentials, then `Lab.connect()` again.",
-    "RequestExpired": "Is this computer's clock right? Then get new credentials.",
-    "AccessDenied": "This identity may not do that: ask for the permission that the message names.",
-    "Throttling": "AWS asks to slow down: wait a minute and run this again.",
-}
-
-
-UNREACHABLE = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
-
-
-def refusal(error: BaseException) -> tuple[str, str]:
-    """AWS's code and message, if `error` is or was caused by its refusal of a call (a `ClientError`); else empty."""
-    problem = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-    known = problem.get("Error", {}) if isinstance(problem, dict) else {}
-    return str(known.get("Code", "")), str(known.get("Message", ""))
-
-
-@contextmanager
-def translated_errors(hint: Hint = UNREACHABLE) -> Iterator[None]:
-    """Turns boto3's errors into a `TargetError` that says what to do. `hint` is for a service that doesn't answer."""
-    try:
-        yield
-    except LabError:
-        raise
-    except Exception as error:
-        if "botocore" not in sys.modules:
-            raise
-        from botocore import exceptions as aws
-
-        if isinstance(error, aws.ClientError):
-            problem = error.response["Error"]
-            if error.operation_name == "AssumeRole" and _code(error) == "AccessDenied":
-                raise TargetError(
-                    f"The role can't be assumed: {problem.get('Message', '')}",
-                    hint="Is it LABKIT_ROLE's or the profile's, and does it exist? Its trust policy has to name this "
-                    "identity, or the account and this identity's policies allow sts:AssumeRole on it.",
-                ) from error
-            raise TargetError(
-                f"AWS refused {error.operation_name} ({problem['Code']}): {problem.get('Message', '')}",
-                hint=_REFUSED.get(_code(error), "Correct that and run this again."),
-            ) from error
-        if isinstance(
-            error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.ProfileNotFound | aws.TokenRetrievalError
-        ):
-            raise TargetError(f"There are no usable AWS credentials: {error}.", hint=_CREDENTIALS) from error
-        if isinstance(error, aws.NoRegionError | aws.InvalidRegionError):
-            raise TargetError(str(error), hint="Set LABKIT_REGION or AWS_REGION, e.g. us-east-1.") from error
-        if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
-            raise UnreachableError(f"AWS does not answer: {error}.", service="AWS", hint=hint) from error
-        if isinstance(error, aws.BotoCoreError):
-            if isinstance(error, aws.UnknownServiceError):
-                name, known = error.kwargs["service_name"], str(error.kwargs["known_service_names"])
-                similar = near(name, known.split(", "))
-                hint = f"{similar}Use a service's name in boto3, such as logs or securityhub."
-                raise TargetError(f"AWS has no service {short_repr(name)}.", hint=hint) from error
-            raise TargetError(
-                f"boto3 can't do that: {shortened(' '.join(str(error).split()), 400)}.",
-                hint="Check the settings and the AWS configuration.",
-            ) from error
         raise

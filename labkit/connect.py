@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.aws import Aws, NoClusterError, describe_cluster, translated_errors
 from labkit.environment import refuse_embedded
-from labkit.errors import NoLabError, NotRunningError, TargetError, UnreachableError
+from labkit.errors import Hint, LabError, NoLabError, NotRunningError, TargetError, UnreachableError
 from labkit.files import make_private
 from labkit.helm import Helm
 from labkit.kube import Kube
@@ -211,16 +212,22 @@ def _eks(settings: Settings, partly: bool) -> Target:
         if gone is not None:
             raise gone
 
-    hint = (
+    hint: Hint = (
         f"`kubectl config get-contexts` lists the contexts; `kubectl --context {context} cluster-info` should work."
         if context
-        else f"Is the cluster's endpoint open to this network? `aws eks describe-cluster --name {settings.cluster}`."
+        else partial(_why_silent, aws, settings)
     )
     name = re.sub(r"[^\w.-]", "_", f"ledger-{identity.account_id}-{region}-{context or settings.cluster}.json")
     return Target(
         settings,
         aws,
-        Kube(kubeconfig=kubeconfig, context=context, hint=hint, before=before),
+        Kube(
+            kubeconfig=kubeconfig,
+            context=context,
+            hint=hint,
+            before=before,
+            unauthorized="" if context else partial(_why_unauthorized, aws, settings),
+        ),
         Helm(
             kubeconfig=kubeconfig,
             context=context,
@@ -230,6 +237,39 @@ def _eks(settings: Settings, partly: bool) -> Target:
         ),
         Ledger(settings.state / name),
         _cannot_record,
+    )
+
+
+def _why_silent(aws: Aws, settings: Settings) -> str:
+    """What to do about an EKS cluster that gives no answer, by how its endpoint is set up."""
+    name = settings.cluster
+    asked = f"Is the cluster's endpoint open to this network? `aws eks describe-cluster --name {name}`."
+    try:
+        network = describe_cluster(aws, name).get("resourcesVpcConfig", {})
+    except LabError:
+        return asked
+    if not network.get("endpointPublicAccess", True):
+        return (
+            "Its endpoint is private: work from inside its VPC (VPN, bastion host), or open it: `aws eks "
+            f"update-cluster-config --name {name} --resources-vpc-config endpointPublicAccess=true`."
+        )
+    open_to = [cidr for cidr in network.get("publicAccessCidrs", []) if cidr != "0.0.0.0/0"]
+    if open_to:
+        return (
+            f"Its endpoint is open to {', '.join(open_to)} only: work from there, or have this network's address added."
+        )
+    return asked
+
+
+def _why_unauthorized(aws: Aws, settings: Settings) -> str:
+    """What lets the caller into an EKS cluster that doesn't know it."""
+    arn = aws.identity.arn
+    role = re.fullmatch(r"arn:(aws[\w-]*):sts::(\d+):assumed-role/([^/]+)/.+", arn)
+    principal = f"arn:{role[1]}:iam::{role[2]}:role/{role[3]}" if role else arn
+    return (
+        f"Cluster {settings.cluster} has no access entry for {principal}. Who administers it: `aws eks "
+        f"create-access-entry --cluster-name {settings.cluster} --principal-arn {principal}`, then `aws eks "
+        "associate-access-policy` with a policy such as AmazonEKSClusterAdminPolicy."
     )
 
 
@@ -267,6 +307,11 @@ def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
         ],
         "interactiveMode": "Never",
     }
+    if not cluster.get("endpoint"):
+        raise TargetError(
+            f"Cluster {settings.cluster} is {cluster.get('status', 'not ready')} and has no endpoint.",
+            hint=f"Run this again once it is ACTIVE: `aws eks wait cluster-active --name {settings.cluster}`.",
+        )
     certificate = cluster.get("certificateAuthority", {}).get("data", "")
     document = {
         "apiVersion": "v1",

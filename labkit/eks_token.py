@@ -9,9 +9,11 @@ import argparse
 import base64
 import datetime as dt
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
-from labkit.aws import Aws
+from labkit.aws import Aws, translated_errors
+from labkit.errors import LabError
 
 if TYPE_CHECKING:
     import boto3
@@ -57,7 +59,13 @@ def main() -> None:
     parser.add_argument("--region", required=True)
     parser.add_argument("--profile", default="")
     parser.add_argument("--role", default="")
-    print(json.dumps(credential(**vars(parser.parse_args()))))
+    arguments = vars(parser.parse_args())
+    try:
+        with translated_errors():
+            found = credential(**arguments)
+    except LabError as error:
+        sys.exit(f"labkit: {error}")
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

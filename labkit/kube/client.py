@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 from labkit.causes import cause
 from labkit.errors import Hint, StepError, StoppedError, TargetError, UnreachableError
+from labkit.kube import kubeconfig as kubeconfigs
 from labkit.kube.objects import (
     API_VERSIONS,
     WORKLOADS,
@@ -35,6 +35,7 @@ from labkit.kube.objects import (
 from labkit.waiting import waiting
 
 FIELD_MANAGER = "labkit"
+_CLOCK_MINUTES = 5  # by which a clock may be wrong until tokens are refused
 HELD_SECONDS = 10.0
 """How long finalizers may keep an object that is being deleted until that is an error."""
 
@@ -62,12 +63,17 @@ class Client:
         context: str = "",
         hint: Hint = "",
         before: Callable[[], None] = lambda: None,
+        unauthorized: Hint = "",
     ) -> None:
-        """`hint` is what to do if the cluster doesn't answer. `before` is called before each request, and may raise."""
+        """`hint` is what to do if the cluster doesn't answer, `unauthorized` if it knows no such caller.
+
+        `before` is called before each request, and may raise.
+        """
         self.kubeconfig = kubeconfig
         self.context = context
         self._hint = hint or "Check the kubeconfig and its context: `kubectl cluster-info`."
         self._before = before
+        self._unauthorized = unauthorized
         self._skew = dt.timedelta()
         self._gone_since = 0.0
         self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
@@ -75,17 +81,7 @@ class Client:
     @cached_property
     def client(self) -> Any:
         """The official client's `ApiClient`, for `kubernetes.client.CoreV1Api(lab.kube.client)` and the like."""
-        from kubernetes import config
-        from kubernetes.config import ConfigException
-
-        # The client looks at KUBECONFIG once, when it is imported; a notebook may set it later.
-        file = self.kubeconfig or os.environ.get("KUBECONFIG") or None
-        try:
-            client = config.new_client_from_config(
-                config_file=str(file) if file else None, context=self.context or None
-            )
-        except (ConfigException, OSError) as error:
-            raise TargetError(f"The kubeconfig can't be used: {error}", hint=self._hint) from error
+        client = kubeconfigs.load(self.kubeconfig, self.context, self._hint)
         client.user_agent = "labkit"
         return client
 
@@ -136,18 +132,41 @@ class Client:
             return response
         self._note_clock(response.headers.get("Date"), sent)
         if response.status >= 400:
-            raise _refused(response.status, response.data, method, path)
+            raise self._refused(response.status, response.data, method, path)
         json_ = "json" in response.headers.get("Content-Type", "")
         return json.loads(response.data) if json_ else response.data.decode("utf-8", "replace")
 
     def authorization(self) -> dict[str, str]:
-        auth = self.client.configuration.auth_settings().get("BearerToken")
+        with kubeconfigs.plugin_errors(self.context):  # a token that ends soon is replaced
+            auth = self.client.configuration.auth_settings().get("BearerToken")
         return {auth["key"]: auth["value"]} if auth and auth["value"] else {}
 
     def unreachable(self, error: Exception) -> TargetError:
         host = self.client.configuration.host
-        said = f"The Kubernetes API at {host} does not answer ({_root_cause(error)})."
-        return UnreachableError(said, service="Kubernetes", hint=self._hint)
+        said, hint = kubeconfigs.silence(error, host, self.context)
+        said = said or f"The Kubernetes API at {host} does not answer ({_root_cause(error)})."
+        return UnreachableError(said, service="Kubernetes", hint=hint or self._hint)
+
+    def _refused(self, status: int, data: bytes, method: str, path: str) -> KubernetesError:
+        error = _refused(status, data, method, path)
+        if status == 401:
+            error.hint = self._why_unauthorized() or error.hint
+        elif status == 403 and '"system:anonymous"' in error.message:
+            error.hint = "The kubeconfig gives no credentials to this context's user: correct it, or make it again."
+        return error
+
+    def _why_unauthorized(self) -> str:
+        minutes = round(self._skew.total_seconds() / 60)
+        if abs(minutes) >= _CLOCK_MINUTES:
+            slow = "slow" if minutes > 0 else "fast"
+            return f"Set this computer's clock, which is {abs(minutes)} min {slow}, then run this again."
+        configuration = self.client.configuration
+        if not (self.authorization() or configuration.cert_file):
+            return "The kubeconfig has no credentials for the user of this context: correct it, or make it again."
+        if self._unauthorized:
+            return self._unauthorized if isinstance(self._unauthorized, str) else self._unauthorized()
+        again = kubeconfigs.renewal(self.context)
+        return f"The context's credentials have ended or are another cluster's: {again}." if again else ""
 
     def _note_clock(self, date: str | None, sent: dt.datetime) -> None:
         if date:
@@ -431,5 +450,5 @@ def _root_cause(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
     if isinstance(reason, BaseException):
         return _root_cause(reason)
-    text = str(reason or error)
+    text = str(reason or error).rstrip("\"')")
     return text.rsplit(": ", 1)[-1] if "Errno" in text else text

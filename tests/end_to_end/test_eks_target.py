@@ -14,6 +14,7 @@ from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.aws import Aws
 from labkit.errors import TargetError
+from labkit.kube import KubernetesError
 
 HELM = '#!/bin/sh\nexec "{python}" -m ekslab.helm "$@"\n'
 
@@ -86,10 +87,10 @@ def test_the_kubeconfig_holds_no_token(endpoint: Callable[..., Lab], embedded: E
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, {}, "SignatureDoesNotMatch"),
         ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, {}, "InvalidClientTokenId"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, {}, "AWS does not answer"),
-        ({"AWS_PROFILE": "nobody"}, {}, "no usable AWS credentials"),
+        ({"AWS_PROFILE": "nobody"}, {}, "There is no profile 'nobody'"),
         ({}, {"cluster": "mine"}, "no EKS cluster 'mine' in region us-east-1. Clusters there: falco-workshop"),
         ({}, {"region": "eu-west-1"}, "no EKS cluster 'falco-workshop' in region eu-west-1"),
-        ({}, {"context": "no-such-context"}, "kubeconfig can't be used"),
+        ({}, {"context": "no-such-context"}, "There is no context 'no-such-context'"),
         ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, {}, "No AWS region is set"),
     ],
 )
@@ -116,9 +117,24 @@ def test_a_role_is_assumed_for_everything_and_again_before_its_session_ends(
     statement = {"Effect": "Allow", "Principal": {"AWS": me.arn}, "Action": "sts:AssumeRole"}
     trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     role = iam.create_role(RoleName="instructor", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    describe = {"Effect": "Allow", "Action": "eks:DescribeCluster", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [describe]})
+    iam.put_role_policy(RoleName="instructor", PolicyName="own", PolicyDocument=document)
     try:
         aws = Aws("us-east-1", hint="", role=role)
         assert aws.identity.arn == f"arn:aws:sts::{me.account_id}:assumed-role/instructor/labkit"
+        with pytest.raises(KubernetesError, match="Unauthorized") as unknown:
+            endpoint(role=role)
+        assert (
+            f"aws eks create-access-entry --cluster-name falco-workshop --principal-arn {role}`" in unknown.value.hint
+        )
+        entry = {"clusterName": "falco-workshop", "principalArn": role}
+        lab.aws.client("eks").create_access_entry(**entry)
+        as_role = endpoint(role=role)  # kubectl and Helm get the role's token by the kubeconfig
+        with pytest.raises(KubernetesError, match="forbidden") as forbidden:
+            as_role.kube.list("Node")
+        assert (forbidden.value.status, "ask for the permission" in forbidden.value.hint) == (403, True)
+        lab.aws.client("eks").delete_access_entry(**entry)
         credentials = aws.session.get_credentials()
         assert credentials is not None
         key = credentials.access_key
@@ -136,4 +152,5 @@ def test_a_role_is_assumed_for_everything_and_again_before_its_session_ends(
             assert "trust policy has to name this identity" in caught.value.hint
             assert caplog.records == []
     finally:
+        iam.delete_role_policy(RoleName="instructor", PolicyName="own")
         iam.delete_role(RoleName="instructor")

@@ -48,7 +48,7 @@ def raising(error: Exception) -> Callable[..., object]:
         (refusal("ExpiredToken"), "AWS refused GetRole", "The session has ended"),
         (refusal("Strange"), r"AWS refused GetRole \(Strange\): no", "Correct that"),
         (boto.NoCredentialsError(), "There are no usable AWS credentials", "aws configure"),
-        (boto.ProfileNotFound(profile="x"), "There are no usable AWS credentials", "AWS_PROFILE"),
+        (boto.ProfileNotFound(profile="x"), "There is no profile 'x'", "AWS_PROFILE"),
         (boto.NoRegionError(), "must specify a region", "LABKIT_REGION"),
         (boto.EndpointConnectionError(endpoint_url="http://x"), "AWS does not answer", "look there"),
         (boto.UnknownServiceError(service_name="log", known_service_names="logs, iam"), "no service 'log'", "'logs'"),
@@ -133,7 +133,7 @@ def test_a_client_takes_the_region_keys_and_endpoint_given(monkeypatch: pytest.M
     assert (config.connect_timeout, config.read_timeout, config.inject_host_prefix) == (5, 30, False)
     assert config.retries == {"mode": "adaptive", "total_max_attempts": 6}
     assert "labkit/" in config.user_agent
-    with pytest.raises(TargetError, match=r"There are no usable AWS credentials: .*nobody"):
+    with pytest.raises(TargetError, match="There is no profile 'nobody'"):
         Aws("us-west-2", hint="", keys=KEYS).client("logs")
     monkeypatch.delenv("AWS_PROFILE")
     there = Aws("us-west-2", hint="", keys=KEYS).client("logs")

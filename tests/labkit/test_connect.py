@@ -197,8 +197,12 @@ def test_the_kubeconfig_of_a_cluster_asks_for_a_token_each_time(account: Account
     ]
 
 
-def test_a_cluster_that_does_not_answer_is_an_error_unless_a_part_is_enough(account: Account, tmp_path: Path) -> None:
-    for _ in range(2):
+def test_a_cluster_that_does_not_answer_is_an_error_unless_a_part_is_enough(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name.upper(), value)  # for the program that makes tokens
+    for _ in range(4):  # and once more each for what to do
         account.eks.add_response("describe_cluster", {"cluster": {**CLUSTER, "certificateAuthority": {}}})
     account.sts.add_response("get_caller_identity", CALLER)
     with pytest.raises(UnreachableError, match=r"API at https://127\.0\.0\.1:1 does not answer") as caught:
@@ -210,6 +214,34 @@ def test_a_cluster_that_does_not_answer_is_an_error_unless_a_part_is_enough(acco
     with pytest.raises(TargetError, match="System calls in namespace x can't be recorded") as refused:
         target.record("x")
     assert "target='embedded'" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("network", "todo"),
+    [
+        ({"endpointPublicAccess": False, "endpointPrivateAccess": True}, "Its endpoint is private: work from inside"),
+        ({"endpointPublicAccess": True, "publicAccessCidrs": ["192.0.2.0/24"]}, "open to 192.0.2.0/24 only"),
+        ({"endpointPublicAccess": True, "publicAccessCidrs": ["0.0.0.0/0"]}, "endpoint open to this network?"),
+    ],
+)
+def test_what_to_do_about_a_silent_cluster_depends_on_its_endpoint(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: dict[str, Any], todo: str
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name.upper(), value)
+    for _ in range(2):
+        cluster = {**CLUSTER, "certificateAuthority": {}, "resourcesVpcConfig": network}
+        account.eks.add_response("describe_cluster", {"cluster": cluster})
+    with pytest.raises(UnreachableError) as caught:
+        connect.connect(on_eks(tmp_path))
+    assert todo in caught.value.hint
+
+
+def test_a_cluster_that_is_being_made_has_no_endpoint(account: Account, tmp_path: Path) -> None:
+    account.eks.add_response("describe_cluster", {"cluster": {"name": "mine", "status": "CREATING"}})
+    with pytest.raises(TargetError, match="Cluster mine is CREATING and has no endpoint") as caught:
+        connect.connect(on_eks(tmp_path))
+    assert "`aws eks wait cluster-active --name mine`" in caught.value.hint
 
 
 def test_a_cluster_that_is_gone_is_an_error_unless_a_part_is_enough(account: Account, tmp_path: Path) -> None:
@@ -226,9 +258,9 @@ def test_a_cluster_that_is_gone_is_an_error_unless_a_part_is_enough(account: Acc
 
 def test_a_context_takes_the_place_of_the_clusters_own_endpoint(account: Account, tmp_path: Path) -> None:
     settings = on_eks(tmp_path, context="arn:aws:eks:us-west-2:1:cluster/x")
-    with pytest.raises(TargetError, match="kubeconfig can't be used") as caught:
+    with pytest.raises(TargetError, match="There is no kubeconfig") as caught:
         connect.connect(settings)
-    assert "`kubectl --context arn:aws:eks:us-west-2:1:cluster/x cluster-info`" in caught.value.hint
+    assert "`aws eks update-kubeconfig --name x --region us-west-2`" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

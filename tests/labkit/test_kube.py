@@ -130,7 +130,7 @@ def test_a_clock_that_differs_is_allowed_for() -> None:
 
 
 def test_a_missing_kubeconfig_is_said(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="kubeconfig can't be used"):
+    with pytest.raises(TargetError, match="There is no kubeconfig"):
         Kube(kubeconfig=tmp_path / "none").request("GET", "/version")
 
 
