@@ -91,8 +91,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
 
     head = "".join(styled(name, left, "th") for name in columns)
     body = "".join(f"<tr>{''.join(map(cell, row, short))}</tr>" for row in rows)
+    # JupyterLab takes what is between two dollars for a formula; shells have dollars, too.
+    plain = ' class="mathjax_ignore"' if any("$" in cell for row in rows for cell in row) else ""
     return Html(
-        f'<table style="margin-left:0;max-width:100%;table-layout:auto"><thead><tr>{head}</tr></thead>'
+        f'<table{plain} style="margin-left:0;max-width:100%;table-layout:auto"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
 

@@ -177,7 +177,7 @@ def shown(command: str) -> str:
     return command if len(command) <= _WIDEST else f"{command[: _WIDEST - 4]} ..."
 
 
-_WIDEST = 100
+_WIDEST = 72
 
 
 def _quoted(word: str) -> str:
@@ -194,6 +194,20 @@ class Catalogue(AsTable, tuple[Attack, ...]):
     def of(self, *tiers: TierName | Literal["control"]) -> Catalogue:
         """Those whose rules are of some tiers; `control` stands for the commands that must not alert."""
         return Catalogue(attack for attack in self if (attack.tier or "control") in tiers)
+
+    @property
+    def twins(self) -> Table:
+        """The benign twin of each attack: its command, and why it is silent."""
+        rows = tuple(
+            (
+                a.name,
+                shown(a.twin.command) + (f" (in a pod of its own: {a.twin.pod})" if a.twin.pod else ""),
+                a.twin.why,
+            )
+            for a in self
+            if not a.is_control
+        )
+        return Table(f"{len(rows)} benign twins", ("twin of", "command", "why it is silent"), rows)
 
     def _table(self) -> Table:
         rows = tuple(

@@ -23,9 +23,12 @@ def attack() -> None:
 
 @attack.command("list")
 @click.option("--json", "as_json", is_flag=True, help="The whole catalogue as JSON.")
-def list_command(as_json: bool) -> None:
+@click.option("--benign", is_flag=True, help="The twins of the attacks, and why they are silent.")
+def list_command(as_json: bool, benign: bool) -> None:
     """Show what can be run."""
-    if as_json:
+    if benign and not as_json:  # the JSON has both
+        click.echo(repr(catalogue().twins))
+    elif as_json:
         click.echo(orjson.dumps([a.to_dict() for a in catalogue()], option=orjson.OPT_INDENT_2).decode())
     else:
         click.echo(repr(catalogue()))

@@ -28,6 +28,11 @@ def test_every_priority_has_a_colour() -> None:
     assert "&lt;b&gt;" in markup.priority_badge("<b>")
 
 
+def test_dollars_in_a_table_are_no_formula() -> None:
+    assert 'class="mathjax_ignore"' in markup.table(["command"], [["echo $HOME $PATH"]])
+    assert "mathjax" not in markup.table(["command"], [["ls"]])
+
+
 def test_a_table_keeps_short_columns_and_breaks_long_words() -> None:
     shown = markup.table(["name", "what"], [["a<b", "x" * 60], ["short", markup.badge("ok", markup.TONES["good"])]])
     short, long = re.findall(r"<td[^>]*>(?:a&lt;b|x+)</td>", shown)

@@ -85,6 +85,14 @@ def test_a_twin_is_another_command_that_says_why_it_is_silent(attack: Attack) ->
     assert twin.why != attack.why
 
 
+def test_twins_are_a_table_with_a_reason_each() -> None:
+    text = repr(catalogue().twins)
+    assert text.startswith("70 benign twins")
+    assert "cat /etc/passwd" in text
+    assert "/etc/passwd isn't one of the sensitive files." in text
+    assert len(text.splitlines()) == 71
+
+
 def test_a_control_has_no_twin() -> None:
     with pytest.raises(LabError, match="control-read-passwd has no benign twin"):
         _ = find("control-read-passwd").twin

@@ -190,7 +190,11 @@ def test_attack_run_prints_the_alert(labkit: Labkit) -> None:
 def test_attack_list_is_the_catalogue(labkit: Labkit) -> None:
     listed = json.loads(labkit("attack", "list", "--json").stdout)
     assert [entry["name"] for entry in listed] == [attack.name for attack in catalogue()]
+    assert {entry["benign"]["why"] for entry in listed if entry["rule"]} == {
+        attack.twin.why for attack in catalogue() if not attack.is_control
+    }
     assert "read-shadow" in labkit("attack", "list").stdout
+    assert "isn't one of the sensitive files" in labkit("attack", "list", "--benign").stdout
 
 
 @pytest.mark.usefixtures("lab")
