@@ -82,6 +82,10 @@ class Part(ABC):
         """What is wrong with what was found, e.g. that its pods crash; empty if nothing is."""
         return ""
 
+    def lack(self, target: Target) -> str:
+        """Why `apply` can't make it where it isn't there; empty if it can."""
+        return ""
+
     def obstacle(self, target: Target, found: Any) -> str:
         """Why `apply` would refuse what others made under its name; empty if it takes that as it is."""
         return ""

@@ -8,6 +8,7 @@ from typing import Any
 
 from labkit.aws import answer_or_none, refusal
 from labkit.errors import StepError
+from labkit.kube.access import Access, of, to_roll_out
 from labkit.kube.objects import rollout_unmet
 from labkit.kube.rollout import unwell, wait_rollout
 from labkit.provision.parts import TAGS, AwsPart
@@ -125,6 +126,9 @@ class FormerAssociation(Association):
                 raise
             return None  # who uses IRSA need not be allowed to look
 
+    def obstacle(self, target: Target, found: Any) -> str:
+        return "EKS prefers it to the role of IRSA"
+
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if owned:
             self.delete(target, found)
@@ -167,6 +171,10 @@ class Agent(AwsPart):
 
     def tags(self, target: Target, found: Any) -> Any:
         return (found.get("addon") or {}).get("tags", {})
+
+    def access(self, target: Target) -> Iterator[Access]:
+        yield from of("get list watch", ["daemonsets.apps"], AGENT_NAMESPACE)
+        yield from to_roll_out("DaemonSet", AGENT_NAMESPACE)
 
     def create(self, target: Target) -> None:
         from botocore.exceptions import ClientError

@@ -34,6 +34,9 @@ class SharedPart(Part):
     def is_owned(self, target: Target, found: Any) -> bool:
         return False
 
+    def lack(self, target: Target) -> str:
+        return "the class isn't up, or not all of it: `labkit class up` makes what all share"
+
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if found is None:
             raise StepError(

@@ -114,7 +114,8 @@ def preflight(target: Target, chapters: Iterable[str] = ()) -> Preflight:
             unseen += findings
         order = {step.name: index for index, step in enumerate(chosen.steps)}
         planned.sort(key=lambda item: order[item.step])
-        limits = pool.submit(_findings, "quotas", partial(quotas.quotas, target, planned))
+        counted_ones = [] if target.settings.attendee else planned
+        limits = pool.submit(_findings, "quotas", partial(quotas.quotas, target, counted_ones))
         found = [finding for job in checks for finding in job.result()]
         there = list(plan.there_already(planned))
         costs, prices = priced.result()
@@ -123,7 +124,7 @@ def preflight(target: Target, chapters: Iterable[str] = ()) -> Preflight:
 
 def _checks(chosen: Chosen) -> dict[str, Callable[[], Iterator[Finding]]]:
     target = chosen.target
-    return {
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "identity": partial(account.identity, target),
         "helm": partial(account.helm, target),
         "cluster": partial(cluster.cluster, target),
@@ -132,6 +133,9 @@ def _checks(chosen: Chosen) -> dict[str, Callable[[], Iterator[Finding]]]:
         "permissions in the cluster": partial(permissions.in_cluster, chosen),
         "other Falcos": partial(plan.falcos, target),
     }
+    # In a class, an attendee may not look at the rest, and the instructor has.
+    left_out = ("helm", "permissions in AWS", "other Falcos") if target.settings.attendee else ()
+    return {name: check for name, check in checks.items() if name not in left_out}
 
 
 def _findings(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:

@@ -104,7 +104,8 @@ class Chosen:
         settings, found = self.target.settings, set()
         for chapter in self.chapters:
             for verbs, resources, setting in CHAPTERS[chapter].access:
-                found |= set(of(verbs, resources, getattr(settings, setting) if setting else ""))
+                if setting == "app_namespace" or not settings.attendee:  # the others are the class's
+                    found |= set(of(verbs, resources, getattr(settings, setting) if setting else ""))
         for step in self.steps:
             with suppress(LabError):  # without a cluster or an issuer, which other checks tell
                 found |= {access for part in step.parts(self.target) for access in part.access(self.target)}

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from labkit.errors import LabError
+from labkit.provision.iam import by_pod_identity
+from labkit.provision.pod_identity import Agent
 from labkit.provision.preflight.finding import Finding, blocker, ok, warning
 from labkit.target import Target
 
@@ -31,7 +33,9 @@ def cluster(target: Target) -> Iterator[Finding]:
     yield support(target, str(found["version"]))
     yield _tested(target)
     issuer = found.get("identity", {}).get("oidc", {}).get("issuer", "")
-    if issuer:
+    if by_pod_identity(target):
+        yield from _pod_identity(target)
+    elif issuer:
         yield ok(_CLUSTER, "OIDC issuer", issuer)
     else:
         hint = "EKS gives one to every cluster: `aws eks describe-cluster` shows it once the cluster is ACTIVE."
@@ -39,6 +43,18 @@ def cluster(target: Target) -> Iterator[Finding]:
     if found.get("computeConfig", {}).get("enabled"):
         pools = ", ".join(found["computeConfig"].get("nodePools") or ["none"])
         yield ok(_CLUSTER, "EKS Auto Mode", f"on, node pools: {pools}; Falco and Fluent Bit run on its nodes")
+
+
+def _pod_identity(target: Target) -> Iterator[Finding]:
+    agent = Agent()
+    found, state = agent.look(target)
+    if not state:
+        yield ok(_CLUSTER, "EKS Pod Identity", f"the add-on {agent.name} isn't there: step fluent-bit-role installs it")
+    elif fault := agent.fault(target, found):
+        hint = f"`kubectl describe daemonset {agent.name} --namespace kube-system` says more."
+        yield blocker(_CLUSTER, "EKS Pod Identity", fault, hint)
+    else:
+        yield ok(_CLUSTER, "EKS Pod Identity", f"{agent.name}: {state}")
 
 
 def is_extended(target: Target) -> bool:

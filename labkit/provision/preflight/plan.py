@@ -27,7 +27,7 @@ _FORWARDER_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Planned:
-    """One thing that a step makes, or has made. `state` is `will be made`, `made`, `stays` or `in the way`."""
+    """One thing that a step makes or made. `state`: `will be made`, `made`, `stays`, `in the way` or `missing`."""
 
     step: str
     kind: str
@@ -44,8 +44,11 @@ def look(target: Target, steps: Sequence[Step]) -> list[Planned]:
             if part.incidental:
                 continue
             found, state = part.look(target)
+            if part.unwanted and (not state or step.owns(target, part, found)):
+                continue  # it isn't there, or the step takes it away
             if not state:
-                planned.append(Planned(step.name, part.kind, part.name, "will be made"))
+                lack = part.lack(target)
+                planned.append(Planned(step.name, part.kind, part.name, "missing" if lack else "will be made", lack))
             elif step.owns(target, part, found):
                 planned.append(Planned(step.name, part.kind, part.name, "made", state))
             else:
@@ -62,7 +65,9 @@ def there_already(planned: Iterable[Planned]) -> Iterator[Finding]:
             continue
         seen.add((item.kind, item.name))
         what = f"{item.kind} {item.name}"
-        if item.state == "in the way":
+        if item.state == "missing":
+            yield blocker(_THERE, what, f"it isn't there: {item.why}", "Ask the instructor.")
+        elif item.state == "in the way":
             hint = (
                 f"Step {item.step} would refuse. Choose other names (LABKIT_PREFIX, LABKIT_ROLE_NAME, "
                 "LABKIT_..._NAMESPACE), or delete it if nothing uses it."

@@ -118,3 +118,23 @@ def test_helm_has_to_be_3_or_later(lab: Lab, monkeypatch: pytest.MonkeyPatch, ve
 
 def test_days_are_in_utc() -> None:
     assert cluster._day(dt.datetime.fromisoformat("2027-03-27T23:00:00-05:00")) == "2027-03-28"
+
+
+def test_with_pod_identity_the_agent_matters_and_the_issuer_does_not(lab: Lab) -> None:
+    target = replace(lab.target, settings=replace(lab.settings, identity="pod-identity"))
+    target.__dict__["cluster"] = {**lab.target.cluster, "identity": {}}
+    found = results(cluster.cluster(target))
+    assert "OIDC issuer" not in found
+    said = "the add-on eks-pod-identity-agent isn't there: step fluent-bit-role installs it"
+    assert found["EKS Pod Identity"] == ("ok", said)
+    eks, name = lab.aws.client("eks"), lab.settings.cluster
+    eks.create_addon(clusterName=name, addonName="eks-pod-identity-agent")
+    try:
+        lab.wait_until(lambda: lab.kube.get("DaemonSet", "eks-pod-identity-agent", "kube-system"), "the agent")
+        found = results(cluster.cluster(target))
+        assert found["EKS Pod Identity"][0] in ("ok", "blocker")  # its pods may not be ready yet
+        lab.kube.request("DELETE", "/apis/apps/v1/namespaces/kube-system/daemonsets/eks-pod-identity-agent")
+        result, said = results(cluster.cluster(target))["EKS Pod Identity"]
+        assert (result, "is gone" in said) == ("blocker", True)
+    finally:
+        eks.delete_addon(clusterName=name, addonName="eks-pod-identity-agent")

@@ -56,7 +56,7 @@ def test_a_new_lab_is_ready_and_shows_what_the_chapters_make_and_cost(lab: Lab) 
     assert {"will be made"} == {item.state for item in found.plan}
     for step in STEPS:
         for part in step.parts(lab.target):
-            assert part.incidental or (part.kind, part.name) in made
+            assert part.incidental or part.unwanted or (part.kind, part.name) in made
 
 
 def test_it_is_quick(lab: Lab) -> None:
@@ -263,3 +263,23 @@ def test_chapters_use_the_steps_that_their_notebooks_apply() -> None:
 def test_planned_things_of_a_kind_are_shown_together() -> None:
     planned = tuple(Planned("alarms", "alarm", name, "will be made") for name in "ab")
     assert "alarms  will be made  alarm a, b" in repr(Preflight((GOOD,), plan=planned))
+
+
+def test_an_association_of_others_is_in_the_way_of_irsa(lab: Lab) -> None:
+    eks, iam, name = lab.aws.client("eks"), lab.aws.client("iam"), lab.settings.cluster
+    principal = {"Service": "pods.eks.amazonaws.com"}
+    statement = {"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole", "sts:TagSession"]}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    role = iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    made = eks.create_pod_identity_association(
+        clusterName=name, namespace="logging", serviceAccount="fluent-bit", roleArn=role
+    )["association"]
+    try:
+        (blocked,) = lab.preflight("01").blockers
+        assert blocked.found == "EKS prefers it to the role of IRSA"
+        with pytest.raises(LabError, match="EKS prefers to the role of IRSA"):
+            lab.apply("fluent-bit-role")  # which is what it said
+    finally:
+        eks.delete_pod_identity_association(clusterName=name, associationId=made["associationId"])
+        iam.delete_role(RoleName="theirs")
+        lab.teardown()

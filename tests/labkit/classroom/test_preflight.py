@@ -1,0 +1,31 @@
+"""The preflight as an attendee of a class runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ekslab.state import Endpoints
+from labkit import Lab
+from tests.labkit.classroom.conftest import Attendee
+
+
+def test_it_looks_at_what_is_the_attendees(seven: Attendee) -> None:
+    found = seven.lab.preflight()
+    assert found.passed, found.failures
+    assert {finding.result for finding in found.findings} == {"ok"}, repr(found)
+    states = {(item.step, item.state) for item in found.plan}
+    assert {("falco", "stays"), ("fluent-bit", "stays"), ("log-group", "stays")} <= states
+    names = {item.name for item in found.plan if item.step in ("alarms", "dashboard")}
+    assert names
+    assert all("falco-workshop-07" in name for name in names)
+
+
+def test_a_class_that_is_not_up_is_a_blocker(new_lab: Callable[..., Endpoints], workshop: Path) -> None:
+    lab = Lab.connect(home=new_lab().home, root=workshop)
+    settings = replace(lab.settings, attendee="07", app_namespace="attendee-07", prefix="falco-workshop-07")
+    found = Lab(replace(lab.target, settings=settings)).preflight("03")
+    assert not found.passed
+    assert "`labkit class up`" in found.failures
+    assert {item.state for item in found.plan if item.step == "falco"} == {"missing"}
