@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ekslab import versions
 from ekslab.http import HttpRequest, HttpResponse
 from ekslab.images.falco.config import AbortError, ConfigError, Plugin, Settings, check_plugin, load
+from ekslab.images.falco.metrics import CONTENT_TYPE, Counts
 from ekslab.images.falco.options import FatalError, Options
 from ekslab.images.falco.outputs import Outputs
 from ekslab.images.falco.rules import Loaded, load_rules, read_files
@@ -32,7 +33,8 @@ _SEVERITIES = ["fatal", "critical", "error", "warning", "notice", "info", "debug
 # What Falco does besides, which the lab leaves out.
 _NOT_EMULATED = {
     "program_output.enabled": "the output to a program",
-    "metrics.enabled": "Falco's metrics",
+    "metrics.output_rule": "Falco's metrics as alerts",
+    "metrics.output_file": "Falco's metrics in a file",
     "capture.enabled": "captures of events",
 }
 # What the modern eBPF probe needs where the container isn't privileged.
@@ -68,6 +70,7 @@ class Daemon:
         self._settings = Settings()
         self._outputs = Outputs(process, self._settings, self._log)
         self._busy = False
+        self._counts = Counts((), hostname="", started=0)
 
     async def run(self) -> int:
         stop, again = asyncio.Event(), asyncio.Event()
@@ -418,14 +421,17 @@ class Daemon:
 
     def _watcher(self, engine: Engine) -> Callable[[Event], None]:
         process = engine.process
+        self._counts = counts = Counts(engine.rules, hostname=self._outputs.hostname, started=self._p.kernel.now())
 
         def watch(event: Event) -> None:
             # Writing an alert makes events, too. Falco ignores its own process, and so does this.
             if self._busy:
                 return
             self._busy = True
+            counts.events += 1
             try:
                 for alert in process(event):
+                    counts.matches[alert.rule] += 1
                     self._outputs.write(alert)
             finally:
                 self._busy = False
@@ -445,6 +451,14 @@ class Daemon:
                 "libs_version": "0.25.4",
             }
             return HttpResponse(200, headers, json.dumps(body).encode())
+        settings = self._settings
+        if path == "/metrics" and settings["metrics.enabled"] and settings["webserver.prometheus_metrics_enabled"]:
+            text = self._counts.text(
+                now=self._p.kernel.now(),
+                by_rule=settings["metrics.rules_counters_enabled"],
+                kernel=settings["metrics.kernel_event_counters_enabled"],
+            )
+            return HttpResponse(200, {"Content-Type": CONTENT_TYPE}, text.encode())
         return HttpResponse(404, headers, b"")
 
 

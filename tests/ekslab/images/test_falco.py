@@ -235,6 +235,39 @@ async def test_health_and_versions_are_answered(lab: Any) -> None:
     assert json.loads(versions.body)["falco_version"] == "0.44.1"
 
 
+async def test_metrics_count_system_calls_and_alerts_by_rule(lab: Any) -> None:
+    falco, nginx = await lab.falco(), await lab.nginx()
+    await lab.ready(falco, OPENED)
+    request = HttpRequest("GET", f"http://{falco.spec.pod_ip}:8765/metrics")
+
+    async def counted() -> dict[str, str]:
+        answer = await lab.network.http(request)
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; version=0.0.4")
+        lines = answer.body.decode().splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    before = await counted()
+    assert not [name for name in before if name.startswith("falcosecurity_falco_rules_matches_total")]
+    for _ in range(2):
+        await lab.exec(nginx, "bash", "-c", "true", tty=True)
+    await lab.until(lambda: len(lab.alerts(falco)) == 2)
+    after = await counted()
+    assert int(after["falcosecurity_scap_n_evts_total"]) > int(before["falcosecurity_scap_n_evts_total"])
+    matches = (
+        'falcosecurity_falco_rules_matches_total{priority="5",rule_name="Terminal shell in container",'
+        'source="syscall",tag_T1059="true",tag_container="true",tag_maturity_stable="true",'
+        'tag_mitre_execution="true",tag_shell="true"}'
+    )
+    assert after[matches] == "2"
+
+
+async def test_metrics_are_off_by_default(lab: Any) -> None:
+    falco = await lab.falco(values={"falco": {"metrics": {"enabled": False}}})
+    await lab.ready(falco, OPENED)
+    answer = await lab.network.http(HttpRequest("GET", f"http://{falco.spec.pod_ip}:8765/metrics"))
+    assert answer.status == 404
+
+
 async def test_it_lists_its_rules(lab: Any) -> None:
     falco = await lab.falco({"whoami.yaml": WHOAMI})
     await lab.ready(falco, OPENED)
