@@ -77,14 +77,29 @@ class Attendee:
         with self.timed("alarms"):
             lab.apply("alarms")
             lab.apply("dashboard")
+            cloudwatch = lab.aws.client("cloudwatch")
+            mine = f"{lab.settings.prefix}-mine"
+            cloudwatch.put_metric_alarm(
+                AlarmName=mine,
+                Namespace=lab.settings.class_prefix,
+                MetricName="Alerts",
+                Dimensions=[{"Name": "Namespace", "Value": self.namespace}],
+                Statistic="Sum",
+                Period=60,
+                EvaluationPeriods=1,
+                Threshold=1.0,
+                ComparisonOperator="GreaterThanOrEqualToThreshold",
+                TreatMissingData="notBreaching",
+                AlarmActions=[lab.aws.arn("sns", f"{lab.settings.prefix}-alarms")],
+            )
         rule = self.home / "mine.yaml"
         rule.write_text(RULE.format(name=self.name), encoding="utf-8")
         with self.timed("rule"):
             lab.apply("custom-rules", files=[rule])
         with self.timed("own alert"):
             lab.exec("deploy/nginx", "whoami")
-            mine = lab.wait_for_alert(f"Whoami of {self.name}")
-        self.expect(mine["k8s.ns.name"] == self.namespace, f"the rule alerted in {mine['k8s.ns.name']}")
+            alert = lab.wait_for_alert(f"Whoami of {self.name}")
+        self.expect(alert["k8s.ns.name"] == self.namespace, f"the rule alerted in {alert['k8s.ns.name']}")
         with self.timed("read"):
             seen = lab.alerts("1h")
         self.expect(set(seen["k8s.ns.name"]) == {self.namespace}, f"alerts of {sorted(set(seen['k8s.ns.name']))}")
@@ -95,8 +110,11 @@ class Attendee:
             except LabError:
                 pass
         with self.timed("alarm"):
-            lab.wait_for_alarm(f"{lab.settings.prefix}-alert-burst", "OK", timeout=SECONDS)
+            lab.wait_for_alarm(mine, timeout=SECONDS)
+            notified = lab.notifications(timeout=20)
+        self.expect(set(notified["alarm"]) == {mine}, f"notified of {sorted(set(notified['alarm']))}")
         with self.timed("delete"):
+            cloudwatch.delete_alarms(AlarmNames=[mine])
             lab.teardown()
         left = lab.audit()
         self.expect(left.clean, f"left: {[(item.kind, item.name) for item in left.left]}")
@@ -145,10 +163,10 @@ def run(home: Path, count: int, killed: int, say: Callable[[str], None] = print)
     wrong: list[str] = []
 
     first = _started(_up, home, count)
-    time.sleep(1.5)
+    lab.wait_until(lambda: len(attendees.known(target)) > count // 3 or None, "some of the class", timeout=60)
     os.kill(first.pid, signal.SIGKILL)
     first.join()
-    say(f"class up of {count}, killed after 1.5 s: {len(attendees.known(target))} had begun")
+    say(f"class up of {count}, killed when {len(attendees.known(target))} had begun")
     started = time.monotonic()
     _up(home, count)
     say(f"class up, again: {time.monotonic() - started:.1f} s")
@@ -190,6 +208,8 @@ def run(home: Path, count: int, killed: int, say: Callable[[str], None] = print)
     say(f"{count} attendees at once: {time.monotonic() - started:.1f} s")
     for what, seconds in took.items():
         say(f"  {what:12} median {statistics.median(seconds):5.1f} s, longest {max(seconds):5.1f} s")
+    if background.log(target).exists():  # it goes with the class
+        shutil.copy(background.log(target), home / "gate.log")
     started = time.monotonic()
     down(target)
     say(f"class down: {time.monotonic() - started:.1f} s")

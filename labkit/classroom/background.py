@@ -32,6 +32,8 @@ def running(target: Target) -> int | None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return int(lock.read() or 0) or None
+            if (pid := int(lock.read() or 0)) > 0:
+                os.waitpid(pid, os.WNOHANG)  # one that this process has started is a zombie until then
     except (OSError, ValueError):
         pass
     return None

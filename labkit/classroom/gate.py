@@ -84,6 +84,20 @@ class _Waiting:
     checked: Checked = field(default_factory=Checked)
 
 
+def _has_ended(holder: str) -> bool:
+    """Whether a gate was a process of this computer that has ended, killed perhaps, without a word."""
+    found = re.fullmatch(rf"{re.escape(socket.gethostname())}, process (\d{{1,9}})", holder)
+    if found is None:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 class Gate:
     """One gate: what it knows it can find again."""
 
@@ -106,10 +120,11 @@ class Gate:
         """Says that this gate is there. Raises `StepError` if another is."""
         found = self._kube.get("ConfigMap", GATE, self._namespace)
         data = (found or {}).get("data") or {}
-        if "renewed" in data and not silence(self._target, found) and data.get("id") != self._id:
+        there = "renewed" in data and not silence(self._target, found) and data.get("id") != self._id
+        if there and not _has_ended(data.get("holder", "")):
             raise StepError(
                 f"A gate is running already: {data['holder']}, since {data.get('began')}.",
-                hint="Leave it, or end that one first; one that was killed is given up after half a minute.",
+                hint="Leave it, or end that one first; one that was killed elsewhere is given up after half a minute.",
             )
         self.beat()
         self._say(f"The gate is open: it watches ConfigMaps {RULES} in namespaces attendee-*.")

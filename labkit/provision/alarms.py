@@ -151,7 +151,9 @@ class Subscription(AwsPart):
         target.aws.client("sns").subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=self.queue)
 
     def delete(self, target: Target, found: Any) -> None:
-        target.aws.client("sns").unsubscribe(SubscriptionArn=found)
+        # No policy can limit Unsubscribe, so attendees of a class may not: the topic takes its subscriptions along.
+        if not target.settings.attendee:
+            target.aws.client("sns").unsubscribe(SubscriptionArn=found)
 
 
 @dataclass(frozen=True)
