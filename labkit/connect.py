@@ -5,11 +5,12 @@ No other module depends on which target it is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -162,21 +163,21 @@ def _embedded(settings: Settings, start: bool) -> Target:
         with labkit_errors(), recording(lab, namespace) as lines:
             yield lines
 
-    aws = Aws(
-        settings.region,
-        endpoint=lab.aws_url,
-        keys={"aws_access_key_id": lab.access_key_id, "aws_secret_access_key": lab.secret_access_key},
-        role=settings.role,
-        hint=hint,
-        before=before,
-    )
+    keys = {"aws_access_key_id": lab.access_key_id, "aws_secret_access_key": lab.secret_access_key}
+    aws = Aws(settings.region, endpoint=lab.aws_url, keys=keys, hint=hint, before=before)
+    kubeconfig: Path = lab.kubeconfig
+    who: Hint = ""
+    if settings.role:  # for the cluster, too: its token is that of an EKS cluster then
+        kubeconfig = write_eks_kubeconfig(aws, settings, lab.environment())
+        aws = Aws(settings.region, endpoint=lab.aws_url, keys=keys, role=settings.role, hint=hint, before=before)
+        who = partial(_why_unauthorized, aws, settings)
     return Target(
         settings,
         aws,
-        Kube(kubeconfig=lab.kubeconfig, hint=hint, before=before),
+        Kube(kubeconfig=kubeconfig, hint=hint, before=before, unauthorized=who),
         Helm(
             program=lab.helm,
-            kubeconfig=lab.kubeconfig,
+            kubeconfig=kubeconfig,
             notes=settings.home / "helm.lock",
             shared=False,
             hint=hint,
@@ -293,8 +294,11 @@ def _found_region(profile: str) -> str:
     return region
 
 
-def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
-    """A kubeconfig for the cluster in the state folder. It holds no token: clients ask `labkit` for one each time."""
+def write_eks_kubeconfig(aws: Aws, settings: Settings, environment: Mapping[str, str] | None = None) -> Path:
+    """A kubeconfig for the cluster in the state folder. It holds no token: clients ask `labkit` for one each time.
+
+    `environment` are variables for that. There is a file for each profile and role.
+    """
     cluster = describe_cluster(aws, settings.cluster)
     name = f"{settings.cluster}.{settings.region}.eks"
     command = {
@@ -306,6 +310,7 @@ def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
             *(("--role", settings.role) if settings.role else ()),
         ],
         "interactiveMode": "Never",
+        **({"env": [{"name": name, "value": value} for name, value in environment.items()]} if environment else {}),
     }
     if not cluster.get("endpoint"):
         raise TargetError(
@@ -326,7 +331,8 @@ def write_eks_kubeconfig(aws: Aws, settings: Settings) -> Path:
         "users": [{"name": name, "user": {"exec": command}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
     }
-    path = settings.home / f"kubeconfig-{name}"
+    who = f"{settings.profile} {settings.role}".strip()
+    path = settings.home / f"kubeconfig-{name}{f'-{hashlib.sha256(who.encode()).hexdigest()[:8]}' if who else ''}"
     make_private(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.touch(mode=0o600)

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit.aws import answer_or_none, translated_errors
-from labkit.errors import StepError
+from labkit.aws import NoClusterError, answer_or_none, translated_errors
+from labkit.errors import LabError, StepError
 from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.parts import TAG_LIST, AwsPart, Part
 from labkit.provision.pod_identity import AUDIENCE as POD_IDENTITY_AUDIENCE
 from labkit.provision.pod_identity import Agent, Association, FormerAssociation, association_of
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
+from labkit.show import say
 from labkit.target import Target
 
 if TYPE_CHECKING:
@@ -41,6 +42,29 @@ def issuer(target: Target) -> str:
             hint="IAM roles for service accounts need one; EKS gives one to every cluster since 1.14.",
         )
     return url.removeprefix("https://")
+
+
+def foreign_tokens(target: Target) -> str:
+    """Why pods of a kubeconfig context get no role: it isn't the EKS cluster's. Empty if it is, or that is unknown."""
+    settings = target.settings
+    if not settings.context:
+        return ""
+    try:
+        found = target.kube.request("GET", "/.well-known/openid-configuration")
+    except LabError:
+        return ""
+    own = str(found.get("issuer", "")) if isinstance(found, dict) else ""
+    try:
+        known = str(target.cluster.get("identity", {}).get("oidc", {}).get("issuer", ""))
+    except NoClusterError:
+        known = ""
+    if not own or own.rstrip("/") == known.rstrip("/"):
+        return ""
+    return (
+        f"Context {settings.context} is not EKS cluster {settings.cluster} of this account: its tokens are from {own}, "
+        "which AWS doesn't trust, so neither IRSA nor EKS Pod Identity gives its pods a role. Fluent Bit ships nothing "
+        "from there; Falco, its rules and the application work."
+    )
 
 
 def role_arn(target: Target) -> str:
@@ -192,6 +216,16 @@ class RolePolicy(AwsPart):
         target.aws.client("iam").delete_role_policy(RoleName=self.role, PolicyName=self.name)
 
 
+class Account(ManifestPart):
+    """Fluent Bit's service account. Where its tokens are no use in AWS, applying says so."""
+
+    def apply(self, target: Target, found: Any, *, owned: bool) -> str:
+        action = super().apply(target, found, owned=owned)
+        if action != "unchanged" and (why := foreign_tokens(target)):
+            say(why)
+        return action
+
+
 def _document(found: Any) -> dict[str, Any]:
     """The policy document, which boto3 decodes only if the service URL-encodes it."""
     document: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
@@ -218,7 +252,10 @@ def _role_parts(target: Target) -> list[Part]:
 
 def service_account_parts(target: Target) -> list[ManifestPart]:
     """Namespace and service account of Fluent Bit, the account annotated with the role: `eksctl` makes both too."""
-    parts = manifest_parts(target, "fluent-bit", kinds=("Namespace", "ServiceAccount"))
+    parts = [
+        Account(part.item) if part.kind == "ServiceAccount" else part
+        for part in manifest_parts(target, "fluent-bit", kinds=("Namespace", "ServiceAccount"))
+    ]
     for part in parts:
         if part.item["kind"] == "ServiceAccount" and not by_pod_identity(target):
             part.item["metadata"].setdefault("annotations", {})[ROLE_ANNOTATION] = role_arn(target)

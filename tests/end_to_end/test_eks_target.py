@@ -154,3 +154,28 @@ def test_a_role_is_assumed_for_everything_and_again_before_its_session_ends(
     finally:
         iam.delete_role_policy(RoleName="instructor", PolicyName="own")
         iam.delete_role(RoleName="instructor")
+
+
+def test_a_role_acts_on_the_embedded_lab_too_in_aws_and_in_the_cluster(
+    embedded: Endpoints, workshop: Path, tmp_path: Path
+) -> None:
+    admin = Lab.connect(home=embedded.home, root=workshop)
+    iam, eks = admin.aws.client("iam"), admin.aws.client("eks")
+    statement = {"Effect": "Allow", "Principal": {"AWS": admin.aws.identity.arn}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    role = iam.create_role(RoleName="visitor", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    try:
+        with pytest.raises(KubernetesError, match="Unauthorized") as unknown:
+            Lab.connect(home=embedded.home, root=workshop, role=role)
+        assert f"has no access entry for {role}" in unknown.value.hint
+        eks.create_access_entry(clusterName="falco-workshop", principalArn=role)
+        lab = Lab.connect(home=embedded.home, root=workshop, role=role)
+        assert lab.aws.identity.arn.endswith(":assumed-role/visitor/labkit")
+        with pytest.raises(KubernetesError, match=r"User \"arn:aws:sts::.*visitor/labkit\" cannot list"):
+            lab.kube.list("Node")
+        assert lab.kube.kubeconfig != admin.kube.kubeconfig
+        assert lab.kube.kubeconfig is not None
+        assert lab.kube.kubeconfig.stat().st_mode & 0o077 == 0
+    finally:
+        eks.delete_access_entry(clusterName="falco-workshop", principalArn=role)
+        iam.delete_role(RoleName="visitor")
