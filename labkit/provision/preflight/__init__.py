@@ -119,14 +119,15 @@ def preflight(target: Target, chapters: Iterable[str] = ()) -> Preflight:
         found = [finding for job in checks for finding in job.result()]
         there = list(plan.there_already(planned))
         costs, prices = priced.result()
-    return Preflight((*found, *limits.result(), *unseen, *there), chosen.chapters, tuple(planned), costs, prices)
+    findings = _without_repetition([*found, *limits.result(), *unseen, *there])
+    return Preflight(findings, chosen.chapters, tuple(planned), costs, prices)
 
 
 def _checks(chosen: Chosen) -> dict[str, Callable[[], Iterator[Finding]]]:
     target = chosen.target
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "identity": partial(account.identity, target),
-        "helm": partial(account.helm, target),
+        "tools": partial(account.helm, target),
         "cluster": partial(cluster.cluster, target),
         "nodes": partial(nodes.nodes, target),
         "permissions in AWS": partial(permissions.in_aws, chosen),
@@ -134,7 +135,7 @@ def _checks(chosen: Chosen) -> dict[str, Callable[[], Iterator[Finding]]]:
         "other Falcos": partial(plan.falcos, target),
     }
     # In a class, an attendee may not look at the rest, and the instructor has.
-    left_out = ("helm", "permissions in AWS", "other Falcos") if target.settings.attendee else ()
+    left_out = ("tools", "permissions in AWS", "other Falcos") if target.settings.attendee else ()
     return {name: check for name, check in checks.items() if name not in left_out}
 
 
@@ -147,6 +148,15 @@ def _findings(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding
     except LabError as error:
         found.append(blocker(name, "check", error.message, str(error.hint)))
     return found
+
+
+def _without_repetition(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Of blockers that say the same (no Helm, a cluster that doesn't answer), the first."""
+    first: dict[str, Finding] = {}
+    for finding in findings:
+        key = finding.found if finding.result == "blocker" else f"{finding.subject}: {finding.what}"
+        first.setdefault(key, finding)
+    return tuple(first.values())
 
 
 def _together(steps: list[Step]) -> list[list[Step]]:

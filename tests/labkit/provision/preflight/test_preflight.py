@@ -109,6 +109,16 @@ def test_a_check_that_can_not_be_made_is_a_blocker(lab: Lab, monkeypatch: pytest
     assert Finding("nodes", "check", "blocker", "It does not answer.", "Wait.") in found.findings
 
 
+def test_what_several_checks_say_is_said_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: Any, **__: Any) -> Any:
+        raise TargetError("The cluster does not answer.", hint="Wait.")
+
+    monkeypatch.setattr(lab.kube, "list", silent)
+    monkeypatch.setattr(lab.kube, "get", silent)
+    said = [finding for finding in lab.preflight("03").findings if finding.found == "The cluster does not answer."]
+    assert [finding.subject for finding in said] == ["nodes"]
+
+
 def test_a_step_that_can_not_be_looked_at_is_a_blocker(lab: Lab, person: Callable[..., Lab]) -> None:
     found = person({"Effect": "Allow", "Action": ["eks:*", "iam:*"], "Resource": "*"}).preflight("01")
     finding = of(found, "there already")["step log-group"]
