@@ -35,6 +35,7 @@ AttackName = Literal[
     "ptrace-attach",
     "ptrace-anti-debug",
     "fileless-execution",
+    "system-user-logs-in",
     "release-agent",
     "debugfs-in-privileged-container",
     "load-kernel-module",

@@ -242,7 +242,7 @@ def refuse_second(target: Target, namespace: str) -> None:
     except KubernetesError as error:
         if error.status != 403:
             raise
-        return  # who may install Falco in a namespace need not see the others
+        return  # a person who may install Falco in a namespace need not see the others
     for item in found:
         meta = item["metadata"]
         images = [str(container["image"]) for container in item["spec"]["template"]["spec"]["containers"]]

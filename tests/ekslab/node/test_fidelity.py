@@ -1,7 +1,8 @@
-"""Commands that were run in a real container under Falco 0.44.1: the lab's events raise the same stable rules.
+"""Commands that were run in a real container under Falco 0.44.1: the lab's events raise the same rules.
 
-`data/captured_alerts.json` has each command and the alerts of the stable rules that it raised, without what differs
-from run to run (times, ids, ports, and which of the runtime's processes was still the parent).
+`data/captured_tiers.json` has commands and the rules of all tiers that alerted. `data/captured_alerts.json` has each
+command and the alerts of the stable rules that it raised, without what differs from run to run (times, ids, ports,
+and which of the runtime's processes was still the parent).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pytest
 from ekslab.node import Process, program, subscribe
 from ekslab.node.syscalls import sockets
 from falcorules import Engine
+from falcorules.rulesets import DATA, TIERS
 
 CAPTURED = json.loads((Path(__file__).parent / "data" / "captured_alerts.json").read_text())["commands"]
 OWN_RULES = Path(__file__).parents[3] / "falcorules/data/falco_rules.yaml"
@@ -113,3 +115,24 @@ async def test_a_recorded_command_raises_the_recorded_alerts(pod, captured, rule
     assert [comparable(line["rule"], line["priority"], line["output_fields"]) for line in lines] == [
         comparable(alert["rule"], alert["priority"], alert["output_fields"]) for alert in captured["alerts"]
     ]
+
+
+TIERED = json.loads((Path(__file__).parent / "data" / "captured_tiers.json").read_text())
+
+
+@cache
+def engine_with_all_tiers() -> Engine:
+    engine = Engine(matching="first")
+    engine.load([DATA / file for file in TIERS.values()])
+    return engine
+
+
+@pytest.mark.parametrize("captured", TIERED, ids=[command["name"] for command in TIERED])
+async def test_a_recorded_command_raises_the_recorded_rules_of_all_tiers(pod, captured, monkeypatch):
+    monkeypatch.setattr(sockets, "_UNANSWERED", 0.05)
+    pod.look_away()
+    await pod.sh("cp /bin/ls /usr/bin/ls2; echo > /var/log/syslog")
+    engine, raised = engine_with_all_tiers(), []
+    subscribe(pod.node.kernel, lambda event: raised.extend(engine.process(event)))
+    await pod.run(*captured["argv"], stdin=captured["stdin"], tty=captured["tty"])
+    assert {alert.rule for alert in raised} == set(captured["rules"])

@@ -47,12 +47,11 @@ def test_names_are_unique() -> None:
 def test_the_catalogue_has_attacks_on_most_rules_that_a_pod_can_trip(rules: dict[str, dict[str, object]]) -> None:
     assert len(ALL) >= 70
     assert sum(a.is_control for a in ALL) >= 4
-    for tier, least in (("stable", 22), ("incubating", 25), ("sandbox", 20)):
+    for tier, least in (("stable", 23), ("incubating", 25), ("sandbox", 20)):
         assert len({a.rule for a in ALL.of(tier)}) >= least  # type: ignore[arg-type]
     without = {name for name in rules if name not in {a.rule for a in ALL}}
     assert without == {
-        # A server that has run for 5 s reads account files; a person who has logged in is a system's user.
-        *("Read sensitive file trusted after startup", "System user interactive"),
+        "Read sensitive file trusted after startup",  # a server has to have run for 5 s
         "Disallowed SSH Connection Non Standard Port",  # it leaves the pod
         "Unexpected UDP Traffic",  # the lab's network has none
         # Another rule alerts for the same event before they do.
@@ -87,10 +86,10 @@ def test_a_twin_is_another_command_that_says_why_it_is_silent(attack: Attack) ->
 
 def test_twins_are_a_table_with_a_reason_each() -> None:
     text = repr(catalogue().twins)
-    assert text.startswith("70 benign twins")
+    assert text.startswith("71 benign twins")
     assert "cat /etc/passwd" in text
     assert "/etc/passwd isn't one of the sensitive files." in text
-    assert len(text.splitlines()) == 71
+    assert len(text.splitlines()) == 72
 
 
 def test_a_control_has_no_twin() -> None:

@@ -16,6 +16,7 @@ from ekslab.state import Endpoints
 from labkit.alerts.diagnose import rule_state
 from labkit.attacks import Attack, Outcomes, catalogue, find, run
 from labkit.attacks.pods import attack_pod, remove_left, start
+from labkit.errors import StepError
 from labkit.lab import Lab
 from labkit.waiting import poll
 
@@ -82,6 +83,29 @@ def test_a_pod_of_a_run_that_was_killed_is_found_by_the_audit_and_taken_by_the_t
     assert f"default/{pod['metadata']['name']}" in {item.name for item in lab.audit().left if item.kind == "Pod"}
     remove_left(lab.target)  # the teardown's
     assert lab.kube.list("Pod", labels="app=labkit-attack") == []
+
+
+def test_a_second_falco_in_the_cluster_is_refused_before_anything_is_changed(lab: Lab) -> None:
+    labels = {"app": "second"}
+    spec = {
+        "containers": [{"name": "falco", "image": "docker.io/falcosecurity/falco:0.44.1", "command": ["sleep", "9"]}]
+    }
+    second = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "runtime-security", "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {**spec, "nodeSelector": {"no": "node"}}},
+        },
+    }
+    lab.kube.apply_one(second)
+    try:
+        with pytest.raises(StepError, match="DaemonSet default/runtime-security runs Falco already"):
+            lab.apply("falco")
+    finally:
+        lab.kube.delete_one(second)
+    assert lab.apply("falco").action == "unchanged"
 
 
 def test_each_attack_of_several_has_its_own_alert(lab: Lab) -> None:

@@ -340,3 +340,16 @@ def test_digests_count_on_a_real_cluster_and_for_the_same_tiers_only(
         values_files(target)
     target.settings = Settings.load(**options)
     assert artifacts(values_files(target)) == ["falco-rules:5.1.0"]
+
+
+def test_a_class_keeps_the_tiers_and_reads_its_attendees_rules_last(
+    target: Any, workshop: Path, tmp_path: Path
+) -> None:
+    target.settings = Settings.load(environ={}, root=workshop, home=tmp_path, rule_tiers="incubating,sandbox")
+    target.ledger.write(Record("class", "class", "falco-workshop", made=True))
+    merged = merged_values(values_files(target))
+    assert merged["falco"]["rules_files"] == [
+        *(f"/etc/falco/{file}" for file in TIERS.values()),
+        *("/etc/falco/falco_rules.local.yaml", "/etc/falco/rules.d", "/etc/falco/attendees"),
+    ]
+    assert merged["falco"]["watch_config_files"] is True
