@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from html import escape
 from typing import Any
 
 from labkit.aws import translated_errors
@@ -78,7 +79,13 @@ class Preflight:
         return "\n\n".join(map(repr, self.tables))
 
     def _repr_html_(self) -> str:
-        return "<br>".join(table._repr_html_() for table in self.tables)
+        """Findings, and the other tables folded."""
+        findings, *others = self.tables
+        folded = "".join(
+            f"<details><summary>{escape(table.title)}</summary>{replace(table, title='')._repr_html_()}</details>"
+            for table in others
+        )
+        return findings._repr_html_() + folded
 
     def json(self) -> str:
         """The same as a JSON object: `ready`, `chapters`, `findings`, `plan`, `costs`."""
@@ -119,8 +126,8 @@ def preflight(target: Target, chapters: Iterable[str] = ()) -> Preflight:
         found = [finding for job in checks for finding in job.result()]
         there = list(plan.there_already(planned))
         costs, prices = priced.result()
-    findings = _without_repetition([*found, *limits.result(), *unseen, *there])
-    return Preflight(findings, chosen.chapters, tuple(planned), costs, prices)
+    said = _without_repetition([*found, *limits.result(), *unseen, *there])
+    return Preflight(said, chosen.chapters, tuple(planned), costs, prices)
 
 
 def _checks(chosen: Chosen) -> dict[str, Callable[[], Iterator[Finding]]]:

@@ -92,7 +92,7 @@ def in_aws(chosen: Chosen) -> Iterator[Finding]:
             hint = f"Ask for {' and '.join(f'`labkit policy {file}`' for file in files)}, or leave that chapter out."
             yield blocker(_PERMISSIONS, f"{_AWS}, {name}", f"may not {_listed(lacking)}", hint)
     if not missing:
-        yield ok(_PERMISSIONS, _AWS, f"{counted(count, 'action')} allowed, as IAM simulates them")
+        yield ok(_PERMISSIONS, _AWS, "every action that they use is allowed, as IAM simulates it")
 
 
 def _users(chosen: Chosen) -> dict[str, set[str]]:
@@ -175,7 +175,7 @@ def in_cluster(chosen: Chosen) -> Iterator[Finding]:
         return
     try:
         if EVERYTHING.is_granted(kube):
-            yield ok(_PERMISSIONS, _CLUSTER, f"{counted(len(wanted), 'permission')}: may do everything")
+            yield ok(_PERMISSIONS, _CLUSTER, "everything: an administrator")
             return
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             granted = dict(zip(wanted, pool.map(lambda access: access.is_granted(kube), wanted), strict=True))
@@ -191,7 +191,7 @@ def in_cluster(chosen: Chosen) -> Iterator[Finding]:
         )
         yield blocker(_PERMISSIONS, _CLUSTER, f"may not {_few(_together(denied))}", hint)
     else:
-        yield ok(_PERMISSIONS, _CLUSTER, f"{counted(len(wanted), 'permission')} granted")
+        yield ok(_PERMISSIONS, _CLUSTER, "every verb that they use is granted")
 
 
 def _together(denied: Sequence[Access]) -> list[str]:

@@ -240,7 +240,7 @@ def test_a_person_with_what_is_declared_and_no_more_can_do_all_of_it(lab: Lab, t
     assert person.pods("default")
     assert not person.falco_rules().empty
     (finding,) = permissions.in_cluster(Chosen.of(person.target))
-    assert (finding.result, finding.found.endswith("permissions granted")) == ("ok", True)
+    assert (finding.result, finding.found.endswith("is granted")) == ("ok", True)
     person.teardown()
     assert person.audit().clean
 
