@@ -1,6 +1,7 @@
-"""Writes `images/screenshot-*.png`: what an attendee sees of `make lab` in a browser. Needs Chromium.
+"""Writes `images/screenshot-*.png` and `images/console-*.png`: what an attendee sees in a browser. Needs Chromium.
 
-`python -m tests.screenshots` takes them anew; look at each one before it is committed.
+`python -m tests.screenshots` takes them anew, `python -m tests.screenshots console` those of the console only; look at
+each one before it is committed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from ekslab import client
+from labkit.lab import Lab
 from tests.notebooks.conftest import ROOT, Attendee, Elsewhere
 from tests.notebooks.test_jupyterlab import QUIET, Screen
 
@@ -130,8 +133,51 @@ def _small(picture: bytes) -> bytes:
     return written.getvalue()
 
 
+# Picture of the console -> its view, and what is clicked on before it is taken.
+CONSOLE = {
+    "console-pipeline": ("pipeline", ""),
+    "console-rules": ("rules", ""),
+    "console-alarms": ("alarms", ".list-row"),
+    "console-findings": ("findings", ".list-row"),
+}
+
+
+def console_pictures(browser: Any) -> Iterator[tuple[str, bytes]]:
+    """Pictures of the console of a lab in which some attacks have raised alerts, an alarm and findings."""
+    with tempfile.TemporaryDirectory() as home:
+        lab = Lab.connect(home=home, root=ROOT)
+        try:
+            lab.ensure()
+            page = browser.new_page(viewport={"width": 1280, "height": 760}, color_scheme="light")
+            page.goto(client.console(client.running(home)))
+            page.locator(".station[data-state=ok]").nth(4).wait_for()
+            lab.attack("terminal-shell", "read-shadow", "search-aws-credentials", "symlink-shadow", "clear-log")
+            lab.exec("deploy/nginx", "whoami")
+            lab.attack("drop-and-execute")
+            lab.wait_for_alarm(f"{lab.settings.prefix}-critical-alert")
+            page.locator(".station[data-state=alarm]").wait_for()
+            for name, (view, clicked) in CONSOLE.items():
+                page.evaluate("view => { location.hash = `/${view}` }", view)
+                page.locator(f"#main.view-{view} .list-row").first.wait_for()
+                if clicked:
+                    page.locator(clicked).first.click()
+                    page.locator("#drawer .hand-box").wait_for()
+                page.wait_for_timeout(3000)  # graphs are drawn, and what has just come is no longer lit
+                yield name, page.screenshot()
+        finally:
+            client.stop(home)
+
+
 def main() -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+        for name, taken in console_pictures(browser):
+            (IMAGES / f"{name}.png").write_bytes(_small(taken))
+            print(f"images/{name}.png")
+        browser.close()
+    if sys.argv[1:] == ["console"]:
+        return
     with _attendee() as attendee, attendee.jupyterlab() as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
         screen = Screen(browser.new_page(viewport={"width": 1280, "height": 860}), server)

@@ -75,7 +75,7 @@ class Pipeline:
         calls = _link("calls", "System calls", "seen by Falco", state, seen, "system calls", ready, where, why)
         if seen is None and self.falco and state == "ok":
             calls["detail"] = "not counted: Falco's metrics are off"
-        raised = _link("alerts", "Alerts", "Falco", state, None, "raised", "", "#/rules", why)
+        raised = _link("alerts", "Alerts", "raised by Falco", state, None, "alerts", "", "#/rules", why)
         raised["rules"] = rules
         return calls, raised
 
@@ -102,7 +102,15 @@ class Pipeline:
             state, why = "broken", "Fluent Bit can't deliver: its output counts new errors or retries."
         detail = _ready(carriers) + (f", {dropped} dropped" if dropped else "")
         return _link(
-            "shipped", "Fluent Bit", "", state, shipped, "lines shipped", detail, f"#/pods?labels={_FLUENT_BIT}", why
+            "shipped",
+            "Lines shipped",
+            "Fluent Bit",
+            state,
+            shipped,
+            "lines",
+            detail,
+            f"#/pods?labels={_FLUENT_BIT}",
+            why,
         )
 
     async def _fluent_bit(self, pod: Object) -> Object | None:
@@ -132,7 +140,7 @@ class Pipeline:
         if not groups:
             state = "broken" if there and self.group else "absent"
             why = f"There is no log group {self.group!r}, which Fluent Bit writes to." if state == "broken" else ""
-            return _link("stored", "CloudWatch Logs", self.group, state, None, "log events", "", "#/logs", why)
+            return _link("stored", "Log events", "CloudWatch Logs", state, None, "log events", "", "#/logs", why)
         count, last = await self._every(20, "count", self._count())
         streams = await self._doors.aws(
             "logs", "DescribeLogStreams", logGroupName=self.group, orderBy="LastEventTime", descending=True, limit=1
@@ -141,7 +149,7 @@ class Pipeline:
         days = groups[0].get("retentionInDays")
         detail = f"kept for {days} days" if days else "kept for ever"
         where = f"#/logs?group={segment(self.group)}"
-        link = _link("stored", "CloudWatch Logs", self.group, "ok", count, "log events", detail, where)
+        link = _link("stored", "Log events", "CloudWatch Logs", "ok", count, f"in {self.group}", detail, where)
         link["last"] = newest or None
         return link
 
@@ -177,11 +185,11 @@ class Pipeline:
         }
         self.namespaces = sorted({namespace for namespace, _ in named})
         if not named:
-            return _link("metrics", "Metrics", "metric filters", "absent", None, "datapoints", "", "#/metrics")
+            return _link("metrics", "Metrics", "CloudWatch", "absent", None, "datapoints", "", "#/metrics")
         count, last = await self._every(2, "datapoints", self._datapoints(sorted(named)))
-        detail = f"{len(filters)} metric filters in the last 3 hours"
+        detail = f"{self.namespaces[0]}, by {len(filters)} metric filters in 3 hours"
         where = f"#/metrics?namespace={segment(self.namespaces[0])}"
-        link = _link("metrics", "Metrics", self.namespaces[0], "ok", count, "values counted", detail, where)
+        link = _link("metrics", "Metrics", "CloudWatch", "ok", count, "values counted", detail, where)
         link["last"] = last
         return link
 
@@ -227,10 +235,12 @@ class Pipeline:
             count, more, last = await self._every(2, "findings", self._count_findings())
         except DoorError as error:
             if error.status in (401, 403, 404) or "InvalidAccess" in error.code:
-                return _link("findings", "Security Hub", "", "absent", None, "findings", "not enabled", "#/findings")
+                return _link(
+                    "findings", "Findings", "Security Hub", "absent", None, "findings", "not enabled", "#/findings"
+                )
             raise
         state, why = await self._forwarding()
-        link = _link("findings", "Security Hub", "", state, count, "findings", "", "#/findings", why)
+        link = _link("findings", "Findings", "Security Hub", state, count, "findings", "", "#/findings", why)
         link["more"] = more
         link["last"] = last
         if not count and state == "absent":

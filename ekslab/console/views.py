@@ -302,6 +302,21 @@ def _alarm(alarm: Mapping[str, Any]) -> Answer:
         "description": alarm.get("AlarmDescription", ""),
         "actions": alarm.get("AlarmActions", []) if alarm.get("ActionsEnabled") else [],
         "namespace": alarm.get("Namespace", ""),
+        "widget": _widget_of(alarm),
+    }
+
+
+def _widget_of(alarm: Mapping[str, Any]) -> Answer | None:
+    """The graph of an alarm's metric with its threshold; None of an alarm that has no metric of its own."""
+    if "MetricName" not in alarm:
+        return None
+    dimensions = [text for pair in alarm.get("Dimensions", ()) for text in (pair["Name"], pair["Value"])]
+    return {
+        "metrics": [[alarm["Namespace"], alarm["MetricName"], *dimensions]],
+        "stat": alarm.get("Statistic") or alarm.get("ExtendedStatistic", "Sum"),
+        "period": alarm["Period"],
+        "annotations": {"horizontal": [{"label": "Threshold", "value": alarm["Threshold"]}]},
+        "start": "-PT3H",
     }
 
 

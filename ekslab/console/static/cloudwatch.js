@@ -127,7 +127,7 @@ export async function alarms(main, signal) {
             h('p', null, found.description), h('dl', { class: 'facts' }, h('dt', null, 'Conditions'), h('dd', null, found.condition),
                 h('dt', null, 'Reason'), h('dd', null, found.reason), h('dt', null, 'Actions'), h('dd', { class: 'mono' }, found.actions.join('\n') || 'none'),
                 found.namespace && [h('dt', null, 'Metric'), h('dd', null, h('a', { href: link('metrics', { namespace: found.namespace }) }, found.namespace))]),
-            drawn({ annotations: { alarms: [found.arn] }, height: 220, title: name }, signal, `Graph of the alarm ${name}`),
+            found.widget && drawn({ ...found.widget, height: 220 }, signal, `Graph of the alarm ${name}`),
             h('h3', null, 'History'),
             h('ol', { class: 'history' }, found.history.map(item => h('li', null, h('span', { class: 'mono' }, clock(item.time, true)), ' ', item.type, h('br'), item.summary))),
             h('h3', null, 'The same by hand'), own.box);

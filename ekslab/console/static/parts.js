@@ -70,8 +70,11 @@ export function head(place, title, hand, ...tools) {
 
 const drawer = () => document.getElementById('drawer');
 let before = null;
+let opened = 0;
 
+// Returns a number of its own, by which it is known whether something else was opened meanwhile.
 export function openDrawer(title, ...children) {
+    drawer().dataset.opened = String(++opened);
     if (drawer().hidden) before = document.activeElement;
     drawer().hidden = false;
     document.body.classList.add('with-drawer');
@@ -79,6 +82,7 @@ export function openDrawer(title, ...children) {
         h('div', { class: 'drawer-head' }, h('h2', null, title),
             button('✕', closeDrawer, { class: 'quiet', 'aria-label': 'Close' })),
         h('div', { class: 'drawer-body' }, children));
+    return drawer().dataset.opened;
 }
 
 export function closeDrawer() {
@@ -125,14 +129,24 @@ const json = text => {
 
 // A log event at the side: an alert as its card, any event as its text. `asked` is what the view `event` takes.
 export async function openEvent(asked, title, finding) {
-    openDrawer(title, h('p', { class: 'faint' }, 'Reading …'));
+    let mine = openDrawer(title, h('p', { class: 'faint' }, 'Reading …'));
     let found;
-    try {
-        found = await get('event', asked);
-    } catch (error) {
-        openDrawer(title, failure(error));
-        return;
+    for (let turn = 0; !found; turn += 1) {
+        try {
+            found = await get('event', asked);
+        } catch (error) {
+            const gone = drawer().hidden || drawer().dataset.opened !== mine;
+            if (gone) return;
+            if (error.status !== 404 || asked.id || turn > 20) {
+                openDrawer(title, failure(error));
+                return;
+            }
+            // An alert that Falco has just written is on its way.
+            if (!turn) mine = openDrawer(title, h('p', { class: 'faint' }, 'It is not in the log group yet …'));
+            await new Promise(done => setTimeout(done, 500));
+        }
     }
+    if (drawer().hidden || drawer().dataset.opened !== mine) return;
     const hand = new Hand();
     hand.set(found.hand);
     hand.toggle();

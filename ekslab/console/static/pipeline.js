@@ -73,7 +73,7 @@ export async function pipeline(main, signal) {
             { name: 'Rule', width: 'minmax(11em, 1.5fr)', cell: row => row.rule },
             { name: 'Pod', width: 'minmax(8em, 1fr)', cell: row => row.pod || row.hostname },
             { name: 'Command', width: 'minmax(8em, 1.6fr)', mono: true, cell: row => row.command },
-            { name: 'Came as far as', width: '21em', cell: row => {
+            { name: 'Came as far as', width: '22em', cell: row => {
                 const from = happened(row);
                 return h('span', { class: 'stages' },
                     stage('alert', row.raised ?? from, row.raised && from, 'Falco wrote it, as the console saw it'),

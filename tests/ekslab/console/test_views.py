@@ -136,6 +136,8 @@ def test_insights_metrics_alarms_and_dashboards(page: Page, alert: Any, console_
     assert alarms
     one = page.get("alarm", name=alarms[0]["name"])
     assert one["history"]
+    asked = urlencode({"widget": json.dumps({**one["widget"], "width": 300, "height": 120})})
+    assert page.request(f"/api/image?{asked}")[0] == 200
     assert page.get("dashboards")["dashboards"][0]["name"] == "falco-workshop"
     body = page.get("dashboard", name="falco-workshop")["body"]
     widget = next(w for w in body["widgets"] if w["type"] == "metric")["properties"]
