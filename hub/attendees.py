@@ -35,7 +35,7 @@ def read(file: Path) -> dict[str, str]:
         raise AttendeesError(
             f"{file} can't be read: {error.strerror}. `python -m hub.attendees 30` makes one."
         ) from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & (stat.S_IWGRP | stat.S_IRWXO):  # a Secret's files have a group, that of its pod
         raise AttendeesError(f"{file} has passwords, and others can read it. Run `chmod 600 {file}`.")
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
@@ -53,6 +53,20 @@ def read(file: Path) -> dict[str, str]:
     if not found:
         raise AttendeesError(f"{file} has no attendees. `python -m hub.attendees 30` makes some.")
     return found
+
+
+def short(name: str) -> str:
+    """What an attendee is called on a cluster that a class shares: `07` of `attendee-07`, or a short name as it is.
+
+    Raises `AttendeesError` for another name: cut down to that, two people could become one.
+    """
+    found = re.fullmatch(r"(?:attendee-)?([a-z0-9]{1,12})", name)
+    if found is None:
+        raise AttendeesError(
+            f"{name} can't be an attendee on a shared cluster: use attendee-07, or at most 12 lower-case letters and "
+            "digits."
+        )
+    return found[1]
 
 
 def make(file: Path, count: int) -> None:

@@ -60,6 +60,8 @@ if address.scheme == "http" and not loopback:
         "HUB_BIND is http: passwords would travel in clear text. Use https:// with HUB_CERTIFICATE and HUB_KEY, or "
         "leave it on 127.0.0.1 behind a proxy with TLS."
     )
+if address.scheme == "https" and not all(os.environ.get(name) for name in ("HUB_CERTIFICATE", "HUB_KEY")):
+    refuse("HUB_BIND is https: it needs HUB_CERTIFICATE and HUB_KEY, the paths of files in PEM.")
 if accounts == "unix" and not root:
     refuse("HUB_ACCOUNTS=unix needs root, to start processes as other accounts. Run it with sudo, or use `one`.")
 if not re.fullmatch(r"\d{1,5}(\.\d+)?", idle) or float(idle) <= 0:
@@ -69,7 +71,8 @@ proxy = proxy or str(WORKSHOP / "build/hub/node_modules/.bin/configurable-http-p
 if not shutil.which(proxy) or not shutil.which("node"):
     refuse("The proxy is missing. Install Node.js 20 or newer, and run `make hub`, which gets the proxy from npm.")
 if accounts == "unix":
-    for folder in (WORKSHOP, Path(sys.prefix), *WORKSHOP.parents):
+    places = [Path(sys.prefix), Path(sys.base_prefix), WORKSHOP]
+    for folder in [*places, *(above for place in places for above in place.parents)]:
         if not folder.stat().st_mode & 0o001:
             refuse(f"Other accounts can't look into {folder}. Put the workshop where they can: /srv/falco-workshop.")
 
@@ -120,7 +123,7 @@ c.Spawner.environment = {
 }
 if target == "eks":
     c.Spawner.env_keep += [name for name in os.environ if name.startswith("LABKIT_")]
-    c.Spawner.environment["LABKIT_ATTENDEE"] = lambda one: re.sub(r"[^a-z0-9]", "", one.user.name.split("-")[-1])[:12]
+    c.Spawner.environment["LABKIT_ATTENDEE"] = lambda one: attendees.short(one.user.name)
 
 c.JupyterHub.services = [
     {

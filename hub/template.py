@@ -41,10 +41,10 @@ from labkit.kernels import template as kernels
 from labkit.settings import Settings
 
 WORKSHOP = Path(__file__).parent.parent
-LINKED = ("notebooks", "images", "docs")
-"""What an attendee's folder has of the workshop's to read."""
-COPIED = ("manifests", "custom-rules")
-"""What chapters ask an attendee to change."""
+READ = ("notebooks", "images", "docs")
+"""What an attendee's folder has of the workshop's to read: copied at each start. (A server shows no links' files.)"""
+CHANGED = ("manifests", "custom-rules")
+"""What chapters ask an attendee to change: copied once."""
 IMPORTS = (
     "jupyterhub.singleuser.extension",
     "jupyterlab.labapp",
@@ -148,15 +148,12 @@ def _become(account: str) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Makes an attendee's folder of the workshop: links to what is read, copies of what is changed."""
+    """Makes an attendee's folder of the workshop, or brings it up to date."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.chdir(folder)
-    for name in LINKED:
-        if not os.path.lexists(name):
-            os.symlink(WORKSHOP / name, name)
-    for name in COPIED:
-        if not os.path.exists(name):
-            shutil.copytree(WORKSHOP / name, name, copy_function=shutil.copyfile)
+    for name in (*READ, *CHANGED):
+        if name in READ or not os.path.exists(name):
+            shutil.copytree(WORKSHOP / name, name, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 def _redirect(log: Path) -> None:
@@ -185,6 +182,8 @@ class Session:
         self._home = settings.home
         self._kernels: list[int] = []
         self._server = 0
+        from jupyterlab.commands import get_user_settings_dir, get_workspaces_dir
+
         workbook.prepare(folder)
         client.launch = Forked  # type: ignore[assignment]
         try:
@@ -201,6 +200,9 @@ class Session:
             "--MultiKernelManager.kernel_manager_class=hub.kernels.Kernel",
             "--ServerApp.jpserver_extensions={'jupyter_lsp': False}",  # it runs npm to look for language servers
             "--LabApp.extension_manager=readonly",  # nothing can be installed into the workshop's environment
+            # JupyterLab looked them up when it was imported, in the home of the template.
+            f"--LabApp.user_settings_dir={get_user_settings_dir()}",
+            f"--LabApp.workspaces_dir={get_workspaces_dir()}",
         ]
 
     def run(self) -> None:

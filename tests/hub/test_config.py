@@ -1,0 +1,171 @@
+"""The Hub's settings, the list of attendees, and the values for Kubernetes, without a Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("jupyterhub", reason="JupyterHub is not installed: `make build/hub/.ready`")
+from traitlets.config import Config
+
+from hub import attendees, spawner
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "hub/jupyterhub_config.py"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Reads the configuration with settings, and no process is started."""
+    program = tmp_path / "bin/node"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(spawner, "Template", lambda: None)
+    for name in [name for name in os.environ if name.startswith("HUB_")]:
+        monkeypatch.delenv(name)
+
+    def read(**settings: str) -> Config:
+        made = Config()
+        defaults = {"HUB_STATE": str(tmp_path / "state"), "HUB_ACCOUNTS": "one", "HUB_PROXY": str(program)}
+        for name, value in (defaults | settings).items():
+            monkeypatch.setenv(name, value)
+        runpy.run_path(str(CONFIG), {"get_config": lambda: made})
+        return made
+
+    attendees.make(tmp_path / "state/attendees", 2)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"HUB_LOGIN": "dummy", "HUB_BIND": "https://0.0.0.0:443"}, "lets anybody in"),
+        ({"HUB_BIND": "http://0.0.0.0:8000"}, "passwords would travel in clear text"),
+        ({"HUB_BIND": "https://0.0.0.0:443"}, "HUB_CERTIFICATE"),
+        ({"HUB_BIND": "0.0.0.0:8000"}, "Write it as https://"),
+        ({"HUB_LOGIN": "ldap"}, "It has to be attendees or pam or dummy"),
+        ({"HUB_IDLE_MINUTES": "soon"}, "a number of minutes"),
+        ({"HUB_ATTENDEES": "/nowhere"}, "python -m hub.attendees 30"),
+        ({"HUB_PROXY": "/nowhere"}, "`make hub`"),
+    ],
+)
+def test_a_setting_that_would_open_the_hub_or_cannot_work_is_refused(
+    config: Any, settings: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        config(**settings)
+
+
+def test_defaults_are_loopback_and_the_file_of_attendees(config: Any, tmp_path: Path) -> None:
+    made = config()
+    assert made.JupyterHub.bind_url == "http://127.0.0.1:8000"
+    assert made.AttendeesFile.admin_users == {"instructor"}
+    assert made.Spawner.environment["LABKIT_IDLE_MINUTES"] == "90"
+    assert "--timeout=5400" in made.JupyterHub.services[0]["command"]
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    assert not {"LABKIT_ATTENDEE", "LABKIT_PROFILE"} & set(made.Spawner.environment)
+
+
+@pytest.mark.parametrize(("name", "attendee"), [("attendee-07", "07"), ("alice", "alice")])
+def test_on_one_cluster_the_attendees_name_is_handed_on(config: Any, name: str, attendee: str) -> None:
+    made = config(HUB_TARGET="eks", LABKIT_REGION="eu-central-1")
+    one = type("Spawner", (), {"user": type("User", (), {"name": name})})
+    assert made.Spawner.environment["LABKIT_ATTENDEE"](one) == attendee
+    assert made.Spawner.environment["LABKIT_TARGET"] == "eks"
+    assert "LABKIT_REGION" in made.Spawner.env_keep
+    one.user.name = "jo-ann"
+    with pytest.raises(attendees.AttendeesError, match="jo-ann can't be an attendee on a shared cluster"):
+        made.Spawner.environment["LABKIT_ATTENDEE"](one)
+
+
+def test_attendees_are_made_once_with_passwords_that_only_the_instructor_can_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "state/attendees"
+    assert attendees.main(["30", str(file)]) == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    found = attendees.read(file)
+    assert list(found)[:2] == ["instructor", "attendee-01"]
+    assert len(found) == len(set(found.values())) == 31
+    assert attendees.main(["30", str(file)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert attendees.read(file) == found
+    assert attendees.main(["many"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        ("ann 12345678", 0o644, "chmod 600"),
+        ("ann", 0o600, "line 1"),
+        ("# a class\nann short", 0o600, "line 2"),
+        ("../ann 12345678", 0o600, "line 1"),
+        ("ann 12345678\nann 87654321", 0o600, "twice"),
+        ("\n", 0o600, "has no attendees"),
+    ],
+)
+def test_a_file_of_attendees_says_what_is_wrong_with_it(tmp_path: Path, text: str, mode: int, said: str) -> None:
+    file = tmp_path / "attendees"
+    file.write_text(text)
+    file.chmod(mode)
+    with pytest.raises(attendees.AttendeesError, match=said):
+        attendees.read(file)
+
+
+async def test_a_password_lets_in_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "attendees"
+    attendees.make(file, 2)
+    known = attendees.read(file)
+    login = attendees.AttendeesFile(file=str(file), allow_all=True)
+
+    async def tried(name: str, password: str) -> str | None:
+        return await login.authenticate(None, {"username": name, "password": password})
+
+    assert await tried("attendee-01", known["attendee-01"]) == "attendee-01"
+    assert await tried("attendee-01", known["attendee-02"]) is None
+    assert await tried("nobody", known["attendee-01"]) is None
+    assert await tried("attendee-01", "") is None
+    assert await tried("", "") is None
+    assert await login.authenticate(None, None) is None
+
+
+def test_values_for_kubernetes_fit_the_image_and_the_settings() -> None:
+    values = yaml.safe_load((ROOT / "hub/values.yaml").read_text())
+    image = (ROOT / "Containerfile").read_text()
+    single = values["singleuser"]
+    assert f"USER {single['uid']}" in image
+    assert f"HOME={single['storage']['homeMountPath']}" in image
+    assert f'CMD ["{single["cmd"]}"]' in image
+    assert (ROOT / single["defaultUrl"].removeprefix("/lab/tree/my-notebooks/").join(["notebooks/", ""])).is_file()
+    assert float(single["extraEnv"]["LABKIT_IDLE_MINUTES"]) * 60 == values["cull"]["timeout"]
+    module, name = values["hub"]["config"]["JupyterHub"]["authenticator_class"].split(".")
+    assert getattr(sys.modules[f"hub.{module}"], name) is attendees.AttendeesFile
+    settings = values["hub"]["config"][name]
+    assert settings.keys() <= set(attendees.AttendeesFile.class_trait_names(config=True))
+    files = {file["mountPath"] for file in values["hub"]["extraFiles"].values()}
+    assert files == {settings["file"], f"{values['hub']['extraEnv']['PYTHONPATH']}/{module}.py"}
+
+
+def test_attendees_on_kubernetes_are_restricted_and_reach_no_network() -> None:
+    values = yaml.safe_load((ROOT / "hub/values.yaml").read_text())
+    context = values["hub"]["config"]["KubeSpawner"]["container_security_context"]
+    assert context["runAsNonRoot"]
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    single = values["singleuser"]
+    assert not single["allowPrivilegeEscalation"]
+    assert not single["cloudMetadata"]["blockWithIptables"]
+    allowed = {name for name, on in single["networkPolicy"]["egressAllowRules"].items() if on}
+    assert single["networkPolicy"]["enabled"]
+    assert allowed == {"dnsPortsKubeSystemNamespace", "dnsPortsPrivateIPs"}
+    assert json.dumps(values).count("privileged") == 0
