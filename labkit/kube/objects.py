@@ -108,11 +108,14 @@ def held_by(item: Object) -> str:
     finalizers = [f for f in item["metadata"].get("finalizers", []) if f not in ("foregroundDeletion", "orphan")]
     said = [f"finalizer {finalizer}" for finalizer in finalizers]
     if item.get("kind") == "Namespace":
+        conditions = item.get("status", {}).get("conditions", [])
         said += [
             condition["message"]
-            for condition in item.get("status", {}).get("conditions", [])
+            for condition in conditions
             if condition["status"] == "True" and condition["type"] in _NAMESPACE_HELD
         ]
+        if not conditions and item.get("spec", {}).get("finalizers"):
+            said.append("no controller of the cluster has begun to empty it")
     return "; ".join(said)
 
 

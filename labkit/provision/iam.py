@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit.aws import NoClusterError, answer_or_none, translated_errors
-from labkit.errors import LabError, StepError
+from labkit.aws import answer_or_none, translated_errors
+from labkit.errors import StepError
 from labkit.provision.manifests import ManifestPart, manifest_parts
 from labkit.provision.parts import TAG_LIST, AwsPart, Part
 from labkit.provision.pod_identity import AUDIENCE as POD_IDENTITY_AUDIENCE
 from labkit.provision.pod_identity import Agent, Association, FormerAssociation, association_of
+from labkit.provision.pod_identity import foreign_tokens as foreign_tokens
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.show import say
@@ -42,29 +43,6 @@ def issuer(target: Target) -> str:
             hint="IAM roles for service accounts need one; EKS gives one to every cluster since 1.14.",
         )
     return url.removeprefix("https://")
-
-
-def foreign_tokens(target: Target) -> str:
-    """Why pods of a kubeconfig context get no role: it isn't the EKS cluster's. Empty if it is, or that is unknown."""
-    settings = target.settings
-    if not settings.context:
-        return ""
-    try:
-        found = target.kube.request("GET", "/.well-known/openid-configuration")
-    except LabError:
-        return ""
-    own = str(found.get("issuer", "")) if isinstance(found, dict) else ""
-    try:
-        known = str(target.cluster.get("identity", {}).get("oidc", {}).get("issuer", ""))
-    except NoClusterError:
-        known = ""
-    if not own or own.rstrip("/") == known.rstrip("/"):
-        return ""
-    return (
-        f"Context {settings.context} is not EKS cluster {settings.cluster} of this account: its tokens are from {own}, "
-        "which AWS doesn't trust, so neither IRSA nor EKS Pod Identity gives its pods a role. Fluent Bit ships nothing "
-        "from there; Falco, its rules and the application work."
-    )
 
 
 def role_arn(target: Target) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.aws import answer_or_none, refusal
-from labkit.errors import StepError
+from labkit.aws import NoClusterError, answer_or_none, refusal
+from labkit.errors import LabError, StepError
 from labkit.kube.access import Access, of, to_roll_out
 from labkit.kube.objects import rollout_unmet
 from labkit.kube.rollout import unwell, wait_rollout
@@ -19,6 +19,29 @@ AGENT_NAMESPACE = "kube-system"
 AUDIENCE = "pods.eks.amazonaws.com"
 VARIABLE = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 """What EKS gives to pods of a service account with an association."""
+
+
+def foreign_tokens(target: Target) -> str:
+    """Why pods of a kubeconfig context get no role: it isn't the EKS cluster's. Empty if it is, or that is unknown."""
+    settings = target.settings
+    if not settings.context:
+        return ""
+    try:
+        found = target.kube.request("GET", "/.well-known/openid-configuration")
+    except LabError:
+        return ""
+    own = str(found.get("issuer", "")) if isinstance(found, dict) else ""
+    try:
+        known = str(target.cluster.get("identity", {}).get("oidc", {}).get("issuer", ""))
+    except NoClusterError:
+        known = ""
+    if not own or own.rstrip("/") == known.rstrip("/"):
+        return ""
+    return (
+        f"Context {settings.context} is not EKS cluster {settings.cluster} of this account: its tokens are from {own}, "
+        "which AWS doesn't trust, so neither IRSA nor EKS Pod Identity gives its pods a role. Fluent Bit ships nothing "
+        "from there; Falco, its rules and the application work."
+    )
 
 
 def associations(target: Target) -> Iterator[dict[str, Any]]:
@@ -179,6 +202,10 @@ class Agent(AwsPart):
     def create(self, target: Target) -> None:
         from botocore.exceptions import ClientError
 
+        if why := foreign_tokens(target):
+            raise StepError(
+                why, hint="Set LABKIT_CONTEXT to the EKS cluster's, or to nothing; or leave Fluent Bit out."
+            )
         try:
             target.aws.client("eks").create_addon(clusterName=target.settings.cluster, addonName=self.name, tags=TAGS)
         except ClientError as error:

@@ -189,6 +189,8 @@ def test_labels_and_what_holds_an_object() -> None:
     blocked = {"type": "NamespaceDeletionContentFailure", "status": "True", "message": "pods are left"}
     assert held_by({**item, "status": {"conditions": [blocked]}}) == "finalizer mine; pods are left"
     assert held_by({**item, "status": {"conditions": [{**blocked, "status": "False"}]}}) == "finalizer mine"
+    alone = {**item, "metadata": {"name": "x"}, "spec": {"finalizers": ["kubernetes"]}}
+    assert held_by(alone) == "no controller of the cluster has begun to empty it"
 
 
 def test_a_daemon_set_without_nodes_runs_nowhere() -> None:
