@@ -4,6 +4,7 @@ pod security, limits and quotas."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ekslab import names
 from ekslab.kubernetes.objects import pod_security, quota
@@ -202,12 +203,14 @@ class Admission:
         namespace = self._store.get(r.NAMESPACES, "", obj["metadata"]["namespace"])
         labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
         is_pod = resource is r.PODS
-        spec = obj["spec"] if is_pod else obj["spec"]["template"]["spec"]
+        holder = obj if is_pod else obj["spec"]["template"]
+        notes = (holder.get("metadata") or {}).get("annotations") or {}
+        broken = partial(pod_security.violations, holder["spec"], annotations=notes, is_pod=is_pod)
         if is_pod:
             wanted, version = pod_security.level(labels, "enforce")
-            if found := pod_security.violations(spec, wanted):
+            if found := broken(wanted):
                 why = f'violates PodSecurity "{wanted}:{version}": {", ".join(found)}'
                 raise forbidden(r.PODS, obj["metadata"].get("name", ""), why)
         wanted, version = pod_security.warn_level(labels)
-        if found := pod_security.violations(spec, wanted):
+        if found := broken(wanted):
             warnings.append(f'would violate PodSecurity "{wanted}:{version}": {", ".join(found)}')

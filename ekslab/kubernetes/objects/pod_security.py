@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from ekslab.kubernetes.objects.errors import Cause
@@ -11,6 +12,9 @@ from ekslab.kubernetes.objects.resources import Object, name_of
 
 LEVELS = ("privileged", "baseline", "restricted")
 
+_APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+"""What annotations of AppArmor profiles begin with; a container's name follows."""
+_PROFILES = ("", "runtime/default")
 _PREFIX = "pod-security.kubernetes.io/"
 _VERSION = re.compile(r"latest|v1\.(0|[1-9][0-9]*)")
 _REASON = re.compile(r" \(.*\)$")  # what is in parentheses says where
@@ -119,12 +123,18 @@ def images(spec: Object) -> list[tuple[str, str]]:
     return [(container.get("name", ""), container.get("image", "")) for container in _containers(spec)]
 
 
-def violations(spec: Object, wanted: str) -> list[str]:
-    """One sentence per broken rule of a level, in the order in which the controller names them; empty if it is met."""
+def violations(
+    spec: Object, wanted: str, annotations: Mapping[str, str] | None = None, *, is_pod: bool = True
+) -> list[str]:
+    """One sentence per broken rule of a level, in the order in which the controller names them; empty if it is met.
+
+    `annotations` are the pod's or the template's: an AppArmor profile can be there. A pod's is copied into its spec.
+    """
+    app_armor = partial(_app_armor, annotations=annotations or {}, is_pod=is_pod)
     checks: Iterable[Callable[[Object], str]] = {
         "privileged": (),
         "baseline": (
-            _app_armor,
+            app_armor,
             _capabilities_baseline,
             _host_namespaces,
             _host_path,
@@ -135,7 +145,7 @@ def violations(spec: Object, wanted: str) -> list[str]:
             _sysctls,
         ),
         "restricted": (
-            _app_armor,
+            app_armor,
             _host_namespaces,
             _host_ports,
             _privileged,
@@ -263,9 +273,25 @@ def _setters(spec: Object, is_bad: Callable[[Object], bool]) -> str:
     return " and ".join([*pod, *([_named("container", used)] if used else [])])
 
 
-def _app_armor(spec: Object) -> str:
-    who = _setters(spec, lambda context: (context.get("appArmorProfile") or {}).get("type") == "Unconfined")
-    return f'forbidden AppArmor profile ({who} must not set AppArmor profile type to "Unconfined")' if who else ""
+def _app_armor(spec: Object, annotations: Mapping[str, str], is_pod: bool) -> str:
+    named = {key: value for key, value in annotations.items() if key.startswith(_APP_ARMOR)}
+    bad = {key: value for key, value in named.items() if value not in _PROFILES and not value.startswith("localhost/")}
+
+    def type_of(holder: Object) -> str:
+        copied = bad.get(f"{_APP_ARMOR}{holder.get('name')}") if is_pod else None
+        given = (_security(holder).get("appArmorProfile") or {}).get("type", "")
+        return given or ("Unconfined" if copied == "unconfined" else "")
+
+    used = [container["name"] for container in _containers(spec) if type_of(container) == "Unconfined"]
+    who = ["pod"] if (_security(spec).get("appArmorProfile") or {}).get("type") == "Unconfined" else []
+    who += [_named("container", used)] if used else []
+    values = ['"Unconfined"'] if who else []
+    if bad:
+        who.append("annotation" if len(bad) == 1 else "annotations")
+        values += [f'"{key}="{value}""' for key, value in sorted(bad.items())]
+    noun = "profile" if len(values) == 1 else "profiles"
+    said = f"{' and '.join(who)} must not set AppArmor profile type to {', '.join(values)}"
+    return f"forbidden AppArmor {noun} ({said})" if who else ""
 
 
 def _selinux(spec: Object) -> str:

@@ -240,7 +240,8 @@ def test_least_privileges_are_four_capabilities_that_pod_security_still_refuses(
     container = template["spec"]["containers"][0]
     assert container["securityContext"] == {"capabilities": {"add": ["BPF", "SYS_RESOURCE", "PERFMON", "SYS_PTRACE"]}}
     assert template["metadata"]["annotations"]["container.apparmor.security.beta.kubernetes.io/falco"] == "unconfined"
-    said = " ".join(violations(template["spec"], "baseline"))
+    said = " ".join(violations(template["spec"], "baseline", template["metadata"]["annotations"], is_pod=False))
+    assert "forbidden AppArmor profile (annotation" in said
     assert "hostPath volumes" in said
     assert '"BPF", "PERFMON", "SYS_PTRACE", "SYS_RESOURCE"' in said
     assert "privileged" not in said

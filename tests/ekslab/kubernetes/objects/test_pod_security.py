@@ -211,3 +211,24 @@ def test_labels_that_name_no_level_are_wrong() -> None:
         (f"metadata.labels[{prefix}enforce]", 'Invalid value: "foo": must be one of privileged, baseline, restricted'),
         (f"metadata.labels[{prefix}audit-version]", 'Invalid value: "v2": must be "latest" or "v1.x"'),
     ]
+
+
+ANNOTATION = "container.apparmor.security.beta.kubernetes.io/c"
+
+
+@pytest.mark.parametrize(
+    ("is_pod", "said"),
+    [
+        # As kube-apiserver 1.35 answers for a pod, whose annotation it copies into the spec, and for a template.
+        (True, 'profiles (container "c" and annotation must not set AppArmor profile type to "Unconfined", "'),
+        (False, 'profile (annotation must not set AppArmor profile type to "'),
+    ],
+)
+def test_an_app_armor_profile_can_be_in_an_annotation(is_pod: bool, said: str):
+    found = violations(HARMLESS, "baseline", {ANNOTATION: "unconfined"}, is_pod=is_pod)
+    assert found == [f'forbidden AppArmor {said}{ANNOTATION}="unconfined"")']
+
+
+@pytest.mark.parametrize("profile", ["runtime/default", "localhost/falco"])
+def test_other_app_armor_profiles_are_allowed(profile: str):
+    assert violations(HARMLESS, "baseline", {ANNOTATION: profile}) == []
