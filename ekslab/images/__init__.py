@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def registry(rules: Path | None = None) -> ImageRegistry:
     """All images. `rules` is a folder with upstream rule files; those that exist replace the lab's own."""
-    from ekslab.images import falco, fluent_bit, nginx, pod_identity_agent
+    from ekslab.images import agnhost, falco, fluent_bit, nginx, pod_identity_agent
     from ekslab.node import ImageRegistry
 
-    return ImageRegistry([nginx.image(), fluent_bit.image(), pod_identity_agent.image(), *falco.images(rules)])
+    return ImageRegistry(
+        [nginx.image(), fluent_bit.image(), pod_identity_agent.image(), agnhost.image(), *falco.images(rules)]
+    )

@@ -72,6 +72,7 @@ class Cluster:
         certificate = certificate or ServerCertificate.for_loopback().certificate
         self._namespaces = Namespaces(self.registry, certificate.decode())
         self._networks = list({id(node.network): node.network for node in nodes}.values())
+        self.admission.webhooks.programs = [network.instant for network in self._networks]
         self._controllers: list[Controller] = [
             self._namespaces,
             Garbage(self.registry),

@@ -34,6 +34,8 @@ class Network:
 
     def __init__(self) -> None:
         self._served: list[_Served] = []
+        self.instant: dict[tuple[str, int], Callable[[HttpRequest], HttpResponse | None]] = {}
+        """What programs answer without waiting for anything, for admission, which is one step; None is no answer."""
         self._listeners: dict[tuple[str, int], Handler] = {}
         self._accepting: dict[tuple[str, int], Accept] = {}
         self._names: dict[str, str] = {}

@@ -20,7 +20,7 @@ WORKSHOP_LABELS = {"app.kubernetes.io/part-of": "falco-workshop"}
 
 # What has to exist before what: the order in which Helm installs, as far as the workshop's kinds go.
 ORDER = (
-    *("Namespace", "NetworkPolicy", "ResourceQuota", "ServiceAccount", "Secret", "ConfigMap"),
+    *("Namespace", "NetworkPolicy", "ResourceQuota", "LimitRange", "ServiceAccount", "Secret", "ConfigMap"),
     *("CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Service"),
     *("DaemonSet", "Pod", "ReplicaSet", "Deployment", "StatefulSet", "Job"),
 )

@@ -43,6 +43,7 @@ _UNHEALTHY = {"Unhealthy", "ProbeWarning"}
 _DISRUPTED = {"DeletionByTaintManager", "EvictionByEvictionAPI", "PreemptionByScheduler", "TerminationByKubelet"}
 _DOUBT = 2.0
 """Seconds that a pod may take to start before its events are read."""
+_EARLIEST = "1970-01-01T00:00:00Z"
 _OVERDUE = 10.0
 """Seconds after its grace period that a pod may take to end."""
 _LOG_LINES, _SHOWN_LINES = 40, 5
@@ -317,7 +318,10 @@ def _refusal(client: Client, item: Object, since: dt.datetime) -> Problem | None
     second = since.replace(microsecond=0)  # times of conditions and events are in whole seconds
     for condition in item.get("status", {}).get("conditions", []):
         refused = (condition["type"], condition["status"]) == ("ReplicaFailure", "True")
-        if refused and dt.datetime.fromisoformat(condition["lastTransitionTime"]) >= second:
+        if refused and (
+            dt.datetime.fromisoformat(condition["lastTransitionTime"]) >= second
+            or _refused_again(client, item, condition["message"], second)
+        ):
             said = condition["message"].removeprefix("Error creating: ")
             return Problem("", "", condition["reason"], said, namespace=item["metadata"]["namespace"])
     status = item.get("status", {})
@@ -333,6 +337,18 @@ def _refusal(client: Client, item: Object, since: dt.datetime) -> Problem | None
         return None
     said = last["message"].removeprefix("Error creating: ")
     return Problem("", "", last["reason"], said, namespace=item["metadata"]["namespace"])
+
+
+def _refused_again(client: Client, item: Object, message: str, since: dt.datetime) -> bool:
+    """Whether a pod of a Deployment was refused after `since`, too: the condition has the time of the first refusal."""
+    meta = item["metadata"]
+    events = client.list("Event", meta["namespace"], fields="reason=FailedCreate,involvedObject.kind=ReplicaSet")
+    return any(
+        event["involvedObject"]["name"].startswith(f"{meta['name']}-")
+        and event["message"].removeprefix("Error creating: ") == message
+        and dt.datetime.fromisoformat(event.get("lastTimestamp") or _EARLIEST) > since
+        for event in events
+    )
 
 
 def pod_problems(client: Client, pod: Object, *, crashed: bool = False, briefly: bool = False) -> Sequence[Problem]:

@@ -14,6 +14,7 @@ from ekslab.kubernetes.objects.pod_identity import containers_of, give_identity
 from ekslab.kubernetes.objects.resources import Object, Resource
 from ekslab.kubernetes.objects.store import Store
 from ekslab.kubernetes.objects.validation import formats
+from ekslab.kubernetes.objects.webhooks import Webhooks
 
 _API_ACCESS_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -26,6 +27,7 @@ class Admission:
     def __init__(self, store: Store, region: str) -> None:
         self._store = store
         self._region = region
+        self.webhooks = Webhooks(store)
         self.associated: Callable[[str, str], bool] = lambda namespace, account: False
         """Whether EKS has a Pod Identity association for a service account."""
 
@@ -39,6 +41,7 @@ class Admission:
             self._priority(obj)
             self._runtime_class(obj)
             quota.default_limits(self._store, obj)
+        self.webhooks.call("mutating", resource, obj, None)
 
     def admit_update(self, resource: Resource, obj: Object, old: Object) -> None:
         """Changes what is to replace `old` in place, before it is validated."""
@@ -47,6 +50,7 @@ class Admission:
             for name in ("priority", "preemptionPolicy"):
                 if obj["spec"].get(name) is None and name in old["spec"]:
                     obj["spec"][name] = old["spec"][name]
+        self.webhooks.call("mutating", resource, obj, old)
 
     @staticmethod
     def _runtime_class(pod: Object) -> None:
@@ -69,6 +73,7 @@ class Admission:
             self._pod_security(resource, obj, warnings)
         if resource is r.PODS and old is None:
             quota.check_limits(self._store, obj)
+        self.webhooks.call("validating", resource, obj, old)
         quota.check_quotas(self._store, resource, obj, old)
 
     def _check_namespace(self, resource: Resource, obj: Object) -> None:

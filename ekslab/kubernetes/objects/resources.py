@@ -164,6 +164,14 @@ POD_DISRUPTION_BUDGETS = Resource(
     spec_fields=_SPEC,
 )  # fmt: skip
 PRIORITY_CLASSES = Resource("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False, short_names=("pc",))
+_ADMISSION = "admissionregistration.k8s.io"
+MUTATING_WEBHOOK_CONFIGURATIONS = Resource(
+    _ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", False, spec_fields=("webhooks",)
+)
+VALIDATING_WEBHOOK_CONFIGURATIONS = Resource(
+    _ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", False,
+    spec_fields=("webhooks",),
+)  # fmt: skip
 SELF_SUBJECT_ACCESS_REVIEWS = Resource(
     "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False, verbs=_REVIEW
 )
@@ -191,6 +199,8 @@ RESOURCES: tuple[Resource, ...] = (
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    MUTATING_WEBHOOK_CONFIGURATIONS,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
     CONTROLLER_REVISIONS,
     DAEMON_SETS,
     DEPLOYMENTS,
@@ -237,10 +247,8 @@ LACKED: tuple[Resource, ...] = (
         "ReplicationController replicationcontrollers,rc",
     ),
     *_lacked(
-        "admissionregistration.k8s.io", "v1", "+MutatingWebhookConfiguration mutatingwebhookconfigurations",
-        "+ValidatingAdmissionPolicy validatingadmissionpolicies",
+        "admissionregistration.k8s.io", "v1", "+ValidatingAdmissionPolicy validatingadmissionpolicies",
         "+ValidatingAdmissionPolicyBinding validatingadmissionpolicybindings",
-        "+ValidatingWebhookConfiguration validatingwebhookconfigurations",
     ),
     *_lacked("apiextensions.k8s.io", "v1", "+CustomResourceDefinition customresourcedefinitions,crd,crds"),
     *_lacked("apiregistration.k8s.io", "v1", "+APIService apiservices"),

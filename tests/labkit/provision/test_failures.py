@@ -32,7 +32,7 @@ def lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Patience.__init__
-    monkeypatch.setattr(Patience, "__init__", lambda self, seconds, hopeless=None: original(self, 0.5, hopeless))
+    monkeypatch.setattr(Patience, "__init__", lambda self, seconds, hopeless=None: original(self, 0.2, hopeless))
 
 
 def patch(lab: Lab, api_version: str, kind: str, namespace: str, name: str, body: dict[str, Any]) -> None:
@@ -366,3 +366,83 @@ def test_a_namespace_that_is_being_deleted_takes_nothing_new(lab: Lab) -> None:
     assert "kubectl get namespace going -o yaml" in caught.value.hint
     patch(lab, "v1", "ConfigMap", "going", "held", {"metadata": {"finalizers": None}})
     lab.kube.wait_gone({**space, "metadata": {"name": "going"}})
+
+
+def webhook(kind: str = "Validating", **client: Any) -> dict[str, Any]:
+    """A configuration that sends new pods of namespace `default` to one webhook, `gate.example.com`."""
+    rule = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
+    only = {"matchLabels": {"kubernetes.io/metadata.name": "default"}}
+    hook = {"name": "gate.example.com", "rules": [rule], "clientConfig": client, "namespaceSelector": only}
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": f"{kind}WebhookConfiguration",
+        "metadata": {"name": "gate"},
+        "webhooks": [{**hook, "sideEffects": "None", "admissionReviewVersions": ["v1"]}],
+    }
+
+
+@pytest.fixture(scope="module")
+def gate(lab: Lab) -> Lab:
+    """A lab in which a webhook's program runs, behind Service `gate` of namespace `gate`."""
+    program = deployment("gate", image="registry.k8s.io/e2e-test-images/agnhost:2.53", args=["webhook"])
+    program["metadata"]["namespace"] = "gate"
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "gate", "namespace": "gate"},
+        "spec": {"selector": {"app": "gate"}, "ports": [{"port": 443, "targetPort": 8444}]},
+    }
+    empty = {**service, "metadata": {"name": "empty", "namespace": "gate"}, "spec": {"ports": [{"port": 443}]}}
+    closed = {**service, "metadata": {"name": "closed", "namespace": "gate"}}
+    closed["spec"] = {"selector": {"app": "gate"}, "ports": [{"port": 443, "targetPort": 9999}]}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gate"}}
+    lab.kube.apply([space, program, service, empty, closed])
+    wait_rollout(lab.kube, "Deployment", "gate", "gate", timeout=TIMEOUT)
+    return lab
+
+
+@pytest.mark.parametrize(
+    ("kind", "service", "path", "cause", "said"),
+    [
+        ("Validating", "gate", "/always-deny", "webhook-denied", "denied the request: this webhook denies all"),
+        ("Mutating", "gate", "/always-deny", "webhook-denied", "denied the request: this webhook denies all"),
+        ("Validating", "gate", "/always-allow-delay-5s", "webhook-unreachable", "context deadline exceeded"),
+        ("Validating", "none", "/", "webhook-unreachable", 'service "none" not found'),
+        ("Validating", "empty", "/", "webhook-unreachable", 'no endpoints available for service "empty"'),
+        ("Mutating", "closed", "/", "webhook-unreachable", ":9999: connect: connection refused"),
+    ],
+)
+def test_pods_that_an_admission_webhook_refuses_or_keeps(
+    gate: Lab, kind: str, service: str, path: str, cause: str, said: str
+) -> None:
+    configuration = webhook(kind, service={"name": service, "namespace": "gate", "path": path})
+    with applied(gate, configuration), applied(gate, deployment()):
+        assert found(gate, cause).what in (message := failure(gate).message)
+        assert said in message
+        assert "gate.example.com" in message
+        with applied(gate, {**deployment("d"), "kind": "DaemonSet"}):
+            assert said in failure(gate, "DaemonSet", "d").message
+        gate.kube.delete([configuration])
+        wait_rollout(gate.kube, "Deployment", "w", "default", timeout=TIMEOUT)
+
+
+def test_a_webhook_lets_through_what_it_does_not_mind(gate: Lab) -> None:
+    configuration = webhook(service={"name": "gate", "namespace": "gate", "path": "/pods"})
+    with applied(gate, configuration), applied(gate, deployment()):
+        wait_rollout(gate.kube, "Deployment", "w", "default", timeout=TIMEOUT)
+
+
+def test_quotas_and_limit_ranges(lab: Lab) -> None:
+    meta = {"name": "small", "namespace": "default"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta}
+    limits = {"apiVersion": "v1", "kind": "LimitRange", "metadata": meta}
+    most = {"limits": [{"type": "Container", "max": {"memory": "64Mi"}}]}
+    for refuser, cause, said in (
+        ({**quota, "spec": {"hard": {"pods": "0"}}}, "quota", "pods=1 is asked for, pods=0 of pods=0 is in use"),
+        ({**quota, "spec": {"hard": {"limits.cpu": "1"}}}, "quota-needs-limits", "every container to say limits.cpu"),
+        ({**limits, "spec": most}, "limit-range", "maximum memory usage per Container is 64Mi"),
+    ):  # fmt: skip
+        big = deployment(resources={"limits": {"memory": "128Mi"}})
+        with applied(lab, refuser, big):
+            assert found(lab, cause)
+            assert said in failure(lab).message
