@@ -14,6 +14,7 @@ from functools import partial
 from html import escape
 from typing import Any
 
+from falcorules import markup
 from labkit.aws import translated_errors
 from labkit.errors import LabError
 from labkit.provision.preflight import account, cluster, nodes, permissions, plan, quotas
@@ -66,7 +67,10 @@ class Preflight:
         )
         title = f"{'Ready' if self.passed else 'Not ready'}{': ' if counts else ''}{', '.join(counts)}"
         columns = ("subject", "check", "result", "found", "what to do")
-        rows = tuple((f.subject, f.what, f.result, f.found, f.hint) for f in self.findings)
+        subjects = [finding.subject for finding in self.findings]
+        # A subject is named once; it is clear what the lines below it are about.
+        named = [now if now != before else "" for before, now in zip(["", *subjects], subjects, strict=False)]
+        rows = tuple((name, f.what, f.result, f.found, f.hint) for name, f in zip(named, self.findings, strict=True))
         tables = [Table(title, columns, rows)]
         made = [(i.step, i.state, _several(i)) for i in _by_kind(self.plan) if i.state in ("will be made", "made")]
         if made:
@@ -79,8 +83,10 @@ class Preflight:
         return "\n\n".join(map(repr, self.tables))
 
     def _repr_html_(self) -> str:
-        """Findings, and the other tables folded."""
+        """Findings with what to do below them, and the other tables folded."""
         findings, *others = self.tables
+        rows = tuple((*row[:3], _with_hint(*row[3:])) for row in findings.rows)
+        findings = replace(findings, columns=findings.columns[:4], rows=rows)
         folded = "".join(
             f"<details><summary>{escape(table.title)}</summary>{replace(table, title='')._repr_html_()}</details>"
             for table in others
@@ -158,12 +164,13 @@ def _findings(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding
 
 
 def _without_repetition(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Of blockers that say the same (no Helm, a cluster that doesn't answer), the first."""
+    """By subject; of blockers that say the same (no Helm, a cluster that doesn't answer), the first."""
     first: dict[str, Finding] = {}
     for finding in findings:
         key = finding.found if finding.result == "blocker" else f"{finding.subject}: {finding.what}"
         first.setdefault(key, finding)
-    return tuple(first.values())
+    subjects = list(dict.fromkeys(finding.subject for finding in first.values()))
+    return tuple(sorted(first.values(), key=lambda finding: subjects.index(finding.subject)))
 
 
 def _together(steps: list[Step]) -> list[list[Step]]:
@@ -189,6 +196,10 @@ def _priced(chosen: Chosen) -> tuple[tuple[tuple[str, str, str], ...], str]:
     return plan.hourly(
         chosen.target, chosen.steps, extended=extended
     ), f"list prices, {about['region']}, {about['date']}"
+
+
+def _with_hint(found: str, hint: str) -> str:
+    return markup.Html(f"{markup.escaped(found)}<br><b>→</b> {markup.with_code(hint)}") if hint else found
 
 
 def _by_kind(planned: Iterable[Planned]) -> list[Planned]:

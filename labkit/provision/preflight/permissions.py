@@ -151,7 +151,7 @@ def _reason(result: Any) -> str:
         return "denied by the permissions boundary"
     if result["EvalDecision"] == "explicitDeny":
         named = ", ".join(statement.get("SourcePolicyId", "?") for statement in result.get("MatchedStatements", []))
-        return f"denied by {named or 'a policy'}"
+        return f"denied by {f'policy {named}' if named else 'a policy'}"
     return ""
 
 

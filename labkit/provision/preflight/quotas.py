@@ -63,9 +63,9 @@ def quotas(target: Target, planned: Iterable[Planned]) -> Iterator[Finding]:
         elif will > NEAR * most and most > 2:  # of two, the last one is no warning
             yield warning(_QUOTAS, what, found, f"Room for {most - used} more. {_more(quota)}")
         else:
-            fine.append(f"{what} {'' if complete else '> '}{used:,}+{needed[kind]} of {most:,}{source}")
+            fine.append(f"{what}: {'' if complete else 'more than '}{used:,} of {most:,}{source}, {needed[kind]} more")
     if fine:
-        yield ok(_QUOTAS, "room", ", ".join(fine))
+        yield ok(_QUOTAS, "room", "; ".join(fine))
 
 
 def _more(quota: Mapping[str, Any]) -> str:

@@ -80,7 +80,7 @@ def test_other_chapters_need_less(lab: Lab, person: Callable[..., Lab]) -> None:
 def test_who_denies_is_said(lab: Lab, person: Callable[..., Lab]) -> None:
     deny = {"Effect": "Deny", "Action": "logs:CreateLogGroup", "Resource": "*"}
     finding = aws(person(ALL, deny), "01")["in AWS, step log-group"]
-    assert finding.found == "may not logs:CreateLogGroup (denied by own)"
+    assert finding.found == "may not logs:CreateLogGroup (denied by policy own)"
     iam, account = lab.aws.client("iam"), lab.aws.identity.account_id
     document = {"Version": "2012-10-17", "Statement": [{**ALL, "Action": ["iam:*", "eks:*"]}]}
     made = iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(document))["Policy"]["Arn"]

@@ -39,15 +39,19 @@ def test_what_is_needed_fits_into_the_quotas_of_a_new_account(lab: Lab) -> None:
     findings = found(lab)
     assert {finding.result for finding in findings.values()} == {"ok"}
     room = findings["room"].found
-    for said in ("IAM roles 2+2 of 1,000", "OIDC providers 0+1 of 100", "metric filters of a log group 0+4 of 100"):
+    for said in (
+        "IAM roles: 2 of 1,000, 2 more",
+        "OIDC providers: 0 of 100, 1 more",
+        "metric filters of a log group: 0 of 100, 4 more",
+    ):
         assert said in room
-    assert "alarms 0+2 of 5,000 (default)" in room  # which Service Quotas doesn't have
+    assert "alarms: 0 of 5,000 (default), 2 more" in room  # which Service Quotas doesn't have
     assert findings["concurrent executions of functions"].found == "1,000 of 1,000 unreserved"
 
 
 def test_chapters_need_what_their_steps_make(lab: Lab) -> None:
     assert found(lab, "03")["room"].found == (
-        "IAM roles 2+1 of 1,000, OIDC providers 0+1 of 100, log groups 0+1 of 1,000,000"
+        "IAM roles: 2 of 1,000, 1 more; OIDC providers: 0 of 100, 1 more; log groups: 0 of 1,000,000, 1 more"
     )
     assert found(lab, "00") == {}
 
@@ -57,7 +61,7 @@ def test_chapters_need_what_their_steps_make(lab: Lab) -> None:
     [
         ({"iam__L-FE177D64": 3}, "IAM roles", "blocker", "2 of 3, 2 more needed"),
         ({"iam__L-FE177D64": 4}, "IAM roles", "warning", "2 of 4, 2 more needed"),
-        ({"iam__L-FE177D64": 5}, "room", "ok", "IAM roles 2+2 of 5"),
+        ({"iam__L-FE177D64": 5}, "room", "ok", "IAM roles: 2 of 5, 2 more"),
         ({"logs__L-C7B9AAAB": 1}, "log groups", "blocker", "0 of 1, 2 more needed"),
         ({"sns__L-61103206": 0.5}, "SNS topics", "blocker", "0 of 0, 1 more needed"),
         ({"lambda__L-B99A9384": 10}, "concurrent executions of functions", "ok", "10 of 10"),
@@ -101,7 +105,7 @@ def test_counting_ends_where_it_would_take_too_long(lab: Lab, monkeypatch: pytes
     sns = lab.aws.client("sns")
     arns = [sns.create_topic(Name=f"topic-{number}")["TopicArn"] for number in range(101)]
     try:
-        assert "SNS topics > 100+1 of 100,000" in found(lab)["room"].found
+        assert "SNS topics: more than 100 of 100,000, 1 more" in found(lab)["room"].found
     finally:
         for arn in arns:
             sns.delete_topic(TopicArn=arn)
@@ -112,7 +116,9 @@ def test_quotas_that_may_not_be_asked_for_are_the_documented_ones(lab: Lab, pers
     planned = [Planned("x", kind, "x", "will be made") for kind in ("IAM role", "OIDC provider", "log group")]
     other = person({"Effect": "Allow", "Action": allowed, "Resource": "*"})
     findings = {finding.what: finding for finding in module.quotas(other.target, planned)}
-    assert findings["room"].found == "IAM roles 3+1 of 1,000 (default), OIDC providers 0+1 of 100 (default)"
+    assert (
+        findings["room"].found == "IAM roles: 3 of 1,000 (default), 1 more; OIDC providers: 0 of 100 (default), 1 more"
+    )
     assert (findings["log groups"].result, "can't be counted" in findings["log groups"].found) == ("warning", True)
     assert "workshop-preflight" in findings["log groups"].hint
 
