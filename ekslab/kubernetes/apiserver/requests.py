@@ -124,7 +124,8 @@ def attributes(request: Request, target: Target | None) -> Attributes:
         target.resource.group,
         target.resource.plural,
         target.subresource,
-        target.namespace,
+        # A namespace is in itself: a RoleBinding in it may give the right to get it.
+        target.name if target.resource is r.NAMESPACES else target.namespace,
         target.name,
     )
 

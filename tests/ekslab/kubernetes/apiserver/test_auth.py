@@ -23,9 +23,12 @@ def test_a_caller_of_aws_may_what_its_access_policies_say_and_another_is_refused
     assert client.CoreV1Api(running.api_client("k8s-aws-v1.alice")).list_node().items
     bob = client.CoreV1Api(running.api_client("k8s-aws-v1.bob"))
     bob.list_namespaced_pod("default")
+    bob.read_namespace("default")  # a namespace is in itself
     for call, status in (
         (bob.list_node, 403),
         (lambda: bob.list_namespaced_pod("kube-system"), 403),
+        (lambda: bob.read_namespace("kube-system"), 403),
+        (bob.list_namespace, 403),
         (client.CoreV1Api(running.api_client("k8s-aws-v1.robot")).list_node, 401),
     ):
         with pytest.raises(ApiException) as error:
