@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from labkit.errors import StepError
+from labkit.errors import LabError, StepError
 from labkit.kube.rollout import Patience, Problem, pod_problems, pods_of, problems, unwell, wait_rollout
 
 PODS, EVENTS = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/events"
@@ -348,3 +350,70 @@ def test_a_status_reports_a_container_between_two_crashes_and_a_wait_leaves_it_t
     assert not Patience(0.0).ended(problems(kube, item), [])
     api.put(PODS, pod("p", {**again, "ready": True}))
     assert unwell(kube, item) == "0 of 1 pods are ready"
+
+
+def test_an_api_server_that_is_away_for_a_moment_is_waited_for(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = (503, {"message": "the server is currently unable to handle the request"})
+    halfway, done = workload(updatedNumberScheduled=0), workload(**DONE)
+    wait(api, halfway, busy, (500, {"message": "etcdserver: leader changed"}), (0, None), halfway, done)
+    monkeypatch.setattr("labkit.kube.client.HELD_SECONDS", 0.3)
+    with pytest.raises(StepError, match="unable to handle the request"):
+        wait(api, halfway, busy)
+    with pytest.raises(LabError, match="does not answer"):
+        wait(api, halfway, (0, None))
+
+
+def test_credentials_that_expire_in_the_middle_end_the_wait_at_once(api: Any) -> None:
+    with pytest.raises(StepError, match="Unauthorized") as caught:
+        wait(api, workload(updatedNumberScheduled=0), (401, {"message": "Unauthorized", "reason": "Unauthorized"}))
+    assert "get new ones" in caught.value.hint
+
+
+def test_what_is_wrong_is_shown_while_waiting(api: Any, stuck: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    @contextmanager
+    def waiting(label: str, timeout: float) -> Iterator[Any]:
+        yield shown.append
+
+    monkeypatch.setattr("labkit.kube.client.waiting", waiting)
+    wait(api, stuck, stuck, workload(**DONE))
+    assert shown[0] == "0 of 1 pods are ready; Container c starts and ends with an error."
+
+
+def test_pods_with_the_same_problem_are_named_once(api: Any) -> None:
+    label = "controller-revision-hash"
+    api.put(f"{APPS}/controllerrevisions", version("a", "u", label, "x", revision=1))
+    api.put(PODS, *(pod(f"p{number:02}", waiting("ErrImagePull"), **{label: "x"}) for number in range(30)))
+    with pytest.raises(StepError, match="did not roll out") as caught:
+        wait(api, workload(updatedNumberScheduled=1), patience=0.0)
+    assert "pod p00, container c: ErrImagePull: it is ErrImagePull (and 29 pods more)" in caught.value.message
+    assert caught.value.message.count("\n") == 2
+
+
+def test_a_pod_on_a_node_that_is_gone_or_was_evicted(api: Any) -> None:
+    kube = api.kube()
+    on_node = {**pod(conditions=({**READY, "status": "False"},)), "spec": {"nodeName": "n"}}
+    on_node["status"]["containerStatuses"] = [{"name": "c", "ready": False, "state": {"running": {}}}]
+    api.answers["GET /api/v1/nodes/n"] = (404, {"message": "none"})
+    (found,) = pod_problems(kube, on_node)
+    assert (found.reason, found.cause and found.cause.name) == ("NodeGone", "node-gone")
+    evicted = pod()
+    evicted["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+    (found,) = pod_problems(kube, evicted)
+    assert found.cause is not None
+    assert found.cause.name == "evicted"
+    going = pod(conditions=({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"},))
+    going["metadata"]["deletionTimestamp"] = LATE
+    (found,) = pod_problems(kube, going)
+    assert found.reason == "DeletionByTaintManager"
+
+
+def test_an_image_that_an_older_kubelet_backs_off_from_has_its_reason_in_an_event(api: Any) -> None:
+    said = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}
+    back_off = {"name": "c", "state": {"waiting": said}}
+    why = 'Failed to pull image "x": no match for platform in manifest: not found'
+    api.put(EVENTS, event("a", "Failed", message=why), event("b", "Failed", message="Error: ImagePullBackOff"))
+    (found,) = pod_problems(api.kube(), pod("p", back_off))
+    assert found.cause is not None
+    assert found.cause.name == "image-platform"
