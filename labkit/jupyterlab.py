@@ -81,7 +81,7 @@ def start_over(chapters: tuple[str, ...]) -> None:
 
 def environment_of(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The environment of a JupyterLab on the target, and its terminals' shell."""
-    return on_embedded(settings, environ) if settings.target == "embedded" else _own()
+    return on_embedded(settings, environ) if settings.target == "embedded" else _own(settings.profile)
 
 
 def on_embedded(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -96,10 +96,16 @@ def on_embedded(settings: Settings, environ: Mapping[str, str]) -> tuple[dict[st
     return environ | {"ENV": rc, "ZDOTDIR": str(environment.SHELL), "SHELL": shell}, starts
 
 
-def _own() -> tuple[dict[str, str], list[str]]:
-    """A person's own environment and shell. As in a terminal window, it isn't a login shell, which resets the PATH."""
+def _own(profile: str) -> tuple[dict[str, str], list[str]]:
+    """A person's own environment and shell. As in a terminal window, it isn't a login shell, which resets the PATH.
+
+    With a profile, commands typed there use it as labkit does: before keys in variables.
+    """
     environment.refuse_embedded()
     environ = environment.own().of_process(os.environ)
+    if profile:
+        keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        environ = {name: value for name, value in environ.items() if name not in keys} | {"AWS_PROFILE": profile}
     return environ, [_shell(environ)]
 
 

@@ -146,3 +146,13 @@ def test_a_shell_in_jupyterlab_does_not_read_what_leads_elsewhere(
         assert f"pid {embedded.pid}" in said
         assert f"[|{embedded.kubeconfig}|" in said
     assert sorted(path.name for path in environment.SHELL.iterdir()) == [".zshrc", "labconfig", "rc"]
+
+
+def test_commands_typed_on_eks_use_the_profile_that_labkit_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from labkit.jupyterlab import environment_of
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    environ, _ = environment_of(Settings.load({}, target="eks", profile="class"), os.environ)
+    assert (environ["AWS_PROFILE"], environ.get("AWS_ACCESS_KEY_ID")) == ("class", None)
+    environ, _ = environment_of(Settings.load({}, target="eks"), os.environ)
+    assert (environ.get("AWS_PROFILE"), environ["AWS_ACCESS_KEY_ID"]) == (None, "AKIDEXAMPLE")
