@@ -212,6 +212,84 @@ async def test_a_role_that_trusts_somebody_else_is_reported(lab: Any) -> None:
     assert "AccessDenied" not in log  # STS's reason, in XML, is in no line
 
 
+FOLDER = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+BY_AGENT = {
+    "AWS_REGION": "us-east-1",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": f"{FOLDER}/token",
+}
+
+
+async def test_credentials_come_from_the_agent_on_the_node_and_a_web_identity_goes_first(lab: Any) -> None:
+    await lab.grant()
+    arn = f"arn:aws:iam::{lab.aws.account_id}:role/fluent-bit"
+    keys = await lab.call(
+        "sts",
+        "assume_role_with_web_identity",
+        RoleArn=arn,
+        RoleSessionName="agent",
+        WebIdentityToken=lab.issuer.issue("logging", "fluent-bit", audience="sts.amazonaws.com", now=time.time()),
+    )
+    found = {key: keys["Credentials"][key] for key in ("AccessKeyId", "SecretAccessKey")}
+    found |= {"Token": keys["Credentials"]["SessionToken"], "Expiration": "2126-01-01T00:00:00Z"}
+    asked: list[str] = []
+
+    async def agent(request: HttpRequest) -> HttpResponse:
+        asked.append(request.header("authorization"))
+        return HttpResponse(200, {}, json.dumps(found).encode())
+
+    stop = lab.node.network.listen(f"169.254.170.23%{lab.node.ip}", 80, agent)
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit(env=BY_AGENT)
+    assert await lab.delivered() == [ALERT]
+    assert asked[0].count(".") == 2  # the token, as it is in the file
+    await lab.node.runtime.stop(shipper, grace=10.0)
+    asked.clear()
+    role = {"AWS_ROLE_ARN": arn, "AWS_WEB_IDENTITY_TOKEN_FILE": f"{FOLDER}/token"}
+    write_log(lab, '{"rule":"later"}')
+    await lab.fluent_bit(env=BY_AGENT | role)
+    await lab.delivered(2)
+    assert asked == []
+    stop()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            HttpResponse(403, {}, b"[1]: (AccessDeniedException): Unauthorized Exception!, fault: client\n"),
+            "[ warn] ContainerCredentialsLocalServer: Raw response: [1]: (AccessDeniedException): Unauthorized",
+        ),
+        (HttpResponse(200, {}, b"{}"), "[ warn] [aws_credentials] No cached credentials are available"),
+    ],
+)
+async def test_an_agent_without_credentials_is_reported_and_the_node_is_asked(
+    lab: Any, answer: HttpResponse, said: str
+) -> None:
+    async def agent(request: HttpRequest) -> HttpResponse:
+        return answer
+
+    stop = lab.node.network.listen(f"169.254.170.23%{lab.node.ip}", 80, agent)
+    write_log(lab, ALERT)
+    shipper = await lab.fluent_bit(lab.fluent_bit_config(end_soon), env=BY_AGENT)
+    await lab.until(lambda: any("could not sign request" in line for line in lab.log(shipper)))
+    log = "\n".join(lab.log(shipper))
+    assert said in log
+    assert "[ warn] [imds] unable to evaluate IMDS version\n" in log
+    stop()
+
+
+async def test_credentials_are_taken_from_this_node_only(lab: Any) -> None:
+    write_log(lab, ALERT)
+    env = BY_AGENT | {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://credentials.example/v1"}
+    shipper = await lab.fluent_bit(lab.fluent_bit_config(end_soon), env=env)
+    await lab.until(lambda: any("could not sign request" in line for line in lab.log(shipper)))
+    said = (
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI must be set to an https:// address, a link local IP address, or localhost"
+    )
+    assert f"[error] [aws credentials] {said}" in "\n".join(lab.log(shipper))
+
+
 async def test_expired_credentials_are_replaced(lab: Any) -> None:
     await lab.grant()
     write_log(lab, ALERT)
