@@ -556,7 +556,7 @@ class Lab:
         from labkit.provision.metric_filters import requests
         from labkit.respond import metrics
 
-        counters = metrics.counters(requests(self.target))
+        counters = metrics.counters(requests(self.target), self.settings.scope)
         by = next((name for name in alerts.columns if name not in ("period", "count")), "")
         if by not in counters or "count" not in alerts.columns:
             raise LabError(

@@ -43,7 +43,10 @@ def what_it_may_do(target: Target, predicted: Any) -> str:
     unclear = [name for name, may in predicted.items() if not isinstance(may, bool)]
     if unclear:
         raise Wrong(f"It has to be `True` or `False` for each. For “{unclear[0]}” it isn't.")
-    refused = poll(lambda: fluent_bit_role.tried_if_it_ships(target), "AWS to know the role", PATIENCE)
+    if target.settings.attendee:  # the role is everybody's, and nobody's to take on
+        refused: dict[str, str] | None = fluent_bit_role.as_the_policy_says()
+    else:
+        refused = poll(lambda: fluent_bit_role.tried_if_it_ships(target), "AWS to know the role", PATIENCE)
     if refused is None:
         raise Wrong('The role can\'t ship at present, so there is nothing to predict: run `lab.apply("fluent-bit")`.')
     wrong = [name for name in calls if predicted[name] == bool(refused[name])]
@@ -82,6 +85,10 @@ def mend_the_pipeline(target: Target, broken: Any) -> str:
         raise Wrong(f"`{short_repr(broken)}` is none of the links. {also}There are: {', '.join(LINKS)}.")
     if link != fault.link:
         raise Wrong(LINKS[link])
+    if target.settings.attendee:
+        return (
+            f"{fault.what}\n\nThere are {len(pipeline_faults.FAULTS)} such cases: run `break_a_link` again for another."
+        )
     if fault.there(target):
         raise Wrong(f"Right, it is the {link}. It isn't mended yet.")
     try:

@@ -30,6 +30,8 @@ class Fault:
     """Whether the link is still broken."""
     what: str
     """What was wrong, for those who have found the link."""
+    found: str
+    """What was seen where it was broken: for attendees of a class, whose pipeline is everybody's."""
 
 
 _made: list[Fault] = []
@@ -38,8 +40,14 @@ _made: list[Fault] = []
 def break_a_link(target: Target) -> Feedback:
     """Breaks a link of the pipeline, after repairing all; returns when that has taken effect.
 
-    It is the same one in each new Python process; called again, it is another one.
+    It is the same one in each new Python process; called again, it is another one. An attendee of a class is told of a
+    pipeline elsewhere: theirs is everybody's.
     """
+    if target.settings.attendee:
+        case = FAULTS[len(_made) % len(FAULTS)]
+        _made.append(case)
+        said = f"The pipeline here is everybody's, and works. In another one a canary got stuck. {case.found}"
+        return Feedback("your turn", "Elsewhere, a link is broken. Which one?", said)
     for step in STEPS.with_needs(["fluent-bit"]):
         step.apply(target)
     fault = FAULTS[len(_made) % len(FAULTS)]
@@ -113,6 +121,9 @@ FAULTS = (
         lambda target: not can_ship(target),
         "The role's policy had lost `logs:PutLogEvents`. Fluent Bit got credentials, and CloudWatch Logs refused its "
         "lines; it kept them and tried again and again.",
+        "Fluent Bit was running on every node. Its log said: `PutLogEvents API responded with "
+        "error='AccessDeniedException', message='User: arn:aws:sts::111122223333:assumed-role/falco-workshop-"
+        "fluent-bit/fluent-bit is not authorized to perform: logs:PutLogEvents'`.",
     ),
     Fault(
         "configuration",
@@ -120,6 +131,9 @@ FAULTS = (
         lambda target: not _watches_falco(target),
         "Fluent Bit looked for logs of a namespace `falco-system`. Nothing failed, and so nothing was in its log: it "
         "did what it was told.",
+        "Fluent Bit was running on every node, with credentials, and its log had no error. The canary's line "
+        "was in the file `canary_falco_falco-....log`; the input `tail` had the path "
+        "`/var/log/containers/*_falco-system_falco-*.log`.",
     ),
     Fault(
         "trust policy",
@@ -127,6 +141,8 @@ FAULTS = (
         lambda target: not can_ship(target),
         "The role trusted a service account in `kube-system`. STS refused the token of the one in "
         "`logging`, and Fluent Bit had no credentials.",
+        "Fluent Bit was running on every node. Its log said: `STS assume role request failed`; its service "
+        "account had the annotation with the role's ARN, and the pods had a token.",
     ),
     Fault(
         "service account",
@@ -134,12 +150,16 @@ FAULTS = (
         lambda target: not _has_annotation(target),
         "The service account had lost its annotation. EKS gives a role to a pod when the pod is made, so the "
         "annotation alone mended nothing: the pods had to be made anew.",
+        "Fluent Bit was running on every node, and its log said: `'region' is a required field`. The pods had"
+        " neither the variable AWS_ROLE_ARN nor a token.",
     ),
     Fault(
         "daemonset",
         _choose_other_nodes,
         lambda target: not _pods(target),
         "The DaemonSet asked for nodes with FreeBSD. There are none, so it had no pods, and no errors.",
+        "Fluent Bit's log couldn't be read: `kubectl -n logging get pods` listed nothing, and `kubectl -n "
+        "logging get daemonset` had 0 in each column.",
     ),
 )
 

@@ -25,6 +25,7 @@ from labkit.provision.alarms import Queue
 from labkit.provision.iam import Role, RolePolicy
 from labkit.provision.logs import LogGroup
 from labkit.provision.parts import TAGS, Part, RequestPart
+from labkit.provision.shared import SharedPart
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
@@ -262,6 +263,11 @@ _POLICY_NAME = "forward-falco-alerts"
 
 def parts(target: Target) -> list[Part]:
     name = function_name(target)
+    if (
+        target.settings.attendee
+    ):  # one for all of a class: a log group has two subscriptions, and a role is the account's
+        shared = f"{target.settings.class_prefix}-forwarder"
+        return [Queue(dead_letter_queue(target), _QUEUE_ATTRIBUTES), SharedPart("subscription", shared, _shared)]
     return [
         Queue(dead_letter_queue(target), _QUEUE_ATTRIBUTES),
         LogGroup(function_log_group(target), target.settings.retention_days),
@@ -272,6 +278,13 @@ def parts(target: Target) -> list[Part]:
         Permission(_document("security-hub/permission", target)),
         SubscriptionFilter(_document("security-hub/subscription-filter", target)),
     ]
+
+
+def _shared(target: Target) -> str:
+    logs, settings = target.aws.client("logs"), target.settings
+    answer = answer_or_none(logs.describe_subscription_filters, logGroupName=settings.log_group)
+    names = [found["filterName"] for found in answer["subscriptionFilters"]] if answer else []
+    return "there" if f"{settings.class_prefix}-forwarder" in names else ""
 
 
 def function_log_group(target: Target) -> str:

@@ -6,7 +6,7 @@ filters; the metrics that they made can't be deleted, they age out (see `labkit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from labkit.aws import answer_or_none
@@ -17,7 +17,12 @@ from labkit.target import Target
 
 
 def requests(target: Target) -> list[dict[str, Any]]:
-    """The workshop's metric filters as PutMetricFilter takes them, with the lab's names."""
+    """The workshop's metric filters as PutMetricFilter takes them, with the lab's names, or the class's."""
+    settings = target.settings
+    if settings.attendee:
+        of_class = replace(target, settings=replace(settings, attendee="", prefix=settings.class_prefix))
+        shared: list[dict[str, Any]] = template(of_class, "class/metric-filters")
+        return shared
     found: list[dict[str, Any]] = template(target, "cloudwatch/metric-filters")
     return found
 
@@ -25,7 +30,7 @@ def requests(target: Target) -> list[dict[str, Any]]:
 def described(target: Target) -> list[dict[str, Any]]:
     """Those of the workshop's filters that are in the log group, as DescribeMetricFilters shows them."""
     wanted = {request["filterName"] for request in requests(target)}
-    return [found for found in _in_group(target, f"{target.settings.prefix}-") if found["filterName"] in wanted]
+    return [found for found in _in_group(target, f"{target.settings.class_prefix}-") if found["filterName"] in wanted]
 
 
 def _in_group(target: Target, prefix: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from labkit.aws import answer_or_none
 from labkit.errors import StepError
 from labkit.provision.parts import TAGS, AwsPart, Part
+from labkit.provision.shared import SharedPart
 from labkit.provision.steps import Step
 from labkit.respond.forwarder import id_prefix
 from labkit.show import counted
@@ -58,17 +59,18 @@ class Findings(Part):
     """The findings of the cluster's alerts. They come with alerts, and can't be deleted: undoing archives them."""
 
     cluster: str
+    namespace: str = ""
     kind: str = "findings"
     incidental: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
-        return f"{id_prefix(self.cluster)}*"
+        return f"{id_prefix(self.cluster, self.namespace)}*"
 
     def find(self, target: Target) -> Any:
         from labkit.respond.findings import active
 
-        return describe(target) and next(active(target.aws.client("securityhub"), self.cluster), None)
+        return describe(target) and next(active(target.aws.client("securityhub"), self.cluster, self.namespace), None)
 
     def describe(self, found: Any) -> str:
         return "active"
@@ -79,7 +81,7 @@ class Findings(Part):
     def delete(self, target: Target, found: Any) -> None:
         from labkit.respond.findings import archive
 
-        report = archive(target.aws.client("securityhub"), self.cluster)
+        report = archive(target.aws.client("securityhub"), self.cluster, self.namespace)
         if report.failed:
             first = report.failed[0]
             raise StepError(
@@ -88,8 +90,14 @@ class Findings(Part):
             )
 
 
-def parts(target: Target) -> list[Hub | Findings]:
-    return [Hub(target.settings.region), Findings(target.settings.cluster)]
+def parts(target: Target) -> list[Part]:
+    settings = target.settings
+    hub = SharedPart(Hub.kind, settings.region, _shared_hub) if settings.attendee else Hub(settings.region)
+    return [hub, Findings(settings.cluster, settings.scope)]
+
+
+def _shared_hub(target: Target) -> str:
+    return "enabled" if describe(target) else ""
 
 
 _ALLOWED = ("Hub", "RoleThatTheServiceMakesWhenEnabled")

@@ -89,17 +89,6 @@ def _metric_filters(target: Target) -> str:
     return "there" if names else ""
 
 
-def _hub(target: Target) -> str:
-    return "enabled" if answer_or_none(target.aws.client("securityhub").describe_hub) else ""
-
-
-def _forwarder(target: Target) -> str:
-    logs, settings = target.aws.client("logs"), target.settings
-    answer = answer_or_none(logs.describe_subscription_filters, logGroupName=settings.log_group)
-    found = answer["subscriptionFilters"] if answer else []
-    return "there" if any(one["filterName"].startswith(f"{settings.class_prefix}-") for one in found) else ""
-
-
 _PARTS: Mapping[str, Callable[[Target], Sequence[SharedPart]]] = {
     "oidc-provider": lambda t: [SharedPart("identity provider", t.settings.cluster, _credentials)],
     "log-group": lambda t: [SharedPart("log group", t.settings.log_group, _log_group)],
@@ -108,8 +97,6 @@ _PARTS: Mapping[str, Callable[[Target], Sequence[SharedPart]]] = {
     "canary": lambda t: [SharedPart("Pod", f"{t.settings.falco_namespace}/canary", _canary)],
     "falco": lambda t: [_daemonset("falco", t.settings.falco_namespace)],
     "metric-filters": lambda t: [SharedPart("metric filters", f"{t.settings.class_prefix}-*", _metric_filters)],
-    "security-hub": lambda t: [SharedPart("Security Hub CSPM", t.settings.region, _hub)],
-    "findings-forwarder": lambda t: [SharedPart("subscription", f"{t.settings.class_prefix}-forwarder", _forwarder)],
 }
 
 

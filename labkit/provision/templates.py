@@ -17,8 +17,12 @@ from labkit.target import Target
 def template(target: Target, name: str, **values: Any) -> Any:
     """The template `manifests/<name>.json` with the lab's account, region and names, and `values`, filled in.
 
+    For an attendee of a class, `cloudwatch/alarms` and `cloudwatch/dashboard` are those in `manifests/class/`: all
+    attendees share their metrics, and each has a value of the dimension `Namespace`.
     Raises `StepError` if the file can't be read, isn't JSON or has a placeholder that nothing fills in.
     """
+    if target.settings.attendee and name in _OF_CLASS:
+        name = name.replace("cloudwatch/", "class/")
     return fill(target.settings.root / "manifests" / f"{name}.json", _Names(target, values))
 
 
@@ -58,12 +62,14 @@ class _Names(dict[str, Any]):
         return str(getattr(self._target.aws.identity, name))
 
 
+_OF_CLASS = ("cloudwatch/alarms", "cloudwatch/dashboard")
 _SETTINGS = (
     "region",
     "cluster",
     "log_group",
     "retention_days",
     "prefix",
+    "class_prefix",
     "role_name",
     "app_namespace",
     "falco_namespace",
@@ -80,6 +86,7 @@ _MEANINGS = {
     "log_group": "the log group of the alerts",
     "retention_days": "days for which the log group keeps them",
     "prefix": "what the names of the workshop's resources begin with",
+    "class_prefix": "what the names of a class's resources begin with",
     "role_name": "Fluent Bit's IAM role",
     "app_namespace": "the application's namespace",
     "falco_namespace": "Falco's namespace",

@@ -195,8 +195,10 @@ def import_findings(client: SecurityHubClient, findings: Iterable[Finding]) -> R
 
 
 @checked
-def read(client: SecurityHubClient, cluster: str, *, filters: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """The findings of a cluster's alerts as a frame, one row each, oldest first.
+def read(
+    client: SecurityHubClient, cluster: str, namespace: str = "", *, filters: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
+    """The findings of a cluster's alerts, or of those in a namespace, as a frame, one row each, oldest first.
 
     `client` is `boto3.client("securityhub")`; `filters` are further ones of GetFindings, such as `{"SeverityLabel":
     [{"Value": "HIGH", "Comparison": "EQUALS"}]}`. Columns: `id` string; `created`, `updated` datetime64[ns, UTC],
@@ -206,7 +208,7 @@ def read(client: SecurityHubClient, cluster: str, *, filters: Mapping[str, Any] 
     empty frame of the same columns and dtypes. Raises `LabError` if Security Hub is off.
     """
     with _hub_errors():
-        found = list(_findings(client, {**_of_cluster(cluster), **(filters or {})}))
+        found = list(_findings(client, {**_of(cluster, namespace), **(filters or {})}))
     rows = [
         (
             finding["Id"],
@@ -315,14 +317,15 @@ def resolve(
 
 
 @checked
-def active(client: SecurityHubClient, cluster: str) -> Iterator[Finding]:
-    """The findings of a cluster's alerts that aren't archived, page by page as GetFindings returns them."""
-    return _findings(client, {**_of_cluster(cluster), "RecordState": [{"Value": "ACTIVE", "Comparison": "EQUALS"}]})
+def active(client: SecurityHubClient, cluster: str, namespace: str = "") -> Iterator[Finding]:
+    """The findings of a cluster's or a namespace's alerts that aren't archived, as GetFindings returns them."""
+    state = [{"Value": "ACTIVE", "Comparison": "EQUALS"}]
+    return _findings(client, {**_of(cluster, namespace), "RecordState": state})
 
 
 @checked
-def archive(client: SecurityHubClient, cluster: str) -> Report:
-    """Archives the active findings of a cluster's alerts.
+def archive(client: SecurityHubClient, cluster: str, namespace: str = "") -> Report:
+    """Archives the active findings of a cluster's alerts, or of those in a namespace.
 
     A provider does that by importing them once more, with another RecordState and a later UpdatedAt. Findings can't be
     deleted; Security Hub drops them 90 days after their last update. Raises `LabError` if Security Hub is off.
@@ -330,7 +333,7 @@ def archive(client: SecurityHubClient, cluster: str) -> Report:
     findings: list[Finding] = []
     last: list[Failure] = []
     with _hub_errors():
-        for finding in active(client, cluster):
+        for finding in active(client, cluster, namespace):
             try:
                 findings.append(_archived(finding))
             except OverflowError:
@@ -371,6 +374,25 @@ def delivery(events: Iterable[Mapping[str, Any]], *, account_id: str, log_group:
         ],
     }
     return {"awslogs": {"data": base64.b64encode(gzip.compress(json.dumps(batch).encode())).decode()}}
+
+
+@checked
+def deliver(target: Target, function: str, events: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Calls the forwarder with log events as the log group's subscription does; what became of how many.
+
+    `target` is `lab.target`. An attendee of a class, who may not call the class's function, runs its code here, with
+    credentials and a dead-letter queue of their own.
+    """
+    about = origin(target)
+    batch = delivery(events, account_id=about["account_id"], log_group=target.settings.log_group)
+    with translated_errors(target.aws.hint):
+        if target.settings.attendee:
+            queue = target.aws.client("sqs").get_queue_url(QueueName=f"{target.settings.prefix}-dead-letters")
+            client: Any = target.aws.client
+            return forwarder.forward(forwarder.unpacked(batch), client, queue=queue["QueueUrl"], **about)
+        answer = target.aws.client("lambda").invoke(FunctionName=function, Payload=json.dumps(batch))
+        done: dict[str, int] = json.loads(answer["Payload"].read())
+        return done
 
 
 @checked
@@ -434,8 +456,8 @@ def _hub_errors() -> Iterator[None]:
         ) from error.__cause__
 
 
-def _of_cluster(cluster: str) -> dict[str, Any]:
-    return {"Id": [{"Value": forwarder.id_prefix(cluster), "Comparison": "PREFIX"}]}
+def _of(cluster: str, namespace: str) -> dict[str, Any]:
+    return {"Id": [{"Value": forwarder.id_prefix(cluster, namespace), "Comparison": "PREFIX"}]}
 
 
 def _findings(client: SecurityHubClient, filters: Any) -> Iterator[Finding]:

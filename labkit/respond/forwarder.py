@@ -16,9 +16,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 Alert = Mapping[str, Any]
@@ -175,7 +176,7 @@ def to_asff(
 
 
 def finding_id(alert: Alert, *, account_id: str, region: str, cluster: str = "", logged_ms: int | None = None) -> str:
-    """The finding's Id: `falco/CLUSTER/` and a hash of the alert's identity.
+    """The finding's Id: `falco/CLUSTER/NAMESPACE/` and a hash of the alert's identity.
 
     The identity is account, region, cluster, host and source, the rule, the time in nanoseconds, output and fields. It
     doesn't depend on the delivery: a retry or a replay has the Id of the first delivery.
@@ -186,12 +187,13 @@ def finding_id(alert: Alert, *, account_id: str, region: str, cluster: str = "",
         *sorted(fields_of(alert).items()),
     ]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-    return _cut(f"{id_prefix(cluster)}{digest}", 512)
+    namespace = _cut(fields_of(alert).get("k8s.ns.name") or "-", 100)
+    return _cut(f"{id_prefix(cluster, namespace)}{digest}", 512)
 
 
-def id_prefix(cluster: str) -> str:
-    """The prefix of the Ids of a cluster's findings."""
-    return f"falco/{_cut(cluster, 200) or '-'}/"
+def id_prefix(cluster: str, namespace: str = "") -> str:
+    """The prefix of the Ids of a cluster's findings, or of those of pods in a namespace (`-`: of the nodes)."""
+    return f"falco/{_cut(cluster, 200) or '-'}/{f'{namespace}/' if namespace else ''}"
 
 
 def types_of(alert: Alert) -> list[str]:
@@ -453,12 +455,25 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     after the other findings are imported. Raises RuntimeError if some of those weren't imported: Lambda then tries the
     delivery again.
     """
-    delivery = _delivery(event)
+    delivery = unpacked(event)
     if delivery.get("messageType") == "CONTROL_MESSAGE":  # CloudWatch Logs checks that the function answers
         return {"events": 0, "findings": 0, "dead_letters": 0}
     _, partition, _, region, account_id = context.invoked_function_arn.split(":")[:5]
-    origin = {"account_id": account_id, "region": region, "partition": partition}
-    cluster = os.environ.get("LABKIT_CLUSTER", "")
+    return forward(
+        delivery,
+        partial(_client, region=region),
+        queue=os.environ.get("LABKIT_DEAD_LETTER_QUEUE_URL", ""),
+        account_id=account_id,
+        region=region,
+        partition=partition,
+        cluster=os.environ.get("LABKIT_CLUSTER", ""),
+    )
+
+
+def forward(
+    delivery: Mapping[str, Any], client: Callable[[str], Any], *, queue: str, cluster: str, **origin: str
+) -> dict[str, int]:
+    """What `handler` does with a delivery that is unpacked; `client` makes a boto3 client, `queue` is a URL."""
     findings: dict[str, Finding] = {}
     sources: dict[str, list[Mapping[str, Any]]] = {}
     poison: list[tuple[Mapping[str, Any], str]] = []
@@ -472,7 +487,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, int]:
             continue
         findings.setdefault(finding["Id"], finding)
         sources.setdefault(finding["Id"], []).append(log_event)
-    outcome = import_findings(_client("securityhub", region), findings.values()) if findings else Imported()
+    outcome = import_findings(client("securityhub"), findings.values()) if findings else Imported()
     retry = [failure for failure in outcome.failed if not failure.invalid]
     if retry:
         first = f"{retry[0].code}: {retry[0].message}"
@@ -480,13 +495,13 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     for failure in outcome.failed:
         poison += [(log_event, f"{failure.code}: {failure.message}") for log_event in sources[failure.id]]
     if poison:
-        _send_dead_letters(poison, delivery, region)
+        _send_dead_letters(poison, delivery, client, queue)
     summary = {"events": len(events), "findings": len(outcome.ids), "dead_letters": len(poison)}
     print(json.dumps(summary))
     return summary
 
 
-def _delivery(event: Mapping[str, Any]) -> dict[str, Any]:
+def unpacked(event: Mapping[str, Any]) -> dict[str, Any]:
     try:
         delivery = json.loads(gzip.decompress(base64.b64decode(event["awslogs"]["data"])))
         if not isinstance(delivery, dict):
@@ -497,10 +512,12 @@ def _delivery(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _send_dead_letters(
-    poison: Sequence[tuple[Mapping[str, Any], str]], delivery: Mapping[str, Any], region: str
+    poison: Sequence[tuple[Mapping[str, Any], str]],
+    delivery: Mapping[str, Any],
+    client: Callable[[str], Any],
+    queue: str,
 ) -> None:
     """Sends log events that can't become findings to the dead-letter queue, each with the reason and its stream."""
-    queue = os.environ.get("LABKIT_DEAD_LETTER_QUEUE_URL")
     if not queue:
         raise RuntimeError(
             f"{len(poison)} log events can't become findings ({poison[0][1]}), and there is no queue for them: "
@@ -508,10 +525,10 @@ def _send_dead_letters(
         )
     origin = {name: delivery.get(name) for name in ("logGroup", "logStream")}
     letters = [_letter(event, {"reason": _cut(reason, MAX_DESCRIPTION), **origin}) for event, reason in poison]
-    client = _client("sqs", region)
+    sqs = client("sqs")
     for batch in batches(letters, 10, _MAX_LETTER_BYTES):
         entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)]
-        failed = client.send_message_batch(QueueUrl=queue, Entries=entries).get("Failed", ())
+        failed = sqs.send_message_batch(QueueUrl=queue, Entries=entries).get("Failed", ())
         if failed:
             raise RuntimeError(f"The dead-letter queue did not take {len(failed)} letters: {failed[0].get('Message')}")
 

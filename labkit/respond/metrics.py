@@ -29,13 +29,20 @@ from labkit.waiting import poll
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.literals import StandardUnitType
-    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef, MetricDatumTypeDef, MetricTypeDef
+    from mypy_boto3_cloudwatch.type_defs import (
+        DimensionFilterTypeDef,
+        DimensionTypeDef,
+        MetricDataQueryTypeDef,
+        MetricDatumTypeDef,
+        MetricTypeDef,
+    )
 
 MAX_VALUES = 150  # of one metric in a PutMetricData call
 MAX_DATA = 1000  # metrics in a PutMetricData call
 MAX_QUERIES = 500  # in a GetMetricData call
 MAX_BYTES = 500_000  # of a PutMetricData call, which takes 1 MB: names grow when they are encoded
 
+_NAMESPACE = "Namespace"  # the dimension that tells attendees of a class apart
 Request = Mapping[str, Any]
 """A metric filter as PutMetricFilter takes it."""
 
@@ -73,22 +80,35 @@ class Counter:
     """The dimension's name, such as `Rule`; empty if the metric has none."""
     by: str = ""
     """The column of the alert frame that it has the values of, such as `rule`."""
+    namespace_of: str = ""
+    """The Kubernetes namespace whose alerts it counts, a value of the dimension `Namespace`; empty if it counts all."""
+
+    def dimensions(self, value: str = "") -> list[DimensionTypeDef]:
+        """The dimensions of its metric, as CloudWatch takes them."""
+        found: list[DimensionTypeDef] = []
+        if self.namespace_of:
+            found.append({"Name": _NAMESPACE, "Value": self.namespace_of})
+        if self.dimension and value:
+            found.append({"Name": self.dimension, "Value": value})
+        return found
 
 
 @checked
-def counters(requests: Iterable[Request]) -> dict[str, Counter]:
+def counters(requests: Iterable[Request], namespace: str = "") -> dict[str, Counter]:
     """The counters that metric filters make, by the column that they count by (`""` for all alerts).
 
-    Of several filters that count by the same column only the first is taken.
+    Of several filters that count by the same column only the first is taken. `namespace` chooses a value of the
+    dimension `Namespace`, which the filters of a class have.
     """
     found: dict[str, Counter] = {}
     for request in requests:
         (transformation,) = request["metricTransformations"]
-        dimensions = transformation.get("dimensions") or {}
+        dimensions = dict(transformation.get("dimensions") or {})
+        of = namespace if dimensions.pop(_NAMESPACE, None) else ""
         if len(dimensions) <= 1:
             dimension, selector = next(iter(dimensions.items()), ("", ""))
             by = selector.removeprefix("$.").removeprefix("output_fields.['").removesuffix("']")
-            counter = Counter(transformation["metricNamespace"], transformation["metricName"], dimension, by)
+            counter = Counter(transformation["metricNamespace"], transformation["metricName"], dimension, by, of)
             found.setdefault(by, counter)
     return found
 
@@ -216,19 +236,23 @@ def _counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _listed(client: CloudWatchClient, counter: Counter) -> Iterator[str]:
+    fixed = [(one["Name"], one["Value"]) for one in counter.dimensions()]
+    wanted: list[DimensionFilterTypeDef] = [{"Name": counter.dimension}]
+    wanted += [{"Name": name, "Value": value} for name, value in fixed]
     pages = client.get_paginator("list_metrics").paginate(
-        Namespace=counter.namespace, MetricName=counter.metric, Dimensions=[{"Name": counter.dimension}]
+        Namespace=counter.namespace, MetricName=counter.metric, Dimensions=wanted
     )
     for page in pages:
         for metric in page["Metrics"]:
-            if [d["Name"] for d in metric["Dimensions"]] == [counter.dimension]:
-                yield metric["Dimensions"][0]["Value"]
+            values = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+            if values.keys() == {counter.dimension, *(name for name, _ in fixed)}:
+                yield values[counter.dimension]
 
 
 def _query(id_: str, counter: Counter, value: str, period: int) -> MetricDataQueryTypeDef:
     metric: MetricTypeDef = {"Namespace": counter.namespace, "MetricName": counter.metric}
-    if counter.dimension:
-        metric["Dimensions"] = [{"Name": counter.dimension, "Value": value}]
+    if dimensions := counter.dimensions(value):
+        metric["Dimensions"] = dimensions
     return {"Id": id_, "MetricStat": {"Metric": metric, "Period": period, "Stat": "Sum"}}
 
 
