@@ -17,9 +17,10 @@ from typing import Any
 from falcorules import markup
 from labkit.aws import translated_errors
 from labkit.errors import LabError
+from labkit.provision.own_rules import GATE, silence
 from labkit.provision.preflight import account, cluster, nodes, permissions, plan, quotas
 from labkit.provision.preflight.chapters import CHAPTERS, Chosen
-from labkit.provision.preflight.finding import Finding, blocker
+from labkit.provision.preflight.finding import Finding, blocker, ok, warning
 from labkit.provision.preflight.plan import Planned
 from labkit.provision.steps import Step
 from labkit.show import Table, counted
@@ -147,9 +148,27 @@ def _checks(chosen: Chosen) -> dict[str, Callable[[], Iterator[Finding]]]:
         "permissions in the cluster": partial(permissions.in_cluster, chosen),
         "other Falcos": partial(plan.falcos, target),
     }
+    if target.settings.attendee:
+        checks["class"] = partial(_class, target)
     # In a class, an attendee may not look at the rest, and the instructor has.
     left_out = ("tools", "permissions in AWS", "other Falcos") if target.settings.attendee else ()
     return {name: check for name, check in checks.items() if name not in left_out}
+
+
+def _class(target: Target) -> Iterator[Finding]:
+    settings = target.settings
+    namespace = target.kube.get("Namespace", settings.app_namespace)
+    if namespace is None:
+        hint = "Tell the instructor: `labkit class up` makes it. Or is LABKIT_ATTENDEE another one's?"
+        yield blocker("class", "namespace", f"there is no namespace {settings.app_namespace}", hint)
+    else:
+        yield ok("class", "namespace", settings.app_namespace)
+    silent = silence(target, target.kube.get("ConfigMap", GATE, settings.falco_namespace))
+    if silent:
+        hint = "Tell the instructor before chapter 04: `labkit class gate` starts it."
+        yield warning("class", "gate for rules", silent, hint)
+    else:
+        yield ok("class", "gate for rules", "open")
 
 
 def _findings(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
