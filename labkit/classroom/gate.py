@@ -39,6 +39,7 @@ _FIELDS = f"metadata.name={RULES}"
 LOAD_SECONDS = 120.0
 """How long Falco may take to load rules: a kubelet may need more than a minute to notice them."""
 _ALL_SECONDS = 10.0  # until all Falcos have refused what one has
+_PATIENCE = 900.0  # seconds for a cluster that doesn't answer to come back
 _TAIL = 2000  # lines of Falco's log: those of a reload, and alerts meanwhile
 _AGAIN = 30.0  # seconds until rules are tried again that Falco hasn't loaded in that time
 
@@ -48,11 +49,12 @@ def run(
 ) -> None:
     """Works as the gate until `stop()` is true, or Ctrl-C. `say` is called with a line about each thing that is done.
 
-    Raises `StepError` if another gate is running.
+    Raises `StepError` if another gate is running, and what kept it from working for `_PATIENCE` seconds.
     """
     gate = Gate(target, say)
     gate.take_over()
     publish(target)
+    worked, told = time.monotonic(), ""
     try:
         while not stop():
             try:
@@ -60,9 +62,14 @@ def run(
                 if not gate.settle():
                     gate.beat()
                     gate.wait(version)
+                worked, told = time.monotonic(), ""
             except (KubernetesError, TargetError) as error:
                 # The cluster is away for a while, or an object was changed or deleted meanwhile.
-                say(f"{' '.join(error.message.split())} Trying again.")
+                if time.monotonic() - worked > _PATIENCE:
+                    raise
+                if error.message != told:
+                    told = error.message
+                    say(f"{' '.join(told.split())} Trying again.")
                 time.sleep(1.0)
     finally:
         gate.leave()

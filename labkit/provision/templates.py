@@ -86,6 +86,7 @@ _MEANINGS = {
     "log_group": "the log group of the alerts",
     "retention_days": "days for which the log group keeps them",
     "prefix": "what the names of the workshop's resources begin with",
+    "principal": "who may assume an attendee's role",
     "class_prefix": "what the names of a class's resources begin with",
     "role_name": "Fluent Bit's IAM role",
     "app_namespace": "the application's namespace",

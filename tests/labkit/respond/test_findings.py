@@ -233,7 +233,7 @@ def test_a_delivery_is_what_the_forwarder_reads(lab: Lab, alert: Callable[..., s
     log(alert(), "poison")
     events = list(events_of(lab.aws.client("logs"), lab.settings.log_group))
     event = findings.delivery(events, account_id="111122223333", log_group=lab.settings.log_group)
-    read = forwarder._delivery(event)
+    read = forwarder.unpacked(event)
     assert [(one["id"], one["message"]) for one in read["logEvents"]] == [(e["eventId"], e["message"]) for e in events]
     assert (read["messageType"], read["logGroup"], read["logStream"]) == (
         "DATA_MESSAGE",
