@@ -36,6 +36,8 @@ VIEWS = {
 }
 OPEN_BESIDE = "falco-workshop:console"
 """The command of the extension in `labkit/shell/labextensions`, which opens an address beside the notebook."""
+IN_JUPYTERLAB = "LABKIT_JUPYTERLAB"
+"""Environment variable of kernels of a JupyterLab that `labkit lab` has started, with that extension."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,8 +61,8 @@ class Console:
             if self.beside:
                 arguments = escape(json.dumps({"url": url}))
                 link += (
-                    f' &nbsp; <a href="#" data-commandlinker-command="{OPEN_BESIDE}" '
-                    f'data-commandlinker-args="{arguments}">Beside this notebook (JupyterLab)</a>'
+                    f' &nbsp; <button data-commandlinker-command="{OPEN_BESIDE}" '
+                    f'data-commandlinker-args="{arguments}">Beside this notebook</button>'
                 )
             rows.append(f"<li>{link}</li>")
         note = markup.styled(self.note, markup.FAINT, "div") if self.note else ""
@@ -87,7 +89,7 @@ def console(target: Target, view: str = "pipeline") -> Console:
             "The link is for a browser on the computer that the lab runs on. This is a JupyterHub, whose loopback your "
             "browser can't reach: use the notebook's own cards, tables and charts."
         )
-    return Console({f"Open the console: {VIEWS[view]}": url}, beside=bool(ports), note=note)
+    return Console({f"Open the console: {VIEWS[view]}": url}, beside=bool(os.environ.get(IN_JUPYTERLAB)), note=note)
 
 
 def jupyter_ports() -> list[int]:

@@ -13,6 +13,7 @@ import click
 
 from labkit import environment, workbook
 from labkit.connect import start_embedded
+from labkit.console import IN_JUPYTERLAB
 from labkit.errors import LabError
 from labkit.exercises.store import Progress
 from labkit.settings import Settings
@@ -37,7 +38,9 @@ def lab(options: tuple[str, ...]) -> None:
     command += [f"--LabApp.default_url=/lab/tree/{notebook.as_posix()}"]  # also of the address that it prints
     command += [*server_options(settings.root, shell), *options]
     sys.stdout.flush()
-    os.execve(command[0], command, environ | {"JUPYTER_CONFIG_PATH": with_defaults(environ)})
+    extensions = os.pathsep.join(filter(None, [str(environment.SHELL), environ.get("JUPYTER_PATH")]))
+    own = {"JUPYTER_CONFIG_PATH": with_defaults(environ), "JUPYTER_PATH": extensions, IN_JUPYTERLAB: "1"}
+    os.execve(command[0], command, environ | own)
 
 
 def with_defaults(environ: Mapping[str, str]) -> str:

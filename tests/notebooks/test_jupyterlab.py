@@ -530,3 +530,21 @@ def test_it_opens_the_first_chapter_and_ctrl_c_ends_it(attendee: Attendee) -> No
     assert os.waitpid(pid, 0)[0] == pid
     assert b"Shutdown confirmed" in said
     assert attendee.servers() == running
+
+
+def test_the_console_opens_beside_the_notebook(screen: Screen) -> None:
+    screen.open("my-notebooks/03-default-rules.ipynb")
+    for part in ("target = None", "from labkit import Lab", "lab.console()"):
+        screen.page.evaluate(
+            """async part => {
+                const shown = window.jupyterapp.shell.currentWidget, cells = shown.content.model.sharedModel.cells;
+                shown.content.activeCellIndex =
+                    cells.findIndex(cell => cell.cell_type === 'code' && cell.getSource().includes(part));
+                await window.jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            part,
+        )
+    screen.page.locator("button[data-commandlinker-command='falco-workshop:console']").click()
+    console = screen.page.frame_locator("iframe[title='Console of the lab']")
+    console.locator("#st-alerts[data-state=ok]").wait_for(timeout=20_000)
+    assert "token=" not in console.locator("body").evaluate("() => location.href")

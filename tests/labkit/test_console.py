@@ -1,0 +1,89 @@
+"""`lab.console()` and `labkit console`: the embedded lab's own console, and AWS's by region and name."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from ekslab.state import Endpoints
+from labkit.console import VIEWS, aws_links
+from labkit.errors import LabError
+from labkit.lab import Lab
+from labkit.provision.pipeline_diagnosis import broken_links
+from labkit.settings import Settings
+
+STATIC = Path(__file__).parents[2] / "ekslab" / "console" / "static"
+ADDRESS = r"http://127\.0\.0\.1:\d+/open\?token=[\w-]{32}"
+
+
+@pytest.fixture(scope="module")
+def lab(embedded: Endpoints, workshop: Path) -> Lab:
+    return Lab.connect(home=embedded.home, root=workshop)
+
+
+def test_it_is_a_link_that_opens_the_console(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = lab.console()
+    assert re.search(rf"Open the console: Pipeline  {ADDRESS}$", repr(shown), re.M)
+    html = shown._repr_html_()
+    assert re.search(rf'<a href="{ADDRESS}" target="_blank" rel="noopener noreferrer">', html)
+    assert "commandlinker" not in html
+    monkeypatch.setenv("LABKIT_JUPYTERLAB", "1")
+    assert 'data-commandlinker-command="falco-workshop:console"' in lab.console()._repr_html_()
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/a/")
+    assert "JupyterHub" in lab.console().note
+
+
+def test_each_view_is_one_of_the_page(lab: Lab) -> None:
+    page = (STATIC / "app.js").read_text(encoding="utf-8")
+    known = re.findall(r"\['(\w+)', '[\w ]+', '\w'\]", page)
+    assert set(VIEWS) == set(known)
+    assert next(iter(lab.console("alarms").links.values())).endswith("&view=alarms")
+    with pytest.raises(LabError, match=r"has no view 'alarm'"):
+        lab.console("alarm")
+
+
+def test_aws_console_is_linked_by_region_and_name() -> None:
+    settings = Settings(target="eks", region="eu-central-1", log_group="/aws/eks/falco lab", prefix="falco-07")
+    links = {view: url for view, (_, url) in aws_links(settings).items()}
+    host = "https://eu-central-1.console.aws.amazon.com"
+    assert links["logs"] == (
+        f"{host}/cloudwatch/home?region=eu-central-1#logsV2:log-groups/log-group/$252Faws$252Feks$252Ffalco$2520lab"
+    )
+    assert links["alarms"] == f"{host}/cloudwatch/home?region=eu-central-1#alarmsV2:?search=falco-07"
+    assert links["dashboards"].endswith("#dashboards/dashboard/falco-07")
+    assert "source~(~'*2faws*2feks*2ffalco*20lab)" in links["insights"]
+    assert "editorString~'fields*20*40timestamp*2c" in links["insights"]
+    assert unquote(unquote(links["findings"])).endswith("search=ProductName=\\operator\\:EQUALS\\:Falco")
+    china = aws_links(replace(settings, region="cn-north-1"), "aws-cn")
+    assert china["logs"][1].startswith("https://cn-north-1.console.amazonaws.cn/")
+    assert set(links) <= set(VIEWS)
+
+
+def test_the_command_prints_the_address_and_diagnose_what_is_broken(lab: Lab) -> None:
+    command = [sys.executable, "-m", "labkit.cli"]
+    environ = {"LABKIT_HOME": str(lab.settings.home), "PATH": "/usr/bin:/bin"}
+
+    def typed(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *words], env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+    done = typed("console", "--no-browser", "findings")
+    assert re.search(rf"{ADDRESS}&view=findings$", done.stdout, re.M), done.stderr
+    lab.ensure("fluent-bit")
+    assert broken_links(lab.target) == []
+    logs = lab.aws.client("logs")
+    logs.delete_log_group(logGroupName=lab.settings.log_group)
+    try:
+        done = typed("diagnose", "--json", f"--home={lab.settings.home}")
+        (link,) = json.loads(done.stdout)
+        assert (done.returncode, link["link"]) == (1, "log group")
+        assert "labkit apply log-group" in link["hint"]
+        assert typed("diagnose").stdout.startswith("Broken: log group.")
+    finally:
+        lab.apply("log-group")
