@@ -1,6 +1,5 @@
 cd "$LABKIT_ROOT"
 aws eks create-addon --cluster-name ${cluster} --addon-name eks-pod-identity-agent --tags workshop=falco-eks
-aws eks wait addon-active --cluster-name ${cluster} --addon-name eks-pod-identity-agent
 aws iam create-role --role-name ${role_name} --tags Key=workshop,Value=falco-eks \
     --assume-role-policy-document ${iam/fluent-bit-trust-pod-identity}
 aws iam put-role-policy --role-name ${role_name} --policy-name write-falco-alerts \

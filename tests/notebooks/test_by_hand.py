@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -192,6 +192,19 @@ def test_the_commands_of_every_step_and_of_its_undoing(terminal: Terminal, lab: 
         if step.name not in in_chapters and commands not in texts:
             assert {change.action for change in changes} == {"unchanged"}, changes
     for step in reversed(list(STEPS)):
+        terminal.run(step.undo_cli(lab.target))
+    assert lab.audit().clean, lab.audit()
+
+
+@needs_tools
+def test_the_commands_with_eks_pod_identity(terminal: Terminal, lab: Lab) -> None:
+    """After the test above: what the setting `identity` makes otherwise."""
+    lab = Lab(replace(lab.target, settings=replace(lab.settings, identity="pod-identity")))
+    steps = [STEPS[name] for name in ("oidc-provider", "log-group", "fluent-bit-role")]
+    for step in steps:
+        terminal.run(lab.cli(step.name))
+        assert {change.action for change in step.apply(lab.target).changes} <= {"unchanged"}
+    for step in reversed(steps):
         terminal.run(step.undo_cli(lab.target))
     assert lab.audit().clean, lab.audit()
 
