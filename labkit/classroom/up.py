@@ -49,6 +49,7 @@ def refuse_attendee(target: Target) -> None:
 def plan(target: Target, names: Sequence[str], *, findings: bool = False) -> Table:
     """What `up` makes, what of that is there, and what it costs an hour by AWS's list prices; changes nothing."""
     refuse_attendee(target)
+    _refuse_config_map(target)
     there = known(target)
     new = [name for name in names if name not in there]
     rows = []
@@ -59,16 +60,33 @@ def plan(target: Target, names: Sequence[str], *, findings: bool = False) -> Tab
     for step in (parts.ACCESS, parts.FILTERS):
         state = step.status(target).state
         rows.append(("stays" if state == "applied" else "new", "for all", step.name, step.title))
-    for name in names:
-        settings = settings_of(target.settings, name)
-        made = f"namespace {settings.app_namespace}, role {role_name(target.settings, name)}, access entry"
-        rows.append(("new" if name in new else "stays", "attendee", name, made))
-    others = sorted(set(there) - set(names))
-    rows += [("stays", "attendee", name, "in the class; `labkit class remove` takes one out") for name in others]
+    settings = target.settings
+    if new:
+        one = settings_of(settings, new[0])
+        made = f"each as {new[0]}: namespace {one.app_namespace}, role {role_name(settings, new[0])}, access entry"
+        rows.append(("new", counted(len(new), "attendee"), _listed(new), made))
+    if there:
+        rows.append(("stays", counted(len(there), "attendee"), _listed(there), "in the class already"))
     cost = costs_an_hour(len(set(there) | set(names)))
     rows += [("costs", "US dollars an hour", item, f"{amount:.2f}") for item, amount in cost.items()]
     title = f"A class of {len(set(there) | set(names))}: about {sum(cost.values()):.2f} US dollars an hour for AWS"
     return Table(f"{title}, beside the cluster and its nodes", ("action", "kind", "name", "what"), tuple(rows))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a few words: the first and the last of many."""
+    return ", ".join(names) if len(names) <= 5 else f"{', '.join(names[:3])} ... {names[-1]}"
+
+
+def _refuse_config_map(target: Target) -> None:
+    """Raises `StepError` for a cluster that takes no access entries."""
+    if target.cluster.get("accessConfig", {}).get("authenticationMode") == "CONFIG_MAP":
+        name = target.settings.cluster
+        raise StepError(
+            f"Cluster {name} lets people in by its aws-auth ConfigMap only, not by access entries.",
+            hint=f"`aws eks update-cluster-config --name {name} --access-config "
+            "authenticationMode=API_AND_CONFIG_MAP` adds these, and keeps who is in; it can't be undone.",
+        )
 
 
 def costs_an_hour(attendees: int) -> dict[str, float]:
@@ -95,6 +113,7 @@ def up(
     attendees that couldn't be set up, once the others are.
     """
     refuse_attendee(target)
+    _refuse_config_map(target)
     before = record(target)
     details = before.details if before else {}
     findings = findings or bool(details.get("findings"))

@@ -84,8 +84,9 @@ def test_a_class_is_planned_set_up_added_to_and_taken_down(lab: Lab, labkit: Cal
     assert set(actions(up(target, ["01", "02"])).values()) == {"unchanged"}
     assert actions(up(target, ["02", "zoe"])) == {"02": "unchanged", "zoe": "created"}
     assert attendees.known(target) == ["01", "02", "zoe"]
-    rows = {name: action for action, _, name, _ in plan(target, ["zoe", "yan"]).rows}
-    assert (rows["zoe"], rows["yan"], rows["01"]) == ("stays", "new", "stays")
+    rows = {name: (action, kind) for action, kind, name, _ in plan(target, ["zoe", "yan"]).rows}
+    assert rows["yan"] == ("new", "1 attendee")
+    assert rows["01, 02, zoe"] == ("stays", "3 attendees")
     lab.ledger.path.unlink()  # names, labels and tags tell who is in it
     assert attendees.known(target) == ["01", "02", "zoe"]
     up(target, ["01"])
