@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from ekslab.identity import ServerCertificate
 from ekslab.state import Endpoints
 from labkit.errors import LabError
-from labkit.kube import Kube
+from labkit.kube import Kube, KubernetesError
 from labkit.kube import kubeconfig as kubeconfigs
 
 CONTEXT = "falco-workshop.us-east-1.embedded"
@@ -189,3 +190,23 @@ def test_a_token_is_replaced_before_it_ends(client: Callable[..., Kube], embedde
 def test_in_a_terminal_a_plugin_says_itself_what_is_wrong() -> None:
     error = kubeconfigs.plugin_error("'NoneType' object has no attribute 'strip'", "kind-lab")
     assert error.message == "The credential plugin of the kubeconfig context 'kind-lab' failed: what it said is above."
+
+
+def test_a_caller_that_a_cluster_does_not_know_is_told_what_lets_it_in(api: Any) -> None:
+    api.answers["GET /version"] = (401, {"message": "Unauthorized", "reason": "Unauthorized"})
+    kube = api.kube(unauthorized=lambda: "`aws eks create-access-entry`")
+    with pytest.raises(KubernetesError, match="Unauthorized") as caught:
+        kube.request("GET", "/version")
+    assert caught.value.hint == "`aws eks create-access-entry`"
+    ahead = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=20)
+    api.date = f"{ahead:%a, %d %b %Y %H:%M:%S} GMT"
+    with pytest.raises(KubernetesError, match="Unauthorized") as caught:
+        kube.request("GET", "/version")
+    assert caught.value.hint.startswith("Set this computer's clock, which is 20 min slow")
+
+
+def test_a_request_without_credentials_that_is_refused(api: Any) -> None:
+    api.answers["GET /api/v1/nodes"] = (403, {"message": 'nodes is forbidden: User "system:anonymous" cannot list'})
+    with pytest.raises(KubernetesError, match="anonymous") as caught:
+        api.kube().request("GET", "/api/v1/nodes")
+    assert "gives no credentials to this context's user" in caught.value.hint
