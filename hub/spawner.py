@@ -38,6 +38,7 @@ class Template:
         environ = {name: os.environ[name] for name in kept if name in os.environ}
         # Fewer heaps and pools of threads: a server, a lab and a kernel do one thing at a time.
         environ |= {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a warning about a debugger that kernels don't have
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hub.template", self._socket],
             stdin=subprocess.PIPE,
