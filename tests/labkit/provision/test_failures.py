@@ -446,3 +446,46 @@ def test_quotas_and_limit_ranges(lab: Lab) -> None:
         with applied(lab, refuser, big):
             assert found(lab, cause)
             assert said in failure(lab).message
+
+
+def test_a_node_that_is_drained_tainted_or_deleted_loses_its_pods_and_says_so(
+    new_lab: Callable[..., Endpoints], workshop: Path
+) -> None:
+    lab = Lab.connect(home=new_lab().home, root=workshop, timeout=TIMEOUT)
+    first, second = (node["metadata"]["name"] for node in lab.kube.list("Node"))
+
+    def where() -> list[str]:
+        pods = lab.kube.list("Pod", "default", labels="app=w")
+        return [pod["spec"].get("nodeName", "") for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def is_on(*names: str) -> None:
+        lab.wait_until(lambda: (where() and set(where()) <= set(names)) or None, f"pods on {names}", timeout=SECONDS)
+
+    item = deployment(pod={"terminationGracePeriodSeconds": 1})
+    item["spec"]["replicas"] = 2
+    with applied(lab, item):
+        wait_rollout(lab.kube, "Deployment", "w", "default", timeout=TIMEOUT)
+        # kubectl drain
+        patch(lab, "v1", "Node", "", first, {"spec": {"unschedulable": True}})
+        for pod in lab.kube.list("Pod", "default", labels="app=w"):
+            if pod["spec"]["nodeName"] == first:
+                name = pod["metadata"]["name"]
+                path = lab.kube.path("v1", "Pod", "default", name)
+                lab.kube.request("POST", f"{path}/eviction", body={"metadata": {"name": name, "namespace": "default"}})
+                (going,) = problems(lab.kube, {**(lab.kube.get("Pod", name, "default") or pod), "kind": "Pod"})
+                assert (going.reason, going.cause and going.cause.name) == ("EvictionByEvictionAPI", "evicted")
+        is_on(second)
+        patch(lab, "v1", "Node", "", first, {"spec": {"unschedulable": None}})
+        # a taint that evicts
+        taint = {"key": "maintenance", "effect": "NoExecute"}
+        patch(lab, "v1", "Node", "", second, {"spec": {"taints": [taint]}})
+        is_on(first)
+        assert lab.kube.list("Event", "default", fields="reason=TaintManagerEviction")
+        patch(lab, "v1", "Node", "", second, {"spec": {"taints": None}})
+        # kubectl delete node
+        lab.kube.request("DELETE", lab.kube.path("v1", "Node", "", first))
+        is_on(second)
+        wait_rollout(lab.kube, "Deployment", "w", "default", timeout=TIMEOUT)
+        lab.kube.request("DELETE", lab.kube.path("v1", "Node", "", second))
+        error = failure(lab)
+        assert "The cluster has no nodes" in error.message
