@@ -17,6 +17,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import urllib.request
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MINIMUM_PYTHON = (3, 11)
 NETWORK_SECONDS = 1.5
+CLUSTER_SECONDS = 2.0
 MB = 1_000_000
 DISK_MB, DISK_SETUP_MB = 300, 1500
 """Free disk that a class takes, and what setting up `.venv` takes on top."""
@@ -76,7 +78,7 @@ class Place:
 
 def diagnose(place: Place) -> list[Finding]:
     """Every check. One that fails itself is a warning that says why."""
-    answer = _Answer(_registry(place))
+    answer, look = _Answer(_registry(place)), _Look(place)
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: python(place),
         lambda: packages(place),
@@ -87,6 +89,7 @@ def diagnose(place: Place) -> list[Finding]:
         lambda: memory(),
         lambda: ports(place),
         lambda: running_lab(place),
+        lambda: workloads(place, look),
         lambda: aws(place),
         lambda: tools(place),
         lambda: proxy(place),
@@ -260,6 +263,60 @@ def running_lab(place: Place) -> Iterator[Finding]:
         yield Finding("lab", "warning", f"{found}, of an older version of the workshop", hint)
     else:
         yield Finding("lab", "ok", found)
+
+
+def workloads(place: Place, look: _Look) -> Iterator[Finding]:
+    """What of the workshop is in the cluster and doesn't run, and why; nothing where there is no cluster yet."""
+    yield from look.wait()
+
+
+class _Look:
+    """A look at the workshop's workloads, in a thread, because a cluster may take its time."""
+
+    def __init__(self, place: Place) -> None:
+        lab = _lab(place.home)
+        running = lab is not None and _listens(int(lab.get("aws_port", 0)))
+        context = place.environ.get("LABKIT_CONTEXT", "")
+        self._place, self._context = place, context if place.target == "eks" else ""
+        self._found: list[Finding] = []
+        self._deadline = time.monotonic() + CLUSTER_SECONDS
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        if place.installed and (running if place.target == "embedded" else bool(self._context)):
+            self._thread.start()
+
+    def wait(self) -> list[Finding]:
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        if self._thread.is_alive():
+            hint = "`labkit status` waits longer, and says what doesn't answer."
+            return [Finding("cluster", "warning", f"no answer within {CLUSTER_SECONDS:g} s", hint)]
+        return self._found
+
+    def _look(self) -> None:
+        from labkit.errors import LabError
+        from labkit.kube import Kube
+        from labkit.kube.rollout import problems, unwell
+
+        place = self._place
+        kube = Kube(context=self._context) if self._context else Kube(kubeconfig=place.home / "kubeconfig")
+        wanted = (
+            ("DaemonSet", "falco", "LABKIT_FALCO_NAMESPACE", "falco"),
+            ("DaemonSet", "fluent-bit", "LABKIT_LOGGING_NAMESPACE", "logging"),
+            ("Deployment", "nginx", "LABKIT_APP_NAMESPACE", "default"),
+        )
+        try:
+            for kind, name, variable, namespace in wanted:
+                namespace = place.environ.get(variable, namespace)
+                item = kube.get(kind, name, namespace)
+                why = unwell(kube, item) if item is not None else ""
+                if item is None or not why:
+                    self._found += [Finding(name, "ok", "all its pods are ready")] if item is not None else []
+                    continue
+                causes = [problem.cause for problem in problems(kube, item, crashed=True) if problem.cause]
+                hint = causes[0].mend if causes else f"`kubectl get pods,events -n {namespace}` says more."
+                self._found.append(Finding(name, "warning", textwrap.shorten(why, 200, placeholder=" ..."), hint))
+        except LabError as error:
+            self._found.append(Finding("cluster", "warning", error.message, error.hint))
 
 
 def aws(place: Place) -> Iterator[Finding]:

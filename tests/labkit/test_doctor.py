@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from labkit import doctor
+from ekslab.state import Endpoints
+from labkit import Lab, doctor
 from labkit.doctor import Finding, Place
 
 ROOT = Path(__file__).parents[2]
@@ -279,3 +280,23 @@ def test_before_anything_is_installed_it_needs_python_only(tmp_path: Path) -> No
     assert found["packages"] == "warning"
     assert found["network"] == "blocker"
     assert code == 1
+
+
+def test_what_of_the_workshop_does_not_run_is_said_with_why(
+    place: Place, new_lab: Callable[..., Endpoints], workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert doctor._Look(place).wait() == []  # no lab, nothing to look at
+    monkeypatch.setattr(doctor, "CLUSTER_SECONDS", 20.0)
+    home = new_lab().home
+    lab = Lab.connect(home=home, root=workshop)
+    lab.ensure("nginx")
+    running = replace(place, home=home, installed=True)
+    assert [(found.check, found.result) for found in doctor._Look(running).wait()] == [("nginx", "ok")]
+    path = lab.kube.path("apps/v1", "Deployment", "default", "nginx")
+    spec = {"template": {"spec": {"containers": [{"name": "nginx", "image": "registry.example/platform:1"}]}}}
+    lab.kube.request("PATCH", path, body={"spec": spec}, content_type="application/strategic-merge-patch+json")
+    (found,) = lab.wait_until(
+        lambda: [f for f in doctor._Look(running).wait() if f.result == "warning"] or None, "the warning", timeout=10
+    )
+    assert "The image isn't made for the node's architecture" in found.found
+    assert "kubernetes.io/arch" in found.hint
