@@ -130,13 +130,16 @@ def _line(error: BaseException) -> str:
 
 def _of_refusal(error: ClientError) -> TargetError:
     problem = error.response["Error"]
-    message, code = problem.get("Message", ""), code_of(error)
+    # STS and others append the whole canonical request to what is wrong.
+    message = " ".join(problem.get("Message", "").strip().partition("\n\n")[0].split())
+    code = code_of(error)
     said = f"AWS refused {error.operation_name} ({problem['Code']}): {message}"
     if error.operation_name == "AssumeRole" and code == "AccessDenied":
         return TargetError(
             f"The role can't be assumed: {message}",
             hint="Is it LABKIT_ROLE's or the profile's, and does it exist? Its trust policy has to name this "
-            "identity, or the account and this identity's policies allow sts:AssumeRole on it.",
+            "identity, or the account and this identity's policies allow sts:AssumeRole on it. If it needs MFA or an "
+            "external id, put it into a profile.",
         )
     if code in _LATE or (code in ("SignatureDoesNotMatch", "InvalidSignature") and _LATE_WORDS.search(message)):
         return TargetError(said, hint=f"Set this computer's clock{_how_wrong(error)}, then run this again.")

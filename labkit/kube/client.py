@@ -163,6 +163,9 @@ class Client:
         configuration = self.client.configuration
         if not (self.authorization() or configuration.cert_file):
             return "The kubeconfig has no credentials for the user of this context: correct it, or make it again."
+        if configuration.cert_file and (ended := kubeconfigs.certificate_ended(configuration.cert_file)):
+            again = kubeconfigs.renewal(self.context) or "make its entry in the kubeconfig again"
+            return f"The certificate of this context's user ended on {ended}: {again}."
         if self._unauthorized:
             return self._unauthorized if isinstance(self._unauthorized, str) else self._unauthorized()
         again = kubeconfigs.renewal(self.context)

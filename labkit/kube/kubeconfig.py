@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import re
@@ -212,6 +213,18 @@ def plugin_error(said: str, context: str) -> TargetError:
         f"The credential plugin of the {of} answers what isn't a credential: {shortened(text, 200).rstrip('.')}.",
         hint=f"Correct its `exec` entry, or make it again. {_again(context)}".strip(),
     )
+
+
+def certificate_ended(file: str) -> str:
+    """The day on which a certificate ended; empty if it hasn't, or that can't be told."""
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(file).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    ended = certificate.not_valid_after_utc
+    return f"{ended:%Y-%m-%d}" if ended < dt.datetime.now(dt.UTC) else ""
 
 
 def silence(error: BaseException, host: str, context: str) -> tuple[str, str]:

@@ -168,6 +168,13 @@ def test_a_refusal_says_what_helps(error: Exception, todo: str) -> None:
     assert todo in caught.value.hint
 
 
+def test_the_canonical_request_of_a_wrong_signature_is_left_out() -> None:
+    said = "The request signature we calculated does not match.\n\nThe Canonical String should have been\n'POST\n/\n'"
+    with pytest.raises(TargetError) as caught, translated_errors():
+        raise refused("SignatureDoesNotMatch", said)
+    assert caught.value.message.endswith("does not match.")
+
+
 def test_a_fault_of_labkit_in_a_call_of_botocore_stays_one(variables: pytest.MonkeyPatch) -> None:
     def before() -> None:
         raise ZeroDivisionError

@@ -210,3 +210,19 @@ def test_a_request_without_credentials_that_is_refused(api: Any) -> None:
     with pytest.raises(KubernetesError, match="anonymous") as caught:
         api.kube().request("GET", "/api/v1/nodes")
     assert "gives no credentials to this context's user" in caught.value.hint
+
+
+def test_a_certificate_that_has_ended_is_told(tmp_path: Path) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "me")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    for days, said in ((1, "2026-01-03"), (365_000, "")):
+        made = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=days))
+        signed = made.sign(key, hashes.SHA256())
+        (tmp_path / "c.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        assert kubeconfigs.certificate_ended(str(tmp_path / "c.pem")) == said
+    assert kubeconfigs.certificate_ended("/no/such") == ""
