@@ -68,7 +68,10 @@ def plan(target: Target, names: Sequence[str], *, findings: bool = False) -> Tab
     if there:
         rows.append(("stays", counted(len(there), "attendee"), _listed(there), "in the class already"))
     cost = costs_an_hour(len(set(there) | set(names)))
-    rows += [("costs", "US dollars an hour", item, f"{amount:.2f}") for item, amount in cost.items()]
+    rows += [
+        ("costs", "US dollars an hour", item, f"{amount:.2f}" if amount >= 0.005 else "< 0.01")
+        for item, amount in cost.items()
+    ]
     title = f"A class of {len(set(there) | set(names))}: about {sum(cost.values()):.2f} US dollars an hour for AWS"
     return Table(f"{title}, beside the cluster and its nodes", ("action", "kind", "name", "what"), tuple(rows))
 
