@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).parent.parent
-_SERVICES = ("eks", "iam", "lambda", "logs", "monitoring", "securityhub", "sns", "sqs", "sts")
+_SERVICES = ("eks", "iam", "lambda", "logs", "monitoring", "securityhub", "servicequotas", "sns", "sqs", "sts")
 """Signing names of the services that tests use."""
 _LAB = ("ekslab.lab", "ekslab.images.falco", "ekslab.images.fluent_bit", "ekslab.images.nginx", "falcorules.engine")
 _LAB += ("botocore.auth", "moto.eks.models", "moto.iam.responses", "moto.iam.urls", "moto.sts")

@@ -26,10 +26,7 @@ from labkit.target import Target
 from labkit.versions import pinned
 
 STEP = "falco"
-CHART_RESOURCES = (
-    *("serviceaccounts", "configmaps", "daemonsets.apps"),
-    *("roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"),
-)
+CHART_RESOURCES = ("serviceaccounts", "configmaps", "daemonsets.apps")
 """Of what the chart makes objects, with the workshop's values."""
 _MARK = ",".join(f"{key}={value}" for key, value in LAB_LABELS.items())
 RELEASE = "falco"
@@ -142,10 +139,14 @@ class FalcoRelease(Part):
         return "" if is_workshops(target, self.namespace) else "the workshop did not install it"
 
     def access(self, target: Target) -> Iterator[Access]:
-        """Helm keeps releases in Secrets, and applies and deletes what the chart makes of the workshop's values."""
+        """Helm keeps releases in Secrets, and applies and deletes what the chart makes of the workshop's values.
+
+        Tried with Helm 3.18 and chart 9.1.0: without any of these it refuses to install, upgrade or uninstall. (Helm 4
+        watches what it deletes.)
+        """
         namespace = self.namespace
         yield from of("get list create update delete", ["secrets"], namespace)
-        yield from of("get list create patch update delete", CHART_RESOURCES, namespace)
+        yield from of("get list watch create patch delete", CHART_RESOURCES, namespace)
         yield from to_roll_out("DaemonSet", namespace)
         yield Access("get", "namespaces")
         yield Access("list", "daemonsets.apps")  # another Falco is somewhere else
