@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.aws import refusal, translated_errors
 from labkit.errors import LabError, TargetError
-from labkit.provision.iam import SERVICE_ACCOUNT, assume_role, assume_role_of, role_arn
+from labkit.provision.iam import SERVICE_ACCOUNT, assume_role, assume_role_of, by_pod_identity, role_arn
 from labkit.target import Target
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def excess(target: Target) -> Iterator[str]:
     try:
         assume_role(target, target.settings.logging_namespace, "default", role_arn(target))
     except TargetError as error:
-        if "AccessDenied" not in refusal(error)[0]:
+        # With EKS Pod Identity, IAM trusts no tokens of the cluster at all.
+        if "AccessDenied" not in refusal(error)[0] and not by_pod_identity(target):
             raise
         return
     yield "another service account can take it on"

@@ -12,8 +12,16 @@ from labkit.errors import LabError
 from labkit.exercises.feedback import Feedback
 from labkit.exercises.fluent_bit_role import can_ship
 from labkit.kube.rollout import pods_of
-from labkit.provision.iam import POLICY_NAME, ROLE_ANNOTATION, SERVICE_ACCOUNT, policy
+from labkit.provision.iam import (
+    POLICY_NAME,
+    ROLE_ANNOTATION,
+    SERVICE_ACCOUNT,
+    by_pod_identity,
+    fluent_bit_trust,
+    policy,
+)
 from labkit.provision.manifests import ManifestPart, manifest_parts
+from labkit.provision.pod_identity import Association, association_of
 from labkit.provision.steps import STEPS
 from labkit.target import Target
 from labkit.waiting import poll
@@ -71,10 +79,12 @@ def _narrow_permissions(target: Target) -> None:
 
 
 def _trust_another_account(target: Target) -> None:
-    trust = policy("fluent-bit-trust", target)
+    trust = fluent_bit_trust(target)
     (condition,) = (statement["Condition"]["StringEquals"] for statement in trust["Statement"])
-    (subject,) = (key for key in condition if key.endswith(":sub"))
-    condition[subject] = f"system:serviceaccount:kube-system:{SERVICE_ACCOUNT}"
+    (subject,) = (key for key in condition if key.endswith((":sub", "/kubernetes-namespace")))
+    condition[subject] = (
+        "kube-system" if by_pod_identity(target) else f"system:serviceaccount:kube-system:{SERVICE_ACCOUNT}"
+    )
     target.aws.client("iam").update_assume_role_policy(
         RoleName=target.settings.role_name, PolicyDocument=json.dumps(trust)
     )
@@ -91,7 +101,13 @@ def _look_elsewhere(target: Target) -> None:
     _replace_pods(target)
 
 
-def _take_the_annotation(target: Target) -> None:
+def _take_the_role(target: Target) -> None:
+    """From the service account: its annotation, or with EKS Pod Identity its association."""
+    if by_pod_identity(target):
+        part = Association(f"{target.settings.logging_namespace}/{SERVICE_ACCOUNT}", target.settings.role_name)
+        part.delete(target, part.find(target))
+        _replace_pods(target)
+        return
     target.kube.core.patch_namespaced_service_account(
         SERVICE_ACCOUNT, target.settings.logging_namespace, {"metadata": {"annotations": {ROLE_ANNOTATION: None}}}
     )
@@ -109,7 +125,9 @@ def _watches_falco(target: Target) -> bool:
     return f"_{target.settings.falco_namespace}_falco-" in str(found.get("data"))
 
 
-def _has_annotation(target: Target) -> bool:
+def _has_role(target: Target) -> bool:
+    if by_pod_identity(target):
+        return association_of(target, target.settings.logging_namespace, SERVICE_ACCOUNT) is not None
     account = target.kube.get("ServiceAccount", SERVICE_ACCOUNT, target.settings.logging_namespace) or {"metadata": {}}
     return ROLE_ANNOTATION in (account["metadata"].get("annotations") or {})
 
@@ -146,10 +164,10 @@ FAULTS = (
     ),
     Fault(
         "service account",
-        _take_the_annotation,
-        lambda target: not _has_annotation(target),
-        "The service account had lost its annotation. EKS gives a role to a pod when the pod is made, so the "
-        "annotation alone mended nothing: the pods had to be made anew.",
+        _take_the_role,
+        lambda target: not _has_role(target),
+        "The service account had lost its annotation (with EKS Pod Identity: its association). EKS gives a role to a "
+        "pod when the pod is made, so the annotation alone mended nothing: the pods had to be made anew.",
         "Fluent Bit was running on every node, and its log said: `'region' is a required field`. The pods had"
         " neither the variable AWS_ROLE_ARN nor a token.",
     ),

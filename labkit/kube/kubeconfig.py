@@ -29,7 +29,10 @@ _PLUGINS = {
 _LOGINS = (
     (r"gcloud auth login|gcloud.*[Rr]eauth", "`gcloud auth login`"),
     (r"az login", "`az login`"),
-    (r"aws sso login|SSO (session|Token)|sso", "`aws sso login` with the profile that the context names"),
+    (
+        r"aws sso login|SSO (session|Token)|sso|Token has expired and refresh failed",
+        "`aws sso login` with the profile that the context names",
+    ),
     (r"The config profile \(.+\) could not be found", "Correct the profile (`AWS_PROFILE`) that the context names"),
     (r"Unable to locate credentials|ExpiredToken|InvalidClientTokenId", "`aws configure` or `aws sso login`"),
 )

@@ -74,7 +74,8 @@ def _form(target: Target) -> str:
     return ".pod-identity" if by_pod_identity(target) else ""
 
 
-def _fluent_bit_trust(target: Target) -> dict[str, Any]:
+def fluent_bit_trust(target: Target) -> dict[str, Any]:
+    """The trust policy of Fluent Bit's role, for the way in which its service account gets it."""
     return policy("fluent-bit-trust-pod-identity" if by_pod_identity(target) else "fluent-bit-trust", target)
 
 
@@ -131,7 +132,7 @@ class Role(AwsPart):
     """A role; by default Fluent Bit's. `trust` makes its trust policy."""
 
     name: str
-    trust: Callable[[Target], dict[str, Any]] = _fluent_bit_trust
+    trust: Callable[[Target], dict[str, Any]] = fluent_bit_trust
     description: str = "Fluent Bit writes Falco's alerts to CloudWatch Logs"
     kind: str = "IAM role"
 

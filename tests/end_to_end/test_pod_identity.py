@@ -13,8 +13,10 @@ from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.alerts.diagnose import broken_link
 from labkit.errors import StepError, TargetError
+from labkit.exercises import fluent_bit_role, pipeline_faults
 from labkit.provision.pod_identity import AGENT, VARIABLE, association_of
 from labkit.provision.steps import STEPS
+from labkit.waiting import poll
 
 ACCOUNT = {"namespace": "logging", "serviceAccount": "fluent-bit"}
 
@@ -108,6 +110,18 @@ def test_what_is_wrong_with_the_trust_or_the_association_is_named(lab: Lab) -> N
     assert lab.apply("fluent-bit").action == "updated"
     lab.exec("deploy/nginx", "cat /etc/shadow")
     assert lab.wait_for_alert("Read sensitive file untrusted", timeout=20)["rule"]
+
+
+@pytest.mark.parametrize("link", ["trust policy", "service account"])
+def test_chapter_01_breaks_and_mends_what_pod_identity_needs(lab: Lab, link: str) -> None:
+    (fault,) = (fault for fault in pipeline_faults.FAULTS if fault.link == link)
+    fault.make(lab.target)
+    assert poll(lambda: fault.there(lab.target), "the fault to take effect", 20)
+    assert not fluent_bit_role.can_ship(lab.target)
+    lab.apply("fluent-bit-role")
+    lab.apply("fluent-bit")
+    assert not fault.there(lab.target)
+    assert list(fluent_bit_role.excess(lab.target)) == []
 
 
 def test_an_agent_that_is_gone_is_named_and_put_back(lab: Lab) -> None:

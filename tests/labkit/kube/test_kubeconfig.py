@@ -75,6 +75,10 @@ CASES: dict[str, tuple[Edit | str, str, str]] = {
         "failed (1)",
         "`gcloud auth login`, then",
     ),
+    "plugin whose session ended": (
+        *(shell("echo Token has expired and refresh failed >&2; exit 255"), "failed (255)"),
+        "`aws sso login` with the profile",
+    ),
     "plugin fails": (shell("exit 7"), "failed (7): it said nothing", "kubectl get nodes"),
     "plugin prints junk": (plugin("echo", "hello"), "answers what isn't a credential", "`exec` entry"),
     "plugin prints no credential": (plugin("echo", "{}"), "answers what isn't a credential", "`exec` entry"),
