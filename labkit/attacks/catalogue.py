@@ -108,6 +108,8 @@ class Twin:
     cleanup: tuple[str, ...] = ()
     pod: str | None = None
     """As the attack's, if it isn't given; empty: the application's."""
+    also: tuple[str, ...] = ()
+    """Rules that may alert all the same."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,9 @@ class Attack:
         if self.benign is None:
             raise LabError(f"{self.name} has no benign twin.", hint="It is a control: it must not alert itself.")
         pod = self.pod if self.benign.pod is None else self.benign.pod
-        control = replace(self, rule=None, tier="", tty=False, stdin=None, also=(), benign=None, pod=pod)
-        return replace(control, argv=self.benign.argv, why=self.benign.why, cleanup=self.benign.cleanup)
+        control = replace(self, rule=None, tier="", tty=False, stdin=None, benign=None, pod=pod)
+        benign = self.benign
+        return replace(control, argv=benign.argv, why=benign.why, cleanup=benign.cleanup, also=benign.also)
 
     @property
     def is_control(self) -> bool:

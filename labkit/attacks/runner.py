@@ -222,7 +222,8 @@ class _Attempt:
 
         if self.attack.is_control:
             seen = tuple(dict.fromkeys(alerts_of(self.target, result, timeout=seconds)["rule"].astype(str)))
-            return replace(self.outcome, seen=seen, problem=f"{', '.join(seen)} alerted" if seen else "")
+            wrong = [rule for rule in seen if rule not in self.attack.also]
+            return replace(self.outcome, seen=seen, problem=f"{', '.join(wrong)} alerted" if wrong else "")
         alert = wait_for_alert(self.target, self.attack.rule, where=self._raised, since=self.since, timeout=seconds)
         return replace(self.outcome, alert=alert, seen=(str(alert["rule"]),))
 

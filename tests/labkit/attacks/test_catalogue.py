@@ -82,6 +82,7 @@ def test_a_twin_is_another_command_that_says_why_it_is_silent(attack: Attack) ->
     assert twin.is_control
     assert twin.why.endswith(".")
     assert twin.why != attack.why
+    assert set(twin.also) <= {"Launch Sensitive Mount Container"}
 
 
 def test_twins_are_a_table_with_a_reason_each() -> None:
