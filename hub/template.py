@@ -41,10 +41,6 @@ from labkit.kernels import template as kernels
 from labkit.settings import Settings
 
 WORKSHOP = Path(__file__).parent.parent
-READ = ("notebooks", "images", "docs")
-"""What an attendee's folder has of the workshop's to read: copied at each start. (A server shows no links' files.)"""
-CHANGED = ("manifests", "custom-rules")
-"""What chapters ask an attendee to change: copied once."""
 IMPORTS = (
     "jupyterhub.singleuser.extension",
     "jupyterlab.labapp",
@@ -111,7 +107,8 @@ def _session(connection: socket.socket) -> NoReturn:
         os.environ.update(request["environ"])
         print(os.getpid(), file=answers, flush=True)
         folder = Path(request["folder"])
-        _make_folder(folder)
+        workbook.make_folder(folder, WORKSHOP)
+        os.chdir(folder)
         _redirect(folder / "server.log")
         session = Session(folder, request["argv"])
         print(json.dumps(""), file=answers, flush=True)
@@ -145,15 +142,6 @@ def _become(account: str) -> None:
     os.setuid(entry.pw_uid)
     # Linux makes the files in /proc of a process that has changed its user root's.
     ctypes.CDLL(None).prctl(_DUMPABLE, 1)
-
-
-def _make_folder(folder: Path) -> None:
-    """Makes an attendee's folder of the workshop, or brings it up to date."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chdir(folder)
-    for name in (*READ, *CHANGED):
-        if name in READ or not os.path.exists(name):
-            shutil.copytree(WORKSHOP / name, name, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 def _redirect(log: Path) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ SOLUTION = "solution"
 """The tag of cells that an attendee's copy doesn't have."""
 _MADE = ".made.json"  # a digest of each copy as it was made
 _LOCK = ".made.lock"
+_READ = ("notebooks", "images", "docs")
+_CHANGED = ("manifests", "custom-rules")
 
 
 def chapters(root: Path) -> list[Path]:
@@ -43,6 +46,18 @@ def chapter(root: Path, number: str) -> Path:
             return path
     numbers = ", ".join(path.stem[:2] for path in found)
     raise LabError(f"There is no chapter {short_repr(number)}.", hint=f"There are: {numbers}.")
+
+
+def make_folder(folder: Path, workshop: Path) -> None:
+    """Makes an attendee's folder of a workshop that they share with others, or brings it up to date.
+
+    What is read is copied again each time, what chapters ask an attendee to change once. Copies, since a server of
+    Jupyter doesn't hand out files that links lead to.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in (*_READ, *_CHANGED):
+        if (workshop / name).is_dir() and (name in _READ or not (folder / name).exists()):
+            shutil.copytree(workshop / name, folder / name, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,8 @@ def opened(folder: Path, home: Path, command: str, **environ: str) -> str:
     return done.stdout
 
 
-LAB = 'echo "endpoint:$AWS_ENDPOINT_URL"; grep -c 127.0.0.1 "$KUBECONFIG"; command -v labkit'
+BUTTON = 'grep -q labkit.terminals "${JUPYTER_CONFIG_PATH%%:*}/jupyter_server_config.json"'
+LAB = BUTTON + ' && echo "endpoint:$AWS_ENDPOINT_URL"; grep -c 127.0.0.1 "$KUBECONFIG"; command -v labkit'
 CHAPTERS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -140,14 +141,16 @@ def test_start_makes_the_copies_and_sets_the_labs_variables(tmp_path: Path, plac
     home.mkdir()
     try:
         assert "endpoint:http://127.0.0.1:" in opened(folder, home, LAB)
-        copies = home / "my-notebooks"
+        workshop = folder if place == "home" else home / "falco-workshop"
+        copies = workshop / "my-notebooks"
         assert sorted(path.name for path in copies.glob("*.ipynb")) == CHAPTERS
         if place == "image":
             (copies / CHAPTERS[0]).write_text("{}")  # an attendee's work
             shutil.rmtree(folder)
             assert "endpoint:http://127.0.0.1:" in opened(folder, home, LAB)
-            assert (folder / "my-notebooks" / CHAPTERS[0]).read_text() == "{}"
-            assert not (folder / ".labkit").exists()
+            assert (copies / CHAPTERS[0]).read_text() == "{}"
+            assert not {".labkit", "my-notebooks"} & {path.name for path in folder.iterdir()}
+        assert not [path for path in workshop.rglob("*") if path.is_symlink()]  # a server doesn't hand their files out
     finally:
         client.stop(home / ".labkit")
 
