@@ -9,7 +9,7 @@ from typing import Any
 
 from labkit.errors import LabError
 from labkit.provision.iam import by_pod_identity
-from labkit.provision.pod_identity import Agent
+from labkit.provision.pod_identity import Agent, foreign_tokens
 from labkit.provision.preflight.finding import Finding, blocker, ok, warning
 from labkit.target import Target
 
@@ -40,6 +40,9 @@ def cluster(target: Target) -> Iterator[Finding]:
     else:
         hint = "EKS gives one to every cluster: `aws eks describe-cluster` shows it once the cluster is ACTIVE."
         yield blocker(_CLUSTER, "OIDC issuer", "none", hint)
+    if why := foreign_tokens(target):
+        hint = "For the chapters that wait for alerts in CloudWatch, take the EKS cluster (without LABKIT_CONTEXT)."
+        yield warning(_CLUSTER, "tokens", why, hint)
     if found.get("computeConfig", {}).get("enabled"):
         pools = ", ".join(found["computeConfig"].get("nodePools") or ["none"])
         yield ok(_CLUSTER, "EKS Auto Mode", f"on, node pools: {pools}; Falco and Fluent Bit run on its nodes")

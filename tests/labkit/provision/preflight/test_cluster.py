@@ -138,3 +138,20 @@ def test_with_pod_identity_the_agent_matters_and_the_issuer_does_not(lab: Lab) -
         assert (result, "is gone" in said) == ("blocker", True)
     finally:
         eks.delete_addon(clusterName=name, addonName="eks-pod-identity-agent")
+
+
+@pytest.mark.parametrize("issuer", ["https://kubernetes.default.svc", ""])
+def test_a_context_of_another_cluster_is_a_warning(lab: Lab, monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    target = replace(lab.target, settings=replace(lab.settings, context="kind-falco"))
+    own = issuer or lab.target.cluster["identity"]["oidc"]["issuer"]
+    request = lab.kube.request
+
+    def answer(method: str, path: str, **more: Any) -> Any:  # the lab has no such page
+        return {"issuer": own} if path.startswith("/.well-known") else request(method, path, **more)
+
+    monkeypatch.setattr(lab.kube, "request", answer)
+    found = results(cluster.cluster(target))
+    assert ("tokens" in found) == bool(issuer)
+    if issuer:
+        result, said = found["tokens"]
+        assert (result, said.startswith("Context kind-falco is not EKS cluster")) == ("warning", True)
