@@ -145,7 +145,10 @@ def test_irsa_takes_the_place_of_an_association(lab: Lab, connect: Callable[...,
     changes = {change.kind: change.action for change in irsa.apply("fluent-bit-role").changes}
     assert (changes["Pod Identity association"], changes["IAM role"]) == ("removed", "updated")
     assert association_of(irsa.target, "logging", "fluent-bit") is None
+    fault = lab_step(irsa)("fluent-bit").fault  # its pods still have what the association gave them
+    assert "made before service account logging/fluent-bit had its role" in fault
     assert irsa.apply("fluent-bit").action == "updated"
+    assert lab_step(irsa)("fluent-bit").fault == ""
     irsa.exec("deploy/nginx", "cat /etc/shadow")
     assert irsa.wait_for_alert("Read sensitive file untrusted", timeout=20)["rule"]
     role = lab.aws.arn("iam", "role/falco-workshop-fluent-bit")
