@@ -33,6 +33,7 @@ from ekslab.kubernetes.kubelet.registration import register_node
 from ekslab.kubernetes.objects import resources as r
 from ekslab.kubernetes.objects.admission import Admission
 from ekslab.kubernetes.objects.events import Recorder, forget_old
+from ekslab.kubernetes.objects.network_policy import NetworkPolicies
 from ekslab.kubernetes.objects.registry import Registry
 from ekslab.kubernetes.objects.resources import Object, name_of, namespace_of
 from ekslab.kubernetes.objects.store import Store
@@ -72,6 +73,8 @@ class Cluster:
         certificate = certificate or ServerCertificate.for_loopback().certificate
         self._namespaces = Namespaces(self.registry, certificate.decode())
         self._networks = list({id(node.network): node.network for node in nodes}.values())
+        for network in self._networks:
+            network.allows = NetworkPolicies(self.store).allows
         self.admission.webhooks.programs = [network.instant for network in self._networks]
         self._controllers: list[Controller] = [
             self._namespaces,

@@ -41,6 +41,8 @@ class Network:
         self._names: dict[str, str] = {}
         self._reverse: dict[str, str] = {}
         self._ports = itertools.count(32_768)
+        self.allows: Callable[[str, str, int], bool] = lambda source, destination, port: True
+        """Whether packets get from one address to a port of another; what may not get there vanishes."""
 
     # -- names -------------------------------------------------------------------------------------------------------
 

@@ -63,12 +63,13 @@ class SocketCalls(Task):
         address = self.resolve(host)
         local = address.startswith("127.")
         ip = self.ip if local else self._scoped(address)
-        handler = self.network.handler_for(ip, port, host)
+        vanishes = not local and not self.network.allows(self.ip, ip, port)
+        handler = None if vanishes else self.network.handler_for(ip, port, host)
         fd, sock = self._socket("AF_INET", 1, 6)
         sock.local, sock.remote = ("127.0.0.1" if local else self.ip, self.network.new_port()), (address, port)
         sock.name = f"{sock.local[0]}:{sock.local[1]}->{address}:{port}"
         sock.handler = handler
-        reachable = handler is not None or self.network.host_answers(ip)
+        reachable = handler is not None or (not vanishes and self.network.host_answers(ip))
         # A client that doesn't block sees the connection in progress before it knows how it ends.
         if nonblocking or not reachable:
             result = "EINPROGRESS"

@@ -399,3 +399,28 @@ def test_who_has_left_is_in_neither_the_account_nor_the_cluster(
     with pytest.raises(ClientError) as caught:
         gone.lab.aws.client("logs").filter_log_events(logGroupName="falco")
     assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
+
+
+def test_a_pod_reaches_its_own_namespace_and_the_outside_but_no_other_attendee_s(
+    attend: Callable[[str], Attendee],
+) -> None:
+    seven, eight = attend("07").lab, attend("08").lab
+    for lab in (seven, eight):
+        lab.apply("nginx")
+
+    def get(lab: Lab, url: str) -> int:
+        return lab.exec("deploy/nginx", "curl", "-s", "-o", "/dev/null", "--connect-timeout", "1", url).exit_code
+
+    assert get(seven, "http://nginx/") == 0
+    assert get(seven, "http://nginx.attendee-07.svc.cluster.local/") == 0
+    name = "nginx.attendee-08.svc.cluster.local"
+    assert seven.exec("deploy/nginx", "getent", "hosts", name).exit_code == 0  # names are no secret
+    address = eight.kube.list("Pod", "attendee-08", labels="app=nginx")[0]["status"]["podIP"]
+    timed_out = 28
+    for other in (f"http://{name}/", f"http://{address}/"):
+        assert get(seven, other) == timed_out
+    assert get(seven, "http://169.254.169.254/latest/meta-data/iam/security-credentials/") == timed_out
+    assert get(eight, "http://nginx/") == 0
+    assert seven.exec("deploy/nginx", "curl", "-sk", "https://kubernetes.default.svc/version").exit_code == 0
+    for lab in (seven, eight):
+        lab.undo("nginx")
