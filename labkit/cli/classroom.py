@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from labkit.cli.parameters import connect, running
 from labkit.errors import NoLabError
 from labkit.provision.steps import TeardownError
 
+_WATCH_SECONDS = 5.0
 _NOT_UP = "`labkit class up --attendees 30` sets a class up."
 
 
@@ -98,11 +100,22 @@ def env(name: str, credentials: bool | None) -> None:
 
 
 @class_.command()
-def status() -> None:
-    """Print the attendees of the class, and what is there of each."""
-    from labkit.classroom.roll import roll, table
+@click.option("--watch", is_flag=True, help="Print it again every few seconds, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as a JSON object.")
+def status(watch: bool, as_json: bool) -> None:
+    """Print who is at which checkpoint, whose rules fail, alerts a minute, what is missing, and the cost so far."""
+    from labkit.classroom.view import view
 
-    click.echo(repr(table(roll(running(_NOT_UP).target))))
+    target = running(_NOT_UP).target
+    with suppress(KeyboardInterrupt):
+        while True:
+            found = view(target)
+            if watch and not as_json:
+                click.clear()
+            click.echo(found.json() if as_json else repr(found))
+            if not watch:
+                return
+            time.sleep(_WATCH_SECONDS)
 
 
 @class_.command()

@@ -11,6 +11,7 @@ from typing import Any
 from labkit.errors import LabError
 from labkit.exercises.exercise import exercises
 from labkit.exercises.feedback import Feedback, stop
+from labkit.exercises.published import publish
 from labkit.exercises.store import Progress
 from labkit.show import counted
 from labkit.target import Target
@@ -33,6 +34,7 @@ def checkpoint(target: Target, number: str, conditions: Mapping[str, Callable[[]
         title = f"Chapter {number} isn't complete: {counted(missing, 'thing')} missing"
         raise stop(Feedback("wrong", title, "\n".join(lines)))
     progress.note(number, reached=True)
+    publish(target, progress)
     return Feedback("right", f"Chapter {number} is done.", "\n".join(lines) + f"\n\n{_next(target, notebook)}")
 
 

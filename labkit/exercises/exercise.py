@@ -11,6 +11,7 @@ from typing import Any
 from labkit.calls import near, short_repr
 from labkit.errors import LabError
 from labkit.exercises.feedback import Feedback, stop
+from labkit.exercises.published import publish
 from labkit.exercises.store import Progress
 from labkit.target import Target
 from labkit.workbook import chapter, solution
@@ -78,6 +79,8 @@ def check(target: Target, name: str, *answers: Any) -> Feedback:
     try:
         said = exercise.check(target, *answers)
     except Wrong as wrong:
+        progress.count(name, "wrong")
+        publish(target, progress)
         raise stop(Feedback("wrong", f"Not yet: {exercise.task}", str(wrong)), hint=_help(progress, name)) from None
     except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
         given = ", ".join(map(short_repr, answers))
@@ -89,6 +92,7 @@ def check(target: Target, name: str, *answers: Any) -> Feedback:
         said = f"It couldn't be checked. {error.message}"
         raise stop(Feedback("wrong", f"Not yet: {exercise.task}", said), hint=error.hint) from error
     progress.note(name, solved=True)
+    publish(target, progress)
     return Feedback("right", f"Right: {exercise.task}", said)
 
 

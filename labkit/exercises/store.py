@@ -26,6 +26,10 @@ class Progress:
     def hints(self, exercise: str) -> int:
         return int(self._read().get(exercise, {}).get("hints", 0))
 
+    def all(self) -> dict[str, dict[str, Any]]:
+        """Everything that is kept, by exercise and chapter."""
+        return self._read()
+
     def reached(self, chapter: str) -> bool:
         """Whether the checkpoint of a chapter, by its number, has been reached."""
         return bool(self._read().get(chapter, {}).get("reached"))
