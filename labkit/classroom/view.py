@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -78,6 +78,11 @@ class View(AsTable):
             "dollars_an_hour": round(self.an_hour, 2),
         }
         return json.dumps(content, indent=2)
+
+    def __repr__(self) -> str:
+        table = self._table()
+        names = (tuple(name.upper() for name in table.columns),) * bool(self.rows)
+        return repr(replace(table, rows=(*names, *table.rows)))
 
     def _table(self) -> Table:
         if not self.rows:

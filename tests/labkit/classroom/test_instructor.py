@@ -15,8 +15,8 @@ from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.classroom import attendees, handout
 from labkit.classroom.down import down, remove
-from labkit.classroom.roll import roll
 from labkit.classroom.up import plan, up
+from labkit.classroom.view import view
 from labkit.provision.templates import template
 
 HELM = '#!/bin/sh\nexec "{python}" -m ekslab.helm "$@"\n'
@@ -97,7 +97,7 @@ def test_the_policies_are_enough_for_a_class_and_nothing_in_them_is_spare(
     arn = attendees.role_arn(target, "01")
     eks.update_access_entry(clusterName="falco-workshop", principalArn=arn, kubernetesGroups=["another"])
     up(target, ["01"])
-    assert {seat.state for seat in roll(target)} == {"ready"}
+    assert {row.state for row in view(target).rows} == {"ready"}
     given = handout.handout(target, "01")
     assert given.variables["AWS_ACCESS_KEY_ID"].startswith("ASIA")
     assert "LABKIT_ROLE" in handout.handout(target, "02").variables

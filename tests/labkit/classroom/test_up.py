@@ -214,7 +214,7 @@ def test_the_roll_says_what_is_there_of_each(labkit: Callable[..., Result], stan
     seats = {seat.attendee: seat for seat in roll(standing.target)}
     assert (seats["01"].state, seats["02"].state) == ("ready", "lacks access entry")
     printed = labkit("class", "status").output
-    assert re.search(r"02\s+attendee-02\s+0/0\s+lacks access entry", printed), printed
+    assert re.search(r"02\s+.*0/0\s+lacks access entry", printed), printed
     remove(standing.target, ["01", "02"])
 
 
