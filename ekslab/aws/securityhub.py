@@ -307,7 +307,7 @@ class SecurityHub:
         # Newest first. Sorting is stable, so the last criterion is applied first.
         found = sorted(hub.findings.values(), key=lambda kept: (-kept.updated, kept.number))
         found = [kept for kept in found if all(test(kept.finding) for test in tests)]
-        for criterion in reversed(criteria):
+        for criterion in reversed(criteria if criteria != _NEWEST_FIRST else []):
             path, _ = _filtered(criterion.get("Field", ""))
             found.sort(
                 key=lambda kept, path=path: _sortable(asff.values(kept.finding, path)),  # type: ignore[misc]
@@ -318,6 +318,9 @@ class SecurityHub:
         page = [kept.finding for kept in found[first : first + most]]
         more = {"NextToken": _token(first + most, digest)} if len(found) > first + most else {}
         return {"Findings": page, **more}
+
+
+_NEWEST_FIRST = [{"Field": "UpdatedAt", "SortOrder": "desc"}]
 
 
 def _invalid(message: str) -> AwsError:

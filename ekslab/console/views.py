@@ -20,6 +20,7 @@ from ekslab.console.pipeline import seconds
 MOST_ROWS = 10_000
 _MOST_TEXT = 1_100_000  # characters of a log event that is shown in full
 _LOG_LINES = 2_000
+_FINDINGS = 500  # in an answer, of five pages
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 _QUERY_SECONDS = 60.0
 
@@ -497,16 +498,16 @@ async def rules(doors: Doors, q: Query) -> Answer:
 
 @_view("findings")
 async def findings(doors: Doors, q: Query) -> Answer:
-    """Findings, newest first; `severity`, `workflow` and `record` are values, with commas between them."""
+    """Findings, newest first, from `token` on; `severity`, `workflow` and `record` are values, with commas between."""
     filters: dict[str, Any] = {}
     names = {"severity": "SeverityLabel", "workflow": "WorkflowStatus", "record": "RecordState", "id": "Id"}
     for name, attribute in names.items():
         if values := [value for value in q.get(name, "").split(",") if value]:
             filters[attribute] = [{"Value": value, "Comparison": "EQUALS"} for value in values]
     sort = [{"Field": "UpdatedAt", "SortOrder": "desc"}]
-    most = min(int(q.get("limit") or MOST_ROWS), MOST_ROWS)
+    most = min(int(q.get("limit") or _FINDINGS), MOST_ROWS)
     rows: list[Answer] = []
-    token = ""
+    token = q.get("token", "")
     try:
         while len(rows) < most:
             asked = {"Filters": filters, "SortCriteria": sort, "MaxResults": 100}
@@ -525,7 +526,7 @@ async def findings(doors: Doors, q: Query) -> Answer:
     if filters:
         hand += ["--filters", orjson.dumps(filters).decode()]
     hand += ["--sort-criteria", orjson.dumps(sort[0]).decode()]
-    return {"findings": rows, "more": bool(token), "hand": by_hand(*hand)}
+    return {"findings": rows, "token": token, "hand": by_hand(*hand)}
 
 
 @_view("finding")

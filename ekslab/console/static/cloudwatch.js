@@ -9,7 +9,8 @@ const dark = () => (document.documentElement.dataset.theme || (matchMedia('(pref
 // A widget as an image, drawn for the place and the theme that it is shown in.
 function drawn(widget, signal, label) {
     const image = h('img', { alt: label });
-    const box = h('div', { class: 'drawn' }, image);
+    const wait = h('p', { class: 'empty' }, 'Drawing …');
+    const box = h('div', { class: 'drawn' }, image, wait);
     let width = 0;
     let url = '';
     async function draw() {
@@ -21,6 +22,7 @@ function drawn(widget, signal, label) {
             if (url) URL.revokeObjectURL(url);
             url = made;
             image.src = url;
+            wait.remove();
         } catch (error) {
             if (!signal.aborted) replace(box, failure(error));
         }

@@ -29,18 +29,34 @@ export async function findings(main, signal) {
     main.append(...head('Security Hub CSPM', 'Findings', hand), h('section', { class: 'panel grow' },
         h('div', { class: 'bar' }, field('Severity', severity), field('Workflow status', workflow), field('Record state', record), told), list.element));
     let turn = 0;
+    let rows = [];
+    const chosen = () => ({ severity: severity.value, workflow: workflow.value, record: record.value });
+    // The newest are shown at once; older ones are fetched while these are read.
     async function load() {
         const mine = ++turn;
+        let token = '';
+        rows = [];
         try {
-            const found = await get('findings', { severity: severity.value, workflow: workflow.value, record: record.value }, signal);
-            if (mine !== turn) return;
-            hand.set(found.hand);
-            if (found.off) list.none.textContent = found.off;
-            list.set(found.findings, { keep: true });
-            replace(told, `${count(found.findings.length)}${found.more ? '+' : ''} findings, newest first`);
+            do {
+                const found = await get('findings', { ...chosen(), token, limit: token ? 1000 : 200 }, signal);
+                if (mine !== turn) return;
+                token = found.token;
+                hand.set(found.hand);
+                if (found.off) list.none.textContent = found.off;
+                rows = rows.concat(found.findings);
+                list.set(rows);
+                replace(told, `${count(rows.length)}${token ? '+' : ''} findings, newest first`);
+            } while (token && rows.length < 10_000);
         } catch (error) {
             if (!signal.aborted) replace(told, error.message);
         }
+    }
+    async function renew() {
+        const found = await get('findings', { ...chosen(), limit: 100 }, signal);
+        const known = new Set(found.findings.map(row => row.id));
+        rows = found.findings.concat(rows.filter(row => !known.has(row.id)));
+        list.set(rows, { keep: true });
+        replace(told, `${count(rows.length)} findings, newest first`);
     }
     async function openFinding(id) {
         let found;
@@ -72,7 +88,7 @@ export async function findings(main, signal) {
     listen(kind => {
         if (kind !== 'findings') return;
         clearTimeout(waiting);
-        waiting = setTimeout(load, 300);
+        waiting = setTimeout(() => renew().catch(() => {}), 300);
     }, signal);
     const id = asked.get('id');
     if (id) openFinding(id);

@@ -218,20 +218,20 @@ def test_ten_thousand_alerts_stay_smooth(console_lab: Lab, endpoints: Endpoints,
         total = {1: 1, 199: 200, 9_800: 10_000}[count]
         until(page, "n => document.querySelector('.list')?.getAttribute('aria-rowcount') === String(n)", 30, arg=total)
         assert page.evaluate("() => document.querySelectorAll('.list-row').length") < 80
-        slowest = page.evaluate(
+        usual = page.evaluate(
             """async () => {
                 const list = document.querySelector('.list');
-                let slowest = 0;
+                const took = [];
                 for (let i = 0; i <= 40; i += 1) {
                     const begun = performance.now();
                     list.scrollTop = list.scrollHeight * i / 40;
                     await new Promise(requestAnimationFrame);
-                    slowest = Math.max(slowest, performance.now() - begun);
+                    took.push(performance.now() - begun);
                 }
-                return slowest;
+                return took.sort((a, b) => a - b)[20];
             }"""
         )
-        assert slowest < 250, slowest  # ms, on a busy machine; 16 without
+        assert usual < 100, usual  # ms; 16 where the machine does nothing else
         page.locator(".list").focus()
         page.keyboard.press("Home")
         page.keyboard.press("ArrowDown")

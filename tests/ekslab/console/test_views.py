@@ -19,6 +19,7 @@ import pytest
 from ekslab.console.views import VIEWS
 from ekslab.state import Endpoints
 from labkit.lab import Lab
+from labkit.respond.findings import origin, to_findings
 from tests.aws_cli import install
 from tests.ekslab.console.page import Page
 from tests.ekslab.console.test_card import compare
@@ -178,6 +179,22 @@ def test_a_finding_leads_back_to_its_alert(page: Page, alert: Any, console_lab: 
     shown = page.get("event", group="falco", timestamp=moment, key=row["key"])
     assert shown["card"]["rule"] == row["rule"] == alert["rule"]
     assert page.get("findings", severity="CRITICAL,HIGH")["findings"] == []
+
+
+def test_many_findings_come_page_by_page(page: Page, alert: Any, console_lab: Lab) -> None:
+    (one,) = to_findings(
+        [{"rule": "many", "priority": "Debug", "time": "2026-01-01T00:00:00Z"}], **origin(console_lab.target)
+    )
+    hub = console_lab.aws.client("securityhub")
+    hub.batch_import_findings(Findings=[{**one, "Id": f"{one['Id']}-{number}"} for number in range(100)])
+    hub.batch_import_findings(Findings=[{**one, "Id": f"{one['Id']}+{number}"} for number in range(100)])
+    ids: list[str] = []
+    token = ""
+    while token or not ids:
+        answer = page.get("findings", severity="INFORMATIONAL", limit=100, token=token)
+        ids += [row["id"] for row in answer["findings"]]
+        token = answer["token"]
+    assert len(ids) == len(set(ids)) == 200
 
 
 def test_what_happens_is_told_as_it_happens(page: Page, console_lab: Lab) -> None:
