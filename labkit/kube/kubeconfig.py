@@ -6,7 +6,9 @@ import datetime as dt
 import logging
 import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 from labkit.calls import near, short_repr, shortened
 from labkit.errors import Hint, TargetError
+from labkit.waiting import waiting
 
 # A credential plugin -> how to get it.
 _PLUGINS = {
@@ -25,6 +28,8 @@ _PLUGINS = {
     "kubectl-oidc_login": "`kubectl krew install oidc-login`.",
 }
 
+PATIENCE = 60.0
+"""Seconds that a credential plugin may take."""
 # What a plugin says -> what to do about it.
 _LOGINS = (
     (r"gcloud auth login|gcloud.*[Rr]eauth", "`gcloud auth login`"),
@@ -92,8 +97,8 @@ def load(kubeconfig: Path | None, context: str, hint: Hint) -> Any:
     # The client looks at KUBECONFIG once, when it is imported; a notebook may set it later.
     file = str(kubeconfig or os.environ.get("KUBECONFIG") or "")
     try:
-        with plugin_errors(context):
-            client = config.new_client_from_config(config_file=file or None, context=context or None)
+        with plugin_errors(context), waiting("the kubeconfig's credentials", PATIENCE):
+            client = _soon(lambda: config.new_client_from_config(config_file=file or None, context=context or None))
     except TargetError:
         raise
     except ConfigException as error:
@@ -117,6 +122,28 @@ def load(kubeconfig: Path | None, context: str, hint: Hint) -> Any:
             hint=f"Correct it: it begins with https://. {_again(context)}".strip(),
         )
     return client
+
+
+def _soon(call: Callable[[], Any]) -> Any:
+    """What `call` returns, or its error; `TargetError` if it takes longer than a credential plugin may."""
+    done: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return done.result(PATIENCE)
+    except TimeoutError:
+        if done.done():  # it is the call's own
+            raise
+        raise TargetError(
+            f"The credential plugin of the kubeconfig has not answered for {PATIENCE:g} s.",
+            hint="Run `kubectl get nodes` with this context: does it wait for a login, or for the network?",
+        ) from None
 
 
 def _again(context: str) -> str:

@@ -179,6 +179,15 @@ def test_a_cluster_of_this_computer_that_is_stopped(client: Callable[..., Kube])
     assert caught.value.hint == "`docker start lab-control-plane`."
 
 
+def test_a_plugin_that_does_not_answer_is_given_up(
+    client: Callable[..., Kube], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeconfigs, "PATIENCE", 0.3)
+    with pytest.raises(LabError, match=r"has not answered for 0\.3 s") as caught:
+        _ = client(shell("sleep 2")).client
+    assert "does it wait for a login" in caught.value.hint
+
+
 def test_a_token_is_replaced_before_it_ends(client: Callable[..., Kube], embedded: Endpoints, tmp_path: Path) -> None:
     good = yaml.safe_load(Path(embedded.kubeconfig).read_text())["users"][0]["user"]["token"]
     known = {"apiVersion": "client.authentication.k8s.io/v1beta1", "kind": "ExecCredential"}
