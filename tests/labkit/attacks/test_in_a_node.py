@@ -45,6 +45,11 @@ def engine(which: str) -> Engine:
     return made
 
 
+@cache
+def images() -> ImageRegistry:
+    return ImageRegistry([nginx.image()])
+
+
 async def answer(request: HttpRequest) -> HttpResponse:
     return HttpResponse(200, {}, b"{}")
 
@@ -55,7 +60,7 @@ async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
     network = Network()
     network.add_name("kubernetes.default.svc.cluster.local", "10.100.0.1")
     network.listen("10.100.0.1", 443, answer)
-    made = Node("node-1", network=network, images=ImageRegistry([nginx.image()]), ip="10.0.1.10")
+    made = Node("node-1", network=network, images=images(), ip="10.0.1.10")
     yield made
     for container in list(made.runtime.containers.values()):
         await made.runtime.remove(container)
@@ -74,7 +79,9 @@ async def start(node: Node, kind: str) -> Pod:
     await node.runtime.start(made)
     while not kind and node.network.handler_for("10.88.0.2", 80, "") is None:  # until nginx has started
         await asyncio.sleep(0.005)
-    return Pod(node, made)
+    pod = Pod(node, made)
+    pod.look_away()  # the rules look by themselves
+    return pod
 
 
 async def seen(node: Node, attack: Attack) -> tuple[dict[str, list[str]], str, str]:
