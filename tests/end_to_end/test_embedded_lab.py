@@ -392,7 +392,7 @@ def test_the_audit_finds_what_was_made_by_hand(fresh: Lab, workshop: Path) -> No
 def test_preflight_passes_and_shows_what_it_found(fresh: Lab) -> None:
     checks = fresh.preflight()
     assert checks.passed, checks.failures
-    found = {check.what: check.found for check in checks.checks}
+    found = {finding.what: finding.found for finding in checks.findings}
     assert "containerd://" in found["container runtime"]
     assert found["identity"].startswith("arn:aws:iam::111122223333:")
 
