@@ -125,6 +125,7 @@ class ProcDirectory(Directory):
             inode = opened.inode
             text = opened.name or (f"{opened.type}:[{inode.ino if inode is not None else 0}]")
             if inode is not None:
+                text = f"/{text} (deleted)" if text.startswith("memfd:") else text
                 descriptors.entries[str(fd)] = MagicLink(text, inode)
             else:
                 descriptors.entries[str(fd)] = Symlink(text, dev=0x2A)

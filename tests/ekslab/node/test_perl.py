@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+MEMORY = "/memfd:x (deleted)\n"
 TABLE = "root:x:0\nlp:x:7\n"
 
 
@@ -25,6 +26,10 @@ TABLE = "root:x:0\nlp:x:7\n"
         (["-ne", "print if /lp/", "/tmp/t"], "lp:x:7\n", 0),
         (["-pe", "s/root/R/", "/tmp/t"], "R:x:0\nlp:x:7\n", 0),
         (["-le", "print 1"], "1\n", 0),
+        (["-e", 'print syscall(321, 5, 0, 0), " $!\n"'], "-1 Operation not permitted\n", 0),
+        (["-e", 'print syscall(323, 1), " ", syscall(101, 0, 0, 0, 0), "\n"'], "3 0\n", 0),
+        (["-e", '$n = "x"; $f = syscall($ARGV[0], $n, 0); print `readlink /proc/$$/fd/$f`', "319"], MEMORY, 0),
+        (["-e", 'print socket(S, 17, 3, 768), "\n"'], "1\n", 0),
     ],
 )
 async def test_a_one_liner_prints_what_perl_printed(pod, argv, out, code):
@@ -37,6 +42,8 @@ async def test_a_one_liner_prints_what_perl_printed(pod, argv, out, code):
     ("source", "what"),
     [
         ("fork", "fork"),
+        ("syscall(39)", "syscall 39"),
+        ("syscall(101, 7)", "syscall 101 7"),
         ("for (1..3) { print }", "for"),
         ("%h = (1,2); print keys %h", "%"),
         ("print map { $_ } 1", "map"),
