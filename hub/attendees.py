@@ -9,6 +9,7 @@ import hmac
 import os
 import re
 import secrets
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -67,6 +68,24 @@ def short(name: str) -> str:
             "digits."
         )
     return found[1]
+
+
+def handed_out(file: Path) -> dict[str, str]:
+    """The variables of what `labkit class env` printed for an attendee, but those that are about a place; none without.
+
+    Raises `AttendeesError` for a file that others can read.
+    """
+    try:
+        if file.stat().st_mode & stat.S_IRWXO:
+            raise AttendeesError(f"{file} has credentials, and others can read it. Run `chmod 600 {file}`.")
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = [found for line in lines if (found := re.fullmatch(r"export ([A-Z_]+)=(.*)", line))]
+    of_a_place = ("PATH", "KUBECONFIG", "LABKIT_HOME", "LABKIT_ROOT")
+    return {
+        name: "".join(shlex.split(text)) for name, text in (one.groups() for one in pairs) if name not in of_a_place
+    }
 
 
 def make(file: Path, count: int) -> None:

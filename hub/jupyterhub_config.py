@@ -20,6 +20,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 WORKSHOP = Path(__file__).resolve().parent.parent
@@ -124,6 +125,11 @@ c.Spawner.environment = {
 if target == "eks":
     c.Spawner.env_keep += [name for name in os.environ if name.startswith("LABKIT_")]
     c.Spawner.environment["LABKIT_ATTENDEE"] = lambda one: attendees.short(one.user.name)
+
+    def hand_out(one: Any) -> None:
+        one.environment = one.environment | attendees.handed_out(state / "env" / one.user.name)
+
+    c.Spawner.pre_spawn_hook = hand_out
 
 c.JupyterHub.services = [
     {

@@ -28,6 +28,7 @@ class Template:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="hub-")  # mode 0700
+        self._turn = asyncio.Lock()
         self._start()
 
     def _start(self) -> None:
@@ -53,8 +54,9 @@ class Template:
 
     async def session(self, request: dict[str, Any]) -> Session:
         """A new session. Raises `OSError` if there can't be one."""
-        if self._process.poll() is not None:  # killed
-            self._start()
+        async with self._turn:
+            if self._process.poll() is not None:  # killed
+                await asyncio.to_thread(self._start)
         reader, writer = await asyncio.open_unix_connection(self._socket)
         writer.write(json.dumps(request).encode() + b"\n")
         return Session(reader, writer)
@@ -107,7 +109,7 @@ class Sessions:
                 session.close()
             if error:
                 self.log.error("The session of %s did not start: %s", self.user.name, error)
-                raise SpawnException(500, user_message=f"Your lab did not start: {error}")
+                raise SpawnException(f"Your lab did not start: {error}", reason="session", status_code=500)
             with suppress(TimeoutError):  # the Hub waits longer, and says so
                 await wait_for_server("127.0.0.1", self.port, timeout=self.http_timeout / 2)
         return "127.0.0.1", self.port

@@ -9,6 +9,7 @@ import runpy
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ pytest.importorskip("jupyterhub", reason="JupyterHub is not installed: `make bui
 from traitlets.config import Config
 
 from hub import attendees, spawner
+from labkit.environment import Environment
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "hub/jupyterhub_config.py"
@@ -86,6 +88,30 @@ def test_on_one_cluster_the_attendees_name_is_handed_on(config: Any, name: str, 
     one.user.name = "jo-ann"
     with pytest.raises(attendees.AttendeesError, match="jo-ann can't be an attendee on a shared cluster"):
         made.Spawner.environment["LABKIT_ATTENDEE"](one)
+
+
+def test_what_the_class_hands_out_is_set_for_its_attendee(config: Any, tmp_path: Path) -> None:
+    made = config(HUB_TARGET="eks")
+    file = tmp_path / "state/env/attendee-07"
+    file.parent.mkdir()
+    values = {
+        "LABKIT_ATTENDEE": "07",
+        "LABKIT_CLUSTER": "class",
+        "AWS_SECRET_ACCESS_KEY": "a'b c",
+        "KUBECONFIG": "/root/k",
+    }
+    file.write_text(f"# Attendee 07.\n{Environment((Path('/opt/bin'),), values).as_shell()}\n")
+    file.chmod(0o600)
+    one = SimpleNamespace(environment={"LABKIT_TARGET": "eks"}, user=SimpleNamespace(name="attendee-07"))
+    made.Spawner.pre_spawn_hook(one)
+    del values["KUBECONFIG"]
+    assert one.environment == {"LABKIT_TARGET": "eks", **values}
+    another = SimpleNamespace(environment={}, user=SimpleNamespace(name="attendee-08"))
+    made.Spawner.pre_spawn_hook(another)
+    assert another.environment == {}
+    file.chmod(0o644)
+    with pytest.raises(attendees.AttendeesError, match="chmod 600"):
+        made.Spawner.pre_spawn_hook(one)
 
 
 def test_attendees_are_made_once_with_passwords_that_only_the_instructor_can_read(

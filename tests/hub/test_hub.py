@@ -343,6 +343,19 @@ def test_what_a_server_started_ends_with_it_however_it_ends(people: list[Person]
     wait_until(lambda: not kinds(another), "processes of a server that was killed are left")
 
 
+def test_why_a_lab_does_not_start_is_said_on_the_page(hub: Hub, people: list[Person], run: Run[Any]) -> None:
+    one = people[2]
+    try:
+        home = Path(pwd.getpwnam(one.name).pw_dir)
+    except KeyError:
+        home = hub.state / "homes" / one.name
+    folder = home / "falco-workshop"
+    folder.rename(home / "aside")
+    folder.touch()
+    with pytest.raises(HubError, match=f"Your lab did not start: .*{folder}"):
+        run(one.start())
+
+
 def test_a_server_that_is_not_used_is_ended(hub: Hub, people: list[Person]) -> None:
     """The Hub's service that does it, as it is but for the times."""
     one = people[4]
@@ -365,7 +378,9 @@ def words(pid: int, file: str) -> list[str]:
 
 def test_the_hub_leaves_no_process(hub: Hub, people: list[Person], run: Run[Any]) -> None:
     one = people[0]
-    run(one.start())
+    (template,) = (pid for pid in descendants(hub.process.pid) if "hub.template" in words(pid, "cmdline"))
+    os.kill(template, 9)
+    run(one.start())  # with another one
     pids = [process.pid for process in measure.processes()[one.name]] + descendants(hub.process.pid)
     assert len(pids) >= 8
     hub.stop()
@@ -386,5 +401,6 @@ def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
 
 def descendants(pid: int) -> list[int]:
     """A process, and those below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(found for child in children for found in descendants(int(child)))]
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    return [pid, *(found for child in children for found in descendants(child))]
