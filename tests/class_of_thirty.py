@@ -163,10 +163,14 @@ def run(home: Path, count: int, killed: int, say: Callable[[str], None] = print)
     wrong: list[str] = []
 
     first = _started(_up, home, count)
-    lab.wait_until(lambda: len(attendees.known(target)) > count // 3 or None, "some of the class", timeout=60)
+
+    def begun() -> int:
+        return len(lab.kube.list("Namespace", labels=attendees.LABEL))
+
+    lab.wait_until(lambda: begun() > count // 3 or None, "some of the class", timeout=120)
     os.kill(first.pid, signal.SIGKILL)
     first.join()
-    say(f"class up of {count}, killed when {len(attendees.known(target))} had begun")
+    say(f"class up of {count}, killed when {begun()} had a namespace")
     started = time.monotonic()
     _up(home, count)
     say(f"class up, again: {time.monotonic() - started:.1f} s")
