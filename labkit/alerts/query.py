@@ -62,6 +62,7 @@ def insights(
     return df
 
 
+@checked
 def limited(text: str, namespace: str) -> str:
     """The query with a filter for alerts of pods in a namespace before its first command; empty: the query itself."""
     return f'filter output_fields.k8s.ns.name = "{namespace}" | {text}' if namespace else text

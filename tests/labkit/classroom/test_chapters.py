@@ -17,6 +17,8 @@ import botocore.client
 import nbformat
 import pytest
 
+from labkit.alerts import diagnose
+from labkit.errors import AlertTimeoutError
 from labkit.exercises import Progress
 from labkit.kube import Kube
 from labkit.lab import Lab
@@ -105,3 +107,11 @@ def _shared(instructor: Lab) -> list[Any]:
         logs.describe_metric_filters(logGroupName="falco")["metricFilters"],
         logs.describe_subscription_filters(logGroupName="falco")["subscriptionFilters"],
     ]
+
+
+def test_what_only_the_instructor_can_mend_is_said_to_be_so(attend: Attend, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = diagnose.Link("shipping", "No Fluent Bit is running.", 'lab.apply("fluent-bit")')
+    monkeypatch.setattr(diagnose, "broken_link", lambda *_, **__: link)
+    with pytest.raises(AlertTimeoutError, match=r"Broken link: shipping") as caught:
+        attend(NAME).lab.wait_for_alert(where={"proc.name": "no-such-program"}, timeout=0)
+    assert caught.value.hint == 'That is the class\'s: tell the instructor, who can mend it: lab.apply("fluent-bit")'
