@@ -74,7 +74,8 @@ def handout(target: Target, name: str, *, credentials: bool | None = None) -> Ha
     if embedded:
         lab = running_embedded(target.settings.home).environment()
         keys |= {key: value for key, value in lab.items() if key.startswith("AWS_ENDPOINT")}
-        keys |= {key: ",".join(filter(None, [os.environ.get(key), "127.0.0.1,localhost"])) for key in ("NO_PROXY",)}
+        hosts = [*filter(None, os.environ.get("NO_PROXY", "").split(",")), "127.0.0.1", "localhost"]
+        keys["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
         attendee = replace(settings_of(target.settings, name), home=home(target, name))
         variables["LABKIT_HOME"] = str(attendee.home)
         keys["KUBECONFIG"] = str(write_eks_kubeconfig(target.aws, attendee))
