@@ -69,7 +69,10 @@ def start_embedded(settings: Settings) -> Endpoints:
             aws_port=settings.aws_port,
             kubernetes_port=settings.kubernetes_port,
             functions=[Path(__file__).parent / "respond" / "forwarder.py"],
-            diagnosis=[sys.executable, "-m", "labkit.cli", "diagnose", "--json", f"--home={settings.home}"],
+            diagnosis=[
+                *("env", f"LABKIT_HOME={settings.home}", "LABKIT_TARGET=embedded"),
+                *(sys.executable, "-m", "labkit.cli", "diagnose", "--json"),
+            ],
             on_loss=_report_loss,
         )
 

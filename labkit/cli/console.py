@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import webbrowser
-from pathlib import Path
 
 import click
 
 from labkit import connect
 from labkit.cli import as_commands
-from labkit.cli.parameters import FileName, running
+from labkit.cli.parameters import running
 from labkit.console import VIEWS
 from labkit.settings import Settings
 
@@ -35,16 +34,11 @@ def console(view: str, no_browser: bool) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@click.option("--home", type=FileName(), hidden=True, help="The embedded lab of this folder, for its console.")
-def diagnose(as_json: bool, home: Path | None) -> None:
+def diagnose(as_json: bool) -> None:
     """Say which links between a system call and a finding are broken, why, and what to do. Exits 1 if any is."""
-    from labkit.lab import Lab
     from labkit.provision.pipeline_diagnosis import broken_links
 
-    if home is None:
-        lab = running("Start one with `labkit up`, and put the workshop in it: `labkit apply`.")
-    else:
-        lab = Lab.connect(target="embedded", home=home, start=False)
+    lab = running("Start one with `labkit up`, and put the workshop in it: `labkit apply`.")
     found = broken_links(lab.target)
     if as_json:
         named = [{"link": link.name, "finding": link.finding, "hint": as_commands(link.hint)} for link in found]

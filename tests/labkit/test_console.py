@@ -80,7 +80,7 @@ def test_the_command_prints_the_address_and_diagnose_what_is_broken(lab: Lab) ->
     logs = lab.aws.client("logs")
     logs.delete_log_group(logGroupName=lab.settings.log_group)
     try:
-        done = typed("diagnose", "--json", f"--home={lab.settings.home}")
+        done = typed("diagnose", "--json")
         (link,) = json.loads(done.stdout)
         assert (done.returncode, link["link"]) == (1, "log group")
         assert "labkit apply log-group" in link["hint"]

@@ -145,7 +145,8 @@ def test_a_shell_in_jupyterlab_does_not_read_what_leads_elsewhere(
     ):
         assert f"pid {embedded.pid}" in said
         assert f"[|{embedded.kubeconfig}|" in said
-    assert sorted(path.name for path in environment.SHELL.iterdir()) == [".zshrc", "labconfig", "rc"]
+    jupyters = ["jupyter_server_config.json", "labconfig", "labextensions"]
+    assert sorted(path.name for path in environment.SHELL.iterdir()) == sorted([".zshrc", "rc", *jupyters])
 
 
 def test_commands_typed_on_eks_use_the_profile_that_labkit_uses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,3 +281,18 @@ def test_what_boto3_sees_is_what_the_page_sees(page: Page, endpoints: Endpoints)
     )
     names = {group["logGroupName"] for group in client.describe_log_groups()["logGroups"]}
     assert names == {group["name"] for group in page.get("groups")["groups"]}
+
+
+def test_a_broken_link_has_labkits_diagnosis(page: Page, console_lab: Lab) -> None:
+    console_lab.aws.client("logs").delete_log_group(logGroupName="falco")
+    try:
+        with page.live() as messages:
+            for kind, content in messages:
+                if kind == "snapshot" and content["diagnosis"]:
+                    break
+        broken = {link["id"] for link in content["links"] if link["state"] == "broken"}
+        assert "stored" in broken
+        assert content["diagnosis"][0]["link"] == "log group"
+        assert "`labkit apply log-group`" in content["diagnosis"][0]["hint"]
+    finally:
+        console_lab.ensure()
