@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,12 @@ from tests.ekslab.console.page import Page
 
 
 @pytest.fixture(scope="session")
-def console_lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
-    lab = Lab.connect(home=new_lab().home, root=workshop)
+def console_lab(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Iterator[Lab]:
+    """Started by labkit, which names the command of the diagnosis."""
+    lab = Lab.connect(home=tmp_path_factory.mktemp("console") / "home", root=workshop)
     lab.ensure()
-    return lab
+    yield lab
+    client.stop(lab.settings.home)
 
 
 @pytest.fixture(scope="session")
