@@ -13,7 +13,7 @@ import yaml
 
 from labkit.calls import checked, near, short_repr
 from labkit.errors import LabError
-from labkit.show import AsTable, Table
+from labkit.show import AsTable, Table, terminal_width
 
 AttackName = Literal[
     "terminal-shell",
@@ -212,6 +212,15 @@ class Catalogue(AsTable, tuple[Attack, ...]):
             if not a.is_control
         )
         return Table(f"{len(rows)} benign twins", ("twin of", "command", "why it is silent"), rows)
+
+    def __repr__(self) -> str:
+        """In a terminal without the commands, for which it is not wide enough."""
+        width = terminal_width()
+        if width is None:
+            return super().__repr__()
+        rows = tuple((a.name, a.title, a.rule or "none: a control", a.tier) for a in self)
+        table = Table(f"{len(self)} attacks and controls", ("name", "what it does", "expected alert", "tier"), rows)
+        return f"{table.text(width)}\nTheir commands and more: labkit attack list --json"
 
     def _table(self) -> Table:
         rows = tuple(

@@ -13,6 +13,7 @@ from labkit.cli.parameters import Name, connect, running
 from labkit.connect import end_noise
 from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
+from labkit.provision.preflight.chapters import numbers
 from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
 
 _STEPS = f"Steps: {', '.join(STEPS.ORDER)}."
@@ -26,7 +27,8 @@ def preflight(chapters: str, as_json: bool) -> None:
 
     Exits 1 if a finding is a blocker.
     """
-    found = connect().preflight(*(name.strip() for name in chapters.split(",") if name.strip()))
+    chosen = numbers(name.strip() for name in chapters.split(",") if name.strip())
+    found = connect().preflight(*chosen)
     click.echo(found.json() if as_json else as_commands(repr(found)))
     sys.exit(0 if found.passed else 1)
 

@@ -117,6 +117,9 @@ OFFLINE = [
     *(["class", "up", "--names", "anna", "--trust", value] for value in [*BAD, "anna=", "arn:aws:iam::1:user/anna"]),
     *(["class", verb, value] for verb in ("env", "remove", "nope") for value in BAD),
     *(["class", "up"], ["class", "up", "--attendees", "2", "--names", "anna"], ["class", "env"], ["class", "remove"]),
+    *(["preflight", "--chapters", value] for value in BAD if value.strip()),
+    *(["attack", "run", "--all", "--tier", value] for value in BAD),
+    *(["diagnose", "--home", value] for value in FILES if value not in ("/dev/full",)),
     *([value] for value in BAD if value),
     # `labkit lab` hands what it doesn't know on to JupyterLab.
     *([command, "--no-such-option"] for command in COMMANDS if command != "lab"),
@@ -181,6 +184,8 @@ VALUES = {
     "log_stream": ["", "a:b", "*", "\x01"],
     "role_name": ["", "a b", "a/b", "x" * 65],
     "prefix": ["", " ", "../x", "a b"],
+    "rule_tiers": [" ", "stable", "sandbox,incubating", "incubating,", "INCUBATING", LONG],
+    "falco_privileges": ["", "some", "ALL", LONG],
     "attendee": [" ", "A", "a-b", "../x", "é", "x" * 13],
     **{
         name: ["", "A", "a.b", "-a", "../x", "x" * 64]

@@ -70,6 +70,16 @@ OPTIONAL = ("QuotasOfTheAccount", "SimulationOfTheCallersPermissions")
 """Statements that only this preflight uses; without them it says what it can't tell."""
 
 
+def numbers(chapters: Iterable[str]) -> tuple[str, ...]:
+    """Chapters by number (`03` or `3`), in order. Raises `LabError` for one that there isn't."""
+    wanted = [(name, name.zfill(2)) for name in chapters]
+    for name, number in wanted:
+        if number not in CHAPTERS:
+            hint = f"{near(name, CHAPTERS)}Use their numbers: {', '.join(CHAPTERS)}."
+            raise LabError(f"There is no chapter {short_repr(name)}.", hint=hint)
+    return tuple(number for number in CHAPTERS if number in {number for _, number in wanted})
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The chapters that a preflight is for."""
@@ -80,12 +90,7 @@ class Chosen:
     @classmethod
     def of(cls, target: Target, chapters: Iterable[str] = ()) -> Chosen:
         """All chapters if none is named. Raises `LabError` for one that there isn't."""
-        wanted = tuple(chapters)
-        for name in wanted:
-            if name not in CHAPTERS:
-                hint = f"{near(name, CHAPTERS)}Use their numbers: {', '.join(CHAPTERS)}."
-                raise LabError(f"There is no chapter {short_repr(name)}.", hint=hint)
-        return cls(target, tuple(name for name in CHAPTERS if name in wanted) or tuple(CHAPTERS))
+        return cls(target, numbers(chapters) or tuple(CHAPTERS))
 
     @cached_property
     def steps(self) -> list[Step]:

@@ -64,6 +64,7 @@ WITHOUT_RESOURCES = {
     "eks:ListClusters",
     "iam:GetAccountSummary",
     "iam:ListOpenIDConnectProviders",
+    "iam:ListRoles",
     "lambda:GetAccountSettings",
     "lambda:ListFunctions",
     "logs:GetQueryResults",
