@@ -12,7 +12,8 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import TargetError
+from labkit.calls import short_repr
+from labkit.errors import LabError, TargetError
 from labkit.provision.falco import artifacts, chosen_values, lock_file
 from labkit.settings import Settings
 
@@ -25,8 +26,11 @@ _TYPES = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.man
 def lock_rules(settings: Settings, registry: str = REGISTRY) -> Path:
     """Writes the digests of the artifacts that the settings ask for, and returns the file.
 
-    Raises `TargetError` if the registry can't be asked, or hasn't a version. Nothing is written then.
+    Raises `TargetError` if the registry can't be asked, or hasn't a version, `LabError` for an address that is none.
+    Nothing is written then.
     """
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[\w.\-/]*)?", registry, re.ASCII):
+        raise LabError(f"{short_repr(registry)} is no address of a registry.", hint=f"Give one such as {REGISTRY}.")
     digests = {ref: _digest(registry, *ref.split(":", 1)) for ref in artifacts(chosen_values(settings))}
     lines = [
         f"          - {ref.partition(':')[0]}@{digest}  # {ref.partition(':')[2]}\n" for ref, digest in digests.items()

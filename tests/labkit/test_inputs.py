@@ -81,6 +81,7 @@ OFFLINE = [
         ["rules", "fetch", "--url", value]
         for value in (" ", "nan", "file:///dev/zero", "file:///nowhere", "\udcff", "x:y")
     ),
+    *(["rules", "lock", "--registry", value] for value in (*BAD, "x:y", "http://127.0.0.1:1")),
     *(["rules", "fetch", "--url", "file:///nowhere", "--to", value] for value in ("", " ", "\udcff")),
     *(["run", "--only", value] for value in ("nan", "-1", LONG, "\x01", "\udcff", "99")),
     *(["run", "--target", value] for value in BAD),
