@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.errors import TargetError
+from labkit.errors import LabError, TargetError
 from labkit.provision.falco import artifacts, lock_file
 from labkit.provision.rules_lock import lock_rules
 from labkit.settings import Settings
@@ -84,10 +84,21 @@ def test_a_registry_that_names_no_digest_is_no_help(
         lock_rules(settings, registry)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nowhere", "http://a b"])
-def test_without_a_network_it_says_so_in_two_lines(settings: Settings, url: str) -> None:
-    with pytest.raises(TargetError, match="Can't ask") as caught:
+@pytest.mark.parametrize(
+    ("url", "said", "hint"),
+    [
+        ("http://127.0.0.1:1", "Can't ask http://127.0.0.1:1/token", "pinned by version"),
+        ("nowhere", "'nowhere' is no address", "https://ghcr.io"),
+        ("http://a b", "'http://a b' is no address", "https://ghcr.io"),
+        ("file:///etc", "is no address", "https://ghcr.io"),
+        ("http://a\nfalco: {}", "is no address", "https://ghcr.io"),
+    ],
+)
+def test_without_a_network_or_an_address_it_says_so_in_two_lines(
+    settings: Settings, url: str, said: str, hint: str
+) -> None:
+    with pytest.raises(LabError, match=said) as caught:
         lock_rules(settings, url)
-    assert "pinned by version" in caught.value.hint
+    assert hint in caught.value.hint
     assert len(str(caught.value).splitlines()) <= 2
     assert not lock_file(settings).exists()
