@@ -7,7 +7,7 @@ What differs from class to class is set by variables of the environment:
     HUB_BIND           http://127.0.0.1:8000; https:// needs HUB_CERTIFICATE and HUB_KEY, files in PEM
     HUB_LOGIN          attendees: names and passwords of HUB_ATTENDEES (.hub/attendees)
                        pam: accounts and passwords of this machine
-                       dummy: any name without a password, on loopback only
+                       dummy: any name without a password, on loopback and with HUB_ACCOUNTS=one only
     HUB_ACCOUNTS       unix: each attendee's processes run as an account of their name (as root; the default then)
                        one: all run as the account that starts the Hub; nothing keeps attendees from each other's files
     HUB_IDLE_MINUTES   90: an attendee's server, kernels and lab end after so long without anything done
@@ -56,6 +56,8 @@ if address.scheme not in ("http", "https") or not address.hostname:
     refuse(f"HUB_BIND is {bind!r}. Write it as https://0.0.0.0:443 or http://127.0.0.1:8000.")
 if login == "dummy" and not loopback:
     refuse("HUB_LOGIN=dummy lets anybody in. Use it with HUB_BIND=http://127.0.0.1:8000 only.")
+if login == "dummy" and accounts == "unix":
+    refuse("HUB_LOGIN=dummy lets anybody on this machine act as any account. Use it with HUB_ACCOUNTS=one.")
 if address.scheme == "http" and not loopback:
     refuse(
         "HUB_BIND is http: passwords would travel in clear text. Use https:// with HUB_CERTIFICATE and HUB_KEY, or "

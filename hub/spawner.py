@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,13 @@ class Accounts(Sessions, LocalProcessSpawner):  # type: ignore[misc, unused-igno
 
     def account(self) -> str:
         return str(self.user.name)
+
+    async def _signal(self, sig: int) -> bool:
+        """Sends a signal, and says whether the session is there. A pid that another account has now is none of it."""
+        with suppress(OSError, KeyError):
+            if os.stat(f"/proc/{self.pid}").st_uid == pwd.getpwnam(self.account()).pw_uid:
+                return bool(await super()._signal(sig))
+        return False
 
 
 class OneAccount(Sessions, SimpleLocalProcessSpawner):  # type: ignore[misc, unused-ignore]

@@ -102,10 +102,11 @@ def _session(connection: socket.socket) -> NoReturn:
     try:
         os.setsid()
         request = json.loads(connection.makefile("r", encoding="utf-8").readline())
+        # The Hub sends signals to this pid as root. From `_become` on, the account's processes may trace this one.
+        print(os.getpid(), file=answers, flush=True)
         _become(request["account"])
         os.environ.clear()
         os.environ.update(request["environ"])
-        print(os.getpid(), file=answers, flush=True)
         folder = Path(request["folder"])
         workbook.make_folder(folder, WORKSHOP)
         os.chdir(folder)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import runpy
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -52,6 +54,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ("settings", "said"),
     [
         ({"HUB_LOGIN": "dummy", "HUB_BIND": "https://0.0.0.0:443"}, "lets anybody in"),
+        ({"HUB_LOGIN": "dummy", "HUB_ACCOUNTS": "unix"}, "act as any account" if os.geteuid() == 0 else "needs root"),
         ({"HUB_BIND": "http://0.0.0.0:8000"}, "passwords would travel in clear text"),
         ({"HUB_BIND": "https://0.0.0.0:443"}, "HUB_CERTIFICATE"),
         ({"HUB_BIND": "0.0.0.0:8000"}, "Write it as https://"),
@@ -66,6 +69,31 @@ def test_a_setting_that_would_open_the_hub_or_cannot_work_is_refused(
 ) -> None:
     with pytest.raises(SystemExit, match=re.escape(said)):
         config(**settings)
+
+
+def test_a_session_says_its_pid_while_no_process_of_the_attendee_can_speak_for_it() -> None:
+    """The Hub sends signals to that pid as root."""
+    from hub import template
+
+    hub, session = socket.socketpair()
+    with hub, session:
+        hub.sendall(b'{"account": "no-such-account", "folder": "/", "environ": {}, "argv": []}\n')
+        pid = os.fork()
+        if pid == 0:
+            hub.close()
+            template._session(session)
+        session.close()
+        with hub.makefile() as answers:
+            assert json.loads(answers.readline()) == pid
+            assert "no-such-account" in json.loads(answers.readline())
+        os.waitpid(pid, 0)
+
+
+async def test_no_signal_goes_to_a_process_of_another_account_that_has_got_the_pid() -> None:
+    for account, is_its in ((pwd.getpwuid(os.geteuid()).pw_name, True), ("nobody", False), ("no-such-account", False)):
+        one = spawner.Accounts(user=SimpleNamespace(name=account, id=1, url="/"))
+        one.pid = os.getpid()
+        assert await one._signal(0) is is_its
 
 
 def test_defaults_are_loopback_and_the_file_of_attendees(config: Any, tmp_path: Path) -> None:
