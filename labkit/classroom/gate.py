@@ -17,7 +17,6 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Set
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 
 from labkit.alerts.falco_rules import ATTENDEES, LOADED, default_rules, listing
@@ -118,6 +117,8 @@ class Gate:
         self._began = self._kube.now().isoformat(timespec="seconds")
         self._beaten = self._looked = 0.0
         self._worker: Worker | None = None
+        self._untold: dict[str, str] = {}
+        """Namespaces whose ConfigMap takes no verdict, and the digest of the rules that it is about."""
         self._unloaded: dict[str, float] = {}
         """Namespaces of accepted rules that Falco hasn't loaded, and when that was said."""
 
@@ -199,6 +200,8 @@ class Gate:
 
     def _is_settled(self, item: Object, loaded: str | None) -> bool:
         """Whether an attendee's rules have a verdict that still holds."""
+        if self._untold.get(item["metadata"]["namespace"]) == digest(text_of(item)):
+            return True
         verdict = Verdict.of(item)
         if verdict is None or verdict.digest != digest(text_of(item)):
             return False
@@ -291,7 +294,7 @@ class Gate:
             pods = {pod["metadata"]["name"]: pod for pod in falcos if is_ready(pod)}
             for name in pods.keys() - loaded - refused.keys():
                 log = self._log(name)
-                if f"/{generation} " in log:
+                if _has_loaded(log, generation):
                     loaded.add(name)
                 elif failures := _failures(log) - failed:
                     refused[name] = _reason(failures.pop())
@@ -310,12 +313,21 @@ class Gate:
 
     def _tell(self, one: _Waiting, verdict: Verdict) -> None:
         """Writes a verdict into the attendee's ConfigMap, if that is still there."""
-        verdict = replace(verdict, said=tuple(said[:500] for said in verdict.said[:10]))
+        said = (_printable(text)[:500] for text in verdict.said[:10])
+        verdict = replace(verdict, said=tuple(said), rules=tuple(map(_printable, verdict.rules)))
         self._say(f"{one.namespace}: {verdict}")
         self._unloaded.pop(one.namespace, None)
         if verdict.accepted and not verdict.loaded:
             self._unloaded[one.namespace] = time.monotonic()
-        self._annotate("ConfigMap", one.namespace, RULES, {VERDICT: json.dumps(asdict(verdict))})
+        self._untold.pop(one.namespace, None)
+        try:
+            self._annotate("ConfigMap", one.namespace, RULES, {VERDICT: json.dumps(asdict(verdict))})
+        except KubernetesError as error:
+            # It is full of other annotations, for example. That must not keep the others' rules waiting.
+            if error.status not in (400, 413, 422):
+                raise
+            self._untold[one.namespace] = verdict.digest
+            self._say(f"{one.namespace}: the verdict can't be written: {' '.join(error.message.split())[:300]}")
 
     def _annotate(self, kind: str, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
         try:
@@ -330,16 +342,36 @@ class Gate:
                 raise
 
 
+def _has_loaded(log: str, generation: str) -> bool:
+    """Whether Falco has logged a file as loaded. An attendee's alert that quotes its name doesn't count."""
+    return any(f"/{generation} " in line for line in log.split("\n") if not line.startswith("{"))
+
+
 def _failures(log: str) -> set[str]:
-    """The lines with which Falco says that it goes on with the rules that it has."""
-    return {line for line in log.splitlines() if _FAILURE in line}
+    """The lines with which Falco says that it goes on with the rules that it has.
+
+    They are alerts of Falco's own. An attendee's alert may quote the same words, but not as the name of a rule.
+    """
+    return {line for line in log.split("\n") if _FAILURE in line and _rule(line) == _FAILURE}
+
+
+def _rule(line: str) -> str:
+    """The rule of an alert in JSON; empty if a line is none."""
+    try:
+        return str(json.loads(line)["rule"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def _printable(text: str) -> str:
+    """A text in one line, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def _reason(failure: str) -> str:
     """What such a line says of the rules."""
-    with suppress(ValueError, KeyError, TypeError):
-        failure = str(json.loads(failure)["output"])
-    return " ".join(failure.partition(f"{_FAILURE}: ")[2].split())[:500]
+    said = str(json.loads(failure).get("output", ""))
+    return " ".join(said.partition(f"{_FAILURE}: ")[2].split())[:500]
 
 
 def _config_map(target: Target, name: str, data: Mapping[str, str]) -> Object:

@@ -59,13 +59,23 @@ class Verdict:
 
     @classmethod
     def of(cls, item: Object | None) -> Verdict | None:
-        """The verdict in a ConfigMap's annotations; None if there is none."""
+        """The verdict in a ConfigMap's annotations; None if there is none.
+
+        The attendee can write there, too: what isn't of the gate's form is no verdict.
+        """
         text = ((item or {}).get("metadata", {}).get("annotations") or {}).get(VERDICT)
         try:
             found = json.loads(text or "")
-            return cls(**{**found, "said": tuple(found["said"]), "rules": tuple(found["rules"])})
-        except (ValueError, TypeError, KeyError):
+            made = cls(**{**found, "said": tuple(found["said"]), "rules": tuple(found["rules"])})
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
+        texts, flags = (made.digest, *made.said, *made.rules), (made.accepted, made.loaded)
+        well_formed = (
+            all(isinstance(text, str) and text.isprintable() for text in texts)
+            and all(isinstance(flag, bool) for flag in flags)
+            and all(isinstance(number, int | float) and 0 <= number < 1e9 for number in (made.falcos, made.seconds))
+        )
+        return made if well_formed else None
 
     def __str__(self) -> str:
         if not self.accepted:

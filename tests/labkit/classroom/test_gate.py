@@ -147,6 +147,58 @@ def test_what_falco_refuses_after_all_is_taken_back_and_the_others_rules_are_loa
     assert restarts(lab) == before
 
 
+def test_one_whose_configmap_takes_no_verdict_or_has_a_strange_one_keeps_no_other_waiting(lab: Lab) -> None:
+    def annotate(name: str, text: str) -> None:
+        path = lab.kube.path("v1", "ConfigMap", "attendee-anna", RULES)
+        body = {"metadata": {"annotations": {name: text}}}
+        lab.kube.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+    write(lab, "attendee-anna", RULE + "# no room\n")
+    annotate(own_rules.VERDICT, "")
+    annotate("filler", "x" * (256 * 1024 - 100))
+    good = write(lab, "attendee-08", RULE + "# beside a full one\n")
+    said: list[str] = []
+    patient = Gate(lab.target, said.append)
+    assert patient.settle()
+    assert verdict(lab, "attendee-08", good).loaded
+    assert any(line.startswith("attendee-anna: the verdict can't be written") for line in said)
+    assert not patient.settle(), "it isn't tried again until the rules are others"
+    annotate("filler", "")
+    annotate(own_rules.VERDICT, "[" * 200_000)
+    room = write(lab, "attendee-anna", RULE + "# room\n")
+    assert patient.settle()
+    patient.leave()
+    assert verdict(lab, "attendee-anna", room).loaded
+
+
+def test_an_attendees_alert_cannot_speak_for_falco() -> None:
+    quoted = f"{gate._FAILURE}: /etc/falco/attendees/attendee-08.yaml: no \u2028 /generation-0.yaml |"
+    alert = json.dumps({"rule": "Mine (attendee-07)", "output": quoted, "output_fields": {"proc.cmdline": quoted}})
+    own = json.dumps({"rule": gate._FAILURE, "output": f"{gate._FAILURE}: {{x}}", "source": "internal"})
+    loaded = "Tue Nov 24 10:00:00 2026:    /etc/falco/attendees/generation-0.yaml | schema validation: ok"
+    assert gate._failures(f"{alert}\n{quoted}\n") == set()
+    assert not gate._has_loaded(f"{alert}\n", "generation-0.yaml")
+    assert gate._has_loaded(f"{alert}\n{loaded}\n", "generation-0.yaml")
+    assert [gate._reason(line) for line in gate._failures(f"{alert}\n{own}\n")] == ["{x}"]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "[" * 100_000,
+        '{"said": [1], "rules": []}',
+        '{"said": ["\\u001b]0;x"], "rules": []}',
+        '{"said": [], "rules": [], "accepted": true, "loaded": true, "seconds": "x"}',
+        '{"said": [], "rules": [], "accepted": true, "loaded": true, "seconds": 1' + "0" * 400 + "}",
+        '{"said": [], "rules": [], "accepted": "yes"}',
+        '{"digest": 5, "said": [], "rules": []}',
+    ],
+    ids=range(7),
+)
+def test_what_an_attendee_has_forged_is_no_verdict(forged: str) -> None:
+    assert Verdict.of({"metadata": {"annotations": {own_rules.VERDICT: forged}}}) is None
+
+
 def test_an_attendee_without_rights_in_falcos_pods_reads_what_the_class_has_published(lab: Lab) -> None:
     published = (lab.kube.get("ConfigMap", LOADED, "falco") or {})["data"]
     assert set(published) == {"rules.json", "falco_rules.yaml"}
