@@ -45,6 +45,8 @@ _REFUSED: Mapping[str, str] = {
 }
 _LATE = ("RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture")
 _LATE_WORDS = re.compile(r"Signature (expired|not yet current)|is now (earlier|later) than|clock", re.IGNORECASE)
+_PASSWORD = re.compile(r"//[^/\s\"']*@")
+_HEADER = re.compile(r"(Invalid header value).*")
 _BY_POLICY = re.compile(r"with an explicit deny in an? (service control|resource control) policy")
 
 _profile = ""
@@ -125,7 +127,8 @@ def _table() -> Iterator[tuple[tuple[type[BaseException], ...], Callable[[Any, H
 
 
 def _line(error: BaseException) -> str:
-    return shortened(" ".join(str(error).split()), 400).rstrip(". ")
+    said = _PASSWORD.sub(r"//***@", " ".join(str(error).split()))
+    return shortened(_HEADER.sub(r"\1 (it may be a secret, so it isn't shown)", said), 400).rstrip(". ")
 
 
 def _of_refusal(error: ClientError) -> TargetError:
@@ -218,6 +221,11 @@ def _of_certificate(error: Exception) -> TargetError:
 
 def _of_silence(error: Exception, hint: Hint) -> TargetError:
     said = _line(error)
+    if _HEADER.search(said):
+        return TargetError(
+            "There are no usable AWS credentials: one has a line break, or another character that can't be sent.",
+            hint=_CREDENTIALS,
+        )
     if "Failed to parse" in said and any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy")):
         return _of_proxy(error)
     region = re.search(r"https://[\w.-]+?\.([a-z]{2,4}(?:-[a-z]+)+-\d+)\.(?:amazonaws|api\.aws)", said)

@@ -214,14 +214,18 @@ class Sts:
         context |= _tag_context(tags)
         if "ExternalId" in call.parameters:
             context["sts:ExternalId"] = call.parameters["ExternalId"]
-        named = {"AWS": [caller.arn, *self._role_of(caller)]}
+        itself, its_role = {"AWS": [caller.arn]}, {"AWS": self._role_of(caller)}
         whole_account = {"AWS": [f"arn:aws:iam::{self._account.account_id}:root", self._account.account_id]}
-        # A trust policy that names the caller suffices; if it names the account, the caller's must allow it, too.
+        # A trust policy that names the caller suffices; if it names the account, the caller's must allow it, too. A
+        # permissions boundary and a session policy limit a role's session, except where it is named itself.
         for action in ("sts:AssumeRole", *(("sts:TagSession",) if tags else ())):
             verdict = "allowed" if caller.policies is None else evaluate(caller.policies, action, role_arn, context)
-            if verdict == "explicitly denied" or not (
-                trusts(trust, action, named, context)
-                or (verdict == "allowed" and trusts(trust, action, whole_account, context))
+            limits = [evaluate(policies, action, role_arn, context) for _, policies in caller.boundaries]
+            within = all(limit == "allowed" for limit in limits)
+            if "explicitly denied" in (verdict, *limits) or not (
+                trusts(trust, action, itself, context)
+                or (within and trusts(trust, action, its_role, context))
+                or (within and verdict == "allowed" and trusts(trust, action, whole_account, context))
             ):
                 denied.message = denied.message.replace("sts:AssumeRole", action)
                 raise denied

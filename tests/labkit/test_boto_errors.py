@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,16 @@ CASES: dict[str, tuple[dict[str, str], str, dict[str, str], str, str]] = {
     "wrong secret": ({"AWS_SECRET_ACCESS_KEY": "x"}, "", {}, "SignatureDoesNotMatch", "secret key is not the one"),
     "unknown key": ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, "", {}, "InvalidClientTokenId", "Set AWS_PROFILE"),
     "blank in the key": ({"AWS_ACCESS_KEY_ID": " x"}, "", {}, "IncompleteSignature", "blank or a line break"),
+    "break in the token": ({"AWS_SESSION_TOKEN": "hunter\n2"}, "", {}, "one has a line break", "AWS_PROFILE"),
+    "break in the key": ({"AWS_ACCESS_KEY_ID": "hunter\n2"}, "", {}, "one has a line break", "AWS_PROFILE"),
+    "endpoint with a password": (
+        {"AWS_ENDPOINT_URL": "http://bob:hunter2@127.0.0.1:9"},
+        *("", {}, "http://***@127.0.0.1:9", "look there"),
+    ),
+    "proxy with a password": (
+        {**ELSEWHERE, "HTTPS_PROXY": "http://bob:hunter2@127.0.0.1:9"},
+        *("", {}, "@127.0.0.1:9", "Correct HTTPS_PROXY"),
+    ),
     "endpoint is no URL": ({"AWS_ENDPOINT_URL": "foo"}, "", {}, "Invalid endpoint: foo", "Correct AWS_ENDPOINT_URL."),
     "endpoint is silent": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "", {}, "AWS does not answer", "look there"),
     "certificate": ({"AWS_ENDPOINT_URL": "{kubernetes}"}, "", {}, "certificate of AWS is not trusted", "AWS_CA_BUNDLE"),
@@ -125,6 +136,7 @@ def test_each_failure_is_told_in_two_lines(
     assert said in caught.value.message
     assert todo in caught.value.hint
     assert len(str(caught.value).splitlines()) == 2
+    assert not {"hunter", "bob"} & {*re.findall(r"[a-z]+", str(caught.value))}
     assert caplog.records == []
 
 

@@ -168,6 +168,41 @@ def test_a_role_may_assume_another_only_if_its_policy_says_so(running: Any) -> N
     assert sts.assume_role(RoleArn=arn, RoleSessionName="hop")["Credentials"]
 
 
+@pytest.mark.parametrize("limit", ["permissions boundary", "session policy"])
+@pytest.mark.parametrize(
+    ("trusted", "may"),
+    [("arn:aws:iam::111122223333:root", False), ("role", False), ("session", True)],
+)
+def test_what_limits_a_session_limits_the_roles_it_may_assume(
+    running: Any, limit: str, trusted: str, may: bool
+) -> None:
+    iam, sts = running.client("iam"), running.client("sts")
+    allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]}
+    logs_only = json.dumps({"Version": "2012-10-17", "Statement": [{**allowed["Statement"][0], "Action": "logs:*"}]})  # type: ignore[dict-item]
+    trust = admin_trust("arn:aws:iam::111122223333:root")
+    caller = iam.create_role(RoleName="caller", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    iam.put_role_policy(RoleName="caller", PolicyName="any", PolicyDocument=json.dumps(allowed))
+    session = "arn:aws:sts::111122223333:assumed-role/caller/some"
+    principal = {"role": caller, "session": session}.get(trusted, trusted)
+    arn = iam.create_role(RoleName="next", AssumeRolePolicyDocument=admin_trust(principal))["Role"]["Arn"]
+
+    def hop(**options: str) -> Any:
+        keys = sts.assume_role(RoleArn=caller, RoleSessionName="some", **options)["Credentials"]
+        return running.as_session("sts", keys).assume_role(RoleArn=arn, RoleSessionName="hop")
+
+    assert hop()["Credentials"], "without a limit"
+    if limit == "permissions boundary":
+        boundary = iam.create_policy(PolicyName="limit", PolicyDocument=logs_only)["Policy"]["Arn"]
+        iam.put_role_permissions_boundary(RoleName="caller", PermissionsBoundary=boundary)
+        options = {}
+    else:
+        options = {"Policy": logs_only}
+    if may:
+        assert hop(**options)["Credentials"]
+    else:
+        assert error_of(hop, **options)[0] == "AccessDenied"
+
+
 def test_unsupported_calls_are_refused_by_name(running: Any) -> None:
     assert error_of(running.client("sts").get_session_token) == (
         "InvalidAction",
