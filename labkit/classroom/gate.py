@@ -40,6 +40,9 @@ LOAD_SECONDS = 120.0
 _ALL_SECONDS = 10.0  # until all Falcos have refused what one has
 _PATIENCE = 900.0  # seconds for a cluster that doesn't answer to come back
 _TAIL = 2000  # lines of Falco's log: those of a reload, and alerts meanwhile
+MOST_TRIES = 6
+"""Of one attendee in `_TRIES_SECONDS`; more wait. Each may cost all a reload of Falco, which sees nothing meanwhile."""
+_TRIES_SECONDS = 60.0
 _AGAIN = 30.0  # seconds until rules are tried again that Falco hasn't loaded in that time
 
 
@@ -117,6 +120,8 @@ class Gate:
         self._began = self._kube.now().isoformat(timespec="seconds")
         self._beaten = self._looked = 0.0
         self._worker: Worker | None = None
+        self._tries: dict[str, list[float]] = {}
+        """When the rules in a namespace were taken lately."""
         self._untold: dict[str, str] = {}
         """Namespaces whose ConfigMap takes no verdict, and the digest of the rules that it is about."""
         self._unloaded: dict[str, float] = {}
@@ -178,7 +183,7 @@ class Gate:
         waiting = [
             _Waiting(namespace, text_of(item), time.monotonic())
             for namespace, item in there.items()
-            if not self._is_settled(item, loaded.get(f"{namespace}.yaml"))
+            if not self._is_settled(item, loaded.get(f"{namespace}.yaml")) and self._may_try(namespace)
         ]
         wanted = {key: text for key, text in loaded.items() if key.removesuffix(".yaml") in there}
         for one in waiting:
@@ -209,6 +214,15 @@ class Gate:
             return True
         said = self._unloaded.get(item["metadata"]["namespace"], 0.0)
         return loaded is not None and (verdict.loaded or time.monotonic() - said < _AGAIN)
+
+    def _may_try(self, namespace: str) -> bool:
+        """Whether rules may be taken now; counts it if so."""
+        now = time.monotonic()
+        recent = self._tries[namespace] = [at for at in self._tries.get(namespace, ()) if now - at < _TRIES_SECONDS]
+        if len(recent) >= MOST_TRIES:
+            return False
+        recent.append(now)
+        return True
 
     def _check(self, one: _Waiting, others: Mapping[str, str]) -> Checked:
         if not one.text:

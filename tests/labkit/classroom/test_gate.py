@@ -153,22 +153,39 @@ def test_one_whose_configmap_takes_no_verdict_or_has_a_strange_one_keeps_no_othe
         body = {"metadata": {"annotations": {name: text}}}
         lab.kube.request("PATCH", path, body=body, content_type="application/merge-patch+json")
 
-    write(lab, "attendee-anna", RULE + "# no room\n")
+    write(lab, "attendee-anna", "no rules; no room")
     annotate(own_rules.VERDICT, "")
     annotate("filler", "x" * (256 * 1024 - 100))
-    good = write(lab, "attendee-08", RULE + "# beside a full one\n")
+    other = write(lab, "attendee-08", "no rules; beside a full one")
     said: list[str] = []
     patient = Gate(lab.target, said.append)
     assert patient.settle()
-    assert verdict(lab, "attendee-08", good).loaded
+    assert not verdict(lab, "attendee-08", other).accepted
     assert any(line.startswith("attendee-anna: the verdict can't be written") for line in said)
     assert not patient.settle(), "it isn't tried again until the rules are others"
     annotate("filler", "")
     annotate(own_rules.VERDICT, "[" * 200_000)
-    room = write(lab, "attendee-anna", RULE + "# room\n")
+    room = write(lab, "attendee-anna", "no rules; room")
     assert patient.settle()
     patient.leave()
-    assert verdict(lab, "attendee-anna", room).loaded
+    assert not verdict(lab, "attendee-anna", room).accepted
+
+
+def test_one_who_changes_rules_all_the_time_does_not_keep_falco_reloading(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "MOST_TRIES", 1)
+    calm = Gate(lab.target, lambda line: None)
+    write(lab, "attendee-anna", "no rules; one")
+    assert calm.settle()
+    second, other = write(lab, "attendee-anna", "no rules; two"), write(lab, "attendee-08", "no rules; other")
+    assert calm.settle()
+    assert verdict(lab, "attendee-08", other).said
+    assert not calm.settle(), "the second waits"
+    monkeypatch.setattr(gate, "_TRIES_SECONDS", 0.0)
+    assert calm.settle()
+    assert verdict(lab, "attendee-anna", second).said
+    calm.leave()
 
 
 def test_an_attendees_alert_cannot_speak_for_falco() -> None:
