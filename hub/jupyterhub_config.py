@@ -55,9 +55,9 @@ loopback = address.hostname in ("127.0.0.1", "localhost", "::1")
 if address.scheme not in ("http", "https") or not address.hostname:
     refuse(f"HUB_BIND is {bind!r}. Write it as https://0.0.0.0:443 or http://127.0.0.1:8000.")
 if login == "dummy" and not loopback:
-    refuse("HUB_LOGIN=dummy lets anybody in. Use it with HUB_BIND=http://127.0.0.1:8000 only.")
+    refuse("HUB_LOGIN=dummy lets anyone in. Use it with HUB_BIND=http://127.0.0.1:8000 only.")
 if login == "dummy" and accounts == "unix":
-    refuse("HUB_LOGIN=dummy lets anybody on this machine act as any account. Use it with HUB_ACCOUNTS=one.")
+    refuse("HUB_LOGIN=dummy lets anyone on this machine act as any account. Use it with HUB_ACCOUNTS=one.")
 if address.scheme == "http" and not loopback:
     refuse(
         "HUB_BIND is http: passwords would travel in clear text. Use https:// with HUB_CERTIFICATE and HUB_KEY, or "

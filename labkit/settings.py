@@ -84,7 +84,7 @@ class Settings:
 
     @property
     def scope(self) -> str:
-        """The namespace that alerts are limited to: an attendee's; empty for somebody alone, who sees all."""
+        """The namespace that alerts are limited to: an attendee's; empty without a class: all alerts."""
         return self.app_namespace if self.attendee else ""
 
     @property
@@ -131,7 +131,7 @@ def attendee_settings(settings: Settings, attendee: str) -> Settings:
 
 
 def derived(attendee: str) -> dict[str, str]:
-    """The defaults that are an attendee's own on a shared cluster, by setting; none for somebody alone.
+    """The defaults that are an attendee's own on a shared cluster, by setting; none without a class.
 
     Everything else is shared: the log group, Fluent Bit, Falco and their namespaces.
     """

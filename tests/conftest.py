@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 import pytest
 
 from ekslab import client
 from ekslab.state import Endpoints
+from tests import browser
 from tests.forks import Forks
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +63,29 @@ def _forks() -> Iterator[None]:
 def workshop() -> Path:
     """The workshop's folder."""
     return ROOT
+
+
+@pytest.fixture
+def as_on_eks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workshop: Path) -> Callable[[Endpoints], None]:
+    """Makes a lab to be found as EKS is: by environment variables and a `helm` on the PATH, and nothing else."""
+
+    def found(endpoints: Endpoints) -> None:
+        helm = tmp_path / "bin" / "helm"
+        helm.parent.mkdir()
+        helm.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ekslab.helm "$@"\n')
+        helm.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{helm.parent}:/usr/bin:/bin")
+        monkeypatch.setenv("PYTHONPATH", str(workshop))
+        for name, value in endpoints.environment().items():
+            monkeypatch.setenv(name, value)
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser.chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -19,12 +19,12 @@ from typing import Any
 
 import nbformat
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from ekslab import client
 from labkit.lab import Lab
+from tests.browser import chromium
 from tests.notebooks.conftest import ROOT, Attendee, Elsewhere
-from tests.notebooks.test_jupyterlab import QUIET, Screen
+from tests.notebooks.test_jupyterlab import Screen
 
 IMAGES = ROOT / "images"
 LARGEST = 150_000  # bytes
@@ -169,24 +169,19 @@ def console_pictures(browser: Any) -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> None:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+    with chromium() as browser:
         for name, taken in console_pictures(browser):
             (IMAGES / f"{name}.png").write_bytes(_small(taken))
             print(f"images/{name}.png")
-        browser.close()
     if sys.argv[1:] == ["console"]:
         return
-    with _attendee() as attendee, attendee.jupyterlab() as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+    with _attendee() as attendee, attendee.jupyterlab() as server, chromium() as browser:
         screen = Screen(browser.new_page(viewport={"width": 1280, "height": 860}), server)
         for name in CELLS:
             picture = _small(take(screen, name))
             (IMAGES / f"{name}.png").write_bytes(picture)
             print(f"images/{name}.png", len(picture), "bytes")
             screen.close()
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -142,11 +142,11 @@ class Pipeline:
             state = "broken" if there and self.group else "absent"
             why = f"There is no log group {self.group!r}, which Fluent Bit writes to." if state == "broken" else ""
             return _link("stored", "Log events", "CloudWatch Logs", state, None, "log events", "", "#/logs", why)
-        count, last = await self._every(20, "count", self._count())
+        count = await self._every(20, "count", self._count())
         streams = await self._doors.aws(
             "logs", "DescribeLogStreams", logGroupName=self.group, orderBy="LastEventTime", descending=True, limit=1
         )
-        newest = max((s.get("lastEventTimestamp", 0) for s in streams.get("logStreams", [])), default=0) or last
+        newest = max((s.get("lastEventTimestamp", 0) for s in streams.get("logStreams", [])), default=0)
         days = groups[0].get("retentionInDays")
         detail = f"kept for {days} days" if days else "kept for ever"
         where = f"#/logs?group={segment(self.group)}"
@@ -154,9 +154,9 @@ class Pipeline:
         link["last"] = newest or None
         return link
 
-    async def _count(self) -> tuple[int | None, int]:
-        """How many events the group has, and the time of the last (ms)."""
-        query = "stats count(*) as events, max(@timestamp) as last"
+    async def _count(self) -> int | None:
+        """How many events the group has; None if that can't be counted."""
+        query = "stats count(*) as events"
         now = int(time.time())
         try:
             started = await self._doors.aws(
@@ -168,9 +168,9 @@ class Pipeline:
                     break
                 await asyncio.sleep(0.1)
             cells = {cell["field"]: cell["value"] for row in found["results"] for cell in row}
-            return int(float(cells.get("events", 0))), 0
+            return int(float(cells.get("events", 0)))
         except (DoorError, KeyError, ValueError):
-            return None, 0
+            return None
 
     def forget_count(self) -> None:
         """The next snapshot counts the events anew."""
@@ -184,12 +184,12 @@ class Pipeline:
         named = {
             (t["metricNamespace"], t["metricName"]) for one in filters for t in one.get("metricTransformations", ())
         }
-        self.namespaces = sorted({namespace for namespace, _ in named})
         if not named:
             return _link("metrics", "Metrics", "CloudWatch", "absent", None, "datapoints", "", "#/metrics")
         count, last = await self._every(2, "datapoints", self._datapoints(sorted(named)))
-        detail = f"{self.namespaces[0]}, by {len(filters)} metric filters in 3 hours"
-        where = f"#/metrics?namespace={segment(self.namespaces[0])}"
+        namespace = min(namespace for namespace, _ in named)
+        detail = f"{namespace}, by {len(filters)} metric filters in 3 hours"
+        where = f"#/metrics?namespace={segment(namespace)}"
         link = _link("metrics", "Metrics", "CloudWatch", "ok", count, "values counted", detail, where)
         link["last"] = last
         return link

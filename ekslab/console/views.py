@@ -249,16 +249,12 @@ async def insights(doors: Doors, q: Query) -> Answer:
 
 @_view("metrics")
 async def metrics(doors: Doors, q: Query) -> Answer:
-    asked = {"Namespace": q["namespace"]} if q.get("namespace") else {}
-    found = await _pages(doors, "monitoring", "ListMetrics", "Metrics", "NextToken", **asked)
-    everything = found if not asked else await _pages(doors, "monitoring", "ListMetrics", "Metrics", "NextToken")
-    hand = ["aws", "cloudwatch", "list-metrics"]
-    if asked:
-        hand += ["--namespace", q["namespace"]]
+    found = await _pages(doors, "monitoring", "ListMetrics", "Metrics", "NextToken")
+    namespace = q.get("namespace")
     return {
-        "namespaces": sorted({metric["Namespace"] for metric in everything}),
-        "metrics": found,
-        "hand": by_hand(*hand),
+        "namespaces": sorted({metric["Namespace"] for metric in found}),
+        "metrics": [metric for metric in found if namespace in (None, "", metric["Namespace"])],
+        "hand": by_hand("aws", "cloudwatch", "list-metrics", *(["--namespace", namespace] if namespace else [])),
     }
 
 

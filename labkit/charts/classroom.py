@@ -29,7 +29,7 @@ def small_multiples(
 ) -> Axes:
     """Alerts a minute: one small chart for each of `names`, in their order, all to the same scales.
 
-    `counts` has `period` (UTC, the start of a minute), `attendee` and `count`. A chart of someone without alerts is
+    `counts` has `period` (UTC, the start of a minute), `attendee` and `count`. A chart of an attendee without alerts is
     empty, and there all the same.
     """
     title = "Alerts a minute, by attendee"

@@ -46,14 +46,9 @@ def names(count: int | None = None, given: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys(given))
 
 
-def settings_of(settings: Settings, name: str) -> Settings:
-    """The settings of an attendee, made from the instructor's: a namespace and a prefix of their own."""
-    return attendee_settings(settings, name)
-
-
 def target_of(target: Target, name: str) -> Target:
     """The instructor's target with an attendee's settings: with the instructor's rights, about an attendee's things."""
-    return replace(target, settings=settings_of(target.settings, name))
+    return replace(target, settings=attendee_settings(target.settings, name))
 
 
 def group_of(name: str) -> str:
@@ -76,16 +71,15 @@ def folder(target: Target) -> Path:
     return target.ledger.path.with_name(target.ledger.path.stem.replace("ledger", "class", 1))
 
 
-def record(target: Target) -> Record | None:
-    """What the ledger knows of the class: `details` has `attendees` (name: principals trusted), `findings`, `steps`."""
-    return next(iter(target.ledger.records(STEP)), None)
+def noted(target: Target) -> dict[str, Any]:
+    """What the ledger knows of the class: `attendees` (name: principals trusted), `findings`, `steps`."""
+    records = target.ledger.records(STEP)
+    return {"attendees": {}, "findings": False, "steps": [], **(records[0].details if records else {})}
 
 
 def note(target: Target, **details: Any) -> None:
     """Writes what the ledger knows of the class; what isn't given stays."""
-    known = record(target)
-    whole = {"attendees": {}, "findings": False, "steps": []} | (known.details if known else {}) | details
-    target.ledger.write(Record(STEP, STEP, target.settings.prefix, True, whole))
+    target.ledger.write(Record(STEP, STEP, target.settings.prefix, True, noted(target) | details))
 
 
 def known(target: Target) -> list[str]:
@@ -94,7 +88,7 @@ def known(target: Target) -> list[str]:
     So an instructor at another computer, or one whose ledger is lost, finds them, too. Raises `TargetError` if AWS or
     the cluster doesn't answer.
     """
-    found = set((record(target) or _NOTHING).details.get("attendees", {}))
+    found = set(noted(target)["attendees"])
     try:
         namespaces = target.kube.list("Namespace", labels=LABEL)
     except NoClusterError:
@@ -115,6 +109,3 @@ def require(target: Target, wanted: Iterable[str]) -> None:
         if name not in there:
             listed = f"In the class are: {', '.join(there)}." if there else "`labkit class up` sets a class up."
             raise LabError(f"There is no attendee {name!r} in the class.", hint=listed)
-
-
-_NOTHING = Record(STEP, STEP, "", False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,9 +19,8 @@ from labkit.classroom.attendees import (
     folder,
     known,
     note,
-    record,
+    noted,
     require,
-    settings_of,
     target_of,
 )
 from labkit.classroom.up import each, refuse_attendee
@@ -30,6 +29,7 @@ from labkit.kube import KubernetesError
 from labkit.kube.client import HELD_SECONDS
 from labkit.kube.objects import held_by
 from labkit.provision.steps import STEPS, Change, Step, TeardownError, table_of
+from labkit.settings import attendee_settings
 from labkit.show import Table
 from labkit.target import Target
 from labkit.waiting import poll
@@ -96,8 +96,7 @@ def down(target: Target) -> Table:
     changes: list[Change] = []
     names = _names(target, changes)
     changes += _take_out(target, names)
-    details = (record(target) or _NONE).details
-    made = set(details.get("steps", ()))
+    made = set(noted(target)["steps"])
     # The class's own steps can go whether or not the ledger knows of them: their names are the class's.
     mine: list[Step] = [step for step in STEPS if step.name in made]
     silent: dict[str, str] = {}
@@ -127,11 +126,11 @@ def remove(target: Target, names: Sequence[str]) -> Table:
     refuse_attendee(target)
     require(target, names)
     changes = _take_out(target, names)
-    found = record(target)
     left = [change for change in changes if change.action == "left"] or audit(target, names)
     out = [name for name in names if not left or not audit(target, [name])]
-    if found is not None:
-        note(target, attendees={name: arns for name, arns in found.details["attendees"].items() if name not in out})
+    there = noted(target)["attendees"]
+    if there:
+        note(target, attendees={name: arns for name, arns in there.items() if name not in out})
     for name in out:
         shutil.rmtree(folder(target) / f"attendee-{name}", ignore_errors=True)
     table = table_of(f"Out of the class: {', '.join(names)}", [c for c in changes if c.action != "left"])
@@ -193,7 +192,7 @@ def _names(target: Target, left: list[Change]) -> list[str]:
         return known(target)
     except LabError as error:
         left.append(Change("left", "class", "attendees", _reason(error)))
-        return sorted((record(target) or _NONE).details.get("attendees", {}))
+        return sorted(noted(target)["attendees"])
 
 
 def _take_out(target: Target, names: Sequence[str]) -> list[Change]:
@@ -233,7 +232,8 @@ def _listed(target: Target, kind: _Kind) -> list[str]:
 
 def _leftovers(target: Target, names: Sequence[str] | None, left: list[Change]) -> list[tuple[_Kind, str]]:
     """What the attendees (None: all of the class) have made in AWS, by their prefixes; the names as AWS lists them."""
-    prefixes = tuple(settings_of(target.settings, name).prefix for name in (known(target) if names is None else names))
+    names = known(target) if names is None else names
+    prefixes = tuple(attendee_settings(target.settings, name).prefix for name in names)
     found: list[tuple[_Kind, str]] = []
     for kind in _KINDS:
         try:
@@ -304,7 +304,7 @@ def _begin_deletion(target: Target, namespace: str) -> None:
 
 def _wait_namespaces(target: Target, names: Iterable[str]) -> list[Change]:
     """Waits until the namespaces are gone; those that don't go, with what keeps them."""
-    wanted = {settings_of(target.settings, name).app_namespace for name in names}
+    wanted = {attendee_settings(target.settings, name).app_namespace for name in names}
     if not wanted:
         return []
 
@@ -341,13 +341,6 @@ def _wait_namespaces(target: Target, names: Iterable[str]) -> list[Change]:
         return []
     except LabError as error:
         return [Change("left", "Namespace", ", ".join(sorted(wanted)), _reason(error))]
-
-
-class _None:
-    details: Mapping[str, Any] = {}
-
-
-_NONE = _None()
 
 
 def _delete(target: Target, kind: _Kind, name: str) -> str:

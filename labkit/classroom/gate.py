@@ -23,7 +23,7 @@ from labkit.alerts.falco_rules import ATTENDEES, LOADED, default_rules, listing
 from labkit.classroom.rules import Checked, Worker
 from labkit.errors import LabError, StepError, TargetError
 from labkit.kube import KubernetesError, Object
-from labkit.kube.objects import LAB_LABELS, is_ready
+from labkit.kube.objects import config_map, is_ready
 from labkit.provision.own_rules import BEAT, GATE, RULES, VERDICT, Verdict, digest, silence, text_of
 from labkit.target import Target
 
@@ -80,7 +80,8 @@ def run(
 def publish(target: Target) -> None:
     """Writes what attendees may read of Falco's rules into ConfigMap `falco-loaded`."""
     name, text = default_rules(target)
-    target.kube.apply_one(_config_map(target, LOADED, {"rules.json": listing(target), name: text}))
+    data = {"rules.json": listing(target), name: text}
+    target.kube.apply_one(config_map(LOADED, target.settings.falco_namespace, data))
 
 
 @dataclass
@@ -148,7 +149,7 @@ class Gate:
             return
         renewed = self._kube.now().isoformat(timespec="milliseconds")
         data = {"holder": self._holder, "id": self._id, "began": self._began, "renewed": renewed}
-        self._kube.apply_one(_config_map(self._target, GATE, data))
+        self._kube.apply_one(config_map(GATE, self._namespace, data))
         self._beaten = time.monotonic()
 
     def leave(self) -> None:
@@ -156,7 +157,7 @@ class Gate:
         if self._worker is not None:
             self._worker.close()
         try:
-            self._kube.delete_one(_config_map(self._target, GATE, {}), timeout=5.0)
+            self._kube.delete_one(config_map(GATE, self._namespace, {}), timeout=5.0)
         except LabError:
             return  # it will be noticed
 
@@ -280,7 +281,7 @@ class Gate:
         """Writes the rules of all, and a file that says which version of them it is: Falco logs each file it loads."""
         name = f"generation-{digest(json.dumps(sorted(wanted.items())) + str(time.time_ns()))[:12]}.yaml"
         data = {**wanted, name: "- required_engine_version: 0.31.0\n"}
-        self._kube.apply_one(_config_map(self._target, ATTENDEES, data))
+        self._kube.apply_one(config_map(ATTENDEES, self._namespace, data))
         # A kubelet brings a pod's volumes up to date when the pod changes; otherwise it takes up to a minute and more.
         for pod in self._falcos():
             self._annotate("Pod", self._namespace, pod["metadata"]["name"], {_NUDGE: name})
@@ -386,12 +387,3 @@ def _reason(failure: str) -> str:
     """What such a line says of the rules."""
     said = str(json.loads(failure).get("output", ""))
     return " ".join(said.partition(f"{_FAILURE}: ")[2].split())[:500]
-
-
-def _config_map(target: Target, name: str, data: Mapping[str, str]) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": target.settings.falco_namespace, "labels": dict(LAB_LABELS)},
-        "data": dict(data),
-    }

@@ -13,11 +13,11 @@ from typing import Any
 
 from labkit.aws import translated_errors
 from labkit.classroom import parts
-from labkit.classroom.attendees import folder, record, require, role_arn, settings_of
+from labkit.classroom.attendees import folder, noted, require, role_arn
 from labkit.connect import running_embedded, write_eks_kubeconfig
 from labkit.environment import Environment, own
 from labkit.errors import LabError
-from labkit.settings import Settings
+from labkit.settings import Settings, attendee_settings
 from labkit.target import Target
 
 _HOUR = 3600
@@ -56,8 +56,8 @@ def handout(target: Target, name: str, *, credentials: bool | None = None) -> Ha
     require(target, [name])
     embedded = target.settings.target == "embedded"
     if credentials is None:
-        trusted = (found.details.get("attendees", {}).get(name) if (found := record(target)) else None) or []
-        credentials = embedded or list(trusted) == [parts.principal(target)]
+        trusted = noted(target)["attendees"].get(name)
+        credentials = embedded or trusted == [parts.principal(target)]
     if embedded and not credentials:
         raise LabError("On the embedded lab an attendee needs credentials.", hint="Leave `--role` out.")
     variables = _variables(target, name)
@@ -76,7 +76,7 @@ def handout(target: Target, name: str, *, credentials: bool | None = None) -> Ha
         keys |= {key: value for key, value in lab.items() if key.startswith("AWS_ENDPOINT")}
         hosts = [*filter(None, os.environ.get("NO_PROXY", "").split(",")), "127.0.0.1", "localhost"]
         keys["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
-        attendee = replace(settings_of(target.settings, name), home=home(target, name))
+        attendee = replace(attendee_settings(target.settings, name), home=home(target, name))
         variables["LABKIT_HOME"] = str(attendee.home)
         keys["KUBECONFIG"] = str(write_eks_kubeconfig(target.aws, attendee))
     return Handout(name, {**variables, **keys}, session["Expiration"].astimezone(dt.UTC))
@@ -107,7 +107,7 @@ def _variables(target: Target, name: str) -> dict[str, str]:
         if key in ("cluster", "region") or getattr(settings, key) != getattr(Settings, key)
     }
     if settings.prefix != Settings.prefix:
-        shared["LABKIT_PREFIX"] = settings_of(settings, name).prefix
+        shared["LABKIT_PREFIX"] = attendee_settings(settings, name).prefix
     # Behind its endpoint the embedded lab is an account and a cluster like any other.
     return {"LABKIT_TARGET": "eks", "LABKIT_ATTENDEE": name, **shared}
 

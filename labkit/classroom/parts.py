@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from labkit.aws import answer_or_none
 from labkit.classroom.attendees import GROUP, LABEL, group_of, role_arn, role_name
@@ -29,7 +29,7 @@ _POLICIES = {"attendee-permissions": "falco-workshop", "attendee-findings": "fal
 
 
 class AttendeeObject(ManifestPart):
-    """An object of one attendee. The namespace goes with all that is in it, whoever made it."""
+    """An object of one attendee. The namespace is deleted with all in it, the attendee's own objects included."""
 
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
         if not owned and self.kind == "Namespace":
@@ -174,12 +174,6 @@ def apply(part: Part, target: Target) -> str:
         return "lacked"
 
 
-class SharedObject(ManifestPart):
-    """An object of the whole class."""
-
-    service: ClassVar[str] = "Kubernetes"
-
-
 @dataclass(frozen=True)
 class ClassStep(Step):
     """A step that only a class has. `manifests/class/` is what it applies; it has no commands of its own to show."""
@@ -192,7 +186,7 @@ class ClassStep(Step):
 
 
 def _access_parts(target: Target) -> list[Part]:
-    return [SharedObject(part.item) for part in manifest_parts(target, "class/cluster.yaml")]
+    return [*manifest_parts(target, "class/cluster.yaml")]
 
 
 def _filter_parts(target: Target) -> list[Part]:

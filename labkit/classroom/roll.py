@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labkit.aws import translated_errors
-from labkit.classroom.attendees import known, role_arn, role_name, settings_of
+from labkit.classroom.attendees import known, role_arn, role_name
 from labkit.kube.objects import is_ready
+from labkit.settings import attendee_settings
 from labkit.show import Table
 from labkit.target import Target
 
@@ -52,7 +53,7 @@ def roll(target: Target) -> list[Seat]:
         principals = set(entries.search("accessEntries[]"))
     seats = []
     for name in names:
-        namespace = settings_of(target.settings, name).app_namespace
+        namespace = attendee_settings(target.settings, name).app_namespace
         found = namespaces.get(namespace)
         ready = pods.get(namespace, [])
         seats.append(

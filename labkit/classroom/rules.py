@@ -107,12 +107,12 @@ class Checker:
             if kept := sorted(_NOT_SHARED & keys.keys()):
                 yield (
                     f"The {kind} {name!r} has the key {kept[0]!r}, which writes files to the nodes. Leave it out: the "
-                    "nodes are everybody's."
+                    "class shares the nodes."
                 )
                 return
             if name in self._names:
                 yield (
-                    f"The {kind} {name!r} is Falco's own, and everybody's: it can't be changed here. "
+                    f"The {kind} {name!r} is Falco's own, which the class shares: it can't be changed here. "
                     f"Give your {kind} another name."
                 )
                 return
@@ -130,7 +130,7 @@ class Checker:
             yield f"It isn't plain YAML: {unread}"
             return
         if changed := [r.name for r in self._engine.rules if self._before.get(r.name) not in (None, _meaning(r))]:
-            yield f"They would change Falco's own rule {changed[0]!r}, which is everybody's."
+            yield f"They would change Falco's own rule {changed[0]!r}, which the class shares."
             return
         own = self._own()
         skipped = {name for kind, name, _ in named if kind == "rule"} - {rule.name for rule in own}
@@ -174,7 +174,7 @@ class Checker:
             if count > MAX_MATCHES:
                 yield (
                     f"Rule {name!r} alerts on {count} of the {len(self._events)} system calls of a short visit to a "
-                    "container: it would flood everybody's log group. Narrow it down."
+                    "container: it would flood the class's log group. Narrow it down."
                 )
         if took > MAX_MICROSECONDS:
             yield f"They take {took:,.0f} µs for each system call; {MAX_MICROSECONDS:,.0f} are allowed."

@@ -9,17 +9,18 @@ from typing import TypeVar
 
 from labkit.aws import translated_errors
 from labkit.classroom import gate, handout, parts
-from labkit.classroom.attendees import known, note, record, role_name, settings_of, target_of
+from labkit.classroom.attendees import known, note, noted, role_name, target_of
 from labkit.errors import LabError, SettingsError, StepError, StoppedError
+from labkit.provision.preflight.plan import HOURS
 from labkit.provision.steps import STEPS, Change, table_of
 from labkit.respond.costs import prices
+from labkit.settings import attendee_settings
 from labkit.show import Table, counted
 from labkit.target import Target
 from labkit.waiting import progress
 
 Result = TypeVar("Result")
 
-HOURS_A_MONTH = 730.0
 # What one attendee's metrics come to in a workshop: two counts, some ten rules, four priorities, one by PutMetricData.
 _METRICS, _ALARMS = 17, 2
 _CLIENTS = ("cloudwatch", "eks", "iam", "logs", "sns", "sqs", "sts")
@@ -62,7 +63,7 @@ def plan(target: Target, names: Sequence[str], *, findings: bool = False) -> Tab
         rows.append(("stays" if state == "applied" else "new", "for all", step.name, step.title))
     settings = target.settings
     if new:
-        one = settings_of(settings, new[0])
+        one = attendee_settings(settings, new[0])
         made = f"each as {new[0]}: namespace {one.app_namespace}, role {role_name(settings, new[0])}, access entry"
         rows.append(("new", counted(len(new), "attendee"), _listed(new), made))
     if there:
@@ -97,7 +98,7 @@ def costs_an_hour(attendees: int) -> dict[str, float]:
     items = prices()["items"]
 
     def an_hour(name: str, quantity: float) -> float:
-        return float(items[name]["price"]) * quantity / HOURS_A_MONTH
+        return float(items[name]["price"]) * quantity / HOURS
 
     return {
         "metrics": an_hour("custom_metrics", _METRICS * attendees),
@@ -117,15 +118,14 @@ def up(
     """
     refuse_attendee(target)
     _refuse_config_map(target)
-    before = record(target)
-    details = before.details if before else {}
-    findings = findings or bool(details.get("findings"))
+    before = noted(target)
+    findings = findings or before["findings"]
     steps = STEPS.with_needs([*parts.SHARED, *(parts.FINDINGS if findings else ())])
-    principals = _principals(target, names, trust or {}, details.get("attendees", {}))
+    principals = _principals(target, names, trust or {}, before["attendees"])
     with target.helm.reading_once():
-        made = [step.name for step in steps if step.name in details.get("steps", ()) or step.is_missing(target)]
+        made = [step.name for step in steps if step.name in before["steps"] or step.is_missing(target)]
         # Written first: whatever happens from here on, `down` knows of it.
-        note(target, attendees={**details.get("attendees", {}), **principals}, findings=findings, steps=made)
+        note(target, attendees={**before["attendees"], **principals}, findings=findings, steps=made)
         for step in progress(steps, "For all", len(steps), lambda step: step.name):
             step.apply(target)
     for step in (parts.ACCESS, parts.FILTERS):
@@ -136,7 +136,7 @@ def up(
         return _set_up(target, name, principals[name], findings=findings)
 
     changes = list(each(target, names, one, "Attendees"))
-    table = table_of(f"A class of {len(record(target).details['attendees'])}", changes)  # type: ignore[union-attr]
+    table = table_of(f"A class of {len(noted(target)['attendees'])}", changes)
     left = [change for change in changes if change.action == "left"]
     if left:
         raise ClassError(left, table)

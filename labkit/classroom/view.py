@@ -204,6 +204,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def names_of(rows: Sequence[Row]) -> list[str]:
-    """The attendees whose rules the gate has refused, or who are stuck: whom to look after first."""
+def needing_help(rows: Sequence[Row]) -> list[str]:
+    """The attendees to look after first: their rules are refused, they are stuck, or a part of theirs is missing."""
     return [row.attendee for row in rows if row.refused or row.stuck or row.state != "ready"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from labkit.cli import as_commands
 from labkit.cli.parameters import connect, running
 from labkit.errors import NoLabError
 from labkit.provision.steps import TeardownError
+from labkit.show import Table
 
 _WATCH_SECONDS = 5.0
 _NOT_UP = "`labkit class up --attendees 30` sets a class up."
@@ -144,8 +146,7 @@ def down() -> None:
     _take(lambda: take_down(target))
 
 
-def _take(act: object) -> None:
-    assert callable(act)
+def _take(act: Callable[[], Table]) -> None:
     try:
         click.echo(repr(act()))
     except TeardownError as error:

@@ -43,7 +43,7 @@ def what_it_may_do(target: Target, predicted: Any) -> str:
     unclear = [name for name, may in predicted.items() if not isinstance(may, bool)]
     if unclear:
         raise Wrong(f"It has to be `True` or `False` for each. For “{unclear[0]}” it isn't.")
-    if target.settings.attendee:  # the role is everybody's, and nobody's to take on
+    if target.settings.attendee:  # the class shares the role, and no attendee may assume it
         refused: dict[str, str] | None = fluent_bit_role.as_the_policy_says()
     else:
         refused = poll(lambda: fluent_bit_role.tried_if_it_ships(target), "AWS to know the role", PATIENCE)

@@ -39,7 +39,7 @@ class Fault:
     what: str
     """What was wrong, for those who have found the link."""
     found: str
-    """What was seen where it was broken: for attendees of a class, whose pipeline is everybody's."""
+    """What was seen where it was broken: for attendees of a class, who share a pipeline and can't break it."""
 
 
 _made: list[Fault] = []
@@ -48,13 +48,13 @@ _made: list[Fault] = []
 def break_a_link(target: Target) -> Feedback:
     """Breaks a link of the pipeline, after repairing all; returns when that has taken effect.
 
-    It is the same one in each new Python process; called again, it is another one. An attendee of a class is told of a
-    pipeline elsewhere: theirs is everybody's.
+    It is the same one in each new Python process; called again, it is another one. For an attendee of a class, whose
+    pipeline is shared, nothing is broken: the case describes another pipeline.
     """
     if target.settings.attendee:
         case = FAULTS[len(_made) % len(FAULTS)]
         _made.append(case)
-        said = f"The pipeline here is everybody's, and works. In another one a canary got stuck. {case.found}"
+        said = f"The class shares this pipeline, and it works. In another one a canary got stuck. {case.found}"
         return Feedback("your turn", "Elsewhere, a link is broken. Which one?", said)
     for step in STEPS.with_needs(["fluent-bit"]):
         step.apply(target)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from labkit.errors import LabError
 from labkit.exercises.store import Progress
-from labkit.kube.objects import WORKSHOP_LABELS
+from labkit.kube.objects import WORKSHOP_LABELS, config_map
 from labkit.target import Target
 
 NAME, KEY = "progress", "progress.json"
@@ -18,11 +18,6 @@ def publish(target: Target, progress: Progress) -> None:
     """Writes what has been done, for an attendee of a class. What can't be written is no reason to stop a chapter."""
     if not target.settings.attendee:
         return
-    item = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": NAME, "namespace": target.settings.app_namespace, "labels": dict(WORKSHOP_LABELS)},
-        "data": {KEY: json.dumps(progress.all())},
-    }
+    data = {KEY: json.dumps(progress.all())}
     with suppress(LabError):
-        target.kube.apply_one(item)
+        target.kube.apply_one(config_map(NAME, target.settings.app_namespace, data, labels=WORKSHOP_LABELS))

@@ -70,6 +70,12 @@ def has_labels(item: Object | None, labels: Mapping[str, str]) -> bool:
     return all(found.get(key) == value for key, value in labels.items())
 
 
+def config_map(name: str, namespace: str, data: Mapping[str, str], *, labels: Mapping[str, str] = LAB_LABELS) -> Object:
+    """A ConfigMap."""
+    metadata = {"name": name, "namespace": namespace, "labels": dict(labels)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
+
+
 def load_objects(paths: Iterable[Path]) -> Iterator[Object]:
     """The objects in YAML files (each may hold several) and in all `*.yaml` of folders, by file name."""
     for path in paths:

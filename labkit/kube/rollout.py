@@ -40,7 +40,6 @@ _BEFORE_START = {
     *("FailedPodSandBoxStatus", "FailedCreatePodContainer"),
 }
 _UNHEALTHY = {"Unhealthy", "ProbeWarning"}
-_DISRUPTED = {"DeletionByTaintManager", "EvictionByEvictionAPI", "PreemptionByScheduler", "TerminationByKubelet"}
 _DOUBT = 2.0
 """Seconds that a pod may take to start before its events are read."""
 _EARLIEST = "1970-01-01T00:00:00Z"

@@ -20,7 +20,7 @@ from labkit.calls import short_repr
 from labkit.errors import LabError, StepError
 from labkit.files import named
 from labkit.kube import KubernetesError, Object
-from labkit.kube.objects import LAB_LABELS, has_labels
+from labkit.kube.objects import LAB_LABELS, config_map, has_labels
 from labkit.provision.falco import merged_values
 from labkit.provision.parts import Part
 from labkit.show import counted
@@ -147,7 +147,7 @@ class OwnRules(Part):
         text = rules_of(self.files)
         action = "created" if found is None else "unchanged" if text_of(found) == text else "updated"
         if action != "unchanged":
-            target.kube.apply_one(_config_map(self.namespace, text))
+            target.kube.apply_one(config_map(RULES, self.namespace, {KEY: text}))
         verdict = self._verdict(target, digest(text), Verdict.of(found))
         self._said[:] = [str(verdict)]
         if not verdict.accepted:
@@ -193,7 +193,7 @@ class OwnRules(Part):
         return found
 
     def delete(self, target: Target, found: Any) -> None:
-        target.kube.delete_one(_config_map(self.namespace, ""), timeout=target.settings.timeout)
+        target.kube.delete_one(config_map(RULES, self.namespace, {}), timeout=target.settings.timeout)
 
     def wait_without(self, target: Target) -> None:
         """Waits until Falco's folder is without them. A gate that isn't there removes them when it is back."""
@@ -223,15 +223,6 @@ def rules_of(files: Sequence[Path]) -> str:
             )
         texts += found.values()
     return "\n".join(text.rstrip("\n") + "\n" for text in texts)
-
-
-def _config_map(namespace: str, text: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": RULES, "namespace": namespace, "labels": dict(LAB_LABELS)},
-        "data": {KEY: text},
-    }
 
 
 def verdicts(target: Target, namespaces: Sequence[str]) -> dict[str, Verdict | None]:

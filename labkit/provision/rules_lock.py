@@ -58,7 +58,7 @@ def _digest(registry: str, name: str, version: str) -> str:
 
 
 def _token(registry: str, repository: str) -> str:
-    """A token for everybody, which ghcr.io asks for; empty where the registry has none to give."""
+    """An anonymous token, which ghcr.io asks for; empty where the registry has none to give."""
     query = urllib.parse.urlencode({"scope": f"repository:{repository}:pull", "service": registry.split("//")[-1]})
     try:
         _, body = _ask(f"{registry}/token?{query}", "GET", {})

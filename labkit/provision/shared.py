@@ -13,6 +13,7 @@ from labkit.aws import answer_or_none, describe_log_group
 from labkit.errors import StepError
 from labkit.kube.objects import rollout_unmet
 from labkit.provision.parts import Part
+from labkit.provision.pod_identity import VARIABLE
 from labkit.target import Target
 
 
@@ -46,7 +47,9 @@ class SharedPart(Part):
         return "shared"
 
     def delete(self, target: Target, found: Any) -> None:
-        raise StepError(f"The {self.kind} {self.name} is everybody's.", hint="The instructor takes it away.")
+        raise StepError(
+            f"The {self.kind} {self.name} is the class's.", hint="The instructor takes it away: `labkit class down`."
+        )
 
 
 def _daemonset(name: str, namespace: str) -> SharedPart:
@@ -59,7 +62,7 @@ def _daemonset(name: str, namespace: str) -> SharedPart:
 
 def _credentials(target: Target) -> str:
     """The variable by which Fluent Bit's pods find the credentials of their role."""
-    names = ("AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    names = ("AWS_ROLE_ARN", VARIABLE)
     namespace = target.settings.logging_namespace
     for pod in target.kube.list("Pod", namespace, labels="app.kubernetes.io/name=fluent-bit"):
         for container in pod["spec"]["containers"]:
@@ -101,5 +104,5 @@ _PARTS: Mapping[str, Callable[[Target], Sequence[SharedPart]]] = {
 
 
 def shared_parts(target: Target, step: str) -> Sequence[SharedPart] | None:
-    """An attendee's view of a step that is everybody's; None if the step is the attendee's, or there is no class."""
+    """An attendee's view of a step that the class shares; None if the step is the attendee's, or there is no class."""
     return _PARTS[step](target) if target.settings.attendee and step in _PARTS else None

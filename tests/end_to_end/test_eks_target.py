@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,22 +15,12 @@ from labkit.aws import Aws
 from labkit.errors import TargetError
 from labkit.kube import KubernetesError
 
-HELM = '#!/bin/sh\nexec "{python}" -m ekslab.helm "$@"\n'
-
 
 @pytest.fixture
 def endpoint(
-    embedded: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workshop: Path
+    embedded: Endpoints, as_on_eks: Callable[[Endpoints], None], tmp_path: Path, workshop: Path
 ) -> Callable[..., Lab]:
-    """Connects as on EKS: environment variables and a `helm` on the PATH are all there is."""
-    helm = tmp_path / "bin" / "helm"
-    helm.parent.mkdir()
-    helm.write_text(HELM.format(python=sys.executable))
-    helm.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{helm.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("PYTHONPATH", str(workshop))
-    for name, value in embedded.environment().items():
-        monkeypatch.setenv(name, value)
+    as_on_eks(embedded)
 
     def connect(**settings: object) -> Lab:
         return Lab.connect(target="eks", home=tmp_path / "home", root=workshop, **settings)

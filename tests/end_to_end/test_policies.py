@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +25,6 @@ from labkit.respond import findings, metrics
 
 ROOT = Path(__file__).parents[2]
 POLICIES = sorted(path.stem for path in (ROOT / "manifests/iam").glob("workshop-*.json"))
-HELM = '#!/bin/sh\nexec "{python}" -m ekslab.helm "$@"\n'
 PREFIXES = {"monitoring": "cloudwatch"}
 ACTIONS = {"Invoke": "InvokeFunction"}
 
@@ -80,7 +78,13 @@ def endpoints(new_lab: Callable[..., Endpoints]) -> Endpoints:
 
 
 @pytest.fixture
-def person(endpoints: Endpoints, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
+def person(
+    endpoints: Endpoints,
+    as_on_eks: Callable[[Endpoints], None],
+    workshop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Person:
     admin = Lab.connect(home=endpoints.home, root=workshop)
     iam, account = admin.aws.client("iam"), admin.aws.identity.account_id
     trust = {
@@ -97,14 +101,7 @@ def person(endpoints: Endpoints, workshop: Path, tmp_path: Path, monkeypatch: py
     keys = admin.aws.client("sts").assume_role(
         RoleArn=f"arn:aws:iam::{account}:role/attendee", RoleSessionName="somebody"
     )["Credentials"]
-    helm = tmp_path / "bin" / "helm"
-    helm.parent.mkdir()
-    helm.write_text(HELM.format(python=sys.executable))
-    helm.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{helm.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("PYTHONPATH", str(workshop))
-    for variable, value in endpoints.environment().items():
-        monkeypatch.setenv(variable, value)
+    as_on_eks(endpoints)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
     monkeypatch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])

@@ -53,7 +53,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"HUB_LOGIN": "dummy", "HUB_BIND": "https://0.0.0.0:443"}, "lets anybody in"),
+        ({"HUB_LOGIN": "dummy", "HUB_BIND": "https://0.0.0.0:443"}, "lets anyone in"),
         ({"HUB_LOGIN": "dummy", "HUB_ACCOUNTS": "unix"}, "act as any account" if os.geteuid() == 0 else "needs root"),
         ({"HUB_BIND": "http://0.0.0.0:8000"}, "passwords would travel in clear text"),
         ({"HUB_BIND": "https://0.0.0.0:443"}, "HUB_CERTIFICATE"),

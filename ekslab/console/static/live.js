@@ -87,7 +87,7 @@ async function run(signal) {
     }
 }
 
-// A page that nobody sees holds no connection: a browser has six for each server.
+// A hidden page holds no connection: a browser has six for each server.
 export function start() {
     const follow = () => {
         if (document.hidden) {

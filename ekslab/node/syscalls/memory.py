@@ -32,7 +32,7 @@ class MemoryCalls(Task):
         return f"/proc/self/fd/{fd}"
 
     def userfaultfd(self) -> int:
-        """For page faults of user space only, as everybody may ask for it."""
+        """For page faults of user space only, which needs no privilege."""
         fd = self.install(OpenFile())
         self.emit(
             "userfaultfd", fd, result_argument(fd), Argument("flags", "0(O_NONE)", "O_NONE"), fd=fd, file=self.fds[fd]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import shutil
 import signal
 import threading
 import time
@@ -20,7 +19,6 @@ from ekslab.state import Endpoints
 from labkit.lab import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.in_order]
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 VIEWS = (
     *("pipeline", "logs", "logs?group=falco", "logs?group=falco&tab=filters", "tail", "insights", "metrics", "alarms"),
     *("dashboards", "nodes", "pods", "events", "rules", "terminal", "findings"),
@@ -58,18 +56,6 @@ ATTACK = """async target => {
     }));
     return tried;
 }"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    assert found, "Install Chromium, or set CHROMIUM to its path."
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

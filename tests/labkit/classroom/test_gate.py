@@ -16,9 +16,10 @@ from labkit.classroom import gate
 from labkit.classroom.gate import Gate
 from labkit.classroom.rules import Checked
 from labkit.errors import StepError
+from labkit.kube.objects import config_map
 from labkit.lab import Lab
 from labkit.provision import own_rules
-from labkit.provision.own_rules import RULES, Verdict
+from labkit.provision.own_rules import KEY, RULES, Verdict
 from labkit.waiting import poll
 from tests.labkit.classroom.conftest import Attendee
 
@@ -63,7 +64,7 @@ def gated(lab: Lab) -> Iterator[list[str]]:
 
 
 def write(lab: Lab, namespace: str, text: str) -> str:
-    lab.kube.apply_one(own_rules._config_map(namespace, text))
+    lab.kube.apply_one(config_map(RULES, namespace, {KEY: text}))
     return own_rules.digest(text)
 
 

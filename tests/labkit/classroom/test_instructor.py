@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from labkit.classroom.up import plan, up
 from labkit.classroom.view import view
 from labkit.provision.templates import template
 
-HELM = '#!/bin/sh\nexec "{python}" -m ekslab.helm "$@"\n'
 ADMINISTRATOR = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 # Needed when something was changed by others, or with what is made with tags.
 WITHOUT_A_CALL = {"eks:TagResource", "iam:DetachRolePolicy", "iam:TagRole"}
@@ -27,7 +25,11 @@ WITHOUT_A_CALL = {"eks:TagResource", "iam:DetachRolePolicy", "iam:TagRole"}
 
 @pytest.fixture
 def instructor(
-    new_lab: Callable[..., Endpoints], workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_lab: Callable[..., Endpoints],
+    as_on_eks: Callable[[Endpoints], None],
+    workshop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[Lab, set[str]]:
     """An `eks` target behind the lab's endpoint, with the session of a role; and the actions that it calls."""
     endpoints = new_lab()
@@ -49,14 +51,7 @@ def instructor(
         clusterName="falco-workshop", principalArn=role, policyArn=ADMINISTRATOR, accessScope={"type": "cluster"}
     )
     keys = admin.aws.client("sts").assume_role(RoleArn=role, RoleSessionName="ida")["Credentials"]
-    helm = tmp_path / "bin" / "helm"
-    helm.parent.mkdir()
-    helm.write_text(HELM.format(python=sys.executable))
-    helm.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{helm.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("PYTHONPATH", str(workshop))
-    for variable, value in endpoints.environment().items():
-        monkeypatch.setenv(variable, value)
+    as_on_eks(endpoints)
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])

@@ -58,7 +58,7 @@ REFUSED = {
     ),
     "a shared rule is overridden": (
         "- rule: Terminal shell in container\n  condition: and proc.name = x\n  override: {condition: append}\n",
-        "Falco's own, and everybody's",
+        "Falco's own, which the class shares",
     ),
     "a shared list is emptied": (
         "- list: shell_binaries\n  items: []\n" + rule(),
@@ -88,7 +88,7 @@ REFUSED = {
     "a plugin": ("- required_plugin_versions:\n  - name: k8saudit\n    version: 0.7.0\n" + rule(), "k8saudit"),
     "another source": (rule(source="k8s_audit"), "Unknown source k8s_audit"),
     "always true": (rule("evt.num >= 0"), "LOAD_NO_EVTTYPE"),
-    "always true, without a warning": (rule("evt.num >= 0", warn_evttypes=False), "would flood everybody's log group"),
+    "always true, without a warning": (rule("evt.num >= 0", warn_evttypes=False), "would flood the class's log group"),
     "nearly always true": (rule("evt.type in (open, openat, read, write, close, mmap)"), "Narrow it down."),
     "a capture": (rule(capture=True), "the key 'capture', which writes files to the nodes"),
     "no YAML": ("- rule: [\n", "LOAD_ERR_YAML_PARSE"),

@@ -18,6 +18,7 @@ from labkit.cli import main
 from labkit.errors import LabError
 from labkit.exercises import NotYet
 from labkit.exercises.published import KEY, NAME
+from labkit.kube.objects import config_map
 from labkit.lab import Lab
 from labkit.provision import own_rules
 from labkit.provision.own_rules import RULES, VERDICT, Verdict
@@ -50,7 +51,7 @@ def test_it_shows_who_is_where_and_who_is_stuck(instructor: Lab, attend: Attend)
 
 def test_it_shows_whose_rules_are_refused_and_alerts_a_minute(instructor: Lab, attend: Attend) -> None:
     lab = attend("08").lab
-    instructor.kube.apply_one(own_rules._config_map("attendee-08", "- rule: x"))
+    instructor.kube.apply_one(config_map(RULES, "attendee-08", {own_rules.KEY: "- rule: x"}))
     said = Verdict(own_rules.digest("- rule: x"), said=("LOAD_ERR_VALIDATE at line 1: <b>no</b>",))
     annotation = {VERDICT: json.dumps({**vars(said), "said": list(said.said), "rules": []})}
     instructor.kube.request(

@@ -16,6 +16,7 @@ from labkit import Lab
 from labkit.alerts import arrival
 from labkit.causes import Cause
 from labkit.errors import LabError, StepError
+from labkit.kube.client import Client
 from labkit.kube.rollout import Patience, problems, unwell, wait_rollout
 
 SECONDS = 8.0
@@ -33,6 +34,9 @@ def lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Patience.__init__
     monkeypatch.setattr(Patience, "__init__", lambda self, seconds, hopeless=None: original(self, 0.2, hopeless))
+    monkeypatch.setattr("labkit.kube.rollout._DOUBT", 0.3)
+    # Looks every tenth of a second, where a watch may take two seconds to end.
+    monkeypatch.setattr(Client, "until_change", lambda *_, **__: time.sleep(0.1))
 
 
 def patch(lab: Lab, api_version: str, kind: str, namespace: str, name: str, body: dict[str, Any]) -> None:
@@ -308,7 +312,7 @@ def test_a_rollout_that_another_program_changes_or_deletes(lab: Lab, monkeypatch
                     if next(looks, False):
                         change()
 
-                patched.setattr(lab.kube, "_until_change", wait)
+                patched.setattr(lab.kube, "until_change", wait)
                 with pytest.raises(StepError, match=said):
                     wait_rollout(lab.kube, "Deployment", "w", "default", timeout=TIMEOUT)
 

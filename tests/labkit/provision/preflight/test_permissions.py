@@ -18,7 +18,6 @@ from labkit.provision.preflight.chapters import CHAPTERS, OPTIONAL, Chosen
 from labkit.provision.preflight.finding import Finding
 from labkit.provision.steps import STEPS
 
-SIMULATE = {"Effect": "Allow", "Action": ["iam:SimulatePrincipalPolicy", "iam:GetRole"], "Resource": "*"}
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 
