@@ -80,6 +80,10 @@ if accounts == "unix":
             refuse(f"Other accounts can't look into {folder}. Put the workshop where they can: /srv/falco-workshop.")
 
 state.mkdir(mode=0o700, parents=True, exist_ok=True)
+if state.stat().st_uid != os.geteuid():
+    refuse(f"{state} belongs to another account. The Hub's secrets are in it: name another folder as HUB_STATE.")
+if state.stat().st_mode & 0o077:
+    refuse(f"{state} has the Hub's secrets, and others can look into it. Run `chmod 700 {state}`.")
 c.JupyterHub.bind_url = bind
 c.JupyterHub.ssl_cert = os.environ.get("HUB_CERTIFICATE", "")
 c.JupyterHub.ssl_key = os.environ.get("HUB_KEY", "")

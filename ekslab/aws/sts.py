@@ -330,6 +330,15 @@ def _session_tags(call: Call) -> dict[str, str]:
                 "InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive."
             )
         tags[key] = p.get(f"Tags.member.{number}.Value", "")
+        # A policy may have the value as a variable: with an asterisk it would match more than it names.
+        for member, text, most, least in (("key", key, 128, 1), ("value", tags[key], 256, 0)):
+            if not least <= len(text) <= most or not re.fullmatch(r"[\w\s.:/=+\-@]*", text):
+                raise AwsError(
+                    "ValidationError",
+                    f"1 validation error detected: Value '{text}' at 'tags.{number}.member.{member}' failed to satisfy "
+                    rf"constraint: Member must satisfy regular expression pattern: [\p{{L}}\p{{Z}}\p{{N}}_.:/=+\-@]"
+                    f"{'+' if least else '*'}",
+                )
     return tags
 
 

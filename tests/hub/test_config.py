@@ -96,6 +96,17 @@ async def test_no_signal_goes_to_a_process_of_another_account_that_has_got_the_p
         assert await one._signal(0) is is_its
 
 
+def test_a_folder_of_secrets_that_others_can_look_into_is_refused(config: Any, tmp_path: Path) -> None:
+    (tmp_path / "state").chmod(0o750)
+    with pytest.raises(SystemExit, match="chmod 700"):
+        config()
+    (tmp_path / "state").chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "state", 65534, -1)
+        with pytest.raises(SystemExit, match="belongs to another account"):
+            config()
+
+
 def test_defaults_are_loopback_and_the_file_of_attendees(config: Any, tmp_path: Path) -> None:
     made = config()
     assert made.JupyterHub.bind_url == "http://127.0.0.1:8000"

@@ -203,6 +203,19 @@ def test_what_limits_a_session_limits_the_roles_it_may_assume(
         assert error_of(hop, **options)[0] == "AccessDenied"
 
 
+@pytest.mark.parametrize("tag", [{"Key": "team", "Value": "*"}, {"Key": "te?m", "Value": "a"}])
+def test_a_session_tag_cannot_be_a_pattern(running: Any, tag: dict[str, str]) -> None:
+    """A policy may have `${aws:PrincipalTag/team}` in a resource."""
+    trust = json.loads(admin_trust("arn:aws:iam::111122223333:root"))
+    trust["Statement"][0]["Action"] = ["sts:AssumeRole", "sts:TagSession"]
+    iam, sts = running.client("iam"), running.client("sts")
+    arn = iam.create_role(RoleName="tagged", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    assert sts.assume_role(RoleArn=arn, RoleSessionName="some", Tags=[{"Key": "team", "Value": "a b"}])["Credentials"]
+    code, message = error_of(sts.assume_role, RoleArn=arn, RoleSessionName="some", Tags=[tag])
+    assert code == "ValidationError"
+    assert "at 'tags.1.member." in message
+
+
 def test_unsupported_calls_are_refused_by_name(running: Any) -> None:
     assert error_of(running.client("sts").get_session_token) == (
         "InvalidAction",
