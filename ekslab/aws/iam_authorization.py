@@ -55,13 +55,23 @@ def evaluate(policies: Iterable[Document], action: str, resource: str, context: 
     return "allowed" if allowed else "implicitly denied"
 
 
-def trusts(document: Document, action: str, principals: Mapping[str, Iterable[str]], context: Context) -> bool:
-    """Whether a role's trust policy lets one of `principals` (by type: `AWS`, `Federated`, ...) do `action`."""
+def trusts(
+    document: Document,
+    action: str,
+    principals: Mapping[str, Iterable[str]],
+    context: Context,
+    *,
+    deniable: Mapping[str, Iterable[str]] | None = None,
+) -> bool:
+    """Whether a role's trust policy lets one of `principals` (by type: `AWS`, `Federated`, ...) do `action`.
+
+    `deniable` are those that a `Deny` may name, if these are more.
+    """
     allowed = False
     for statement in _list(document.get("Statement")):
         deny = statement.get("Effect") == "Deny"
         if (
-            _matches_principal(statement.get("Principal"), principals)
+            _matches_principal(statement.get("Principal"), (deniable if deny else None) or principals)
             and _matches_action(statement, action)
             and _matches_conditions(statement.get("Condition", {}), context, deny=deny)
         ):

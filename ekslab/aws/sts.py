@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from xml.sax.saxutils import escape
 
 import jwt
@@ -215,17 +216,19 @@ class Sts:
         if "ExternalId" in call.parameters:
             context["sts:ExternalId"] = call.parameters["ExternalId"]
         itself, its_role = {"AWS": [caller.arn]}, {"AWS": self._role_of(caller)}
-        whole_account = {"AWS": [f"arn:aws:iam::{self._account.account_id}:root", self._account.account_id]}
+        account = {"AWS": [f"arn:aws:iam::{self._account.account_id}:root", self._account.account_id]}
+        anyhow = {"AWS": [*itself["AWS"], *its_role["AWS"], *account["AWS"]]}
         # A trust policy that names the caller suffices; if it names the account, the caller's must allow it, too. A
         # permissions boundary and a session policy limit a role's session, except where it is named itself.
         for action in ("sts:AssumeRole", *(("sts:TagSession",) if tags else ())):
+            trusted = partial(trusts, trust, action, context=context, deniable=anyhow)
             verdict = "allowed" if caller.policies is None else evaluate(caller.policies, action, role_arn, context)
             limits = [evaluate(policies, action, role_arn, context) for _, policies in caller.boundaries]
             within = all(limit == "allowed" for limit in limits)
             if "explicitly denied" in (verdict, *limits) or not (
-                trusts(trust, action, itself, context)
-                or (within and trusts(trust, action, its_role, context))
-                or (within and verdict == "allowed" and trusts(trust, action, whole_account, context))
+                trusted(itself)
+                or (within and trusted(its_role))
+                or (within and verdict == "allowed" and trusted(account))
             ):
                 denied.message = denied.message.replace("sts:AssumeRole", action)
                 raise denied

@@ -203,6 +203,17 @@ def test_what_limits_a_session_limits_the_roles_it_may_assume(
         assert error_of(hop, **options)[0] == "AccessDenied"
 
 
+def test_a_trust_policy_that_denies_the_account_denies_whom_it_names(running: Any) -> None:
+    iam, sts = running.client("iam"), running.client("sts")
+    trust = json.loads(admin_trust("arn:aws:iam::111122223333:user/workshop"))
+    arn = iam.create_role(RoleName="torn", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    assert sts.assume_role(RoleArn=arn, RoleSessionName="some")["Credentials"]
+    account = {"AWS": "arn:aws:iam::111122223333:root"}
+    trust["Statement"].append({"Effect": "Deny", "Principal": account, "Action": "sts:AssumeRole"})
+    iam.update_assume_role_policy(RoleName="torn", PolicyDocument=json.dumps(trust))
+    assert error_of(sts.assume_role, RoleArn=arn, RoleSessionName="some")[0] == "AccessDenied"
+
+
 @pytest.mark.parametrize("tag", [{"Key": "team", "Value": "*"}, {"Key": "te?m", "Value": "a"}])
 def test_a_session_tag_cannot_be_a_pattern(running: Any, tag: dict[str, str]) -> None:
     """A policy may have `${aws:PrincipalTag/team}` in a resource."""
