@@ -108,8 +108,12 @@ class Console:
         return response
 
     async def _static(self, request: web.Request) -> web.StreamResponse:
-        file = (_STATIC / request.match_info["path"]).resolve()
-        if not file.is_relative_to(_STATIC) or not file.is_file() or file.suffix not in _TYPES:
+        try:
+            file = (_STATIC / request.match_info["path"]).resolve()
+            found = file.is_relative_to(_STATIC) and file.is_file() and file.suffix in _TYPES
+        except (ValueError, OSError):  # a name that no file can have
+            found = False
+        if not found:
             raise web.HTTPNotFound
         headers = {"Cache-Control": "no-cache", "Content-Type": f"{_TYPES[file.suffix]}; charset=utf-8"}
         return web.Response(body=file.read_bytes(), headers=headers)

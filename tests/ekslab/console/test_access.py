@@ -166,7 +166,8 @@ def test_only_jupyterlab_may_show_it_in_a_frame(endpoints: Endpoints) -> None:
 
 
 def test_files_beside_the_pages_are_not_served(page: Page) -> None:
-    for path in ("../server.py", "%2e%2e/server.py", "..%2fserver.py", "/etc/passwd", "xterm", "xterm/../../access.py"):
+    beside = ("../server.py", "%2e%2e/server.py", "..%2fserver.py", "/etc/passwd", "xterm", "xterm/../../access.py")
+    for path in (*beside, "%00.js", f"{'x' * 300}.js"):
         assert page.request(f"/static/{path}")[0] == 404, path
 
 
