@@ -263,11 +263,10 @@ _POLICY_NAME = "forward-falco-alerts"
 
 def parts(target: Target) -> list[Part]:
     name = function_name(target)
-    if (
-        target.settings.attendee
-    ):  # one for all of a class: a log group has two subscriptions, and a role is the account's
-        shared = f"{target.settings.class_prefix}-forwarder"
-        return [Queue(dead_letter_queue(target), _QUEUE_ATTRIBUTES), SharedPart("subscription", shared, _shared)]
+    if target.settings.attendee:
+        # One for all of a class: a log group has two subscriptions, and a role is the account's.
+        shared = SharedPart("subscription", f"{target.settings.class_prefix}-forwarder", _shared, "--findings")
+        return [shared, Queue(dead_letter_queue(target), _QUEUE_ATTRIBUTES)]
     return [
         Queue(dead_letter_queue(target), _QUEUE_ATTRIBUTES),
         LogGroup(function_log_group(target), target.settings.retention_days),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from labkit.aws import answer_or_none
+from labkit.boto_errors import code_of
 from labkit.errors import StepError
 from labkit.provision.parts import TAGS, AwsPart, Part
 from labkit.provision.shared import SharedPart
@@ -23,8 +24,18 @@ if TYPE_CHECKING:
 
 
 def describe(target: Target) -> DescribeHubResponseTypeDef | None:
-    """Security Hub's description of the region's hub, None if it is off."""
-    return answer_or_none(target.aws.client("securityhub").describe_hub)
+    """Security Hub's description of the region's hub, None if it is off.
+
+    None, too, for an attendee of a class without findings, whom no policy lets look: nothing there is the attendee's.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        return answer_or_none(target.aws.client("securityhub").describe_hub)
+    except ClientError as error:
+        if target.settings.attendee and code_of(error) == "AccessDenied":
+            return None
+        raise
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,9 @@ class Findings(Part):
 
 def parts(target: Target) -> list[Part]:
     settings = target.settings
-    hub = SharedPart(Hub.kind, settings.region, _shared_hub) if settings.attendee else Hub(settings.region)
+    hub = (
+        SharedPart(Hub.kind, settings.region, _shared_hub, "--findings") if settings.attendee else Hub(settings.region)
+    )
     return [hub, Findings(settings.cluster, settings.scope)]
 
 

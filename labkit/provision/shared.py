@@ -24,6 +24,8 @@ class SharedPart(Part):
     kind: str
     name: str
     look_at: Callable[[Target], str] = field(compare=False, repr=False)
+    option: str = ""
+    """The option of `labkit class up` that makes it, if a class may be without it."""
     service: ClassVar[str] = "AWS"
 
     def find(self, target: Target) -> Any:
@@ -36,9 +38,16 @@ class SharedPart(Part):
         return False
 
     def lack(self, target: Target) -> str:
+        if self.option:
+            return f"this class was set up without it: `labkit class up {self.option}` makes it"
         return "the class isn't up, or not all of it: `labkit class up` makes what all share"
 
     def apply(self, target: Target, found: Any, *, owned: bool) -> str:
+        if found is None and self.option:
+            raise StepError(
+                f"This class was set up without it: there is no {self.kind} {self.name}.",
+                hint=f"Leave that chapter out, or ask the instructor for `labkit class up {self.option}`.",
+            )
         if found is None:
             raise StepError(
                 f"The class isn't up, or not all of it: there is no {self.kind} {self.name}.",

@@ -149,14 +149,14 @@ def _checks(chosen: Chosen) -> dict[str, Callable[[], Iterator[Finding]]]:
         "other Falcos": partial(plan.falcos, target),
     }
     if target.settings.attendee:
-        checks["class"] = partial(_class, target)
+        checks["class"] = partial(_class, chosen)
     # In a class, an attendee may not look at the rest, and the instructor has.
     left_out = ("tools", "permissions in AWS", "other Falcos") if target.settings.attendee else ()
     return {name: check for name, check in checks.items() if name not in left_out}
 
 
-def _class(target: Target) -> Iterator[Finding]:
-    settings = target.settings
+def _class(chosen: Chosen) -> Iterator[Finding]:
+    target, settings = chosen.target, chosen.target.settings
     namespace = target.kube.get("Namespace", settings.app_namespace)
     if namespace is None:
         hint = "Tell the instructor: `labkit class up` makes it. Or is LABKIT_ATTENDEE another one's?"
@@ -169,6 +169,12 @@ def _class(target: Target) -> Iterator[Finding]:
         yield warning("class", "gate for rules", silent, hint)
     else:
         yield ok("class", "gate for rules", "open")
+    for chapter in chosen.not_in_class:
+        if chosen.chapters == chosen.not_in_class:  # and no other is asked for
+            hint = "Ask the instructor for `labkit class up --findings`."
+            yield blocker("class", f"chapter {chapter}", "not in this class", hint)
+        else:
+            yield ok("class", f"chapter {chapter}", "not in this class: leave it out")
 
 
 def _findings(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:

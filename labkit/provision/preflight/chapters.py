@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from labkit.aws import translated_errors
 from labkit.calls import near, short_repr
 from labkit.errors import LabError
 from labkit.kube.access import Access, of
+from labkit.provision import security_hub
 from labkit.provision.steps import STEPS, Step
 from labkit.target import Target
 
@@ -66,6 +68,9 @@ CHAPTERS: Mapping[str, Chapter] = {
 }
 """By number. What is here is proved by tests, which read the notebooks and record what is called."""
 
+_OF_FINDINGS = ("security-hub", "findings-forwarder")
+"""Steps that a class is set up with or without."""
+
 OPTIONAL = ("QuotasOfTheAccount", "SimulationOfTheCallersPermissions")
 """Statements that only this preflight uses; without them it says what it can't tell."""
 
@@ -93,9 +98,28 @@ class Chosen:
         return cls(target, numbers(chapters) or tuple(CHAPTERS))
 
     @cached_property
+    def not_in_class(self) -> tuple[str, ...]:
+        """Those that an attendee can't do: the class was set up without their steps."""
+        if not self.target.settings.attendee:
+            return ()
+        try:
+            with translated_errors(self.target.aws.hint):
+                if security_hub.describe(self.target) is not None:
+                    return ()
+        except LabError:  # which other checks tell
+            return ()
+        # Chapter 08 takes away whatever steps there are.
+        return tuple(
+            chapter
+            for chapter in self.chapters
+            if CHAPTERS[chapter].steps != STEPS.ORDER and {*_OF_FINDINGS} & {*CHAPTERS[chapter].steps}
+        )
+
+    @cached_property
     def steps(self) -> list[Step]:
         """Their steps and all that these need, in order."""
-        return STEPS.with_needs(name for chapter in self.chapters for name in CHAPTERS[chapter].steps)
+        found = STEPS.with_needs(name for chapter in self.chapters for name in CHAPTERS[chapter].steps)
+        return [step for step in found if not (self.not_in_class and step.name in _OF_FINDINGS)]
 
     @cached_property
     def allowed(self) -> set[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ekslab.state import Endpoints
 from labkit import Lab
+from labkit.errors import StepError
 from tests.labkit.classroom.conftest import Attendee
 
 
@@ -29,3 +33,24 @@ def test_a_class_that_is_not_up_is_a_blocker(new_lab: Callable[..., Endpoints], 
     assert not found.passed
     assert "`labkit class up`" in found.failures
     assert {item.state for item in found.plan if item.step == "falco"} == {"missing"}
+
+
+def test_a_class_without_findings_is_ready_and_leaves_nothing(instructor: Lab, seven: Attendee) -> None:
+    iam, policy = instructor.aws.client("iam"), "falco-workshop-findings"
+    role = "falco-workshop-attendee-07"
+    document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    iam.delete_role_policy(RoleName=role, PolicyName=policy)
+    try:
+        found = seven.lab.preflight()
+        assert found.passed, found.failures
+        assert {f.found for f in found.findings if f.what == "chapter 07"} == {"not in this class: leave it out"}
+        assert {"security-hub", "findings-forwarder"}.isdisjoint(item.step for item in found.plan)
+        assert not any("Security Hub" in row[0] for row in found.costs)
+        assert "not in this class" in seven.lab.preflight("07").failures
+        with pytest.raises(StepError, match="set up without it") as refused:
+            seven.lab.ensure("findings-forwarder")
+        assert "--findings" in str(refused.value.hint)
+        assert seven.lab.audit().clean
+        seven.lab.teardown()  # raises if something is left
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
