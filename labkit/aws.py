@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -49,6 +50,17 @@ class Identity:
     def partition(self) -> str:
         """`aws`, `aws-cn`, `aws-us-gov`..."""
         return self.arn.split(":")[1]
+
+    @property
+    def role(self) -> str:
+        """Name of the role whose session the caller has; empty for others."""
+        found = re.search(r":assumed-role/([^/]+)/", self.arn)
+        return found[1] if found else ""
+
+    @property
+    def principal(self) -> str:
+        """The ARN to give rights to: of a session, that of its role, whose path AWS doesn't tell."""
+        return f"arn:{self.partition}:iam::{self.account_id}:role/{self.role}" if self.role else self.arn
 
 
 class Aws:

@@ -267,9 +267,7 @@ def _why_silent(aws: Aws, settings: Settings) -> str:
 
 def _why_unauthorized(aws: Aws, settings: Settings) -> str:
     """What lets the caller into an EKS cluster that doesn't know it."""
-    arn = aws.identity.arn
-    role = re.fullmatch(r"arn:(aws[\w-]*):sts::(\d+):assumed-role/([^/]+)/.+", arn)
-    principal = f"arn:{role[1]}:iam::{role[2]}:role/{role[3]}" if role else arn
+    principal = aws.identity.principal
     return (
         f"Cluster {settings.cluster} has no access entry for {principal}. Who administers it: `aws eks "
         f"create-access-entry --cluster-name {settings.cluster} --principal-arn {principal}`, then `aws eks "

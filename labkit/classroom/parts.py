@@ -203,12 +203,12 @@ FINDINGS: tuple[str, ...] = ("security-hub", "findings-forwarder")
 
 def principal(target: Target) -> str:
     """The ARN that stands for the caller in a trust policy: of a session, that of its role. Raises `LabError`."""
-    arn = target.aws.identity.arn
-    if ":assumed-role/" not in arn:
+    identity = target.aws.identity
+    arn, role = identity.arn, identity.role
+    if not role:
         if ":user/" in arn or arn.endswith(":root"):
             return arn
         raise LabError(f"{arn} can't be named in a trust policy.", hint="Say who may assume the roles: `--trust ARN`.")
-    role = arn.partition(":assumed-role/")[2].partition("/")[0]
     # A role of IAM Identity Center has a path, which the session's ARN doesn't show.
     answer = answer_or_none(target.aws.client("iam").get_role, RoleName=role)
     if answer is None:

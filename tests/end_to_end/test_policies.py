@@ -22,6 +22,7 @@ from labkit.exercises import fluent_bit_role, pipeline_faults
 from labkit.provision import findings_forwarder, forwarder_diagnosis, metric_filters
 from labkit.provision.templates import template
 from labkit.respond import findings, metrics
+from tests.policies import allowed
 
 ROOT = Path(__file__).parents[2]
 POLICIES = sorted(path.stem for path in (ROOT / "manifests/iam").glob("workshop-*.json"))
@@ -109,19 +110,10 @@ def person(
     return Person(Lab.connect(target="eks", context=context, home=tmp_path / "home", root=workshop))
 
 
-def allowed() -> set[str]:
-    actions: set[str] = set()
-    for name in POLICIES:
-        for statement in json.loads((ROOT / f"manifests/iam/{name}.json").read_text())["Statement"]:
-            action = statement["Action"]
-            actions |= {action} if isinstance(action, str) else set(action)
-    return actions
-
-
 def of_notebooks() -> dict[str, set[str]]:
     """The calls that notebooks make themselves: each method of a client by name, with the actions that it may be."""
     actions: dict[str, set[str]] = {}
-    for service in sorted({action.partition(":")[0] for action in allowed()}):
+    for service in sorted({action.partition(":")[0] for action in allowed(*POLICIES)}):
         client = boto3.client({"servicequotas": "service-quotas"}.get(service, service), region_name="us-east-1")
         for method, operation in client.meta.method_to_api_mapping.items():
             actions.setdefault(method, set()).add(f"{service}:{ACTIONS.get(operation, operation)}")
@@ -222,14 +214,14 @@ def test_the_policies_are_enough_for_the_whole_workshop_and_nothing_in_them_is_s
     run_the_workshop(person)
     assert person.lab.aws.identity.arn.endswith("assumed-role/attendee/somebody")
     in_notebooks = set().union(*of_notebooks().values())
-    spare = allowed() - person.calls - in_notebooks - FOR_MENDING - WITH_OTHER_CALLS
+    spare = allowed(*POLICIES) - person.calls - in_notebooks - FOR_MENDING - WITH_OTHER_CALLS
     assert not spare, f"allowed, but never needed: {sorted(spare)}"
 
 
-def test_every_call_that_a_notebook_makes_itself_is_allowed() -> None:
+def test_every_call_that_a_notebook_makes_itself_is_allowed(*POLICIES) -> None:
     calls = of_notebooks()
     assert any("test_metric_filter" in call for call in calls)
-    denied = {call for call, actions in calls.items() if not actions & allowed()}
+    denied = {call for call, actions in calls.items() if not actions & allowed(*POLICIES)}
     assert not denied, f"made by a notebook, but not allowed: {sorted(denied)}"
 
 

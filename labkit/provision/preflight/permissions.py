@@ -109,20 +109,17 @@ def _users(chosen: Chosen) -> dict[str, set[str]]:
 def _principal(target: Target) -> tuple[str, str]:
     """The ARN of the user or role whose policies count, or why there is none."""
     identity = target.aws.identity
-    kind, _, name = identity.arn.rpartition(":")[2].partition("/")
-    if kind == "user":
+    if ":user/" in identity.arn:
         return identity.arn, ""
-    if kind != "assumed-role":
+    if not identity.role:
         return "", f"IAM simulates no policies of {identity.arn.rpartition(':')[2]}."
-    role = name.partition("/")[0]
-    arn = f"arn:{identity.partition}:iam::{identity.account_id}:role/{role}"
     try:  # a role may have a path, as those of IAM Identity Center do
-        found = answer_or_none(target.aws.client("iam").get_role, RoleName=role)
+        found = answer_or_none(target.aws.client("iam").get_role, RoleName=identity.role)
     except Exception as error:
         if not refusal(error)[0].startswith("AccessDenied"):
             raise
         found = None
-    return (str(found["Role"]["Arn"]) if found else arn), ""
+    return (str(found["Role"]["Arn"]) if found else identity.principal), ""
 
 
 def _denied(target: Target, principal: str, statement: Statement) -> dict[str, str]:

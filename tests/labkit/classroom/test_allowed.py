@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from labkit.errors import AlertTimeoutError, StepError, TargetError
 from labkit.kube.rollout import wait_rollout
 from labkit.respond import findings, metrics
 from tests.labkit.classroom.conftest import Attendee
+from tests.policies import allowed
 
 PREFIXES = {"monitoring": "cloudwatch"}
 VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
@@ -105,15 +105,6 @@ def granted(workshop: Path) -> set[Right]:
                 for resource in rule["resources"]
                 for verb in rule["verbs"]
             }
-    return found
-
-
-def allowed(workshop: Path) -> set[str]:
-    found: set[str] = set()
-    for name in ("attendee-permissions", "attendee-findings"):
-        for statement in json.loads((workshop / f"manifests/iam/{name}.json").read_text())["Statement"]:
-            action = statement["Action"]
-            found |= {action} if isinstance(action, str) else set(action)
     return found
 
 
@@ -207,7 +198,7 @@ def test_the_chapters_are_allowed_to_an_attendee_and_nothing_is_allowed_that_the
 ) -> None:
     watched = Watched(seven.lab, monkeypatch)
     run_the_chapters(seven.lab, workshop)
-    spare = allowed(workshop) - watched.actions - WITHOUT_A_CALL - FOR_MENDING
+    spare = allowed("attendee-permissions", "attendee-findings") - watched.actions - WITHOUT_A_CALL - FOR_MENDING
     assert not spare, f"allowed by IAM, but never needed: {sorted(spare)}"
     unused = granted(workshop) - watched.rights - TYPED - WAITING
     assert not unused, f"allowed by RBAC, but never needed: {sorted(unused)}"
