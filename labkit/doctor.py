@@ -296,17 +296,17 @@ class _Look:
         from labkit.errors import LabError
         from labkit.kube import Kube
         from labkit.kube.rollout import problems, unwell
+        from labkit.settings import Settings
 
         place = self._place
         kube = Kube(context=self._context) if self._context else Kube(kubeconfig=place.home / "kubeconfig")
-        wanted = (
-            ("DaemonSet", "falco", "LABKIT_FALCO_NAMESPACE", "falco"),
-            ("DaemonSet", "fluent-bit", "LABKIT_LOGGING_NAMESPACE", "logging"),
-            ("Deployment", "nginx", "LABKIT_APP_NAMESPACE", "default"),
-        )
         try:
-            for kind, name, variable, namespace in wanted:
-                namespace = place.environ.get(variable, namespace)
+            settings = Settings.load(place.environ)
+            for kind, name, namespace in (
+                ("DaemonSet", "falco", settings.falco_namespace),
+                ("DaemonSet", "fluent-bit", settings.logging_namespace),
+                ("Deployment", "nginx", settings.app_namespace),
+            ):
                 item = kube.get(kind, name, namespace)
                 why = unwell(kube, item) if item is not None else ""
                 if item is None or not why:

@@ -51,9 +51,8 @@ def broken_by_now(target: Target, since: dt.datetime) -> Link | None:
 
     It is asked for every few seconds, so what takes many requests (rules, filter patterns) is left to the end.
     """
-    settings = target.settings
     try:
-        falco = target.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
+        falco = _falco(target)
         unready = _falco_missing(target, falco) if falco else None
         if unready and not any(map(is_ready, falco)):
             return unready
@@ -68,7 +67,6 @@ def broken_by_now(target: Target, since: dt.datetime) -> Link | None:
 
 def broken_link(target: Target, rule: str | None, since: dt.datetime, *, seen: int = 0) -> Link:
     """The link that keeps alerts of `rule` since `since` from arriving. `seen` counts those that did arrive."""
-    settings = target.settings
     if missing := group_missing(target):
         return missing
     if seen:
@@ -77,7 +75,7 @@ def broken_link(target: Target, rule: str | None, since: dt.datetime, *, seen: i
             f"{seen} of its alerts arrived, but none has the fields that were asked for.",
             "Compare with lab.alerts(); correct `where`, or trigger it again.",
         )
-    falco = target.kube.list("Pod", settings.falco_namespace, labels="app.kubernetes.io/name=falco")
+    falco = _falco(target)
     return (
         _falco_missing(target, falco)
         or _in_pod_log(target, falco, rule, since)
@@ -117,7 +115,7 @@ def faults_now(target: Target, since: dt.datetime) -> list[Link]:
 
     Logs are read from `since` on.
     """
-    falco = target.kube.list("Pod", target.settings.falco_namespace, labels="app.kubernetes.io/name=falco")
+    falco = _falco(target)
     carriers = _fluent_bit(target)
     found = [_falco_missing(target, falco) or _refused_rules(target, falco)] if falco else []
     if carriers:
@@ -205,6 +203,10 @@ def _shipping(target: Target, since: dt.datetime, done: str) -> Link:
     if fault is None:
         return Link("shipping", f"{wrote} Fluent Bit reports no error.", "It may be slow: wait again.")
     return Link(fault.name, f"{wrote} {fault.finding}", fault.hint)
+
+
+def _falco(target: Target) -> list[Object]:
+    return target.kube.list("Pod", target.settings.falco_namespace, labels="app.kubernetes.io/name=falco")
 
 
 def _fluent_bit(target: Target) -> list[Object]:
