@@ -16,27 +16,19 @@ from labkit import Lab
 from labkit.alerts import arrival
 from labkit.causes import Cause
 from labkit.errors import LabError, StepError
-from labkit.kube.client import Client
-from labkit.kube.rollout import Patience, problems, unwell, wait_rollout
+from labkit.kube.rollout import problems, unwell, wait_rollout
 
 SECONDS = 8.0
 """Within which each failure has to be named; the rollouts' own timeout is far beyond it."""
 TIMEOUT = 100.0
 MERGE = "application/merge-patch+json"
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 
 @pytest.fixture(scope="module")
 def lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
     return Lab.connect(home=new_lab().home, root=workshop, timeout=TIMEOUT)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Patience.__init__
-    monkeypatch.setattr(Patience, "__init__", lambda self, seconds, hopeless=None: original(self, 0.2, hopeless))
-    monkeypatch.setattr("labkit.kube.rollout._DOUBT", 0.3)
-    # Looks every tenth of a second, where a watch may take two seconds to end.
-    monkeypatch.setattr(Client, "until_change", lambda *_, **__: time.sleep(0.1))
 
 
 def patch(lab: Lab, api_version: str, kind: str, namespace: str, name: str, body: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,25 +12,18 @@ import pytest
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import StepError
-from labkit.kube.client import Client
 from labkit.kube.objects import rollout_unmet
 from labkit.kube.rollout import Patience, pod_problems, wait_rollout
 from labkit.provision.steps import STEPS
 
 LONG = 100.0  # seconds; the tests' own limit is close to it, so waiting for all of it fails
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 
 @pytest.fixture(scope="module")
 def lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
     return Lab.connect(home=new_lab().home, root=workshop, timeout=LONG)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Patience.__init__
-    monkeypatch.setattr(Patience, "__init__", lambda self, seconds, hopeless=None: original(self, 0.5, hopeless))
-    monkeypatch.setattr("labkit.kube.rollout._DOUBT", 0.3)
-    monkeypatch.setattr(Client, "until_change", lambda *_, **__: time.sleep(0.1))
 
 
 @contextmanager
