@@ -41,7 +41,7 @@ _REFUSED: Mapping[str, str] = {
     "UnauthorizedOperation": _MAY_NOT,
     "Throttling": "AWS asks to slow down: wait a minute and run this again.",
     "TooManyRequests": "AWS asks to slow down: wait a minute and run this again.",
-    "ServiceUnavailable": "Wait a minute and run this again; `https://health.aws.amazon.com` tells of outages.",
+    "ServiceUnavailable": "Wait a minute and run this again; `https://health.aws.amazon.com` lists outages.",
 }
 _LATE = ("RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture")
 _LATE_WORDS = re.compile(r"Signature (expired|not yet current)|is now (earlier|later) than|clock", re.IGNORECASE)

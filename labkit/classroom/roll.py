@@ -14,7 +14,7 @@ from labkit.target import Target
 
 @dataclass(frozen=True)
 class Seat:
-    """One attendee, as the cluster and AWS have them."""
+    """What is there of one attendee."""
 
     attendee: str
     namespace: str

@@ -1,6 +1,6 @@
 """Rules of an attendee, before a Falco that is shared with others loads them: checked, and limited to a namespace.
 
-What comes out is written anew: each rule under a name of its own, `NAME (attendee-07)`, with macros and lists put into
+They are written anew: each rule under its own name, `NAME (attendee-07)`, with macros and lists put into
 its condition, and with `k8s.ns.name = attendee-07 and` before it. So it can neither change what others have defined nor
 see what happens elsewhere, whatever was in the text.
 

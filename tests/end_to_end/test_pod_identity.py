@@ -32,14 +32,10 @@ def lab(connect: Callable[..., Lab]) -> Lab:
     return connect()
 
 
-def log_of(lab: Lab, sign: str) -> Callable[[], str]:
-    def unmet() -> str:
-        for pod in lab.kube.list("Pod", "logging"):
-            if sign in lab.kube.logs(pod["metadata"]["name"], "logging"):
-                return ""
-        return f"no {sign!r} in the log"
-
-    return unmet
+def logged(lab: Lab, sign: str) -> bool | None:
+    """Whether a Fluent Bit has logged it; None if not yet."""
+    names = [pod["metadata"]["name"] for pod in lab.kube.list("Pod", "logging")]
+    return any(sign in lab.kube.logs(name, "logging") for name in names) or None
 
 
 def restarted(lab: Lab) -> None:
@@ -92,8 +88,7 @@ def test_what_is_wrong_with_the_trust_or_the_association_is_named(lab: Lab) -> N
     bad = json.dumps(good).replace('"logging"', '"elsewhere"')
     iam.update_assume_role_policy(RoleName=role, PolicyDocument=bad)
     restarted(lab)
-    path = lab.kube.path("v1", "Pod", "logging")
-    lab.kube.wait(log_of(lab, "(AccessDeniedException)"), path, timeout=20, what="the refusal")
+    assert poll(lambda: logged(lab, "(AccessDeniedException)"), "the refusal", 20)
     link = broken_link(lab.target, "Read sensitive file untrusted", since)
     assert "trust policy" in link.finding
     assert lab.apply("fluent-bit-role").action == "updated"
@@ -104,7 +99,7 @@ def test_what_is_wrong_with_the_trust_or_the_association_is_named(lab: Lab) -> N
     )
     assert lab_step(lab)("fluent-bit-role").state == "partly"
     lab.kube.restart("DaemonSet", "fluent-bit", "logging")
-    lab.kube.wait(lambda: "" if without_role(lab) else "all have the role", path, timeout=20, what="a pod without")
+    assert poll(lambda: without_role(lab) or None, "a pod without the role", 20)
     lab.apply("fluent-bit-role")
     assert without_role(lab)  # an association made now gives nothing to pods that are there
     assert lab.apply("fluent-bit").action == "updated"
@@ -133,8 +128,7 @@ def test_an_agent_that_is_gone_is_named_and_put_back(lab: Lab) -> None:
         lab.apply("fluent-bit-role")
     assert "aws eks create-addon --cluster-name falco-workshop --addon-name eks-pod-identity-agent" in caught.value.hint
     restarted(lab)
-    path = lab.kube.path("v1", "Pod", "logging")
-    lab.kube.wait(log_of(lab, "tcp://169.254.170.23:80"), path, timeout=20, what="the time-out")
+    assert poll(lambda: logged(lab, "tcp://169.254.170.23:80"), "the time-out", 20)
     assert "agent" in broken_link(lab.target, "Read sensitive file untrusted", since).finding
     lab.aws.client("eks").delete_addon(clusterName="falco-workshop", addonName=AGENT)
     assert lab.apply("fluent-bit-role").changes[0].action == "created"
