@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from labkit.errors import TargetError
-from labkit.settings import workshop_root
+from labkit.settings import shell_root
 
 SHELL = Path(__file__).parent / "shell"
 """Start-up files of shells on the embedded lab."""
@@ -92,7 +92,7 @@ def refuse_embedded(environ: Mapping[str, str] = os.environ) -> None:
 
 def _root(environ: Mapping[str, str]) -> str:
     """The workshop's folder, on both targets: commands that name its files go there first."""
-    return environ.get("LABKIT_ROOT") or str(workshop_root())
+    return environ.get("LABKIT_ROOT") or str(shell_root())
 
 
 def _leads_elsewhere(name: str) -> bool:

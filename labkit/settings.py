@@ -18,10 +18,25 @@ Target = Literal["embedded", "eks"]
 def workshop_root(start: Path | None = None) -> Path:
     """The nearest folder at or above `start` that holds the workshop (`notebooks/` and `manifests/`), else `start`."""
     start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "notebooks").is_dir() and (folder / "manifests").is_dir():
+    return next(filter(_is_workshop, (start, *start.parents)), start)
+
+
+def shell_root() -> Path:
+    """The workshop's folder for a shell, wherever that is: the one it is in, else the one labkit is installed from.
+
+    Raises `SettingsError` if there is neither.
+    """
+    for folder in (workshop_root(), workshop_root(Path(__file__).parent)):
+        if _is_workshop(folder):
             return folder
-    return start
+    raise SettingsError(
+        "The workshop's folder, with notebooks/ and manifests/, is not here and not above.",
+        hint="Run this in it, or set LABKIT_ROOT to it.",
+    )
+
+
+def _is_workshop(folder: Path) -> bool:
+    return (folder / "notebooks").is_dir() and (folder / "manifests").is_dir()
 
 
 @dataclass(frozen=True)

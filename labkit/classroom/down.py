@@ -86,6 +86,29 @@ _KINDS = (
 )
 
 
+def plan(target: Target, names: Sequence[str] | None = None) -> Table:
+    """What `remove` (None: `down`) takes away; changes nothing. What AWS or the cluster doesn't list isn't in it."""
+    refuse_attendee(target)
+    if names is not None:
+        require(target, names)
+    unknown: list[Change] = []
+    chosen = _names(target, unknown) if names is None else names
+    rows = []
+    for name in chosen:
+        namespace = attendee_settings(target.settings, name).app_namespace
+        what = f"namespace {namespace} with all in it, role and access entry"
+        rows.append(("removed", "attendee", name, what))
+    rows += [
+        ("removed", kind.kind, _short(name), "an attendee's") for kind, name in _leftovers(target, chosen, unknown)
+    ]
+    made = noted(target)["steps"]
+    if names is None and (made or rows):
+        steps = [parts.FILTERS, parts.ACCESS, *reversed([step for step in STEPS if step.name in made])]
+        rows += [("removed", "for all", step.name, step.title) for step in steps]
+    title = f"Out of the class: {', '.join(names)}" if names else "The class goes" if rows else "There is no class"
+    return Table(title, ("action", "kind", "name", "what"), tuple(rows))
+
+
 def down(target: Target) -> Table:
     """Takes all of the class down: one row for each thing that was there; steps that were applied before it stay.
 

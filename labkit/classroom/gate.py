@@ -11,9 +11,7 @@ wait while it is busy are taken together the next time, and reloaded once.
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Set
@@ -24,7 +22,20 @@ from labkit.classroom.rules import Checked, Worker
 from labkit.errors import LabError, StepError, TargetError
 from labkit.kube import KubernetesError, Object
 from labkit.kube.objects import config_map, is_ready
-from labkit.provision.own_rules import BEAT, GATE, RULES, VERDICT, Verdict, digest, silence, text_of
+from labkit.provision.own_rules import (
+    BEAT,
+    GATE,
+    KEY,
+    RULES,
+    VERDICT,
+    Verdict,
+    digest,
+    digest_of,
+    holder,
+    silence,
+    text_of,
+    unread,
+)
 from labkit.target import Target
 
 MAX_TOTAL = 1_000_000
@@ -89,23 +100,23 @@ class _Waiting:
     """Rules that have no verdict yet."""
 
     namespace: str
-    text: str
+    item: Object
     since: float
     checked: Checked = field(default_factory=Checked)
 
+    @property
+    def text(self) -> str:
+        return text_of(self.item)
 
-def _has_ended(holder: str) -> bool:
-    """Whether a gate was a process of this computer that has ended, killed perhaps, without a word."""
-    found = re.fullmatch(rf"{re.escape(socket.gethostname())}, process (\d{{1,9}})", holder)
-    if found is None:
-        return False
-    try:
-        os.kill(int(found[1]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False
+    @property
+    def digest(self) -> str:
+        return digest_of(self.item)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """A sentence about keys that aren't read, if there are any."""
+        keys = unread(self.item)
+        return (f"Not read: key {', '.join(keys)}. Put all rules under {KEY}.",) if keys else ()
 
 
 class Gate:
@@ -116,7 +127,7 @@ class Gate:
         self._kube = target.kube
         self._say = say
         self._namespace = target.settings.falco_namespace
-        self._holder = f"{socket.gethostname()}, process {os.getpid()}"
+        self._holder = holder()
         self._id = uuid.uuid4().hex
         self._began = self._kube.now().isoformat(timespec="seconds")
         self._beaten = self._looked = 0.0
@@ -135,7 +146,7 @@ class Gate:
         found = self._kube.get("ConfigMap", GATE, self._namespace)
         data = (found or {}).get("data") or {}
         there = "renewed" in data and not silence(self._target, found) and data.get("id") != self._id
-        if there and not _has_ended(data.get("holder", "")):
+        if there:
             raise StepError(
                 f"A gate is running already: {data['holder']}, since {data.get('began')}.",
                 hint="Leave it, or end that one first; one that was killed elsewhere is given up after half a minute.",
@@ -182,7 +193,7 @@ class Gate:
         }
         loaded = self._loaded()
         waiting = [
-            _Waiting(namespace, text_of(item), time.monotonic())
+            _Waiting(namespace, item, time.monotonic())
             for namespace, item in there.items()
             if not self._is_settled(item, loaded.get(f"{namespace}.yaml")) and self._may_try(namespace)
         ]
@@ -193,7 +204,7 @@ class Gate:
             if one.checked.accepted:
                 wanted[f"{one.namespace}.yaml"] = one.checked.text
             else:
-                self._tell(one, Verdict(digest(one.text), said=one.checked.problems))
+                self._tell(one, Verdict(one.digest, said=one.checked.problems + one.unread))
         changed = sorted(key for key in {*wanted, *loaded} if wanted.get(key) != loaded.get(key))
         accepted = [one for one in waiting if one.checked.accepted]
         if not changed and not accepted:
@@ -206,10 +217,10 @@ class Gate:
 
     def _is_settled(self, item: Object, loaded: str | None) -> bool:
         """Whether an attendee's rules have a verdict that still holds."""
-        if self._untold.get(item["metadata"]["namespace"]) == digest(text_of(item)):
+        if self._untold.get(item["metadata"]["namespace"]) == digest_of(item):
             return True
         verdict = Verdict.of(item)
-        if verdict is None or verdict.digest != digest(text_of(item)):
+        if verdict is None or verdict.digest != digest_of(item):
             return False
         if not verdict.accepted:
             return True
@@ -227,7 +238,7 @@ class Gate:
 
     def _check(self, one: _Waiting, others: Mapping[str, str]) -> Checked:
         if not one.text:
-            return Checked((f"There is no key rules.yaml in ConfigMap {RULES}.",))
+            return Checked((f"There is no key {KEY} in ConfigMap {RULES}.",))
         if self._worker is None:
             self._worker = Worker([self._shared()], self._target.settings.root.joinpath(*_EVENTS))
         found = self._worker.check(one.namespace, one.text)
@@ -264,13 +275,13 @@ class Gate:
             key = f"{one.namespace}.yaml"
             seconds = round(time.monotonic() - one.since, 2)
             if refusals and wanted.get(key) != one.checked.text:
-                verdict = Verdict(digest(one.text), said=(f"Falco refuses them: {refusals[0]}",), seconds=seconds)
+                verdict = Verdict(one.digest, said=(f"Falco refuses them: {refusals[0]}",), seconds=seconds)
             else:
                 said = (f"{', '.join(missing)} hasn't loaded them yet.",) if missing else ()
                 if not falcos:
                     said = (f"No Falco is running in namespace {self._namespace}.",)
                 names, loaded = one.checked.rules, not said
-                verdict = Verdict(digest(one.text), True, loaded, said, names, falcos, seconds)
+                verdict = Verdict(one.digest, True, loaded, said + one.unread, names, falcos, seconds)
             self._tell(one, verdict)
 
     def _try(self, wanted: Mapping[str, str]) -> tuple[int, list[str], list[str]]:

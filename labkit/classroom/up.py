@@ -114,9 +114,14 @@ def up(
 
     `trust` has the ARNs that may assume an attendee's role, by name, or under "" for all; by default the caller may,
     who hands out sessions (`labkit class env`). An interrupted `up` goes on where it was. Raises `ClassError` with the
-    attendees that couldn't be set up, once the others are.
+    attendees that couldn't be set up, once the others are, and `SettingsError` for trust in one who isn't in `names`.
     """
     refuse_attendee(target)
+    if strange := sorted(set(trust or {}) - {"", *names}):
+        raise SettingsError(
+            f"`--trust` names {', '.join(strange)}, and the attendees of this call are {_listed(names)}.",
+            hint="Correct the name, or add it to `--attendees` or `--names`.",
+        )
     _refuse_config_map(target)
     before = noted(target)
     findings = findings or before["findings"]

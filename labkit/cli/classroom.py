@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from labkit.cli import as_commands
 from labkit.cli.parameters import connect, running
-from labkit.errors import NoLabError
+from labkit.errors import NoLabError, StepError
 from labkit.provision.steps import TeardownError
 from labkit.show import Table
+
+if TYPE_CHECKING:
+    from labkit.target import Target
 
 _WATCH_SECONDS = 5.0
 _NOT_UP = "`labkit class up --attendees 30` sets a class up."
@@ -41,6 +46,16 @@ def _trust(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     return found
 
 
+_YES = click.option(
+    "--yes", is_flag=True, help="Don't ask whether to go on (else asked on an account, and at a terminal)."
+)
+
+
+def _asks(target: Target, yes: bool) -> bool:
+    """Whether to ask first: always on an account; on the embedded lab, which scripts use, at a terminal."""
+    return not yes and (target.settings.target == "eks" or sys.stdin.isatty())
+
+
 @class_.command()
 @click.option("--attendees", type=click.IntRange(1, 99), metavar="N", help="How many: they are 01, 02, ...")
 @click.option("--names", callback=_names, metavar="A,B,...", help="Their names, in the place of a number.")
@@ -53,7 +68,7 @@ def _trust(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 )
 @click.option("--findings", is_flag=True, help="Security Hub and one forwarder for all, for chapter 07.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only print what is made and what it costs; changes nothing.")
-@click.option("--yes", is_flag=True, help="Don't ask whether to go on.")
+@_YES
 def up(
     attendees: int | None,
     names: tuple[str, ...],
@@ -74,7 +89,7 @@ def up(
     click.echo(repr(planned(target, chosen, findings=findings)))
     if only_plan:
         return
-    if not yes and target.settings.target == "eks":
+    if _asks(target, yes):
         click.confirm("Go on?", abort=True)
     try:
         table = set_up(target, chosen, trust=trust, findings=findings)
@@ -120,22 +135,32 @@ def status(watch: bool, as_json: bool) -> None:
             time.sleep(_WATCH_SECONDS)
 
 
+_GONE = click.option("--plan", "only_plan", is_flag=True, help="Only print what is taken away; changes nothing.")
+
+
 @class_.command()
 @click.argument("names", nargs=-1, required=True)
-def remove(names: tuple[str, ...]) -> None:
+@_GONE
+@_YES
+def remove(names: tuple[str, ...], only_plan: bool, yes: bool) -> None:
     """Take attendees NAMES out of the class, with everything that is theirs. Exits 1 with what is left."""
+    from labkit.classroom.down import plan
     from labkit.classroom.down import remove as take_out
 
-    _take(lambda: take_out(running(_NOT_UP).target, names))
+    target = running(_NOT_UP).target
+    _take(target, plan(target, names), lambda: take_out(target, names), only_plan, yes)
 
 
 @class_.command()
-def down() -> None:
+@_GONE
+@_YES
+def down(only_plan: bool, yes: bool) -> None:
     """Take the class down: all that is the class's and the attendees', and nothing else.
 
     Goes on past what can't be taken away, and exits 1 with what is left and why.
     """
     from labkit.classroom.down import down as take_down
+    from labkit.classroom.down import plan
     from labkit.lab import Lab
 
     try:
@@ -143,10 +168,18 @@ def down() -> None:
     except NoLabError as error:
         click.echo(f"There is no class: {error.message}")
         return
-    _take(lambda: take_down(target))
+    _take(target, plan(target), lambda: take_down(target), only_plan, yes)
 
 
-def _take(act: Callable[[], Table]) -> None:
+def _take(target: Target, planned: Table, act: Callable[[], Table], only_plan: bool, yes: bool) -> None:
+    """Says what goes and asks, then does it."""
+    asks = planned.rows and _asks(target, yes)
+    if only_plan or asks:
+        click.echo(repr(planned))
+    if only_plan:
+        return
+    if asks:
+        click.confirm("Go on?", abort=True)
     try:
         click.echo(repr(act()))
     except TeardownError as error:
@@ -157,11 +190,17 @@ def _take(act: Callable[[], Table]) -> None:
 @class_.command()
 def gate() -> None:
     """Check attendees' rules and hand them to Falco, until it is ended. `class up` starts it in the background."""
+    from labkit.classroom.attendees import known
     from labkit.classroom.gate import run
+    from labkit.classroom.up import refuse_attendee
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it says that it is gone
+    target = running(_NOT_UP).target
+    refuse_attendee(target)
+    if not known(target):
+        raise StepError("There is no class.", hint=_NOT_UP)
     with suppress(KeyboardInterrupt):
-        run(running(_NOT_UP).target, say=_log)
+        run(target, say=_log)
 
 
 def _log(line: str) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
+import re
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -50,7 +53,7 @@ class Verdict:
     loaded: bool = False
     """Whether every Falco has loaded them."""
     said: tuple[str, ...] = ()
-    """Why they are refused or not loaded."""
+    """Why they are refused or not loaded, and what of the ConfigMap isn't read."""
     rules: tuple[str, ...] = ()
     """Their names in Falco."""
     falcos: int = 0
@@ -84,7 +87,7 @@ class Verdict:
             return f"accepted, but not loaded: {' '.join(self.said)}"
         return (
             f"accepted in {self.seconds:.1f} s: {counted(len(self.rules), 'rule')} "
-            f"in {counted(self.falcos, 'running Falco')}"
+            f"in {counted(self.falcos, 'running Falco')}{'. ' * bool(self.said)}{' '.join(self.said)}"
         )
 
 
@@ -98,11 +101,42 @@ def text_of(item: Object | None) -> str:
     return str(((item or {}).get("data") or {}).get(KEY) or "")
 
 
+def unread(item: Object | None) -> list[str]:
+    """The other keys in an attendee's ConfigMap, sorted: nothing reads them."""
+    return sorted({key for part in ("data", "binaryData") for key in (item or {}).get(part) or {}} - {KEY})
+
+
+def digest_of(item: Object | None) -> str:
+    """A short name for all that a verdict on an attendee's ConfigMap is about."""
+    return digest("\0".join([text_of(item), *unread(item)]))
+
+
+def holder() -> str:
+    """How a gate that is this process is named."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
+
+
+def _has_ended(named: str) -> bool:
+    """Whether a gate was a process of this computer that has ended, killed perhaps, without a word."""
+    found = re.fullmatch(rf"{re.escape(socket.gethostname())}, process (\d{{1,9}})", named)
+    if found is None:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def silence(target: Target, found: Object | None) -> str:
     """Why the gate won't answer, in words; empty if it is there. `found` is the ConfigMap `GATE`."""
     data = (found or {}).get("data") or {}
     if "renewed" not in data:
         return "no gate has been started"
+    if _has_ended(str(data.get("holder"))):
+        return f"the gate on {data['holder']} has ended"
     with suppress(ValueError):
         ago = (target.kube.now() - dt.datetime.fromisoformat(data["renewed"])).total_seconds()
         if ago <= SILENT:
@@ -148,7 +182,7 @@ class OwnRules(Part):
         action = "created" if found is None else "unchanged" if text_of(found) == text else "updated"
         if action != "unchanged":
             target.kube.apply_one(config_map(RULES, self.namespace, {KEY: text}))
-        verdict = self._verdict(target, digest(text), Verdict.of(found))
+        verdict = self._verdict(target, text, Verdict.of(found))
         self._said[:] = [str(verdict)]
         if not verdict.accepted:
             raise StepError(
@@ -165,16 +199,17 @@ class OwnRules(Part):
     def remark(self) -> str:
         return " ".join(self._said)
 
-    def _verdict(self, target: Target, wanted: str, before: Verdict | None) -> Verdict:
+    def _verdict(self, target: Target, text: str, before: Verdict | None) -> Verdict:
         """The gate's verdict on the text. Raises `StepError` as soon as it is known that there will be none.
 
         Falco may have loaded since what it hadn't `before`: then the gate says so.
         """
 
         def look() -> Verdict | None:
-            verdict = Verdict.of(self.find(target))
+            item = self.find(target)
+            verdict = Verdict.of(item)
             fresh = verdict is not None and (verdict != before or verdict.loaded or not verdict.accepted)
-            if verdict is not None and verdict.digest == wanted and fresh:
+            if verdict is not None and verdict.digest == digest_of(item) and text_of(item) == text and fresh:
                 return verdict
             gate = target.kube.get("ConfigMap", GATE, target.settings.falco_namespace)
             if absent := silence(target, gate):

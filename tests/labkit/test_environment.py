@@ -16,7 +16,7 @@ import pytest
 from ekslab import client
 from ekslab.state import Endpoints
 from labkit import environment
-from labkit.errors import TargetError
+from labkit.errors import SettingsError, TargetError
 from labkit.jupyterlab import on_embedded
 from labkit.settings import Settings, workshop_root
 
@@ -49,6 +49,18 @@ def test_process_and_shell_get_the_same_and_nothing_that_leads_elsewhere(embedde
             seen.pop(name, None)
         assert seen == process, shell
         assert done.stderr == ""
+
+
+def test_a_shell_outside_of_the_workshop_gets_the_folder_that_labkit_is_installed_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop = workshop_root()
+    monkeypatch.delenv("LABKIT_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert f"export LABKIT_ROOT={workshop}\n" in f"{environment.own().as_shell()}\n"
+    monkeypatch.setattr("labkit.settings._is_workshop", lambda folder: False)
+    with pytest.raises(SettingsError, match="workshop's folder, with notebooks/ and manifests/, is not here"):
+        environment.own().as_shell()
 
 
 def test_labkit_comes_first_and_a_persons_own_environment_stays() -> None:

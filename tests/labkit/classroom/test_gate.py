@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,7 +67,7 @@ def gated(lab: Lab) -> Iterator[list[str]]:
 
 def write(lab: Lab, namespace: str, text: str) -> str:
     lab.kube.apply_one(config_map(RULES, namespace, {KEY: text}))
-    return own_rules.digest(text)
+    return own_rules.digest_of({"data": {KEY: text}})
 
 
 def verdict(lab: Lab, namespace: str, digest: str, seconds: float = 30.0) -> Verdict:
@@ -116,6 +118,14 @@ def test_a_gate_that_was_killed_is_noticed_and_another_goes_on_where_it_was(
     assert Verdict.of(lab.kube.get("ConfigMap", RULES, "attendee-anna")) is None
     monkeypatch.setattr(own_rules, "SILENT", -1.0)
     with pytest.raises(StepError, match=r"the gate on .*, process \d+ was last there \d+ s ago"):
+        attend("anna").lab.apply("custom-rules")
+    monkeypatch.setattr(own_rules, "SILENT", 30.0)
+    with subprocess.Popen(["true"]) as ended, monkeypatch.context() as patch:
+        ended.wait()
+        patch.setattr(os, "getpid", lambda: ended.pid)
+        killed = Gate(lab.target, lambda line: None)
+    killed.beat()
+    with pytest.raises(StepError, match=r"the gate on .*, process \d+ has ended"):  # it was there a moment ago
         attend("anna").lab.apply("custom-rules")
     second = Gate(lab.target, lambda line: None)
     second.take_over()
@@ -264,6 +274,21 @@ def test_what_is_refused_is_said_and_what_was_loaded_before_stays(lab: Lab, atte
     assert "Whoami run in container (attendee-07)" in set(one.falco_rules()["rule"])
     assert one.status().rows[7][1] == "not ready"
     assert one.apply("custom-rules", files=[lab.settings.root / "custom-rules" / "whoami.yaml"]).action == "updated"
+
+
+@pytest.mark.usefixtures("gated")
+def test_a_key_that_is_not_read_is_named_in_the_verdict(lab: Lab) -> None:
+    item = config_map(RULES, "attendee-anna", {KEY: RULE})
+    for name, of, accepted in (
+        ("mine.yaml", {**item["data"], "mine.yaml": RULE}, True),
+        ("a.yml", {"a.yml": RULE}, False),
+    ):
+        lab.kube.delete_one(item)
+        lab.kube.apply_one({**item, "data": of})
+        found = verdict(lab, "attendee-anna", own_rules.digest_of({"data": of}))
+        assert (found.accepted, found.loaded) == (accepted, accepted)
+        assert f"Not read: key {name}. Put all rules under rules.yaml." in str(found)
+    lab.kube.delete_one(item)
 
 
 @pytest.mark.usefixtures("gated")

@@ -22,7 +22,7 @@ from labkit.classroom import up as module
 from labkit.classroom.down import audit, down, remove
 from labkit.classroom.roll import roll
 from labkit.classroom.up import ClassError, costs_an_hour, plan, up
-from labkit.cli import main
+from labkit.cli import classroom, main
 from labkit.errors import LabError, SettingsError, StepError
 from labkit.provision.steps import Change, TeardownError
 from labkit.target import Target
@@ -69,8 +69,13 @@ def test_costs_grow_with_the_class() -> None:
     assert 0 < sum(costs_an_hour(1).values()) < sum(costs_an_hour(30).values()) < 1
 
 
-def test_a_class_is_planned_set_up_added_to_and_taken_down(lab: Lab, labkit: Callable[..., Result]) -> None:
+def test_a_class_is_planned_set_up_added_to_and_taken_down(
+    lab: Lab, labkit: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = lab.target
+    gate = labkit("class", "gate")
+    assert (gate.exit_code, "There is no class." in gate.stderr) == (1, True)
+    assert labkit("class", "down", "--plan").output.startswith("There is no class")
     planned = labkit("class", "up", "--attendees", "2", "--plan")
     assert planned.exit_code == 0, planned.output
     assert "US dollars an hour" in planned.output
@@ -91,7 +96,18 @@ def test_a_class_is_planned_set_up_added_to_and_taken_down(lab: Lab, labkit: Cal
     assert attendees.known(target) == ["01", "02", "zoe"]
     up(target, ["01"])
 
-    gone = labkit("class", "remove", "02")
+    leaving = labkit("class", "remove", "02", "--plan")
+    assert "removed  attendee  02  namespace attendee-02" in leaving.output
+    assert "removed  attendee  zoe" in labkit("class", "down", "--plan").output
+    assert attendees.known(target) == ["01", "02", "zoe"]
+    with monkeypatch.context() as patch:
+        patch.setattr(classroom, "_asks", lambda target, yes: not yes)  # as at a terminal
+        for command in (["remove", "02"], ["down"], ["up", "--attendees", "3"]):
+            refused = labkit("class", *command)  # nothing answers
+            assert refused.exit_code == 130
+            assert "Go on?" in refused.output
+        assert attendees.known(target) == ["01", "02", "zoe"]
+        gone = labkit("class", "remove", "02", "--yes")
     assert gone.exit_code == 0, gone.output
     assert "removed  Namespace     attendee-02" in gone.output
     assert attendees.known(target) == ["01", "zoe"]
@@ -237,7 +253,10 @@ def test_trust_is_given_to_all_or_to_one(labkit: Callable[..., Result], standing
     assert stat.S_IMODE(variables.stat().st_mode) == 0o600
     assert "LABKIT_ROLE=arn:aws:iam::111122223333:role/falco-workshop-attendee-01" in variables.read_text()
     assert labkit("class", "up", "--attendees", "2", "--trust", "anna").exit_code == 2
+    strange = labkit("class", "up", "--attendees", "2", "--trust", f"07={user}", "--yes")
+    assert strange.exit_code == 1
+    assert "`--trust` names 07, and the attendees of this call are 01, 02." in strange.stderr
     (found,) = [one for one in json.loads(standing.ledger.path.read_text())["records"] if one["step"] == "class"]
     assert found["details"]["attendees"]["01"] == [role, user]
-    assert labkit("class", "down").exit_code == 0
+    assert labkit("class", "down", "--yes").exit_code == 0
     assert standing.audit().clean
