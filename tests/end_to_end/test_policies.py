@@ -218,7 +218,7 @@ def test_the_policies_are_enough_for_the_whole_workshop_and_nothing_in_them_is_s
     assert not spare, f"allowed, but never needed: {sorted(spare)}"
 
 
-def test_every_call_that_a_notebook_makes_itself_is_allowed(*POLICIES) -> None:
+def test_every_call_that_a_notebook_makes_itself_is_allowed() -> None:
     calls = of_notebooks()
     assert any("test_metric_filter" in call for call in calls)
     denied = {call for call, actions in calls.items() if not actions & allowed(*POLICIES)}
