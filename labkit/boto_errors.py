@@ -27,6 +27,11 @@ _ENDED = (
     "The session has ended: get new credentials (`aws sso login`, or new AWS_* variables), then `Lab.connect()` again."
 )
 
+# Those of them that say that the credentials are good no more, or never were.
+_OF_CREDENTIALS = (
+    *("InvalidClientTokenId", "UnrecognizedClient", "InvalidAccessKeyId", "ExpiredToken"),
+    *("SignatureDoesNotMatch", "InvalidSignature", "IncompleteSignature"),
+)
 # AWS's code, without `Exception` at its end -> what to do.
 _REFUSED: Mapping[str, str] = {
     "InvalidClientTokenId": f"{_CREDENTIALS} Some regions have to be switched on for an account first.",
@@ -114,7 +119,9 @@ def _table() -> Iterator[tuple[tuple[type[BaseException], ...], Callable[[Any, H
     yield (aws.CredentialRetrievalError,), lambda error, _: _of_source(error)
     yield (
         (aws.NoCredentialsError, aws.PartialCredentialsError),
-        lambda error, _: TargetError(f"There are no usable AWS credentials: {_line(error)}.", hint=_CREDENTIALS),
+        lambda error, _: TargetError(
+            f"There are no usable AWS credentials: {_line(error)}.", hint=_for_attendee() or _CREDENTIALS
+        ),
     )
     yield (
         (aws.NoRegionError, aws.InvalidRegionError),
@@ -148,7 +155,25 @@ def _of_refusal(error: ClientError) -> TargetError:
         return TargetError(said, hint=f"Set this computer's clock{_how_wrong(error)}, then run this again.")
     if found := _BY_POLICY.search(message):
         return TargetError(said, hint=f"A {found[1]} policy of the organization forbids it: ask who administers that.")
+    if code in _OF_CREDENTIALS:
+        return TargetError(said, hint=_for_attendee() or _REFUSED[code])
     return TargetError(said, hint=_REFUSED.get(code, "Correct that and run this again."))
+
+
+def env_again(attendee: str) -> str:
+    """What an attendee of a class does whose credentials are good no more."""
+    return f"ask the instructor for `labkit class env {attendee}` again, and run what it prints in this shell."
+
+
+def _for_attendee() -> str:
+    """The same for the credentials that a class's instructor has handed out; empty if it's the person's own."""
+    attendee = os.environ.get("LABKIT_ATTENDEE", "")
+    if not attendee or os.environ.get("LABKIT_ROLE"):
+        return ""
+    return (
+        "These credentials of the class are good no more: they have ended, or the class was set up again. "
+        f"Please {env_again(attendee)}"
+    )
 
 
 def _how_wrong(error: ClientError) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.aws import Aws, NoClusterError, describe_cluster, translated_errors
+from labkit.boto_errors import env_again
 from labkit.environment import refuse_embedded
 from labkit.errors import Hint, LabError, NoLabError, NotRunningError, TargetError, UnreachableError
 from labkit.files import make_private
@@ -199,7 +200,8 @@ def _eks(settings: Settings, partly: bool) -> Target:
         region,
         profile=settings.profile,
         role=settings.role,
-        hint="Check the network, any proxy and AWS_ENDPOINT_URL; `aws sts get-caller-identity` should work.",
+        hint=_class_ended(settings)
+        or "Check the network, any proxy and AWS_ENDPOINT_URL; `aws sts get-caller-identity` should work.",
     )
     identity = aws.identity
     gone: NoClusterError | None = None
@@ -244,9 +246,18 @@ def _eks(settings: Settings, partly: bool) -> Target:
     )
 
 
+def _class_ended(settings: Settings) -> str:
+    """What an attendee's lab may have come to that is behind an endpoint: the instructor's embedded lab."""
+    if not (settings.attendee and os.environ.get("AWS_ENDPOINT_URL")):
+        return ""
+    return f"Has the class's lab ended? Once it is up again, {env_again(settings.attendee)}"
+
+
 def _why_silent(aws: Aws, settings: Settings) -> str:
     """What to do about an EKS cluster that gives no answer, by how its endpoint is set up."""
     name = settings.cluster
+    if ended := _class_ended(settings):
+        return ended
     asked = f"Is the cluster's endpoint open to this network? `aws eks describe-cluster --name {name}`."
     try:
         network = describe_cluster(aws, name).get("resourcesVpcConfig", {})
@@ -267,6 +278,11 @@ def _why_silent(aws: Aws, settings: Settings) -> str:
 
 def _why_unauthorized(aws: Aws, settings: Settings) -> str:
     """What lets the caller into an EKS cluster that doesn't know it."""
+    if settings.attendee:
+        return (
+            f"Ask the instructor: `labkit class up` lets attendee {settings.attendee} into cluster {settings.cluster}. "
+            f"If that was done, {env_again(settings.attendee)}"
+        )
     principal = aws.identity.principal
     return (
         f"Cluster {settings.cluster} has no access entry for {principal}. Who administers it: `aws eks "
@@ -319,6 +335,9 @@ def write_eks_kubeconfig(aws: Aws, settings: Settings, environment: Mapping[str,
             hint=f"Run this again once it is ACTIVE: `aws eks wait cluster-active --name {settings.cluster}`.",
         )
     certificate = cluster.get("certificateAuthority", {}).get("data", "")
+    context = {"cluster": name, "user": name}
+    if settings.attendee:  # whom kubectl's default namespace refuses
+        context["namespace"] = settings.app_namespace
     document = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -330,7 +349,7 @@ def write_eks_kubeconfig(aws: Aws, settings: Settings, environment: Mapping[str,
             }
         ],
         "users": [{"name": name, "user": {"exec": command}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "contexts": [{"name": name, "context": context}],
     }
     who = f"{settings.profile} {settings.role}".strip()
     path = settings.home / f"kubeconfig-{name}{f'-{hashlib.sha256(who.encode()).hexdigest()[:8]}' if who else ''}"

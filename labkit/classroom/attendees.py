@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.aws import NoClusterError, translated_errors
-from labkit.errors import LabError
+from labkit.errors import LabError, SettingsError
 from labkit.ledger import Record
 from labkit.settings import Settings, attendee_settings
 from labkit.target import Target
@@ -109,3 +109,12 @@ def require(target: Target, wanted: Iterable[str]) -> None:
         if name not in there:
             listed = f"In the class are: {', '.join(there)}." if there else "`labkit class up` sets a class up."
             raise LabError(f"There is no attendee {name!r} in the class.", hint=listed)
+
+
+def refuse_attendee(target: Target) -> None:
+    """Raises `SettingsError` for an attendee: a class is the instructor's."""
+    if target.settings.attendee:
+        raise SettingsError(
+            f"LABKIT_ATTENDEE is {target.settings.attendee}, and a class is its instructor's.",
+            hint="Unset LABKIT_ATTENDEE and LABKIT_ROLE, and use the instructor's credentials.",
+        )

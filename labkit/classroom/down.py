@@ -20,10 +20,11 @@ from labkit.classroom.attendees import (
     known,
     note,
     noted,
+    refuse_attendee,
     require,
     target_of,
 )
-from labkit.classroom.up import each, refuse_attendee
+from labkit.classroom.up import each
 from labkit.errors import LabError, StoppedError
 from labkit.kube import KubernetesError
 from labkit.kube.client import HELD_SECONDS

@@ -13,7 +13,7 @@ from typing import Any
 
 from labkit.aws import translated_errors
 from labkit.classroom import parts
-from labkit.classroom.attendees import folder, noted, require, role_arn
+from labkit.classroom.attendees import folder, noted, refuse_attendee, require, role_arn
 from labkit.connect import running_embedded, write_eks_kubeconfig
 from labkit.environment import Environment, own
 from labkit.errors import LabError
@@ -53,6 +53,7 @@ def handout(target: Target, name: str, *, credentials: bool | None = None) -> Ha
     caller alone may assume the role, and on the embedded lab, whose own key is the administrator's. Raises `LabError`
     if there is no such attendee, `TargetError` if STS refuses.
     """
+    refuse_attendee(target)
     require(target, [name])
     embedded = target.settings.target == "embedded"
     if credentials is None:

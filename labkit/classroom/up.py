@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from labkit.aws import translated_errors
 from labkit.classroom import gate, handout, parts
-from labkit.classroom.attendees import known, note, noted, role_name, target_of
+from labkit.classroom.attendees import known, note, noted, refuse_attendee, role_name, target_of
 from labkit.errors import LabError, SettingsError, StepError, StoppedError
 from labkit.provision.preflight.plan import HOURS
 from labkit.provision.steps import STEPS, Change, table_of
@@ -36,15 +36,6 @@ class ClassError(StepError):
         )
         self.left = tuple(left)
         self.done = done
-
-
-def refuse_attendee(target: Target) -> None:
-    """Raises `SettingsError` for an attendee: a class is the instructor's."""
-    if target.settings.attendee:
-        raise SettingsError(
-            f"LABKIT_ATTENDEE is {target.settings.attendee}, and a class is its instructor's.",
-            hint="Unset LABKIT_ATTENDEE and LABKIT_ROLE, and use the instructor's credentials.",
-        )
 
 
 def plan(target: Target, names: Sequence[str], *, findings: bool = False) -> Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from labkit.classroom.attendees import refuse_attendee
 from labkit.classroom.roll import Seat, roll
 from labkit.classroom.up import costs_an_hour
 from labkit.exercises import exercises
@@ -117,6 +118,7 @@ class View(AsTable):
 
 def view(target: Target, *, minutes: int = 60) -> View:
     """The class now; alerts are of the last `minutes`. `target` is the instructor's."""
+    refuse_attendee(target)
     seats = roll(target)
     names = {seat.namespace: seat.attendee for seat in seats}
     done = {

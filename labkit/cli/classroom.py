@@ -190,9 +190,8 @@ def _take(target: Target, planned: Table, act: Callable[[], Table], only_plan: b
 @class_.command()
 def gate() -> None:
     """Check attendees' rules and hand them to Falco, until it is ended. `class up` starts it in the background."""
-    from labkit.classroom.attendees import known
+    from labkit.classroom.attendees import known, refuse_attendee
     from labkit.classroom.gate import run
-    from labkit.classroom.up import refuse_attendee
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it says that it is gone
     target = running(_NOT_UP).target

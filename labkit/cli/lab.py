@@ -7,12 +7,15 @@ import math
 import re
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from labkit import connect, environment
 from labkit.errors import SettingsError
 from labkit.settings import Settings
+from labkit.show import Table
 
 
 class _Time(click.ParamType[float]):
@@ -35,6 +38,18 @@ def _quota(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
             raise click.BadParameter(f"{value!r}: write it as FilterLogEvents=5.", ctx, param)
         found[match[1]] = float(match[2])
     return found
+
+
+def _refuse_on_eks(settings: Settings) -> None:
+    """Raises `SettingsError` where the settings name a cluster: the embedded lab has no part in it."""
+    if settings.target == "embedded" and not settings.attendee:
+        return
+    whose = f"attendee {settings.attendee}'s on the class's" if settings.attendee else "for the"
+    raise SettingsError(
+        f"This shell is {whose} cluster {settings.cluster}: no embedded lab is needed.",
+        hint="`labkit status` shows the cluster. For an embedded lab, open a new shell without LABKIT_TARGET"
+        f"{' and LABKIT_ATTENDEE' if settings.attendee else ''}.",
+    )
 
 
 @click.command()
@@ -82,6 +97,7 @@ def up(
     if noise is None and noise_seed is not None:
         raise click.UsageError("--noise-seed is for --noise, which is not given.")
     settings = Settings.load(aws_port=aws_port, kubernetes_port=kubernetes_port, nodes=nodes)
+    _refuse_on_eks(settings)
     found = client.status(settings.home)
     running = found.running
     if running and nodes not in (None, len(found.details["nodes"])):
@@ -118,15 +134,51 @@ def down() -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def status(as_json: bool) -> None:
-    """Print whether the embedded lab is running, and its pods. Exits 1 if it isn't running."""
+    """Print whether the embedded lab is running, and its pods. Exits 1 if it isn't running.
+
+    With LABKIT_TARGET=eks, or as an attendee of a class: whether the cluster answers, and the workshop's pods in it.
+    """
     from ekslab import client
 
-    found = client.status(Settings.load().home)
+    settings = Settings.load()
+    if settings.target == "eks":
+        details = _cluster(settings)
+        click.echo(json.dumps(details, indent=1) if as_json else _cluster_text(details))
+        return
+    found = client.status(settings.home)
     click.echo(json.dumps(found.details, indent=1) if as_json else connect.labkit_words(found.text))
     sys.exit(not found.running)
+
+
+def _cluster(settings: Settings) -> dict[str, Any]:
+    """The cluster, the caller and the workshop's pods. Raises `TargetError` if the cluster doesn't answer."""
+    target = connect.connect(settings, start=False)
+    namespaces = (settings.app_namespace, settings.falco_namespace, settings.logging_namespace)
+    pods = [pod for namespace in dict.fromkeys(namespaces) for pod in target.kube.list("Pod", namespace)]
+    return {
+        "cluster": settings.context or settings.cluster,
+        "region": target.settings.region,
+        "attendee": settings.attendee,
+        "identity": target.aws.identity.arn,
+        "kubernetes": target.kube.request("GET", "/version")["gitVersion"],
+        "pods": {
+            f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod.get("status", {}).get("phase", "Pending")
+            for pod in pods
+        },
+    }
+
+
+def _cluster_text(found: Mapping[str, Any]) -> str:
+    whose = f", the class's; this shell is attendee {found['attendee']}'s" if found["attendee"] else ""
+    rows = [("identity", found["identity"]), ("Kubernetes", found["kubernetes"]), *found["pods"].items()]
+    return repr(
+        Table(f"Cluster {found['cluster']} in {found['region']} answers{whose}", ("what", "found"), tuple(rows))
+    )
 
 
 @click.command()
 def env() -> None:
     """Print shell commands that make kubectl, Helm, the AWS CLI and boto3 use the embedded lab."""
-    click.echo(environment.embedded(connect.running_embedded(Settings.load().home)).as_shell())
+    settings = Settings.load()
+    _refuse_on_eks(settings)
+    click.echo(environment.embedded(connect.running_embedded(settings.home)).as_shell())

@@ -180,6 +180,25 @@ def test_a_refusal_says_what_helps(error: Exception, todo: str) -> None:
     assert todo in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(refused(code, "x") for code in ("InvalidClientTokenId", "UnrecognizedClientException", "ExpiredToken")),
+        boto.NoCredentialsError(),
+    ],
+)
+def test_an_attendee_asks_for_what_the_instructor_hands_out(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_ATTENDEE", "07")
+    with pytest.raises(TargetError) as caught, translated_errors():
+        raise error
+    assert "`labkit class env 07`" in caught.value.hint
+    assert "aws configure" not in caught.value.hint
+    monkeypatch.setenv("LABKIT_ROLE", "arn:aws:iam::111122223333:role/x")  # assumed with credentials of their own
+    with pytest.raises(TargetError) as caught, translated_errors():
+        raise error
+    assert "labkit class env" not in caught.value.hint
+
+
 def test_the_canonical_request_of_a_wrong_signature_is_left_out() -> None:
     said = "The request signature we calculated does not match.\n\nThe Canonical String should have been\n'POST\n/\n'"
     with pytest.raises(TargetError) as caught, translated_errors():

@@ -197,6 +197,21 @@ def test_the_kubeconfig_of_a_cluster_asks_for_a_token_each_time(account: Account
     ]
 
 
+def test_the_kubeconfig_of_an_attendee_begins_in_their_namespace(account: Account, tmp_path: Path) -> None:
+    account.eks.add_response("describe_cluster", {"cluster": CLUSTER}, {"name": "mine"})
+    path = connect.write_eks_kubeconfig(account.aws, on_eks(tmp_path, attendee="07"))
+    (context,) = json.loads(path.read_text())["contexts"]
+    assert context["context"]["namespace"] == "attendee-07"
+
+
+def test_an_attendee_whose_lab_has_ended_asks_the_instructor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**KEYS, "aws_endpoint_url": "http://127.0.0.1:1"}.items():
+        monkeypatch.setenv(name.upper(), value)
+    with pytest.raises(UnreachableError) as caught:
+        connect.connect(on_eks(tmp_path, attendee="07"))
+    assert "`labkit class env 07`" in caught.value.hint
+
+
 def test_a_cluster_that_does_not_answer_is_an_error_unless_a_part_is_enough(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
