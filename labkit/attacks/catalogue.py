@@ -153,6 +153,11 @@ class Attack:
         return self.rule is None
 
     @property
+    def is_in_class(self) -> bool:
+        """Whether an attendee of a class can run it: an attendee's namespace takes no pod with privileges."""
+        return self.pod in ("", "plain")
+
+    @property
     def command(self) -> str:
         """The command line, with `RUN` for the id of a run."""
         return typed(argument.replace("{run}", "RUN") for argument in self.argv)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labkit.target import Target
 
 _NOT_RUN = (126, 127)
+_NOT_IN_CLASS = "not in a class: it needs a pod with privileges, and an attendee's namespace takes none"
 _TRACES = ("proc.cmdline", "proc.pcmdline", "fd.name", "evt.arg.path", "evt.arg.name")
 """Fields of an alert in which the id of a run can be."""
 
@@ -167,9 +168,15 @@ class _Attempt:
         self.result: ExecResult | None = None
         argv = _filled(attack.argv, self.run)
         self.outcome = Outcome(attack, argv)
+        if target.settings.attendee and not attack.is_in_class:
+            self.is_run = False
+            self.outcome = replace(self.outcome, problem=_NOT_IN_CLASS)
+            return
         if attack.tier not in ("", "stable") and rule_state(target, attack.rule or "") in ("unknown", "disabled"):
             self.is_run = False
-            self.outcome = replace(self.outcome, problem=f"Falco has not loaded its rule: {_loaded_by(attack.tier)}")
+            self.outcome = replace(
+                self.outcome, problem=f"Falco has not loaded its rule: {_loaded_by(target, attack.tier)}"
+            )
             return
         self.is_run = True
         try:
@@ -237,10 +244,12 @@ class _Attempt:
         return not named or any(self.run in str(alert.get(field)) for field in _TRACES)
 
 
-def _loaded_by(tier: str) -> str:
+def _loaded_by(target: Target, tier: str) -> str:
     """What makes Falco load the rules of a tier."""
     if tier == "custom":
         return 'lab.apply("custom-rules") ships it'
+    if target.settings.attendee:
+        return f"it is the class's, whose instructor decides on the tier {tier}"
     return f'connect with rule_tiers="{tier}" (LABKIT_RULE_TIERS), then lab.apply("falco")'
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import orjson
 
-from labkit.attacks.catalogue import catalogue
+from labkit.attacks.catalogue import Attack, catalogue
 from labkit.attacks.runner import run
 from labkit.cli import as_commands
 from labkit.cli.parameters import FileName, Seconds, running
@@ -59,7 +59,11 @@ def run_command(
     if everything:
         loaded = ("stable", "custom", "control", *lab.settings.rule_tiers.split(","))
         chosen = [attack for attack in catalogue() if (attack.tier or "control") in (tiers or loaded)]
-        names = tuple(attack.name for attack in chosen if not (benign and attack.is_control))
+        chosen = [attack for attack in chosen if not (benign and attack.is_control)]
+        possible = [attack.name for attack in chosen if not lab.settings.attendee or _run(attack, benign).is_in_class]
+        if left := [attack.name for attack in chosen if attack.name not in possible]:
+            click.echo(f"Not in a class, and left out: {', '.join(left)}.", err=True)
+        names = tuple(possible)
     outcomes = run(lab.target, *names, pod=target, timeout=timeout, benign=benign)
     for outcome in outcomes.values():
         if outcome.alert is not None:
@@ -69,6 +73,11 @@ def run_command(
         sys.exit(130)  # as of any command that Ctrl-C ends
     if not all(outcome.passed for outcome in outcomes.values()):
         sys.exit(1)
+
+
+def _run(attack: Attack, benign: bool) -> Attack:
+    """What is run of an attack: itself, or its twin."""
+    return attack.twin if benign else attack
 
 
 class _Exec(click.Command):

@@ -47,7 +47,8 @@ def apply(steps: tuple[str, ...], only_show: bool) -> None:
     for result in applying(target, steps or STEPS.ORDER):
         click.echo(as_commands(repr(result)))
         if result.action != "unchanged":
-            click.echo(f"  by hand:\n{indent(result.cli, '    ')}")
+            whose = ", for the instructor" if result.action == "shared" else ""
+            click.echo(f"  by hand{whose}:\n{indent(result.cli, '    ')}")
 
 
 @click.command()

@@ -71,7 +71,12 @@ class Kube(Client):
         if len(parts) == 2 and not kinds:
             raise ExecError(f"{short_repr(parts[0])} is no kind of workload.", hint="Use deploy, ds, sts, rs or pod.")
         for kind in kinds or ["Pod", "Deployment", "DaemonSet", "StatefulSet"]:
-            item = self.get(kind, name, namespace)
+            try:
+                item = self.get(kind, name, namespace)
+            except KubernetesError as error:
+                if error.status != 403 or kinds:  # of kinds that were only guessed, some may not be looked at
+                    raise
+                item = None
             if item is None:
                 continue
             if kind == "Pod":
@@ -87,20 +92,29 @@ class Kube(Client):
             )
         names = [pod["metadata"]["name"] for pod in self.list("Pod", namespace)]
         if not names and len(parts) == 1 and self.get("Namespace", namespace) is None:
-            others = [item["metadata"]["name"] for item in self.list("Namespace")]
+            others = self._names("Namespace", namespace)
             raise ExecError(
                 f"There is no namespace {namespace}, and no kind of workload of that name.",
                 hint=f"{near(namespace, others, cutoff=0.7)}Write deploy/NAME, ds/NAME, POD or NAMESPACE/POD.",
             )
         there = f"Pods there: {', '.join(names[:10])}." if names else "There are no pods there."
         listed = ["Deployment", "DaemonSet", *([] if names else ["Namespace"])]
-        others = [*names, *(item["metadata"]["name"] for kind in listed for item in self.list(kind, namespace))]
+        others = [*names, *(other for kind in listed for other in self._names(kind, namespace))]
         others = [other for other in others if other not in (name, namespace)]
         raise ExecError(
             f"Namespace {namespace} has no {name}. {there}",
             hint=f"{near(name, others) or near(namespace, others, cutoff=0.7)}Check the name; the workshop's pods come "
             'with lab.ensure("nginx", "falco", "fluent-bit").',
         )
+
+    def _names(self, kind: str, namespace: str) -> list[str]:
+        """Names for a hint: none of a kind that the caller may not list."""
+        try:
+            return [item["metadata"]["name"] for item in self.list(kind, namespace)]
+        except KubernetesError as error:
+            if error.status != 403:
+                raise
+            return []
 
     def exec(
         self,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TypeAlias
 
 from labkit.calls import short_repr
@@ -22,8 +24,9 @@ from labkit.provision.falco import (
     shipped_rules,
     values_files,
 )
-from labkit.provision.own_rules import OwnRules
+from labkit.provision.own_rules import OwnRules, rules_of
 from labkit.provision.parts import Part
+from labkit.provision.shared import form_in_class
 from labkit.provision.steps import Step
 from labkit.target import Target
 
@@ -115,12 +118,19 @@ def _found(target: Target, file: File) -> Path:
     )
 
 
-def _values(target: Target) -> dict[str, str]:
+def _values(target: Target) -> dict[str, Any]:
     own = shipped_rules(target) or rule_files(target)
+    if target.settings.attendee:
+        return {"own_rules": partial(_as_yaml, own)}
     return {
         "helm_upgrade": helm_command(target, [*values_files(target), *own]),
         "helm_upgrade_without_rules": helm_command(target, values_files(target)),
     }
 
 
-STEPS = [Step(CUSTOM_RULES_STEP, "Rules of our own", ("falco",), _parts, _values)]
+def _as_yaml(files: Sequence[Path]) -> str:
+    """The rules as a block of YAML, for the key of an attendee's ConfigMap."""
+    return indent(rules_of(files), "    ").rstrip("\n")
+
+
+STEPS = [Step(CUSTOM_RULES_STEP, "Rules of our own", ("falco",), _parts, _values, form=form_in_class)]

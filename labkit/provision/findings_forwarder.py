@@ -25,7 +25,7 @@ from labkit.provision.alarms import Queue
 from labkit.provision.iam import Role, RolePolicy
 from labkit.provision.logs import LogGroup
 from labkit.provision.parts import TAGS, Part, RequestPart
-from labkit.provision.shared import SharedPart
+from labkit.provision.shared import SharedPart, form_in_class
 from labkit.provision.steps import Step
 from labkit.provision.templates import template
 from labkit.target import Target
@@ -302,6 +302,7 @@ STEPS = [
         ("log-group", "security-hub"),
         parts,
         _values,
+        form=form_in_class,
         allowed=(
             *("Forwarder", "ForwarderRunsWithItsRole", "RoleOfTheForwarder", "LogGroupOfTheForwarder"),
             *("LogGroupsByName", "QueueOfDeadLetters", "SubscriptionOfTheForwarder"),

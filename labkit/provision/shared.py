@@ -115,3 +115,8 @@ _PARTS: Mapping[str, Callable[[Target], Sequence[SharedPart]]] = {
 def shared_parts(target: Target, step: str) -> Sequence[SharedPart] | None:
     """An attendee's view of a step that the class shares; None if the step is the attendee's, or there is no class."""
     return _PARTS[step](target) if target.settings.attendee and step in _PARTS else None
+
+
+def form_in_class(target: Target) -> str:
+    """The form of a step's commands (`Step.form`) where an attendee's are others than those of somebody alone."""
+    return ".class" if target.settings.attendee else ""

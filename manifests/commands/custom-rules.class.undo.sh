@@ -1,0 +1,1 @@
+kubectl -n ${app_namespace} delete configmap falco-rules

@@ -1,0 +1,1 @@
+aws sqs delete-queue --queue-url ${dead_letter_queue_url}
