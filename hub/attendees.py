@@ -15,8 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jupyterhub.auth import LocalAuthenticator
-from traitlets import Unicode
+try:
+    from jupyterhub.auth import LocalAuthenticator
+    from traitlets import Unicode
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"JupyterHub isn't installed in {sys.prefix} ({error}). `make hub` installs it.")
 
 INSTRUCTOR = "instructor"
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look like another

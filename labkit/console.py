@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from falcorules import markup
 from labkit.calls import near, short_repr
@@ -50,7 +50,7 @@ class Console:
     note: str = ""
 
     def __repr__(self) -> str:
-        width = max(map(len, self.links))
+        width = max(map(len, self.links), default=0)
         lines = [f"  {name:<{width}}  {url}" for name, url in self.links.items()]
         return "\n".join(["Console", *lines, *([self.note] if self.note else [])])
 
@@ -75,6 +75,9 @@ def console(target: Target, view: str = "pipeline") -> Console:
         hint = f"{near(view, VIEWS)}There are: {', '.join(VIEWS)}."
         raise LabError(f"The console has no view {short_repr(view)}.", hint=hint)
     if target.settings.target != "embedded":
+        if lab := _lab_behind(target):
+            who = "The instructor's" if target.settings.attendee else "There,"
+            return Console({}, note=f"AWS is an embedded lab here ({lab}). {who} `labkit console` shows what is in it.")
         links = aws_links(target.settings, target.aws.identity.partition)
         chosen = {name: url for key, (name, url) in links.items() if view in ("pipeline", key)}
         note = "" if chosen else f"AWS's console has no such view: {VIEWS[view]}. `kubectl` shows it."
@@ -90,6 +93,12 @@ def console(target: Target, view: str = "pipeline") -> Console:
             "browser can't reach: use the notebook's own cards, tables and charts."
         )
     return Console({f"Open the console: {VIEWS[view]}": url}, beside=bool(os.environ.get(IN_JUPYTERLAB)), note=note)
+
+
+def _lab_behind(target: Target) -> str:
+    """The address that stands for AWS, if it is one of this computer: AWS's console doesn't show what is there."""
+    address = str(target.aws.client("logs").meta.endpoint_url)
+    return address if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1") else ""
 
 
 def jupyter_ports() -> list[int]:

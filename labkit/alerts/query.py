@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.alerts.service import Service
-from labkit.alerts.times import When, column, utc
+from labkit.alerts.times import When, column, utc, window
 from labkit.calls import LogsClient, checked
 from labkit.errors import LabError, StoppedError
 from labkit.waiting import poll
@@ -41,6 +41,7 @@ def insights(
     Raises `LabError` when the query is malformed, fails, or isn't complete after `timeout` seconds.
     """
     service = Service(client, log_group)
+    window(start, end)
     asked = {
         "logGroupName": log_group,
         "startTime": utc(start).value // 1_000_000_000,

@@ -19,7 +19,7 @@ from labkit.alerts.columns import Columns
 from labkit.alerts.frame import frame_of, to_frame, unhurried_gc
 from labkit.alerts.pages import NEWEST_FIRST_SINCE, Event, Pages, Stop, Window
 from labkit.alerts.rows import Rows, bounds
-from labkit.alerts.times import When, epoch_ms, utc
+from labkit.alerts.times import When, epoch_ms, utc, window
 from labkit.calls import LogsClient, checked, duration, short_repr
 from labkit.errors import LabError
 from labkit.show import counted, say
@@ -86,7 +86,7 @@ def read(
     """
     df = _read(
         client,
-        Window(log_group, None if start is None else epoch_ms(start), None if end is None else epoch_ms(end)),
+        Window(log_group, *window(start, end)),
         Choice.of(rule, pod, priority, namespace),
         limit=limit,
         after=_known(after, overlap),
@@ -367,8 +367,9 @@ def events(
 
     Arguments and errors as for `read`; Ctrl-C raises `KeyboardInterrupt`.
     """
-    low, high = (None if when is None else epoch_ms(when) for when in (start, end))
-    return _events(Pages(client, Window(log_group, low, high, stream_prefix, filter_pattern)), _tell(progress))
+    return _events(
+        Pages(client, Window(log_group, *window(start, end), stream_prefix, filter_pattern)), _tell(progress)
+    )
 
 
 def _events(pages: Pages, tell: Callable[[list[Event]], None]) -> Iterator[Event]:

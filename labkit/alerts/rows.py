@@ -15,7 +15,7 @@ import numpy as np
 
 from labkit.alerts.pages import Event, Stop
 from labkit.alerts.service import BrokenAnswerError, Service
-from labkit.alerts.times import When, epoch_ms
+from labkit.alerts.times import When, epoch_ms, window
 from labkit.calls import LogsClient, checked
 from labkit.errors import LabError
 
@@ -70,6 +70,7 @@ def insights_price(
 
     Raises `LabError` if there is no such group.
     """
+    window(start, end)
     service = Service(client, log_group)
     with service.errors():
         groups = client.describe_log_groups(logGroupNamePrefix=log_group)["logGroups"]

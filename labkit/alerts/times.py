@@ -71,6 +71,18 @@ def epoch_ms(when: When) -> int:
     return utc(when).value // 1_000_000
 
 
+def window(start: When | None, end: When | None) -> tuple[int | None, int | None]:
+    """Both as `epoch_ms`. Raises `LabError` if it ends before it starts, which AWS refuses in words of its own."""
+    low, high = (None if when is None else epoch_ms(when) for when in (start, end))
+    if low is not None and high is not None and low > high:
+        first, last = (f"{pd.Timestamp(edge, unit='ms'):%Y-%m-%d %H:%M:%S}" for edge in (low, high))
+        raise LabError(
+            f"The time ends at {last} UTC, before it starts at {first} UTC.",
+            hint='Give the earlier time first: "2h" ago is before "1h" ago.',
+        )
+    return low, high
+
+
 def column(texts: pd.Series[Any]) -> pd.Series[Any]:
     """ISO times as a column of datetime64[ns, UTC]; missing where a text is no time that nanoseconds can hold."""
     times = pd.to_datetime(texts.astype("string"), utc=True, format="ISO8601", errors="coerce")

@@ -257,6 +257,6 @@ def find(name: str) -> Attack:
     """The attack called `name`. Raises `LabError` that suggests the nearest names."""
     by_name = {attack.name: attack for attack in catalogue()}
     if name not in by_name:
-        hint = f"{near(name, by_name, cutoff=0.4)}labkit.attacks.catalogue() shows all."
+        hint = f"{near(name, by_name)}labkit.attacks.catalogue() shows all."
         raise LabError(f"There is no attack called {short_repr(name)}.", hint=hint)
     return by_name[name]

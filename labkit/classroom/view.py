@@ -91,7 +91,7 @@ class View(AsTable):
         total = len(exercises())
         title = (
             f"A class of {len(self.rows)}. Gate: {self.gate}. About {self.cost:.2f} US dollars so far, "
-            f"{self.an_hour:.2f} an hour"
+            f"{self.an_hour:.2f} an hour, with the cluster and its nodes"
         )
         columns = ("attendee", "checkpoint", "exercises", "stuck at", "own rules", "alerts/min", "pods", "state")
         rows = tuple(

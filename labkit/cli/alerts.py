@@ -11,6 +11,7 @@ import click
 import orjson
 import pandas as pd
 
+from labkit.alerts import times
 from labkit.alerts.choice import Choice
 from labkit.alerts.diagnose import unknown_rule
 from labkit.alerts.frame import to_frame
@@ -18,7 +19,7 @@ from labkit.alerts.live import follow_events
 from labkit.alerts.pages import Event, Window
 from labkit.alerts.parse import parse
 from labkit.alerts.reader import found, reading
-from labkit.alerts.times import epoch_ms, utc
+from labkit.alerts.times import utc
 from labkit.calls import near
 from labkit.cli import as_commands
 from labkit.cli.parameters import running
@@ -49,6 +50,7 @@ def alerts(
     Ctrl-C while it reads prints what has been read until then.
     """
     start, end = utc(since), None if until is None else utc(until)
+    edges = times.window(start, end)
     Choice.of(rules or None, pod, priority)  # what is wrong with it is said without a lab
     if follow and (until or limit):
         raise click.UsageError("--follow has no end: leave --until and --limit out.")
@@ -63,7 +65,7 @@ def alerts(
         click.echo(f"Following log group {group}; Ctrl-C ends it.", err=True)
         batches = map(choice.events, follow_events(client, group, start, filter_pattern=choice.pattern()))
     else:
-        window = Window(group, epoch_ms(start), None if end is None else epoch_ms(end), None, choice.pattern())
+        window = Window(group, *edges, None, choice.pattern())
         with reading() as shown:
             read, attrs = found(client, window, choice, limit=limit, progress=shown)
         if not attrs["complete"]:

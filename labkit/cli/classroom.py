@@ -77,7 +77,10 @@ def up(
     only_plan: bool,
     yes: bool,
 ) -> None:
-    """Set a class up, or add attendees to it. Applied again it changes nothing; interrupted, it goes on."""
+    """Set a class up, or add attendees to it. Applied again it changes nothing; interrupted, it goes on.
+
+    If no embedded lab is running, it starts one first, also with --plan.
+    """
     from labkit.classroom import attendees as people
     from labkit.classroom import background
     from labkit.classroom.up import ClassError

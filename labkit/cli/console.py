@@ -36,7 +36,7 @@ def console(view: str, no_browser: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def diagnose(as_json: bool) -> None:
     """Say which links between a system call and a finding are broken, why, and what to do. Exits 1 if any is."""
-    from labkit.provision.pipeline_diagnosis import broken_links
+    from labkit.provision.pipeline_diagnosis import broken_links, not_installed
 
     lab = running("Start one with `labkit up`, and put the workshop in it: `labkit apply`.")
     found = broken_links(lab.target)
@@ -47,5 +47,7 @@ def diagnose(as_json: bool) -> None:
     for link in found:
         click.echo(f"Broken: {link.name}. {link.finding}\n{as_commands(link.hint)}")
     if not found:
-        click.echo("No link is broken.")
+        missing = not_installed(lab.target)
+        words = f" Not installed yet: {', '.join(missing)}; `labkit apply` does that." if missing else ""
+        click.echo(f"No link is broken.{words}")
     sys.exit(bool(found))

@@ -25,6 +25,8 @@ _STEPS = f"Steps: {', '.join(STEPS.ORDER)}."
 def preflight(chapters: str, as_json: bool) -> None:
     """Tell what stands in the way of the workshop, what it will make, and what that costs an hour. Changes nothing.
 
+    If no embedded lab is running, it starts an empty one to look at.
+
     Exits 1 if a finding is a blocker.
     """
     chosen = numbers(name.strip() for name in chapters.split(",") if name.strip())

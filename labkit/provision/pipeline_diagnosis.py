@@ -14,6 +14,17 @@ RECENT = dt.timedelta(minutes=5)
 """How far back logs are read for the cause of a fault."""
 
 
+def not_installed(target: Target) -> list[str]:
+    """What of Falco and Fluent Bit has no pod, and so can't be broken."""
+    settings, kube = target.settings, target.kube
+    of = {"Falco": (settings.falco_namespace, "falco"), "Fluent Bit": (settings.logging_namespace, "fluent-bit")}
+    return [
+        name
+        for name, (namespace, label) in of.items()
+        if not kube.list("Pod", namespace, labels=f"app.kubernetes.io/name={label}")
+    ]
+
+
 def broken_links(target: Target) -> list[Link]:
     """The broken links, in the order in which an alert meets them. What was never made isn't broken."""
     found = faults_now(target, target.kube.now() - RECENT)

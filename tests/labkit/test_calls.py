@@ -69,6 +69,18 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a step misspelt in a list": (lambda: bare_lab().ensure(["nginx", "flaco"]), "Did you mean 'falco'"),
     "a step that is none": (lambda: bare_lab().ensure(5), "text or several"),  # type: ignore[arg-type]
     "an attack misspelt": (lambda: bare_lab().attack(["read-shadwo"]), "Did you mean 'read-shadow'"),
+    "a time that ends before it starts": (
+        lambda: alerts.read(client("logs"), start="1h", end="2h"),
+        "Give the earlier time first",
+    ),
+    "such a time of a query": (
+        lambda: alerts.insights(client("logs"), "fields @message", start="1h", end="2h"),
+        "Give the earlier time first",
+    ),
+    "such a time of a price": (
+        lambda: alerts.insights_price(client("logs"), start="1h", end="2h"),
+        'Give the earlier time first: "2h" ago is before',
+    ),
     "an attack that is none": (lambda: attacks.find(5), "It has to be text"),  # type: ignore[arg-type]
     "a lab for a client": (lambda: alerts.read(bare_lab()), 'lab.aws.client("logs")'),
     "a rule's number": (lambda: bare_lab().alerts(rule=5), "It has to be text"),  # type: ignore[arg-type]

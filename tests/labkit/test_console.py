@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,10 +14,10 @@ from urllib.parse import unquote
 import pytest
 
 from ekslab.state import Endpoints
-from labkit.console import VIEWS, aws_links
+from labkit.console import VIEWS, aws_links, console
 from labkit.errors import LabError
 from labkit.lab import Lab
-from labkit.provision.pipeline_diagnosis import broken_links
+from labkit.provision.pipeline_diagnosis import broken_links, not_installed
 from labkit.settings import Settings
 
 STATIC = Path(__file__).parents[2] / "ekslab" / "console" / "static"
@@ -66,17 +67,35 @@ def test_aws_console_is_linked_by_region_and_name() -> None:
     assert set(links) <= set(VIEWS)
 
 
-def test_the_command_prints_the_address_and_diagnose_what_is_broken(lab: Lab) -> None:
+@pytest.mark.parametrize(("attendee", "who"), [("07", "The instructor's"), ("", "There,")])
+def test_a_lab_that_stands_for_aws_is_not_in_awss_console(lab: Lab, attendee: str, who: str) -> None:
+    shown = console(replace(lab.target, settings=replace(lab.settings, target="eks", attendee=attendee)))
+    assert shown.links == {}
+    assert re.fullmatch(
+        rf"Console\nAWS is an embedded lab here \(http.*\). {who} `labkit console` shows .*", repr(shown)
+    )
+
+
+def test_the_command_prints_the_address_and_diagnose_what_is_broken(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-m", "labkit.cli"]
     environ = {"LABKIT_HOME": str(lab.settings.home), "PATH": "/usr/bin:/bin"}
 
     def typed(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *words], env=environ, capture_output=True, text=True, timeout=60, check=False)
+        own = {name: value for name, value in os.environ.items() if name == "LABKIT_FALCO_NAMESPACE"}
+        return subprocess.run(
+            [*command, *words], env=environ | own, capture_output=True, text=True, timeout=60, check=False
+        )
 
     done = typed("console", "--no-browser", "findings")
     assert re.search(rf"{ADDRESS}&view=findings$", done.stdout, re.M), done.stderr
     lab.ensure("fluent-bit")
     assert broken_links(lab.target) == []
+    assert "Fluent Bit" not in not_installed(lab.target)
+    elsewhere = replace(lab.settings, falco_namespace="none", logging_namespace="none")
+    assert not_installed(replace(lab.target, settings=elsewhere)) == ["Falco", "Fluent Bit"]
+    monkeypatch.setenv("LABKIT_FALCO_NAMESPACE", "none")
+    assert "No link is broken. Not installed yet: Falco" in typed("diagnose").stdout
+    monkeypatch.undo()
     logs = lab.aws.client("logs")
     logs.delete_log_group(logGroupName=lab.settings.log_group)
     try:

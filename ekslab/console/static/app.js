@@ -61,9 +61,11 @@ function top() {
     const dark = () => (document.documentElement.dataset.theme
         || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
     const lamp = h('span', { class: 'lamp' });
+    const live = h('span', { class: 'live' });
     const where = h('span', { class: 'where' });
     const look = () => {
         lamp.className = `lamp ${state.connected ? 'on' : state.connected === false ? 'off' : ''}`;
+        replace(live, state.connected ? 'live' : state.connected === false ? 'no answer' : 'connecting');
         const { about } = state;
         replace(where, about ? [h('b', null, about.cluster), ` · ${about.region} · account ${about.account}`] : '');
         document.body.classList.toggle('gone', state.connected === false);
@@ -87,7 +89,7 @@ function top() {
     replace(document.getElementById('top'),
         h('a', { class: 'brand', href: '#/pipeline' }, 'Falco workshop', h('span', null, 'embedded lab')),
         where, h('span', { class: 'grow' }), lamp,
-        h('span', { class: 'live' }, 'live'), full,
+        live, full,
         button('Theme', () => theme(dark() ? 'light' : 'dark'), { class: 'quiet', title: 'Light or dark (key: k)', id: 'theme' }),
         button('Keys', keysHelp, { class: 'quiet', title: 'Keyboard (key: ?)' }));
     look();

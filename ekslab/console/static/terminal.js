@@ -43,7 +43,7 @@ export async function terminal(main, signal) {
         replace(told, 'There is no running pod.');
         return;
     }
-    const term = new Terminal({ fontFamily: 'ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace', fontSize: document.documentElement.hasAttribute('data-large') ? 19 : 14, theme: theme(), cursorBlink: false, scrollback: 5000, screenReaderMode: false });
+    const term = new Terminal({ fontFamily: 'ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace', lineHeight: 1.2, fontSize: document.documentElement.hasAttribute('data-large') ? 19 : 14, theme: theme(), cursorBlink: false, scrollback: 5000, screenReaderMode: false });
     const fit = new FitAddon();
     term.loadAddon(fit);
     term.open(screen);

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ekslab import client
 from ekslab.state import Endpoints
@@ -177,10 +180,15 @@ def test_log_lines_are_text_whatever_is_in_them(
 def test_a_terminal_in_a_pod(console_lab: Lab, endpoints: Endpoints, new_page: Callable[..., Any]) -> None:
     page = new_page(client.console(endpoints))
     show(page, "terminal")
-    until(page, "() => /exec -it in default/.test(document.querySelector('.bar').innerText)")
+    until(page, "() => /exec -it in default/.test(document.querySelector('.bar')?.innerText)")
     until(page, "() => document.querySelector('.xterm-rows')?.innerText.includes('root@nginx')")
     page.keyboard.type("echo $((6*7))-é\n")
     until(page, "() => document.querySelector('.xterm-rows').innerText.includes('42-é')")
+    page.keyboard.type("echo ____\n")  # lower than a letter: a row that is too low clips it
+    line = page.locator(".xterm-rows > div").filter(has_text=re.compile(r"^_{4}\s*$"))
+    line.wait_for()
+    drawn = Image.open(io.BytesIO(line.screenshot())).convert("L")
+    assert len(set(drawn.crop((0, 3, *drawn.size)).tobytes())) > 1  # without the edge of the row above
     page.keyboard.type("exit\n")
     until(page, "() => /has ended/.test(document.querySelector('.bar').innerText)")
     show(page, "pipeline")  # and the shell was seen
@@ -302,8 +310,10 @@ def test_a_page_says_that_the_lab_is_gone_and_goes_on_when_it_is_back(
         os.kill(lab.pid, signal.SIGKILL)
         until(page, "() => document.getElementById('gone')")
         assert "labkit up" in page.locator("#gone").inner_text()
+        assert page.locator("#top .live").inner_text() == "no answer"
         again = client.ensure_running(tmp_path, on_loss=lambda home: None)
         assert again.id != lab.id
         until(page, "() => !document.getElementById('gone') && document.querySelector('.lamp.on')", 20)
+        assert page.locator("#top .live").inner_text() == "live"
     finally:
         client.stop(tmp_path)

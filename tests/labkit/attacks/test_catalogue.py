@@ -144,6 +144,9 @@ def test_an_unknown_name_is_answered_with_near_ones() -> None:
     with pytest.raises(LabError, match="no attack called 'read-shado'") as caught:
         find("read-shado")
     assert "read-shadow" in caught.value.hint
+    with pytest.raises(LabError) as caught:
+        find("nope")
+    assert caught.value.hint == "labkit.attacks.catalogue() shows all."  # none is like it
 
 
 def test_the_catalogue_shows_itself_as_a_table() -> None:
