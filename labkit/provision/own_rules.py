@@ -126,8 +126,11 @@ def _has_ended(named: str) -> bool:
     except ProcessLookupError:
         return True
     except OSError:
-        pass
-    return False
+        return False
+    try:
+        return not Path(f"/proc/{found[1]}/cmdline").read_bytes()  # it is about to end, or its parent hasn't noticed
+    except OSError:
+        return False
 
 
 def silence(target: Target, found: Object | None) -> str:

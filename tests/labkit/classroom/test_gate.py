@@ -121,12 +121,12 @@ def test_a_gate_that_was_killed_is_noticed_and_another_goes_on_where_it_was(
         attend("anna").lab.apply("custom-rules")
     monkeypatch.setattr(own_rules, "SILENT", 30.0)
     with subprocess.Popen(["true"]) as ended, monkeypatch.context() as patch:
-        ended.wait()
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # its parent hasn't noticed yet
         patch.setattr(os, "getpid", lambda: ended.pid)
         killed = Gate(lab.target, lambda line: None)
-    killed.beat()
-    with pytest.raises(StepError, match=r"the gate on .*, process \d+ has ended"):  # it was there a moment ago
-        attend("anna").lab.apply("custom-rules")
+        killed.beat()
+        with pytest.raises(StepError, match=r"the gate on .*, process \d+ has ended"):  # it was there a moment ago
+            attend("anna").lab.apply("custom-rules")
     second = Gate(lab.target, lambda line: None)
     second.take_over()
     monkeypatch.undo()

@@ -97,6 +97,7 @@ def test_what_cannot_be_told_does_not_stop_a_chapter(attend: Attend, monkeypatch
 def test_the_command_prints_it(instructor: Lab, monkeypatch: pytest.MonkeyPatch, workshop: Path) -> None:
     monkeypatch.setenv("LABKIT_HOME", str(instructor.settings.home))
     monkeypatch.setenv("LABKIT_ROOT", str(workshop))
+    assert "an hour, with the cluster and its nodes" in CliRunner().invoke(main, ["class", "status"]).output
     printed = CliRunner().invoke(main, ["class", "status", "--json"], catch_exceptions=False).output
     assert [row["attendee"] for row in json.loads(printed)["attendees"]] == ["07", "08", "anna"]
 

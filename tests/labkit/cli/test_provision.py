@@ -25,6 +25,11 @@ def labkit(new_lab: Callable[..., Endpoints], workshop: Path) -> Callable[..., R
     return lambda *arguments: CliRunner().invoke(main, arguments, env=environment)
 
 
+@pytest.mark.parametrize("command", [("preflight",), ("class", "up")])
+def test_what_starts_a_lab_to_look_at_says_so(command: tuple[str, ...], labkit: Callable[..., Result]) -> None:
+    assert "If no embedded lab is running, it starts " in labkit(*command, "--help").output
+
+
 def test_apply_audit_and_teardown_in_a_shell(labkit: Callable[..., Result]) -> None:
     assert labkit("audit").exit_code == 0
     applied = labkit("apply", "fluent-bit-role")
