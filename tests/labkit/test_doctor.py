@@ -177,6 +177,16 @@ def test_eks_takes_helm(place: Place) -> None:
     assert results(doctor.tools(with_environ(nothing, LABKIT_TARGET="eks"))) == ["blocker", "warning", "warning"]
 
 
+def test_an_attendee_of_a_class_needs_no_helm_and_no_lab(place: Place) -> None:
+    attendee = with_environ(
+        place, PATH=str(place.root), LABKIT_TARGET="eks", LABKIT_ATTENDEE="07", AWS_ACCESS_KEY_ID="ASIA"
+    )
+    assert results(doctor.tools(attendee)) == ["warning", "warning"]
+    assert results(doctor.aws(attendee)) == ["ok"]
+    (found,) = doctor.running_lab(attendee)
+    assert "none is needed" in found.found
+
+
 def test_a_proxy_has_to_spare_this_computer(place: Place) -> None:
     assert results(doctor.proxy(place)) == []
     proxied = with_environ(place, HTTPS_PROXY="http://me:secret@proxy:3128")
