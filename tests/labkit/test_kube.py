@@ -136,7 +136,7 @@ def test_a_missing_kubeconfig_is_said(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_waiting_is_two_plain_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     kube = Kube()
-    monkeypatch.setattr(kube, "_version", lambda path: "1")
+    monkeypatch.setattr(kube, "version", lambda path: "1")
 
     def unmet() -> str:
         raise KeyboardInterrupt

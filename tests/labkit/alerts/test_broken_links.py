@@ -42,8 +42,17 @@ def broken(lab: Lab) -> AlertTimeoutError:
 
 
 def arrives(lab: Lab) -> None:
-    lab.exec("deploy/nginx", "cat /etc/shadow")
-    assert lab.wait_for_alert("Read sensitive file untrusted", timeout=40)["proc.name"] == "cat"
+    for _ in range(3):
+        lab.exec("deploy/nginx", "cat /etc/shadow")
+        try:
+            alert = lab.wait_for_alert("Read sensitive file untrusted", timeout=40)
+        except AlertTimeoutError as error:
+            if "trigger it again" not in str(error):  # it was among what Fluent Bit had in hand
+                raise
+        else:
+            assert alert["proc.name"] == "cat"
+            return
+    pytest.fail("Three alerts were lost.")
 
 
 def test_a_role_without_its_policy(lab: Lab) -> None:

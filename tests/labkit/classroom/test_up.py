@@ -84,7 +84,7 @@ def test_a_class_is_planned_set_up_added_to_and_taken_down(
     lab.apply("log-group")
     made = labkit("class", "up", "--attendees", "2")
     assert made.exit_code == 0, made.output
-    assert background.running(target)
+    assert background.running(target), background.log(target).read_text()
     assert background.start(target) == background.running(target)
     assert set(actions(up(target, ["01", "02"])).values()) == {"unchanged"}
     assert actions(up(target, ["02", "zoe"])) == {"02": "unchanged", "zoe": "created"}

@@ -116,6 +116,8 @@ def client(embedded: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             text = json.dumps(config).replace("{http}", embedded.kubernetes_url.replace("https", "http"))
         (tmp_path / "config").write_text(text)
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        for name in ("NO_PROXY", "no_proxy"):  # connecting to a lab sets them
+            monkeypatch.delenv(name, raising=False)
         return Kube(context=context, hint="`kubectl config get-contexts`")
 
     return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,14 @@ class OutsideEks(Kube):
         return super().request(method, path, **more)
 
 
+@pytest.fixture(scope="module")
+def changed(new_lab: Callable[..., Endpoints]) -> Endpoints:
+    return new_lab()
+
+
 @pytest.fixture
-def lab(embedded: Endpoints, workshop: Path) -> Lab:
-    return Lab.connect(home=embedded.home, root=workshop, identity="pod-identity")
+def lab(changed: Endpoints, workshop: Path) -> Lab:
+    return Lab.connect(home=changed.home, root=workshop, identity="pod-identity")
 
 
 @pytest.fixture
