@@ -203,7 +203,8 @@ def test_the_commands_with_eks_pod_identity(terminal: Terminal, lab: Lab) -> Non
     steps = [STEPS[name] for name in ("oidc-provider", "log-group", "fluent-bit-role")]
     for step in steps:
         terminal.run(lab.cli(step.name))
-        assert {change.action for change in step.apply(lab.target).changes} <= {"unchanged"}
+        changes = step.apply(lab.target).changes
+        assert {change.action for change in changes} <= {"unchanged"}, changes
     for step in reversed(steps):
         terminal.run(step.undo_cli(lab.target))
     assert lab.audit().clean, lab.audit()
@@ -232,6 +233,9 @@ NOT_TYPED = {
     r"LABKIT_TARGET=eks|--target eks": "needs an account; end_to_end/test_eks_target.py has what can be tried without",
     r"^conda ": "needs conda; test_environments.py looks up what is in the file",
     r"^podman ": "needs a container engine; test_environments.py looks up what is in the file",
+    r"make hub|^userdel|hub/attendees": "makes accounts of the machine, or a network service; tests/hub starts a Hub",
+    r"^eksctl |^aws (budgets|ce) |^labkit preflight$": "needs an account; tests/labkit/provision has the files",
+    r"^LABKIT_TARGET=embedded ": "needs a cluster of kind; end_to_end/test_eks_target.py has another",
 }
 # Those with blocks to type, in the order in which they are typed: the last ends the lab.
 TYPED = (
