@@ -212,8 +212,10 @@ def _document(found: Any) -> dict[str, Any]:
 
 
 def _provider_parts(target: Target) -> list[OidcProvider]:
-    # Made with the other setting, it is still the lab's: it is kept up, and taken away in the end.
-    return _provider_without_cluster(target) if by_pod_identity(target) else [OidcProvider(issuer(target))]
+    if not by_pod_identity(target):
+        return [OidcProvider(issuer(target))]
+    # Made with the other setting, it is still the lab's, and taken away in the end; but it isn't made again.
+    return [provider for provider in _provider_without_cluster(target) if provider.find(target)]
 
 
 def _provider_without_cluster(target: Target) -> list[OidcProvider]:
