@@ -16,6 +16,7 @@ from labkit.calls import near, short_repr
 from labkit.connect import console_address
 from labkit.errors import LabError
 from labkit.settings import Settings
+from labkit.show import in_notebook, watched
 from labkit.target import Target
 
 # Views of the embedded lab's console, and their names in AWS's console and in kubectl.
@@ -69,6 +70,12 @@ class Console:
         return f'<b>Console</b><ul style="margin:0.2em 0">{"".join(rows)}</ul>{note}'
 
 
+_STORED = (
+    "The console shows this lab live. Its link works once, for a person who is there: run this cell in JupyterLab, "
+    "or type `labkit console` in a terminal."
+)
+
+
 def console(target: Target, view: str = "pipeline") -> Console:
     """See `Lab.console`."""
     if view not in VIEWS:
@@ -82,6 +89,8 @@ def console(target: Target, view: str = "pipeline") -> Console:
         chosen = {name: url for key, (name, url) in links.items() if view in ("pipeline", key)}
         note = "" if chosen else f"AWS's console has no such view: {VIEWS[view]}. `kubectl` shows it."
         return Console(chosen or dict(links.values()), note=note)
+    if in_notebook() and not watched():
+        return Console({}, note=_STORED)
     ports = jupyter_ports()
     url = console_address(target.settings, frames=ports)
     if view != "pipeline":

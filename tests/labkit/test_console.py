@@ -19,6 +19,7 @@ from labkit.errors import LabError
 from labkit.lab import Lab
 from labkit.provision.pipeline_diagnosis import broken_links, not_installed
 from labkit.settings import Settings
+from tests.labkit.conftest import RunCell
 
 STATIC = Path(__file__).parents[2] / "ekslab" / "console" / "static"
 ADDRESS = r"http://127\.0\.0\.1:\d+/open\?token=[\w-]{32}"
@@ -39,6 +40,15 @@ def test_it_is_a_link_that_opens_the_console(lab: Lab, monkeypatch: pytest.Monke
     assert 'data-commandlinker-command="falco-workshop:console"' in lab.console()._repr_html_()
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/a/")
     assert "JupyterHub" in lab.console().note
+
+
+def test_the_key_of_the_link_is_for_who_is_there_and_not_for_a_stored_notebook(lab: Lab, run_cell: RunCell) -> None:
+    code = f"from labkit import Lab; Lab.connect(home={str(lab.settings.home)!r}, root={str(lab.settings.root)!r})"
+    ((_, stored),) = run_cell(f"{code}.console()")
+    assert "token" not in str(stored["data"])
+    assert "run this cell in JupyterLab" in stored["data"]["text/html"]
+    ((_, seen),) = run_cell(f"{code}.console()", cellId="a")  # as JupyterLab says which cell it is
+    assert re.search(ADDRESS, seen["data"]["text/html"])
 
 
 def test_each_view_is_one_of_the_page(lab: Lab) -> None:
