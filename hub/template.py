@@ -218,7 +218,8 @@ class Session:
                     # A kernel's debugger takes commands on a port, from any account of the machine.
                     ipykernel.debugger._is_debugpy_available = False
                     _run(kernels.become_kernel, json.loads(line), session)
-                self._kernels.append(pid)
+                with suppress(ProcessLookupError):  # by its descriptor: after its end, its number may be another's
+                    self._kernels.append(os.pidfd_open(pid))
                 os.write(answers, b"%d\n" % pid)
         self._end()
 
@@ -228,9 +229,9 @@ class Session:
                 os.kill(self._server, signal.SIGTERM)
 
     def _end(self) -> None:
-        for pid in self._kernels:
+        for kernel in self._kernels:
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM)
+                signal.pidfd_send_signal(kernel, signal.SIGTERM)
         client.stop(self._home)
         shutil.rmtree(self._runtime, ignore_errors=True)
 
