@@ -452,12 +452,11 @@ def _lock(home: Path) -> Iterator[None]:
         yield
 
 
-def _start(home: Path, options: Sequence[str], *, again: bool = True) -> Endpoints:
+def _start(home: Path, options: Sequence[str]) -> Endpoints:
     ready_read, ready_write = os.pipe()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MOTO_", "KUBE"))}
     parent = ["--parent", os.environ[PARENT]] if os.environ.get(PARENT) else []
     with log_file(home).open("ab") as log:
-        written = log.tell()
         process = launch(
             [*PROGRAM, *options, f"--ready-fd={ready_write}", *parent],
             stdin=subprocess.DEVNULL,
@@ -478,8 +477,6 @@ def _start(home: Path, options: Sequence[str], *, again: bool = True) -> Endpoin
     if process.poll() is None:
         process.kill()
         process.wait()
-    elif again and not said and log_file(home).stat().st_size == written:  # killed before it could say a word
-        return _start(home, options, again=False)
     reason = said.decode(errors="replace") or _last_lines(log_file(home))
     full = os.strerror(errno.ENOSPC) in reason
     raise NotRunningError(

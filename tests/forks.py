@@ -218,8 +218,11 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> NoReturn:
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    high = {number: fcntl.fcntl(file, fcntl.F_DUPFD, 100) for number, file in zip(request["files"], files, strict=True)}
-    os.closerange(3, 100)
+    # First above all numbers that a file is to have: else one might be there already, and be closed as another's copy.
+    above = max(*request["files"], *files) + 1
+    copies = (fcntl.fcntl(file, fcntl.F_DUPFD, above) for file in files)
+    high = dict(zip(request["files"], copies, strict=True))
+    os.closerange(3, above)
     for number, file in high.items():
         os.dup2(file, number)
         os.close(file)
