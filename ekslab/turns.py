@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import threading
 import time
 import types
@@ -28,7 +29,7 @@ class TooLong(Exception):
 
 
 class _Watch:
-    """Watches the thread of an event loop."""
+    """Watches the thread of an event loop, until `close`."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -36,7 +37,10 @@ class _Watch:
         self._active = threading.Event()
         self._began: float | None = None
         self._raised = False
+        self._collecting: float | None = None
         self._clock = _clock_of(self._thread)
+        gc.callbacks.append(self._collection)
+        self._closed = False
         threading.Thread(target=self._run, name="turns", daemon=True).start()
 
     def begin(self) -> None:
@@ -51,12 +55,31 @@ class _Watch:
                 self._raised = False
                 _raise_in(self._thread, None)  # takes back an exception that has not been raised yet
 
+    def close(self) -> None:
+        gc.callbacks.remove(self._collection)
+        self._closed = True
+        self._active.set()
+
+    def _collection(self, phase: str, info: dict[str, int]) -> None:
+        """Python collects garbage: that time is the whole process's, not the request's in which it happens to be due.
+
+        An exception would be lost there, too: nothing can be raised in the callbacks of weak references.
+        """
+        if threading.get_ident() != self._thread:
+            return
+        if phase == "start":
+            self._collecting = self._clock()
+        elif self._collecting is not None:
+            if self._began is not None:
+                self._began += self._clock() - self._collecting
+            self._collecting = None
+
     def _run(self) -> None:
         pause = threading.Event()
-        while self._active.wait():
+        while self._active.wait() and not self._closed:
             pause.wait(_TICK)
             with self._lock:
-                if self._began is not None and self._clock() - self._began > LIMIT:
+                if self._collecting is None and self._began is not None and self._clock() - self._began > LIMIT:
                     self._raised = True
                     _raise_in(self._thread, TooLong)
 
@@ -73,15 +96,26 @@ def _clock_of(thread: int) -> Callable[[], float]:
     return time.monotonic
 
 
+class _Held:
+    """A thread's watch, closed when the thread has ended."""
+
+    def __init__(self) -> None:
+        self.watch = _Watch()
+
+    def __del__(self) -> None:
+        self.watch.close()
+
+
 _local = threading.local()
 
 
 @types.coroutine
 def limited(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     """Runs a coroutine. `TooLong` is raised in it when it takes more than `LIMIT` from one await to the next."""
-    watch: _Watch | None = getattr(_local, "watch", None)
-    if watch is None:
-        watch = _local.watch = _Watch()
+    held: _Held | None = getattr(_local, "held", None)
+    if held is None:
+        held = _local.held = _Held()
+    watch = held.watch
     proceed: Callable[[Any], Any] = work.send
     argument: Any = None
     while True:

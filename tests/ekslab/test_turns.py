@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 import time
 
 import pytest
@@ -34,6 +36,28 @@ async def test_many_short_turns_are_not() -> None:
         return "done"
 
     assert await limited(patient()) == "done"
+
+
+async def test_a_collection_of_garbage_is_not_the_works_own_time() -> None:
+    ended: list[str] = []
+
+    class Node:
+        """Is collected, slowly, with a cycle that it is part of."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            busy(LIMIT * 1.5)
+            ended.append("node")
+
+    async def collects() -> list[str]:
+        busy(LIMIT / 4)
+        Node()
+        gc.collect()
+        return ended
+
+    assert await limited(collects()) == ["node"]
 
 
 async def test_only_the_work_itself_is_interrupted() -> None:
@@ -72,3 +96,20 @@ async def test_errors_results_and_cancellation_go_through() -> None:
 
     with pytest.raises(TimeoutError):
         await limited(times_out())
+
+
+def test_the_watch_of_a_thread_ends_with_it() -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    def watches() -> tuple[int, int]:
+        return len(gc.callbacks), sum(other.name == "turns" for other in threading.enumerate())
+
+    before = watches()
+    thread = threading.Thread(target=lambda: asyncio.run(limited(work())))
+    thread.start()
+    thread.join()
+    deadline = time.monotonic() + 10
+    while watches() != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
