@@ -19,6 +19,11 @@ RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 109
 class LogGroup(AwsPart):
     name: str
     retention_days: int
+    stream: str = ""
+    """A stream that the group has from the beginning.
+
+    Fluent Bit makes its own, but a running one that has lost the group with it drops the alerts that wait.
+    """
     kind: str = "log group"
 
     def find(self, target: Target) -> Any:
@@ -48,7 +53,10 @@ class LogGroup(AwsPart):
         return super().apply(target, found, owned=True) if owned else "unchanged"
 
     def create(self, target: Target) -> None:
-        target.aws.client("logs").create_log_group(logGroupName=self.name, tags=TAGS)
+        logs = target.aws.client("logs")
+        logs.create_log_group(logGroupName=self.name, tags=TAGS)
+        if self.stream:
+            logs.create_log_stream(logGroupName=self.name, logStreamName=self.stream)
         self.update(target, None)
 
     def update(self, target: Target, found: Any) -> None:
@@ -59,7 +67,8 @@ class LogGroup(AwsPart):
 
 
 def parts(target: Target) -> list[LogGroup]:
-    return [LogGroup(target.settings.log_group, target.settings.retention_days)]
+    settings = target.settings
+    return [LogGroup(settings.log_group, settings.retention_days, settings.log_stream)]
 
 
 STEPS = [Step("log-group", "Log group with a retention", (), parts, allowed=("LogGroup", "LogGroupsByName"))]

@@ -97,7 +97,10 @@ def test_a_log_group_that_was_deleted(lab: Lab) -> None:
     error = broken(lab)
     assert "Broken link: log group. There is no log group 'falco'" in error.message
     lab.apply("log-group")
-    arrives(lab)
+    lab.exec("deploy/nginx", "cat /etc/shadow")
+    lab.wait_for_alert("Read sensitive file untrusted", timeout=TIMEOUT)
+    # Fluent Bit tries again what it couldn't deliver while there was no group.
+    lab.wait_until(lambda: len(lab.alerts(rule="Read sensitive file untrusted")) == 2 or None, "both", timeout=60)
 
 
 def test_no_fluent_bit_at_all(lab: Lab) -> None:
