@@ -38,6 +38,7 @@ from ekslab import client, memory
 from labkit import jupyterlab, workbook
 from labkit.errors import LabError
 from labkit.kernels import template as kernels
+from labkit.kernels.process import Process
 from labkit.settings import Settings
 
 WORKSHOP = Path(__file__).parent.parent
@@ -169,7 +170,7 @@ class Session:
         os.environ[client.PARENT] = str(os.getpid())
         settings = Settings.load()
         self._home = settings.home
-        self._kernels: list[int] = []
+        self._kernels: list[Process] = []
         self._server = 0
         from jupyterlab.commands import get_user_settings_dir, get_workspaces_dir
 
@@ -218,8 +219,7 @@ class Session:
                     # A kernel's debugger takes commands on a port, from any account of the machine.
                     ipykernel.debugger._is_debugpy_available = False
                     _run(kernels.become_kernel, json.loads(line), session)
-                with suppress(ProcessLookupError):  # by its descriptor: after its end, its number may be another's
-                    self._kernels.append(os.pidfd_open(pid))
+                self._kernels.append(Process(pid))
                 os.write(answers, b"%d\n" % pid)
         self._end()
 
@@ -230,8 +230,7 @@ class Session:
 
     def _end(self) -> None:
         for kernel in self._kernels:
-            with suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(kernel, signal.SIGTERM)
+            kernel.terminate()
         client.stop(self._home)
         shutil.rmtree(self._runtime, ignore_errors=True)
 
@@ -273,29 +272,16 @@ def _serve(argv: list[str], ask: IO[str], answer: IO[str]) -> NoReturn:
     _run(server)
 
 
-class Forked:
-    """What `ekslab.client` uses of a `Popen`: a lab, forked from the session."""
+class Forked(Process):
+    """What `ekslab.client` uses of a `Popen`: a lab, forked from the session, which ignores its end."""
 
     def __init__(
         self, argv: list[str], *, stdout: IO[bytes], pass_fds: list[int], env: Mapping[str, str], **_: Any
     ) -> None:
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
+        pid = os.fork()
+        if pid == 0:
             _lab(argv, stdout.fileno(), pass_fds, env)
-
-    def poll(self) -> int | None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, 0)
-            return self.returncode
-        return 1
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self) -> None:
-        """It isn't waited for: the session ignores the end of its children."""
+        super().__init__(pid)
 
 
 def _lab(argv: list[str], log: int, keep: list[int], environ: Mapping[str, str]) -> NoReturn:

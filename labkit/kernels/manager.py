@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from jupyter_client.manager import AsyncKernelManager
 from papermill.engines import NBClientEngine
 
 from labkit.kernels import Template
+from labkit.kernels.process import Process
 
 
 class Kernels:
@@ -111,42 +110,9 @@ class Kernel(AsyncKernelManager):  # type: ignore[misc, unused-ignore]
         provisioner: Any = self.provisioner
         arguments = kernel_cmd[kernel_cmd.index("-f") :]
         pid = self.fork(["ipykernel_launcher", *arguments], options["cwd"], options["env"])
-        provisioner.process = _Process(pid)
+        provisioner.process = Process(pid)
         provisioner.pid = provisioner.pgid = pid  # it leads a session of its own
         self._reconcile_connection_info(provisioner.connection_info)
-
-
-class _Process:
-    """What a kernel's provisioner uses of a `Popen`, for a process that isn't this one's child."""
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            try:
-                os.kill(self.pid, 0)
-            except ProcessLookupError:
-                self.returncode = 0  # it may be another: only its parent knows
-        return self.returncode
-
-    def wait(self) -> int:
-        while (code := self.poll()) is None:
-            time.sleep(0.02)
-        return code
-
-    def send_signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
 
 class SeldomSaved(NBClientEngine):  # type: ignore[misc, unused-ignore]
