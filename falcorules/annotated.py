@@ -523,7 +523,7 @@ def _values(check: ast.Check | ast.Exists) -> Sequence[str]:
 # What is shown
 
 _BOX = f"border:{markup.LINE};border-radius:4px;padding:0.4em 0;margin:0.3em 0;text-align:left"
-_LINE = f"{markup.MONO};display:flex;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere"
+_LINE = f"{markup.MONO};display:flex;line-height:1.5;{markup.WRAPPED}"
 _NUMBER = f"{markup.FAINT};flex:0 0 2.2em;text-align:right;margin-right:0.9em;user-select:none"
 _BLUE = ("#0b5cad", "#ffffff")
 _TONES = {"error": markup.TONES["bad"], "warning": markup.TONES["warning"], "todo": _BLUE}

@@ -186,7 +186,7 @@ class Verdict:
         lines = (truth._html_line() for truth in self.reasons)
         reasons = "".join(f"<div style='{_LINE};padding-left:1.2em'>{line}</div>" for line in lines)
         return markup.box(
-            f"<div>{markup.badge(word, markup.TONES[tone])} {html.escape(self._headline)}</div>{reasons}"
+            f"<div>{markup.badge(word, markup.TONES[tone])} {markup.with_code(self._headline)}</div>{reasons}"
             f"<details><summary>the whole condition</summary>{self.truth._repr_html_()}</details>",
             markup.TONES[tone][0],
         )

@@ -35,6 +35,8 @@ BAD = "color:color-mix(in srgb, #e0342b 58%, currentColor)"
 WARNING = "color:color-mix(in srgb, #b87800 58%, currentColor)"
 FAINT = "color:color-mix(in srgb, currentColor 75%, transparent)"
 LINE = "1px solid color-mix(in srgb, currentColor 25%, transparent)"
+WRAPPED = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
+"""Spaces are kept, and a long line is broken between words. (JupyterLab breaks a `pre` wherever the line ends.)"""
 MONO = "font-family:var(--jp-code-font-family, monospace);font-size:0.92em"
 
 _SHORT = 32  # characters of a column that is kept on one line
@@ -110,7 +112,7 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Html:
 
 def code(content: str, style: str = "") -> Html:
     """Lines of code, or HTML of them: spaces are kept, long lines are wrapped."""
-    keep = f"{MONO};line-height:1.45;white-space:pre-wrap;overflow-wrap:anywhere;margin:0.2em 0;text-align:left"
+    keep = f"{MONO};line-height:1.45;{WRAPPED};margin:0.2em 0;text-align:left"
     return styled(content, f"{keep};{style}", "pre")
 
 

@@ -36,9 +36,13 @@ def lab(options: tuple[str, ...]) -> None:
     notebook = workbook.current(settings.root)
     command = [sys.executable, "-m", "jupyterlab"]
     command += [f"--LabApp.default_url=/lab/tree/{notebook.as_posix()}"]  # also of the address that it prints
+    state = settings.root / workbook.FOLDER / ".jupyterlab"
+    # What is open belongs to the folder: a person's other JupyterLabs have other tabs, which aren't there.
+    command += [f"--LabApp.workspaces_dir={state / 'workspaces'}"]
+    _write_kernel(state)
     command += [*server_options(settings.root, shell), *options]
     sys.stdout.flush()
-    extensions = os.pathsep.join(filter(None, [str(environment.SHELL), environ.get("JUPYTER_PATH")]))
+    extensions = os.pathsep.join(filter(None, [str(state), str(environment.SHELL), environ.get("JUPYTER_PATH")]))
     own = {"JUPYTER_CONFIG_PATH": with_defaults(environ), "JUPYTER_PATH": extensions, IN_JUPYTERLAB: "1"}
     os.execve(command[0], command, environ | own)
 
@@ -46,6 +50,15 @@ def lab(options: tuple[str, ...]) -> None:
 def with_defaults(environ: Mapping[str, str]) -> str:
     """A person's JUPYTER_CONFIG_PATH with the workshop's defaults: terminals open below the chapter, not over it."""
     return os.pathsep.join(filter(None, [str(environment.SHELL), environ.get("JUPYTER_CONFIG_PATH")]))
+
+
+def _write_kernel(folder: Path) -> None:
+    """The kernel `python3` of this Python, as a folder of a JUPYTER_PATH has it, which says which cell to run first."""
+    from ipykernel.kernelspec import write_kernel_spec
+
+    kernel = folder / "kernels" / "python3"
+    shutil.rmtree(kernel, ignore_errors=True)
+    write_kernel_spec(kernel, extra_arguments=["--ext=labkit.unset"])
 
 
 def _prepare(root: Path) -> None:

@@ -126,9 +126,13 @@ class Lab:
             settings = replace(settings, region="")  # the default is the embedded lab's; here boto3 knows better
         lab = cls(connect(settings, start=start, partly=partly))
         if in_notebook():
+            from IPython import get_ipython
+
+            from labkit import unset
             from labkit.drafts.cell import register
 
             register(lab.target)
+            unset.load_ipython_extension(get_ipython())
         return lab
 
     def __repr__(self) -> str:

@@ -54,7 +54,7 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
         said = markup.styled(text, "font-weight:600") + markup.styled(bar + fields, markup.FAINT)
         output = markup.styled(
             markup.Html(said),
-            f"{markup.MONO};margin:0.5em 0;white-space:pre-wrap;overflow-wrap:anywhere",
+            f"{markup.MONO};margin:0.5em 0;{markup.WRAPPED}",
             "div",
         )
         groups = "".join(_group(title, rows) for title, rows in self._sections())

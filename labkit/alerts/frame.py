@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from falcorules import markup
 from labkit.alerts.columns import FIRST, LAST, MISSING, POOL, Column, Columns, Fields
 from labkit.alerts.parse import PRIORITIES
 from labkit.alerts.tags import TagsArray
@@ -126,7 +126,7 @@ class Found(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         if not self.empty:
             return super()._repr_html_()  # type: ignore[misc,no-any-return]
-        return f"<p>{html.escape(str(self.attrs['none']))}</p>"
+        return f"<p>{markup.with_code(str(self.attrs['none']))}</p>"
 
 
 @checked

@@ -42,7 +42,7 @@ class Feedback:
     def _repr_html_(self) -> str:
         mark, colour = _MARKS[self.verdict]
         body = "".join(f'<p style="margin:.4em 0 0">{marked_up(part)}</p>' for part in self.text.split("\n\n") if part)
-        code = f'<pre style="margin:.6em 0 0;white-space:pre-wrap">{html.escape(self.code)}</pre>' if self.code else ""
+        code = f'<pre style="margin:.6em 0 0;{markup.WRAPPED}">{html.escape(self.code)}</pre>' if self.code else ""
         return (
             f'<div class="mathjax_ignore" style="border-left:4px solid {colour};padding:.5em 1em;margin:.3em 0;'
             'color:var(--jp-content-font-color1,CanvasText);overflow-wrap:anywhere">'

@@ -17,7 +17,6 @@ from labkit.triage.places import UNKNOWN, places
 _Key: TypeAlias = "tuple[str | None, str, int | None]"
 
 _DRAWN = "│├└─ "
-_WRAPPED = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
 _LATER = 2**63 - 1  # ns: after any time
 
 
@@ -34,7 +33,7 @@ class Tree(str):
         for line in self.splitlines():
             text = line.lstrip(_DRAWN)
             drawn = markup.styled(line[: len(line) - len(text)], "white-space:pre;flex:none")
-            lines.append(markup.styled(markup.Html(drawn + markup.styled(text, _WRAPPED)), "display:flex", "div"))
+            lines.append(markup.styled(markup.Html(drawn + markup.styled(text, markup.WRAPPED)), "display:flex", "div"))
         return markup.code(markup.Html("".join(lines)))
 
 

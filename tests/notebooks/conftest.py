@@ -144,6 +144,9 @@ def attendee(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attendee]:
         ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings": json.dumps(
             {"fetchNews": "false"}
         ),
+        ".jupyter/lab/workspaces/default-37a8.jupyterlab-workspace": json.dumps(
+            {"data": {"file-browser-filebrowser:cwd": {"path": "elsewhere"}}, "metadata": {"id": "default"}}
+        ),
         "bin/labkit": "#!/bin/sh\necho another labkit\n",
         "bin/browser": '#!/bin/sh\ncp "${1#file://}" "$HOME/opened.html"\n',
     }

@@ -187,6 +187,17 @@ def test_it_serves_the_checkout_on_loopback_and_asks_for_a_token(jupyterlab: Jup
         urllib.request.urlopen(f"{jupyterlab.url}/api/contents", timeout=10)
 
 
+def test_tabs_that_a_person_has_open_in_another_jupyterlab_stay_there(
+    jupyterlab: JupyterLab, attendee: Attendee
+) -> None:
+    import urllib.request
+
+    address = f"{jupyterlab.url}/lab/api/workspaces?token={jupyterlab.token}"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        assert "elsewhere" not in answer.read().decode()
+    assert (attendee.home / ".jupyter/lab/workspaces").is_dir()
+
+
 LOOK = """async () => {
     const texts = [...document.querySelectorAll('.jp-MarkdownOutput')];
     const all = kind => texts.flatMap(text => [...text.querySelectorAll(kind)]);
@@ -277,10 +288,17 @@ def test_run_all_in_a_copy_stops_at_the_exercise(screen: Screen) -> None:
     assert "Your turn: Three commands of your own" in card["data"]["text/html"]
     assert error["traceback"] == ["Not yet: the cells below wait for this one."]
     assert screen.page.get_by_text("Traceback").count() == 0
+    in_sight = """text => {
+        const card = [...document.querySelectorAll('.jp-OutputArea-output b')].find(b => b.innerText.includes(text));
+        const place = card?.getBoundingClientRect();
+        return place && place.top > 0 && place.bottom < innerHeight;
+    }"""
+    wait(screen.page, in_sight, arg="Your turn: Three commands of your own")  # not the end of the notebook
     screen.close()
 
 
 SHOWN = """
+print('word ' * 60)
 lab.preflight()
 lab.ensure("nginx", "falco", "fluent-bit")
 lab.status()
@@ -332,7 +350,8 @@ READ = """() => {
     }
     const parts = outputs.flatMap(output => [output, ...output.querySelectorAll('td, th, pre, div')]);
     const wide = parts.filter(p => p.scrollWidth > p.clientWidth + 1).map(p => p.innerText.slice(0, 80));
-    return {faint, wide, texts, outputs: outputs.length};
+    const broken = parts.filter(p => getComputedStyle(p).wordBreak === 'break-all').map(p => p.innerText.slice(0, 80));
+    return {faint, wide, broken, texts, outputs: outputs.length};
 }"""
 
 
@@ -356,7 +375,7 @@ def test_results_are_read_easily_and_nothing_is_cut_off(screen: Screen, attendee
             wait(screen.page, "() => !document.getElementById('jupyterlab-splash')")
             screen.picture(f"results-{theme.lower()}")
             found = screen.page.evaluate(READ)
-            assert (found["faint"], found["wide"]) == ([], []), theme
+            assert (found["faint"], found["wide"], found["broken"]) == ([], [], []), theme
             assert found["outputs"] >= len(lines) + 1  # and lines that said what was waited for, now empty
             assert found["texts"] > 500
         screen.close()

@@ -1,6 +1,12 @@
-// An extension of JupyterLab, as it loads them: one command, which opens the lab's console beside the notebook.
+// An extension of JupyterLab, as it loads them. A command opens the lab's console beside the notebook; printed lines are
+// broken between words; and when a run of cells stops at an error, that cell is brought into sight.
 (() => {
     const LOOPBACK = ['127.0.0.1', 'localhost'];
+    // JupyterLab breaks printed lines wherever they end, and puts text right below a fold.
+    const STYLE = `
+        .jp-OutputArea-output.jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }
+        .jp-RenderedHTMLCommon details:has(+ p) { margin-bottom: 1em; }
+    `;
     let shared;
 
     const take = async name => {
@@ -8,10 +14,25 @@
         return (await version.get())();
     };
 
-    const plugin = ({ Widget }) => ({
+    // After Run All Cells, JupyterLab shows the end of the notebook, wherever it stopped. A person who has gone to another
+    // cell since is left there, and so is one who runs cells one by one: the next cell is selected then.
+    const showFailed = (notebook, cell) => {
+        const failed = notebook.widgets.indexOf(cell);
+        const outputs = cell.model.sharedModel.toJSON().outputs ?? [];
+        if (notebook.activeCellIndex <= failed + 1 || !outputs.some(output => output.output_type === 'error')) return;
+        notebook.activeCellIndex = failed;
+        notebook.scrollToItem(failed, 'smart');
+    };
+
+    const plugin = ({ Widget }, { NotebookActions }) => ({
         id: 'falco-workshop:console',
         autoStart: true,
         activate: app => {
+            document.head.append(Object.assign(document.createElement('style'), { textContent: STYLE }));
+            NotebookActions.executed.connect((_, { notebook, cell, success }) => {
+                // Later: the end is scrolled to when all cells are done with.
+                if (!success && cell.model.type === 'code') setTimeout(() => showFailed(notebook, cell), 300);
+            });
             app.commands.addCommand('falco-workshop:console', {
                 label: 'Console of the lab',
                 execute: ({ url }) => {
@@ -40,8 +61,8 @@
     window._JUPYTERLAB['falco-workshop'] = {
         init: scope => { shared = scope; },
         get: async () => {
-            const widgets = await take('@lumino/widgets');
-            return () => ({ __esModule: true, default: plugin(widgets) });
+            const [widgets, notebooks] = await Promise.all(['@lumino/widgets', '@jupyterlab/notebook'].map(take));
+            return () => ({ __esModule: true, default: plugin(widgets, notebooks) });
         },
     };
 })();
