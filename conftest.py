@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 # Files that take longest, first: the short ones at the end fill the workers evenly.
-LONG_FIRST = ("tests/notebooks", "tests/end_to_end", "tests/labkit", "tests/ekslab", "tests")
+LONG_FIRST = ("tests/notebooks", "tests/end_to_end", "tests/classroom", "tests/labkit", "tests/ekslab", "tests")
 _lab_home: Path | None = None
 _environment: dict[str, str] = {}
 """This process's own environment while chapters run."""

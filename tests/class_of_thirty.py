@@ -141,9 +141,9 @@ def _started(target: Callable[..., None], *arguments: Any) -> Any:
 
 
 def _up(home: Path, count: int) -> None:
+    from classroom import attendees, background
+    from classroom.up import up
     from labkit import Lab
-    from labkit.classroom import attendees, background
-    from labkit.classroom.up import up
 
     target = Lab.connect(home=home, root=ROOT).target
     up(target, attendees.names(count), findings=True)
@@ -152,9 +152,9 @@ def _up(home: Path, count: int) -> None:
 
 def run(home: Path, count: int, killed: int, say: Callable[[str], None] = print) -> list[str]:
     """All of it on the embedded lab in `home`; what went wrong, a line each."""
+    from classroom import attendees, background, handout
+    from classroom.down import down
     from labkit import Lab
-    from labkit.classroom import attendees, background, handout
-    from labkit.classroom.down import down
 
     lab = Lab.connect(home=home, root=ROOT)
     target, names = lab.target, attendees.names(count)

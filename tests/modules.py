@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("labkit", "falcorules", "ekslab")
+PACKAGES = ("labkit", "falcorules", "ekslab", "classroom")
 
 
 def page(package: str) -> str:

@@ -36,7 +36,7 @@ COMMANDS = {
     "policy": "labkit.cli.provision:policy",
     "teardown": "labkit.cli.provision:teardown",
     "audit": "labkit.cli.provision:audit",
-    "class": "labkit.cli.classroom:class_",
+    "class": "classroom.cli:class_",
     "shell": "labkit.cli.shell:shell",
     "exec": "labkit.cli.attacks:exec_command",
     "attack": "labkit.cli.attacks:attack",

@@ -212,7 +212,7 @@ def test_each_service_that_the_workshop_uses_has_a_typed_client() -> None:
         typed |= dict.fromkeys(get_args(eval(kind, {"Literal": Literal, "str": str})), returned)
     used = {
         service
-        for file in [*root.glob("labkit/**/*.py"), *root.glob("notebooks/*.ipynb")]
+        for file in [*root.glob("labkit/**/*.py"), *root.glob("classroom/*.py"), *root.glob("notebooks/*.ipynb")]
         for service in re.findall(r'aws\.client\(\\?"(\w+)\\?"\)', file.read_text(encoding="utf-8"))
     }
     assert {"logs", "iam", "securityhub"} <= used

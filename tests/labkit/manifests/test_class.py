@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from labkit.classroom.attendees import GROUP, LABEL, group_of
+from classroom.attendees import GROUP, LABEL, group_of
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 CLUSTER = list(yaml.safe_load_all((MANIFESTS / "class/cluster.yaml").read_text()))

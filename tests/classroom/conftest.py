@@ -12,10 +12,10 @@ from typing import Any
 import boto3
 import pytest
 
+from classroom import handout
+from classroom.up import up
 from ekslab.state import Endpoints
 from labkit import Lab
-from labkit.classroom import handout
-from labkit.classroom.up import up
 
 NAMES = ("07", "08", "anna")
 

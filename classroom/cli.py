@@ -81,11 +81,11 @@ def up(
 
     If no embedded lab is running, it starts one first, also with --plan.
     """
-    from labkit.classroom import attendees as people
-    from labkit.classroom import background
-    from labkit.classroom.up import ClassError
-    from labkit.classroom.up import plan as planned
-    from labkit.classroom.up import up as set_up
+    from classroom import attendees as people
+    from classroom import background
+    from classroom.up import ClassError
+    from classroom.up import plan as planned
+    from classroom.up import up as set_up
 
     chosen = people.names(attendees, names)
     target = connect().target
@@ -114,7 +114,7 @@ def up(
 )
 def env(name: str, credentials: bool | None) -> None:
     """Print shell commands that make a shell attendee NAME's: settings, and credentials of that attendee alone."""
-    from labkit.classroom.handout import handout
+    from classroom.handout import handout
 
     click.echo(handout(running(_NOT_UP).target, name, credentials=credentials).text)
 
@@ -124,7 +124,7 @@ def env(name: str, credentials: bool | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as a JSON object.")
 def status(watch: bool, as_json: bool) -> None:
     """Print who is at which checkpoint, whose rules fail, alerts a minute, what is missing, and the cost so far."""
-    from labkit.classroom.view import view
+    from classroom.view import view
 
     target = running(_NOT_UP).target
     with suppress(KeyboardInterrupt):
@@ -147,8 +147,8 @@ _GONE = click.option("--plan", "only_plan", is_flag=True, help="Only print what 
 @_YES
 def remove(names: tuple[str, ...], only_plan: bool, yes: bool) -> None:
     """Take attendees NAMES out of the class, with everything that is theirs. Exits 1 with what is left."""
-    from labkit.classroom.down import plan
-    from labkit.classroom.down import remove as take_out
+    from classroom.down import plan
+    from classroom.down import remove as take_out
 
     target = running(_NOT_UP).target
     _take(target, plan(target, names), lambda: take_out(target, names), only_plan, yes)
@@ -162,8 +162,8 @@ def down(only_plan: bool, yes: bool) -> None:
 
     Goes on past what can't be taken away, and exits 1 with what is left and why.
     """
-    from labkit.classroom.down import down as take_down
-    from labkit.classroom.down import plan
+    from classroom.down import down as take_down
+    from classroom.down import plan
     from labkit.lab import Lab
 
     try:
@@ -193,8 +193,8 @@ def _take(target: Target, planned: Table, act: Callable[[], Table], only_plan: b
 @class_.command()
 def gate() -> None:
     """Check attendees' rules and hand them to Falco, until it is ended. `class up` starts it in the background."""
-    from labkit.classroom.attendees import known, refuse_attendee
-    from labkit.classroom.gate import run
+    from classroom.attendees import known, refuse_attendee
+    from classroom.gate import run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it says that it is gone
     target = running(_NOT_UP).target

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from classroom import attendees, background, cli
+from classroom import down as down_module
+from classroom import up as module
+from classroom.down import audit, down, remove
+from classroom.roll import roll
+from classroom.up import ClassError, costs_an_hour, plan, up
 from ekslab.state import Endpoints
 from labkit import Lab
-from labkit.classroom import attendees, background
-from labkit.classroom import down as down_module
-from labkit.classroom import up as module
-from labkit.classroom.down import audit, down, remove
-from labkit.classroom.roll import roll
-from labkit.classroom.up import ClassError, costs_an_hour, plan, up
-from labkit.cli import classroom, main
+from labkit.cli import main
 from labkit.errors import LabError, SettingsError, StepError
 from labkit.provision.steps import Change, TeardownError
 from labkit.target import Target
@@ -101,7 +101,7 @@ def test_a_class_is_planned_set_up_added_to_and_taken_down(
     assert "removed  attendee  zoe" in labkit("class", "down", "--plan").output
     assert attendees.known(target) == ["01", "02", "zoe"]
     with monkeypatch.context() as patch:
-        patch.setattr(classroom, "_asks", lambda target, yes: not yes)  # as at a terminal
+        patch.setattr(cli, "_asks", lambda target, yes: not yes)  # as at a terminal
         for command in (["remove", "02"], ["down"], ["up", "--attendees", "3"]):
             refused = labkit("class", *command)  # nothing answers
             assert refused.exit_code == 130

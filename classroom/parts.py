@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from classroom.attendees import GROUP, LABEL, group_of, role_arn, role_name
 from labkit.aws import answer_or_none
-from labkit.classroom.attendees import GROUP, LABEL, group_of, role_arn, role_name
 from labkit.errors import LabError, StepError
 from labkit.kube import KubernetesError, Object
 from labkit.kube.objects import in_order, load_objects

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from classroom.attendees import known, role_arn, role_name
 from labkit.aws import translated_errors
-from labkit.classroom.attendees import known, role_arn, role_name
 from labkit.kube.objects import is_ready
 from labkit.settings import attendee_settings
 from labkit.show import Table

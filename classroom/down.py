@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from labkit.aws import NoClusterError, translated_errors
-from labkit.classroom import background, parts
-from labkit.classroom.attendees import (
+from classroom import background, parts
+from classroom.attendees import (
     LABEL,
     STEP,
     folder,
@@ -24,7 +23,8 @@ from labkit.classroom.attendees import (
     require,
     target_of,
 )
-from labkit.classroom.up import each
+from classroom.up import each
+from labkit.aws import NoClusterError, translated_errors
 from labkit.errors import LabError, StoppedError
 from labkit.kube import KubernetesError
 from labkit.kube.client import HELD_SECONDS

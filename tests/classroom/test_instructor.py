@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from classroom import attendees, handout
+from classroom.down import down, remove
+from classroom.up import plan, up
+from classroom.view import view
 from ekslab.state import Endpoints
 from labkit import Lab
-from labkit.classroom import attendees, handout
-from labkit.classroom.down import down, remove
-from labkit.classroom.up import plan, up
-from labkit.classroom.view import view
 from labkit.provision.templates import template
 from tests.policies import allowed
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from classroom import up as up_module
+from classroom.handout import handout
+from classroom.up import up
 from labkit import Lab
-from labkit.classroom import up as up_module
-from labkit.classroom.handout import handout
-from labkit.classroom.up import up
 from labkit.errors import LabError, StepError
 from labkit.target import Target
-from tests.labkit.classroom.conftest import Attendee
+from tests.classroom.conftest import Attendee
 
 
 def test_a_shell_becomes_the_attendee_s_whoever_s_it_was(instructor: Lab) -> None:

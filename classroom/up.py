@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from classroom import gate, handout, parts
+from classroom.attendees import known, note, noted, refuse_attendee, role_name, target_of
 from labkit.aws import translated_errors
-from labkit.classroom import gate, handout, parts
-from labkit.classroom.attendees import known, note, noted, refuse_attendee, role_name, target_of
 from labkit.errors import LabError, SettingsError, StepError, StoppedError
 from labkit.provision.preflight.plan import HOURS
 from labkit.provision.steps import STEPS, Change, table_of

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from labkit.charts.classroom import small_multiples
-from labkit.classroom.view import Row, view
+from classroom.chart import small_multiples
+from classroom.view import Row, view
 from labkit.cli import main
 from labkit.errors import LabError
 from labkit.exercises import NotYet
@@ -23,7 +23,7 @@ from labkit.lab import Lab
 from labkit.provision import own_rules
 from labkit.provision.own_rules import RULES, VERDICT, Verdict
 from labkit.waiting import poll
-from tests.labkit.classroom.conftest import Attendee
+from tests.classroom.conftest import Attendee
 
 Attend: TypeAlias = "Callable[[str], Attendee]"
 

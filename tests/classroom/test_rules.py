@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 import falcorules
-from labkit.classroom import rules
-from labkit.classroom.rules import Checked, Worker
+from classroom import rules
+from classroom.rules import Checked, Worker
 
 NAMESPACE, OTHER = "attendee-07", "attendee-08"
 EVENTS = Path("custom-rules", "recorded", "visit.jsonl.gz")

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from labkit import Lab
-from tests.labkit.classroom.conftest import Attendee
+from tests.classroom.conftest import Attendee
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 OWN, OTHER = "attendee-07", "attendee-08"
@@ -388,8 +388,8 @@ def test_a_token_of_a_pod_takes_on_no_role_and_is_nobody_in_the_cluster(seven: A
 def test_who_has_left_is_in_neither_the_account_nor_the_cluster(
     attend: Callable[[str], Attendee], instructor: Lab
 ) -> None:
-    from labkit.classroom.down import remove
-    from labkit.classroom.up import up
+    from classroom.down import remove
+    from classroom.up import up
 
     up(instructor.target, ["left"])
     gone = attend("left")

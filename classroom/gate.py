@@ -17,8 +17,8 @@ import uuid
 from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 
+from classroom.rules import Checked, Worker
 from labkit.alerts.falco_rules import ATTENDEES, LOADED, default_rules, listing
-from labkit.classroom.rules import Checked, Worker
 from labkit.errors import LabError, StepError, TargetError
 from labkit.kube import KubernetesError, Object
 from labkit.kube.objects import config_map, is_ready

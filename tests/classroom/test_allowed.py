@@ -11,12 +11,12 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import yaml
 
+from classroom import background
 from labkit import Lab, alerts
-from labkit.classroom import background
 from labkit.errors import AlertTimeoutError, StepError, TargetError
 from labkit.kube.rollout import wait_rollout
 from labkit.respond import findings, metrics
-from tests.labkit.classroom.conftest import Attendee
+from tests.classroom.conftest import Attendee
 from tests.policies import allowed
 
 PREFIXES = {"monitoring": "cloudwatch"}

@@ -13,17 +13,17 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from classroom import gate
+from classroom.gate import Gate
+from classroom.rules import Checked
 from labkit.alerts.falco_rules import ATTENDEES, LOADED
-from labkit.classroom import gate
-from labkit.classroom.gate import Gate
-from labkit.classroom.rules import Checked
 from labkit.errors import StepError
 from labkit.kube.objects import config_map
 from labkit.lab import Lab
 from labkit.provision import own_rules
 from labkit.provision.own_rules import KEY, RULES, Verdict
 from labkit.waiting import poll
-from tests.labkit.classroom.conftest import Attendee
+from tests.classroom.conftest import Attendee
 
 Attend: TypeAlias = "Callable[[str], Attendee]"
 

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from classroom import parts
+from classroom.attendees import folder, noted, refuse_attendee, require, role_arn
 from labkit.aws import translated_errors
-from labkit.classroom import parts
-from labkit.classroom.attendees import folder, noted, refuse_attendee, require, role_arn
 from labkit.connect import running_embedded, write_eks_kubeconfig
 from labkit.environment import Environment, own
 from labkit.errors import LabError

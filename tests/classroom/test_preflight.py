@@ -12,7 +12,7 @@ import pytest
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.errors import StepError
-from tests.labkit.classroom.conftest import Attendee
+from tests.classroom.conftest import Attendee
 
 
 def test_it_looks_at_what_is_the_attendees(seven: Attendee) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from labkit.classroom.attendees import refuse_attendee
-from labkit.classroom.roll import Seat, roll
-from labkit.classroom.up import costs_an_hour
+from classroom.attendees import refuse_attendee
+from classroom.roll import Seat, roll
+from classroom.up import costs_an_hour
 from labkit.exercises import exercises
 from labkit.exercises.published import KEY, NAME
 from labkit.provision.own_rules import GATE, RULES, Verdict, silence, text_of
@@ -111,7 +111,7 @@ class View(AsTable):
 
     def chart(self) -> Axes:
         """Alerts a minute, a small chart for each attendee, all to one scale."""
-        from labkit.charts.classroom import small_multiples
+        from classroom.chart import small_multiples
 
         return small_multiples(self.alerts, [row.attendee for row in self.rows])
 

@@ -22,7 +22,7 @@ from labkit.errors import AlertTimeoutError
 from labkit.exercises import Progress
 from labkit.kube import Kube
 from labkit.lab import Lab
-from tests.labkit.classroom.conftest import Attendee
+from tests.classroom.conftest import Attendee
 
 Attend: TypeAlias = "Callable[[str], Attendee]"
 

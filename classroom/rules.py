@@ -293,7 +293,7 @@ class Worker:
     def _ask(self, request: dict[str, str]) -> Any:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "labkit.classroom.rules"],
+                [sys.executable, "-m", "classroom.rules"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
-from labkit.classroom.attendees import folder
+from classroom.attendees import folder
 from labkit.errors import LabError
 from labkit.settings import Settings
 from labkit.target import Target

@@ -13,7 +13,7 @@ from labkit.kube.objects import LAB_LABELS, has_labels
 from labkit.provision.custom_rules import rule_files
 from labkit.provision.own_rules import rules_of, text_of
 from labkit.provision.steps import STEPS
-from tests.labkit.classroom.conftest import Attendee
+from tests.classroom.conftest import Attendee
 
 Typed = Callable[..., Result]
 
