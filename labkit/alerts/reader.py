@@ -227,16 +227,23 @@ def found(
     *,
     limit: int | None = None,
     known: frozenset[str] = frozenset(),
+    by_insights: tuple[int, int, int] | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Event], dict[str, Any]]:
-    """The events that hold alerts of the choice, oldest first, or the newest `limit` of them; and a frame's `attrs`."""
+    """The events that hold alerts of the choice, oldest first, or the newest `limit` of them; and a frame's `attrs`.
+
+    `by_insights` are a window's first and last ms and the rows that are expected in it: Logs Insights is asked.
+    """
     kept: list[Event] = []
     skipped: Counter[str] = Counter()
     read = left_out = 0
     newest_first, before = limit is not None, 1 << 62  # an emulator may know no order but its own
     complete, tell = False, _tell(progress)
     with stoppable() as stopped, unhurried_gc():
-        pages = Pages(client, window, shards=True, interrupted=stopped)
+        pages: Pages | Rows = Pages(client, window, shards=True, interrupted=stopped)
+        if by_insights is not None:
+            low, high, expected = by_insights
+            pages = Rows(client, window.log_group, low, high, choice.query(), expected, stopped)
         try:
             for page in pages if limit is None else _backwards(client, window, stopped):
                 times = [before, *(event["timestamp"] for event in page)]

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from falcorules import FalcoRulesError
-from labkit.calls import is_text, short_repr
+from labkit.calls import is_text, near, short_repr
 from labkit.errors import LabError, RunError
 
 # Subcommand -> module and name of its click command.
@@ -80,7 +80,7 @@ class _LazyGroup(click.Group):
         except click.ClickException as error:
             context = error.ctx if isinstance(error, click.UsageError) else None
             hint = f"`{context.command_path} --help` shows how." if context else ""
-            _tell(LabError(" ".join(error.format_message().split()), hint=hint))
+            _tell(LabError(" ".join(error.format_message().split()), hint=_similar(error) + hint))
             sys.exit(error.exit_code)
         except click.Abort:
             click.echo("labkit: Stopped.", err=True)
@@ -99,6 +99,20 @@ class _LazyGroup(click.Group):
             )
         _tell(problem)
         sys.exit(1)
+
+
+def _similar(error: click.ClickException) -> str:
+    """`Did you mean 'apply'? ` for a command or an option that isn't there, if one is spelled like it."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or "Did you mean" in error.format_message():
+        return ""
+    if isinstance(error, click.NoSuchOption):
+        options = [name for one in context.command.params for name in one.opts if name.startswith("--")]
+        return near(error.option_name, options, cutoff=0.6)
+    typed = re.match(r"No such command '(.*)'", error.format_message())
+    if typed is None or not isinstance(context.command, click.Group):
+        return ""
+    return near(typed[1], context.command.list_commands(context), cutoff=0.65)
 
 
 def _tell(problem: LabError | FalcoRulesError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import click
@@ -19,11 +20,15 @@ from labkit.alerts.live import follow_events
 from labkit.alerts.pages import Event, Window
 from labkit.alerts.parse import parse
 from labkit.alerts.reader import found, reading
+from labkit.alerts.rows import bounds
 from labkit.alerts.times import utc
 from labkit.calls import near
 from labkit.cli import as_commands
 from labkit.cli.parameters import running
+from labkit.errors import LabError
 from labkit.show import counted, terminal_width
+
+_MOST_DOLLARS = 1.0  # what one command may cost
 
 
 @click.command()
@@ -34,6 +39,11 @@ from labkit.show import counted, terminal_width
 @click.option("--priority", help='Only alerts of this priority and above, such as "Warning".')
 @click.option("--limit", type=click.IntRange(min=1), help="Only the newest that many.")
 @click.option("--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(["insights"]),
+    help="Read by Logs Insights instead of FilterLogEvents; it costs money, and the estimate is printed first.",
+)
 @click.option("--follow", is_flag=True, help="Go on as alerts arrive, until Ctrl-C.")
 def alerts(
     since: str,
@@ -43,6 +53,7 @@ def alerts(
     priority: str | None,
     limit: int | None,
     form: str,
+    by: str | None,
     follow: bool,
 ) -> None:
     """Read alerts from the log group.
@@ -54,6 +65,8 @@ def alerts(
     Choice.of(rules or None, pod, priority)  # what is wrong with it is said without a lab
     if follow and (until or limit):
         raise click.UsageError("--follow has no end: leave --until and --limit out.")
+    if by and (follow or limit):
+        raise click.UsageError("Insights reads a whole window: leave --follow and --limit out, or --by.")
     lab = running("Start one with `labkit up`, and put the workshop in it: `labkit apply`.")
     client, group = lab.aws.client("logs"), lab.settings.log_group
     choice = Choice.of(rules or None, pod, priority, lab.settings.scope)
@@ -66,8 +79,9 @@ def alerts(
         batches = map(choice.events, follow_events(client, group, start, filter_pattern=choice.pattern()))
     else:
         window = Window(group, *edges, None, choice.pattern())
+        priced = _priced(client, group, start, end) if by else None
         with reading() as shown:
-            read, attrs = found(client, window, choice, limit=limit, progress=shown)
+            read, attrs = found(client, window, choice, limit=limit, by_insights=priced, progress=shown)
         if not attrs["complete"]:
             click.echo(f"Stopped: {counted(len(read), 'alert')} had been read.", err=True)
         elif not read:
@@ -80,6 +94,18 @@ def alerts(
             click.echo(line)
     except KeyboardInterrupt:
         return
+
+
+def _priced(client: Any, group: str, start: datetime, end: datetime | None) -> tuple[int, int, int]:
+    """The window for Logs Insights, with about how many rows it has; says what that costs, and refuses a high price."""
+    low, high, price = bounds(client, group, start, end)
+    if price.dollars > _MOST_DOLLARS:
+        raise LabError(
+            f"{price} That is more than {_MOST_DOLLARS:g}.",
+            hint="Ask for less (--since, --until), or leave --by insights out.",
+        )
+    click.echo(repr(price), err=True)
+    return low, high, price.rows
 
 
 def _newest_rules(client: Any, window: Window, namespace: str) -> set[str]:

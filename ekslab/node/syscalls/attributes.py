@@ -53,9 +53,11 @@ class AttributeCalls(PathLookup):
             inode.gid = inode.gid if gid == -1 else gid
             inode.touched(self.kernel.now(), content=False)
 
-    def utime(self, path: str, ns: int | None = None, *, atime: bool = True, mtime: bool = True) -> None:
+    def utime(
+        self, path: str, ns: int | None = None, *, atime: bool = True, mtime: bool = True, follow: bool = True
+    ) -> None:
         """Sets access and modification time; now when `ns` is None."""
-        found = self._walk(path)
+        found = self._walk(path, follow=follow)
         inode = found.need(path)
         if not (self.owns(inode) or (ns is None and self.may(inode, abi.W_OK))):
             raise error("EPERM" if ns is not None else "EACCES", path)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import posixpath
 import random
 import re
+from itertools import pairwise
 
 from ekslab.node import abi
 from ekslab.node.accounts import GROUP, PASSWD
+from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.files import file_mode, number_of, selinux
@@ -274,14 +276,22 @@ async def fmt(p: Process) -> int:
 
 @program("join")
 async def join(p: Process) -> int:
-    options = parse(p, "1:2:a:e:ij:o:t:v:", {"ignore-case": "i"})
-    for letter in "eov":
-        if letter in options:
-            return p.fail(f"option -{letter} is not simulated in this lab")
+    options = parse(
+        p,
+        "1:2:a:e:ij:o:t:v:",
+        {"ignore-case": "i", "header": "header", "check-order": "check-order", "nocheck-order": "nocheck-order"},
+    )
     if len(options.operands) != 2:
-        usage(p, "missing operand" if len(options.operands) < 2 else f"extra operand {quoted(options.operands[2])}")
+        usage(
+            p,
+            f"extra operand {quoted(options.operands[2])}"
+            if len(options.operands) > 2
+            else f"missing operand after {quoted(options.operands[0])}"
+            if options.operands
+            else "missing operand",
+        )
     separator = options.values.get("t")
-    columns = [int(options.values.get(one, options.values.get("j", "1"))) - 1 for one in "12"]
+    columns = [_field(p, options.values.get(one, options.values.get("j", "1"))) for one in "12"]
     rows: list[list[list[str]]] = []
     for name in options.operands:
         try:
@@ -289,30 +299,97 @@ async def join(p: Process) -> int:
         except OSError as exc:
             complain(p, exc, name)
             return 1
-        rows.append([line.split(separator) for line in text.splitlines()])
+        rows.append([line.split(separator) for line in text.removesuffix("\n").split("\n")] if text else [])
 
     def key(row: list[str], side: int) -> str:
         text = row[columns[side]] if columns[side] < len(row) else ""
         return text.lower() if "i" in options else text
 
-    second: dict[str, list[list[str]]] = {}
-    for row in rows[1]:
-        second.setdefault(key(row, 1), []).append(row)
-    out, used = [], set()
-    glue = separator or " "
-    for row in rows[0]:
-        matches = second.get(key(row, 0), [])
-        used.add(key(row, 0))
-        rest = [field for index, field in enumerate(row) if index != columns[0]]
-        for other in matches:
-            more = [field for index, field in enumerate(other) if index != columns[1]]
-            out.append(glue.join([row[columns[0]], *rest, *more]))
-        if not matches and "1" in options.all("a"):
-            out.append(glue.join([row[columns[0]], *rest]))
-    if "2" in options.all("a"):
-        out += [glue.join(row) for name, found in second.items() if name not in used for row in found]
-    await emit(p, "".join(f"{line}\n" for line in out).encode("utf-8", "surrogateescape"))
-    return 0
+    format = _join_format(p, options.all("o"), rows, columns)
+    filler, glue = options.values.get("e", ""), separator or " "
+
+    def line(left: list[str] | None, right: list[str] | None) -> str:
+        shared = left[columns[0]] if left is not None and columns[0] < len(left) else ""
+        if left is None and right is not None and columns[1] < len(right):
+            shared = right[columns[1]]
+        if format is None:
+            rest = [
+                field
+                for row, column in ((left, columns[0]), (right, columns[1]))
+                for index, field in enumerate(row or [])
+                if index != column
+            ]
+            return glue.join([shared, *rest])
+        cells = []
+        for side, column in format:
+            row = (left, right)[side] if side < 2 else None
+            cells.append(shared if side == 2 else row[column] if row is not None and column < len(row) else filler)
+        return glue.join(cell or filler for cell in cells)
+
+    alone = {*options.all("a"), *options.all("v")}
+    first, second = rows
+    out: list[str] = []
+    if "header" in options and first and second:
+        out.append(line(first[0], second[0]))
+        first, second = first[1:], second[1:]
+    i = j = 0
+    while i < len(first) or j < len(second):
+        await p.cooperate()
+        if j >= len(second) or (i < len(first) and key(first[i], 0) < key(second[j], 1)):
+            out += [line(first[i], None)] if "1" in alone else []
+            i += 1
+        elif i >= len(first) or key(first[i], 0) > key(second[j], 1):
+            out += [line(None, second[j])] if "2" in alone else []
+            j += 1
+        else:
+            same, start = key(first[i], 0), j
+            while i < len(first) and key(first[i], 0) == same:
+                j = start
+                while j < len(second) and key(second[j], 1) == same:
+                    out += [] if "v" in options else [line(first[i], second[j])]
+                    p.charge(len(out[-1]) if out else 0)
+                    await p.cooperate()
+                    j += 1
+                i += 1
+    await emit(p, "".join(f"{text}\n" for text in out).encode("utf-8", "surrogateescape"))
+    disordered = False
+    for side, lines in enumerate((first, second)):
+        for place, (before, after) in enumerate(pairwise(lines), 2):
+            if "nocheck-order" not in options and key(after, side) < key(before, side):
+                shown = glue.join(after)
+                p.fail(f"{options.operands[side]}:{place}: is not sorted: {shown}")
+                disordered = True
+                break
+    return p.fail("input is not in sorted order") if disordered else 0
+
+
+def _field(p: Process, text: str) -> int:
+    if not re.fullmatch(r"0*[1-9]\d{0,8}", text):
+        p.fail(f"invalid field number: {quoted(text)}")
+        raise ProcessExit(1)
+    return int(text) - 1
+
+
+def _join_format(
+    p: Process, given: list[str], rows: list[list[list[str]]], columns: list[int]
+) -> list[tuple[int, int]] | None:
+    """What `-o` asks for: (0 or 1 for the file, field), or (2, 0) for the field that is joined on."""
+    if not given:
+        return None
+    if given == ["auto"]:
+        wanted = [(2, 0)]
+        for side, lines in enumerate(rows):
+            wanted += [(side, index) for index in range(len(lines[0]) if lines else 0) if index != columns[side]]
+        return wanted
+    wanted = []
+    for word in " ".join(given).replace(",", " ").split():
+        match = re.fullmatch(r"0|([12])\.(\d{1,9})", word)
+        if match is None:
+            known = word.partition(".")[0] in ("0", "1", "2")
+            p.fail(f"invalid {'field specifier' if known else 'file number in field spec'}: {quoted(word)}")
+            raise ProcessExit(1)
+        wanted.append((int(match[1]) - 1, _field(p, match[2])) if match[1] else (2, 0))
+    return wanted
 
 
 @program("cksum", "sum")

@@ -8,6 +8,7 @@ import re
 
 from ekslab.names import suffix
 from ekslab.node import abi
+from ekslab.node.dates import moment_of
 from ekslab.node.inodes import Stat
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
@@ -47,7 +48,9 @@ def _sources_and_target(p: Process, options: Options, what: str) -> tuple[list[s
 
 @program("touch")
 async def touch(p: Process) -> int:
-    options = parse(p, "acmhr:d:t:", {"no-create": "c", "reference": "r", "date": "d", "time": "time="})
+    options = parse(
+        p, "acmhr:d:t:", {"no-create": "c", "no-dereference": "h", "reference": "r", "date": "d", "time": "time="}
+    )
     if not options.operands:
         usage(p, "missing file operand")
     when: int | None = None
@@ -62,8 +65,12 @@ async def touch(p: Process) -> int:
     for name in options.operands:
         await p.cooperate()
         try:
-            if "c" in options:
+            if "h" in options and _is_symlink(p, name):
+                pass
+            elif "c" in options or "h" in options:
                 if not p.exists(name):
+                    if "c" not in options:
+                        raise abi.error("ENOENT", name)
                     continue
             else:
                 p.close(p.open(name, abi.O_WRONLY | abi.O_CREAT | abi.O_NONBLOCK, 0o666))
@@ -74,7 +81,7 @@ async def touch(p: Process) -> int:
             status = 1
             continue
         try:
-            p.utime(name, when, atime=both or "a" in options, mtime=both or "m" in options)
+            p.utime(name, when, atime=both or "a" in options, mtime=both or "m" in options, follow="h" not in options)
         except OSError as exc:
             p.fail(f"setting times of {quoted(name)}: {exc.strerror}")
             status = 1
@@ -82,35 +89,12 @@ async def touch(p: Process) -> int:
 
 
 def parse_date(p: Process, text: str) -> int:
-    """A date as `-d` takes it: ISO, `@seconds`, now, or `N units ago`."""
-    from datetime import UTC, datetime, timedelta
-
-    now = datetime.fromtimestamp(p.kernel.now() / 1e9, UTC)
-    moment: datetime | None = None
-    if text.startswith("@") and re.fullmatch(r"@\d{1,11}(\.\d{1,9})?", text):
-        return int(float(text[1:]) * 1e9)
-    words = {"now": timedelta(0), "today": timedelta(0), "yesterday": timedelta(-1), "tomorrow": timedelta(1)}
-    relative = re.fullmatch(r"([-+]?\d{1,15})\s*(second|sec|minute|min|hour|day|week)s?(\s+ago)?", text.strip())
-    if text.strip() in words:
-        moment = now + words[text.strip()]
-    elif relative is not None:
-        seconds = {"second": 1, "sec": 1, "minute": 60, "min": 60, "hour": 3600, "day": 86400, "week": 604800}[
-            relative[2]
-        ]
-        try:
-            moment = now + timedelta(seconds=int(relative[1]) * seconds * (-1 if relative[3] else 1))
-        except OverflowError:
-            p.fail(f"invalid date {quoted(text)}")
-            raise ProcessExit(1) from None
-    else:
-        try:
-            moment = datetime.fromisoformat(text.strip())
-        except ValueError:
-            p.fail(f"invalid date {quoted(text)}")
-            raise ProcessExit(1) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp()) * 1_000_000_000
+    """A date as `-d` takes it, in nanoseconds; one that can't be read ends the program."""
+    moment = moment_of(text, p.kernel.now())
+    if moment is None:
+        p.fail(f"invalid date {quoted(text)}" if p.name == "date" else f"invalid date format {quoted(text)}")
+        raise ProcessExit(1)
+    return moment
 
 
 def _touch_time(p: Process, text: str) -> int:

@@ -47,7 +47,8 @@ def parse(
     """Parses a process's arguments as getopt_long does.
 
     `short` is getopt's string (`ab:c::`), `long` maps a long option's name to a short one (`{"all": "a"}`); names
-    longer than one letter in its values are separate flags. An unknown option ends the program with `status`.
+    longer than one letter in its values are separate flags, which take a value if they end in `=`, and may have one
+    with `=?`. An unknown option ends the program with `status`.
     """
     optional = {letter for index, letter in enumerate(short) if short[index + 1 : index + 3] == "::"}
     takes = {letter for index, letter in enumerate(short) if short[index + 1 : index + 2] == ":"} - optional
@@ -93,7 +94,12 @@ def _long(
     if len({long[full] for full in candidates}) != 1:
         _refuse(p, word, "unrecognized option '{}'" if not candidates else "option '{}' is ambiguous", status)
     letter = long[candidates[0]]
-    if letter in takes or letter.endswith("="):
+    if letter.endswith("=?"):
+        letter = letter.removesuffix("=?")
+        if equals:
+            found.values[letter] = value
+            found.given.append((letter, value))
+    elif letter in takes or letter.endswith("="):
         letter = letter.rstrip("=")
         if not equals:
             if not words:
@@ -174,7 +180,10 @@ def refuse_as_curl(p: Process, message: str, status: int = 2) -> None:
 
 def usage(p: Process, message: str, status: int = 1) -> None:
     """Ends the program with a usage error."""
-    p.stderr.write(f"{p.argv[0]}: {message}\nTry '{p.argv[0]} --help' for more information.\n")
+    lines = f"{p.argv[0]}: {message}\n" if message else ""
+    if p.program == "grep":
+        lines += f"Usage: {p.argv[0]} [OPTION]... PATTERNS [FILE]...\n"
+    p.stderr.write(f"{lines}Try '{p.argv[0]} --help' for more information.\n")
     raise ProcessExit(status)
 
 

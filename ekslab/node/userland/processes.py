@@ -321,11 +321,17 @@ async def seq(p: Process) -> int:
         {"separator": "s", "equal-width": "w", "format": "f"},
         arguments=["--", *p.argv[1:]] if negative else p.argv[1:],
     )
-    if "f" in options:
-        return p.fail("option -f is not simulated in this lab")
     words = options.operands
     if not words:
         usage(p, "missing operand")
+    format = options.values.get("f")
+    if format is not None:
+        found = _NUMBER_DIRECTIVE.findall(format.replace("%%", ""))
+        if len(found) != 1 or not found[0]:
+            more = "has no % directive" if not found else "has unknown or too many % directives"
+            return p.fail(f"format {quoted(format)} {more}")
+        if "w" in options:
+            usage(p, "format string may not be specified when printing equal width strings")
     if len(words) > 3:
         usage(p, f"extra operand {quoted(words[3])}")
     numbers = []
@@ -348,7 +354,8 @@ async def seq(p: Process) -> int:
     form = f"0{width}.{places}f" if width else f".{places}f"
     value, begun, out, size = first, False, [], 0
     while value <= last if step > 0 else value >= last:
-        out.append((separator if begun else "") + f"{value:{form}}")
+        text = f"{value:{form}}" if format is None else format % float(value)
+        out.append((separator if begun else "") + text)
         begun = True
         value += step
         size += len(out[-1])
@@ -358,6 +365,9 @@ async def seq(p: Process) -> int:
             out.clear()
     await emit(p, ("".join(out) + ("\n" if begun else "")).encode("utf-8", "surrogateescape"))
     return 0
+
+
+_NUMBER_DIRECTIVE = re.compile(r"%([-+ #0]{0,5}\d{0,3}(?:\.\d{0,3})?[eEfFgG])?")
 
 
 def _places(word: str) -> int:

@@ -8,15 +8,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from ekslab.node import abi
+from ekslab.node import abi, accounts
+from ekslab.node.dates import formatted, moment_of
 from ekslab.node.inodes import Directory, Stat
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.patterns import PatternError, Regex, glob, regex
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell.quoting import unescape
-from ekslab.node.userland.options import Options, number, parse, quoted, usage
-from ekslab.node.userland.show import emit, file_chunks, line_batches, list_time, mode_text, whole
+from ekslab.node.userland.options import Options, lacking, number, parse, quoted, quoted_if_needed, usage
+from ekslab.node.userland.show import answer, emit, file_chunks, line_batches, list_time, mode_text, whole
 
 # -- find -------------------------------------------------------------------------------------------------------------
 
@@ -26,7 +27,29 @@ class _Entry:
     path: str
     found: Stat
     depth: int
+    start: str  # the operand under which it was found
     pruned: bool = False
+
+
+_DIRECTIVE = re.compile(r"%([-0 +#]*)(\d{0,3})([ACT].|.)")
+
+
+def _ctime(nanoseconds: int) -> str:
+    """`Tue Jan  2 03:04:05.0000000000 2024`."""
+    return formatted(nanoseconds, f"%a %b %e %H:%M:%S.{nanoseconds % 1_000_000_000:09d}0 %Y")
+
+
+def _date_part(nanoseconds: int, letter: str) -> str:
+    """What `%T` with a letter prints in -printf: seconds have ten digits behind the point."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    fraction = f".{rest:09d}0"
+    if letter == "@":
+        return f"{seconds}{fraction}"
+    if letter in "STX":
+        return formatted(nanoseconds, {"S": "%S", "T": "%H:%M:%S", "X": "%H:%M:%S"}[letter]) + fraction
+    if letter == "+":
+        return formatted(nanoseconds, "%Y-%m-%d+%H:%M:%S") + fraction
+    return formatted(nanoseconds, f"%{letter}")
 
 
 _DIALECTS = {
@@ -45,8 +68,24 @@ _DIALECTS = {
 }
 
 
+_NOTHING_BEFORE = "invalid expression; you have used a binary operator '{}' with nothing before it."
+_LACKED = (
+    "-context", "-D", "-files0-from", "-fls", "-fprint0", "-fprintf", "-fstype", "-ignore_readdir_race",
+    "-noignore_readdir_race", "-okdir", "-used",
+)  # fmt: skip
+"""What GNU find has and the lab's doesn't."""
+_NUMBERS = (
+    "-size", "-mtime", "-mmin", "-ctime", "-cmin", "-atime", "-amin", "-links", "-inum", "-uid", "-gid"
+)  # fmt: skip
 _DEEPEST = 100
 _MOST_ARGUMENTS = 4096  # of one command that find or xargs runs
+
+
+_DAY = 86_400 * 1_000_000_000
+
+
+def _time_of(found: Stat, which: str) -> int:
+    return {"m": found.mtime, "c": found.ctime, "a": found.atime}[which]
 
 
 class _Quit(Exception):
@@ -58,9 +97,10 @@ _Check = Callable[["_Find", _Entry], "bool | _Run"]
 
 @dataclass(frozen=True)
 class _Run:
-    """`-exec`: a check that has to be awaited."""
+    """`-exec`, `-execdir` or `-ok`: a check that has to be awaited."""
 
     argv: tuple[str, ...]
+    name: str
 
 
 class _Find:
@@ -73,6 +113,10 @@ class _Find:
         self.depth_first = False
         self.acts = False
         self.dialect = "emacs"
+        self.follow = False
+        self.follow_operands = False
+        self.inside: dict[tuple[int, int], str] = {}
+        self.day_start = False
         self.depth = 0
         self.batches: list[tuple[tuple[str, ...], list[str]]] = []
 
@@ -97,24 +141,38 @@ class _Find:
         if self.depth > 100:
             self.error("embedded lab: the lab's find nests 100 parentheses at most")
         try:
-            return self._either(words)
+            branches = [self._either(words)]
+            while words[:1] == [","]:
+                self._operand(words.pop(0), words)
+                branches.append(self._either(words))
+            return ("list", branches) if len(branches) > 1 else branches[0]
         finally:
             self.depth -= 1
+
+    def _operand(self, operator: str, words: list[str]) -> None:
+        """What follows a binary operator has to be an expression."""
+        if not words or words[0] == ")":
+            self.error(f"expected an expression after {quoted(operator)}")
 
     def _either(self, words: list[str]) -> object:
         branches = [self._and(words)]
         while words[:1] in (["-o"], ["-or"]):
-            words.pop(0)
+            self._operand(words.pop(0), words)
             branches.append(self._and(words))
         return ("or", branches) if len(branches) > 1 else branches[0]
 
     def _and(self, words: list[str]) -> object:
-        branches = []
-        while words and words[0] not in ("-o", "-or", ")"):
+        branches: list[object] = []
+        while words and words[0] not in ("-o", "-or", ")", ","):
             if words[0] in ("-a", "-and"):
-                words.pop(0)
+                operator = words.pop(0)
+                if not branches:
+                    self.error(_NOTHING_BEFORE.format(operator))
+                self._operand(operator, words)
                 continue
             branches.append(self._not(words))
+        if not branches and words and words[0] != ")":
+            self.error(_NOTHING_BEFORE.format(words[0]))
         return ("and", branches)
 
     def _not(self, words: list[str]) -> object:
@@ -130,7 +188,7 @@ class _Find:
             words.pop(0)
             inner = self._or(words)
             if words[:1] != [")"]:
-                self.error("invalid expression; expected to find a ')' but didn't see one.")
+                self.error("invalid expression; I was expecting to find a ')' somewhere but did not see one.")
             words.pop(0)
             return inner
         return self._primary(words)
@@ -163,9 +221,15 @@ class _Find:
                 self.error(f"Unknown regular expression type {quoted(kind)}")
             self.dialect = _DIALECTS[kind]
             return lambda entry: True
-        if name in ("-name", "-iname", "-path", "-ipath", "-wholename", "-regex", "-iregex", "-lname"):
+        if name in ("-daystart", "-follow", "-noleaf", "-warn", "-nowarn"):
+            self.day_start |= name == "-daystart"
+            self.follow |= name == "-follow"
+            return lambda entry: True
+        if name in (
+            "-name", "-iname", "-path", "-ipath", "-wholename", "-iwholename", "-regex", "-iregex", "-lname", "-ilname"
+        ):  # fmt: skip
             return self._pattern(name, self._argument(name, words))
-        if name == "-type":
+        if name in ("-type", "-xtype"):
             kinds = self._argument(name, words).split(",")
             bits = {
                 "f": abi.S_IFREG,
@@ -178,34 +242,23 @@ class _Find:
             }
             for kind in kinds:
                 if kind not in bits:
-                    self.error(f"Unknown argument to -type: {kind}")
+                    self.error(f"Unknown argument to {name}: {kind}")
             wanted = {bits[kind] for kind in kinds}
+            if name == "-xtype":
+                return lambda entry: self._other(entry).mode & 0o170000 in wanted
             return lambda entry: entry.found.mode & 0o170000 in wanted
-        if name in (
-            "-size",
-            "-mtime",
-            "-mmin",
-            "-ctime",
-            "-cmin",
-            "-atime",
-            "-amin",
-            "-links",
-            "-inum",
-            "-uid",
-            "-gid",
-        ):
+        if name in _NUMBERS:
             return self._number(name, self._argument(name, words))
         if name == "-perm":
             return self._permission(self._argument(name, words))
         if name in ("-user", "-group"):
             return self._owner(name, self._argument(name, words))
-        if name == "-newer":
-            path = self._argument(name, words)
-            try:
-                than = self.p.stat(path).mtime
-            except OSError as exc:
-                self.error(f"{quoted(path)}: {exc.strerror}")
-            return lambda entry: entry.found.mtime > than
+        newer = re.fullmatch(r"-(a|c|)newer|-newer([aBcm])([aBcmt])", name)
+        if newer is not None:
+            return self._newer(newer[1] or newer[2] or "m", newer[3] or "m", name, self._argument(name, words))
+        if name == "-samefile":
+            same = self._referred(self._argument(name, words))
+            return lambda entry: (entry.found.ino, entry.found.dev) == (same.ino, same.dev)
         simple: dict[str, Callable[[_Entry], bool]] = {
             "-empty": self._empty,
             "-true": lambda entry: True,
@@ -219,6 +272,33 @@ class _Find:
         if name in simple:
             return simple[name]
         return self._action(name, words)
+
+    def _referred(self, path: str) -> Stat:
+        """The state of a file that the expression names."""
+        try:
+            return self.p.stat(path) if self.follow else self.p.lstat(path)
+        except OSError as exc:
+            self.error(f"{quoted(path)}: {exc.strerror}")
+            raise AssertionError from None
+
+    def _other(self, entry: _Entry) -> Stat:
+        """For -xtype: a link's target without -L, and the link itself with it."""
+        try:
+            return self.p.lstat(entry.path) if self.follow else self.p.stat(entry.path)
+        except OSError:
+            return entry.found
+
+    def _newer(self, own: str, other: str, name: str, text: str) -> Callable[[_Entry], bool]:
+        if "B" in (own, other):
+            self.error("embedded lab: files of the lab have no birth time")
+        if other == "t":
+            than = moment_of(text, self.p.kernel.now())
+            if than is None:
+                self.error(f"I cannot figure out how to interpret {quoted(text)} as a date or time")
+        else:
+            than = _time_of(self._referred(text), other)
+        assert than is not None
+        return lambda entry: _time_of(entry.found, own) > than
 
     def _pattern(self, name: str, text: str) -> Callable[[_Entry], bool]:
         ignore_case = name.startswith("-i")
@@ -237,6 +317,8 @@ class _Find:
 
     def _number(self, name: str, text: str) -> Callable[[_Entry], bool]:
         match = re.fullmatch(r"([-+]?)(\d{1,18})([bcwkMG]?)", text)
+        if match is None and name == "-size":
+            self.error(f"invalid -size type `{text[-1:]}'")
         if match is None or (match[3] and name != "-size"):
             self.error(f"invalid argument `{text}' to `{name}'")
         assert match is not None
@@ -250,8 +332,10 @@ class _Find:
             simple = {"-links": found.nlink, "-inum": found.ino, "-uid": found.uid, "-gid": found.gid}
             if name in simple:
                 return simple[name]
-            when = {"m": found.mtime, "c": found.ctime, "a": found.atime}[name[1]]
-            age = (self.p.kernel.now() - when) // 1_000_000_000
+            now = self.p.kernel.now()
+            if self.day_start:
+                now += _DAY - now % _DAY
+            age = (now - _time_of(found, name[1])) // 1_000_000_000
             return age // 86_400 if name.endswith("time") else -(-age // 60)
 
         if sign == "+":
@@ -263,7 +347,9 @@ class _Find:
     def _permission(self, text: str) -> Callable[[_Entry], bool]:
         from ekslab.node.userland.files import file_mode
 
-        kind, digits = (text[0], text[1:]) if text[:1] in "-/" else ("", text)
+        kind, digits = (text[0], text[1:]) if text[:1] in ("-", "/") else ("", text)
+        if not re.fullmatch(r"[0-7]{1,4}|[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*", digits):
+            self.error(f"invalid mode {quoted(text)}")
         bits = file_mode(self.p, digits, 0, is_dir=False)
         if kind == "-":
             return lambda entry: entry.found.mode & bits == bits
@@ -272,6 +358,11 @@ class _Find:
         return lambda entry: entry.found.mode & 0o7777 == bits
 
     def _owner(self, name: str, text: str) -> Callable[[_Entry], bool]:
+        database = accounts.PASSWD if name == "-user" else accounts.GROUP
+        known = {fields[0] for fields in accounts.entries(self.p.filesystem, database)}
+        if text not in known and not text.isdecimal():
+            what = "the name of a known user" if name == "-user" else "the name of an existing group"
+            self.error(f"{quoted(text)} is not {what}")
         if name == "-user":
             return lambda entry: text in (self.p.user_name(entry.found.uid), str(entry.found.uid))
         return lambda entry: text in (self.p.group_name(entry.found.gid), str(entry.found.gid))
@@ -311,13 +402,25 @@ class _Find:
                 raise _Quit
 
             return leave
-        if name in ("-exec", "-execdir"):
+        if name == "-fprint":
+            path = self._argument(name, words)
+            try:
+                out = p.open(path, abi.O_WRONLY | abi.O_CREAT | abi.O_TRUNC, 0o666)
+            except OSError as exc:
+                self.error(f"{path}: {exc.strerror}")
+
+            def keep(entry: _Entry) -> bool:
+                p.write(out, f"{entry.path}\n".encode("utf-8", "surrogateescape"))
+                return True
+
+            return keep
+        if name in ("-exec", "-execdir", "-ok"):
             argv: list[str] = []
             while words and words[0] != ";" and not (words[0] == "+" and argv[-1:] == ["{}"]):
                 argv.append(words.pop(0))
             if not words or not argv:
                 self.error(f"missing argument to `{name}'")
-            if words.pop(0) == "+":
+            if words.pop(0) == "+" and name != "-ok":
                 batch: tuple[tuple[str, ...], list[str]] = (tuple(argv[:-1]), [])
                 self.batches.append(batch)
 
@@ -326,10 +429,12 @@ class _Find:
                     return True
 
                 return add
-            return _Run(tuple(argv))
+            return _Run(tuple(argv), name)
         if name == "-printf":
             format = self._argument(name, words)
             return lambda entry: self._printf(entry, format)
+        if name in _LACKED:
+            lacking(p, name)
         if name.startswith("-"):
             self.error(f"unknown predicate `{name}'")
         self.error(f"paths must precede expression: `{name}'")
@@ -346,6 +451,8 @@ class _Find:
         return True
 
     def _delete(self, entry: _Entry) -> bool:
+        if entry.path == ".":
+            return True
         try:
             if entry.found.is_dir:
                 self.p.rmdir(entry.path)
@@ -359,11 +466,18 @@ class _Find:
 
     def _printf(self, entry: _Entry, format: str) -> bool:
         found, p = entry.found, self.p
+        link = p.readlink(entry.path) if found.is_symlink else ""
+        kind = mode_text(found.mode)[0].replace("-", "f")
         values = {
             "p": entry.path,
-            "f": posixpath.basename(entry.path) or "/",
-            "h": posixpath.dirname(entry.path) or ".",
+            "P": entry.path[len(entry.start) :].lstrip("/"),
+            "H": entry.start,
+            "f": posixpath.basename(entry.path.rstrip("/")) or "/",
+            "h": posixpath.dirname(entry.path) or ("." if "/" not in entry.path else ""),
+            "l": link,
             "s": str(found.size),
+            "k": str((found.size + 4095) // 4096 * 4),
+            "b": str((found.size + 4095) // 4096 * 8),
             "m": f"{found.mode & 0o7777:o}",
             "M": mode_text(found.mode),
             "u": p.user_name(found.uid) or str(found.uid),
@@ -373,10 +487,31 @@ class _Find:
             "i": str(found.ino),
             "n": str(found.nlink),
             "d": str(entry.depth),
-            "y": mode_text(found.mode)[0].replace("-", "f"),
+            "D": str(found.dev),
+            "y": kind,
+            "Y": mode_text(self._other(entry).mode)[0].replace("-", "f") if kind == "l" else kind,
             "%": "%",
         }
-        p.stdout.write(re.sub(r"%(.)", lambda match: values.get(match[1], match[0]), unescape(format)))
+        if kind == "l" and not self.p.exists(entry.path):
+            values["Y"] = "N"
+
+        def replace(match: re.Match[str]) -> str:
+            flags, width, letters = match.groups()
+            if letters[0] in "atc":
+                which = {"a": "a", "t": "m", "c": "c"}[letters[0]]
+                text = _ctime(_time_of(found, which))
+            elif letters[0] in "ACT":
+                text = _date_part(_time_of(found, letters[0].lower().replace("t", "m")), letters[1])
+            elif letters in values:
+                text = values[letters]
+            else:
+                return str(match[0])
+            if width:
+                text = text.ljust(int(width)) if "-" in flags else text.rjust(int(width))
+            return text
+
+        # a format's escapes are decoded first, as what a name has isn't
+        p.stdout.write(_DIRECTIVE.sub(replace, unescape(format.replace("\\c", ""))))
         return True
 
     # -- the walk -------------------------------------------------------------------------------------------------
@@ -386,29 +521,56 @@ class _Find:
             kind, inner = tree
             if kind == "not":
                 return not await self.value(inner, entry)
+            if kind == "list":
+                return [await self.value(branch, entry) for branch in inner][-1]
             for branch in inner:
                 result = await self.value(branch, entry)
                 if result == (kind == "or"):
                     return result
             return bool(kind == "and")
         if isinstance(tree, _Run):
-            argv = [word.replace("{}", entry.path) for word in tree.argv]
-            return await run(self.p, argv, "find") == 0
+            here = tree.name == "-execdir"
+            path = f"./{posixpath.basename(entry.path.rstrip('/'))}" if here else entry.path
+            argv = [word.replace("{}", path) for word in tree.argv]
+            if tree.name == "-ok":
+                self.p.stderr.write(f"< {argv[0]} ... {entry.path} > ? ")
+                if not (await answer(self.p)).lower().startswith(b"y"):
+                    return False
+            if not here:
+                return await run(self.p, argv, "find") == 0
+            before = self.p.cwd
+            self.p.chdir(posixpath.dirname(entry.path.rstrip("/")) or ("/" if entry.path[:1] == "/" else "."))
+            try:
+                return await run(self.p, argv, "find") == 0
+            finally:
+                self.p.chdir(before)
         assert callable(tree)
         return bool(tree(entry))
 
-    async def walk(self, path: str, tree: object, depth: int = 0, device: int | None = None) -> None:
+    def _state(self, path: str, depth: int) -> Stat:
+        """A file's state; links are followed with -L, and operands with -H."""
+        if self.follow or (self.follow_operands and not depth):
+            try:
+                return self.p.stat(path)
+            except FileNotFoundError:
+                pass
+        return self.p.lstat(path)
+
+    async def walk(
+        self, path: str, tree: object, depth: int = 0, device: int | None = None, start: str | None = None
+    ) -> None:
         p = self.p
         await p.cooperate()
         if depth > _DEEPEST:
             self.error(f"embedded lab: the lab's find goes {_DEEPEST} directories deep at most")
         try:
-            found = p.lstat(path)
+            found = self._state(path, depth)
         except OSError as exc:
             p.stderr.write(f"find: {quoted(path)}: {exc.strerror}\n")
             self.status = 1
             return
-        entry = _Entry(path, found, depth)
+        start = path if start is None else start
+        entry = _Entry(path, found, depth, start)
         device = found.dev if device is None else device
         if not self.depth_first and depth >= self.min_depth:
             await self.value(tree, entry)
@@ -419,11 +581,21 @@ class _Find:
             and depth < self.max_depth
             and not (self.same_device and found.dev != device)
         ):
-            await self._children(path, tree, depth, device)
+            inode = (found.dev, found.ino)
+            if self.follow and inode in self.inside:
+                p.stderr.write(
+                    f"find: File system loop detected; {quoted(path)} is part of the same file system loop as "
+                    f"{quoted(self.inside[inode])}.\n"
+                )
+                self.status = 1
+                return
+            self.inside[inode] = path
+            await self._children(path, tree, depth, device, start)
+            del self.inside[inode]
         if self.depth_first and depth >= self.min_depth:
             await self.value(tree, entry)
 
-    async def _children(self, path: str, tree: object, depth: int, device: int) -> None:
+    async def _children(self, path: str, tree: object, depth: int, device: int, start: str) -> None:
         p = self.p
         try:
             names = p.listdir(path)
@@ -433,21 +605,25 @@ class _Find:
             return
         for name in names:
             await p.cooperate()
-            await self.walk(posixpath.join(path, name), tree, depth + 1, device)
+            await self.walk(posixpath.join(path, name), tree, depth + 1, device, start)
 
 
 @program("find")
 async def find(p: Process) -> int:
     words = p.argv[1:]
-    while words[:1] and words[0] in ("-P", "-H"):
-        words.pop(0)
-    if words[:1] == ["-L"]:
-        return p.fail("option -L is not simulated in this lab")
+    links = ""
+    while words[:1] and words[0] in ("-P", "-H", "-L", "-O0", "-O1", "-O2", "-O3"):
+        word = words.pop(0)
+        links = links if word.startswith("-O") else word
+    if words[:1] and words[0] in ("--help", "--version", "-help", "-version"):
+        p.print("find (the lab's simulation of GNU find)")
+        return 0
     paths = []
-    while words and not (words[0].startswith("-") and len(words[0]) > 1) and words[0] not in ("!", "(", ")"):
+    while words and not (words[0].startswith("-") and len(words[0]) > 1) and words[0] not in ("!", "(", ")", ","):
         paths.append(words.pop(0))
     p.close(p.open(".", abi.O_RDONLY | abi.O_CLOEXEC))  # where it returns to
     finder = _Find(p)
+    finder.follow, finder.follow_operands = links == "-L", links == "-H"
     tree: object = finder.expression(words) if words else ("and", [])
     if not finder.acts:
 
@@ -487,8 +663,18 @@ async def run(p: Process, argv: list[str], caller: str) -> int:
 async def grep(p: Process) -> int:
     options = parse(
         p,
-        "A:B:C:EFGPabce:f:hHiIlLm:noqrRsvwxyzZU0123456789",
+        "A:B:C:D:d:EFGPabce:f:hHiIlLm:noqrRsTvwxyzZU0123456789",
         {
+            "binary": "U",
+            "byte-offset": "b",
+            "exclude-dir": "exclude-dir=",
+            "initial-tab": "T",
+            "line-buffered": "line-buffered",
+            "no-group-separator": "no-group-separator",
+            "group-separator": "group-separator=",
+            "label": "label=",
+            "null": "Z",
+            "null-data": "z",
             "extended-regexp": "E",
             "fixed-strings": "F",
             "basic-regexp": "G",
@@ -518,14 +704,15 @@ async def grep(p: Process) -> int:
             "context": "C",
             "include": "include=",
             "exclude": "exclude=",
-            "color": "color=",
-            "colour": "color=",
+            "color": "color=?",
+            "colour": "color=?",
         },
         status=2,
+        arguments=_context_number(p.argv[1:]),
     )
-    for letter in "zZb0123456789":
-        if letter in options:
-            return p.fail(f"option -{letter} is not simulated in this lab", 2)
+    for letter in "Dd":
+        if options.values.get(letter, "skip") not in ("skip", "read", "recurse"):
+            return p.fail(f"unknown {'devices' if letter == 'D' else 'directories'} method", 2)
     operands = list(options.operands)
     patterns = [pattern for value in options.all("e") for pattern in value.split("\n")]
     for name in options.all("f"):
@@ -536,10 +723,7 @@ async def grep(p: Process) -> int:
         patterns += listed.removesuffix(b"\n").decode("utf-8", "surrogateescape").split("\n") if listed else []
     if "e" not in options and "f" not in options:
         if not operands:
-            p.stderr.write(
-                f"Usage: {p.argv[0]} [OPTION]... PATTERNS [FILE]...\nTry '{p.argv[0]} --help' for more information.\n"
-            )
-            return 2
+            usage(p, "", 2)
         patterns = operands.pop(0).split("\n")
     kind = options.last("E", "F", "G", "P", default={"egrep": "E", "fgrep": "F"}.get(p.name, "G"))
     ignore_case = "i" in options or "y" in options
@@ -578,6 +762,16 @@ async def grep(p: Process) -> int:
     return 2 if searcher.failed else 0 if searcher.found else 1
 
 
+def _context_number(words: list[str]) -> list[str]:
+    """`-3` means `-C 3`."""
+    out: list[str] = []
+    for index, word in enumerate(words):
+        if word == "--":
+            return [*out, *words[index:]]
+        out.append(f"-C{word[1:]}" if re.fullmatch(r"-[0-9]{1,9}", word) else word)
+    return out
+
+
 class _Grep:
     def __init__(self, p: Process, options: Options, expression: Regex[bytes] | None) -> None:
         self.p = p
@@ -588,13 +782,32 @@ class _Grep:
         self.found = False
         self.failed = False
         self.done = False
-        self.most = int(options.values["m"]) if re.fullmatch(r"[0-9]{1,18}", options.values.get("m", "")) else None
+        most = options.values.get("m", "-1")
+        if not re.fullmatch(r"-?[0-9]{1,18}", most):
+            p.fail("invalid max count")
+            raise ProcessExit(2)
+        self.most = int(most) if int(most) >= 0 else None
         context = options.values.get("C", "0")
-        self.after, self.before = (
-            number(p, options.values.get(letter, context), "invalid context length argument", 2) for letter in "AB"
-        )
+        self.after, self.before = (self._length(options.values.get(letter, context)) for letter in "AB")
+        self.end = b"\0" if "z" in options else b"\n"
+        color = options.values.get("color", "auto" if "color" in options else "never")
+        if color not in ("always", "never", "auto", "yes", "no", "force", "none", "tty", "if-tty"):
+            p.fail(f"unknown color option {quoted(color)}")
+        tty = p.isatty(1) and p.env.get("TERM", "dumb") != "dumb"
+        self.color = color in ("always", "yes", "force") or (color in ("auto", "tty", "if-tty") and tty)
+        self.exclude_dir = [glob(each.rstrip("/")) for each in options.all("exclude-dir")]
         self.include = [glob(each) for each in options.all("include")]
         self.exclude = [glob(each) for each in options.all("exclude")]
+
+    def _length(self, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            self.p.fail(f"{text}: invalid context length argument")
+            raise ProcessExit(2)
+        return int(text)
+
+    def paint(self, text: bytes, colors: bytes) -> bytes:
+        """A text in one of grep's colours."""
+        return b"\x1b[" + colors + b"m\x1b[K" + text + b"\x1b[m\x1b[K" if self.color else text
 
     def complain(self, name: str, why: str) -> None:
         self.failed = True
@@ -622,7 +835,8 @@ class _Grep:
                 self.complain(child, exc.strerror or "")
                 continue
             if found.is_dir:
-                await self.tree(child, given=True)
+                if not any(each.matches(name) for each in self.exclude_dir):
+                    await self.tree(child, given=True)
             elif found.is_file and self._selected(name):
                 await self.file(child)
             if self.done:
@@ -636,25 +850,29 @@ class _Grep:
     async def file(self, name: str) -> None:
         await self.p.cooperate()
         try:
-            await self._search(name, "(standard input)" if name == "-" else name)
+            label = self.options.values.get("label", "(standard input)")
+            await self._search(name, label if name == "-" else name)
         except OSError as exc:
             self.complain(name, exc.strerror or "")
 
     async def _search(self, name: str, shown: str) -> None:
         p, options = self.p, self.options
-        lead = f"{shown}:".encode("utf-8", "surrogateescape") if self.named else b""
+        after = "\0" if "Z" in options else ":"
+        lead = f"{shown}{after}".encode("utf-8", "surrogateescape") if self.named else b""
+        at = 0
         quiet = bool({"q", "c", "l", "L"} & set(options.flags))
         context = _Context(self, shown)
         hits = count = 0
         binary = False
-        async for batch in line_batches(p, name):
-            if not binary and "a" not in options and any(b"\0" in line for line in batch):
+        async for batch in line_batches(p, name, self.end):
+            if not binary and not {"a", "z"} & set(options.flags) and any(b"\0" in line for line in batch):
                 binary = True
                 if "I" in options:
                     return
             out: list[bytes] = []
             for line in batch:
                 count += 1
+                context.at, at = at, at + len(line) + 1
                 if not count & 63:
                     await p.cooperate()
                 match = self._matches(line)
@@ -685,16 +903,16 @@ class _Grep:
             await emit(p, lead + b"%d\n" % hits)
         elif "l" in options or "L" in options:
             if bool(hits) == ("l" in options):
-                p.print(shown)
+                p.stdout.write(shown + ("\0" if "Z" in options else "\n"))
         elif hits and binary:
-            p.print(f"{p.argv[0]}: {shown}: binary file matches")
+            p.fail(f"{shown}: binary file matches")
 
     def _matches(self, line: bytes) -> bool:
         return self.expression is not None and self.expression.search(line) is not None
 
-    def parts(self, line: bytes) -> list[bytes]:
-        """What -o shows of a line."""
-        found: list[bytes] = []
+    def spans(self, line: bytes) -> list[tuple[int, int]]:
+        """Where a line matches."""
+        found: list[tuple[int, int]] = []
         at = 0
         while self.expression is not None and at <= len(line):
             match = self.expression.search(line, at)
@@ -702,7 +920,7 @@ class _Grep:
                 break
             start, end = match.span(self.group)
             if end > start:
-                found.append(line[start:end])
+                found.append((start, end))
             at = end if end > start else max(end, match.span()[1]) + (end == start)
         return found
 
@@ -713,33 +931,56 @@ class _Context:
     def __init__(self, grep: _Grep, shown: str) -> None:
         self.grep = grep
         self.name = shown.encode("utf-8", "surrogateescape")
-        self.before: deque[tuple[int, bytes]] = deque(maxlen=min(grep.before, 100_000))
+        self.before: deque[tuple[int, bytes, int]] = deque(maxlen=min(grep.before, 100_000))
         self.left = 0
         self.last = 0
+        self.at = 0  # where the line begins that is being looked at
 
-    def _show(self, number: int, line: bytes, mark: bytes, out: list[bytes]) -> None:
-        grep = self.grep
-        if self.last and number > self.last + 1 and (grep.before or grep.after):
-            out.append(b"--\n")
+    def _show(self, number: int, line: bytes, mark: bytes, out: list[bytes], at: int) -> None:
+        grep, options = self.grep, self.grep.options
+        if self.last and number > self.last + 1 and (grep.before or grep.after) and "no-group-separator" not in options:
+            out.append(grep.paint(options.values.get("group-separator", "--").encode(), b"36") + b"\n")
         self.last = number
-        prefix = (self.name + mark if grep.named else b"") + (b"%d" % number + mark if "n" in grep.options else b"")
-        if "o" not in grep.options:
-            out.append(prefix + line + b"\n")
-        elif mark == b":":
-            out += [prefix + part + b"\n" for part in grep.parts(line)]
+        divider = grep.paint(mark, b"36")
+        if "o" not in options:
+            shown = line
+            if grep.color and (mark == b":") != ("v" in options):
+                shown, done = b"", 0
+                for start, end in grep.spans(line):
+                    shown += line[done:start] + grep.paint(line[start:end], b"01;31")
+                    done = end
+                shown += line[done:]
+            out.append(self._prefix(number, at, divider) + shown + grep.end)
+        elif mark == b":" and "v" not in options:
+            for start, end in grep.spans(line):
+                prefix = self._prefix(number, at + start, divider)
+                out.append(prefix + grep.paint(line[start:end], b"01;31") + grep.end)
+
+    def _prefix(self, number: int, at: int, divider: bytes) -> bytes:
+        """The name, the line's number and its offset, as they are asked for."""
+        grep, options = self.grep, self.grep.options
+        prefix = b""
+        if grep.named:
+            prefix += grep.paint(self.name, b"35") + (b"\0" if "Z" in options else divider)
+        aligned = "T" in options
+        for letter, value, width in (("n", number, 4 if grep.named else 2), ("b", at, 2)):
+            if letter in options:
+                prefix += grep.paint(b"%*d" % (width if aligned else 0, value), b"32") + divider
+        return prefix + (b"\t" if aligned and prefix else b"")
 
     def hit(self, number: int, line: bytes, out: list[bytes]) -> None:
         while self.before:
-            self._show(*self.before.popleft(), b"-", out)
-        self._show(number, line, b":", out)
+            before, text, at = self.before.popleft()
+            self._show(before, text, b"-", out, at)
+        self._show(number, line, b":", out, self.at)
         self.left = self.grep.after
 
     def other(self, number: int, line: bytes, out: list[bytes]) -> None:
         if self.left > 0:
             self.left -= 1
-            self._show(number, line, b"-", out)
+            self._show(number, line, b"-", out, self.at)
         elif self.grep.before:
-            self.before.append((number, line))
+            self.before.append((number, line, self.at))
 
 
 # -- xargs, which ----------------------------------------------------------------------------------------------------
@@ -810,7 +1051,7 @@ class _Xargs:
         else:
             argv = [*self.command, *items]
         if self.verbose:
-            p.stderr.write(" ".join(argv) + "\n")
+            p.stderr.write(" ".join(quoted_if_needed(word) for word in argv) + "\n")
         result = await run(p, argv, p.argv[0])
         await p.cooperate()
         if result in (126, 127):

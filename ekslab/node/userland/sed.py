@@ -13,7 +13,8 @@ from ekslab.node.patterns import Match, PatternError, Regex, regex
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell.quoting import unescape
-from ekslab.node.userland.options import parse, usage
+from ekslab.node.userland.options import parse
+from ekslab.node.userland.search import run
 from ekslab.node.userland.show import file_chunks, line_batches, whole
 
 
@@ -74,7 +75,8 @@ class _Script:
         for command in self.commands:
             if command.name in "btT" and command.name:
                 if command.text and command.text not in self.labels:
-                    raise self.error(f"can't find label for jump to `{command.text.decode(errors='replace')}'")
+                    self.p.fail(f"can't find label for jump to `{command.text.decode(errors='replace')}'")
+                    raise ProcessExit(4)
                 command.target = self.labels[command.text] if command.text else len(self.commands)
         return self.commands
 
@@ -216,7 +218,7 @@ class _Script:
                 raise self.error('":" lacks a label')
             return
         elif name in "rwRW":
-            if name in "RW":
+            if name == "R":
                 raise self.error(f"the lab's sed doesn't have `{name}'")
             self._skip(" \t")
             end = self.text.find("\n", self.at)
@@ -234,10 +236,19 @@ class _Script:
             self.at = len(self.text) if end < 0 else end
             command.name = "#"
             return
-        elif name in "eFvz":
-            if name != "z":
-                raise self.error(f"the lab's sed doesn't have `{name}'")
-        elif name not in "=dDgGhHnNpPx":
+        elif name == "e":
+            end = self.text.find("\n", self.at)
+            end = len(self.text) if end < 0 else end
+            command.text = _bytes(self.text[self.at : end].strip())
+            self.at = end
+            if not command.text:
+                raise self.error("the lab's sed doesn't have `e' without a command")
+            return
+        elif name == "v":
+            while self.at < len(self.text) and self.text[self.at] not in "\n;}":
+                self.at += 1
+            return
+        elif name not in "=dDFgGhHnNpPxz":
             raise self.error(f"unknown command: `{name}'")
         self._skip(" \t")
         if self.at < len(self.text) and self.text[self.at] not in "\n;}#":
@@ -273,8 +284,16 @@ class _Script:
                 raise self.error("unknown option to `s'")
             flags += self.text[self.at]
             self.at += 1
-        if set("ew") & set(flags):
-            raise self.error("the lab's sed doesn't have the flags `e' and `w' of `s'")
+            if flags[-1] == "w":
+                self._skip(" \t")
+                end = self.text.find("\n", self.at)
+                end = len(self.text) if end < 0 else end
+                command.text = _bytes(self.text[self.at : end])
+                self.at = end
+                if not command.text:
+                    raise self.error("missing filename in r/R/w/W commands")
+        if "e" in flags:
+            raise self.error("the lab's sed doesn't have the flag `e' of `s'")
         command.flags = flags[:200]
         if len("".join(c for c in flags if c.isdigit())) > 9 or "".join(c for c in flags if c.isdigit()) == "0":
             raise self.error("number option to `s' command may not be zero")
@@ -339,9 +358,11 @@ def _replacement(text: str) -> tuple[bytes | int | str, ...]:
 class _Input:
     """Lines of files, one ahead, so that the last is known."""
 
-    def __init__(self, p: Process, names: list[str]) -> None:
+    def __init__(self, p: Process, names: list[str], end: bytes) -> None:
         self.p = p
         self.names = names
+        self.end = end
+        self.name = "-"
         self.status = 0
         self.number = 0
         self._lines = self._read()
@@ -351,8 +372,9 @@ class _Input:
     async def _read(self) -> AsyncIterator[bytes]:
         for name in self.names:
             try:
-                async for batch in line_batches(self.p, name):
+                async for batch in line_batches(self.p, name, self.end):
                     for line in batch:
+                        self.name = name
                         yield line
             except OSError as exc:
                 verb = "couldn't edit" if isinstance(exc, IsADirectoryError) else "can't read"
@@ -417,7 +439,7 @@ class _Editor:
     async def _line(self, space: bytes, source: _Input) -> tuple[bytes | None, int | None]:
         """Runs the script once: what begins the next round (None: the next line), and the status if sed ends here."""
         pc, jumps, changed = 0, 0, False
-        commands = self.commands
+        commands, end = self.commands, source.end
         while pc < len(commands):
             jumps += 1
             if not jumps & 255:
@@ -433,17 +455,19 @@ class _Editor:
                 space, done = self._substituted(command, space)
                 changed = changed or done
                 if done and "p" in command.flags:
-                    self.write(space + b"\n")
+                    self.write(space + end)
+                if done and command.text:
+                    self._to_file(command.text, space)
             elif name in "pP":
-                self.write((space if name == "p" else space.partition(b"\n")[0]) + b"\n")
+                self.write((space if name == "p" else space.partition(end)[0]) + end)
             elif name == "d":
                 return None, None
             elif name == "D":
-                _, newline, rest = space.partition(b"\n")
+                _, newline, rest = space.partition(end)
                 return (rest if newline else None), None
             elif name in "qQ":
                 if name == "q" and not self.quiet:
-                    self.write(space + b"\n")
+                    self.write(space + end)
                 return None, command.target
             elif name in "bt" or name == "T":
                 if name == "b" or changed == (name == "t"):
@@ -453,21 +477,21 @@ class _Editor:
             elif name in "nN":
                 if await source.peek() is None:
                     if not self.quiet:
-                        self.write(space + b"\n")
+                        self.write(space + end)
                     await self._finish_line()
                     return None, source.status
                 if name == "n" and not self.quiet:
-                    self.write(space + b"\n")
+                    self.write(space + end)
                 await self._finish_line()
                 following = await source.take() or b""
-                space = following if name == "n" else space + b"\n" + following
+                space = following if name == "n" else space + end + following
                 self.p.charge(len(following) if name == "N" else 0)
             elif name in "gG":
-                space = self.hold if name == "g" else space + b"\n" + self.hold
+                space = self.hold if name == "g" else space + end + self.hold
                 self._bounded(space)
             elif name in "hH":
                 self.p.charge(-len(self.hold))
-                self.hold = space if name == "h" else self.hold + b"\n" + space
+                self.hold = space if name == "h" else self.hold + end + space
                 self.p.charge(len(self.hold))
             elif name == "x":
                 space, self.hold = self.hold, space
@@ -487,11 +511,16 @@ class _Editor:
                 if command.second is None or not command.inside or command.negated:
                     self.write(command.text)
                 return None, None
-            elif name == "w":
-                self._to_file(command.text, space)
+            elif name in "wW":
+                self._to_file(command.text, space if name == "w" else space.partition(end)[0])
+            elif name == "F":
+                self.write(source.name.encode("utf-8", "surrogateescape") + b"\n")
+            elif name == "e":
+                await self.p.drain(1)
+                await run(self.p, ["sh", "-c", command.text.decode("utf-8", "surrogateescape")], "sed")
         if not self.quiet:
             last = await source.peek() is None
-            self.write(space + (b"" if last and not self.ended else b"\n"))
+            self.write(space + (b"" if last and not self.ended else end))
         return None, None
 
     ended = True
@@ -628,8 +657,11 @@ def _listed(space: bytes) -> bytes:
 async def sed(p: Process) -> int:
     options = parse(
         p,
-        "nEre:f:i::suz",
+        "nEre:f:i::suzb",
         {
+            "binary": "b",
+            "null-data": "z",
+            "posix": "posix",
             "quiet": "n",
             "silent": "n",
             "regexp-extended": "E",
@@ -640,8 +672,7 @@ async def sed(p: Process) -> int:
             "unbuffered": "u",
         },
     )
-    if "z" in options:
-        return p.fail("option -z is not simulated in this lab")
+    end = b"\0" if "z" in options else b"\n"
     operands = list(options.operands)
     scripts = []
     for letter, value in options.given:
@@ -654,7 +685,8 @@ async def sed(p: Process) -> int:
                 return p.fail(f"couldn't open file {value}: {exc.strerror}")
     if not scripts:
         if not operands:
-            usage(p, "no script specified")
+            p.stderr.write("Usage: sed [OPTION]... {script-only-if-no-other-script} [input-file]...\n")
+            return 1
         scripts = [operands.pop(0)]
     text = "\n".join(scripts)
     if text.startswith("#n\n"):
@@ -663,21 +695,21 @@ async def sed(p: Process) -> int:
     quiet = "n" in options
     try:
         if "i" in options:
-            return await _in_place(p, operands, commands, quiet, options.values.get("i", ""))
+            return await _in_place(p, operands, commands, quiet, options.values.get("i", ""), end)
         if "s" in options:
             status = 0
             for name in operands or ["-"]:
-                status = await _edit(p, [name], commands, quiet, 1) or status
+                status = await _edit(p, [name], commands, quiet, 1, end) or status
             return status
-        return await _edit(p, operands or ["-"], commands, quiet, 1)
+        return await _edit(p, operands or ["-"], commands, quiet, 1, end)
     except PatternError as exc:
         return p.fail(str(exc), 4)
 
 
-async def _edit(p: Process, names: list[str], commands: list[_Command], quiet: bool, fd: int) -> int:
-    source = _Input(p, names)
+async def _edit(p: Process, names: list[str], commands: list[_Command], quiet: bool, fd: int, end: bytes) -> int:
+    source = _Input(p, names, end)
     editor = _Editor(p, commands, quiet=quiet, write=lambda data: _write(p, fd, data))
-    editor.ended = await _ends_with_newline(p, names[-1])
+    editor.ended = await _ends_with_newline(p, names[-1], end)
     return await editor.run(source)
 
 
@@ -685,17 +717,19 @@ def _write(p: Process, fd: int, data: bytes) -> None:
     p.write(fd, data)
 
 
-async def _ends_with_newline(p: Process, name: str) -> bool:
+async def _ends_with_newline(p: Process, name: str, end: bytes) -> bool:
     """Whether a file's last line has an end; of a stream it is taken for granted."""
     try:
         inode = p.filesystem.walk(p.absolute(name)).inode if name != "-" else p.descriptor(0).inode
     except OSError:
         return True
     data = getattr(inode, "data", None)
-    return not data or data[-1] == 0x0A
+    return not data or bytes(data[-1:]) == end
 
 
-async def _in_place(p: Process, names: list[str], commands: list[_Command], quiet: bool, backup: str) -> int:
+async def _in_place(
+    p: Process, names: list[str], commands: list[_Command], quiet: bool, backup: str, end: bytes
+) -> int:
     status = 0
     for name in names:
         try:
@@ -706,7 +740,7 @@ async def _in_place(p: Process, names: list[str], commands: list[_Command], quie
                 continue
             temporary = posixpath.join(posixpath.dirname(name), f"sed{suffix(6, name, p.kernel.now())}")
             fd = p.open(temporary, abi.O_RDWR | abi.O_CREAT | abi.O_EXCL, 0o600)
-            status = await _edit(p, [name], commands, quiet, fd) or status
+            status = await _edit(p, [name], commands, quiet, fd, end) or status
             p.close(fd)
             if backup:
                 p.rename(name, backup.replace("*", name) if "*" in backup else name + backup)

@@ -15,7 +15,7 @@ from ekslab.node.inodes import File, Stat
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 from ekslab.node.programs import program
-from ekslab.node.userland.options import Options, number, parse, quoted, quoted_if_needed, usage
+from ekslab.node.userland.options import number, parse, quoted, quoted_if_needed, usage
 
 _CHUNK = 65_536
 _BATCH = 8_192  # for programs that look at every line
@@ -241,213 +241,6 @@ def list_time(nanoseconds: int, now: int) -> str:
     moment = time.gmtime(nanoseconds // 1_000_000_000)
     recent = 0 <= now - nanoseconds < 15_778_476 * 1_000_000_000
     return time.strftime("%b %e %H:%M" if recent else "%b %e  %Y", moment)
-
-
-@program("ls")
-async def ls(p: Process) -> int:
-    options = parse(
-        p,
-        "1aACdFghiklmnopqrRsStTuUxXZ",
-        {
-            "all": "a",
-            "almost-all": "A",
-            "directory": "d",
-            "classify": "F",
-            "human-readable": "h",
-            "inode": "i",
-            "recursive": "R",
-            "reverse": "r",
-            "size": "s",
-            "numeric-uid-gid": "n",
-            "no-group": "G",
-            "full-time": "full-time",
-            "color": "color=",
-        },
-        status=2,
-    )
-    unsupported = set(options.flags) & set("kmquxXZTU")
-    if unsupported:
-        return p.fail(f"option -{sorted(unsupported)[0]} is not simulated in this lab", 2)
-    lister = _Lister(p, options)
-    return await lister.run(options.operands or ["."])
-
-
-class _Lister:
-    def __init__(self, p: Process, options: Options) -> None:
-        self.p = p
-        self.options = options
-        self.long = any(flag in options for flag in ("l", "n", "g", "o", "full-time"))
-        self.status = 0
-        self.printed = False
-        self.named = False
-
-    async def run(self, names: list[str]) -> int:
-        files: list[tuple[str, Stat]] = []
-        directories: list[str] = []
-        for name in names:
-            await self.p.cooperate()
-            try:
-                found = self._stat(name, follow=not self.long)
-                if found.is_symlink and not self.long and self.p.exists(name):
-                    found = self.p.stat(name)
-            except OSError as exc:
-                self.p.fail(f"cannot access {quoted(name)}: {exc.strerror}")
-                self.status = 2
-                continue
-            if found.is_dir and "d" not in self.options:
-                directories.append(name)
-            else:
-                files.append((name, found))
-        if files:
-            await self._show(self._sorted(files), "")
-            self.printed = True
-        for name in sorted(directories):
-            await self._directory(name, titled=len(names) > 1 or "R" in self.options)
-        return self.status
-
-    def _stat(self, path: str, *, follow: bool = False) -> Stat:
-        if follow:
-            try:
-                return self.p.stat(path)
-            except FileNotFoundError:
-                return self.p.lstat(path)
-        return self.p.lstat(path)
-
-    async def _directory(self, path: str, *, titled: bool) -> None:
-        p = self.p
-        await p.cooperate()
-        try:
-            names = p.listdir(path)
-        except OSError as exc:
-            p.fail(f"cannot open directory {quoted(path)}: {exc.strerror}")
-            self.status = 2
-            return
-        if "a" in self.options:
-            names = [".", "..", *names]
-        elif "A" not in self.options:
-            names = [name for name in names if not name.startswith(".")]
-        entries = []
-        for name in names:
-            await p.cooperate()
-            try:
-                entries.append((name, p.lstat(posixpath.join(path, name))))
-            except OSError as exc:
-                p.fail(f"cannot access {quoted(posixpath.join(path, name))}: {exc.strerror}")
-                self.status = max(self.status, 1)
-        entries = self._sorted(entries)
-        if titled:
-            p.stdout.write(("\n" if self.printed else "") + f"{path}:\n")
-        self.printed = True
-        if self.long or "s" in self.options:
-            blocks = sum(
-                (entry.size + 4095) // 4096 * 4 for _, entry in entries if not entry.is_device and not entry.is_symlink
-            )
-            p.print(f"total {human(blocks * 1024) if 'h' in self.options else blocks}")
-        await self._show(entries, path)
-        await p.drain(1)
-        if "R" in self.options:
-            for name, found in entries:
-                if found.is_dir and name not in (".", ".."):
-                    await self._directory(posixpath.join(path, name), titled=True)
-
-    def _sorted(self, entries: list[tuple[str, Stat]]) -> list[tuple[str, Stat]]:
-        if "U" in self.options:
-            return entries
-        ordered = sorted(entries, key=lambda entry: (entry[0].lstrip(".").lower(), entry[0]))
-        if "S" in self.options:
-            ordered.sort(key=lambda entry: -entry[1].size)
-        elif "t" in self.options:
-            ordered.sort(key=lambda entry: -entry[1].mtime)
-        return ordered[::-1] if "r" in self.options else ordered
-
-    async def _show(self, entries: list[tuple[str, Stat]], base: str) -> None:
-        p = self.p
-        names = [self._decorated(name, found) for name, found in entries]
-        if self.long:
-            await self._show_long(entries, names, base)
-            return
-        if "i" in self.options:
-            names = [f"{found.ino} {name}" for (_, found), name in zip(entries, names, strict=True)]
-        if "1" in self.options or (not p.isatty(1) and "C" not in self.options):
-            p.stdout.write("".join(f"{name}\n" for name in names))
-            return
-        width = p.tty.columns if p.tty is not None else 80
-        for line in columns(names, width):
-            p.print(line)
-
-    def _decorated(self, name: str, found: Stat) -> str:
-        shown = quoted_if_needed(name) if self.p.isatty(1) else name
-        if "F" in self.options or "p" in self.options:
-            if found.is_dir:
-                return shown + "/"
-            if "F" in self.options:
-                if found.is_symlink:
-                    return shown + ("" if self.long else "@")
-                if found.is_file and found.mode & 0o111:
-                    return shown + "*"
-        return shown
-
-    async def _show_long(self, entries: list[tuple[str, Stat]], names: list[str], base: str) -> None:
-        p, numeric = self.p, "n" in self.options
-        if entries and not numeric and not self.named:
-            look_up_names(p, "/etc/passwd", "/etc/group")
-            self.named = True
-        rows = []
-        for (name, found), shown in zip(entries, names, strict=True):
-            await p.cooperate()
-            if found.is_symlink:
-                try:
-                    shown += f" -> {p.readlink(posixpath.join(base, name) if base else name)}"
-                except OSError:
-                    shown += " -> ?"
-            size = human(found.size) if "h" in self.options else str(found.size)
-            if found.is_device:
-                size = f"{found.rdev >> 8}, {found.rdev & 0xFF}"
-            when = (
-                f"{full_time(found.mtime)}" if "full-time" in self.options else list_time(found.mtime, p.kernel.now())
-            )
-            owner = str(found.uid) if numeric else p.user_name(found.uid) or str(found.uid)
-            group = str(found.gid) if numeric else p.group_name(found.gid) or str(found.gid)
-            row = [mode_text(found.mode), str(found.nlink), owner, group, size, when, shown]
-            if "i" in self.options:
-                row[0] = f"{found.ino} {row[0]}"
-            if "g" in self.options:
-                del row[2]
-            if "o" in self.options or "G" in self.options:
-                del row[-4]
-            rows.append(row)
-        widths = [max((len(row[index]) for row in rows), default=0) for index in range(len(rows[0]) if rows else 0)]
-        for row in rows:
-            await p.cooperate()
-            cells = []
-            for index, cell in enumerate(row[:-1]):
-                right = index in (1, len(row) - 3)
-                cells.append(cell.rjust(widths[index]) if right else cell.ljust(widths[index]))
-            p.print(" ".join([*cells, row[-1]]))
-
-
-def columns(names: list[str], width: int) -> list[str]:
-    """Names side by side, down the columns first, as ls fills a terminal."""
-    if not names:
-        return []
-    if len(names) > 2000:
-        return names  # that many would take too long to arrange
-    for rows in range(1, len(names) + 1):
-        count = -(-len(names) // rows)
-        chunks = [names[index * rows : (index + 1) * rows] for index in range(count)]
-        widths = [max(len(name) for name in chunk) + 2 for chunk in chunks if chunk]
-        if sum(widths) - 2 <= width or rows == len(names):
-            return [
-                "".join(
-                    chunk[row].ljust(widths[index])
-                    if index < len(chunks) - 1 and len(chunks[index + 1]) > row
-                    else chunk[row]
-                    for index, chunk in enumerate(chunks)
-                    if row < len(chunk)
-                )
-                for row in range(rows)
-            ]
-    return names
 
 
 def full_time(nanoseconds: int) -> str:
@@ -678,16 +471,26 @@ async def wc(p: Process) -> int:
             status = 1
             continue
         rows.append(([counted.values[letter] for letter in wanted], name))
+    width = _count_width(p, options.operands, len(wanted))
     if len(options.operands) > 1:
         rows.append(([sum(row[0][index] for row in rows) for index in range(len(wanted))], "total"))
-    width = max((len(str(value)) for row in rows for value in row[0]), default=1)
-    if len(rows) == 1 and len(wanted) == 1:
-        width = 1
-    elif not options.operands:
-        width = 7
     for values, name in rows:
         p.print(" ".join(str(value).rjust(width) for value in values) + (f" {name}" if name else ""))
     return status
+
+
+def _count_width(p: Process, names: list[str], counts: int) -> int:
+    """How wide wc's columns are: as the sum of the files' sizes, and at least 7 if one isn't a regular file."""
+    if counts == 1 and len(names) < 2:
+        return 1
+    size, least = 0, 1
+    for name in names or ["-"]:
+        try:
+            found = p.fstat(0) if name == "-" else p.stat(name)
+        except OSError:
+            continue
+        size, least = (size + found.size, least) if found.is_file else (size, 7)
+    return max(least, len(str(size)))
 
 
 class _Counts:

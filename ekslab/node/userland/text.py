@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import base64 as _base64
 import hashlib
+import heapq
+import random
 import re
 from collections.abc import AsyncIterator, Callable
-from itertools import pairwise
+from functools import total_ordering
+from itertools import accumulate, pairwise
 from typing import Any
 
 from ekslab.node.kernel import ProcessExit
@@ -17,7 +20,7 @@ from ekslab.node.patterns import PatternError, regex
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.shell.quoting import unescape
-from ekslab.node.userland.options import number, parse, quoted, usage
+from ekslab.node.userland.options import Options, number, parse, quoted, quoted_if_needed, usage
 from ekslab.node.userland.show import chunks, complain, emit, file_chunks, line_batches
 
 _OBJECT = 56  # bytes that a line takes beside its text
@@ -30,16 +33,23 @@ class Input:
         self.p = p
         self.names = names or ["-"]
         self.end = end
+        self.cannot = ""
+        self.sizes: list[int] = []  # lines of each file
         self.status = 0
 
     async def batches(self) -> AsyncIterator[list[bytes]]:
         """Lines without their ends."""
         for name in self.names:
+            self.sizes.append(0)
             try:
                 async for batch in line_batches(self.p, name, self.end):
+                    self.sizes[-1] += len(batch)
                     yield batch
             except OSError as exc:
-                complain(self.p, exc, name)
+                if self.cannot:
+                    self.p.fail(f"{self.cannot}: {quoted_if_needed(name)}: {exc.strerror}")
+                else:
+                    complain(self.p, exc, name)
                 self.status = 1
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -72,8 +82,18 @@ async def emit_lines(p: Process, lines: list[bytes], end: bytes = b"\n") -> None
 async def sort(p: Process) -> int:
     options = parse(
         p,
-        "bdfhnrRsuVcgzk:t:o:S:T:",
+        "bcCdfghimMnrRsuVzk:t:o:S:T:",
         {
+            "check": "c",
+            "dictionary-order": "d",
+            "general-numeric-sort": "g",
+            "ignore-leading-blanks": "b",
+            "ignore-nonprinting": "i",
+            "merge": "m",
+            "month-sort": "M",
+            "parallel": "parallel=",
+            "random-sort": "R",
+            "temporary-directory": "T",
             "reverse": "r",
             "numeric-sort": "n",
             "unique": "u",
@@ -89,26 +109,36 @@ async def sort(p: Process) -> int:
         },
         status=2,
     )
-    for letter in "dRg":
-        if letter in options:
-            return p.fail(f"option -{letter} is not simulated in this lab", 2)
+    separator = options.values.get("t")
+    if separator is not None:
+        separator = "\0" if separator == "\\0" else separator
+        if len(separator.encode()) != 1:
+            return p.fail(f"multi-character tab {quoted(separator)}" if separator else "empty tab", 2)
+    if "c" in options and len(options.operands) > 1:
+        return p.fail(f"extra operand {quoted(options.operands[1])} not allowed with -c", 2)
     source = Input(p, options.operands, end=b"\0" if "z" in options else b"\n")
+    source.cannot = "cannot read"
     lines = await source.held()
     if source.status:
         return 2
-    keys = [
-        _sort_key(p, specification, options.values.get("t"), set(options.flags))
-        for specification in (options.all("k") or [""])
-    ]
+    keys = [_sort_key(p, specification, separator, set(options.flags)) for specification in (options.all("k") or [""])]
 
     def key(line: bytes) -> tuple[Any, ...]:
         return tuple(each(line) for each in keys)
 
-    if "c" in options:
-        disordered = next((b for a, b in pairwise(lines) if key(b) < key(a)), None)
-        name = options.operands[0] if options.operands else "-"
-        return p.fail(f"{name}: disorder: {disordered.decode(errors='replace')}") if disordered is not None else 0
-    ordered = await _sorted(p, lines, key, reverse="r" in options, stable="s" in options or "u" in options)
+    if "c" in options or "C" in options:
+        return _disorder(p, options, lines, key)
+    stable = "s" in options or "u" in options
+    if "m" in options and len(source.sizes) > 1:
+        ends = list(accumulate(source.sizes))
+        parts = [lines[end - size : end] for size, end in zip(source.sizes, ends, strict=True)]
+        ordered = list(
+            heapq.merge(*parts, key=key if stable else lambda line: (key(line), line), reverse="r" in options)
+        )
+    elif "m" in options:
+        ordered = lines
+    else:
+        ordered = await _sorted(p, lines, key, reverse="r" in options, stable=stable)
     if "u" in options:
         kept: list[bytes] = []
         for line in ordered:
@@ -116,10 +146,28 @@ async def sort(p: Process) -> int:
                 kept.append(line)
             await p.cooperate()
         ordered = kept
+    if "R" in options:
+        groups = {line: random.random() for line in set(ordered)}
+        ordered.sort(key=groups.__getitem__)
     if "o" in options.values:
         p.write_bytes(options.values["o"], b"".join(line + source.end for line in ordered))
     else:
         await emit_lines(p, ordered, source.end)
+    return 0
+
+
+def _disorder(p: Process, options: Options, lines: list[bytes], key: Callable[[bytes], Any]) -> int:
+    """`sort -c`: names the first line that is out of order, unless -C is given."""
+    stable = "s" in options or "u" in options
+
+    def full(line: bytes) -> Any:
+        return key(line) if stable else (key(line), line)
+
+    for number_of, (before, line) in enumerate(pairwise(lines), 2):
+        a, b = (full(line), full(before)) if "r" in options else (full(before), full(line))
+        if b < a or ("u" in options and a == b):
+            name = options.operands[0] if options.operands else "-"
+            return 1 if "C" in options else p.fail(f"{name}:{number_of}: disorder: {line.decode(errors='replace')}")
     return 0
 
 
@@ -166,60 +214,141 @@ async def _merged(
     return out + left[i:] + right[j:]
 
 
+_KEY = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?([bdfghiMnrRV]*)(?:,(\d{1,9})(?:\.(\d{1,9}))?([bdfghiMnrRV]*))?")
+
+
 def _sort_key(p: Process, specification: str, separator: str | None, flags: set[str]) -> Callable[[bytes], Any]:
-    match = (
-        re.fullmatch(r"(\d{1,9})(?:\.\d+)?([bfhnrV]*)(?:,(\d{1,9})(?:\.\d+)?([bfhnrV]*))?", specification)
-        if specification
-        else None
-    )
+    match = _KEY.fullmatch(specification) if specification else None
     if specification and match is None:
-        p.fail(f"invalid number at field start: invalid count at start of {quoted(specification)}")
+        if not specification[:1].isdigit():
+            p.fail(f"invalid number at field start: invalid count at start of {quoted(specification)}")
+        else:
+            p.fail(f"stray character in field spec: invalid field specification {quoted(specification)}")
         raise ProcessExit(2)
-    own = set((match[2] or "") + (match[4] or "")) if match is not None else set()
+    if match is not None and int(match[1]) == 0:
+        p.fail(f"field number is zero: invalid field specification {quoted(specification)}")
+        raise ProcessExit(2)
+    own = set((match[3] or "") + (match[6] or "")) if match is not None else set()
     kinds = own or flags
+    blanks = "b" in kinds or (match is not None and "b" in match[3])
+
+    def cut(line: bytes) -> bytes:
+        assert match is not None
+        fields = _fields(line, separator)
+        start = fields[int(match[1]) - 1][0] if int(match[1]) <= len(fields) else len(line)
+        if blanks:
+            start += len(line[start:]) - len(line[start:].lstrip(b" \t"))
+        start += max(int(match[2] or 1) - 1, 0)
+        if not match[4]:
+            return line[start:]
+        begin, end = fields[int(match[4]) - 1] if int(match[4]) <= len(fields) else (len(line), len(line))
+        if match[5] and int(match[5]):
+            end = min(begin + int(match[5]), len(line))
+        return line[start:end]
 
     def key(line: bytes) -> Any:
-        text = line
-        if match is not None:
-            fields = line.split(separator.encode()) if separator else re.findall(rb"\s*\S+", line)
-            end = int(match[3]) if match[3] else len(fields)
-            text = (separator.encode() if separator else b"").join(fields[int(match[1]) - 1 : end])
+        text = line if match is None else cut(line)
         if "b" in kinds:
-            text = text.lstrip()
+            text = text.lstrip(b" \t")
+        if "d" in kinds:
+            text = re.sub(rb"[^A-Za-z0-9 \t]", b"", text)
+        if "i" in kinds:
+            text = re.sub(rb"[^ -~]", b"", text)
         if "f" in kinds:
             text = text.upper()
+        found: Any = text
         if "n" in kinds or "h" in kinds:
-            number = re.match(rb"\s*(-?\d{0,300}(?:\.\d{0,300})?)([KMGTP]?)", text)
+            number = re.match(rb"[ \t]*(-?\d{0,300}(?:\.\d{0,300})?)([KkMGTPEZY]?)", text)
             value = float(number[1]) if number is not None and number[1].strip(b"-.") else 0.0
-            factor = 1024 ** (b" KMGTP".index(number[2]) if number is not None and number[2] and "h" in kinds else 0)
-            value *= factor
-            return -value if "r" in own and "r" not in flags else value
-        if "V" in kinds:
-            return [
+            unit = b" KMGTPEZY".index(number[2].upper()) if number is not None and number[2] and "h" in kinds else 0
+            found = ((value > 0) - (value < 0), unit if value >= 0 else -unit, value) if "h" in kinds else value
+        elif "g" in kinds:
+            number = re.match(rb"[ \t]*([-+]?(?:\d{1,300}\.?\d{0,300}|\.\d{1,300})(?:[eE][-+]?\d{1,3})?)", text)
+            found = (1, float(number[1])) if number is not None else (0, 0.0)
+        elif "M" in kinds:
+            found = _MONTHS.find(text.lstrip()[:3].upper().decode("latin-1")) if len(text.lstrip()) > 2 else -1
+        elif "V" in kinds:
+            found = [
                 (1, int(part), b"") if part.isdigit() and len(part) < 1000 else (0, 0, part)
                 for part in re.split(rb"(\d+)", text)
             ]
-        return text
+        backwards = ("r" in own) if own else False
+        return _Backwards(found) if backwards != ("r" in flags and bool(own)) else found
 
     return key
 
 
+_MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC"
+
+
+def _fields(line: bytes, separator: str | None) -> list[tuple[int, int]]:
+    """Where each field of a line begins and ends; without a separator, a field has the blanks before it."""
+    if separator is None:
+        return [found.span() for found in re.finditer(rb"[ \t]*[^ \t]+|[ \t]+$", line)]
+    spans, at = [], 0
+    for part in line.split(separator.encode()):
+        spans.append((at, at + len(part)))
+        at += len(part) + 1
+    return spans
+
+
+@total_ordering
+class _Backwards:
+    """A key that sorts the other way round."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Backwards) and bool(self.key == other.key)
+
+    def __lt__(self, other: _Backwards) -> bool:
+        return bool(other.key < self.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
 @program("uniq")
 async def uniq(p: Process) -> int:
-    options = parse(p, "cduif:s:w:", {"count": "c", "repeated": "d", "unique": "u", "ignore-case": "i"})
+    options = parse(
+        p,
+        "cdDuif:s:w:",
+        {
+            "count": "c",
+            "repeated": "d",
+            "all-repeated": "D",
+            "unique": "u",
+            "ignore-case": "i",
+            "skip-fields": "f",
+            "skip-chars": "s",
+            "check-chars": "w",
+        },
+    )
+    if len(options.operands) > 2:
+        usage(p, f"extra operand {quoted(options.operands[2])}")
     source = Input(p, options.operands[:1])
     skip = number(p, options.values.get("f", "0"), "invalid number of fields to skip")
+    first = number(p, options.values.get("s", "0"), "invalid number of bytes to skip")
+    most = number(p, options.values.get("w", str(1 << 30)), "invalid number of bytes to compare")
 
     def comparable(line: bytes) -> bytes:
         if skip:
-            line = b" ".join(line.split()[skip:])
+            fields = _fields(line, None)
+            line = line[fields[min(skip, len(fields)) - 1][1] :] if fields else b""
+        line = line[first : first + most]
         return line.lower() if "i" in options else line
 
     def shown(line: bytes, count: int) -> list[bytes]:
         if ("d" in options and count < 2) or ("u" in options and count > 1):
             return []
+        if "D" in options:
+            return alike if count > 1 else []
         return [b"%7d %s" % (count, line) if "c" in options else line]
 
+    alike: list[bytes] = []
     current: bytes | None = None
     count = 0
     async for batch in source.batches():
@@ -227,10 +356,13 @@ async def uniq(p: Process) -> int:
         for line in batch:
             if current is not None and comparable(line) == comparable(current):
                 count += 1
+                if "D" in options:
+                    p.charge(len(line) + _OBJECT)
+                    alike.append(line)
                 continue
             if current is not None:
                 out += shown(current, count)
-            current, count = line, 1
+            current, count, alike = line, 1, [line]
         await emit_lines(p, out)
     if current is not None:
         await emit_lines(p, shown(current, count))
@@ -266,13 +398,11 @@ async def cut(p: Process) -> int:
     ranges = []
     for part in options.values[chosen[0]].split(","):
         match = re.fullmatch(r"(\d{0,9})(-?)(\d{0,9})", part)
-        if match is None or not (match[1] or match[3]) or part == "0":
-            usage(
-                p,
-                f"invalid {'field' if chosen[0] == 'f' else 'byte/character position'} value {quoted(part)}"
-                if part
-                else "fields are numbered from 1",
-            )
+        if match is None or not (match[1] or match[3]) or match[1] == "0":
+            what = "field" if chosen[0] == "f" else "byte/character position"
+            if part in ("", "0") or (match is not None and match[1] == "0"):
+                usage(p, f"{'fields' if what == 'field' else 'byte/character positions'} are numbered from 1")
+            usage(p, "invalid range with no endpoint: -" if part == "-" else f"invalid {what} value {quoted(part)}")
         assert match is not None
         first = int(match[1] or 1)
         last = int(match[3]) if match[3] else 1 << 30 if match[2] else first
@@ -320,6 +450,10 @@ async def tr(p: Process) -> int:
         usage(p, "missing operand")
     if len(options.operands) < 2 and not ("d" in options or "s" in options):
         usage(p, f"missing operand after {quoted(options.operands[0])}\nTwo strings must be given when translating.")
+    most = 1 if "d" in options and "s" not in options else 2
+    if len(options.operands) > most:
+        more = "\nOnly one string may be given when deleting without squeezing repeats." if most == 1 else ""
+        usage(p, f"extra operand {quoted(options.operands[most])}{more}")
     first = _set(p, options.operands[0])
     second = _set(p, options.operands[1]) if len(options.operands) > 1 else b""
     if "c" in options or "C" in options:
@@ -424,13 +558,21 @@ async def paste(p: Process) -> int:
     delimiters = unescape(options.values.get("d", "\t")) or "\0"
     names = options.operands or ["-"]
     marks = [each.encode("utf-8", "surrogateescape").replace(b"\0", b"") for each in delimiters]
-    columns = []
-    for name in names:
+    columns: list[list[bytes]] = []
+    for index, name in enumerate(names):
         await p.cooperate()
+        if name == "-" and "-" in names[:index] and "s" not in options:
+            columns.append([])
+            continue
         source = Input(p, [name])
         columns.append(await source.held())
         if source.status:
             return 1
+    shared = [index for index, name in enumerate(names) if name == "-"] if "s" not in options else []
+    if len(shared) > 1:  # each takes a line of standard input in its turn
+        lines = columns[shared[0]]
+        for turn, index in enumerate(shared):
+            columns[index] = lines[turn :: len(shared)]
     if "s" not in options:
         longest = max(map(len, columns))
         columns = [[column[row] if row < len(column) else b"" for column in columns] for row in range(longest)]
@@ -654,24 +796,60 @@ async def _check(p: Process, source: Input, *, quiet: bool) -> int:
 
 @program("comm")
 async def comm(p: Process) -> int:
-    options = parse(p, "123")
+    options = parse(
+        p,
+        "123",
+        {
+            "check-order": "check-order",
+            "nocheck-order": "nocheck-order",
+            "output-delimiter": "output=",
+            "total": "total",
+        },
+    )
+    if len(options.operands) > 2:
+        usage(p, f"extra operand {quoted(options.operands[2])}")
     if len(options.operands) != 2:
         usage(p, "missing operand" if not options.operands else f"missing operand after {quoted(options.operands[0])}")
     sides = [await Input(p, [name]).held() for name in options.operands]
     left, right = sides
     i = j = 0
-    lead2 = b"" if "1" in options else b"\t"
-    lead3 = lead2 + (b"" if "2" in options else b"\t")
+    gap = options.values.get("output", "\t").encode()
+    lead2 = b"" if "1" in options else gap
+    lead3 = lead2 + (b"" if "2" in options else gap)
+    totals = [0, 0, 0]
+    disordered = [False, False]
+    unpaired = False
+
+    def follows(side: int, at: int) -> None:
+        lines = sides[side]
+        at = min(at, len(lines) - 1)
+        if "nocheck-order" in options or disordered[side] or at < 1 or lines[at - 1] <= lines[at]:
+            return
+        if "check-order" in options or unpaired:
+            disordered[side] = True
+            p.fail(f"file {side + 1} is not in sorted order")
+            if "check-order" in options:
+                raise ProcessExit(1)
+
     while i < len(left) or j < len(right):
         if j >= len(right) or (i < len(left) and left[i] < right[j]):
             row, i = (b"" if "1" in options else left[i] + b"\n"), i + 1
+            totals[0], unpaired = totals[0] + 1, True
+            follows(0, i)
         elif i >= len(left) or right[j] < left[i]:
             row, j = (b"" if "2" in options else lead2 + right[j] + b"\n"), j + 1
+            totals[1], unpaired = totals[1] + 1, True
+            follows(1, j)
         else:
             row, i, j = (b"" if "3" in options else lead3 + left[i] + b"\n"), i + 1, j + 1
+            totals[2] += 1
+            follows(0, i)
+            follows(1, j)
         await emit(p, row)
         await p.cooperate()
-    return 0
+    if "total" in options:
+        await emit(p, gap.join([*(str(total).encode() for total in totals), b"total\n"]))
+    return p.fail("input is not in sorted order") if any(disordered) else 0
 
 
 # -- awk --------------------------------------------------------------------------------------------------------------

@@ -102,6 +102,31 @@ def test_alerts_are_chosen(labkit: Callable[..., str], group: Any, shell: Callab
     assert commands("--priority", "warning") == []
 
 
+@pytest.mark.usefixtures("logged")
+@pytest.mark.parametrize("arguments", [(), ("--rule", "Other"), ("--until", "1h"), ("--priority", "warning")])
+def test_insights_reads_the_same_alerts_and_says_what_that_costs(
+    labkit: Callable[..., str], arguments: tuple[str, ...]
+) -> None:
+    window = ("--since", "3h", "--format", "jsonl", *arguments)
+    assert sorted(labkit("--by", "insights", *window).splitlines()) == sorted(labkit(*window).splitlines())
+    said = CliRunner().invoke(alerts, ["--by", "insights", *window]).stderr
+    assert said.startswith("Insights scans about 0.000 GB for this window: less than 0.01 US dollars")
+
+
+@pytest.mark.usefixtures("logged", "labkit")
+def test_insights_isn_t_asked_for_what_costs_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.cli.alerts._MOST_DOLLARS", -1.0)
+    result = CliRunner().invoke(main, ["alerts", "--by", "insights"])
+    assert result.exit_code == 1
+    assert "What to do: Ask for less (--since, --until), or leave --by insights out." in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--follow",), ("--limit", "3")])
+def test_insights_reads_a_whole_window(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, ["alerts", "--by", "insights", *arguments])
+    assert (result.exit_code, "leave --follow and --limit out" in result.stderr) == (2, True)
+
+
 @pytest.mark.usefixtures("logged", "labkit")
 def test_a_similar_rule_is_named_where_there_is_none_of_the_name() -> None:
     result = CliRunner().invoke(alerts, ["--rule", "terminal shell"], catch_exceptions=False)

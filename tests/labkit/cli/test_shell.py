@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from ekslab import client
 from ekslab.state import Endpoints
+from labkit.cli import main
 from labkit.lab import Lab
 from labkit.waiting import poll
 from tests.terminals import Terminal
@@ -306,3 +308,25 @@ def test_on_eks_it_names_the_cluster() -> None:
     assert (
         said == "This is pod web-1 on cluster prod: commands here run in the pod, not on your computer. Ctrl-D leaves."
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("aply",), "'apply'"),
+        (("shel",), "'shell'"),
+        (("attack", "rum"), "'run'"),
+        (("rules", "chek"), "'check'"),
+        (("alerts", "--sinse", "1h"), "'--since'"),
+        (("run", "--onyl", "03"), "'--only'"),
+    ],
+)
+def test_what_is_spelled_like_a_word_that_is_there_names_it(typed: tuple[str, ...], meant: str) -> None:
+    result = CliRunner().invoke(main, typed)
+    assert result.exit_code == 2
+    assert f"Did you mean {meant}" in result.stderr
+    assert result.stderr.count("Did you mean") == 1
+
+
+def test_what_is_like_no_other_word_names_none() -> None:
+    assert "Did you mean" not in CliRunner().invoke(main, ["xyzzy"]).stderr
