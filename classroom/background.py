@@ -29,7 +29,7 @@ def running(target: Target) -> int | None:
     try:
         with path.open() as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # several may ask at once
             except BlockingIOError:
                 return int(lock.read() or 0) or None
             if (pid := int(lock.read() or 0)) > 0:
@@ -41,13 +41,25 @@ def running(target: Target) -> int | None:
 
 def start(target: Target) -> int:
     """Starts the gate unless it runs; its pid. What it prints is in `gate.log`, in the class's folder."""
-    known = running(target)
-    if known is not None:
-        return known
     path = _lock(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock, log(target).open("ab") as output:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with path.open("a") as lock, log(target).open("ab") as output:
+
+        def known_or_locked() -> int | None:
+            if (known := running(target)) is not None:
+                return known
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # another asks at this moment, or starts one
+                return None
+            return 0
+
+        known = poll(known_or_locked, "the gate's file", _SECONDS)
+        if known is None:
+            raise LabError("Another command is starting the gate.", hint="Run this again when that is done.")
+        if known:
+            return known
+        lock.truncate(0)
         gate = subprocess.Popen(
             [sys.executable, "-m", "labkit.cli", "class", "gate"],
             stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 
+from classroom.attendees import STEP
 from classroom.rules import Checked, Worker
 from labkit.alerts.falco_rules import ATTENDEES, LOADED, default_rules, listing
 from labkit.errors import LabError, StepError, TargetError
@@ -62,9 +63,11 @@ def run(
 ) -> None:
     """Works as the gate until `stop()` is true, or Ctrl-C. `say` is called with a line about each thing that is done.
 
+    It ends by itself with its class: when that is no longer in the ledger (`labkit down`) and the cluster is away.
     Raises `StepError` if another gate is running, and what kept it from working for `_PATIENCE` seconds.
     """
     gate = Gate(target, say)
+    known = bool(target.ledger.records(STEP))  # a ledger that was lost says nothing
     gate.take_over()
     publish(target)
     worked, told = time.monotonic(), ""
@@ -78,6 +81,9 @@ def run(
                 worked, told = time.monotonic(), ""
             except (KubernetesError, TargetError) as error:
                 # The cluster is away for a while, or an object was changed or deleted meanwhile.
+                if known and not target.ledger.records(STEP):
+                    say("The class has ended, and so does the gate.")
+                    return
                 if time.monotonic() - worked > _PATIENCE:
                     raise
                 if error.message != told:

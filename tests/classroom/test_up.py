@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -212,6 +213,27 @@ def test_the_gate_in_the_background_is_known_to_have_ended_however_it_ended(lab:
     os.kill(pid, signal.SIGKILL)
     lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=10)
     assert not background.stop(lab.target)
+
+
+def test_those_who_ask_at_once_about_a_gate_that_has_ended_all_see_that(lab: Lab) -> None:
+    lock = attendees.folder(lab.target) / "gate.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text("1")  # left by one that has ended
+    with lock.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)  # as one who asks
+        assert background.running(lab.target) is None
+    assert lock.read_text() == "1"
+
+
+def test_with_the_lab_the_gate_ends(new_lab: Callable[..., Endpoints], workshop: Path) -> None:
+    lab = Lab.connect(home=new_lab().home, root=workshop)
+    up(lab.target, ["01"])
+    background.start(lab.target)
+    lab.wait_until(lambda: lab.kube.get("ConfigMap", "falco-loaded", "falco"), "the gate to work", timeout=20)
+    environment = {"LABKIT_HOME": str(lab.settings.home), "LABKIT_ROOT": str(workshop)}
+    assert CliRunner().invoke(main, ["down"], env=environment).output == "Stopped.\n"
+    lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=10)
+    assert "The class has ended, and so does the gate." in background.log(lab.target).read_text()
 
 
 def test_what_a_class_works_with_is_not_torn_down_under_it(labkit: Callable[..., Result], standing: Lab) -> None:
