@@ -70,6 +70,7 @@ def run(
     known = bool(target.ledger.records(STEP))  # a ledger that was lost says nothing
     gate.take_over()
     publish(target)
+    say(f"The gate is open: it watches ConfigMaps {RULES} in namespaces attendee-*.")
     worked, told = time.monotonic(), ""
     try:
         while not stop():
@@ -158,7 +159,6 @@ class Gate:
                 hint="Leave it, or end that one first; one that was killed elsewhere is given up after half a minute.",
             )
         self.beat()
-        self._say(f"The gate is open: it watches ConfigMaps {RULES} in namespaces attendee-*.")
 
     def beat(self) -> None:
         """Says again that it is there, every few seconds."""

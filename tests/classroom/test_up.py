@@ -229,11 +229,12 @@ def test_with_the_lab_the_gate_ends(new_lab: Callable[..., Endpoints], workshop:
     lab = Lab.connect(home=new_lab().home, root=workshop)
     up(lab.target, ["01"])
     background.start(lab.target)
-    lab.wait_until(lambda: lab.kube.get("ConfigMap", "falco-loaded", "falco"), "the gate to work", timeout=20)
+    log = background.log(lab.target)
+    lab.wait_until(lambda: "The gate is open" in log.read_text() or None, "the gate to open", timeout=20)
     environment = {"LABKIT_HOME": str(lab.settings.home), "LABKIT_ROOT": str(workshop)}
     assert CliRunner().invoke(main, ["down"], env=environment).output == "Stopped.\n"
     lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=10)
-    assert "The class has ended, and so does the gate." in background.log(lab.target).read_text()
+    assert "The class has ended, and so does the gate." in log.read_text()
 
 
 def test_what_a_class_works_with_is_not_torn_down_under_it(labkit: Callable[..., Result], standing: Lab) -> None:
