@@ -37,6 +37,15 @@ def test_an_expected_failure() -> None:
     assert False
 """
 
+COLLECTED = """
+import gc
+
+def test_garbage_is_looked_for_in_what_is_new() -> None:
+    assert gc.isenabled()
+    found = sum(len(gc.get_objects(number)) for number in range(3))
+    assert gc.get_freeze_count() > 5 * found
+"""
+
 
 def _run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Runs a test file in a folder that has the project's conftest."""
@@ -67,3 +76,20 @@ def test_a_worker_that_breaks_fails_the_run(tmp_path: Path) -> None:
     done = _run(tmp_path, BROKEN, "-n1")
     assert "ZeroDivisionError" in done.stdout, done.stdout
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
+def test_what_was_collected_is_left_out_of_collections_of_garbage(tmp_path: Path, workers: str) -> None:
+    done = _run(tmp_path, COLLECTED, workers)
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def test_workers_share_the_rewriting_of_assertions(tmp_path: Path) -> None:
+    for name in ("tests/more/test_one.py", "tests/more/test_two.py", "tests/test_three.py", "tests/other.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("def test_the_message() -> None:\n    assert [1] == [2]\n")
+    done = _run(tmp_path, "", "-n2", "--ignore=tests/more")  # not collected: rewritten all the same
+    assert "At index 0 diff: 1 != 2" in done.stdout, done.stdout
+    assert sorted(file.name.partition(".")[0] for file in tmp_path.glob("tests/**/*pytest*.pyc")) == [
+        *("test_one", "test_three", "test_two"),
+    ]
