@@ -79,6 +79,16 @@ _NAMED = {
 }
 
 
+# Words for a parameter that is called otherwise in another verb, in the command line or in pandas.
+_ALIKE = ({"start", "since", "after", "begin"}, {"end", "until", "before"}, {"limit", "n", "head", "count", "max"})
+
+
+def alike(name: str, names: Iterable[str]) -> str:
+    """`Did you mean 'start'? ` for another word for one of `names`, else what `near` says."""
+    others = [other for words in _ALIKE if name in words for other in names if other in words]
+    return f"Did you mean {others[0]!r}? " if others else near(name, names)
+
+
 def near(name: object, names: Iterable[str], *, cutoff: float = 0.5) -> str:
     """`Did you mean 'a' or 'b'? ` with the most similar of `names`; empty if none is. Case doesn't matter."""
     by_lower = {known.lower(): known for known in names}
@@ -180,7 +190,7 @@ def _checked(function: Callable[..., Any], label: str) -> Callable[..., Any]:
             takes = f"It takes {', '.join(names)}." if names else "It takes nothing."
             raise LabError(
                 f"{label}() can't be called like this: {said}.",
-                hint=f"{near(unknown, names) if unknown is not None else ''}{takes}",
+                hint=f"{alike(unknown, names) if unknown is not None else ''}{takes}",
             ) from None
         for name, value in bound.arguments.items():
             parameter = parameters[name]

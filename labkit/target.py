@@ -15,7 +15,7 @@ from labkit.ledger import Ledger
 from labkit.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Target:
     """What steps, attacks and waits work with; the same on every target. `labkit.connect.connect` makes it."""
 
@@ -26,6 +26,10 @@ class Target:
     ledger: Ledger
     record: Callable[[str], AbstractContextManager[list[str]]]
     """Records the system calls of a namespace's containers as lines of JSON. Raises `TargetError` if it can't."""
+
+    def __repr__(self) -> str:
+        s = self.settings
+        return f"Target {s.target}: cluster {s.cluster}, {self.aws!r}, {self.kube!r}"
 
     @cached_property
     def cluster(self) -> dict[str, Any]:

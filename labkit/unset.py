@@ -1,6 +1,7 @@
-"""Says which cell of a chapter to run when a cell uses a name that none has set yet, instead of a traceback.
+"""Says what to do, instead of a traceback, when a cell uses a name that isn't there.
 
-That happens when a kernel was restarted, a chapter is begun in the middle, or cells are run out of order.
+A chapter's names aren't set when a kernel was restarted, a chapter is begun in the middle, or cells are run out of
+order. An object of the workshop's, or a client of boto3, that lacks an attribute has one that is spelt much like it.
 `labkit lab` loads it into the kernels of its JupyterLab as an extension of IPython, `Lab.connect` into any other's.
 """
 
@@ -11,18 +12,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+from labkit.calls import near, short_repr
 from labkit.errors import LabError
 from labkit.settings import workshop_root
 from labkit.workbook import chapters, defining_cell
 
 _COPY = re.compile(r"\d\d-[a-z-]+\.ipynb$")  # also of `until-2026-02-03-101112-03-default-rules.ipynb`
+_FEW = 30  # names that are listed
 _RUN_ABOVE = "Choose *Run*, *Run All Above Selected Cell* in the menu, then run this cell again."
 
 
 def load_ipython_extension(shell: Any) -> None:
     """Makes a shell of IPython say it. Without effect if the shell treats exceptions in a way of its own already."""
     if not shell.custom_exceptions:
-        shell.set_custom_exc((NameError,), _show)
+        shell.set_custom_exc((NameError, AttributeError), _show)
     if "rule" not in shell.magics_manager.magics["cell"]:  # `Lab.connect` brings the real one
         shell.register_magic_function(_rule, "cell", "rule")
 
@@ -32,16 +35,37 @@ def _rule(line: str, cell: str) -> None:
     raise LabError("`%%rule` isn't there yet: this chapter's first cells haven't been run.", hint=_RUN_ABOVE)
 
 
-def _show(shell: Any, kind: type[NameError], error: NameError, trace: Any, tb_offset: int | None = None) -> None:
-    said, last = None, trace
-    while last and last.tb_next:
-        last = last.tb_next
-    if last and last.tb_frame.f_globals is shell.user_ns:  # not in a function of a library
+def _show(shell: Any, kind: type[Exception], error: Exception, trace: Any, tb_offset: int | None = None) -> None:
+    said = None
+    if isinstance(error, AttributeError):
+        said = None if isinstance(error, LabError) else meant(error)
+    elif isinstance(error, NameError) and _in_a_cell(shell, trace):
         said = what_to_do(notebook(shell.user_ns), error.name or "", connected="lab" in shell.user_ns)
     if said is None:
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
     else:
         shell._showtraceback(kind, error, said)
+
+
+def _in_a_cell(shell: Any, trace: Any) -> bool:
+    """Whether an error comes from a cell's own code, not from a function of a library."""
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals is shell.user_ns
+
+
+def meant(error: AttributeError) -> list[str] | None:
+    """Two lines about an attribute that an object of the workshop's or a boto3 client lacks; None for other objects."""
+    of = error.obj
+    if type(of).__module__.partition(".")[0] not in ("labkit", "falcorules", "botocore"):
+        return None
+    has = [name for name in dir(of) if not name.startswith("_")]
+    all_of_them = f"It has {', '.join(has)}."
+    tab = "Type the name, a dot and Tab for all that it has."
+    return [
+        f"{type(of).__name__} has no {short_repr(error.name)}.",
+        f"  What to do: {near(error.name, has)}{tab if len(has) > _FEW else all_of_them}",
+    ]
 
 
 def notebook(variables: dict[str, Any]) -> Path | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -201,7 +201,16 @@ class Catalogue(AsTable, tuple[Attack, ...]):
     __slots__ = ()
 
     def of(self, *tiers: TierName | Literal["control"]) -> Catalogue:
-        """Those whose rules are of some tiers; `control` stands for the commands that must not alert."""
+        """Those whose rules are of some tiers; `control` stands for the commands that must not alert.
+
+        Raises `LabError` for a tier that there isn't.
+        """
+        known = (*get_args(TierName), "control")
+        for tier in tiers:
+            if tier not in known:
+                raise LabError(
+                    f"There is no tier {short_repr(tier)}.", hint=f"{near(tier, known)}There are: {', '.join(known)}."
+                )
         return Catalogue(attack for attack in self if (attack.tier or "control") in tiers)
 
     @property

@@ -47,11 +47,18 @@ class FalcoAccessor:
             )
         self._df = frame
 
+    def __repr__(self) -> str:
+        offered = ", ".join(f"{name}()" for name in dir(type(self)) if not name.startswith("_"))
+        return f"{counted(len(self._df), 'alert')}. There are {offered}."
+
     def card(self, row: int = -1) -> Alert:
         """One alert as a card: of the row at a position, from the end if negative (default: the last one)."""
         if not -len(self._df) <= row < len(self._df):
             raise LabError(
-                f"There is no row {row}: these are {counted(len(self._df), 'alert')}.", hint="The first row is 0."
+                f"There is no row {row}: the frame has {counted(len(self._df), 'alert')}.",
+                hint="The first row is 0."
+                if len(self._df)
+                else "Read more alerts: lab.alerts() gives those of an hour.",
             )
         return card(self._df.iloc[row])
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from labkit.alerts.arrival import wait_for_log
 from labkit.calls import near, short_repr
 from labkit.errors import AlertTimeoutError
 from labkit.exercises import fluent_bit_role, pipeline_faults
-from labkit.exercises.exercise import Wrong, exercise
+from labkit.exercises.exercise import Wrong, exercise, keyed
 from labkit.target import Target
 from labkit.waiting import poll
 
@@ -38,11 +37,11 @@ LINKS = {
 def what_it_may_do(target: Target, predicted: Any) -> str:
     """`predicted`: for each of `fluent_bit_role.CALLS` whether the role can do it."""
     calls = fluent_bit_role.CALLS
-    if not isinstance(predicted, Mapping) or set(predicted) != set(calls):
-        raise Wrong(f"It has to say something of each of these, and of nothing else: {', '.join(calls)}.")
+    keyed(predicted, calls)
     unclear = [name for name, may in predicted.items() if not isinstance(may, bool)]
     if unclear:
-        raise Wrong(f"It has to be `True` or `False` for each. For “{unclear[0]}” it isn't.")
+        given = short_repr(predicted[unclear[0]])
+        raise Wrong(f"It has to be `True` or `False` for each. For “{unclear[0]}” it is `{given}`.")
     if target.settings.attendee:  # the class shares the role, and no attendee may assume it
         refused: dict[str, str] | None = fluent_bit_role.as_the_policy_says()
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.calls import near, short_repr
 from labkit.errors import StepError
-from labkit.exercises.exercise import Wrong, exercise
+from labkit.exercises.exercise import Wrong, exercise, keyed
 from labkit.target import Target
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
 )
 def other_values(target: Target, predicted: Any) -> str:
     """`predicted`: one of `OUTCOMES` for each of `CHANGES`. It is tried with the running Falco's configuration."""
-    if not isinstance(predicted, Mapping) or set(predicted) != set(CHANGES):
-        raise Wrong(f"It has to say something of each of these, and of nothing else: {', '.join(CHANGES)}.")
+    keyed(predicted, CHANGES)
     said = {name: " ".join(text.lower().split()) for name, text in predicted.items() if isinstance(text, str)}
     for name, text in predicted.items():
         if said.get(name) not in OUTCOMES:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.calls import short_repr
 from labkit.exercises import recorded_day
-from labkit.exercises.exercise import Wrong, exercise
+from labkit.exercises.exercise import Wrong, exercise, keyed
 from labkit.show import counted
 from labkit.target import Target
 
@@ -51,8 +51,7 @@ _DISGUISED = {
 def intruder(target: Target, answer: Any) -> str:
     """`answer`: a dict of the pod, the time of the first alert, where the shell's connection leads, the program that
     was left behind, and the second pod."""
-    if not isinstance(answer, dict) or set(answer) != set(_KEYS):
-        raise Wrong(f"It has to be a dict with the keys {', '.join(f'`{key}`' for key in _KEYS)}.")
+    keyed(answer, _KEYS)
     texts = [key for key in _KEYS if key != "first_alert"]
     if odd := next((key for key in texts if not isinstance(answer[key], str)), ""):
         raise Wrong(f"`{odd}` has to be text; it is `{short_repr(answer[odd])}`.")

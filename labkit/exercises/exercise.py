@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,21 @@ _registered: dict[str, Exercise] = {}
 
 class Wrong(Exception):
     """An answer isn't right. The message says what about it, without giving the answer away."""
+
+
+def keyed(answer: Any, keys: Collection[str]) -> None:
+    """Raises `Wrong` unless an answer is a mapping with these keys and no others."""
+    if not isinstance(answer, Mapping):
+        raise Wrong(
+            f"It has to be a dict, as the cell above began with: {{{', '.join(f'{key!r}: ...' for key in keys)}}}. "
+            f"It is `{short_repr(answer)}`."
+        )
+    for key in answer:
+        if key not in keys:
+            name = key if isinstance(key, str) else short_repr(key)
+            raise Wrong(f"Nothing was asked of `{name}`. {near(key, keys)}The keys are: {', '.join(keys)}.")
+    if missing := [key for key in keys if key not in answer]:
+        raise Wrong(f"It says nothing of {', '.join(f'`{key}`' for key in missing)}.")
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,8 @@ def find(name: str) -> Exercise:
     known = exercises()
     if name in known:
         return known[name]
-    hint = f"{near(name, known)}There are: {', '.join(known)}."
+    of_chapter = [one for one in known if str(name).strip().zfill(2) == one[:2]]
+    hint = f"{near(name, known) if not of_chapter else ''}There are: {', '.join(of_chapter or known)}."
     raise LabError(f"There is no exercise {short_repr(name)}.", hint=hint)
 
 
@@ -74,7 +90,7 @@ def check(target: Target, name: str, *answers: Any) -> Feedback:
     exercise = find(name)
     progress = Progress(target.settings)
     if any(map(_untouched, answers)):
-        todo = "Fill in what is `...` in the cell above, run it, and then this one."
+        todo = f"Fill in what is `...` in the cell above, run it, and then this one.{_blank(answers)}"
         raise stop(Feedback("your turn", f"Your turn: {exercise.task}", todo), hint=_help(progress, name))
     try:
         said = exercise.check(target, *answers)
@@ -112,6 +128,16 @@ def _help(progress: Progress, name: str) -> str:
     taken = progress.hints(name)
     words = ("for a hint", "for another hint")[taken] if taken < 2 else "for a solution"
     return f'Change your answer and run it again, or run `lab.hint("{name}")` {words}.'
+
+
+def _blank(answers: Iterable[Any]) -> str:
+    """Which keys have no answer yet, if others have one."""
+    for answer in answers:
+        if isinstance(answer, Mapping):
+            blank = [f"`{key}`" for key, value in answer.items() if _untouched(value)]
+            if 0 < len(blank) < len(answer):
+                return f" Nothing stands at {', '.join(blank)} yet."
+    return ""
 
 
 def _untouched(answer: Any) -> bool:

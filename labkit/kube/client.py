@@ -78,6 +78,11 @@ class Client:
         self._gone_since = 0.0
         self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
 
+    def __repr__(self) -> str:
+        return (
+            f"Kubernetes by {self.kubeconfig or 'the kubeconfig'}{f', context {self.context}' if self.context else ''}"
+        )
+
     @cached_property
     def client(self) -> Any:
         """The official client's `ApiClient`, for `kubernetes.client.CoreV1Api(lab.kube.client)` and the like."""

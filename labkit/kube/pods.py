@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labkit.kube.client import Client
+from labkit.calls import near
+from labkit.kube.client import Client, KubernetesError
 from labkit.kube.objects import Object, Objects, is_ready
 from labkit.kube.rollout import Problem, pod_problems
 from labkit.show import AsTable, Table, counted
@@ -18,6 +19,8 @@ class Pods(AsTable):
     namespace: str
     items: Objects
     problems: Sequence[Problem]
+    note: str = ""
+    """Why there are none."""
 
     @property
     def ready(self) -> bool:
@@ -31,7 +34,9 @@ class Pods(AsTable):
         rows = tuple(self._row(pod) for pod in self.items)
         width = 6 if any(row[5] for row in rows) else 5
         columns = ("pod", "node", "ready", "phase", "restarts", "why")[:width]
-        return Table(f"{counted(len(rows), 'pod')} in {self.namespace}", columns, tuple(row[:width] for row in rows))
+        return Table(
+            f"{counted(len(rows), 'pod')} in {self.namespace}{self.note}", columns, tuple(row[:width] for row in rows)
+        )
 
     def _row(self, pod: Object) -> tuple[str, ...]:
         meta, status = pod["metadata"], pod.get("status", {})
@@ -51,4 +56,14 @@ class Pods(AsTable):
 def pods(client: Client, namespace: str, labels: str = "") -> Pods:
     """The pods of a namespace that a label selector selects (default: all)."""
     found = sorted(client.list("Pod", namespace, labels=labels), key=lambda pod: str(pod["metadata"]["name"]))
-    return Pods(namespace, found, [problem for pod in found for problem in pod_problems(client, pod, crashed=True)])
+    problems = [problem for pod in found for problem in pod_problems(client, pod, crashed=True)]
+    return Pods(namespace, found, problems, "" if found else _note(client, namespace))
+
+
+def _note(client: Client, namespace: str) -> str:
+    """Empty if the namespace exists, or can't be asked for."""
+    try:
+        there = [str(one["metadata"]["name"]) for one in client.list("Namespace")]
+    except KubernetesError:  # an attendee of a class may not list them
+        return ""
+    return "" if namespace in there else f": there is no such namespace. {near(namespace, there)}".rstrip()

@@ -67,8 +67,11 @@ def incident(df: pd.DataFrame, number: int = 1, gap: Any = "5m") -> pd.DataFrame
     """
     table, group = _incidents(df, gap)
     if not 1 <= number <= len(table):
-        there = f"There are {counted(len(table), 'incident')}, numbered from 1." if len(table) else "There is none."
-        raise LabError(f"There is no incident {number}.", hint=there)
+        there = f"the frame has {counted(len(table), 'incident')}"
+        hint = (
+            "The first is 1; df.falco.incidents() lists them." if len(table) else "Read more alerts, or a longer time."
+        )
+        raise LabError(f"There is no incident {number}: {there}.", hint=hint)
     alerts: pd.DataFrame = df[group == number].sort_values("time", kind="stable")
     return alerts
 

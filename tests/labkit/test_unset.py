@@ -95,3 +95,22 @@ def test_every_check_and_checkpoint_can_be_run_before_its_cells(chapter: Path) -
     assert names - {"all", "any", "len", "set"} >= {"lab"}
     for name in names - {"all", "any", "len", "set", "outcome", "o", "w"}:
         assert unset.what_to_do(chapter, name, connected=True), name
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("from labkit import attacks\nattacks.catalogue().stabel", "Catalogue has no 'stabel'"),
+        (
+            "import labkit.show\nlabkit.show.Table('', (), ()).txt",
+            "Table has no 'txt'.\n  What to do: Did you mean 'text' or",
+        ),
+        (
+            "import boto3\nboto3.client('logs', 'us-east-1').describe_log_group()",
+            "CloudWatchLogs has no 'describe_log_group'.\n  What to do: Did you mean 'describe_log_groups'",
+        ),
+        ("import falcorules\nfalcorules.Engine.lod", "Traceback"),  # a class, as Python says it
+    ],
+)
+def test_an_attribute_that_is_misspelt(shell: Shell, source: str, told: str) -> None:
+    assert told in said(shell, source)

@@ -25,7 +25,7 @@ def test_one_alert_is_a_card(captured: pd.DataFrame) -> None:
     assert isinstance(first, Alert)
     assert first["rule"] == captured["rule"].iloc[0]
     assert captured.falco.card()["time"] == captured["time"].iloc[-1]
-    with pytest.raises(LabError, match="no row 60: these are 60 alerts"):
+    with pytest.raises(LabError, match="no row 60: the frame has 60 alerts"):
         captured.falco.card(60)
     with pytest.raises(LabError, match="whole number"):
         captured.falco.card("0")

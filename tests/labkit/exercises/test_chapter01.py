@@ -41,9 +41,11 @@ def said(lab: Lab, exercise: str, answer: Any) -> str:
         ({**RIGHT, "create a stream in it": False}, "5 of 6 .* You rule out something that the policy lists"),
         (dict.fromkeys(RIGHT, True), "2 of 6 .* doesn't list.* in the list"),
         (dict.fromkeys(RIGHT, False), "4 of 6 .* You rule out"),
-        (dict.fromkeys(RIGHT, "yes"), "`True` or `False` for each. For “write lines to the log group”"),
-        ({"write": True}, "something of each of these, and of nothing else: write lines to the log group, "),
-        ([True, False], "something of each of these"),
+        (dict.fromkeys(RIGHT, "yes"), "`True` or `False` for each. For “write lines to the log group” it is `'yes'`"),
+        ({"write": True}, "Nothing was asked of `write`. Did you mean .*The keys are: write lines to the log group, "),
+        (dict(list(RIGHT.items())[:4]), "It says nothing of `create the log group`, `write to another log group`"),
+        (RIGHT | {"delete a stream": ...}, "Nothing stands at `delete a stream` yet"),
+        ([True, False], r"has to be a dict, .*'create a stream in it': .*It is `\[True, False\]`"),
     ],
 )
 def test_a_wrong_prediction_is_told_where_to_look(lab: Lab, answer: Any, told: str) -> None:

@@ -48,7 +48,10 @@ def said(lab: Lab, answer: Any) -> str:
         (dict.fromkeys(CHANGES, "one alert"), "1 of 5 is right. Think again about `falco.json_output: false`"),
         ({"tty: false": "an alert"}, "`tty: false` it is `'an alert'`, which is none .*Did you mean .*There are: one"),
         ({"tty: false": True}, "`tty: false` it is `True`, which is none of the outcomes. There are: one alert"),
-        ({"tty": "late"}, "something of each of these, and of nothing else: falco.json_output: false"),
+        (
+            {"tty": "late"},
+            "Nothing was asked of `tty`. Did you mean .tty: false.*The keys are: falco.json_output: false",
+        ),
     ],
 )
 def test_a_wrong_prediction_is_told_where_to_look(lab: Lab, answer: Any, told: str) -> None:
@@ -58,7 +61,7 @@ def test_a_wrong_prediction_is_told_where_to_look(lab: Lab, answer: Any, told: s
 
 @pytest.mark.parametrize("answer", ["late", ["one alert"] * 5, 3])
 def test_an_answer_of_another_form_is_told_the_form(lab: Lab, answer: Any) -> None:
-    assert "something of each of these" in said(lab, answer)
+    assert "has to be a dict, as the cell above began with: {'falco.json_output: false': ..." in said(lab, answer)
 
 
 def test_a_right_prediction_is_told_what_becomes_of_each(lab: Lab) -> None:

@@ -123,8 +123,8 @@ def test_wrong_answers_are_told_what_is_wrong_with_them(
         (right | {"moved_to": right["pod"]}, "is where it began"),
         (right | {"moved_to": other(day, "config-sync-", right["moved_to"])}, "`moved_to`: `config-sync-"),
         (right | {"shell_to": 3}, "`shell_to` has to be text; it is `3`"),
-        (right | {"more": "x"}, "a dict with the keys"),
-        ("nginx", "a dict with the keys"),
+        (right | {"more": "x"}, "Nothing was asked of `more`. "),
+        ("nginx", "It has to be a dict, as the cell above began with: {'pod': ..., "),
     ]
     for answer, said in wrong:
         with pytest.raises(NotYet) as caught:

@@ -117,10 +117,10 @@ def test_a_gap_that_is_no_duration_is_refused(make: Any, gap: Any) -> None:
 
 
 def test_an_incident_that_is_not_there(make: Any, empty: pd.DataFrame) -> None:
-    with pytest.raises(LabError, match="no incident 2") as refused:
+    with pytest.raises(LabError, match="no incident 2: the frame has 1 incident") as refused:
         incident(make(alert("01:00")), 2)
-    assert "1 incident, numbered from 1" in str(refused.value.hint)
-    with pytest.raises(LabError, match="no incident 1"):
+    assert "The first is 1" in str(refused.value.hint)
+    with pytest.raises(LabError, match="no incident 1: the frame has 0 incidents"):
         incident(empty)
 
 
