@@ -14,7 +14,7 @@ from labkit.connect import end_noise
 from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
 from labkit.provision.preflight.chapters import numbers
-from labkit.provision.steps import STEPS, TeardownError, applying, undo_all
+from labkit.provision.steps import STEPS, TeardownError, applying, plan_undo, undo_all
 
 _STEPS = f"Steps: {', '.join(STEPS.ORDER)}."
 
@@ -68,8 +68,11 @@ def policy(name: str) -> None:
 
 @click.command(epilog=_STEPS)
 @click.argument("steps", nargs=-1, metavar="[STEP]...", type=Name(STEPS.ORDER))
-def teardown(steps: tuple[str, ...]) -> None:
+@click.option("--yes", is_flag=True, help="Don't ask first.")
+def teardown(steps: tuple[str, ...], yes: bool) -> None:
     """Take away what the lab made: STEPS, or everything; what was there before stays.
+
+    On a real account (LABKIT_TARGET=eks) it shows first what it will take away, and asks.
 
     Goes on past what can't be taken away, and exits 1 with what is left and why.
     """
@@ -78,10 +81,17 @@ def teardown(steps: tuple[str, ...]) -> None:
     except NoLabError as error:
         click.echo(f"Nothing to take down: {error.message}")
         return
+    chosen = [step for step in STEPS if not steps or step.name in steps]
+    if target.settings.target == "eks" and not yes:
+        planned = plan_undo(target, chosen)
+        click.echo(repr(planned))
+        if not planned.rows:
+            return
+        click.confirm("Go on?", abort=True)
     if not steps:
         end_noise(target)
     try:
-        click.echo(repr(undo_all(target, [step for step in STEPS if not steps or step.name in steps])))
+        click.echo(repr(undo_all(target, chosen)))
     except TeardownError as error:
         click.echo(repr(error.done))
         raise

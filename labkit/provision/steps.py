@@ -246,8 +246,6 @@ class Step:
 
     def _undo_part(self, target: Target, part: Part, silent: dict[str, str], last: bool) -> Change:
         service = part.service
-        known = target.ledger.find(self.name, part.kind, part.name)
-        why = ""
         try:
             if service in silent:
                 raise LabError(silent[service])
@@ -255,9 +253,9 @@ class Step:
                 found, state = part.look(target)
                 if not state:
                     action = "absent"
-                elif isinstance(part, SharedPart):
-                    return Change("kept", part.kind, part.name, _SHARED)
-                elif not (known.made if known is not None and not known.begun else part.is_owned(target, found)):
+                elif (fate := self._fate(target, part, found)).why:
+                    return fate
+                elif fate.action == "kept":
                     action = "kept"
                 elif why := part.in_use(target):
                     return Change("kept", part.kind, part.name, why)  # and still the lab's, to be taken away later
@@ -280,6 +278,36 @@ class Step:
                 if (record.kind, record.name) == (part.kind, part.name):
                     target.ledger.forget(*record.key)
         return Change(action, part.kind, part.name)
+
+    def _fate(self, target: Target, part: Part, found: Any) -> Change:
+        """What undoing does with a part that is there, by whose it is: `removed` or `kept`."""
+        if isinstance(part, SharedPart):
+            return Change("kept", part.kind, part.name, _SHARED)
+        known = target.ledger.find(self.name, part.kind, part.name)
+        made = known.made if known is not None and not known.begun else part.is_owned(target, found)
+        return Change("removed" if made else "kept", part.kind, part.name)
+
+    def plan_undo(self, target: Target) -> list[Change]:
+        """What `undo` does with each part that is there, in its order. What can't be looked at is `left`, with why."""
+        changes: list[Change] = []
+        try:
+            with translated_errors(target.aws.hint):
+                try:
+                    parts = self.parts(target)
+                except NoClusterError:
+                    parts = self.without_cluster(target)
+        except LabError as error:
+            return [Change("left", "step", self.name, _reason(error))]
+        for part in reversed(parts):
+            try:
+                with translated_errors(target.aws.hint):
+                    found, state = part.look(target)
+                    changes += [self._fate(target, part, found)] if state else []
+            except NoClusterError:
+                continue
+            except LabError as error:
+                changes.append(Change("left", part.kind, part.name, _reason(error)))
+        return changes
 
     def status(self, target: Target) -> StepStatus:
         """The state of each part."""
@@ -370,6 +398,16 @@ def with_lost(target: Target, result: StepResult, names: Sequence[str]) -> StepR
             why = f'{gone[0]}{others}: no longer there. lab.apply("{step.name}") puts back what is missing.'
             lost.append(Change("lost", "step", step.name, why))
     return replace(result, lost=tuple(lost))
+
+
+def plan_undo(target: Target, steps: Iterable[Step]) -> Table:
+    """What `undo_all` takes away, keeps, or can't look at, without doing it; a row each, none if there is nothing."""
+    with target.helm.reading_once():
+        changes = [change for step in list(steps)[::-1] for change in step.plan_undo(target)]
+    rows = {(change.kind, change.name): change for change in changes}  # a namespace may be several steps'
+    cluster = target.settings.context or target.settings.cluster
+    title = f"To take down in account {target.aws.identity.account_id} and cluster {cluster}"
+    return table_of(title if rows else "Nothing to take down", rows.values())
 
 
 def undo_all(target: Target, steps: Iterable[Step]) -> Table:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from ekslab.state import Endpoints
 from labkit import Lab
 from labkit.aws import Aws
+from labkit.cli import main
 from labkit.errors import TargetError
 from labkit.kube import KubernetesError
 
@@ -54,6 +56,29 @@ def test_aws_credentials_alone_find_the_cluster_and_enter_it(
     lab.undo("nginx")
     lab.undo("falco")
     assert lab.audit().clean
+
+
+def test_teardown_of_an_account_shows_what_goes_and_asks(
+    endpoint: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lab = endpoint()
+    lab.apply("log-group")
+    environment = {"LABKIT_TARGET": "eks", "LABKIT_HOME": str(tmp_path / "home"), "LABKIT_ROOT": str(lab.settings.root)}
+    teardown = lambda *words, **kw: CliRunner().invoke(main, ["teardown", *words], env=environment, **kw)  # noqa: E731
+    for answer in ("n\n", ""):
+        asked = teardown(input=answer)
+        assert asked.exit_code == 130
+        assert asked.output.splitlines()[:2] == [
+            "To take down in account 111122223333 and cluster falco-workshop",
+            "  removed  log group  falco",
+        ]
+        assert "Go on? [y/N]" in asked.output
+    assert lab.apply("log-group").action == "unchanged"
+    assert "Go on?" not in (unasked := teardown("log-group", "--yes")).output
+    assert unasked.exit_code == 0
+    assert teardown().output == "Nothing to take down\n"  # and nothing is asked
+    lab.apply("log-group")
+    assert "Taken down\n  removed  log group  falco" in teardown("log-group", input="y\n").output
 
 
 def test_the_ledger_belongs_to_one_account_region_and_cluster(endpoint: Callable[..., Lab]) -> None:
