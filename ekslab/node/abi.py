@@ -202,6 +202,7 @@ def signal_name(number: int) -> str:
 
 SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD = 1, 2, 3, 9, 13, 15, 17
 # Without a handler, these don't end a process. Stopping a process isn't simulated.
+STOPPING_SIGNALS = frozenset(SIGNALS[name] for name in ("STOP", "TSTP", "TTIN", "TTOU"))
 HARMLESS_SIGNALS = frozenset(SIGNALS[name] for name in ("CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"))
 
 S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFIFO, S_IFSOCK = (

@@ -123,6 +123,11 @@ class Task(Credentials, DescriptorTable):
         self.ran: float | None = None
         self._held = 0
         self._filled: OpenFile | None = None
+        self.stopped = 0
+        """The signal that stopped the process; 0 while it runs."""
+        self._pending: list[int] = []  # signals that a stopped process gets when it goes on
+        self._changed = asyncio.Event()
+        self._resumed = asyncio.Event()
         self._exited = asyncio.Event()
         kernel.processes[self.pid] = self
 
@@ -273,12 +278,19 @@ class Task(Credentials, DescriptorTable):
         )
         self.kernel.forget(self)
         self._exited.set()
+        self._changed.set()
 
     async def exited(self) -> int:
         """Waits for the process to end and returns its exit status."""
         await self._exited.wait()
         assert self.status is not None
         return self.status
+
+    async def exited_or_stopped(self) -> None:
+        """Waits for the process to end or to be stopped, as waitpid does with WUNTRACED."""
+        while self.alive and not self.stopped:
+            self._changed.clear()
+            await self._changed.wait()
 
     def abandon(self) -> None:
         """Gives up a process whose program couldn't be started."""
@@ -289,6 +301,18 @@ class Task(Credentials, DescriptorTable):
     def signal(self, number: int) -> None:
         """Delivers a signal: runs its handler, or ends the process."""
         if not self.alive:
+            return
+        if number == abi.SIGNALS["CONT"] and self.stopped:
+            self.stopped = 0
+            self._resumed.set()
+            for pending in self._pending:
+                self.signal(pending)
+            self._pending.clear()
+        if number in abi.STOPPING_SIGNALS and (number == abi.SIGNALS["STOP"] or number not in self.signal_handlers):
+            self._stop(number)
+            return
+        if self.stopped and number not in (abi.SIGKILL, abi.SIGNALS["CONT"]):
+            self._pending = [*self._pending[-63:], number]
             return
         if number != abi.SIGKILL and number in self.signal_handlers:
             handler = self.signal_handlers[number]
@@ -304,6 +328,19 @@ class Task(Credentials, DescriptorTable):
             self.task.cancel()
         else:
             raise ProcessExit(128 + number)
+
+    def _stop(self, number: int) -> None:
+        """Stops the process until SIGCONT; the terminal's signals don't stop what no shell waits for."""
+        parent = self.group_leader.parent
+        orphaned = parent is None or parent.session_leader is not self.session_leader
+        if not self.stopped and (number == abi.SIGNALS["STOP"] or not orphaned):
+            self.stopped = number
+            self._resumed.clear()
+            self._changed.set()
+
+    async def _held_back(self) -> None:
+        while self.stopped:
+            await self._resumed.wait()
 
     # -- memory and turns: see `turns.Owner` -------------------------------------------------------------------------
 
@@ -337,6 +374,8 @@ class Task(Credentials, DescriptorTable):
         self._filled = file
 
     def room(self) -> Coroutine[Any, Any, object] | None:
+        if self.stopped:
+            return self._held_back()
         file, self._filled = self._filled, None
         return file.drain() if file is not None and file.full else None
 
@@ -355,7 +394,7 @@ class Task(Credentials, DescriptorTable):
 
     async def cooperate(self) -> None:
         """Lets other programs run if this one has had its turn. Calls that wait do this by themselves."""
-        if self.kernel.turns.spent():
+        if self.stopped or self.kernel.turns.spent():
             await asyncio.sleep(0)
 
 

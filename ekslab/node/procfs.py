@@ -185,7 +185,8 @@ def _stat_line(process: Task, inside: bool) -> str:
     pid, ppid = _numbers(process, inside)
     tty = process.tty.device if process.tty is not None else 0
     ticks = (process.started_at - process.kernel.boot_time) // 10_000_000
-    return f"{pid} ({process.name}) S {ppid} {pid} {pid} {tty} -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0\n"
+    state = "T" if process.stopped else "S"
+    return f"{pid} ({process.name}) {state} {ppid} {pid} {pid} {tty} -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0\n"
 
 
 def _status(process: Task, inside: bool) -> str:
@@ -194,8 +195,9 @@ def _status(process: Task, inside: bool) -> str:
     bound = sum(1 << bit for bit, name in enumerate(abi.CAPABILITIES) if name in process.bounding_capabilities)
     groups = " ".join(str(group) for group in process.groups)
     sealed = process.container is not None and process.container.spec.no_new_privileges
+    state = "T (stopped)" if process.stopped else "S (sleeping)"
     return (
-        f"Name:\t{process.name}\nUmask:\t{process.umask:04o}\nState:\tS (sleeping)\n"
+        f"Name:\t{process.name}\nUmask:\t{process.umask:04o}\nState:\t{state}\n"
         f"Tgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\n"
         f"PPid:\t{ppid}\nTracerPid:\t0\nUid:\t{process.uid}\t{process.euid}\t{process.euid}\t{process.euid}\n"
         f"Gid:\t{process.gid}\t{process.egid}\t{process.egid}\t{process.egid}\nFDSize:\t64\nGroups:\t{groups} \n"

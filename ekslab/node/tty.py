@@ -12,8 +12,18 @@ from ekslab.node.abi import error
 from ekslab.node.descriptors import OpenFile
 from ekslab.node.inodes import Inode
 
-_INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = 0x03, 0x1C, 0x04, 0x7F, 0x08, 0x15, 0x17
-_EDITING = frozenset((_INTERRUPT, _QUIT, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE))
+_INTERRUPT, _QUIT, _SUSPEND, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE = (
+    0x03,
+    0x1C,
+    0x1A,
+    0x04,
+    0x7F,
+    0x08,
+    0x15,
+    0x17,
+)
+_SIGNALS = {_INTERRUPT: abi.SIGINT, _QUIT: abi.SIGQUIT, _SUSPEND: abi.SIGNALS["TSTP"]}
+_EDITING = frozenset((*_SIGNALS, _END, _ERASE, _ERASE_BS, _KILL, _WORD_ERASE))
 _MOST = 64 * 1024
 """Most bytes that wait to be read, and most of one line. A faster client waits; a longer line is cut."""
 
@@ -78,12 +88,12 @@ class Tty:
                 self._wake.set()
             return
         for byte in data:
-            if byte in (_INTERRUPT, _QUIT):
+            if byte in _SIGNALS:
                 if self.echo:
-                    self._show(b"^C" if byte == _INTERRUPT else b"^\\")
+                    self._show(bytes([0x5E, byte + 0x40]))  # ^C, ^\, ^Z
                 self._line.clear()
                 self._echo()
-                self.signal(abi.SIGINT if byte == _INTERRUPT else abi.SIGQUIT)
+                self.signal(_SIGNALS[byte])
             elif byte == _END:
                 self._ready.append(bytes(self._line))
                 self._line.clear()
@@ -109,7 +119,9 @@ class Tty:
                     self._wake.set()
 
     def _raw_input(self, data: bytes) -> None:
-        before, *after = data.split(bytes([_INTERRUPT]))
+        for _ in range(data.count(_SUSPEND)):
+            self.signal(_SIGNALS[_SUSPEND])
+        before, *after = data.replace(bytes([_SUSPEND]), b"").split(bytes([_INTERRUPT]))
         for _ in after:
             self.signal(abi.SIGINT)
         kept = (after[-1] if after else before).replace(b"\r", b"\n")

@@ -11,6 +11,7 @@ from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 from ekslab.node.shell.errors import ExpansionError, Interrupted, ShellSyntaxError
 from ekslab.node.shell.interpreter import Shell
+from ekslab.node.shell.programs import KEPT_SIGNALS
 from ekslab.node.shell.readline import LineEditor
 
 _MOST_HISTORY = 500  # lines that are read from the history file
@@ -22,7 +23,8 @@ async def interactive(shell: Shell) -> int:
     process, tty = shell.process, shell.process.tty
     shell.interactive = shell.prompts = True
     process.on_signal(abi.SIGQUIT, None)
-    process.on_signal(abi.SIGTERM, None)
+    for number in KEPT_SIGNALS[2:]:
+        process.on_signal(number, None)
 
     def interrupt() -> None:
         shell.interrupted = True
@@ -41,6 +43,10 @@ async def interactive(shell: Shell) -> int:
     except ProcessExit as exc:
         return exc.status
     finally:
+        for job in shell.jobs.values():
+            if job.stopped:  # nothing is left that could let them go on
+                for number in (abi.SIGHUP, abi.SIGNALS["CONT"]):
+                    process.kernel.signal_group(job.process.group_leader.pid, number)
         if shell.bash:
             _save_history(shell, history[known if len(history) >= known else 0 :])
 
@@ -97,6 +103,8 @@ async def _loop(shell: Shell, editor: LineEditor | None, history: list[str]) -> 
                 pending = ""
                 continue
             process.stderr.write("exit\n" if shell.bash else "\n")
+            if shell.stays():
+                continue
             return shell.status
         if shell.bash and "!" in line and not pending:
             expanded = _history_expanded(shell, line)
@@ -118,6 +126,7 @@ async def _loop(shell: Shell, editor: LineEditor | None, history: list[str]) -> 
             history.append(pending.rstrip("\n"))
             pending, shell.status = "", 2
             continue
+        shell.warned = shell.warned and _is_exit(pending)
         if pending.strip():
             history.append(pending.rstrip("\n"))
         pending = ""
@@ -144,7 +153,7 @@ def _tell_of_jobs(shell: Shell) -> None:
         if not job.process.alive:
             status = job.process.status or 0
             state = "Done" if not status else {143: "Terminated", 137: "Killed"}.get(status, f"Exit {status}")
-            shell.process.stderr.write(f"[{number}]{'+' if number == last else '-'}  {state:<23} {job.text}\n")
+            shell.process.stderr.write(f"[{number}]{'+' if number == last else '-'}  {state:<24}{job.text}\n")
             del shell.jobs[number]
 
 

@@ -29,7 +29,7 @@ from ekslab.node.shell.errors import (
     ShellSyntaxError,
     TooDeep,
 )
-from ekslab.node.shell.programs import Programs
+from ekslab.node.shell.programs import KEPT_SIGNALS, Programs
 from ekslab.node.shell.quoting import traced
 from ekslab.node.shell.reading import Reading
 from ekslab.node.shell.redirections import message
@@ -102,6 +102,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
                 self._background(item)
                 self.status = 0
             else:
+                self.text = item.text
                 self.status = await self._and_or(item, tail=tail and index == len(sequence.items) - 1)
         return self.status
 
@@ -150,7 +151,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
 
         child = self._fork(main, new_group=self.interactive)
         if self.interactive:
-            for signal in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
+            for signal in KEPT_SIGNALS:
                 child.default_signal(signal)  # now: it may be killed before it has begun
         else:
             child.on_signal(abi.SIGINT, None)

@@ -17,6 +17,8 @@ from ekslab.node.shell.redirections import Redirections, message
 from ekslab.node.shell.syntax import Redirect
 from ekslab.node.syscalls.processes import Executable
 
+KEPT_SIGNALS = (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM, *(abi.SIGNALS[name] for name in ("TSTP", "TTIN", "TTOU")))
+"""What doesn't end or stop an interactive shell, and what it starts gets back."""
 _LONGEST_ARGUMENT = 131_072  # bytes, the kernel's limit
 _MOST_ARGUMENTS = 2_097_152  # bytes of all arguments and the environment
 
@@ -64,6 +66,11 @@ class Programs(Redirections):
         if tty is not None:
             tty.foreground = children[0].group_leader.pid
         try:
+            if tty is not None:
+                for child in children:
+                    await child.exited_or_stopped()
+                    if child.stopped:
+                        return self._suspended(children)
             statuses = [await self.process.wait(child) for child in children]
         finally:
             if tty is not None:
@@ -72,10 +79,16 @@ class Programs(Redirections):
             raise Interrupted  # Ctrl-C also ends the list or loop that the program is in
         return statuses
 
+    def _suspended(self, children: Sequence[Process]) -> list[int]:
+        """Keeps a pipeline that Ctrl-Z has stopped as a job; its status."""
+        number = self.add_job(children[-1], self.text, children)
+        self.process.stderr.write(f"\n[{number}]+  {'Stopped':<24}{self.text}\n")
+        return [128 + (child.stopped or abi.SIGNALS["TSTP"]) for child in children]
+
     def in_child(self, child: Process) -> Self:
         """The state of a subshell."""
         if self.interactive:
-            for number in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
+            for number in KEPT_SIGNALS:
                 child.default_signal(number)
         for value in self.variables.values():
             value.shared = True
@@ -224,7 +237,7 @@ class Programs(Redirections):
                 for fd in [fd for fd in child.fds if fd >= 10 and fd not in pipes and fd in self._own_copies]:
                     child.close(fd)
                 if self.interactive:
-                    for number in (abi.SIGINT, abi.SIGQUIT, abi.SIGTERM):
+                    for number in KEPT_SIGNALS:
                         child.default_signal(number)
                 return await shell._replace(child, words, assignments)
 

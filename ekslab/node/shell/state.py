@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ekslab.node.process import Process
 from ekslab.node.shell.arithmetic import evaluate
@@ -16,12 +16,17 @@ from ekslab.node.shell.variables import Value, array
 
 
 class Job:
-    """A process in the background, and the text that started it."""
+    """A process in the background or stopped, the others of its pipeline, and the text that started it."""
 
-    def __init__(self, process: Process, text: str) -> None:
+    def __init__(self, process: Process, text: str, processes: Iterable[Process] = ()) -> None:
         self.process = process
+        self.processes = [*processes] or [process]
         self.text = text
         self.told = False
+
+    @property
+    def stopped(self) -> bool:
+        return any(process.alive and process.stopped for process in self.processes)
 
 
 class State(ABC):
@@ -43,6 +48,8 @@ class State(ABC):
         self.status = 0
         self.last_background: Process | None = None
         self.jobs: dict[int, Job] = {}
+        self.text = ""  # the command that runs now, as it was typed
+        self.warned = False  # that there are stopped jobs
         self.interactive = False
         self.prompts = False  # interactive, or a subshell of a shell that is: messages have no line numbers
         self.interrupted = False
@@ -365,15 +372,24 @@ class State(ABC):
 
     # -- jobs and signals ---------------------------------------------------------------------------------------------
 
-    def add_job(self, child: Process, text: str) -> int:
-        self.last_background = child
+    def add_job(self, child: Process, text: str, processes: Iterable[Process] = ()) -> int:
+        if not processes:
+            self.last_background = child
         if len(self.jobs) > 32 and not self.interactive:
             # A script may start thousands of them; those that have ended are only kept for `wait`.
             for number in [number for number, job in self.jobs.items() if not job.process.alive][:-16]:
                 del self.jobs[number]
         number = max(self.jobs, default=0) + 1
-        self.jobs[number] = Job(child, text)
+        self.jobs[number] = Job(child, text, processes)
         return number
+
+    def stays(self) -> bool:
+        """Whether a shell that should exit stays for its stopped jobs: it says so once."""
+        if self.warned or not self.interactive or not any(job.stopped for job in self.jobs.values()):
+            return False
+        self.warned = True
+        self.process.stderr.write(f"{'There are' if self.bash else 'You have'} stopped jobs.\n")
+        return True
 
     def job(self, word: str) -> int | None:
         """The number of the job that `%1`, `%+`, `%-`, `%text` or a process's number means."""

@@ -49,7 +49,7 @@ _COLUMNS: dict[str, tuple[str, int, Callable[[Process, Task], object]]] = {
     "comm": ("COMMAND", -15, lambda v, p: p.name),
     "cmd": ("CMD", -27, lambda v, p: " ".join(p.argv)),
     "args": ("COMMAND", -27, lambda v, p: " ".join(p.argv)),
-    "stat": ("STAT", -4, lambda v, p: "S"),
+    "stat": ("STAT", -4, lambda v, p: "T" if v.stopped else "S"),
     "pgid": ("PGID", 7, lambda v, p: p.group_leader.vpid),
     "sid": ("SID", 7, lambda v, p: p.session_leader.vpid),
     "stime": ("STIME", 5, lambda v, p: _start(p)),
@@ -139,7 +139,8 @@ async def ps(p: Process) -> int:
 
 
 def _state(process: Task) -> str:
-    return ("S" if process.session_leader is not process else "Ss") + ("+" if process.tty is not None else "")
+    state = "T" if process.stopped else "S"
+    return (state if process.session_leader is not process else f"{state}s") + ("+" if process.tty is not None else "")
 
 
 def _bsd(p: Process, everyone: list[Task]) -> None:

@@ -58,7 +58,14 @@ class Bash:
         if not shell.alive:
             return True
         program = shell.kernel.processes.get(tty.foreground)
-        if not self._asks or not self._keys.empty() or tty._ready or program is None or program.fatal_signal:
+        if (
+            not self._asks
+            or not self._keys.empty()
+            or tty._ready
+            or program is None
+            or program.fatal_signal
+            or program.stopped
+        ):
             return False
         reads = tty._wake._waiters and not tty._wake.is_set()  # type: ignore[attr-defined]
         return bool(reads) or program.name == "sleep"

@@ -25,7 +25,13 @@ async def _false(shell: Shell, argv: list[str]) -> int:
 
 @builtin("exit", "logout")
 async def _exit(shell: Shell, argv: list[str]) -> int:
-    raise ProcessExit(_exit_status(shell, argv))
+    status = _exit_status(shell, argv)
+    if shell.interactive and not shell.warned and any(job.stopped for job in shell.jobs.values()):
+        if shell.bash:
+            shell.process.stderr.write("exit\n")
+        shell.stays()
+        return 1
+    raise ProcessExit(status)
 
 
 def _exit_status(shell: Shell, argv: list[str]) -> int:

@@ -72,12 +72,12 @@ async def _jobs(shell: Shell, argv: list[str]) -> int:
         if "-p" in argv:
             shell.process.print(job.process.vpid)
             continue
-        if "-r" in argv and not job.process.alive:
+        if ("-r" in argv and state != "Running") or ("-s" in argv and state != "Stopped"):
             continue
         mark = "+" if number == last else "-" if number == sorted(shell.jobs)[-2] else " "
         pid = f" {job.process.vpid}" if "-l" in argv else ""
-        tail = " &" if job.process.alive and shell.bash else ""
-        shell.process.print(f"[{number}]{mark} {pid} {state:<23}{job.text}{tail}")
+        tail = " &" if state == "Running" and shell.bash else ""
+        shell.process.print(f"[{number}]{mark} {pid} {state:<24}{job.text}{tail}")
         if not job.process.alive:
             shell.jobs.pop(number, None)
     return 0
@@ -85,7 +85,7 @@ async def _jobs(shell: Shell, argv: list[str]) -> int:
 
 def _state(job: Job) -> str:
     if job.process.alive:
-        return "Running"
+        return "Stopped" if job.stopped else "Running"
     status = job.process.status or 0
     if status > 128 and status - 128 in abi.SIGNAL_NAMES:
         return {9: "Killed", 15: "Terminated", 2: "Interrupt", 1: "Hangup"}.get(status - 128, f"Exit {status}")
@@ -102,18 +102,26 @@ async def _foreground(shell: Shell, argv: list[str]) -> int:
         shell.complain(f"{argv[0]}: {argv[1] if len(argv) > 1 else 'current'}: no such job")
         return 1
     job = shell.jobs[found]
+    group = job.process.group_leader.pid
     if argv[0] == "bg":
-        shell.complain(f"bg: job {found} already in background")
+        if not job.stopped:
+            shell.complain(f"bg: job {found} already in background")
+            return 0
+        shell.process.print(f"[{found}]+ {job.text} &" if shell.bash else f"[{found}] {job.text}")
+        shell.last_background = job.process
+        shell.process.kernel.signal_group(group, abi.SIGNALS["CONT"])
         return 0
     shell.process.print(job.text)
     shell.jobs.pop(found, None)
-    return (await shell.foreground([job.process]))[0]
+    shell.text = job.text
+    shell.process.kernel.signal_group(group, abi.SIGNALS["CONT"])
+    return (await shell.foreground(job.processes))[-1]
 
 
 @builtin("disown", "suspend", bash_only=True)
 async def _disown(shell: Shell, argv: list[str]) -> int:
     if argv[0] == "suspend":
-        return shell.lacks("suspend: processes can't be stopped")
+        return shell.lacks("suspend")
     words = [word for word in argv[1:] if not word.startswith("-")]
     if "-a" in argv:
         shell.jobs.clear()
@@ -124,7 +132,10 @@ async def _disown(shell: Shell, argv: list[str]) -> int:
             shell.complain(f"disown: {word if words else 'current'}: no such job")
             return 1
         if "-h" not in argv:
-            shell.jobs.pop(found, None)
+            job = shell.jobs.pop(found)
+            if job.stopped:
+                group = job.process.group_leader.vpid
+                shell.complain(f"warning: deleting stopped job {found} with process group {group}")
     return 0
 
 
@@ -142,6 +153,9 @@ async def _kill(shell: Shell, argv: list[str]) -> int:
         shell.process.stdout.write(_signal_list(table=shell.bash))
         return 0
     status = kill(shell.process, argv, complain, jobs)
+    for job in [shell.jobs[found] for word in argv[1:] if word[:1] == "%" and (found := shell.job(word)) is not None]:
+        if job.stopped:  # a stopped job is killed when it goes on
+            shell.process.kernel.signal_group(job.process.group_leader.pid, abi.SIGNALS["CONT"])
     await shell.turn()
     return status
 
