@@ -330,10 +330,14 @@ class Task(Credentials, DescriptorTable):
             raise ProcessExit(128 + number)
 
     def _stop(self, number: int) -> None:
-        """Stops the process until SIGCONT; the terminal's signals don't stop what no shell waits for."""
+        """Stops the process until SIGCONT; the terminal's signals don't stop what no shell waits for.
+
+        What was started from outside the container doesn't stop itself either: nothing could make it go on.
+        """
         parent = self.group_leader.parent
         orphaned = parent is None or parent.session_leader is not self.session_leader
-        if not self.stopped and (number == abi.SIGNALS["STOP"] or not orphaned):
+        forced = number == abi.SIGNALS["STOP"] and not (orphaned and self.task is asyncio.current_task())
+        if not self.stopped and (forced or not orphaned):
             self.stopped = number
             self._resumed.clear()
             self._changed.set()

@@ -657,7 +657,7 @@ async def _match_files(shell: State, given: str) -> list[str]:
                 names = process.listdir(base or ".")
             except OSError:
                 continue
-            if component.startswith("."):
+            if component.startswith(".") and not shell.bash:  # bash leaves them out, by its option globskipdots
                 names = [".", "..", *names]
             for name in names:
                 await process.cooperate()

@@ -102,7 +102,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
                 self._background(item)
                 self.status = 0
             else:
-                self.text = item.text
+                self.text = self.text if self._in_trap else item.text
                 self.status = await self._and_or(item, tail=tail and index == len(sequence.items) - 1)
         return self.status
 
@@ -607,6 +607,7 @@ class Shell(Reading, Assignments, Programs, Conditions):
         self.line = command.line
         before = self.status
         if "DEBUG" in self.traps:
+            self.variables["BASH_COMMAND"] = Value(self.text)
             await self.run_trap("DEBUG")
         assignments: dict[str, str] = {}
         trace: list[str] = []

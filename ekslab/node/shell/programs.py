@@ -260,6 +260,8 @@ class Programs(Redirections):
         if self.bash:
             if self.process.isdir(name):
                 self.complain(f"{verb}{name}: {'cannot execute: ' if verb else ''}Is a directory")
+            elif error == "ENOENT" and not verb and self.process.exists(name):
+                self.complain(f"{name}: cannot execute: required file not found")  # the interpreter after its `#!`
             elif error == "ENOEXEC":
                 self.complain(f"{name}: cannot execute binary file: Exec format error")
             elif error == "E2BIG":

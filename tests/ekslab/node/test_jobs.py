@@ -104,6 +104,28 @@ async def test_nothing_that_is_stopped_is_left_when_its_shell_ends(pod: Pod) -> 
     assert "sleep" not in [process.name for process in pod.node.kernel.processes.values()]
 
 
+async def test_a_shell_that_nothing_could_resume_does_not_stop_itself(pod: Pod) -> None:
+    assert (await pod.bash("kill -STOP $$; echo $?")).out == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "err"),
+    [
+        ("cd /tmp; touch .h; echo .*; rm .h", ".h\n", ""),
+        ("trap 'echo at $BASH_COMMAND' DEBUG; echo x; y=1", "at echo x\nx\nat y=1\n", ""),
+        ("printf", "", "printf: usage: printf [-v var] format [arguments]\n"),
+        (
+            "cd /tmp; echo '#!/bin/nope' > s; chmod +x s; ./s; echo $?",
+            "127\n",
+            "bash: line 1: ./s: cannot execute: required file not found\n",
+        ),
+    ],
+)
+async def test_bash_says_what_debian_s_bash_says(pod: Pod, command: str, out: str, err: str) -> None:
+    result = await pod.bash(command)
+    assert (result.out, result.err) == (out, err)
+
+
 async def test_ctrl_z_stops_no_program_that_no_shell_waits_for(pod: Pod) -> None:
     execution = Bash(pod, 24, 80, program="/usr/bin/cat")
     await execution.type("a\r", CTRL_Z, "b\r")

@@ -12,6 +12,7 @@ from ekslab.node.shell.registry import builtin
 from ekslab.node.shell.state import decimal
 from ekslab.node.shell.syntax import is_name
 
+_DIRECTIVE_FLAGS = re.compile(r"\A[-+ #0]*\d*(?:\.\d*)?")
 _CONVERSION = re.compile(
     r"%([-+ #0']*)(\*|[0-9]{1,18})?(?:\.(\*|-?[0-9]{0,18}))?(?:hh|h|ll|l|j|z|t|L)?([diouxXeEfFgGaAcsbqQn%]|\([^)]*\)T)"
 )
@@ -52,11 +53,10 @@ async def _printf(shell: Shell, argv: list[str]) -> int:
     if words[:1] == ["--"]:
         words = words[1:]
     if not words:
-        shell.complain(
-            "printf: usage: printf [-v var] format [arguments]"
-            if shell.bash
-            else "printf: usage: printf format [arg ...]"
-        )
+        if shell.bash:
+            shell.process.stderr.write("printf: usage: printf [-v var] format [arguments]\n")
+        else:
+            shell.complain("printf: usage: printf format [arg ...]")
         return 2
     errors: list[str] = []
     held: list[str] = []
@@ -100,7 +100,7 @@ def printf_pieces(format: str, arguments: list[str], errors: list[str], *, now: 
                 end = format.find("%", at + 1)
                 end = len(format) if end < 0 else end
                 if format[at] == "%":
-                    shown = format[at + 1 : at + 2]
+                    shown = _DIRECTIVE_FLAGS.sub("", format[at + 1 :])[:1]
                     errors.append(f"`{shown}': invalid format character" if shown else "`%': missing format character")
                     return
                 head, stopped, _ = format[at:end].partition("\\c")
