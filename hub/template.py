@@ -181,14 +181,15 @@ class Session:
         finally:
             client.launch = subprocess.Popen
         os.environ.update(environ)
-        os.environ["JUPYTER_CONFIG_PATH"] = jupyterlab.with_defaults(os.environ)
+        os.environ.update(jupyterlab.extensions(folder, os.environ, elsewhere=True))
         os.environ["JUPYTERHUB_DEFAULT_URL"] = f"/lab/tree/{workbook.current(folder).as_posix()}"
         # Sockets, whose paths may be 107 bytes long.
         os.environ["JUPYTER_RUNTIME_DIR"] = self._runtime = tempfile.mkdtemp(prefix="labkit-")
         self._argv = ["jupyterhub-singleuser", *jupyterlab.server_options(folder, shell), *argv]
         self._argv += [
             "--MultiKernelManager.kernel_manager_class=hub.kernels.Kernel",
-            "--ServerApp.jpserver_extensions={'jupyter_lsp': False}",  # it runs npm to look for language servers
+            # The first runs npm to look for language servers. The second is in the workshop's defaults, too.
+            "--ServerApp.jpserver_extensions={'jupyter_lsp': False, 'labkit.console_route': True}",
             "--LabApp.extension_manager=readonly",  # nothing can be installed into the workshop's environment
             # JupyterLab looked them up when it was imported, in the home of the template.
             f"--LabApp.user_settings_dir={get_user_settings_dir()}",

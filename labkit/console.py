@@ -35,10 +35,14 @@ VIEWS = {
     "terminal": "Cluster, Terminal",
     "findings": "Security Hub, Findings",
 }
+ROUTE = "falco-workshop/console"
+"""Where a Jupyter server of the workshop leads to the console, below its own address."""
 OPEN_BESIDE = "falco-workshop:console"
 """The command of the extension in `labkit/shell/labextensions`, which opens an address beside the notebook."""
 IN_JUPYTERLAB = "LABKIT_JUPYTERLAB"
-"""Environment variable of kernels of a JupyterLab that `labkit lab` has started, with that extension."""
+"""Environment variable of kernels of a JupyterLab that has that extension."""
+ELSEWHERE = "elsewhere"
+"""Its value where the person's browser is on another computer than the lab, as on a Hub or outside of a container."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,15 +63,19 @@ class Console:
         rows = []
         for name, url in self.links.items():
             link = f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{escape(name)}</a>'
+            if url.startswith("/"):  # below the address of this JupyterLab, which takes such links for files
+                link = f"{escape(name)} &nbsp; {_button(url, 'In a tab', tab=True)}"
             if self.beside:
-                arguments = escape(json.dumps({"url": url}))
-                link += (
-                    f' &nbsp; <button data-commandlinker-command="{OPEN_BESIDE}" '
-                    f'data-commandlinker-args="{arguments}">Beside this notebook</button>'
-                )
+                link += f" &nbsp; {_button(url, 'Beside this notebook')}"
             rows.append(f"<li>{link}</li>")
         note = markup.styled(self.note, markup.FAINT, "div") if self.note else ""
         return f'<b>Console</b><ul style="margin:0.2em 0">{"".join(rows)}</ul>{note}'
+
+
+def _button(url: str, text: str, **how: bool) -> str:
+    """A button that JupyterLab's extension acts on."""
+    arguments = escape(json.dumps({"url": url, **how}))
+    return f'<button data-commandlinker-command="{OPEN_BESIDE}" data-commandlinker-args="{arguments}">{text}</button>'
 
 
 _STORED = (
@@ -96,11 +104,9 @@ def console(target: Target, view: str = "pipeline") -> Console:
     if view != "pipeline":
         url += f"&view={view}"
     note = "The link works once and within the hour, in a browser on this computer."
-    if "JUPYTERHUB_SERVICE_PREFIX" in os.environ:
-        note = (
-            "The link is for a browser on the computer that the lab runs on. This is a JupyterHub, whose loopback your "
-            "browser can't reach: use the notebook's own cards, tables and charts."
-        )
+    if os.environ.get(IN_JUPYTERLAB) == ELSEWHERE:
+        url = f"{_jupyter_base()}{ROUTE}{url[url.index('/open') :]}"
+        note = "The link works once and within the hour. Outside of JupyterLab, put its host before it."
     return Console({f"Open the console: {VIEWS[view]}": url}, beside=bool(os.environ.get(IN_JUPYTERLAB)), note=note)
 
 
@@ -112,17 +118,30 @@ def _lab_behind(target: Target) -> str:
 
 def jupyter_ports() -> list[int]:
     """The ports of this person's Jupyter servers on loopback, whose pages may show the console in a frame."""
+    return [port for port, _ in _jupyter_servers()]
+
+
+def _jupyter_base() -> str:
+    """The path of this kernel's server below its host: what a Hub has given it, or the only server's."""
+    if prefix := os.environ.get("JUPYTERHUB_SERVICE_PREFIX"):
+        return prefix
+    return next((base for _, base in _jupyter_servers()), "/")
+
+
+def _jupyter_servers() -> list[tuple[int, str]]:
+    """Ports and base paths of this person's Jupyter servers."""
     try:
         from jupyter_core.paths import jupyter_runtime_dir
     except ImportError:
         return []
-    ports = []
+    servers = []
     for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
         try:
-            ports.append(int(json.loads(file.read_text(encoding="utf-8"))["port"]))
+            known = json.loads(file.read_text(encoding="utf-8"))
+            servers.append((int(known["port"]), str(known["base_url"])))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return ports
+    return servers
 
 
 _HOSTS = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}

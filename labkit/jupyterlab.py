@@ -13,7 +13,7 @@ import click
 
 from labkit import environment, workbook
 from labkit.connect import start_embedded
-from labkit.console import IN_JUPYTERLAB
+from labkit.console import ELSEWHERE, IN_JUPYTERLAB
 from labkit.errors import LabError
 from labkit.exercises.store import Progress
 from labkit.settings import Settings
@@ -39,17 +39,25 @@ def lab(options: tuple[str, ...]) -> None:
     state = settings.root / workbook.FOLDER / ".jupyterlab"
     # What is open belongs to the folder: a person's other JupyterLabs have other tabs, which aren't there.
     command += [f"--LabApp.workspaces_dir={state / 'workspaces'}"]
-    _write_kernel(state)
     command += [*server_options(settings.root, shell), *options]
     sys.stdout.flush()
-    extensions = os.pathsep.join(filter(None, [str(state), str(environment.SHELL), environ.get("JUPYTER_PATH")]))
-    own = {"JUPYTER_CONFIG_PATH": with_defaults(environ), "JUPYTER_PATH": extensions, IN_JUPYTERLAB: "1"}
-    os.execve(command[0], command, environ | own)
+    os.execve(command[0], command, environ | extensions(settings.root, environ))
 
 
-def with_defaults(environ: Mapping[str, str]) -> str:
-    """A person's JUPYTER_CONFIG_PATH with the workshop's defaults: terminals open below the chapter, not over it."""
-    return os.pathsep.join(filter(None, [str(environment.SHELL), environ.get("JUPYTER_CONFIG_PATH")]))
+def extensions(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> dict[str, str]:
+    """Variables that give a Jupyter server in the workshop's folder what is the workshop's own.
+
+    That are terminals below the chapter, the console beside it, and a kernel that says which cell to run first.
+    `elsewhere`: its pages are for browsers that don't reach this computer's loopback.
+    """
+    own = root / workbook.FOLDER / ".jupyterlab"
+    _write_kernel(own)
+    found = {"JUPYTER_CONFIG_PATH": [environment.SHELL], "JUPYTER_PATH": [own, environment.SHELL]}
+    paths = {
+        name: os.pathsep.join([*map(str, folders), *filter(None, [environ.get(name)])])
+        for name, folders in found.items()
+    }
+    return {**paths, IN_JUPYTERLAB: ELSEWHERE if elsewhere else "1"}
 
 
 def _write_kernel(folder: Path) -> None:

@@ -93,12 +93,12 @@ class Console:
         known = access.key_of(request.cookies.get(access.cookie, ""))
         if access.spend(request.query.get("token", "")):
             value, key = access.new_session()
-            response = web.HTTPSeeOther(f"/#key={key}{onward}")
+            response = web.HTTPSeeOther(f"./#key={key}{onward}")
             response.set_cookie(access.cookie, value, httponly=True, samesite="Strict", path="/")
             return response
         if known is not None and request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
-            return web.HTTPSeeOther(f"/#/{view}" if onward else "/")  # the address of a page that is open already
-        return web.HTTPSeeOther("/#used")
+            return web.HTTPSeeOther(f"./#/{view}" if onward else "./")  # the address of a page that is open already
+        return web.HTTPSeeOther("./#used")
 
     async def _index(self, request: web.Request) -> web.StreamResponse:
         nonce = secrets.token_urlsafe(16)  # for the style sheets that the terminal makes

@@ -28,8 +28,9 @@ def console(view: str, no_browser: bool) -> None:
         connect.start_embedded(Settings.load())
     shown = running("Start one with `labkit up`.").console(view)
     click.echo(str(shown))
-    if Settings.load().target == "embedded" and not no_browser:
-        webbrowser.open(next(iter(shown.links.values())))
+    address = next(iter(shown.links.values()), "")
+    if Settings.load().target == "embedded" and address.startswith("http") and not no_browser:
+        webbrowser.open(address)
 
 
 @click.command()

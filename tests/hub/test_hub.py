@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ import pytest
 pytest.importorskip("jupyterhub", reason="JupyterHub is not installed: `make build/hub/.ready`")
 from hub import measure
 from hub.measure import Hub, HubError, Person
+from tests import browser
 
 ROOT = Path(__file__).parents[2]
 PROXY = ROOT / "build/hub/node_modules/.bin/configurable-http-proxy"
@@ -306,6 +308,70 @@ def test_shell_cells_and_the_workshops_command_use_the_attendees_lab(people: lis
     said = run(one.run("!labkit status", one.first_kernel))
     assert f"127.0.0.1:{known['aws']}" in said
     assert known["home"] in said
+
+
+def _open_console(hub: Hub, one: Person, chromium: Any) -> tuple[str, set[str]]:
+    """Opens it from a notebook, in a tab with a terminal and beside the notebook; its address, and its cookies' paths.
+
+    All by way of the Hub, as from another computer.
+    """
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{hub.url}/hub/login")
+    page.fill("#username_input", one.name)
+    page.fill("#password_input", hub.passwords[one.name])
+    page.click("#login_submit")
+    page.goto(f"{one.server}/lab/tree/my-notebooks/console.ipynb")
+    page.click(".jp-CodeCell .cm-content")
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    page.keyboard.press("Control+Enter")
+    beside = page.get_by_role("button", name="Beside this notebook")
+    beside.wait_for(timeout=60_000)
+    assert "127.0.0.1" not in page.locator(".jp-OutputArea-output").last.inner_text()
+    with context.expect_page() as opened:
+        page.get_by_role("button", name="In a tab").click()
+    tab = opened.value
+    terminal = tab.locator(".xterm-rows")
+    terminal.get_by_text("nginx").first.wait_for()
+    tab.locator(".xterm-screen").click()
+    tab.keyboard.type("id")
+    tab.keyboard.press("Enter")
+    terminal.get_by_text("uid=0(root)").first.wait_for()
+    page.bring_to_front()
+    beside.click()  # the link was for once, but the console is open in this browser already
+    page.frame_locator("iframe[title^=Console]").get_by_text("live", exact=True).wait_for()
+    paths = {cookie["path"] for cookie in context.cookies() if "console" in cookie["name"]}
+    return tab.url, paths
+
+
+@pytest.mark.browser
+def test_the_console_is_below_the_attendees_own_address(hub: Hub, people: list[Person], run: Run[Any]) -> None:
+    one, another = people[2:4]
+    cell = "from labkit import Lab; lab = Lab.connect(); lab.ensure('nginx'); lab.console('terminal')"
+    content = {"cells": [{"cell_type": "code", "id": "a", "source": cell, "metadata": {}, "outputs": []}]}
+    content |= {"metadata": {"kernelspec": {"name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}
+    path = f"/user/{one.name}/api/contents/my-notebooks/console.ipynb"
+    run(one.request("PUT", path, {"type": "notebook", "content": content}, expected=201))
+
+    def in_browser() -> tuple[str, set[str]]:
+        with browser.chromium() as chromium:
+            return _open_console(hub, one, chromium)
+
+    with ThreadPoolExecutor(1) as thread:  # Playwright has a loop of its own
+        url, paths = thread.submit(in_browser).result()
+    place = f"{one.server}/falco-workshop/console/"
+    assert url == f"{place}#/terminal"
+    assert paths == {f"/user/{one.name}/falco-workshop/console/"}
+
+    async def tries() -> None:
+        async with another.session.get(place) as answer:
+            assert answer.status == 403
+        async with one.session.get(place, headers={"Origin": "http://elsewhere.example"}) as answer:
+            assert answer.status == 403
+        async with one.session.get(f"{place}api/pods") as answer:
+            assert answer.status == 401  # without the page's key
+
+    run(tries())
 
 
 def test_a_lab_that_is_idle_ends_and_comes_back_with_the_same_ports(people: list[Person], run: Run[Any]) -> None:

@@ -38,8 +38,25 @@ def test_it_is_a_link_that_opens_the_console(lab: Lab, monkeypatch: pytest.Monke
     assert "commandlinker" not in html
     monkeypatch.setenv("LABKIT_JUPYTERLAB", "1")
     assert 'data-commandlinker-command="falco-workshop:console"' in lab.console()._repr_html_()
-    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/a/")
-    assert "JupyterHub" in lab.console().note
+
+
+@pytest.mark.parametrize("base", ["/user/ann/", "/"])
+def test_where_the_browser_is_elsewhere_it_is_below_the_persons_own_address(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base: str
+) -> None:
+    """On a Hub, or outside of a container."""
+    monkeypatch.setenv("LABKIT_JUPYTERLAB", "elsewhere")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    if base != "/":
+        monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", base)
+    address = rf"{base}falco-workshop/console/open\?token=[\w-]{{32}}&view=pods"
+    shown = lab.console("pods")
+    assert re.search(rf"Open the console: Cluster, Pods  {address}$", repr(shown), re.M)
+    assert "put its host before it" in repr(shown)
+    html = shown._repr_html_()
+    assert "127.0.0.1" not in html + repr(shown)
+    assert "<a " not in html  # JupyterLab takes a link without a host for a file
+    assert re.findall(r"<button [^>]*>(.*?)</button>", html) == ["In a tab", "Beside this notebook"]
 
 
 def test_the_key_of_the_link_is_for_who_is_there_and_not_for_a_stored_notebook(lab: Lab, run_cell: RunCell) -> None:

@@ -1,21 +1,28 @@
 // Requests to the console's server. The key that they need comes in the address, and stays in this origin's storage.
 
+// Addresses are relative: where the console is reached through a Jupyter server, its page isn't the root of its origin.
+const PLACE = `key ${location.pathname}`;
 let key = '';
 
 export function takeKey() {
     const asked = new URLSearchParams(location.hash.slice(1));
     const given = asked.get('key');
     try {
-        if (given) localStorage.setItem('key', given);
-        key = given ?? localStorage.getItem('key') ?? '';
+        if (given) localStorage.setItem(PLACE, given);
+        key = given ?? localStorage.getItem(PLACE) ?? '';
     } catch {
         key = given ?? key; // storage is switched off
     }
-    if (given || location.hash === '#used') history.replaceState(null, '', `/#/${asked.get('view') ?? ''}`);
+    if (given || location.hash === '#used') history.replaceState(null, '', `#/${asked.get('view') ?? ''}`);
 }
 
 export const secret = () => key;
-const headers = () => ({ 'X-Console-Key': key });
+
+// A Jupyter server that the page is reached through wants its own token, too.
+const headers = () => {
+    const [, token] = /(?:^|; )_xsrf=([^;]*)/.exec(document.cookie) ?? [];
+    return { 'X-Console-Key': key, ...(token && { 'X-XSRFToken': token }) };
+};
 
 export class Refused extends Error {
     constructor(status, message) {
@@ -32,7 +39,7 @@ const query = parameters => {
 async function answer(path, parameters, signal) {
     let response;
     try {
-        response = await fetch(`/api/${path}${query(parameters)}`, { headers: headers(), signal });
+        response = await fetch(`api/${path}${query(parameters)}`, { headers: headers(), signal });
     } catch (error) {
         if (error.name === 'AbortError') throw error;
         throw new Refused(0, 'The lab does not answer.');

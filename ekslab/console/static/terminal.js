@@ -79,8 +79,8 @@ export async function terminal(main, signal) {
         term.reset();
         resize();
         hand.set(`kubectl -n ${quoted(namespace)} exec -it ${quoted(name)}${container.value ? ` -c ${quoted(container.value)}` : ''} -- bash`);
-        const address = new URL('/api/terminal', location.href);
-        address.protocol = 'ws:';
+        const address = new URL('api/terminal', location.href);
+        address.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
         address.search = new URLSearchParams({ namespace, pod: name, container: container.value });
         const mine = socket = new WebSocket(address, [`console.key.${secret()}`]);
         mine.binaryType = 'arraybuffer';

@@ -26,9 +26,9 @@ def test_an_address_opens_the_console_once(endpoints: Endpoints) -> None:
     assert page.get("about")["cluster"] == endpoints.cluster
     stranger = Page(page.port)
     status, headers, _ = stranger.request(f"{urlsplit(url).path}?{urlsplit(url).query}")
-    assert (status, headers["Location"], headers["Set-Cookie"]) == (303, "/#used", None)
+    assert (status, headers["Location"], headers["Set-Cookie"]) == (303, "./#used", None)
     status, headers, _ = page.request(f"{urlsplit(url).path}?{urlsplit(url).query}")
-    assert (status, headers["Location"]) == (303, "/")  # the same browser: the page is open to it already
+    assert (status, headers["Location"]) == (303, "./")  # the same browser: the page is open to it already
 
 
 def test_the_cookie_is_for_the_server_only_and_the_address_goes_without_its_token(endpoints: Endpoints) -> None:

@@ -35,11 +35,18 @@
             });
             app.commands.addCommand('falco-workshop:console', {
                 label: 'Console of the lab',
-                execute: ({ url }) => {
-                    const address = new URL(url);
-                    if (address.protocol !== 'http:' || !LOOPBACK.includes(address.hostname) || address.pathname !== '/open') return;
+                execute: ({ url, tab }) => {
+                    const address = new URL(url, location.href);
+                    const own = address.protocol === 'http:' && LOOPBACK.includes(address.hostname) && address.pathname === '/open';
+                    const { baseUrl } = JSON.parse(document.getElementById('jupyter-config-data').textContent);
+                    const through = address.origin === location.origin && address.pathname === `${baseUrl}falco-workshop/console/open`;
+                    if (!own && !through) return;
+                    if (tab) {
+                        window.open(address.href, '_blank', 'noopener');
+                        return;
+                    }
                     // The console's cookie is sent in a frame only if the page's host has the same name.
-                    if (LOOPBACK.includes(location.hostname)) address.hostname = location.hostname;
+                    if (own && LOOPBACK.includes(location.hostname)) address.hostname = location.hostname;
                     const frame = document.createElement('iframe');
                     frame.src = address.href;
                     frame.title = 'Console of the lab';
