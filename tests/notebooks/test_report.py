@@ -85,6 +85,23 @@ def test_every_page_opens_offline_with_nothing_cut_off_pale_or_narrow(
     context.close()
 
 
+def test_on_paper_it_is_light_with_its_badges_whatever_the_screen_was(chromium: Any, folder: Path) -> None:
+    context = chromium.new_context(viewport={"width": 718, "height": 1000}, color_scheme="dark", offline=True)
+    page = context.new_page()
+    for path in (folder / "index.html", folder / "04-custom-rules.html", folder / "08-clean-up.html"):
+        page.goto(path.as_uri())
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.evaluate(PALE) == [], path.name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
+        assert page.evaluate(
+            "[...document.querySelectorAll('*')].every(e => getComputedStyle(e).printColorAdjust === 'exact')"
+        )
+        page.emulate_media(media="screen")
+    context.close()
+
+
 def test_a_button_that_works_in_jupyterlab_only_is_not_shown(chromium: Any, folder: Path) -> None:
     page = chromium.new_page()
     page.goto(f"file://{folder}/03-default-rules.html")
