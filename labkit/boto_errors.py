@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 UNREACHABLE = "Is the embedded lab running (`labkit status`)? On EKS: check network, region and credentials."
+LAB_UP = (
+    "The embedded lab has ended: start it again with `labkit up` (clients keep working, what was in it is gone), "
+    "then run this again."
+)
 _CREDENTIALS = "Set AWS_PROFILE, or run `aws configure` or `aws sso login`; `aws sts get-caller-identity` should work."
 _FILE = "Correct ~/.aws/config or ~/.aws/credentials (or the file that AWS_CONFIG_FILE names)."
 _MAY_NOT = "This identity may not do that: ask for the permission that the message names."
@@ -26,6 +30,8 @@ _SECRET = "The secret key is not the one of this access key, or has a blank or a
 _ENDED = (
     "The session has ended: get new credentials (`aws sso login`, or new AWS_* variables), then `Lab.connect()` again."
 )
+
+_LAB = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d+/")
 
 # Those of them that say that the credentials are good no more, or never were.
 _OF_CREDENTIALS = (
@@ -259,6 +265,8 @@ def _of_silence(error: Exception, hint: Hint) -> TargetError:
             f"AWS has no region {region[1]!r}.",
             hint=f"{near(region[1], known)}Set LABKIT_REGION (or AWS_REGION) to the cluster's.",
         )
+    if hint is UNREACHABLE and _LAB.search(said):
+        hint = LAB_UP
     return UnreachableError(f"AWS does not answer: {said}.", service="AWS", hint=hint)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.aws import Aws, NoClusterError, describe_cluster, translated_errors
-from labkit.boto_errors import env_again
+from labkit.boto_errors import LAB_UP, env_again
 from labkit.environment import refuse_embedded
 from labkit.errors import Hint, LabError, NoLabError, NotRunningError, TargetError, UnreachableError
 from labkit.files import make_private
@@ -31,11 +31,6 @@ from labkit.waiting import waiting
 
 if TYPE_CHECKING:
     from ekslab.client import Endpoints
-
-LAB_UP = (
-    "The embedded lab has ended: start it again with `labkit up` (clients keep working, what was in it is gone), "
-    "then run this again."
-)
 
 
 def connect(settings: Settings, *, start: bool = True, partly: bool = False) -> Target:

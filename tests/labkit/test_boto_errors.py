@@ -219,3 +219,16 @@ def test_a_cluster_with_a_typo_names_a_similar_one(variables: pytest.MonkeyPatch
         describe_cluster(Aws("us-east-1", hint=""), "falco-workshp")
     assert caught.value.hint.startswith("Did you mean 'falco-workshop'?")
     assert not isinstance(caught.value, UnreachableError)
+
+
+def test_a_client_alone_knows_the_lab_that_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers of alerts take a client, not the lab: what to do is the same as for the cluster."""
+    import boto3
+
+    from labkit import alerts
+    from labkit.errors import UnreachableError
+
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    client = boto3.client("logs", "us-east-1", endpoint_url="http://127.0.0.1:9", **keys)
+    with pytest.raises(UnreachableError, match="The embedded lab has ended: start it again with `labkit up`"):
+        alerts.read(client)
