@@ -40,6 +40,9 @@ class Handout:
         if self.ends is not None:
             lines.append(f"# The credentials end at {self.ends:%Y-%m-%d %H:%M} UTC; then ask for new ones:")
             lines.append(f"# the instructor runs `labkit class env {self.attendee}` again.")
+        if "KUBECONFIG" not in self.variables:
+            name, region = self.variables["LABKIT_CLUSTER"], self.variables["LABKIT_REGION"]
+            lines.append(f"# For kubectl: aws eks update-kubeconfig --name {name} --region {region}")
         lines.append("unset $(env | sed -nE 's/^(LABKIT_[A-Z_]*)=.*/\\1/p')")
         if "AWS_ACCESS_KEY_ID" in self.variables:
             return "\n".join([*lines, Environment(own().path, self.variables).as_shell()])
@@ -109,6 +112,8 @@ def _variables(target: Target, name: str) -> dict[str, str]:
     }
     if settings.prefix != Settings.prefix:
         shared["LABKIT_PREFIX"] = attendee_settings(settings, name).prefix
+    if settings.target == "eks":  # AWS behind an address of the instructor's own
+        shared |= {key: value for key, value in os.environ.items() if key.startswith("AWS_ENDPOINT_URL")}
     # Behind its endpoint the embedded lab is an account and a cluster like any other.
     return {"LABKIT_TARGET": "eks", "LABKIT_ATTENDEE": name, **shared}
 

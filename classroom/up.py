@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from classroom import gate, handout, parts
 from classroom.attendees import known, note, noted, refuse_attendee, role_name, target_of
+from classroom.roll import roll
 from labkit.aws import translated_errors
 from labkit.errors import LabError, SettingsError, StepError, StoppedError
 from labkit.provision.preflight.plan import HOURS
@@ -57,8 +58,12 @@ def plan(target: Target, names: Sequence[str], *, findings: bool = False) -> Tab
         one = attendee_settings(settings, new[0])
         made = f"each as {new[0]}: namespace {one.app_namespace}, role {role_name(settings, new[0])}, access entry"
         rows.append(("new", counted(len(new), "attendee"), _listed(new), made))
-    if there:
-        rows.append(("stays", counted(len(there), "attendee"), _listed(there), "in the class already"))
+    whole = {seat.attendee for seat in roll(target) if seat.state == "ready"} if there else set()
+    begun = [name for name in names if name in there and name not in whole]
+    if begun:  # by a call that was interrupted, or failed
+        rows.append(("new", counted(len(begun), "attendee"), _listed(begun), "begun before: what is missing is made"))
+    if stays := [name for name in there if name not in begun]:
+        rows.append(("stays", counted(len(stays), "attendee"), _listed(stays), "in the class already"))
     cost = costs_an_hour(len(set(there) | set(names)))
     rows += [
         ("costs", "US dollars an hour", item, f"{amount:.2f}" if amount >= 0.005 else "< 0.01")

@@ -15,7 +15,9 @@ from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
 from labkit.provision.preflight.chapters import numbers
 from labkit.provision.steps import STEPS, TeardownError, applying, plan_undo, undo_all
+from labkit.show import terminal_width
 
+_WIDTH = 120  # columns, where there is no terminal
 _STEPS = f"Steps: {', '.join(STEPS.ORDER)}."
 
 
@@ -31,7 +33,8 @@ def preflight(chapters: str, as_json: bool) -> None:
     """
     chosen = numbers(name.strip() for name in chapters.split(",") if name.strip())
     found = connect().preflight(*chosen)
-    click.echo(found.json() if as_json else as_commands(repr(found)))
+    # A blocker's row says what is found and what to do: in a file, too, it stays in the columns that people read.
+    click.echo(found.json() if as_json else as_commands(found.text(terminal_width() or _WIDTH)))
     sys.exit(0 if found.passed else 1)
 
 

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from labkit.calls import near, short_repr, shortened
 from labkit.errors import Hint, TargetError
+from labkit.show import say
 from labkit.waiting import waiting
 
 # A credential plugin -> how to get it.
@@ -121,7 +123,18 @@ def load(kubeconfig: Path | None, context: str, hint: Hint) -> Any:
             f"The kubeconfig has no address of a cluster: `server` is {short_repr(client.configuration.host)}.",
             hint=f"Correct it: it begins with https://. {_again(context)}".strip(),
         )
+    if not client.configuration.verify_ssl:
+        _say_unverified(client.configuration.host)
     return client
+
+
+@cache
+def _say_unverified(host: str) -> None:
+    """Says once that the API's certificate isn't checked; urllib3 would warn of each request."""
+    import urllib3
+
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    say(f"The kubeconfig has insecure-skip-tls-verify: the certificate of the Kubernetes API at {host} isn't checked.")
 
 
 def _soon(call: Callable[[], Any]) -> Any:
@@ -275,6 +288,12 @@ def silence(error: BaseException, host: str, context: str) -> tuple[str, str]:
         )
     if "NO_CERTIFICATE_OR_CRL_FOUND" in text:
         return "The kubeconfig has no certificate of the cluster: it is damaged.", again or "Make its entry again."
+    if "certificate has expired" in text or "is not yet valid" in text:
+        when = "has ended" if "expired" in text else "isn't valid yet"
+        return (
+            f"The certificate of the Kubernetes API at {host} {when}.",
+            f"Is this computer's clock right (`date`)? Else the cluster needs a new certificate. {again}".strip(),
+        )
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return (
             f"The certificate of the Kubernetes API at {host} isn't the one that the kubeconfig trusts.",

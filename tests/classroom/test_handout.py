@@ -14,6 +14,7 @@ from classroom import up as up_module
 from classroom.handout import handout
 from classroom.up import up
 from labkit import Lab
+from labkit.connect import running_embedded
 from labkit.errors import LabError, StepError
 from labkit.target import Target
 from tests.classroom.conftest import Attendee
@@ -30,6 +31,17 @@ def test_a_shell_becomes_the_attendee_s_whoever_s_it_was(instructor: Lab) -> Non
     assert not {"LABKIT_ROLE", "LABKIT_ENVIRONMENT", "AWS_PROFILE"} & set(shell)
     assert shell["LABKIT_TARGET"] == "eks"  # behind an endpoint, the embedded lab is an account like any other
     assert shell["LABKIT_ATTENDEE"] == "07"
+
+
+def test_an_account_behind_an_endpoint_is_the_attendee_s_too(instructor: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = instructor.target
+    for name, value in running_embedded(lab.settings.home).environment().items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    target = replace(lab, settings=replace(lab.settings, target="eks"))
+    found = handout(target, "07")
+    assert found.variables["AWS_ENDPOINT_URL"] == os.environ["AWS_ENDPOINT_URL"]
+    assert "# For kubectl: aws eks update-kubeconfig --name falco-workshop --region us-east-1" in found.text
 
 
 def test_credentials_end_after_twelve_hours_and_the_handout_says_so(instructor: Lab) -> None:

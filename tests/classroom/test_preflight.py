@@ -20,7 +20,10 @@ def test_it_looks_at_what_is_the_attendees(seven: Attendee) -> None:
     assert found.passed, found.failures
     assert {finding.what for finding in found.findings if finding.result != "ok"} == {"gate for rules"}, repr(found)
     states = {(item.step, item.state) for item in found.plan}
-    assert {("falco", "stays"), ("fluent-bit", "stays"), ("log-group", "stays")} <= states
+    assert {("falco", "shared"), ("fluent-bit", "shared"), ("log-group", "shared")} <= states
+    said = {finding.found for finding in found.findings if finding.subject == "there already"}
+    assert "keeps 7 days; the class's" in said
+    assert not any("not the lab's" in one for one in said)
     names = {item.name for item in found.plan if item.step in ("alarms", "dashboard")}
     assert names
     assert all("falco-workshop-07" in name for name in names)

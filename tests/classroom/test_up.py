@@ -40,6 +40,10 @@ def labkit(lab: Lab, workshop: Path) -> Callable[..., Result]:
     return lambda *arguments: CliRunner().invoke(main, arguments, env=environment)
 
 
+def namespaces(lab: Lab) -> set[str]:
+    return {item["metadata"]["name"] for item in lab.kube.list("Namespace")}
+
+
 def actions(table: object) -> dict[str, str]:
     return {name: action for action, _, name, *_ in table.rows}  # type: ignore[attr-defined]
 
@@ -144,6 +148,11 @@ def test_an_interrupted_class_goes_on_where_it_was(standing: Lab, monkeypatch: p
         patch.setattr(module, "_set_up", interrupted)
         with pytest.raises(LabError, match="Stopped; what was done stays"):
             up(target, ["01", "02", "03", "04"])
+    planned = {name: what for _, _, name, what in plan(target, ["01", "02", "03", "04"]).rows}
+    unmade = [name for name in ("01", "02", "03", "04") if f"attendee-{name}" not in namespaces(standing)]
+    assert unmade
+    assert any("what is missing is made" in what and unmade[0] in name for name, what in planned.items())
+    assert any("zero" in name and what == "in the class already" for name, what in planned.items())
     assert "created" in actions(up(target, ["01", "02", "03", "04"])).values()
     standing.aws.client("iam").delete_role_policy(RoleName="falco-workshop-attendee-03", PolicyName="falco-workshop")
     assert actions(up(target, ["03"])) == {"03": "created"}

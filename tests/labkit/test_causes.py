@@ -27,6 +27,7 @@ def test_what_is_said_has_its_cause(said: dict[str, Any]) -> None:
     assert found is not None
     assert found.name == said["name"]
     assert "?" not in found.what + found.mend
+    assert not re.search(r"[.;:] (?:left|is|are|for)\b", found.what)  # a word of the message taken with its full stop
 
 
 @pytest.mark.parametrize(("area", "sign"), ROWS, ids=lambda value: value.name if isinstance(value, Sign) else value)

@@ -26,6 +26,12 @@ Handler = Callable[[HttpRequest], HttpResponse | None]
 _KINDS = {"mutating": r.MUTATING_WEBHOOK_CONFIGURATIONS, "validating": r.VALIDATING_WEBHOOK_CONFIGURATIONS}
 
 
+_LACK = (
+    "the embedded cluster doesn't evaluate matchConditions: it lacks CEL, their language, which a real cluster has. "
+    "Leave them out, and say with rules, namespaceSelector and objectSelector what the webhook is asked about"
+)
+
+
 class _Failed(Exception):
     """A webhook could not be asked; the message is what follows `failed to call webhook: `."""
 
@@ -41,7 +47,7 @@ class Webhooks:
         """Asks all of a stage (`mutating`, `validating`); raises the error with which a request is refused."""
         if resource in _KINDS.values():
             if any(webhook.get("matchConditions") for webhook in obj.get("webhooks") or ()):
-                raise ApiError(501, "NotImplemented", "the embedded cluster doesn't evaluate matchConditions", {})
+                raise ApiError(501, "NotImplemented", _LACK, {})
             return
         for webhook in self._of(stage, resource, obj, old):
             try:

@@ -23,7 +23,7 @@ from labkit.provision.preflight.chapters import CHAPTERS, Chosen
 from labkit.provision.preflight.finding import Finding, blocker, ok, warning
 from labkit.provision.preflight.plan import Planned
 from labkit.provision.steps import Step
-from labkit.show import Table, counted
+from labkit.show import Table, counted, terminal_width
 from labkit.target import Target
 
 __all__ = ["CHAPTERS", "Finding", "Preflight", "preflight"]
@@ -81,7 +81,11 @@ class Preflight:
         return tuple(tables)
 
     def __repr__(self) -> str:
-        return "\n\n".join(map(repr, self.tables))
+        return self.text(terminal_width())
+
+    def text(self, width: int | None = None) -> str:
+        """The tables as text, at most `width` wide, for which cells are broken into lines."""
+        return "\n\n".join(table.text(width) for table in self.tables)
 
     def _repr_html_(self) -> str:
         """Findings with what to do below them, and the other tables folded."""

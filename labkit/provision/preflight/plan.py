@@ -11,6 +11,7 @@ from labkit.errors import LabError, StepError
 from labkit.kube import KubernetesError
 from labkit.provision import falco
 from labkit.provision.preflight.finding import Finding, blocker, ok
+from labkit.provision.shared import SharedPart
 from labkit.provision.steps import Step
 from labkit.show import counted
 from labkit.target import Target
@@ -27,7 +28,10 @@ _FORWARDER_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Planned:
-    """One thing that a step makes or made. `state`: `will be made`, `made`, `stays`, `in the way` or `missing`."""
+    """One thing that a step makes or made.
+
+    `state`: `will be made`, `made`, `stays`, `shared` (it is the class's), `in the way` or `missing`.
+    """
 
     step: str
     kind: str
@@ -51,6 +55,8 @@ def look(target: Target, steps: Sequence[Step]) -> list[Planned]:
                 planned.append(Planned(step.name, part.kind, part.name, "missing" if lack else "will be made", lack))
             elif step.owns(target, part, found):
                 planned.append(Planned(step.name, part.kind, part.name, "made", state))
+            elif isinstance(part, SharedPart):
+                planned.append(Planned(step.name, part.kind, part.name, "shared", state))
             else:
                 why = part.obstacle(target, found)
                 planned.append(Planned(step.name, part.kind, part.name, "in the way" if why else "stays", why or state))
@@ -73,6 +79,8 @@ def there_already(planned: Iterable[Planned]) -> Iterator[Finding]:
                 "LABKIT_..._NAMESPACE), or delete it if nothing uses it."
             )
             yield blocker(_THERE, what, item.why, hint)
+        elif item.state == "shared":
+            yield ok(_THERE, what, f"{item.why}; the class's")
         elif item.state == "stays":
             yield ok(_THERE, what, f"{item.why}; not the lab's: it is used, and stays as it is")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,29 @@ def test_a_request_without_credentials_that_is_refused(api: Any) -> None:
     with pytest.raises(KubernetesError, match="anonymous") as caught:
         api.kube().request("GET", "/api/v1/nodes")
     assert "gives no credentials to this context's user" in caught.value.hint
+
+
+def test_that_no_certificate_is_checked_is_said_once(
+    client: Callable[..., Kube], capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    def unverified(config: dict[str, Any]) -> None:
+        of_cluster(**{"insecure-skip-tls-verify": True})(config)
+        config["clusters"][0]["cluster"].pop("certificate-authority", None)
+
+    for _ in range(2):
+        kube = client(unverified)
+        assert kube.request("GET", "/version")["major"] == "1"
+        assert kube.request("GET", "/version")["major"] == "1"
+    assert "".join(capsys.readouterr()).count("insecure-skip-tls-verify: the certificate of") == 1
+    assert [str(warning.message) for warning in recwarn if "nverified" in str(warning.message)] == []
+
+
+@pytest.mark.parametrize(("said", "told"), [("certificate has expired", "ended"), ("is not yet valid", "yet")])
+def test_a_certificate_or_a_clock_that_is_wrong(said: str, told: str) -> None:
+    error = ssl.SSLCertVerificationError(f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {said}")
+    message, hint = kubeconfigs.silence(error, "https://x:1", "kind-lab")
+    assert told in message
+    assert "clock right (`date`)? Else" in hint
 
 
 def test_a_certificate_that_has_ended_is_told(tmp_path: Path) -> None:
