@@ -206,6 +206,16 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def needing_help(rows: Sequence[Row]) -> list[str]:
-    """The attendees to look after first: their rules are refused, they are stuck, or a part of theirs is missing."""
-    return [row.attendee for row in rows if row.refused or row.stuck or row.state != "ready"]
+def needing_help(rows: Sequence[Row]) -> Table:
+    """The attendees to look after first, and why: a part is missing, their rules are refused, or they are stuck."""
+    reasons = {
+        row.attendee: [
+            *([row.state] if row.state != "ready" else []),
+            *([f"own rules: {row.rules}"] if row.refused else []),
+            *([f"stuck at {row.stuck}"] if row.stuck else []),
+        ]
+        for row in rows
+    }
+    found = tuple((attendee, "; ".join(why)) for attendee, why in reasons.items() if why)
+    title = f"{counted(len(found), 'attendee')} to look after" if found else "All attendees get on"
+    return Table(title, ("attendee", "why"), found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from classroom.chart import small_multiples
-from classroom.view import Row, view
+from classroom.view import Row, needing_help, view
 from labkit.cli import main
 from labkit.errors import LabError
 from labkit.exercises import NotYet
@@ -100,6 +101,17 @@ def test_the_command_prints_it(instructor: Lab, monkeypatch: pytest.MonkeyPatch,
     assert "an hour, with the cluster and its nodes" in CliRunner().invoke(main, ["class", "status"]).output
     printed = CliRunner().invoke(main, ["class", "status", "--json"], catch_exceptions=False).output
     assert [row["attendee"] for row in json.loads(printed)["attendees"]] == ["07", "08", "anna"]
+
+
+def test_whom_to_look_after_first_and_why() -> None:
+    well = Row("01", "03", 5, "", "2 rules", False, 1.0, "1/1", "ready")
+    stuck = replace(well, attendee="02", stuck="03-one-alerts, 2 wrong answers")
+    refused = replace(well, attendee="03", rules="LOAD_ERR_YAML_PARSE", refused=True, state="no role")
+    assert repr(needing_help([well])) == "All attendees get on"
+    assert needing_help([well, stuck, refused]).rows == (
+        ("02", "stuck at 03-one-alerts, 2 wrong answers"),
+        ("03", "no role; own rules: LOAD_ERR_YAML_PARSE"),
+    )
 
 
 def test_small_charts_have_a_place_for_everyone() -> None:
