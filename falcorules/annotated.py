@@ -298,11 +298,29 @@ class _Page:
 
     def _colon(self, at: int) -> str:
         line = self.lines[self._line(at)]
+        before = self.text[self.text.rfind("\n", 0, at) + 1 : at]
+        if re.fullmatch(r"[\s-]*\w+", before):  # the colon of the line's own key
+            return self._above(self._line(at))
         if re.match(r"[\s-]*condition:", line):
             return "In a condition, `=` compares. (A colon with a space after it is YAML's own.)"
         if line.count(": ") > 1:
             return "A value with a colon and a space in it has to be in quotes."
-        return "This line is indented more than the one above it, which has a value already."
+        return _DEEPER
+
+    def _above(self, line: int) -> str:
+        """Why a key begins where none can: what is wrong above it, if anything is."""
+        above = [text for text in self.lines[:line] if text.strip()][-2:]
+        last = above[-1] if above else ""
+        if "\u00a0" in last + self.lines[line]:
+            return "A no-break space is in the indentation, from a web page perhaps: type ordinary spaces."
+        if found := re.match(r"[\s-]*(\w+):(?=[^\s:])", last):
+            return f"In the line above, a space is missing after `{found[1]}:`."
+        if found := re.match(r"\s*-(?=[a-z])", last):
+            return "In the line above, a space is missing after the dash."
+        block = re.match(r"(\s*)(?:- )?(\w+): *[>|][-+]?\s*$", above[0]) if len(above) == 2 else None
+        if block and len(last) - len(last.lstrip()) <= len(block[1]):
+            return f"The text of `{block[2]}` has to be indented more than `{block[2]}` itself."
+        return _DEEPER
 
     def _span(self, problem: Problem, item: _Item | None) -> tuple[int, int]:
         """The characters of the text that a problem is about."""
@@ -523,6 +541,7 @@ def _values(check: ast.Check | ast.Exists) -> Sequence[str]:
 # What is shown
 
 _BOX = f"border:{markup.LINE};border-radius:4px;padding:0.4em 0;margin:0.3em 0;text-align:left"
+_DEEPER = "This line is indented more than the one above it, which has a value already."
 _LINE = f"{markup.MONO};display:flex;line-height:1.5;{markup.WRAPPED}"
 _NUMBER = f"{markup.FAINT};flex:0 0 2.2em;text-align:right;margin-right:0.9em;user-select:none"
 _BLUE = ("#0b5cad", "#ffffff")

@@ -67,6 +67,29 @@ def test_a_file_that_falco_loads_has_no_marks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "instead", "words"),
+    [
+        ("desc: ", "desc:", "In the line above, a space is missing after `desc:`"),
+        ("- rule:", "-rule:", "In the line above, a space is missing after the dash"),
+        ("  output:", "\u00a0 output:", "A no-break space is in the indentation"),
+        ("condition: ", "condition: >-\n  ", "The text of `condition` has to be indented more than `condition` itself"),
+    ],
+)
+def test_what_stands_above_a_key_that_cannot_be_there(written: str, instead: str, words: str) -> None:
+    page = draft(re.sub(f"^( *){re.escape(written)}", rf"\g<1>{instead}", rule(), flags=re.M))
+    assert words in page.errors[0].words, page.errors[0]
+
+
+@pytest.mark.parametrize("key", ["desc", "condition", "output", "priority"])
+@pytest.mark.parametrize("more", [1, 2, 4])
+def test_a_key_that_is_indented_more_than_the_one_above_it(key: str, more: int) -> None:
+    page = draft(re.sub(f"^  {key}:", " " * (2 + more) + f"{key}:", rule(), flags=re.M))
+    (error,) = page.errors
+    assert page.text.split("\n")[error.line].lstrip().startswith(f"{key}:")
+    assert "This line is indented more than the one above it" in error.words
+
+
+@pytest.mark.parametrize(
     ("condition", "place", "words"),
     [
         ("open_read and fd.nmae = /etc/passwd", "fd.nmae", "There is no field `fd.nmae`. Did you mean 'fd.name'?"),
