@@ -12,6 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -42,6 +43,8 @@ _BEFORE_START = {
 _UNHEALTHY = {"Unhealthy", "ProbeWarning"}
 _DOUBT = 2.0
 """Seconds that a pod may take to start before its events are read."""
+_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+_AGAIN = "falco-workshop/tried-again"
 _EARLIEST = "1970-01-01T00:00:00Z"
 _OVERDUE = 10.0
 """Seconds after its grace period that a pod may take to end."""
@@ -159,7 +162,9 @@ def wait_rollout(
                 hint = "Another person or program did it; apply the step again."
                 raise StepError(f"{label} was deleted while it was waited for.", hint=hint)
             raise StepError(f"There is no {label}.", hint="Apply the step that makes it.")
-        first = first or item
+        if first is None:
+            first = item
+            _try_again(client, item, started)
         if replaced := _superseded(first, item):
             raise StepError(
                 f"{label} was changed while its rollout was waited for, by {replaced}: this rollout is superseded.",
@@ -258,7 +263,7 @@ def problems(
         pods = [pod for pod in pods if pod not in old]
     found: list[Problem] = []
     if item["kind"] != "Pod":
-        since = since or dt.datetime.fromtimestamp(0, dt.UTC)
+        since = since or _EPOCH
         found += filter(None, (_refusal(client, item, since), _held_up(item, since)))
     examined = 0
     for pod in pods:
@@ -286,13 +291,14 @@ def _held_up(item: Object, since: dt.datetime) -> Problem | None:
 
 
 def _overdue(client: Client, pod: Object) -> Sequence[Problem]:
-    """Why a pod that is being deleted is still there, long after its grace period."""
-    meta = pod["metadata"]
+    """Why a pod that is being deleted is still there: its node doesn't answer, or its grace period ended long ago."""
+    meta, node = pod["metadata"], pod["spec"].get("nodeName", "")
+    if node and (silent := _node_problem(client, node)):
+        return [Problem(meta["name"], "", *silent, namespace=meta["namespace"], node=node)]
     due = dt.datetime.fromisoformat(meta["deletionTimestamp"])
     if (client.now() - due).total_seconds() < _OVERDUE:
         return []
     held = held_by(pod)
-    node = pod["spec"].get("nodeName", "")
     message = held or f"its grace period ended at {meta['deletionTimestamp']}"
     return [Problem(meta["name"], "", "Terminating", message, namespace=meta["namespace"], node=node)]
 
@@ -336,6 +342,24 @@ def _refusal(client: Client, item: Object, since: dt.datetime) -> Problem | None
         return None
     said = last["message"].removeprefix("Error creating: ")
     return Problem("", "", last["reason"], said, namespace=item["metadata"]["namespace"])
+
+
+def _try_again(client: Client, item: Object, since: dt.datetime) -> None:
+    """Has the controller make pods now that were refused before `since`.
+
+    After some refusals it would wait for minutes, though what refused them is mended: a change of the workload ends it.
+    """
+    if item["kind"] not in _VERSIONS or _refusal(client, item, since) or not _refusal(client, item, _EPOCH):
+        return
+    meta = item["metadata"]
+    note = {"metadata": {"annotations": {_AGAIN: since.isoformat(timespec="seconds")}}}
+    with suppress(KubernetesError):  # the wait goes on in any case
+        client.request(
+            "PATCH",
+            client.path("apps/v1", item["kind"], meta["namespace"], meta["name"]),
+            body=note,
+            content_type="application/merge-patch+json",
+        )
 
 
 def _refused_again(client: Client, item: Object, message: str, since: dt.datetime) -> bool:
@@ -392,10 +416,12 @@ def pod_problems(client: Client, pod: Object, *, crashed: bool = False, briefly:
         found.append(problem(reason or "Error", message, container["name"], log, ended))
     if found and not briefly:
         found = [_with_probe(client, pod, one) for one in found]
-    if found or briefly or is_ready(pod) or "deletionTimestamp" in meta or status.get("phase") == "Succeeded":
+    if found or briefly or is_ready(pod) or status.get("phase") == "Succeeded":
         return found
     if node and (silent := _node_problem(client, node)):
         return [problem(*silent)]
+    if "deletionTimestamp" in meta:
+        return []
     if starting or not status.get("containerStatuses"):
         if _age(client, pod) >= _DOUBT and (said := _said_of(client, pod, _BEFORE_START)):
             return [problem(*said)]

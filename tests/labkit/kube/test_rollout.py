@@ -289,6 +289,40 @@ def test_an_old_refusal_counts_only_after_patience(api: Any) -> None:
         wait(api, item, done)
 
 
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_controller_tries_at_once_again_what_was_refused_before(api: Any, status: int) -> None:
+    item = workload(currentNumberScheduled=0)
+    api.put(EVENTS, event("a", "FailedCreate", "2020-01-01T00:00:00Z", INSECURE))
+    api.answers[f"PATCH {APPS}/daemonsets/w"] = (status, {"message": "no"})
+    wait(api, item, item, workload(**DONE))
+    (sent,) = api.sent("PATCH")
+    assert list(sent.body["metadata"]["annotations"]) == ["falco-workshop/tried-again"]
+    api.requests.clear()
+    api.put(EVENTS, event("a", "FailedCreate", "2999-01-01T00:00:00Z", INSECURE))  # refused now
+    with pytest.raises(StepError, match="violates PodSecurity"):
+        wait(api, item)
+    assert api.sent("PATCH") == []
+
+
+def test_an_old_pod_on_a_node_that_does_not_answer_is_told_at_once(api: Any) -> None:
+    unknown = {
+        "type": "Ready",
+        "status": "Unknown",
+        "reason": "NodeStatusUnknown",
+        "message": "Kubelet stopped posting",
+    }
+    node = {"metadata": {"name": "n"}, "spec": {}, "status": {"conditions": [unknown]}}
+    api.answers["GET /api/v1/nodes/n"] = node
+    label = "controller-revision-hash"
+    api.put(f"{APPS}/controllerrevisions", version("b", "u", label, "new", revision=2))
+    old = {**pod("p", **{label: "old"}), "spec": {"nodeName": "n"}}
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=30)
+    old["metadata"]["deletionTimestamp"] = f"{soon:%Y-%m-%dT%H:%M:%SZ}"
+    api.put(PODS, old)
+    for found in (problems(api.kube(), workload(), current=True), problems(api.kube(), workload())):
+        assert [(one.reason, one.cause and one.cause.name) for one in found] == [("NodeNotReady", "node-silent")]
+
+
 def test_a_daemon_set_that_no_node_takes_is_an_error(api: Any) -> None:
     nowhere = workload(desiredNumberScheduled=0, updatedNumberScheduled=0)
     api.put("/api/v1/nodes")
