@@ -439,7 +439,8 @@ class Lab:
             refuse_unknown(self.target, name)
         bounds = [f" {word} {bound}" for word, bound in (("since", start), ("until", end)) if bound is not None]
         others = " beside those that were given" if after is not None else ""
-        return Found(df, f"No alerts{choice}{''.join(bounds)}{others} in log group {self.settings.log_group}.")
+        named = " (A pod is named in full: lab.pods() lists them.)" if choice.pod else ""
+        return Found(df, f"No alerts{choice}{''.join(bounds)}{others} in log group {self.settings.log_group}.{named}")
 
     def read_alerts(self, file: Path | str) -> pd.DataFrame:
         """The alerts of a file: lines as Falco prints them, Parquet, an export of CloudWatch Logs to S3 (its folder)...

@@ -162,7 +162,8 @@ def console_pictures(browser: Any) -> Iterator[tuple[str, bytes]]:
                 if clicked:
                     page.locator(clicked).first.click()
                     page.locator("#drawer .hand-box").wait_for()
-                page.wait_for_timeout(3000)  # graphs are drawn, and what has just come is no longer lit
+                page.wait_for_timeout(3000)  # what has just come is no longer lit
+                page.wait_for_function("() => !document.body.innerText.includes('Drawing')")
                 yield name, page.screenshot()
         finally:
             client.stop(home)
