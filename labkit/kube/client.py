@@ -36,6 +36,8 @@ from labkit.waiting import waiting
 
 FIELD_MANAGER = "labkit"
 _CLOCK_MINUTES = 5  # by which a clock may be wrong until tokens are refused
+FIRST_LOOK, LONGEST_LOOK = 0.2, 2.0
+"""Seconds between two looks of a wait in which no change is reported: the first, and in the end."""
 HELD_SECONDS = 10.0
 """How long finalizers may keep an object that is being deleted until that is an error."""
 
@@ -358,10 +360,13 @@ class Client:
     def wait(self, unmet: Any, path: str, *, timeout: float, what: str) -> None:
         """Waits until `unmet()` returns an empty string; looks again whenever something at `path` changes.
 
+        What `unmet()` looks at may change a moment later, as a workload's status after its pods do, or be elsewhere: it
+        looks again soon after a change, too, and then ever more seldom, every `LONGEST_LOOK` seconds at least.
+
         Raises `StepError` with the last thing `unmet()` said after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        reason = ""
+        reason, pause = "", FIRST_LOOK
         try:
             with waiting(what, timeout) as note:
                 while True:
@@ -374,7 +379,8 @@ class Client:
                         left = deadline - time.monotonic()
                         if left <= 0:
                             break
-                        self.until_change(path, version, min(left, 2.0))
+                        changed = self.until_change(path, version, min(left, pause))
+                        pause = FIRST_LOOK if changed else min(pause * 1.6, LONGEST_LOOK)
         except KeyboardInterrupt:
             raise StoppedError(f"Stopped waiting for {what}.", hint="Run it again to go on waiting.") from None
         raise StepError(f"Waited {timeout:g} s for {what}: {reason}.", hint="Run it again to keep waiting.")
@@ -400,17 +406,22 @@ class Client:
         found: str = self.request("GET", path, query={"limit": 1})["metadata"]["resourceVersion"]
         return found
 
-    def until_change(self, path: str, version: str, seconds: float, *, fields: str = "") -> None:
-        """Waits until something at `path` changes after `version`, or for about `seconds`. `fields` is a selector."""
+    def until_change(self, path: str, version: str, seconds: float, *, fields: str = "") -> bool:
+        """Waits until something at `path` changes after `version`, or for about `seconds`. `fields` is a selector.
+
+        Whether something changed, as far as is known.
+        """
         import urllib3
 
         query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": max(1, round(seconds))}
         query |= {"fieldSelector": fields} if fields else {}
         response = self.request("GET", path, query=query, stream=True, timeout=seconds + 5)
         try:
-            response.read(1)
+            if (connection := response.connection) is not None and connection.sock is not None:
+                connection.sock.settimeout(seconds)  # the server counts in whole seconds
+            return bool(response.read(1))
         except urllib3.exceptions.HTTPError:
-            pass  # the watch ended without a change
+            return False
         finally:
             response.close()
 

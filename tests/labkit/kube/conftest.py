@@ -39,7 +39,7 @@ class Request:
 class Api:
     """`answers` by method and path: an object, a status and an object or bytes, or a list of these, used one by one.
 
-    The last of a list stays. A watch ends at once, as after a change.
+    The last of a list stays. A watch ends at once, as after a change, unless watches are `quiet`.
     """
 
     port: int
@@ -47,6 +47,7 @@ class Api:
     answers: dict[str, Any] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     date: str = ""
+    quiet: bool = False
 
     def kube(self, **options: Any) -> Kube:
         return Kube(kubeconfig=self.kubeconfig, **options)
@@ -72,6 +73,8 @@ class Api:
 @pytest.fixture(scope="module")
 def _server() -> Iterator[ThreadingHTTPServer]:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def answer(self) -> None:
             api: Api = self.server.api  # type: ignore[attr-defined]
             url = urlsplit(self.path)
@@ -95,6 +98,10 @@ def _server() -> Iterator[ThreadingHTTPServer]:
             if api.date:
                 self.send_header("Date", api.date)
             self.end_headers()
+            if "watch" in request.query and api.quiet:
+                self.rfile.read(1)  # until the client closes the connection
+                self.close_connection = True
+                return
             self.wfile.write(data)
 
         do_GET = do_PATCH = do_DELETE = answer

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import time
 from typing import Any
 
 import pytest
@@ -270,6 +272,21 @@ def test_waiting_looks_again_after_a_change_and_ends_with_what_was_said_last(api
     with pytest.raises(StepError, match=r"^Waited 0 s for it: one\.") as caught:
         api.kube().wait(lambda: reasons.pop(0), PODS, timeout=0, what="it")
     assert caught.value.hint
+
+
+def test_waiting_looks_again_soon_where_no_change_is_reported_and_then_more_seldom(api: Any) -> None:
+    api.put(PODS)
+    api.quiet = True
+    looks = []
+
+    def unmet() -> str:
+        looks.append(time.monotonic())
+        return "not yet" if len(looks) < 4 else ""
+
+    api.kube().wait(unmet, PODS, timeout=60, what="it")
+    pauses = [after - before for before, after in itertools.pairwise(looks)]
+    assert sum(pauses) < 5  # 1 s; three times `LONGEST_LOOK` are 6
+    assert all(pause >= least for pause, least in zip(pauses, (0.19, 0.3, 0.5), strict=True))
 
 
 def test_of_a_log_the_part_asked_for_is_read(api: Any) -> None:
