@@ -6,6 +6,7 @@ its pid. When standard input ends, so does this, and then its kernels, which see
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -13,12 +14,14 @@ import os
 import runpy
 import signal
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 # They are in `sys.modules` only: a chapter still has to import what it uses.
 IMPORTS = (
     "boto3",
     "falcorules",
+    "ipykernel.debugger",  # half of a kernel's start
     "ipykernel.kernelapp",
     "ipykernel.zmqshell",
     "kubernetes.client.api.core_v1_api",
@@ -39,6 +42,7 @@ def prepare() -> None:
     """Imports what kernels need, and reads what their clients do."""
     # As IPython's kernel sets it when it starts, which is after matplotlib has read it here.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # its warning is for those who use the debugger
     for name in IMPORTS:
         importlib.import_module(name)
     # pandas takes a process without IPython for one at a terminal, whose width then decides how many columns it shows.
@@ -74,6 +78,16 @@ def become_kernel(request: dict[str, Any], parent: int) -> None:
         os.dup2(descriptor, onto)
     sys.argv = [*request["argv"], f"--IPKernelApp.parent_handle={parent}"]  # with its parent gone, it ends
     runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    _end()
+
+
+def _end() -> NoReturn:
+    """Ends the process, but doesn't take all modules apart: that takes longer than a kernel's start."""
+    atexit._run_exitfuncs()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
