@@ -1,7 +1,8 @@
 """How the tests run: labs for tests, files spread over the processors, and nbval's comparison of the notebooks.
 
 A folder's tests are spread over one worker more than there are processors, file by file; the notebooks count as one
-file, because they share a lab and run in name order. A single file runs in this process, and with `-n 0` all do.
+file, because they share a lab and run in name order, and so do the tests of a class. A single file runs in this
+process, and with `-n 0` all do.
 
 Labs that are started by tests, or by commands and kernels that tests start, belong to the worker: they end with it,
 however it ends, and a lab that is still running when the worker's tests have ended is a failure.
@@ -36,6 +37,8 @@ HERE = Path(__file__).parent
 FUNCTION = HERE / "labkit" / "respond" / "forwarder.py"
 # Files that take longest, first: the short ones at the end fill the workers evenly.
 LONG_FIRST = ("tests/notebooks", "tests/end_to_end", "tests/classroom", "tests/labkit", "tests/ekslab", "tests")
+TOGETHER = "tests/classroom"
+"""A folder whose files count as one: they share a lab that takes some seconds to set up."""
 _lab_home: Path | None = None
 _environment: dict[str, str] = {}
 """This process's own environment while chapters run."""
@@ -149,7 +152,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "notebooks" if path.endswith(".ipynb") else path
+            return "notebooks" if path.endswith(".ipynb") else TOGETHER if path.startswith(TOGETHER) else path
 
     return ByFile(config, log)
 

@@ -8,6 +8,7 @@ which waits for their ends.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import fcntl
 import functools
@@ -42,10 +43,17 @@ IMPORTS = {
     "ekslab.server": _LAB,
     "ekslab.helm": ("ekslab.helm.cli",),
     "labkit.cli": _CLI,
+    "labkit.eks_token": ("boto3", "labkit.boto_errors"),
     "ekslab/aws/lambda_runtime.py": ("boto3", "botocore.loaders", "concurrent.futures"),
     "labkit.report": ("nbconvert.exporters.html", "nbformat.v4", "jinja2", "pygments.lexers", "pygments.formatters"),
 }
 """What a program needs, by its module or file; imported when a program is forked for the first time."""
+_MODELS = {
+    "ekslab/aws/lambda_runtime.py": ("securityhub", "sqs"),
+    "labkit.cli": ("cloudwatch", "eks", "iam", "lambda", "logs", "securityhub", "sns", "sqs", "sts"),
+    "labkit.eks_token": ("sts",),
+}
+"""Services whose models a program reads."""
 _READS = {"get", "history", "list", "status"}
 """Commands of Helm that change nothing. A release's lock looks for the others by their names."""
 _BECOME_SUBREAPER = 36  # prctl(2)
@@ -195,12 +203,22 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], Sequence[int]]:
 def _prepare(program: str) -> None:
     for name in IMPORTS[program]:
         importlib.import_module(name)
-    if program == "ekslab/aws/lambda_runtime.py":
+    if program in _MODELS:
         from botocore import session
 
-        session.create_loader = loader = functools.cache(session.create_loader)
-        for service in ("securityhub", "sqs"):
-            loader().load_service_model(service, "service-2")
+        session.create_loader = functools.cache(session.create_loader)
+        for service in _MODELS[program]:
+            session.get_session().create_client(service, "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    if program == "labkit.report":  # the first page reads nbconvert's templates
+        from nbformat.v4 import new_notebook, writes
+
+        from labkit import report
+
+        with tempfile.TemporaryDirectory() as folder:
+            notebook = Path(folder, "00.ipynb")
+            notebook.write_text(writes(new_notebook()))
+            run = report.Run("embedded", [report.chapter_of(notebook, Path(folder))], Path(folder))
+            report.write_page(run, run.chapters[0])
     if program == "ekslab.server":
         from ekslab.aws import Aws, protocols
         from ekslab.identity import Credentials, ServiceAccountIssuer
@@ -234,11 +252,29 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> NoReturn:
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     program = request["program"]
     sys.argv = [program, *request["arguments"]]
-    if program.endswith(".py"):
-        runpy.run_path(str(ROOT / program), run_name="__main__")
-    else:
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
-    sys.exit()
+    status: object = None
+    try:
+        if program.endswith(".py"):
+            runpy.run_path(str(ROOT / program), run_name="__main__")
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        status = ended.code
+    _end(status)
+
+
+def _end(status: object) -> NoReturn:
+    """Ends as Python does, but doesn't take all modules apart: that takes longer than most programs."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    if not isinstance(status, int | None):
+        print(status, file=sys.stderr)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads: Python says so
+        sys.exit(status if isinstance(status, int) else status is not None)
+    os._exit(status & 0xFF if isinstance(status, int) else status is not None)
 
 
 if __name__ == "__main__":
