@@ -53,14 +53,26 @@ class Template:
         if not self._process.stdout.readline():
             raise OSError("The process that attendees' servers are forked from did not start; the Hub's log says why.")
 
-    async def session(self, request: dict[str, Any]) -> Session:
-        """A new session. Raises `OSError` if there can't be one."""
+    async def session(self, request: dict[str, Any], *, again: bool = True) -> tuple[Session, int]:
+        """A new session, and its pid. Raises `OSError` or `EOFError` if there can't be one."""
         async with self._turn:
             if self._process.poll() is not None:  # killed
                 await asyncio.to_thread(self._start)
-        reader, writer = await asyncio.open_unix_connection(self._socket)
-        writer.write(json.dumps(request).encode() + b"\n")
-        return Session(reader, writer)
+        process = self._process
+        session = None
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._socket)
+            session = Session(reader, writer)
+            writer.write(json.dumps(request).encode() + b"\n")
+            return session, await session.answer()
+        except (ConnectionError, EOFError):  # it is being killed, or this session's process was
+            if session is not None:
+                session.close()
+            with suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(process.wait, 1)
+            if not again or process.poll() is None:
+                raise
+            return await self.session(request, again=False)
 
 
 class Session:
@@ -100,14 +112,14 @@ class Sessions:
                 "environ": environ,
                 "argv": self.get_args(),
             }
-            session = await self.template.session(request)
             try:
-                self.pid = await session.answer()
-                error = await session.answer()
+                session, self.pid = await self.template.session(request)
+                try:
+                    error = await session.answer()
+                finally:
+                    session.close()
             except EOFError:
                 error = f"it ended; {folder}/server.log may say why."
-            finally:
-                session.close()
             if error:
                 self.log.error("The session of %s did not start: %s", self.user.name, error)
                 raise SpawnException(f"Your lab did not start: {error}", reason="session", status_code=500)

@@ -25,7 +25,9 @@ from labkit.console import ROUTE
 from labkit.errors import LabError
 from labkit.settings import Settings
 
-_SENT = ("Accept", "Cookie", "Range", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-Dest", "X-Console-Key")
+_SENT = ("Accept", "Range", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-Dest", "X-Console-Key")
+_COOKIE = "ekslab-console-"
+"""How names of the console's cookies begin. Others, such as the Hub's, are not for it."""
 _RETURNED = (
     *("Cache-Control", "Content-Type", "Location", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy"),
     *("Referrer-Policy", "X-Content-Type-Options", "X-Frame-Options"),
@@ -59,6 +61,10 @@ class _Way:
             raise web.HTTPError(403, "The console does not answer to pages of another origin.")
         asked = handler.request.headers
         sent = {name: asked[name] for name in _SENT if name in asked} | {"Host": f"127.0.0.1:{self.port}"}
+        cookies = (
+            f"{name}={found.value}" for name, found in handler.request.cookies.items() if name.startswith(_COOKIE)
+        )
+        sent["Cookie"] = "; ".join(cookies)
         return sent | ({"Origin": f"http://127.0.0.1:{self.port}"} if "Origin" in asked else {})
 
 

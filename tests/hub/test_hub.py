@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -445,8 +446,17 @@ def words(pid: int, file: str) -> list[str]:
 def test_the_hub_leaves_no_process(hub: Hub, people: list[Person], run: Run[Any]) -> None:
     one = people[0]
     (template,) = (pid for pid in descendants(hub.process.pid) if "hub.template" in words(pid, "cmdline"))
-    os.kill(template, 9)
-    run(one.start())  # with another one
+    run(one.stop())
+
+    async def started_while_it_is_killed() -> None:
+        os.kill(template, signal.SIGSTOP)
+        start = asyncio.create_task(one.start())
+        while (await one.request("GET", f"/hub/api/users/{one.name}"))["pending"] != "spawn":
+            await asyncio.sleep(0.05)
+        os.kill(template, signal.SIGKILL)
+        await start  # from another one
+
+    run(started_while_it_is_killed())
     pids = [process.pid for process in measure.processes()[one.name]] + descendants(hub.process.pid)
     assert len(pids) >= 8
     hub.stop()
