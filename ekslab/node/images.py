@@ -225,6 +225,7 @@ _FAULTS = {
     "no-route": f"{_HEAD}dial tcp 203.0.113.10:443: i/o timeout",
     "certificate": f"{_HEAD}tls: failed to verify certificate: x509: certificate signed by unknown authority",
     "platform": "|no match for platform in manifest: not found",
+    "inspect": "!",
     "disk": "|failed to extract layer sha256:0d653a9bda6a5c7c1cd8d1a5c1f4b4f0: write "
     "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/21/fs/usr/bin/x: no space left on device",
 }
@@ -232,6 +233,11 @@ _FAULTS = {
 
 def _fault(name: str, full: str) -> ImagePullError:
     """How pulling an image of the registry `FAULTY` fails; one without a fault isn't there."""
+    if _FAULTS.get(name) == "!":  # it is there, and can't be read
+        why = (
+            f'Failed to inspect image "{full}": rpc error: code = Unknown desc = failed to get image content: not found'
+        )
+        return ImagePullError("ImageInspectError", why)
     said = _FAULTS.get(name, f"{full}: not found").format(name=name, tag=full.rpartition(":")[2])
     whole, _, after = said.rpartition("|")
     missing = "not found" in said

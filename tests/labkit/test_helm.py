@@ -164,6 +164,19 @@ def test_chart_and_version_are_told_apart(chart: str, name: str, version: str) -
     assert (release.chart, release.version) == (name, version)
 
 
+def test_a_helm_that_is_too_old_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "helm"  # 3.12: it takes no labels, and says so
+    old.write_text(
+        "#!/bin/sh\n[ \"$1\" = history ] && { echo 'Error: release: not found' >&2; exit 1; }\n"
+        "echo 'Error: unknown flag: --labels' >&2; exit 1\n"
+    )
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(StepError, match="unknown flag: --labels") as caught:
+        Helm().upgrade_install("falco", "falcosecurity/falco", version="9.1.0", namespace="falco", labels={"a": "b"})
+    assert "`helm version` has to say v3.13 or later" in caught.value.hint
+
+
 def test_the_program_is_run_with_helms_arguments(calls: Path) -> None:
     program = (sys.executable, str(calls.parent / "bin" / "helm"))
     assert Helm(program=program).history("nginx", "falco") == []

@@ -20,8 +20,10 @@ class Scheduler(Controller):
         if change.resource is r.PODS and change.type == "ADDED":
             if not change.object["spec"].get("nodeName"):
                 yield Key.from_object(change.object)
-        elif (change.resource is r.PODS and change.type == "DELETED") or (
-            change.resource is r.NODES and _room_changed(change)
+        elif (
+            (change.resource is r.PODS and change.type == "DELETED")
+            or (change.resource is r.NODES and _room_changed(change))
+            or change.resource is r.PERSISTENT_VOLUME_CLAIMS
         ):
             for pod in self.store.list(r.PODS):
                 if not pod["spec"].get("nodeName"):
@@ -32,6 +34,9 @@ class Scheduler(Controller):
         if pod is None or pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp"):
             return
         if pod["spec"].get("schedulerName") != self.name or pod["spec"].get("schedulingGates"):
+            return
+        if unbound := self._unbound(pod):
+            self._says(pod, f"0/{len(self.store.list(r.NODES))} nodes are available: {unbound}. not found")
             return
         running: dict[str, list[Object]] = {}
         for other in self.store.list(r.PODS):
@@ -47,6 +52,17 @@ class Scheduler(Controller):
             return
         chosen = min(fitting, key=lambda node: (_load(pod, running.get(name_of(node), [])), name_of(node)))
         self._bind(pod, name_of(chosen))
+
+    def _unbound(self, pod: Object) -> str:
+        """Why the pod's claims keep it from any node: nothing here provides volumes, so that none is ever bound."""
+        for volume in pod["spec"].get("volumes") or ():
+            if claimed := volume.get("persistentVolumeClaim"):
+                claim = self.store.get(r.PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), claimed["claimName"])
+                if claim is None:
+                    return f'persistentvolumeclaim "{claimed["claimName"]}" not found'
+                if (claim.get("status") or {}).get("phase") != "Bound":
+                    return "pod has unbound immediate PersistentVolumeClaims"
+        return ""
 
     def _bind(self, pod: Object, node: str) -> None:
         now = rfc3339(self.registry.clock())
@@ -67,6 +83,9 @@ class Scheduler(Controller):
             message = f"0/{nodes} nodes are available: {said}."
             preemption = _counted({_NO_HELP: nodes - looked, _NO_VICTIMS: looked})
             message += f" no new claims to deallocate, preemption: 0/{nodes} nodes are available: {preemption}."
+        self._says(pod, message)
+
+    def _says(self, pod: Object, message: str) -> None:
         self.recorder.event(r.PODS, pod, "FailedScheduling", message, warning=True)
         now = rfc3339(self.registry.clock())
         condition = {**_scheduled(now, "False"), "reason": "Unschedulable", "message": message}

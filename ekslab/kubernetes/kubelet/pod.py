@@ -300,7 +300,7 @@ class PodWorker:
 
     async def _pull_failed(self, state: ContainerState, image: str, error: ImagePullError) -> None:
         reason, message = error.reason, error.message
-        if reason == "InvalidImageName":
+        if reason in ("InvalidImageName", "ImageInspectError"):
             self._event("InspectFailed", message, state, warning=True)
             self._event("Failed", f"Error: {reason}", state, warning=True)
             await self._waiting(state, reason, message)

@@ -23,9 +23,11 @@ def identity(target: Target) -> Iterator[Finding]:
 
 
 def helm(target: Target) -> Iterator[Finding]:
-    """Helm's version: the chart needs 3 or later."""
+    """Helm's version: `--labels`, with which a release is marked as the workshop's, came with 3.13."""
     version = target.helm.version()
-    if re.match(r"v([3-9]|\d\d)\.", version):
+    numbers = re.match(r"v(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) >= (3, 13):
         yield ok(_TOOLS, "helm", version)
     else:
-        yield blocker(_TOOLS, "helm", version or "no version", "Install Helm 3 or later.")
+        hint = "Install Helm 3.13 or later: https://helm.sh/docs/intro/install/."
+        yield blocker(_TOOLS, "helm", version or "no version", hint)

@@ -86,6 +86,8 @@ def found(lab: Lab, until: str = "", kind: str = "Deployment", name: str = "w") 
 
 
 ROOT_CA = "kube-root-ca.crt"
+EXECUTABLE = {"name": "v", "configMap": {"name": ROOT_CA, "defaultMode": 0o755}}
+"""A volume with a file that is no program, though it may be executed."""
 POD_FAILURES: list[tuple[str, dict[str, Any]]] = [
     ("image-not-found", {"image": "nginx:no-such-tag"}),
     ("image-not-found", {"image": "registry.example/other:1"}),
@@ -100,9 +102,12 @@ POD_FAILURES: list[tuple[str, dict[str, Any]]] = [
     ("image-name-service", {"image": "registry.example/no-name:1"}),
     ("image-network", {"image": "registry.example/no-route:1"}),
     ("image-network", {"image": "registry.example/unavailable:1"}),
+    ("image-inspect", {"image": "registry.example/inspect:1"}),
     ("image-name", {"image": "NGINX:1"}),
     ("image-never", {"image": "nginx:1.29.3-never", "imagePullPolicy": "Never"}),
     ("program-missing", {"command": ["no-such-program"]}),
+    ("architecture", {"command": ["/v/ca.crt"], "pod": {"volumes": [EXECUTABLE]}}),
+    ("no-claim", {"pod": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}]}}),
     ("config-missing", {"envFrom": [{"configMapRef": {"name": "none"}}]}),
     ("config-missing", {"envFrom": [{"secretRef": {"name": "none"}}]}),
     ("config-key", {"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": ROOT_CA, "key": "a"}}}]}),
@@ -134,6 +139,22 @@ def test_why_a_pod_does_not_run(lab: Lab, name: str, container: dict[str, Any]) 
             error = failure(lab)
             assert cause.what in error.message
             assert cause.mend in error.hint
+
+
+def test_a_volume_that_nothing_provides(lab: Lab) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "namespace": "default"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
+    with applied(lab, claim, deployment(pod={"volumes": [volume]})):
+        assert "EBS CSI driver" in found(lab, "unbound-volume").mend
+        path = lab.kube.path("v1", "PersistentVolumeClaim", "default", "data")
+        bound = {"status": {"phase": "Bound"}}
+        lab.kube.request("PATCH", f"{path}/status", body=bound, content_type=MERGE)  # as a driver would
+        assert "persistentVolumeClaim volumes don't exist in the embedded cluster" in failure(lab).message
 
 
 def test_probes_that_fail_are_shown_and_only_those_that_end_a_container_end_the_wait(lab: Lab) -> None:

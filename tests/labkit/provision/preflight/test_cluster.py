@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 from labkit import Lab
 from labkit.aws import Identity
 from labkit.provision.preflight import account, cluster
-from labkit.provision.preflight.finding import Finding, ok
+from labkit.provision.preflight.finding import ok
 
 
 def results(findings: Any) -> dict[str, tuple[str, str]]:
@@ -104,16 +104,16 @@ def test_identity_is_the_account_and_the_arn_and_root_is_a_warning(lab: Lab) -> 
 
 @pytest.mark.parametrize(
     ("version", "result"),
-    [("v3.0.0", "ok"), ("v4.1.0", "ok"), ("v10.0.0", "ok"), ("v2.17.0", "blocker"), ("", "blocker")],
+    [
+        *[("v3.13.0", "ok"), ("v4.1.0", "ok"), ("v10.0.0", "ok"), ("v3.12.3", "blocker"), ("v2.17.0", "blocker")],
+        ("", "blocker"),
+    ],
 )
-def test_helm_has_to_be_3_or_later(lab: Lab, monkeypatch: pytest.MonkeyPatch, version: str, result: str) -> None:
+def test_helm_has_to_be_3_13_or_later(lab: Lab, monkeypatch: pytest.MonkeyPatch, version: str, result: str) -> None:
     monkeypatch.setattr(lab.helm, "version", lambda: version)
     (finding,) = account.helm(lab.target)
-    assert finding == (
-        ok("tools", "helm", version)
-        if result == "ok"
-        else Finding("tools", "helm", "blocker", version or "no version", "Install Helm 3 or later.")
-    )
+    assert (finding.result, finding.found) == (result, version or "no version")
+    assert ("3.13" in finding.hint) == (result == "blocker")
 
 
 def test_days_are_in_utc() -> None:
