@@ -213,3 +213,4 @@ S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFIFO, S_IFSOCK = (
     _stat.S_IFIFO,
     _stat.S_IFSOCK,
 )
+S_IFBLK = _stat.S_IFBLK

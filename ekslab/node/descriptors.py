@@ -181,6 +181,38 @@ class Pipe(Inode):
         self._space.set()
 
 
+class Fifo(Pipe):
+    """A pipe that has a name. Where Linux waits in open for the other end, the lab waits in read, and keeps what is
+    written until a reader comes."""
+
+    __slots__ = ("_written",)
+
+    def __init__(self, mode: int, now: int, memory: Memory | None, *, uid: int = 0, gid: int = 0, dev: int = 0) -> None:
+        super().__init__(mode, now, memory)
+        self.uid, self.gid, self.dev = uid, gid, dev
+        self._written = False
+
+    async def read(self, size: int) -> bytes:
+        while not self.buffer and (self.writers or not self._written):
+            self._wake.clear()
+            await self._wake.wait()
+        return await super().read(size) if self.buffer else b""
+
+    def write(self, data: bytes) -> int:
+        if self.readers:
+            return super().write(data)
+        if len(self.buffer) >= _PIPE_SIZE:
+            raise error("EAGAIN")
+        self._account(len(data))
+        self.buffer.extend(data)
+        return len(data)
+
+    def end_changed(self) -> None:
+        self._written = bool(self.writers or (self._written and self.readers) or self.buffer)
+        self._wake.set()
+        self._space.set()
+
+
 class PipeReader(OpenFile):
     typechar, type = "p", "pipe"
 
@@ -204,6 +236,8 @@ class PipeWriter(OpenFile):
         super().__init__(name, name, abi.O_WRONLY)
         self.inode: Pipe = pipe
         pipe.writers += 1
+        if isinstance(pipe, Fifo):
+            pipe.end_changed()
 
     def write(self, data: bytes, now: int) -> int:
         return self.inode.write(data)
@@ -214,6 +248,22 @@ class PipeWriter(OpenFile):
     def closed(self) -> None:
         self.inode.writers -= 1
         self.inode.end_changed()
+
+
+class FifoBoth(PipeWriter):
+    """A named pipe that was opened for reading and writing."""
+
+    def __init__(self, pipe: Fifo, name: str) -> None:
+        super().__init__(pipe, name)
+        self.flags = abi.O_RDWR
+        pipe.readers += 1
+
+    async def read(self, size: int) -> bytes:
+        return await self.inode.read(size)
+
+    def closed(self) -> None:
+        self.inode.readers -= 1
+        super().closed()
 
 
 class Source(OpenFile):

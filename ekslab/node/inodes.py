@@ -60,7 +60,7 @@ class Stat(NamedTuple):
 
     @property
     def is_device(self) -> bool:
-        return self.mode & 0o170000 == abi.S_IFCHR
+        return self.mode & 0o170000 in (abi.S_IFCHR, abi.S_IFBLK)
 
 
 class Inode:
@@ -235,7 +235,7 @@ class MagicLink(Symlink):
 
 
 class Device(Inode):
-    """A character device; `driver` is null, zero, full, random, tty (the process's own) or inert."""
+    """A character device; `driver` is null, zero, full, random, tty (the process's own), inert or denied."""
 
     __slots__ = ("driver", "rdev")
     type_bits = abi.S_IFCHR
@@ -244,6 +244,11 @@ class Device(Inode):
         super().__init__(mode, uid=uid, gid=gid, dev=0x2B)
         self.driver = driver
         self.rdev = major << 8 | minor
+
+
+class BlockDevice(Device):
+    __slots__ = ()
+    type_bits = abi.S_IFBLK
 
 
 class Directory(Inode):

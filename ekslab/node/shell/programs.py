@@ -120,9 +120,9 @@ class Programs(Redirections):
             await self._redirect(redirects, keep=True)
         except (OSError, ExpansionError) as exc:
             self.complain(message(exc, self.bash))
-            if self.interactive:
+            if self.bash or self.interactive:
                 return 1
-            raise ProcessExit(1 if self.bash else 2) from None
+            raise ProcessExit(2) from None
         self.pipes.clear()  # they stay, too
         argv, arg0, clean = words[1:], "", False
         while argv and argv[0].startswith("-") and self.bash:

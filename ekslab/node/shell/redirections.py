@@ -96,7 +96,10 @@ class Redirections(State):
         except OSError as exc:
             if connection is not None:
                 unknown, why = isinstance(exc, socket.gaierror), exc.strerror or str(exc)
-                self.complain(f"{connection[2]}: Name or service not known" if unknown else f"connect: {why}")
+                if unknown:
+                    self.complain(f"{connection[2]}: Name or service not known")
+                else:
+                    self.process.stderr.write(f"{self.arg0}: connect: {why}\n")
                 raise ExpansionError(f"{target}: {'Invalid argument' if unknown else why}") from None
             raise _redirect_error(exc, target, op, self.bash) from None
         self._install(opened, fd, saved, keep)

@@ -1,16 +1,21 @@
 """System calls that make, remove and rename directory entries.
 
-Events: mkdir, mkdirat, unlinkat, unlink, rmdir, rename, renameat2, linkat, symlinkat.
+Events: mkdir, mkdirat, mknodat, unlinkat, unlink, rmdir, rename, renameat2, linkat, symlinkat.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from ekslab.node import abi
 from ekslab.node.abi import error
 from ekslab.node.arguments import at_fdcwd, flags_argument, path_argument, plain
-from ekslab.node.inodes import Directory, Symlink
+from ekslab.node.descriptors import Fifo
+from ekslab.node.inodes import BlockDevice, Device, Directory, Inode, Symlink
 from ekslab.node.syscalls.lookup import PathLookup
+
+# The devices that the device controller of a container's control group lets be opened.
+_DRIVERS = {(1, 3): "null", (1, 5): "zero", (1, 7): "full", (1, 8): "random", (1, 9): "random", (5, 0): "tty"}
 
 
 class DirectoryCalls(PathLookup):
@@ -130,6 +135,33 @@ class DirectoryCalls(PathLookup):
             if inode.layer == "lower":
                 inode.layer = "upper"
             target.directory.insert(target.name, inode, now)
+
+    def mknod(self, path: str, mode: int, kind: int = abi.S_IFIFO, device: tuple[int, int] = (0, 0)) -> None:
+        """Makes a named pipe or a device. A device can be made and not opened, but for those of `_DRIVERS`."""
+        with self._event(
+            "mknodat",
+            at_fdcwd("dirfd"),
+            path_argument("path", path, self.absolute(path)),
+            plain("mode", f"{kind | mode:X}"),
+            plain("dev", f"{device[0] << 8 | device[1]:X}"),
+            path=path,
+        ):
+            found = self._walk(path, follow=False)
+            if found.inode is not None:
+                raise error("EEXIST", path)
+            self._may_change(found, path)
+            if kind != abi.S_IFIFO and "CAP_MKNOD" not in self.capabilities:
+                raise error("EPERM", path)
+            now, mode = self.kernel.now(), mode & ~self.umask
+            made: Inode
+            if kind == abi.S_IFIFO:
+                made = Fifo(mode, now, self.memory, uid=self.euid, gid=self.egid, dev=found.directory.dev)
+            else:
+                block = kind == abi.S_IFBLK
+                driver = "denied" if block else _DRIVERS.get(device, "denied")
+                made = (BlockDevice if block else Device)(driver, *device, mode, uid=self.euid, gid=self.egid)
+            made.layer = found.directory.new_child_layer()
+            found.directory.insert(found.name, made, now)
 
     def symlink(self, target: str, path: str) -> None:
         with self._event(

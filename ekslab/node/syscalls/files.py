@@ -8,6 +8,8 @@ from ekslab.node.arguments import at_fdcwd, descriptor_argument, open_flags_argu
 from ekslab.node.descriptors import (
     DeviceFile,
     DirectoryFile,
+    Fifo,
+    FifoBoth,
     OpenFile,
     Pipe,
     PipeReader,
@@ -210,6 +212,8 @@ def _open_inode(process: Task, inode: Inode, name: str, name_raw: str, flags: in
     if isinstance(inode, Pipe):
         return _open_pipe(process, inode, name, flags)
     if isinstance(inode, Device):
+        if inode.driver == "denied":
+            raise error("EPERM", name_raw)
         if inode.driver == "tty":
             if process.tty is None:
                 raise error("ENXIO", name_raw)
@@ -227,6 +231,10 @@ def _open_pipe(process: Task, pipe: Pipe, name: str, flags: int) -> OpenFile:
     # /dev/stdout, or another process's /proc/1/fd/1, where the output leaves the node: the same end again. What was
     # written there has left: a reader waits, until the last writer is gone.
     reading = flags & abi.O_ACCMODE == abi.O_RDONLY
+    if isinstance(pipe, Fifo):
+        if flags & abi.O_ACCMODE == abi.O_RDWR:
+            return FifoBoth(pipe, name)
+        return PipeReader(pipe, name) if reading else PipeWriter(pipe, name)
     for owner in (process, *process.kernel.processes.values()):
         for descriptor in owner.fds.values():
             if descriptor.inode is pipe and isinstance(descriptor, Source if reading else Sink | Source):

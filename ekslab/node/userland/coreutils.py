@@ -13,7 +13,7 @@ from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.files import file_mode, number_of, selinux
-from ekslab.node.userland.options import number, parse, quoted, usage
+from ekslab.node.userland.options import Options, number, parse, quoted, usage
 from ekslab.node.userland.show import chunks, complain, emit, file_chunks, line_batches, whole
 
 
@@ -390,6 +390,55 @@ def _join_format(
             raise ProcessExit(1)
         wanted.append((int(match[1]) - 1, _field(p, match[2])) if match[1] else (2, 0))
     return wanted
+
+
+@program("mkfifo")
+async def mkfifo(p: Process) -> int:
+    options = parse(p, "m:Z", {"mode": "m", "context": "Z"})
+    if not options.operands:
+        usage(p, "missing operand")
+    mode = _node_mode(p, options)
+    status = 0
+    for name in options.operands:
+        try:
+            p.mknod(name, mode)
+        except OSError as exc:
+            status = p.fail(f"cannot create fifo {quoted(name)}: {exc.strerror}")
+    return status
+
+
+@program("mknod")
+async def mknod(p: Process) -> int:
+    options = parse(p, "m:Z", {"mode": "m", "context": "Z"})
+    operands = options.operands
+    kind = operands[1][:1] if len(operands) > 1 else ""
+    wanted = 2 if kind == "p" or len(operands) < 2 else 4
+    if len(operands) < wanted:
+        after = f" after {quoted(operands[-1])}" if operands else ""
+        more = "\nSpecial files require major and minor device numbers." if len(operands) in (2, 3) else ""
+        usage(p, f"missing operand{after}{more}")
+    if len(operands) > wanted:
+        more = "\nFifos do not have major and minor device numbers." if kind == "p" and len(operands) == 4 else ""
+        usage(p, f"extra operand {quoted(operands[wanted])}{more}")
+    name = operands[0]
+    if kind not in ("p", "b", "c", "u"):
+        usage(p, f"invalid device type {quoted(operands[1])}")
+    device = (0, 0)
+    if kind != "p":
+        for text, what in zip(operands[2:], ("major", "minor"), strict=True):
+            if not re.fullmatch(r"\d{1,3}", text) or int(text) > 255:
+                return p.fail(f"invalid {what} device number {quoted(text)}")
+        device = (int(operands[2]), int(operands[3]))
+    bits = {"p": abi.S_IFIFO, "b": abi.S_IFBLK}.get(kind, abi.S_IFCHR)
+    try:
+        p.mknod(name, _node_mode(p, options), bits, device)
+    except OSError as exc:
+        return p.fail(f"{name}: {exc.strerror}")
+    return 0
+
+
+def _node_mode(p: Process, options: Options) -> int:
+    return file_mode(p, options.values["m"], 0o666) if "m" in options.values else 0o666
 
 
 @program("cksum", "sum")

@@ -14,7 +14,7 @@ from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 from ekslab.node.programs import program
 from ekslab.node.userland.options import Options, number, parse, quoted, usage
-from ekslab.node.userland.show import answer, chunks, emit
+from ekslab.node.userland.show import answer, chunks, emit, mode_text
 
 
 def selinux(p: Process) -> None:
@@ -138,7 +138,7 @@ async def cp(p: Process) -> int:
             "preserve": "p",
         },
     )
-    for letter in "bilsux":
+    for letter in "bx":
         if letter in options:
             return p.fail(f"option -{letter} is not simulated in this lab")
     selinux(p)
@@ -161,6 +161,9 @@ class _Copier:
         self.force = "f" in options
         self.keep_target = "n" in options
         self.verbose = "v" in options
+        self.asks = options.last("i", "f", "n") == "i"
+        self.newer = "u" in options
+        self.link = options.last("l", "s")
 
     def fail(self, message: str) -> None:
         self.p.fail(message)
@@ -186,9 +189,19 @@ class _Copier:
                 if (existing.dev, existing.ino) == (found.dev, found.ino):
                     self.fail(f"{quoted(source)} and {quoted(target)} are the same file")
                     return
-                if self.keep_target:
+                if self.keep_target or (self.newer and existing.mtime >= found.mtime):
                     return
-            if found.is_symlink:
+                if self.asks and not await _may_overwrite(p, target):
+                    return
+            if self.link:
+                if existing is not None and not self.force:
+                    kind = "symbolic" if self.link == "s" else "hard"
+                    self.fail(f"cannot create {kind} link {quoted(target)} to {quoted(source)}: File exists")
+                    return
+                if existing is not None:
+                    p.unlink(target)
+                (p.symlink if self.link == "s" else p.link)(source, target)
+            elif found.is_symlink:
                 if existing is not None:
                     p.unlink(target)
                 p.symlink(p.readlink(source), target)
@@ -249,7 +262,7 @@ class _Copier:
         if not self.recursive:
             self.fail(f"-r not specified; omitting directory {quoted(source)}")
             return
-        if p.real_path(posixpath.dirname(target.rstrip("/")) or ".").startswith(p.real_path(source) + "/") or (
+        if (p.real_path(posixpath.dirname(target.rstrip("/")) or ".") + "/").startswith(p.real_path(source) + "/") or (
             p.exists(target) and p.real_path(target).startswith(p.real_path(source) + "/")
         ):
             self.fail(f"cannot copy a directory, {quoted(source)}, into itself, {quoted(target)}")
@@ -270,6 +283,11 @@ class _Copier:
             self._preserve(target, found)
 
 
+async def _may_overwrite(p: Process, target: str) -> bool:
+    p.stderr.write(f"{p.argv[0]}: overwrite {quoted(target)}? ")
+    return (await answer(p)).lower().startswith(b"y")
+
+
 # -- mv --------------------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +302,7 @@ async def mv(p: Process) -> int:
             "no-clobber": "n",
             "target-directory": "t",
             "no-target-directory": "T",
+            "update": "u",
             "verbose": "v",
         },
     )
@@ -307,6 +326,8 @@ async def _move(p: Process, source: str, target: str, options: Options) -> bool:
     try:
         try:
             p.rename(source, target, no_replace=True)
+            if p.absolute(source) == p.absolute(target):
+                raise abi.error("EEXIST", target)
         except FileExistsError:
             if "n" in options:
                 return True
@@ -320,6 +341,10 @@ async def _move(p: Process, source: str, target: str, options: Options) -> bool:
             if found.is_dir and not existing.is_dir:
                 p.fail(f"cannot overwrite non-directory {quoted(target)} with directory {quoted(source)}")
                 return False
+            if "u" in options and existing.mtime >= found.mtime:
+                return True
+            if options.last("f", "i", "n") == "i" and not await _may_overwrite(p, target):
+                return True
             p.rename(source, target)
     except OSError as exc:
         if abi.errno_name(exc) == "EXDEV":
@@ -544,7 +569,7 @@ async def mkdir(p: Process) -> int:
         await p.cooperate()
         try:
             if "p" in options:
-                _make_parents(p, name)
+                _make_parents(p, name, told="v" in options)
                 if p.isdir(name):
                     continue
             p.mkdir(name, 0o777)
@@ -558,12 +583,14 @@ async def mkdir(p: Process) -> int:
     return status
 
 
-def _make_parents(p: Process, name: str) -> None:
+def _make_parents(p: Process, name: str, *, told: bool = False) -> None:
     here = "/" if name.startswith("/") else ""
     for part in [part for part in name.split("/") if part][:-1]:
         here = posixpath.join(here, part)
         if not p.isdir(here):
             p.mkdir(here)
+            if told:
+                p.print(f"mkdir: created directory {quoted(here)}")
 
 
 @program("rmdir")
@@ -576,6 +603,8 @@ async def rmdir(p: Process) -> int:
         await p.cooperate()
         path = name
         while path:
+            if "v" in options:
+                p.print(f"rmdir: removing directory, {quoted(path)}")
             try:
                 p.rmdir(path, call="rmdir")
             except OSError as exc:
@@ -603,7 +632,7 @@ def file_mode(p: Process, text: str, old: int, *, is_dir: bool = False) -> int:
             raise ProcessExit(1)
         who = match[1].replace("a", "ugo") or "ugo"
         mask = 0o777 if match[1] else 0o777 & ~p.umask
-        for operator, letters in re.findall(r"([-+=])([rwxXst]*|[ugo])", match[2]):
+        for operator, letters in re.findall(r"([-+=])([ugo]|[rwxXst]*)", match[2]):
             mode = _apply_mode(mode, who, operator, letters, mask, is_dir)
     return mode
 
@@ -674,8 +703,14 @@ async def chmod(p: Process) -> int:
                 found = p.stat(name)
                 mode = file_mode(p, operands[0], found.mode, is_dir=found.is_dir)
                 p.chmod(name, mode)
-                if "v" in options:
-                    p.print(f"mode of {quoted(name)} changed to {mode:04o}")
+                old = found.mode & 0o7777
+                if old != mode and {"v", "c"} & set(options.flags):
+                    p.print(
+                        f"mode of {quoted(name)} changed from {old:04o} ({mode_text(old)[1:]}) "
+                        f"to {mode:04o} ({mode_text(mode)[1:]})"
+                    )
+                elif "v" in options:
+                    p.print(f"mode of {quoted(name)} retained as {mode:04o} ({mode_text(mode)[1:]})")
             except OSError as exc:
                 if "f" not in options:
                     verb = "cannot access" if isinstance(exc, FileNotFoundError) else "changing permissions of"

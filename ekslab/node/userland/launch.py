@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import re
 from collections.abc import Callable
 
 from ekslab.node import abi
@@ -92,6 +93,9 @@ async def nice(p: Process) -> int:
     if words and words[0][:1] == "-" and words[0][1:].isdigit():
         words = ["-n", words[0][1:], *words[1:]]
     options = parse(p, "n:", {"adjustment": "n"}, stop_at_operand=True, status=125, arguments=words)
+    adjustment = options.values.get("n", "10")
+    if not re.fullmatch(r"[-+]?\d{1,9}", adjustment):
+        return p.fail(f"invalid adjustment {quoted(adjustment)}", 125)
     if not options.operands:
         p.print(0)
         return 0

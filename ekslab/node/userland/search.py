@@ -238,7 +238,7 @@ class _Find:
                 "c": abi.S_IFCHR,
                 "p": abi.S_IFIFO,
                 "s": abi.S_IFSOCK,
-                "b": -1,
+                "b": abi.S_IFBLK,
             }
             for kind in kinds:
                 if kind not in bits:
@@ -1137,25 +1137,51 @@ async def which(p: Process) -> int:
 
 @program("xxd", "hexdump")
 async def xxd(p: Process) -> int:
-    options = parse(p, "Cpsl:n:c:")
+    options = parse(p, "Cpsl:n:c:", status=1) if p.name == "hexdump" else parse(p, "abc:Eeg:il:pPrs:uv", status=1)
     if p.name == "hexdump" and "C" not in options:
         usage(p, "only -C is simulated in this lab")
+    for letter in "Eei" if p.name == "xxd" else "":
+        if letter in options:
+            return p.fail(f"option -{letter} is not simulated in this lab")
     limit = options.values.get("l") or options.values.get("n")
     left = number(p, limit, "invalid length") if limit else None
-    plain = "p" in options
-    width = 30 if plain else 16
-    offset, pending = 0, b""
+    source = options.operands[0] if options.operands else "-"
+    try:
+        if p.name == "xxd" and "r" in options:
+            return await _undumped(p, source, plain="p" in options)
+        skip = number(p, options.values["s"], "invalid offset") if "s" in options.values else 0
+        return await _dump(p, options, source, left, max(skip, 0))
+    except OSError as exc:
+        if p.name == "hexdump":
+            raise
+        return p.fail(f"{source}: {exc.strerror}", 2)
+
+
+async def _dump(p: Process, options: Options, source: str, left: int | None, skip: int) -> int:
+    plain, bits = "p" in options, "b" in options
+    default = "30" if plain else "6" if bits else "16"
+    width = min(max(number(p, options.values.get("c", default), "invalid number of columns"), 1), 256)
+    group = number(p, options.values.get("g", "1" if bits else "2"), "invalid number of octets per group")
+    offset, pending = skip, b""
 
     async def rows(data: bytes) -> None:
         nonlocal offset
         out = []
         for start in range(0, len(data), width):
             row = data[start : start + width]
-            out.append(row.hex() if plain else _dumped(offset, row, p.name))
+            if plain:
+                text = row.hex()
+            elif p.name == "hexdump":
+                text = _dumped(offset, row)
+            else:
+                text = _columns(offset, row, width, group or width, bits=bits, upper="u" in options)
+            out.append(text)
             offset += len(row)
         await emit(p, "".join(f"{line}\n" for line in out).encode())
 
-    async for chunk in file_chunks(p, options.operands[0] if options.operands else "-", 4096):
+    async for chunk in file_chunks(p, source, 4096):
+        dropped = min(skip, len(chunk))
+        chunk, skip = chunk[dropped:], skip - dropped
         if left is not None:
             chunk = chunk[:left]
             left -= len(chunk)
@@ -1171,10 +1197,44 @@ async def xxd(p: Process) -> int:
     return 0
 
 
-def _dumped(offset: int, row: bytes, name: str) -> str:
+def _columns(offset: int, row: bytes, width: int, group: int, *, bits: bool, upper: bool) -> str:
+    """A line of xxd."""
+    cells = [f"{byte:08b}" if bits else f"{byte:02X}" if upper else f"{byte:02x}" for byte in row]
+    groups = [cells[start : start + group] for start in range(0, len(cells), group)]
+    shown = " ".join("".join(each) for each in groups)
+    full = width * (8 if bits else 2) + -(-width // group) - 1
+    return f"{offset:08x}: {shown:<{full}}  " + "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+
+
+async def _undumped(p: Process, source: str, *, plain: bool) -> int:
+    """`xxd -r`: bytes from a dump, with `-p` from digits alone. A gap in the offsets is filled with zeros."""
+    at = 0
+    async for batch in line_batches(p, source):
+        for raw in batch:
+            line = raw.decode("latin-1")
+            if not plain:
+                match = re.match(r"\s*([0-9a-fA-F]{1,15}):?\s", line)
+                if match is None:
+                    continue
+                start = int(match[1], 16)
+                gap = start - at
+                if not 0 <= gap <= 1 << 20:
+                    return p.fail(
+                        "sorry, cannot seek backwards." if gap < 0 else "embedded lab: the gap is too large", 5
+                    )
+                await emit(p, bytes(gap))
+                at = start
+                line = line[match.end() :].partition("  ")[0]
+            digits = re.sub(r"[^0-9a-fA-F]", "", line)
+            data = bytes.fromhex(digits[: len(digits) // 2 * 2])
+            at += len(data)
+            await emit(p, data)
+            await p.cooperate()
+    return 0
+
+
+def _dumped(offset: int, row: bytes) -> str:
+    """A line of `hexdump -C`."""
     shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-    if name == "hexdump":
-        left, right = row[:8].hex(" "), row[8:].hex(" ")
-        return f"{offset:08x}  {left:<23}  {right:<23}  |{shown}|"
-    pairs = " ".join(row[index : index + 2].hex() for index in range(0, len(row), 2))
-    return f"{offset:08x}: {pairs:<39}  {shown}"
+    left, right = row[:8].hex(" "), row[8:].hex(" ")
+    return f"{offset:08x}  {left:<23}  {right:<23}  |{shown}|"

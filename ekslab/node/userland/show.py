@@ -203,6 +203,7 @@ class _Numbering:
 _TYPES = {
     abi.S_IFDIR: "d",
     abi.S_IFLNK: "l",
+    abi.S_IFBLK: "b",
     abi.S_IFCHR: "c",
     abi.S_IFIFO: "p",
     abi.S_IFSOCK: "s",
@@ -523,6 +524,7 @@ class _Counts:
 _KINDS = {
     abi.S_IFDIR: "directory",
     abi.S_IFLNK: "symbolic link",
+    abi.S_IFBLK: "block special file",
     abi.S_IFCHR: "character special file",
     abi.S_IFIFO: "fifo",
     abi.S_IFSOCK: "socket",
@@ -589,7 +591,13 @@ def _formatted(p: Process, name: str, found: Stat, format: str) -> str:
         "W": "0",
         "%": "%",
     }
-    return re.sub(r"%(.)", lambda match: values.get(match[1], "?"), format)
+
+    def replace(match: re.Match[str]) -> str:
+        flags, width, letter = match.groups()
+        text = values.get(letter, "?")
+        return text.ljust(int(width or 0)) if "-" in flags else text.rjust(int(width or 0))
+
+    return re.sub(r"%([-0 +#]*)(\d{0,3})(.)", replace, format)
 
 
 def _stat_text(p: Process, name: str, found: Stat) -> str:
@@ -607,41 +615,98 @@ def _stat_text(p: Process, name: str, found: Stat) -> str:
     )
 
 
+def _resolved(p: Process, name: str, existing: str) -> str:
+    """A path without links: `existing` is e (all of it has to be there), f (all but the last part) or m (nothing)."""
+    if existing == "e" or p.exists(name):
+        return p.real_path(name)
+    path = p.absolute(name)
+    parent = posixpath.dirname(path)
+    if existing == "f" or p.exists(parent):
+        return posixpath.join(p.real_path(parent), posixpath.basename(path))
+    return posixpath.join(_resolved(p, parent, existing), posixpath.basename(path))
+
+
 @program("readlink")
 async def readlink(p: Process) -> int:
-    options = parse(p, "femnqsvz", {"canonicalize": "f"})
+    options = parse(
+        p,
+        "femnqsvz",
+        {
+            "canonicalize": "f",
+            "canonicalize-existing": "e",
+            "canonicalize-missing": "m",
+            "no-newline": "n",
+            "quiet": "q",
+            "silent": "s",
+            "verbose": "v",
+            "zero": "z",
+        },
+    )
+    if not options.operands:
+        usage(p, "missing operand")
+    existing = options.last("f", "e", "m")
+    end = "\0" if "z" in options else "" if "n" in options and len(options.operands) == 1 else "\n"
     status = 0
     for name in options.operands:
         await p.cooperate()
         try:
-            p.print(p.real_path(name) if "f" in options or "e" in options else p.readlink(name))
-        except OSError:
+            p.stdout.write((_resolved(p, name, existing) if existing else p.readlink(name)) + end)
+        except OSError as exc:
             status = 1
+            if "v" in options:
+                p.fail(f"{quoted_if_needed(name)}: {exc.strerror}")
     return status
 
 
 @program("realpath")
 async def realpath(p: Process) -> int:
-    options = parse(p, "emqsz")
+    options = parse(
+        p,
+        "EemqsLPz",
+        {
+            "canonicalize-existing": "e",
+            "canonicalize-missing": "m",
+            "quiet": "q",
+            "no-symlinks": "s",
+            "strip": "s",
+            "relative-to": "relative-to=",
+            "zero": "z",
+        },
+    )
+    if not options.operands:
+        usage(p, "missing operand")
+    base = options.values.get("relative-to")
     status = 0
     for name in options.operands:
         await p.cooperate()
         try:
-            p.print(p.real_path(name))
+            path = p.absolute(name) if "s" in options else _resolved(p, name, options.last("e", "m", default="f"))
+            if base is not None:
+                path = posixpath.relpath(path, _resolved(p, base, "m"))
+            p.stdout.write(path + ("\0" if "z" in options else "\n"))
         except OSError as exc:
-            complain(p, exc, name)
+            if "q" not in options:
+                complain(p, exc, name)
             status = 1
     return status
 
 
 @program("basename")
 async def basename(p: Process) -> int:
-    options = parse(p, "")
-    if not options.operands:
+    options = parse(p, "as:z", {"multiple": "a", "suffix": "s", "zero": "z"}, stop_at_operand=True)
+    names = options.operands
+    if not names:
         usage(p, "missing operand")
-    name = posixpath.basename(options.operands[0].rstrip("/")) or "/"
-    suffix = options.operands[1] if len(options.operands) > 1 else ""
-    p.print(name.removesuffix(suffix) if suffix and name != suffix else name)
+    suffix = options.values.get("s", "")
+    if not {"a", "s"} & set(options.flags):
+        if len(names) > 2:
+            usage(p, f"extra operand {quoted(names[2])}")
+        names, suffix = names[:1], names[1] if len(names) > 1 else ""
+    for name in names:
+        base = posixpath.basename(name.rstrip("/")) or ("/" if name else "")
+        p.stdout.write(
+            (base.removesuffix(suffix) if suffix and base != suffix else base) + ("\0" if "z" in options else "\n")
+        )
     return 0
 
 

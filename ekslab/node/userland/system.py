@@ -87,14 +87,38 @@ async def nproc(p: Process) -> int:
     return 0
 
 
+_PRECISIONS = {
+    "date": "%Y-%m-%d",
+    "hours": "%Y-%m-%dT%H+00:00",
+    "minutes": "%Y-%m-%dT%H:%M+00:00",
+    "seconds": "%Y-%m-%dT%H:%M:%S+00:00",
+    "ns": "%Y-%m-%dT%H:%M:%S,%N+00:00",
+}
+
+
 @program("date")
 async def date(p: Process) -> int:
     options = parse(
         p,
-        "uRd:I",
-        {"utc": "u", "universal": "u", "date": "d", "rfc-email": "R", "iso-8601": "I", "rfc-3339": "rfc-3339="},
+        "uRd:I::r:",
+        {
+            "utc": "u",
+            "universal": "u",
+            "date": "d",
+            "rfc-email": "R",
+            "iso-8601": "I",
+            "reference": "r",
+            "rfc-3339": "rfc-3339=",
+        },
     )
-    moment = parse_date(p, options.values["d"]) if "d" in options.values else p.kernel.now()
+    moment = p.kernel.now()
+    if "r" in options.values:
+        try:
+            moment = p.stat(options.values["r"]).mtime
+        except OSError as exc:
+            return p.fail(f"{options.values['r']}: {exc.strerror}")
+    elif "d" in options.values:
+        moment = parse_date(p, options.values["d"])
     if options.operands and not options.operands[0].startswith("+"):
         return p.fail(f"invalid date {quoted(options.operands[0])}")
     if options.operands:
@@ -102,7 +126,10 @@ async def date(p: Process) -> int:
     elif "R" in options:
         format = "%a, %d %b %Y %H:%M:%S +0000"
     elif "I" in options:
-        format = "%Y-%m-%d"
+        precision = options.values.get("I", "date")
+        if precision not in _PRECISIONS:
+            usage(p, f"invalid argument {quoted(precision)} for '--iso-8601'")
+        format = _PRECISIONS[precision]
     elif "rfc-3339" in options.values:
         format = "%Y-%m-%d" if options.values["rfc-3339"] == "date" else "%Y-%m-%d %H:%M:%S+00:00"
     else:

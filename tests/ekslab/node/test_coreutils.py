@@ -86,3 +86,14 @@ async def test_grep_paints_what_matches_at_a_terminal_alone(pod):
 async def test_sed_runs_a_command_in_the_pod(pod):
     assert (await pod.bash("echo x | sed '1e id -u'")).out == "0\nx\n"
     assert pod.seen("execve", proc_name="sh", proc_pname="sed")
+
+
+async def test_a_device_can_be_made_in_a_container_and_not_opened(pod):
+    result = await pod.bash("cd /tmp; mknod disk b 202 0; mknod null c 1 3; echo x > null && head -c 1 disk")
+    assert (result.code, result.err) == (1, "head: cannot open 'disk' for reading: Operation not permitted\n")
+    assert [event["evt.arg"]["mode"] for event in pod.seen("mknodat")] == ["61B6", "21B6"]
+
+
+async def test_a_fifo_carries_a_shell_s_commands(pod):
+    script = "cd /tmp; mkfifo f; cat f | sh -i 2>&1 | cat > said & echo 'id -u; exit' > f; wait; cat said"
+    assert "0\n" in (await pod.bash(script)).out
