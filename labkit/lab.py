@@ -128,10 +128,11 @@ class Lab:
         if in_notebook():
             from IPython import get_ipython
 
-            from labkit import unset
+            from labkit import completion, unset
             from labkit.drafts.cell import register
 
             register(lab.target)
+            completion.register(get_ipython())
             unset.load_ipython_extension(get_ipython())
         return lab
 

@@ -31,6 +31,10 @@ class Alert(_Series):  # type: ignore[misc,valid-type,unused-ignore]
         """The alert of a row of `lab.alerts()`, without delivery columns and missing values."""
         return cls(row.drop(list(DELIVERY), errors="ignore").dropna())
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """What Tab completes after `alert["`."""
+        return [str(name) for name in self.index]
+
     def __repr__(self) -> str:
         width = terminal_width() or 100
         lines = [f"[{self.get('priority', '?')}] {printable(self.get('rule', 'no rule'))}", *self._facts, ""]
