@@ -432,7 +432,7 @@ def undo_all(target: Target, steps: Iterable[Step]) -> Table:
             for change in step.undo(target, silent=silent, last=names.isdisjoint(step.needs)).changes
             if change.action != "absent"
         ]
-    done = [change for change in changes if change.action != "left"]
+    done = list(dict.fromkeys(change for change in changes if change.action != "left"))  # a namespace is several steps'
     title = "Taken down" if any(change.action == "removed" for change in done) else "Nothing to take down"
     table = table_of(title, done)
     left = [change for change in changes if change.action == "left"]

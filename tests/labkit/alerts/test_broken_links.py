@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ekslab import client
 from ekslab.state import Endpoints
-from labkit import Lab
+from labkit import Lab, connect
 from labkit.alerts import arrival
 from labkit.errors import AlertTimeoutError
 from labkit.provision.iam import POLICY_NAME
+from labkit.provision.pipeline_diagnosis import broken_links
 
 TIMEOUT = 100.0
 
@@ -101,6 +103,24 @@ def test_a_log_group_that_was_deleted(lab: Lab) -> None:
     lab.wait_for_alert("Read sensitive file untrusted", timeout=TIMEOUT)
     # Fluent Bit tries again what it couldn't deliver while there was no group.
     lab.wait_until(lambda: len(lab.alerts(rule="Read sensitive file untrusted")) == 2 or None, "both", timeout=60)
+
+
+def test_an_account_that_throttles_fluent_bit(lab: Lab) -> None:
+    endpoints = connect.running_embedded(lab.settings.home)
+    client.set_load(endpoints, quotas={"PutLogEvents": 0.01})
+    try:
+
+        def throttled() -> str | None:
+            lab.exec("deploy/nginx", "cat /etc/shadow")
+            return next((link.finding for link in broken_links(lab.target) if "limits how fast" in link.finding), None)
+
+        assert "ThrottlingException" in lab.wait_until(throttled, "Fluent Bit to be throttled", timeout=20)
+        (link,) = broken_links(lab.target)
+        assert link.ends == "never"  # it is sent again: a wait goes on
+        assert "nothing is lost" in link.hint
+    finally:
+        client.set_load(endpoints, quotas=False)
+    arrives(lab)
 
 
 def test_no_fluent_bit_at_all(lab: Lab) -> None:
