@@ -496,6 +496,8 @@ class Kernel:
     def forget(self, process: Task) -> None:
         """Removes an ended process from the table; its children get the container's first process as parent."""
         self.processes.pop(process.pid, None)
+        if process.parent is not None and process in process.parent.children:
+            process.parent.children.remove(process)  # the parent may live for ever, and never wait for it
         if process.children:
             heir = self.first_process(process.container) if process.container is not None else None
             for child in process.children:
@@ -503,6 +505,7 @@ class Kernel:
                     child.parent = heir
                     if heir is not None:
                         heir.children.append(child)
+            process.children.clear()
 
     def signal_group(self, group: int, number: int) -> None:
         """Sends a signal to every process of a group, named by its leader's pid."""

@@ -163,3 +163,8 @@ async def test_a_container_ends_when_all_its_processes_have(start):
     assert len(pod.node.kernel.processes_of(pod.container)) > 200
     await pod.node.runtime.stop(pod.container, 0)
     assert pod.node.kernel.processes_of(pod.container) == []
+
+
+async def test_the_first_process_does_not_hold_what_was_left_to_it_and_has_ended(pod):
+    await pod.bash("for i in {1..40}; do (sleep 0.01 &); done; sleep 0.2")
+    assert [child for child in pod.first.children if not child.alive] == []
