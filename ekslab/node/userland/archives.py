@@ -191,7 +191,7 @@ _LONG = {
     "wildcards": "wildcards",
     "use-compress-program": "I",
     "auto-compress": "a",
-    "checkpoint": "checkpoint",
+    "checkpoint": "checkpoint=?",
     "to-command": "to-command=",
     "checkpoint-action": "checkpoint-action=",
 }

@@ -135,7 +135,7 @@ async def cp(p: Process) -> int:
             "update": "u",
             "link": "l",
             "symbolic-link": "s",
-            "preserve": "p",
+            "preserve": "preserve=?",
         },
     )
     for letter in "bx":
@@ -156,7 +156,7 @@ class _Copier:
         self.p = p
         self.status = 0
         self.recursive = any(letter in options for letter in "arR")
-        self.preserve = any(letter in options for letter in "ap")
+        self.preserve = any(letter in options for letter in ("a", "p", "preserve"))
         self.keep_links = any(letter in options for letter in "adP") or (self.recursive and "L" not in options)
         self.force = "f" in options
         self.keep_target = "n" in options

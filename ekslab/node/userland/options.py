@@ -13,6 +13,15 @@ from pathlib import Path
 from ekslab.node.kernel import ProcessExit
 from ekslab.node.process import Process
 
+_MAY_HAVE_ARGUMENT = frozenset(
+    (
+        "all-repeated", "backup", "check", "classify", "color", "colour", "context", "hex-suffixes", "hyperlink",
+        "interactive", "iso-8601", "numeric-suffixes", "output-error", "palette", "preserve", "reflink", "sparse",
+        "strings", "totals", "unified", "update", "width",
+    )
+)  # fmt: skip
+"""Options that have an argument or none in the real programs: one that the lab takes without is refused as lacking."""
+
 
 @dataclass
 class Options:
@@ -110,6 +119,8 @@ def _long(
     elif equals and letter in optional:
         found.values[letter] = value
         found.given.append((letter, value))
+    elif equals and candidates[0] in _MAY_HAVE_ARGUMENT:
+        lacking(p, word.partition("=")[0], status)
     elif equals:
         usage(p, f"option '--{name}' doesn't allow an argument", status)
     found.flags.append(letter)

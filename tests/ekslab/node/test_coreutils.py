@@ -67,6 +67,27 @@ async def test_find_says_what_the_lab_lacks(pod, word):
     assert (result.code, result.err) == (1, f"find: option {word} is not simulated in this lab\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("split --numeric-suffixes=1 /etc/passwd", "--numeric-suffixes"),
+        ("diff --color=never /etc/passwd /etc/group", "--color"),
+        ("tee --output-error=warn", "--output-error"),
+        ("rm --interactive=never x", "--interactive"),
+        ("uniq --all-repeated=separate", "--all-repeated"),
+    ],
+)
+async def test_an_argument_that_the_real_program_takes_is_what_the_lab_lacks(pod, command, option):
+    result = await pod.bash(command)
+    assert result.err == f"{command.split()[0]}: option {option} is not simulated in this lab\n"
+    assert result.code != 0
+
+
+async def test_tar_says_that_the_lab_has_no_checkpoints(pod):
+    result = await pod.bash("tar cf /dev/null /dev/null --checkpoint=1 --checkpoint-action=exec=id")
+    assert "embedded lab: the lab's tar has no option --checkpoint" in result.err
+
+
 async def test_ls_at_a_terminal_has_columns_quotes_and_colours(pod):
     await pod.bash("mkdir /tmp/c; cd /tmp/c; touch 'a b' plain; chmod +x plain; mkdir d; ln -s d l")
     assert (await pod.run("bash", "-c", "ls /tmp/c", tty=True)).out == "'a b'   d   l   plain\r\n"
