@@ -24,11 +24,13 @@ from classroom.attendees import (
     target_of,
 )
 from classroom.up import each
+from labkit.alerts.falco_rules import ATTENDEES, LOADED
 from labkit.aws import NoClusterError, translated_errors
 from labkit.errors import LabError, StoppedError
 from labkit.kube import KubernetesError
 from labkit.kube.client import HELD_SECONDS
-from labkit.kube.objects import held_by
+from labkit.kube.objects import LAB_LABELS, has_labels, held_by
+from labkit.provision.own_rules import GATE
 from labkit.provision.steps import STEPS, Change, Step, TeardownError, table_of
 from labkit.settings import attendee_settings
 from labkit.show import Table
@@ -129,6 +131,7 @@ def down(target: Target) -> Table:
         for step in [parts.FILTERS, parts.ACCESS, *reversed(mine)]:
             undone = step.undo(target, silent=silent, last=gone.isdisjoint(step.needs))
             changes += [change for change in undone.changes if change.action not in ("absent", "kept")]
+    changes += _published(target)
     left = [change for change in changes if change.action == "left"]
     if not left:
         left = audit(target)
@@ -143,6 +146,23 @@ def down(target: Target) -> Table:
     if left:
         raise TeardownError(left, table)
     return table
+
+
+def _published(target: Target) -> list[Change]:
+    """Takes away what the gate has in Falco's namespace, which may be there without the class."""
+    namespace = target.settings.falco_namespace
+    changes = []
+    for name in (LOADED, ATTENDEES, GATE):
+        try:
+            item = target.kube.get("ConfigMap", name, namespace)
+            if item is not None and has_labels(item, LAB_LABELS):
+                target.kube.delete_one(item)
+                changes.append(Change("removed", "ConfigMap", f"{namespace}/{name}"))
+        except NoClusterError:
+            break
+        except LabError as error:
+            changes.append(Change("left", "ConfigMap", f"{namespace}/{name}", " ".join(error.message.split())))
+    return changes
 
 
 def remove(target: Target, names: Sequence[str]) -> Table:

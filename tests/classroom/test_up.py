@@ -87,6 +87,8 @@ def test_a_class_is_planned_set_up_added_to_and_taken_down(
     assert lab.audit().clean  # nothing was made
     lab.apply("nginx")  # the instructor's own, which the class has no part in
     lab.apply("log-group")
+    there = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "falco"}}
+    lab.kube.apply([there])
     made = labkit("class", "up", "--attendees", "2")
     assert made.exit_code == 0, made.output
     assert background.running(target), background.log(target).read_text()
@@ -122,9 +124,14 @@ def test_a_class_is_planned_set_up_added_to_and_taken_down(
     assert taken.exit_code == 0, taken.output
     assert not background.running(target)
     assert audit(target) == []
+    assert "removed  ConfigMap" in taken.output  # its namespace stays, which was there before
+    left = {one["metadata"]["name"] for one in lab.kube.list("ConfigMap", "falco")}
+    assert "kube-root-ca.crt" in left
+    assert left.isdisjoint({"falco-loaded", "falco-attendees", "falco-gate"})
     assert lab.kube.get("Deployment", "nginx", "default") is not None
     assert lab.aws.client("logs").describe_log_groups(logGroupNamePrefix="falco")["logGroups"]
     lab.teardown()
+    lab.kube.delete_one(there)
     assert labkit("class", "down").output.startswith("There was no class")
 
 
