@@ -192,7 +192,7 @@ def run(home: Path, count: int, killed: int, say: Callable[[str], None] = print)
     gate = background.running(target)
     if gate is not None:
         os.kill(gate, signal.SIGKILL)
-        lab.wait_until(lambda: background.running(target) is None or None, "the gate to end", timeout=10)
+        lab.wait_until(lambda: background.running(target) is None or None, "the gate to end", timeout=60)
     background.start(target)
     for name in victims:
         running[name] = _started(_attendee, name, variables[name], handout.home(target, name), reports[name])

@@ -139,7 +139,8 @@ class Context:
 @cache
 def _places() -> dict[str, Any]:
     text = resources.files(__package__).joinpath("falco-places.yaml").read_text(encoding="utf-8")
-    places: dict[str, Any] = yaml.safe_load(text)
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    places: dict[str, Any] = yaml.load(text, loader)
     return places
 
 

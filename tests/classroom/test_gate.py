@@ -27,6 +27,7 @@ from tests.classroom.conftest import Attendee
 
 Attend: TypeAlias = "Callable[[str], Attendee]"
 
+pytestmark = pytest.mark.in_order  # a gate runs from some test on
 LEAVING = "attendee-leaving"
 RULE = """
 - rule: Mine
@@ -52,7 +53,7 @@ def running(lab: Lab) -> Iterator[list[str]]:
     thread = threading.Thread(target=gate.run, args=(lab.target,), kwargs={"say": said.append, "stop": stop.is_set})
     thread.start()
     try:
-        assert poll(lambda: said or None, "the gate to open", 10)
+        assert poll(lambda: said or None, "the gate to open", 60)
         yield said
     finally:
         stop.set()

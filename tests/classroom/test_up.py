@@ -28,6 +28,8 @@ from labkit.errors import LabError, SettingsError, StepError
 from labkit.provision.steps import Change, TeardownError
 from labkit.target import Target
 
+pytestmark = pytest.mark.in_order  # there is no class, then one that stays
+
 
 @pytest.fixture(scope="module")
 def lab(new_lab: Callable[..., Endpoints], workshop: Path) -> Lab:
@@ -227,7 +229,7 @@ def test_the_gate_in_the_background_is_known_to_have_ended_however_it_ended(lab:
     pid = background.start(lab.target)
     assert background.running(lab.target) == pid
     os.kill(pid, signal.SIGKILL)
-    lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=10)
+    lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=60)
     assert not background.stop(lab.target)
 
 
@@ -246,10 +248,10 @@ def test_with_the_lab_the_gate_ends(new_lab: Callable[..., Endpoints], workshop:
     up(lab.target, ["01"])
     background.start(lab.target)
     log = background.log(lab.target)
-    lab.wait_until(lambda: "The gate is open" in log.read_text() or None, "the gate to open", timeout=20)
+    lab.wait_until(lambda: "The gate is open" in log.read_text() or None, "the gate to open", timeout=60)
     environment = {"LABKIT_HOME": str(lab.settings.home), "LABKIT_ROOT": str(workshop)}
     assert CliRunner().invoke(main, ["down"], env=environment).output == "Stopped.\n"
-    lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=10)
+    lab.wait_until(lambda: background.running(lab.target) is None or None, "the gate to end", timeout=60)
     assert "The class has ended, and so does the gate." in log.read_text()
 
 

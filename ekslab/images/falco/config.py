@@ -240,7 +240,8 @@ def _set(root: Node, option: str) -> None:
 @functools.cache
 def _data() -> dict[str, Any]:
     text = resources.files(__package__).joinpath("settings.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = yaml.safe_load(text)
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loaded: dict[str, Any] = yaml.load(text, loader)
     return loaded
 
 

@@ -76,7 +76,8 @@ class Config:
 def catalogue() -> dict[str, Any]:
     """The parsed `plugins.yaml`."""
     text = resources.files(__package__).joinpath("plugins.yaml").read_text(encoding="utf-8")
-    table: dict[str, Any] = yaml.safe_load(text)
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    table: dict[str, Any] = yaml.load(text, loader)
     return table
 
 

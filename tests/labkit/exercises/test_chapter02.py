@@ -99,7 +99,7 @@ def test_the_labs_falco_does_what_the_exercise_says(lab: Lab, configured: Callab
         lines = [line for log in logs for line in log.splitlines() if "/etc/shadow" in line or "/tmp/last" in line]
         return lines if any("Critical" in line and "/tmp/last" in line for line in lines) else None
 
-    lines = [line for line in lab.wait_until(printed, "the last alert", timeout=20) if "/etc/shadow" in line]
+    lines = [line for line in lab.wait_until(printed, "the last alert", timeout=60) if "/etc/shadow" in line]
     alerts = [json.loads(line) for line in lines if line.startswith("{")]
     seen = {
         "not shipped": len(lines) == 1 and not alerts,

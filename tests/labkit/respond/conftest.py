@@ -29,7 +29,6 @@ def lab(connected: Lab, request: pytest.FixtureRequest) -> Lab:
     target = connected.target
     lab = Lab(replace(target, settings=replace(target.settings, log_group=name, prefix=name)))
     lab.apply("log-group")
-    lab.aws.client("logs").create_log_stream(logGroupName=name, logStreamName="alerts")
     return lab
 
 
