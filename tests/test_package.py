@@ -56,6 +56,17 @@ def test_importing_labkit_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_module_that_came_after_the_set_up_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from labkit.cli import COMMANDS, main
+
+    monkeypatch.setitem(COMMANDS, "new", "labkit_new.cli:new")
+    result = CliRunner().invoke(main, ["new", "--help"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("labkit: The module labkit_new isn't installed here.\n  What to do: The ")
+
+
 def test_every_command_explains_itself() -> None:
     from click.testing import CliRunner
 

@@ -92,6 +92,10 @@ class _LazyGroup(click.Group):
             hint = "See to what is read from or written to: that it is there, may be used, and has room."
             problem = LabError(f"{what}: {error.strerror or error}.", hint=hint)
             _give_up_output()
+        except ModuleNotFoundError as error:
+            hint = "The workshop has changed since it was set up. Any `make` command sets it up anew; so does "
+            hint += "`pip install -e '.[notebooks]'` in its folder."
+            problem = LabError(f"The module {error.name} isn't installed here.", hint=hint)
         except Exception as error:
             problem = LabError(
                 f"{type(error).__name__}: {short_repr(str(error), 200)}",
