@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labkit.cli import as_commands
-from labkit.cli.parameters import connect, running
+from labkit.cli.parameters import ask, connect, running
 from labkit.errors import NoLabError, StepError
 from labkit.provision.steps import TeardownError
 from labkit.show import Table
@@ -93,7 +93,7 @@ def up(
     if only_plan:
         return
     if _asks(target, yes):
-        click.confirm("Go on?", abort=True)
+        ask()
     try:
         table = set_up(target, chosen, trust=trust, findings=findings)
     except ClassError as error:
@@ -182,7 +182,7 @@ def _take(target: Target, planned: Table, act: Callable[[], Table], only_plan: b
     if only_plan:
         return
     if asks:
-        click.confirm("Go on?", abort=True)
+        ask()
     try:
         click.echo(repr(act()))
     except TeardownError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,21 @@ class Seconds(click.ParamType[float]):
             return seconds(value, "It")
         except LabError as error:
             return self.fail(f"{error.message} {error.hint}", param, ctx)
+
+
+def ask() -> None:
+    """Asks whether to go on with what was shown. Raises `click.Abort` if not, `LabError` if nobody can answer."""
+    try:
+        goes_on = click.confirm("Go on?")
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():  # Ctrl-C
+            raise
+        click.echo()
+        raise LabError(
+            "Nobody can answer here, so nothing was changed.", hint="`--yes` doesn't ask: for scripts."
+        ) from None
+    if not goes_on:
+        raise click.Abort
 
 
 def connect() -> Lab:

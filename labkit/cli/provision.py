@@ -9,7 +9,7 @@ from textwrap import indent
 import click
 
 from labkit.cli import as_commands
-from labkit.cli.parameters import Name, connect, running
+from labkit.cli.parameters import Name, ask, connect, running
 from labkit.connect import end_noise
 from labkit.errors import NoLabError, StepError
 from labkit.lab import Lab
@@ -90,7 +90,7 @@ def teardown(steps: tuple[str, ...], yes: bool) -> None:
         click.echo(repr(planned))
         if not planned.rows:
             return
-        click.confirm("Go on?", abort=True)
+        ask()
     if not steps:
         end_noise(target)
     try:

@@ -65,9 +65,10 @@ def test_teardown_of_an_account_shows_what_goes_and_asks(
     lab.apply("log-group")
     environment = {"LABKIT_TARGET": "eks", "LABKIT_HOME": str(tmp_path / "home"), "LABKIT_ROOT": str(lab.settings.root)}
     teardown = lambda *words, **kw: CliRunner().invoke(main, ["teardown", *words], env=environment, **kw)  # noqa: E731
-    for answer in ("n\n", ""):
+    for answer, code, said in (("n\n", 130, "Stopped."), ("", 1, "`--yes` doesn't ask")):
         asked = teardown(input=answer)
-        assert asked.exit_code == 130
+        assert asked.exit_code == code
+        assert said in asked.stderr
         assert asked.output.splitlines()[:2] == [
             "To take down in account 111122223333 and cluster falco-workshop",
             "  removed  log group  falco",

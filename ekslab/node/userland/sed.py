@@ -80,6 +80,16 @@ class _Script:
                 command.target = self.labels[command.text] if command.text else len(self.commands)
         return self.commands
 
+    def _file_name(self) -> bytes:
+        """What is left of the line, which has to be a file's name."""
+        self._skip(" \t")
+        end = self.text.find("\n", self.at)
+        end = len(self.text) if end < 0 else end
+        name, self.at = _bytes(self.text[self.at : end]), end
+        if not name:
+            raise self.error("missing filename in r/R/w/W commands")
+        return name
+
     def _skip(self, characters: str) -> None:
         while self.at < len(self.text) and self.text[self.at] in characters:
             self.at += 1
@@ -220,13 +230,7 @@ class _Script:
         elif name in "rwRW":
             if name == "R":
                 raise self.error(f"the lab's sed doesn't have `{name}'")
-            self._skip(" \t")
-            end = self.text.find("\n", self.at)
-            end = len(self.text) if end < 0 else end
-            command.text = _bytes(self.text[self.at : end])
-            self.at = end
-            if not command.text:
-                raise self.error("missing filename in r/R/w/W commands")
+            command.text = self._file_name()
             return
         elif name in "qQlL":
             self._skip(" \t")
@@ -285,13 +289,7 @@ class _Script:
             flags += self.text[self.at]
             self.at += 1
             if flags[-1] == "w":
-                self._skip(" \t")
-                end = self.text.find("\n", self.at)
-                end = len(self.text) if end < 0 else end
-                command.text = _bytes(self.text[self.at : end])
-                self.at = end
-                if not command.text:
-                    raise self.error("missing filename in r/R/w/W commands")
+                command.text = self._file_name()
         if "e" in flags:
             raise self.error("the lab's sed doesn't have the flag `e' of `s'")
         command.flags = flags[:200]
