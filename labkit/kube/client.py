@@ -417,6 +417,9 @@ class Client:
         query |= {"fieldSelector": fields} if fields else {}
         response = self.request("GET", path, query=query, stream=True, timeout=seconds + 5)
         try:
+            if response.status >= 400:  # who may read need not be allowed to watch
+                time.sleep(seconds)
+                return False
             if (connection := response.connection) is not None and connection.sock is not None:
                 connection.sock.settimeout(seconds)  # the server counts in whole seconds
             return bool(response.read(1))

@@ -87,7 +87,8 @@ def _server() -> Iterator[ThreadingHTTPServer]:
                 json.loads(body or "null"),
             )
             api.requests.append(request)
-            status, said = (200, b"{") if "watch" in request.query else api.answer(request)
+            is_watch = "watch" in request.query
+            status, said = api.answers.get(f"WATCH {url.path}", (200, b"{")) if is_watch else api.answer(request)
             if not status:  # the connection is cut
                 self.close_connection = True
                 return
@@ -98,7 +99,7 @@ def _server() -> Iterator[ThreadingHTTPServer]:
             if api.date:
                 self.send_header("Date", api.date)
             self.end_headers()
-            if "watch" in request.query and api.quiet:
+            if is_watch and api.quiet:
                 self.rfile.read(1)  # until the client closes the connection
                 self.close_connection = True
                 return

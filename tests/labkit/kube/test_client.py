@@ -200,6 +200,11 @@ def test_deleting_waits_until_object_and_pods_are_gone(api: Any) -> None:
     assert {query["watch"] for query in asked if "watch" in query} == {"true"}
 
 
+def test_a_refused_watch_is_no_change(api: Any) -> None:
+    api.answers[f"WATCH {PODS}"] = (403, {"message": 'cannot watch resource "pods"'})
+    assert not api.kube().until_change(PODS, "1", 0.01)
+
+
 def test_what_others_deleted_or_made_anew_meanwhile_is_gone(api: Any) -> None:
     item = named("a", uid="1")
     api.answers |= {
