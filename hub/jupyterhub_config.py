@@ -15,6 +15,7 @@ What differs from class to class is set by variables of the environment:
     HUB_STATE          .hub: the Hub's database and secrets
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -74,16 +75,31 @@ proxy = proxy or str(WORKSHOP / "build/hub/node_modules/.bin/configurable-http-p
 if not shutil.which(proxy) or not shutil.which("node"):
     refuse("The proxy is missing. Install Node.js 20 or newer, and run `make hub`, which gets the proxy from npm.")
 if accounts == "unix":
-    places = [Path(sys.prefix), Path(sys.base_prefix), WORKSHOP]
-    for folder in [*places, *(above for place in places for above in place.parents)]:
-        if not folder.stat().st_mode & 0o001:
-            refuse(f"Other accounts can't look into {folder}. Put the workshop where they can: /srv/falco-workshop.")
+    another = "Set it up with a Python that they can use: rm -r .venv, then `make hub PYTHON=/usr/bin/python3`."
+    places = {
+        WORKSHOP: "Put the workshop where they can: /srv/falco-workshop.",
+        Path(sys.prefix): "Set it up where they can: rm -r .venv, then `make hub`.",
+        Path(sys.base_prefix): another,
+    }
+    for place, what in places.items():
+        for folder in (place, *place.parents):
+            if not folder.stat().st_mode & 0o001:
+                refuse(f"Other accounts can't look into {folder}, and so don't reach {place}. {what}")
+    for program in ("kubectl", "aws"):
+        found = Path(shutil.which(program) or "/").resolve()
+        if any(not folder.stat().st_mode & 0o001 for folder in (found, *found.parents)):
+            print(f"hub: Attendees won't have `{program}`: other accounts don't reach {found}.", file=sys.stderr)
 
 state.mkdir(mode=0o700, parents=True, exist_ok=True)
 if state.stat().st_uid != os.geteuid():
     refuse(f"{state} belongs to another account. The Hub's secrets are in it: name another folder as HUB_STATE.")
 if state.stat().st_mode & 0o077:
     refuse(f"{state} has the Hub's secrets, and others can look into it. Run `chmod 700 {state}`.")
+running = (state / "running").open("a")  # until this process ends; a second Hub would end the first one's proxy
+try:
+    fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    refuse(f"A Hub is running already with {state}. End that one, or name another folder as HUB_STATE.")
 c.JupyterHub.bind_url = bind
 c.JupyterHub.ssl_cert = os.environ.get("HUB_CERTIFICATE", "")
 c.JupyterHub.ssl_key = os.environ.get("HUB_KEY", "")

@@ -44,6 +44,13 @@ def by_hand(*words: object) -> str:
     return shlex.join(str(word) for word in words)
 
 
+def _group(q: Query) -> str:
+    """The log group that a page asks for. Raises `DoorError` if it names none."""
+    if not (name := q.get("group", "")):
+        raise DoorError("", "There is no log group yet: `labkit apply log-group` makes it.", 400)
+    return name
+
+
 @_view("about")
 async def about(doors: Doors, q: Query) -> Answer:
     e = doors.endpoints
@@ -73,7 +80,7 @@ async def groups(doors: Doors, q: Query) -> Answer:
 
 @_view("streams")
 async def streams(doors: Doors, q: Query) -> Answer:
-    group = q["group"]
+    group = _group(q)
     by_time = {"logGroupName": group, "orderBy": "LastEventTime", "descending": True}
     found = await _pages(doors, "logs", "DescribeLogStreams", "logStreams", "nextToken", **by_time)
     rows = [
@@ -117,8 +124,8 @@ async def events(doors: Doors, q: Query) -> Answer:
     """The newest log events that match, newest first, at most `MOST_ROWS`."""
     now = int(time.time() * 1000)
     start, end = _time(q.get("start"), now - 3_600_000), _time(q.get("end"), now + 60_000)
-    asked: dict[str, Any] = {"logGroupName": q["group"]}
-    hand = ["aws", "logs", "filter-log-events", "--log-group-name", q["group"]]
+    asked: dict[str, Any] = {"logGroupName": _group(q)}
+    hand = ["aws", "logs", "filter-log-events", "--log-group-name", _group(q)]
     if q.get("stream"):
         asked["logStreamNames"] = [q["stream"]]
         hand += ["--log-stream-names", q["stream"]]
@@ -159,7 +166,7 @@ async def event(doors: Doors, q: Query) -> Answer:
     moment = int(q["timestamp"])
     exact = bool(q.get("id"))
     room = 0 if exact else 5_000  # the log event of an alert has the time at which Fluent Bit read it
-    asked: dict[str, Any] = {"logGroupName": q["group"], "startTime": moment - room, "endTime": moment + room * 12}
+    asked: dict[str, Any] = {"logGroupName": _group(q), "startTime": moment - room, "endTime": moment + room * 12}
     if q.get("stream"):
         asked["logStreamNames"] = [q["stream"]]
     token = ""
@@ -168,7 +175,7 @@ async def event(doors: Doors, q: Query) -> Answer:
         for one in page.get("events", []):
             alert = parsed(one["message"])
             if one["eventId"] == q.get("id") or (not exact and alert and row_of(alert)["key"] == q.get("key")):
-                return _shown(one, alert, q["group"])
+                return _shown(one, alert, _group(q))
         token = page.get("nextToken", "")
         if not token:
             break
@@ -214,7 +221,7 @@ async def insights(doors: Doors, q: Query) -> Answer:
     end = _time(q.get("end"), now * 1000) // 1000
     text = q["query"]
     started = await doors.aws(
-        "logs", "StartQuery", logGroupNames=[q["group"]], queryString=text, startTime=start, endTime=end
+        "logs", "StartQuery", logGroupNames=[_group(q)], queryString=text, startTime=start, endTime=end
     )
     deadline = time.monotonic() + _QUERY_SECONDS
     wait = 0.05
@@ -231,7 +238,7 @@ async def insights(doors: Doors, q: Query) -> Answer:
         columns += [name for name in cells if name not in columns]
         rows.append(cells)
     hand = by_hand(
-        "aws", "logs", "start-query", "--log-group-names", q["group"], "--start-time", start, "--end-time", end,
+        "aws", "logs", "start-query", "--log-group-names", _group(q), "--start-time", start, "--end-time", end,
         "--query-string", text,
     )  # fmt: skip
     hand += "\n" + by_hand("aws", "logs", "get-query-results", "--query-id", started["queryId"])

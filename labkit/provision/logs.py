@@ -22,7 +22,7 @@ class LogGroup(AwsPart):
     stream: str = ""
     """A stream that the group has from the beginning.
 
-    Fluent Bit makes its own, but a running one that has lost the group with it drops the alerts that wait.
+    Fluent Bit makes its own, but one that finds the group without it drops what it has in hand.
     """
     kind: str = "log group"
 

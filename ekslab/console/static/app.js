@@ -74,7 +74,7 @@ function top() {
             document.getElementById('top').after(h('p', { id: 'gone', role: 'alert' },
                 'The lab does not answer. It may have been stopped or killed; ', h('code', null, 'labkit up'),
                 ' starts it again, and this page goes on by itself.'));
-        } else if (state.connected && note) note.remove();
+        } else if (state.connected !== false) note?.remove();
     };
     listen(kind => {
         if (kind === 'connection' || kind === 'restarted') look();
@@ -147,7 +147,8 @@ function locked() {
     replace(document.getElementById('main'), h('div', { class: 'locked' },
         h('h1', null, 'This page needs to be opened anew'),
         h('p', null, 'The address that opens the console works once. Run ', h('code', null, 'labkit console'),
-            ' in a terminal, or ', h('code', null, 'lab.console()'), ' in a notebook.')));
+            ' in a terminal, or ', h('code', null, 'lab.console()'), ' in a notebook: then this page goes on, too.'),
+        button('Reload', () => location.reload())));
 }
 
 takeKey();

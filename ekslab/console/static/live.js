@@ -62,6 +62,7 @@ function connected(value, why) {
 }
 
 let running = null;
+let refused = false;
 
 async function run(signal) {
     let wait = 300;
@@ -73,14 +74,16 @@ async function run(signal) {
                 byKey.clear();
                 tell('restarted');
             }
+            if (refused) tell('restarted');
+            refused = false;
             state.about = about;
             wait = 300;
             connected(true);
             await stream('feed', {}, receive, signal);
         } catch (error) {
             if (signal.aborted) return;
-            if (error.status === 401) return;
-            connected(false, error.message);
+            refused = error.status === 401; // opened anew in another tab, it is open here, too
+            connected(refused ? null : false, error.message);
         }
         await new Promise(done => setTimeout(done, wait));
         wait = Math.min(wait * 1.5, 3000);

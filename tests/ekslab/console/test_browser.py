@@ -297,6 +297,8 @@ def test_pages_of_another_origin_can_neither_read_nor_change(
     until(page, "() => document.querySelector('.station[data-state]')")
     again = new_page(url)  # the address was used: another browser doesn't get in by it
     until(again, "() => document.querySelector('.locked')")
+    again.context.new_page().goto(client.console(lab))  # opened anew in another tab: the first goes on
+    until(again, "() => document.querySelector('.station[data-state]') && !document.querySelector('.locked')")
 
 
 @pytest.mark.start_up

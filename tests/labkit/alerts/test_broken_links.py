@@ -102,9 +102,6 @@ def test_a_log_group_that_was_deleted(lab: Lab) -> None:
     lab.apply("log-group")
     lab.exec("deploy/nginx", "cat /etc/shadow")
     lab.wait_for_alert("Read sensitive file untrusted", timeout=TIMEOUT)
-    # Fluent Bit tries again what it couldn't deliver while there was no group.
-    rule = "Read sensitive file untrusted"
-    lab.wait_until(lambda: len(lab.alerts(rule=rule)) >= 2 or None, "the alert that waited", timeout=TIMEOUT)
 
 
 def test_an_account_that_throttles_fluent_bit(lab: Lab) -> None:
