@@ -15,7 +15,6 @@ What differs from class to class is set by variables of the environment:
     HUB_STATE          .hub: the Hub's database and secrets
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -95,10 +94,7 @@ if state.stat().st_uid != os.geteuid():
     refuse(f"{state} belongs to another account. The Hub's secrets are in it: name another folder as HUB_STATE.")
 if state.stat().st_mode & 0o077:
     refuse(f"{state} has the Hub's secrets, and others can look into it. Run `chmod 700 {state}`.")
-running = (state / "running").open("a")  # until this process ends; a second Hub would end the first one's proxy
-try:
-    fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
+if not spawner.hold(state):
     refuse(f"A Hub is running already with {state}. End that one, or name another folder as HUB_STATE.")
 c.JupyterHub.bind_url = bind
 c.JupyterHub.ssl_cert = os.environ.get("HUB_CERTIFICATE", "")

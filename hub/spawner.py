@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import pwd
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner, SpawnException
 from jupyterhub.utils import random_port, wait_for_server
@@ -22,6 +23,22 @@ FOLDER = "falco-workshop"
 """An attendee's folder, in their home."""
 AT_A_TIME = 2 * (os.cpu_count() or 1)
 """Sessions that start at the same time: more would only make all of them later."""
+
+
+_held: dict[Path, IO[str]] = {}
+
+
+def hold(state: Path) -> bool:
+    """Marks a folder as this Hub's until it ends; False if it is another's, whose proxy this one would end."""
+    if state not in _held:
+        file = (state / "running").open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        _held[state] = file
+    return True
 
 
 class Template:

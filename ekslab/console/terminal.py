@@ -15,6 +15,7 @@ from ekslab.console.doors import DoorError, Doors, segment
 
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
 _INPUT = 64 * 1024  # bytes of one message of the page
+_WINDOW = 128 * 1024  # bytes on their way to the page
 SHELLS = ("bash", "sh")  # the first that the image has
 
 
@@ -47,14 +48,17 @@ async def _session(page: web.WebSocketResponse, doors: Doors, query: Mapping[str
     except DoorError as error:
         await page.send_str(json.dumps({"error": error.message or str(error)}))
         return ""
-    typing = asyncio.create_task(_type(page, pod))
+    unread = _Unread()
+    typing = asyncio.create_task(_type(page, pod, unread))
     try:
         async for message in pod:
             if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
                 continue
             channel, data = message.data[0], message.data[1:]
             if channel in (_STDOUT, _STDERR) and data:
+                await unread.room()
                 await page.send_bytes(data)
+                unread.sent += len(data)
             elif channel == _ERROR:
                 said = str(json.loads(data or b"{}").get("message", ""))
                 if "failed to start exec" in said:
@@ -70,16 +74,39 @@ async def _session(page: web.WebSocketResponse, doors: Doors, query: Mapping[str
     return ""
 
 
-async def _type(page: web.WebSocketResponse, pod: aiohttp.ClientWebSocketResponse) -> None:
-    """Passes on what is typed, and the terminal's size."""
+class _Unread:
+    """How much a page has been sent and has not shown yet: with megabytes on their way, Ctrl-C seems to do nothing."""
+
+    def __init__(self) -> None:
+        self.sent = self._shown = 0
+        self._changed = asyncio.Event()
+
+    def shown(self, count: int) -> None:
+        """The page has shown so many bytes since the beginning."""
+        self._shown = count
+        self._changed.set()
+
+    async def room(self) -> None:
+        """Returns once more may be sent."""
+        while self.sent - self._shown > _WINDOW:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+async def _type(page: web.WebSocketResponse, pod: aiohttp.ClientWebSocketResponse, unread: _Unread) -> None:
+    """Passes on what is typed, and the terminal's size; notes what the page has shown."""
     async for message in page:
         if message.type is aiohttp.WSMsgType.BINARY:
             await pod.send_bytes(bytes((_STDIN,)) + message.data)
         elif message.type is aiohttp.WSMsgType.TEXT:
             with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-                size = json.loads(message.data)
-                sizes = {"Width": int(size["columns"]), "Height": int(size["rows"])}
+                said = json.loads(message.data)
+                if "shown" in said:
+                    unread.shown(int(said["shown"]))
+                    continue
+                sizes = {"Width": int(said["columns"]), "Height": int(said["rows"])}
                 await pod.send_bytes(bytes((_RESIZE,)) + json.dumps(sizes).encode())
+    unread.shown(unread.sent)
     await pod.close()  # the page was closed: the shell gets a hang-up
 
 

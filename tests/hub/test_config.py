@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pwd
@@ -105,6 +106,28 @@ def test_a_folder_of_secrets_that_others_can_look_into_is_refused(config: Any, t
         os.chown(tmp_path / "state", 65534, -1)
         with pytest.raises(SystemExit, match="belongs to another account"):
             config()
+
+
+def test_a_second_hub_with_the_same_folder_is_refused(config: Any, tmp_path: Path) -> None:
+    """It would end the first one's proxy."""
+    with (tmp_path / "state/running").open("a") as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit, match="A Hub is running already"):
+            config()
+    config()
+    config()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of other accounts")
+def test_a_python_that_other_accounts_do_not_reach_is_named(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "pyenv"
+    python.mkdir(mode=0o700)
+    monkeypatch.setattr(sys, "prefix", "/usr")
+    monkeypatch.setattr(sys, "base_prefix", str(python))
+    with pytest.raises(SystemExit, match=f"and so don't reach {python}. .*`make hub PYTHON="):
+        config(HUB_ACCOUNTS="unix")
 
 
 def test_defaults_are_loopback_and_the_file_of_attendees(config: Any, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 // The feed that all views share: the latest snapshot of the pipeline, the latest alerts, and whether the lab answers.
-import { stream, get } from './api.js';
+import { get, stream, takeKey } from './api.js';
 
 const MOST = 1000;
 
@@ -67,6 +67,7 @@ let refused = false;
 async function run(signal) {
     let wait = 300;
     while (!signal.aborted) {
+        if (refused) takeKey(); // opened anew in another tab, it is open here, too
         try {
             const about = await get('about', {}, signal);
             if (state.about && state.about.id !== about.id) { // another lab: what was seen of the last one is gone
@@ -82,7 +83,7 @@ async function run(signal) {
             await stream('feed', {}, receive, signal);
         } catch (error) {
             if (signal.aborted) return;
-            refused = error.status === 401; // opened anew in another tab, it is open here, too
+            refused = error.status === 401;
             connected(refused ? null : false, error.message);
         }
         await new Promise(done => setTimeout(done, wait));

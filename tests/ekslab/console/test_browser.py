@@ -19,6 +19,7 @@ from PIL import Image
 
 from ekslab import client
 from ekslab.state import Endpoints
+from labkit.kube.rollout import wait_rollout
 from labkit.lab import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.in_order]
@@ -189,6 +190,21 @@ def test_a_terminal_in_a_pod(console_lab: Lab, endpoints: Endpoints, new_page: C
     line.wait_for()
     drawn = Image.open(io.BytesIO(line.screenshot())).convert("L")
     assert len(set(drawn.crop((0, 3, *drawn.size)).tobytes())) > 1  # without the edge of the row above
+    page.keyboard.type("mark=77; yes | head -c 3000000; echo $mark-all\n")
+    until(page, "() => document.querySelector('.xterm-rows').innerText.includes('77-all')", 30)
+    show(page, "pipeline")  # the session goes on meanwhile
+    until(page, "() => document.querySelector('.station')")
+    show(page, "terminal")
+    page.keyboard.type("clear; echo $mark-again\n")
+    until(page, "() => document.querySelector('.xterm-rows').innerText.includes('77-again')")
+    before = page.evaluate("() => document.querySelector('.bar select').value")
+    console_lab.kube.request("DELETE", console_lab.kube.path("v1", "Pod", *before.split("/")))
+    until(page, "() => /killed in the pod/.test(document.querySelector('.bar').innerText)")
+    wait_rollout(console_lab.kube, "Deployment", "nginx", "default", timeout=30)
+    page.get_by_role("button", name="New session").click()
+    until(page, "() => /exec -it in default/.test(document.querySelector('.bar').innerText)")
+    assert page.evaluate("() => document.querySelector('.bar select').value") != before
+    until(page, "() => document.querySelector('.xterm-rows').innerText.includes('root@nginx')")
     page.keyboard.type("exit\n")
     until(page, "() => /has ended/.test(document.querySelector('.bar').innerText)")
     show(page, "pipeline")  # and the shell was seen
@@ -297,7 +313,8 @@ def test_pages_of_another_origin_can_neither_read_nor_change(
     until(page, "() => document.querySelector('.station[data-state]')")
     again = new_page(url)  # the address was used: another browser doesn't get in by it
     until(again, "() => document.querySelector('.locked')")
-    again.context.new_page().goto(client.console(lab))  # opened anew in another tab: the first goes on
+    again.context.new_page().goto(client.console(endpoints))  # opened anew in another tab: the first goes on
+    again.bring_to_front()
     until(again, "() => document.querySelector('.station[data-state]') && !document.querySelector('.locked')")
 
 
