@@ -109,6 +109,7 @@ OFFLINE = [
     *(["alerts", "--until", value] for value in [*BAD, "2026-13-45T00:00Z"]),
     *(["alerts", "--limit", value] for value in ("", "nan", "-1", "0", "many")),
     *(["alerts", "--priority", value] for value in BAD),
+    *(["alerts", "--by", value] for value in [*BAD, "page"]),
     *(["alerts", "--since", value] for value in [*BAD, "99999999w", "1h" * 5000, "2026-13-45T00:00Z", "5"]),
     *(["alerts", "--format", value] for value in BAD),
     *(["attack", "run", "read-shadow", "--timeout", value] for value in [*BAD, "-1", "soon"]),
