@@ -137,6 +137,8 @@ def _after_operand(case: _Case) -> str:
     suggestion = of_operator(case.word)
     if case.name in MODIFIERS:
         return f"`{case.name}` has to have a space on both sides, as in `proc.name = {case.name} (a, b)`."
+    if case.before in ("and", "or"):  # taken for a macro
+        return f"Before this `{case.before}` a comparison or a macro is missing: it joins two of them."
     if case.word.startswith(")"):
         return "This `)` has no `(` before it."
     if case.word.startswith(","):

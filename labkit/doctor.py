@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 MINIMUM_PYTHON = (3, 11)
-NETWORK_SECONDS = 1.5
+NETWORK_SECONDS = 4.0
 CLUSTER_SECONDS = 2.0
 MB = 1_000_000
 DISK_MB, DISK_SETUP_MB = 300, 1500

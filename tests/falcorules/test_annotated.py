@@ -122,6 +122,8 @@ def test_a_key_that_is_indented_more_than_the_one_above_it(key: str, more: int) 
         ("open_read and not", "not", "ends too early"),
         ("open_read and fd.name: /etc/passwd", ":", "In a condition, `=` compares"),
         ("open_read and", "and", "The condition ends too early"),
+        ("open_read and and container", "container", "Before this `and` a comparison or a macro is missing"),
+        ("open_read and or container", "container", "Before this `or` a comparison or a macro is missing"),
         ("open_read and proc.name", "proc.name", "ends after a field"),
         ("open_read and proc.name =", "=", "a value has to follow, and nothing does"),
         ("evt.type = cat and container", "cat", "system calls, .* For the program, write `proc.name = cat`"),
