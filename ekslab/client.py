@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -504,11 +504,12 @@ def _read_until(descriptor: int, seconds: float) -> bytes:
 
 
 def _end(pid: int) -> None:
-    os.kill(pid, signal.SIGTERM)
-    os.kill(pid, signal.SIGCONT)  # a stopped process gets SIGTERM only then
-    if not _wait_for_exit(pid, SHUTDOWN_SECONDS):
-        os.kill(pid, signal.SIGKILL)
-        _wait_for_exit(pid, SHUTDOWN_SECONDS)
+    with suppress(ProcessLookupError):  # it may end by itself at any moment
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)  # a stopped process gets SIGTERM only then
+        if not _wait_for_exit(pid, SHUTDOWN_SECONDS):
+            os.kill(pid, signal.SIGKILL)
+            _wait_for_exit(pid, SHUTDOWN_SECONDS)
 
 
 def _wait_for_exit(pid: int, seconds: float) -> bool:

@@ -170,6 +170,22 @@ def test_a_process_that_is_not_waited_for_has_ended() -> None:
     process.wait()
 
 
+@pytest.mark.parametrize("after", [signal.SIGTERM, signal.SIGCONT])
+def test_a_process_that_ends_by_itself_meanwhile_is_ended(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    kill = os.kill
+
+    def killed(pid: int, number: int) -> None:
+        kill(pid, number)
+        if number == after:
+            process.kill()
+            process.wait()  # and its number is nobody's
+
+    monkeypatch.setattr(os, "kill", killed)
+    client._end(process.pid)
+    client._end(process.pid)
+
+
 def test_after_a_crash_the_loss_is_reported_once(new_lab: NewLab, capsys: pytest.CaptureFixture[str]) -> None:
     crashed = new_lab()
     os.kill(crashed.pid, signal.SIGKILL)
