@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
 import pwd
+import random
+import socket
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner, SpawnException
-from jupyterhub.utils import random_port, wait_for_server
+from jupyterhub.utils import wait_for_server
 
 from hub.template import WORKSHOP
 
@@ -26,6 +30,8 @@ AT_A_TIME = 2 * (os.cpu_count() or 1)
 
 
 _held: dict[Path, IO[str]] = {}
+_given: deque[int] = deque(maxlen=200)
+"""Ports of servers that may not listen yet."""
 
 
 def hold(state: Path) -> bool:
@@ -39,6 +45,24 @@ def hold(state: Path) -> bool:
             return False
         _held[state] = file
     return True
+
+
+def free_port() -> int:
+    """A free port of loopback that no program gets that asks for any free one, as labs do.
+
+    Else a lab could have it before the server listens, and the Hub would take that for the server. Raises `OSError`.
+    """
+    try:
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except (OSError, ValueError):
+        low, high = 32_768, 60_999  # Linux's usual ones
+    outside: list[int] = [port for port in (*range(10_000, low), *range(high + 1, 65_536)) if port not in _given]
+    for port in random.sample(outside, len(outside)):
+        with socket.socket() as candidate, suppress(OSError):
+            candidate.bind(("127.0.0.1", port))
+            _given.append(port)
+            return port
+    raise OSError(errno.EADDRINUSE, "No port of 127.0.0.1 is free for a server.")
 
 
 class Template:
@@ -119,7 +143,7 @@ class Sessions:
     async def start(self: Any) -> tuple[str, int]:
         """Starts the session, and returns where its server listens."""
         async with self.turns:
-            self.port = random_port()
+            self.port = free_port()
             environ = self.get_env()
             folder = Path(environ["HOME"]) / FOLDER
             environ |= {"LABKIT_HOME": str(folder / ".labkit")}

@@ -6,11 +6,13 @@ import fcntl
 import json
 import os
 import pwd
+import random
 import re
 import runpy
 import socket
 import stat
 import sys
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,6 +130,20 @@ def test_a_python_that_other_accounts_do_not_reach_is_named(
     said = f"and so don't reach {python}. .*`make hub PYTHON=" if os.geteuid() == 0 else "needs root"
     with pytest.raises(SystemExit, match=said):
         config(HUB_ACCOUNTS="unix")
+
+
+def test_a_servers_port_is_none_that_a_program_gets_which_asks_for_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lab, for one: it could listen there before the server does."""
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    monkeypatch.setattr(spawner, "_given", deque(maxlen=200))
+    ports = [spawner.free_port() for _ in range(100)]
+    assert len(set(ports)) == 100
+    assert not [port for port in ports if low <= port <= high]
+    with socket.create_server(("127.0.0.1", ports[0])):
+        monkeypatch.setattr(spawner, "_given", deque(maxlen=200))
+        monkeypatch.setattr(random, "sample", lambda ports, count: ports[ports.index(taken) :])
+        taken = ports[0]
+        assert spawner.free_port() != taken
 
 
 def test_defaults_are_loopback_and_the_file_of_attendees(config: Any, tmp_path: Path) -> None:
