@@ -13,7 +13,6 @@ import json
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,8 @@ from typing import Any
 
 import aiohttp
 from yarl import URL
+
+from hub.spawner import free_port
 
 WORKSHOP = Path(__file__).resolve().parent.parent
 FIRST_CELL = "from labkit import Lab\n\nlab = Lab.connect()\nlab"
@@ -63,22 +64,13 @@ class Hub:
             raise
 
 
-def free_ports(count: int) -> list[int]:
-    """Free ports of loopback, distinct."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @contextmanager
 def running(names: Sequence[str], state: Path, before: Sequence[str] = (), **environ: str) -> Iterator[Hub]:
     """A Hub with attendees, in a folder of its own; `environ` are its settings. Stopped at the end.
 
     `before` is put before its command.
     """
-    port, hub_port, api_port = free_ports(3)
+    port, hub_port, api_port = (free_port() for _ in range(3))
     passwords = {name: uuid.uuid4().hex for name in names}
     file = state / "attendees"
     file.touch(mode=0o600)
