@@ -15,6 +15,7 @@ from classroom import background
 from labkit import Lab, alerts
 from labkit.errors import AlertTimeoutError, StepError, TargetError
 from labkit.kube.rollout import wait_rollout
+from labkit.provision.own_rules import GATE, silence
 from labkit.respond import findings, metrics
 from tests.classroom.conftest import Attendee
 from tests.policies import allowed
@@ -111,6 +112,9 @@ def granted(workshop: Path) -> set[Right]:
 @pytest.fixture
 def gate(instructor: Lab) -> Iterator[None]:
     background.start(instructor.target)
+    kube, falco = instructor.kube, instructor.settings.falco_namespace
+    is_open = lambda: not silence(instructor.target, kube.get("ConfigMap", GATE, falco)) or None  # noqa: E731
+    instructor.wait_until(is_open, "the gate to open", timeout=60)
     yield
     background.stop(instructor.target)
 
